@@ -1,0 +1,303 @@
+//! The load generator of the whole-server comparison: so cheap per request that the server is the
+//! bottleneck. `rustc -O` builds it without dependencies. Three duties:
+//!
+//! * `loader load PORT CLIENTS PIPELINE REQUESTS RANGE LINES ARG…` sends one command over and
+//!   over and prints the seconds until all replies were there.
+//! * `loader ping PORT` sends PING each millisecond until its input closes, then prints
+//!   `count p50 p99.9 worst` (latencies in microseconds).
+//! * `loader sink PORT` attaches as a replica, prints `online` after the snapshot, and throws the
+//!   stream away.
+//!
+//! In `load`, an argument may hold numbers that change with each request, written as
+//! `{rand:WIDTH}`, `{seq:WIDTH}` or `{same:WIDTH}`: a random number below RANGE, the request's
+//! count modulo RANGE, and once more the number before it. All are padded with zeros to WIDTH
+//! digits, so that a pipeline is encoded once and then only its digits are rewritten. LINES is how
+//! many lines each reply has: counting line ends is all the parsing that replies get.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::env;
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "usage: loader load PORT CLIENTS PIPELINE REQUESTS RANGE LINES ARG…
+       loader ping PORT
+       loader sink PORT";
+
+/// How long a reply to `load` may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn main() -> Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["load", port, ref shape @ ..] => load(port.parse()?, shape),
+        ["ping", port] => ping(port.parse()?),
+        ["sink", port] => sink(port.parse()?),
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn connect(port: u16) -> Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Keeps one pipeline in flight on each connection until all requests are answered.
+///
+/// Blocking reads in the order of the writes suffice: the server answers connections in about that
+/// order, and as long as any other pipeline is in flight it has work.
+fn load(port: u16, shape: &[&str]) -> Result<()> {
+    let [clients, pipeline, requests, range, lines, command @ ..] = shape else {
+        return Err(USAGE.into());
+    };
+    let mut batch = Batch::new(command, pipeline.parse()?, range.parse()?)?;
+    let requests: usize = requests.parse()?;
+    let lines: usize = lines.parse()?;
+    let connections: Vec<TcpStream> = (0..clients.parse()?)
+        .map(|_| connect(port))
+        .collect::<Result<_>>()?;
+    for connection in &connections {
+        // Fewer lines than expected would otherwise be waited for without end.
+        connection.set_read_timeout(Some(PATIENCE))?;
+    }
+    let mut buffer = vec![0; 256 * 1024];
+    let mut in_flight = VecDeque::with_capacity(connections.len());
+    let start = Instant::now();
+    let mut unsent = requests;
+    let mut send = |mut connection: &TcpStream| -> Result<usize> {
+        let count = batch.requests.min(unsent);
+        connection.write_all(batch.next(count))?;
+        unsent -= count;
+        Ok(count)
+    };
+    for connection in &connections {
+        in_flight.push_back((connection, send(connection)?));
+    }
+    while let Some((connection, count)) = in_flight.pop_front() {
+        read_replies(connection, count * lines, &mut buffer)?;
+        let count = send(connection)?;
+        if count > 0 {
+            in_flight.push_back((connection, count));
+        }
+    }
+    println!("{:.6}", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Reads exactly `lines` lines. One pipeline is in flight, so nothing can follow them.
+fn read_replies(mut connection: &TcpStream, lines: usize, buffer: &mut [u8]) -> Result<()> {
+    let mut seen = 0;
+    while seen < lines {
+        let n = connection.read(buffer)?;
+        if n == 0 {
+            return Err("the server closed the connection".into());
+        }
+        if seen == 0 && buffer[0] == b'-' {
+            return Err(String::from_utf8_lossy(&buffer[..n.min(200)]).into());
+        }
+        seen += buffer[..n].iter().filter(|&&byte| byte == b'\n').count();
+    }
+    if seen > lines {
+        return Err(format!("{seen} reply lines where {lines} were expected").into());
+    }
+    Ok(())
+}
+
+/// What a number in a request is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Rand,
+    Seq,
+    Same,
+}
+
+/// A number's place in the encoded pipeline.
+#[derive(Clone, Copy)]
+struct Number {
+    kind: Kind,
+    at: usize,
+    width: usize,
+}
+
+/// A pipeline of equal requests, encoded once.
+struct Batch {
+    requests: usize,
+    range: u64,
+    bytes: Vec<u8>,
+    /// The numbers of each request in order; all requests have equally many.
+    numbers: Vec<Number>,
+    sequence: u64,
+    random: u64,
+}
+
+impl Batch {
+    fn new(command: &[&str], requests: usize, range: u64) -> Result<Self> {
+        if command.is_empty() || requests == 0 || range == 0 {
+            return Err(USAGE.into());
+        }
+        let mut request = format!("*{}\r\n", command.len()).into_bytes();
+        let mut numbers = Vec::new();
+        for arg in command {
+            let (text, mut found) = parse_argument(arg)?;
+            request.extend(format!("${}\r\n", text.len()).bytes());
+            found
+                .iter_mut()
+                .for_each(|number| number.at += request.len());
+            numbers.extend(found);
+            request.extend(text);
+            request.extend(b"\r\n");
+        }
+        let all = (0..requests).flat_map(|i| {
+            let shift = i * request.len();
+            numbers.iter().map(move |number| Number {
+                at: number.at + shift,
+                ..*number
+            })
+        });
+        Ok(Self {
+            requests,
+            range,
+            numbers: all.collect(),
+            bytes: request.repeat(requests),
+            sequence: 0,
+            random: 0x9E37_79B9_7F4A_7C15,
+        })
+    }
+
+    /// The bytes of the next `count` requests, with fresh numbers; at most a whole pipeline.
+    fn next(&mut self, count: usize) -> &[u8] {
+        let each = self.numbers.len() / self.requests;
+        let mut value = 0;
+        for (i, number) in self.numbers[..count * each].iter().enumerate() {
+            match number.kind {
+                Kind::Rand => {
+                    // xorshift64, scaled to the range by its upper bits.
+                    self.random ^= self.random << 13;
+                    self.random ^= self.random >> 7;
+                    self.random ^= self.random << 17;
+                    value = ((self.random as u128 * self.range as u128) >> 64) as u64;
+                }
+                Kind::Seq => value = (self.sequence + (i / each) as u64) % self.range,
+                Kind::Same => {}
+            }
+            let mut rest = value;
+            for digit in self.bytes[number.at..number.at + number.width]
+                .iter_mut()
+                .rev()
+            {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        self.sequence += count as u64;
+        &self.bytes[..count * self.bytes.len() / self.requests]
+    }
+}
+
+/// Splits an argument into its bytes (zeros where numbers go) and the numbers, placed relative to
+/// its start.
+fn parse_argument(arg: &str) -> Result<(Vec<u8>, Vec<Number>)> {
+    let mut text = Vec::new();
+    let mut numbers = Vec::new();
+    let mut rest = arg;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (token, after) = after.split_once('}').ok_or("a { without its }")?;
+        let (kind, width) = token.split_once(':').ok_or("a number without its width")?;
+        let kind = match kind {
+            "rand" => Kind::Rand,
+            "seq" => Kind::Seq,
+            "same" => Kind::Same,
+            _ => return Err(format!("no such number: {kind}").into()),
+        };
+        let width = width.parse()?;
+        text.extend(before.bytes());
+        numbers.push(Number {
+            kind,
+            at: text.len(),
+            width,
+        });
+        text.resize(text.len() + width, b'0');
+        rest = after;
+    }
+    text.extend(rest.bytes());
+    Ok((text, numbers))
+}
+
+/// Measures PING each millisecond. A late reply delays the pings behind it, so these count from
+/// when they were due; otherwise a stall would be seen once instead of in each ping that it hit.
+fn ping(port: u16) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopper = Arc::clone(&stop);
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        stopper.store(true, Ordering::Relaxed);
+    });
+    let mut connection = connect(port)?;
+    let mut latencies = Vec::new();
+    let mut due = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let late = latencies
+            .last()
+            .is_some_and(|&last| last > Duration::from_millis(1));
+        let start = if late { due } else { Instant::now() };
+        connection.write_all(b"*1\r\n$4\r\nPING\r\n")?;
+        connection.read_exact(&mut [0; 7])?;
+        latencies.push(start.elapsed());
+        due += Duration::from_millis(1);
+    }
+    latencies.sort_unstable();
+    let at =
+        |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
+    println!(
+        "{} {:.1} {:.1} {:.1}",
+        latencies.len(),
+        at(0.5),
+        at(0.999),
+        at(1.0)
+    );
+    Ok(())
+}
+
+/// Attaches as a replica that only reads, so that a throughput is the primary's, not its replica's.
+fn sink(port: u16) -> Result<()> {
+    let mut connection = connect(port)?;
+    let mut reader = BufReader::with_capacity(1024 * 1024, connection.try_clone()?);
+    let mut line = String::new();
+    // Without `capa eof` the snapshot comes as `$LENGTH` and that many bytes.
+    for command in [
+        "PING\r\n",
+        "REPLCONF listening-port 1\r\n",
+        "REPLCONF capa psync2\r\n",
+        "PSYNC ? -1\r\n",
+    ] {
+        connection.write_all(command.as_bytes())?;
+        line.clear();
+        reader.read_line(&mut line)?;
+        if !line.starts_with('+') {
+            return Err(format!("{command:?} was answered {line:?}").into());
+        }
+    }
+    // Empty lines keep the link alive while the snapshot is written.
+    while !line.starts_with('$') {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Err("the primary closed the connection".into());
+        }
+    }
+    let length: u64 = line[1..].trim_end().parse()?;
+    io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
+    connection.write_all(b"REPLCONF ACK 0\r\n")?;
+    println!("online");
+    io::copy(&mut reader, &mut io::sink())?;
+    Ok(())
+}

@@ -1,0 +1,363 @@
+"""What is compared: each Row measures one server program once and gives one figure for each of its Readings."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from client import Load, Loader, redis_benchmark
+from server import CLIENT_CORE, Connection, Server
+
+VALUE = "x" * 64
+KEY = "key:{rand:12}"
+NEXT_KEY = "key:{seq:12}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One line of the table."""
+
+    name: str
+    unit: str
+    better: str
+    """"higher" or "lower"."""
+    target: float | None = None
+    """Of the ratio ours / best peer, or of our figure itself if `absolute`; None: for information."""
+    absolute: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    readings: tuple[Reading, ...]
+    measure: Callable[["Lab"], tuple[float, ...]]
+    once: bool = False
+    """Measured once however often the others are: it is long, or hardly varies."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a measurement gets: a program to start and the sizes to use."""
+
+    program: Path
+    loader: Loader
+    requests: int
+    """Requests of one throughput measurement."""
+    scale: float
+    """Of all sizes: 1, or less to be quick."""
+
+    def server(self, *options: str, **where) -> Server:
+        return Server(self.program, *options, **where)
+
+    def size(self, full: int) -> int:
+        return int(full * self.scale)
+
+    def fill_keys(self, server: Server, count: int) -> None:
+        self.loader.fill(server, "SET", NEXT_KEY, VALUE, count=count)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A request with `{seq:…}` that is sent `count` times (scaled) to fill a server before, or as, a measurement."""
+
+    request: tuple[str, ...]
+    count: int = 1_000_000
+    lines: int = 1
+    """Of each reply."""
+    clients: int = 50
+    """One keeps the order."""
+
+    def __call__(self, lab: "Lab", server: Server) -> int:
+        """Gives the count as scaled."""
+        count = lab.size(self.count)
+        lab.loader.fill(server, *self.request, count=count, lines=self.lines, clients=self.clients)
+        return count
+
+
+# SET and GET
+
+
+def set_get(lab: Lab, command: str, pipeline: int, requests: int, options: tuple[str, ...] = ()) -> Load:
+    keys = lab.size(1_000_000)
+    with lab.server(*options) as server:
+        if command == "GET":
+            lab.fill_keys(server, keys)
+        return drive(lab, server, command, keys, pipeline, requests)
+
+
+def drive(lab: Lab, server: Server, command: str, keys: int, pipeline: int, requests: int) -> Load:
+    # Unpipelined, the kernel does most of the work on either side, and redis-benchmark is what everyone knows.
+    if pipeline == 1:
+        return redis_benchmark(server, command.lower(), requests=requests, keys=keys, pipeline=pipeline)
+    request, lines = (("GET", KEY), 2) if command == "GET" else (("SET", KEY, VALUE), 1)
+    return lab.loader.load(server, *request, requests=requests, keys=keys, pipeline=pipeline, lines=lines)
+
+
+def set_get_row(command: str, pipeline: int, throughput: float, cpu: float | None) -> Row:
+    def measure(lab: Lab) -> tuple[float, ...]:
+        requests = lab.requests if pipeline > 1 else lab.requests // 8
+        load = set_get(lab, command, pipeline, requests)
+        return load.throughput, load.cpu_per_request, load.busy
+
+    readings = (
+        Reading("throughput", "req/s", "higher", throughput),
+        Reading("CPU per request", "µs", "lower", cpu),
+        Reading("server busy", "%", "higher"),
+    )
+    return Row(f"{command.lower()}-p{pipeline}", readings, measure)
+
+
+# Memory
+
+
+def bytes_row(name: str, unit: str, target: float, fill: Fill) -> Row:
+    """Growth of VmRSS, divided by the requests that `fill` sends."""
+
+    def measure(lab: Lab) -> tuple[float, ...]:
+        with lab.server() as server:
+            # The loader's connections and buffers are not what is measured.
+            lab.loader.load(server, "PING", requests=10_000)
+            before = server.settled_resident()
+            count = fill(lab, server)
+            return ((server.settled_resident() - before) / count,)
+
+    return Row(f"bytes-{name}", (Reading("memory", unit, "lower", target),), measure, once=True)
+
+
+def idle_connections(lab: Lab) -> tuple[float, ...]:
+    count = lab.size(10_000)
+    with lab.server("--maxclients", str(count + 1000)) as server:
+        before = server.settled_resident()
+        idle = []
+        try:
+            for _ in range(count):
+                idle.append(Connection(server.port))
+                # A client that has never been served would be cheaper than those that exist.
+                idle[-1].command("PING")
+            return ((server.settled_resident() - before) / count,)
+        finally:
+            for connection in idle:
+                connection.close()
+
+
+# Latency while something large happens
+
+
+def growth(lab: Lab) -> tuple[float, ...]:
+    with lab.server() as server:
+        count = lab.size(10_000_000)
+        with lab.loader.pinger(server) as latency:
+            # Few requests in flight: a PING should wait for the table, not for the queue before it.
+            lab.loader.load(server, "SET", NEXT_KEY, VALUE, requests=count, keys=count, clients=4, pipeline=16)
+        return latency.p999, latency.worst
+
+
+def delete_row(command: str) -> Row:
+    def measure(lab: Lab) -> tuple[float, ...]:
+        with lab.server() as server:
+            ten = ["element:{seq:11}0", *(f"element:{{same:11}}{digit}" for digit in range(1, 10))]
+            lab.loader.fill(server, "SADD", "big", *ten, count=lab.size(1_000_000))
+            with lab.loader.pinger(server) as latency:
+                seconds = server.timed(command, "big")
+            return seconds * 1e3, latency.worst
+
+    readings = (Reading("time", "ms", "lower"), Reading("worst PING", "µs", "lower", 1.0))
+    return Row(f"{command.lower()}-big-set", readings, measure, once=True)
+
+
+# Persistence and replication
+
+
+def snapshot(lab: Lab) -> tuple[float, ...]:
+    count = lab.size(2_000_000)
+    with lab.server("--repl-diskless-sync-delay", "0") as server:
+        lab.fill_keys(server, count)
+        save = server.timed("SAVE")
+        server.kill()
+        start = time.perf_counter()
+        server.start()
+        server.wait_ready()
+        load = time.perf_counter() - start
+        expect_keys(server, count)
+        return save, load, full_sync(lab, server, count)
+
+
+def full_sync(lab: Lab, primary: Server, count: int, limit: float = 120.0) -> float:
+    with lab.server(core=CLIENT_CORE) as replica:
+        start = time.perf_counter()
+        replica.command("REPLICAOF", "127.0.0.1", primary.port)
+        while "master_link_status:up" not in replica.command("INFO", "replication"):
+            if time.perf_counter() - start > limit:
+                raise TimeoutError("no full sync in time")
+            time.sleep(0.005)
+        seconds = time.perf_counter() - start
+        expect_keys(replica, count)
+        return seconds
+
+
+def expect_keys(server: Server, count: int) -> None:
+    if (found := server.command("DBSIZE")) != count:
+        raise ValueError(f"{found} keys instead of {count}")
+
+
+def with_append_only(lab: Lab) -> tuple[float, ...]:
+    # A rewrite would be another measurement.
+    options = ("--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
+    load = set_get(lab, "SET", 64, lab.requests, options)
+    return load.throughput, load.cpu_per_request
+
+
+def with_replica(lab: Lab) -> tuple[float, ...]:
+    with lab.server() as server, lab.loader.sink(server):
+        load = drive(lab, server, "SET", lab.size(1_000_000), 64, lab.requests)
+        return load.throughput, load.cpu_per_request
+
+
+# Each command, pipelined
+
+
+def command_row(
+    name: str, request: str, lines: int = 1, share: float = 0.3, keys: int = 1_000_000, fills: tuple[Fill, ...] = ()
+) -> Row:
+    """Sends `share` of the usual number of requests, whose random numbers are below `keys` (scaled)."""
+
+    def measure(lab: Lab) -> tuple[float, ...]:
+        with lab.server() as server:
+            for fill in fills:
+                fill(lab, server)
+            count = int(lab.requests * share)
+            return (
+                lab.loader.load(server, *request.split(), requests=count, keys=lab.size(keys), lines=lines).throughput,
+            )
+
+    return Row(f"cmd-{name}", (Reading("throughput", "req/s", "higher", 1.0),), measure)
+
+
+def pop_row() -> Row:
+    def measure(lab: Lab) -> tuple[float, ...]:
+        count = int(lab.requests * 0.3)
+        with lab.server() as server:
+            lab.loader.fill(server, "LPUSH", "list", VALUE, count=count)
+            return (lab.loader.load(server, "LPOP", "list", requests=count, lines=2).throughput,)
+
+    return Row("cmd-lpop", (Reading("throughput", "req/s", "higher", 1.0),), measure)
+
+
+ELEMENT = "element:{rand:12}"
+FIVE_FIELDS = tuple(part for i in range(5) for part in (f"field{i}", VALUE[:16]))
+SMALL_HASHES = Fill(("HSET", "hash:{seq:12}", *FIVE_FIELDS), 200_000)
+SET = Fill(("SADD", "set", "element:{seq:12}"))
+HASH = Fill(("HSET", "hash", "element:{seq:12}", VALUE))
+ZSET = Fill(("ZADD", "zset", "1{seq:7}", "element:{seq:12}"))
+LIST = Fill(("RPUSH", "list", VALUE), 100_000)
+# Ids must grow, and numbers must not start with 0: hence the 1 before them. Here and in ZRANGE below, random starts
+# stay clear of the end even when all is scaled to a tenth, so that each reply has its ten elements.
+STREAM = Fill(("XADD", "stream", "1{seq:7}-1", "field", VALUE), 200_000, lines=2, clients=1)
+KEYS = Fill(("SET", NEXT_KEY, VALUE))
+
+COMMANDS = (
+    command_row("ping", "PING"),
+    command_row("incr", "INCR counter:{rand:12}"),
+    command_row("exists", f"EXISTS {KEY}", fills=(KEYS,)),
+    command_row("mset", "MSET" + f" {KEY} {VALUE}" * 10, share=0.1),
+    command_row("lpush", f"LPUSH list {VALUE}"),
+    pop_row(),
+    command_row("lrange-100", "LRANGE list 0 99", lines=201, share=0.025, fills=(LIST,)),
+    command_row("sadd", f"SADD set {ELEMENT}"),
+    command_row("sismember", f"SISMEMBER set {ELEMENT}", fills=(SET,)),
+    command_row("hset", f"HSET hash {ELEMENT} {VALUE}"),
+    command_row("hget", f"HGET hash {ELEMENT}", lines=2, fills=(HASH,)),
+    command_row("hgetall", "HGETALL hash:{rand:12}", lines=21, share=0.2, keys=200_000, fills=(SMALL_HASHES,)),
+    command_row("zadd", f"ZADD zset 1{{rand:7}} {ELEMENT}", share=0.25),
+    command_row("zscore", f"ZSCORE zset {ELEMENT}", lines=2, fills=(ZSET,)),
+    command_row("zrank", f"ZRANK zset {ELEMENT}", share=0.25, fills=(ZSET,)),
+    command_row("zrange", "ZRANGE zset 1{rand:3}0 1{same:3}9", lines=21, share=0.1, keys=1000, fills=(ZSET,)),
+    command_row("xadd", f"XADD stream * field {VALUE}", lines=2, share=0.25),
+    command_row(
+        "xrange", "XRANGE stream 1{rand:7}-1 + COUNT 10", lines=81, share=0.05, keys=190_000, fills=(STREAM,)
+    ),
+)
+
+
+# Large results
+
+
+def large_row(name: str, fills: tuple[Fill, ...], run: Callable[[Server], object]) -> Row:
+    """The median time of three runs of one slow command."""
+
+    def measure(lab: Lab) -> tuple[float, ...]:
+        with lab.server() as server:
+            for fill in fills:
+                fill(lab, server)
+            return (statistics.median(timed(run, server) for _ in range(3)) * 1e3,)
+
+    return Row(f"large-{name}", (Reading("time", "ms", "lower", 1.0),), measure, once=True)
+
+
+def timed(run: Callable[[Server], object], server: Server) -> float:
+    start = time.perf_counter()
+    run(server)
+    return time.perf_counter() - start
+
+
+# A tenth of each is in both.
+SETS = tuple(Fill(("SADD", key, member)) for key, member in (("a", "member:{seq:12}"), ("b", "member:{seq:11}0")))
+ZSETS = tuple(
+    Fill(("ZADD", key, "{seq:7}", member)) for key, member in (("a", "member:{seq:12}"), ("b", "member:{seq:11}0"))
+)
+NUMBERS = Fill(("LPUSH", "list", "1{rand:8}"), 100_000)
+
+
+ROWS = (
+    set_get_row("SET", 64, throughput=2.0, cpu=None),
+    set_get_row("GET", 64, throughput=2.0, cpu=None),
+    set_get_row("SET", 16, throughput=1.1, cpu=0.6),
+    set_get_row("GET", 16, throughput=1.1, cpu=0.6),
+    set_get_row("SET", 1, throughput=0.97, cpu=0.95),
+    set_get_row("GET", 1, throughput=0.97, cpu=0.95),
+    bytes_row("string", "B/key", 0.85, KEYS),
+    bytes_row("int", "B/key", 0.85, Fill(("SET", NEXT_KEY, "1{seq:7}"))),
+    bytes_row("ttl", "B/key", 0.85, Fill(("SET", NEXT_KEY, VALUE, "EX", "100000"))),
+    Row(
+        "idle-connections",
+        (Reading("memory", "B/connection", "lower", 1024, absolute=True),),
+        idle_connections,
+        once=True,
+    ),
+    Row(
+        "growth",
+        (Reading("PING p99.9", "µs", "lower", 1.0), Reading("PING worst", "µs", "lower", 1.0)),
+        growth,
+        once=True,
+    ),
+    Row(
+        "snapshot",
+        tuple(Reading(name, "s", "lower", 0.9) for name in ("SAVE", "load", "full sync")),
+        snapshot,
+        once=True,
+    ),
+    *COMMANDS,
+    bytes_row("small-hash", "B/hash", 0.85, SMALL_HASHES),
+    bytes_row("zset", "B/element", 0.85, ZSET),
+    bytes_row("set", "B/element", 0.85, SET),
+    bytes_row("hash", "B/element", 0.85, HASH),
+    bytes_row("list", "B/element", 1.0, Fill(("RPUSH", "list", VALUE))),
+    bytes_row("stream", "B/element", 1.0, Fill(("XADD", "stream", "*", "field", VALUE), lines=2)),
+    large_row("sunionstore", SETS, lambda server: server.command("SUNIONSTORE", "to", "a", "b")),
+    large_row("zunionstore", ZSETS, lambda server: server.command("ZUNIONSTORE", "to", 2, "a", "b")),
+    large_row("sinter", SETS, lambda server: server.connection.skip_array("SINTER", "a", "b")),
+    large_row("sort", (NUMBERS,), lambda server: server.connection.skip_array("SORT", "list")),
+    delete_row("DEL"),
+    delete_row("UNLINK"),
+    Row(
+        "set-aof",
+        (Reading("throughput", "req/s", "higher", 1.4), Reading("CPU per request", "µs", "lower")),
+        with_append_only,
+    ),
+    Row(
+        "set-replica",
+        (Reading("throughput", "req/s", "higher", 1.4), Reading("CPU per request", "µs", "lower")),
+        with_replica,
+    ),
+)

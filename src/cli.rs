@@ -1,0 +1,235 @@
+//! The command line, and everything between it and the running loop.
+#![forbid(unsafe_code)]
+
+use crate::command::table::{CommandTable, Row};
+use crate::command::{self};
+use crate::event_loop::EventLoop;
+use crate::server::config::{Config, Startup, Supervised};
+use crate::server::log::{Level, Log};
+use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
+use crate::sys::process;
+use crate::util::alloc;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+
+/// Descriptors that are not clients': listeners, files, the poll, standard streams.
+const RESERVED_FILES: u64 = 32;
+
+/// All families of commands.
+const FAMILIES: &[&[Row]] = &[
+    command::connection::COMMANDS,
+    command::client::COMMANDS,
+    command::string::COMMANDS,
+    command::keys::COMMANDS,
+    command::expire::COMMANDS,
+    command::object::COMMANDS,
+    command::info::COMMANDS,
+    command::config::COMMANDS,
+    command::server::COMMANDS,
+    command::debug::COMMANDS,
+    command::replication::COMMANDS,
+];
+
+/// Runs the program with these arguments (the first is its name); answers the exit code.
+pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
+    let args: Vec<OsString> = args.collect();
+    if let Some(code) = help_or_version(&args) {
+        return code;
+    }
+    let words: Vec<Vec<u8>> = args.iter().skip(1).cloned().map(OsString::into_vec).collect();
+    let startup = match Config::from_args(&words, &mut std::io::stdin()) {
+        Ok(startup) => startup,
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    };
+    let executable = args.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
+    serve(startup, executable)
+}
+
+/// `--help` and `--version`, which start no server.
+fn help_or_version(args: &[OsString]) -> Option<i32> {
+    let only = args.get(1).filter(|_| args.len() == 2)?;
+    let usage = "aeolis [FILE] [-] [--DIRECTIVE VALUE...]...";
+    let command = clap::Command::new("aeolis")
+        .version(VERSION)
+        .about("A Redis-compatible server.")
+        .override_usage(usage)
+        .disable_version_flag(true)
+        .disable_help_flag(true)
+        .after_help(
+            "FILE is a redis.conf; '-' reads one from standard input. Every directive can be given as an option and \
+             overrides the file:\n\n  aeolis /etc/redis/redis.conf --port 7777 --loglevel verbose\n  aeolis --replicaof \
+             \"127.0.0.1 6379\"",
+        );
+    match only.to_str()? {
+        "--help" | "-h" => {
+            println!("{}", command.clone().render_help());
+            Some(0)
+        }
+        "--version" | "-v" => {
+            println!("Aeolis server v={VERSION} redis_version={REDIS_VERSION} malloc={} bits=64", alloc::NAME);
+            Some(0)
+        }
+        _ => None,
+    }
+}
+
+/// Makes the server and runs its loop.
+fn serve(startup: Startup, executable: String) -> i32 {
+    let mut config = startup.config;
+    if let Err(error) = std::env::set_current_dir(&config.dir) {
+        eprintln!("Can't chdir to '{}': {error}", config.dir.display());
+        return 1;
+    }
+    let supervised = supervision(config.supervised);
+    if config.daemonize
+        && supervised.is_none()
+        && let Err(error) = process::daemonize()
+    {
+        eprintln!("Can't daemonize: {error}");
+        return 1;
+    }
+    let file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
+    let log = Log { level: config.loglevel, file };
+    let mut commands = CommandTable::new(FAMILIES);
+    for line in &config.rename_command {
+        if !commands.rename(&line.args[1], &line.args[2]) {
+            eprintln!("{}", line.error("No such command in rename-command, or the new name is taken"));
+            return 1;
+        }
+    }
+    let limit = process::raise_open_files(u64::from(config.maxclients) + RESERVED_FILES);
+    let unlimited = config.maxclients;
+    if limit < u64::from(config.maxclients) + RESERVED_FILES {
+        config.maxclients = limit.saturating_sub(RESERVED_FILES).max(1) as u32;
+    }
+    let replicaof = config.replicaof.clone();
+    let mut server = Server::new(config, commands, SmallRng::from_os_rng(), log);
+    server.origin = Origin {
+        executable: absolute(&executable),
+        config_file: startup.config_file.clone().unwrap_or_default(),
+        listeners: Vec::new(),
+    };
+    server.supervised = supervised;
+    server.notice("oO0OoO0OoO0Oo Aeolis is starting oO0OoO0OoO0Oo");
+    server.notice(&format!(
+        "Aeolis version={VERSION}, Redis version={REDIS_VERSION}, bits=64, pid={}, just started",
+        std::process::id()
+    ));
+    match &startup.config_file {
+        Some(_) => server.notice("Configuration loaded"),
+        None => server.log(Level::Warning, "Warning: no config file specified, using the default config. In order to specify a config file use aeolis /path/to/redis.conf"),
+    }
+    for line in &startup.log {
+        server.warning(line);
+    }
+    if server.config.maxclients != unlimited {
+        let text = format!("You requested maxclients of {unlimited} requiring at least {} max file descriptors. Current maximum open files is {limit}. maxclients has been reduced to {} to compensate for low ulimit.", u64::from(unlimited) + RESERVED_FILES, server.config.maxclients);
+        server.warning(&text);
+    }
+    let mut event_loop = match EventLoop::new(&mut server) {
+        Ok(event_loop) => event_loop,
+        Err(error) => {
+            server.warning(&format!("Failed to start: {error}"));
+            return 1;
+        }
+    };
+    set_title(&server);
+    write_pid_file(&server);
+    server.notice("Server initialized");
+    server.startup_memory = alloc::used_memory();
+    if let Some(address) = replicaof {
+        server.become_replica_at_startup(address.host, address.port);
+    }
+    let path = server.rdb_path();
+    match server.begin_loading_file(&path) {
+        Ok(true) => {}
+        Ok(false) => server.startup_finished(),
+        Err(error) => {
+            server.warning(&format!("Fatal error loading the DB {}: {error}. Exiting.", path.display()));
+            return 1;
+        }
+    }
+    match event_loop.run(&mut server) {
+        Ok(code) => code,
+        Err(error) => {
+            server.warning(&format!("The event loop failed: {error}"));
+            1
+        }
+    }
+}
+
+/// The name of the supervisor that expects to hear from us.
+fn supervision(mode: Supervised) -> Option<&'static str> {
+    let systemd = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let upstart = std::env::var_os("UPSTART_JOB").is_some();
+    match mode {
+        Supervised::Systemd => Some("systemd"),
+        Supervised::Upstart => Some("upstart"),
+        Supervised::Auto if upstart => Some("upstart"),
+        Supervised::Auto if systemd => Some("systemd"),
+        Supervised::Auto | Supervised::No => None,
+    }
+}
+
+fn absolute(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_string(), |p| p.display().to_string())
+}
+
+fn set_title(server: &Server) {
+    if !server.config.set_proc_title {
+        return;
+    }
+    process::set_title("aeolis");
+}
+
+fn write_pid_file(server: &Server) {
+    let path = match &server.config.pidfile {
+        Some(path) => path.clone(),
+        None if server.config.daemonize => "/var/run/redis.pid".to_string(),
+        None => return,
+    };
+    let written = File::create(&path).and_then(|mut f| writeln!(f, "{}", std::process::id()));
+    if let Err(error) = written {
+        server.log(Level::Warning, &format!("Failed to write PID file {path}: {error}"));
+    }
+}
+
+impl Server {
+    /// The data is there: clients may be served.
+    pub fn startup_finished(&mut self) {
+        self.starting = false;
+        if self.config.port != 0 {
+            self.notice("Ready to accept connections tcp");
+        }
+        if self.config.unixsocket.is_some() {
+            self.notice("Ready to accept connections unix");
+        }
+        match self.supervised {
+            Some("systemd") => notify_systemd(),
+            Some("upstart") => process::kill(std::process::id() as i32, libc::SIGSTOP),
+            _ => {}
+        }
+    }
+}
+
+/// Tells systemd that the server is ready.
+fn notify_systemd() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let message = b"STATUS=Ready to accept connections\nREADY=1\n";
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    let bytes = path.into_vec();
+    // Best effort: a supervisor that can't be told will say so itself.
+    let _ = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name).and_then(|a| socket.send_to_addr(message, &a)),
+        None => SocketAddr::from_pathname(OsString::from_vec(bytes.clone())).and_then(|a| socket.send_to_addr(message, &a)),
+    };
+}

@@ -1,0 +1,270 @@
+//! From a request to its execution: `process_command` decides whether it may run, `call` runs it, times it, counts
+//! it and propagates it.
+#![forbid(unsafe_code)]
+
+use super::spec::CommandFlags;
+use super::table::CommandId;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::server::client::{Blocked, ClientFlags, Token};
+use crate::server::pause::PauseKind;
+use crate::server::propagate::Propagation;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was executed or refused, and is behind us.
+    Done,
+    /// It has to wait, unexecuted: the client is blocked, and the request is tried again afterwards.
+    TryAgain,
+}
+
+const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
+const OOM: CommandError =
+    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
+const MISCONF_RDB: CommandError = CommandError::text(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+     may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+     error.",
+);
+const NO_REPLICAS: CommandError =
+    CommandError::text("NOREPLICAS Not enough good replicas to write.");
+const READ_ONLY: CommandError =
+    CommandError::text("READONLY You can't write against a read only replica.");
+const MASTER_DOWN: CommandError = CommandError::text(
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+);
+const LOADING: CommandError = CommandError::text("LOADING Redis is loading the dataset in memory");
+
+impl Server {
+    /// Decides about a request of a client, and executes it if nothing speaks against it.
+    pub fn process_command(
+        &mut self,
+        token: Token,
+        command: Option<CommandId>,
+        args: &[&[u8]],
+    ) -> Verdict {
+        let start = self.reply.len();
+        let resolved = match command {
+            Some(id) => self.resolve(id, args),
+            None => Err(unknown_command(args)),
+        };
+        let id = match resolved {
+            Ok(id) => id,
+            Err(error) => {
+                self.refuse(None, &error);
+                self.after_command(token, start);
+                return Verdict::Done;
+            }
+        };
+        if let Err(error) = self.may_run(token, id) {
+            self.refuse(Some(id), &error);
+            self.after_command(token, start);
+            return Verdict::Done;
+        }
+        if self.pause.is_active() && self.is_paused(token, id) {
+            self.block_client(token, Blocked::Pause, None);
+            return Verdict::TryAgain;
+        }
+        self.call(token, id, args);
+        self.after_command(token, start);
+        Verdict::Done
+    }
+
+    /// The command or subcommand that a request names, if its arity fits.
+    #[inline]
+    fn resolve(&self, id: CommandId, args: &[&[u8]]) -> CommandResult<CommandId> {
+        let command = self.commands.get(id);
+        let id = if command.subcommands.is_empty() || args.len() < 2 {
+            id
+        } else {
+            match self.commands.find_subcommand(id, args[1]) {
+                Some(sub) => sub,
+                None => return Err(unknown_subcommand(command.name, args[1])),
+            }
+        };
+        let command = self.commands.get(id);
+        if !command.arity_allows(args.len()) || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1) {
+            return Err(CommandError::err(format_args!(
+                "wrong number of arguments for '{}' command",
+                command.name
+            )));
+        }
+        Ok(id)
+    }
+
+    /// The checks before execution, in Redis's order.
+    #[inline]
+    fn may_run(&mut self, token: Token, id: CommandId) -> CommandResult {
+        let flags = self.commands.get(id).flags;
+        let client = &self.clients[token];
+        let from_primary = client.is(ClientFlags::MASTER);
+        if !client.is(ClientFlags::AUTHENTICATED) && !flags.contains(CommandFlags::NO_AUTH) {
+            return Err(NO_AUTH);
+        }
+        if flags.contains(CommandFlags::PROTECTED) {
+            self.check_protected(token, id)?;
+        }
+        if self.config.maxmemory > 0 && !from_primary {
+            let fits = self.perform_evictions();
+            if !fits && flags.contains(CommandFlags::DENYOOM) {
+                return Err(OOM);
+            }
+        }
+        if flags.contains(CommandFlags::WRITE) && !from_primary {
+            if self.writes_are_denied() {
+                return Err(MISCONF_RDB);
+            }
+            if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
+                return Err(NO_REPLICAS);
+            }
+            if self.config.replica_read_only && self.repl.is_replica() {
+                return Err(READ_ONLY);
+            }
+        }
+        if self.repl.is_replica()
+            && !self.config.replica_serve_stale_data
+            && !self.repl.is_connected_to_primary()
+            && !flags.contains(CommandFlags::STALE)
+        {
+            return Err(MASTER_DOWN);
+        }
+        if self.loading.is_some() && !flags.contains(CommandFlags::LOADING) && !from_primary {
+            return Err(LOADING);
+        }
+        Ok(())
+    }
+
+    fn is_paused(&self, token: Token, id: CommandId) -> bool {
+        let client = &self.clients[token];
+        if client.is(ClientFlags::MASTER | ClientFlags::SLAVE) {
+            return false;
+        }
+        let flags = self.commands.get(id).flags;
+        let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+        match self.pause.kind(self.ks.now_ms) {
+            Some(PauseKind::All) => !flags.contains(CommandFlags::ALLOW_BUSY) || writes,
+            Some(PauseKind::Write) => writes,
+            None => false,
+        }
+    }
+
+    /// Answers a request that is not executed.
+    fn refuse(&mut self, id: Option<CommandId>, error: &CommandError) {
+        if let Some(id) = id {
+            self.commands.get_mut(id).stats.rejected += 1;
+        }
+        self.stats.count_error(error.code());
+        self.reply.error(&error.0);
+    }
+
+    /// Executes a command: runs, times, counts and propagates it.
+    pub fn call(&mut self, token: Token, id: CommandId, args: &[&[u8]]) {
+        let command = self.commands.get(id);
+        let handler = command.handler;
+        let flags = command.flags;
+        let name = command.name;
+        let start_reply = self.reply.len();
+        let dirty = self.ks.changes.dirty;
+        self.propagation = Propagation::Automatic;
+        let started = self.command_clock();
+
+        let outcome = handler(self, args);
+
+        let nanos = self.command_clock().saturating_sub(started);
+        self.stats.commands += 1;
+        self.stats.command_us += nanos / 1000;
+        let stats = &mut self.commands.get_mut(id).stats;
+        stats.record(nanos);
+        if let Err(error) = outcome {
+            stats.failed += 1;
+            self.reply.truncate(start_reply);
+            self.reply.error(&error.0);
+            self.stats.count_error(error.code());
+        }
+        if self.slow_log.wants(nanos / 1000, flags) {
+            self.log_slow_command(token, nanos / 1000, args);
+        }
+        if let Some(client) = self.clients.get_mut(token) {
+            client.last_command = Some(name);
+            client.commands += 1;
+        }
+        if self.ks.changes.dirty != dirty || self.propagation != Propagation::Automatic || self.ks.changes.needs_attention() {
+            let changed = self.ks.changes.dirty != dirty && flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+            self.propagate_after(changed, args);
+            if let Some(client) = self.clients.get_mut(token) {
+                client.write_offset = self.repl.offset;
+            }
+        }
+    }
+
+    /// A time stamp for measuring commands, in nanoseconds.
+    #[inline]
+    fn command_clock(&self) -> u64 {
+        self.clock.nanos()
+    }
+
+    /// What remains to do for a request, whether it was executed or refused.
+    #[inline]
+    fn after_command(&mut self, token: Token, start: usize) {
+        let Some(client) = self.clients.get_mut(token) else { return };
+        let silent = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP | ClientFlags::REPLY_SKIP_NEXT | ClientFlags::MASTER;
+        if client.flags.intersects(silent) {
+            let forced = client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
+            let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
+            if client.is(skip) || (client.is(ClientFlags::MASTER) && !forced) {
+                self.reply.truncate(start);
+            }
+            client.flags.remove(ClientFlags::REPLY_SKIP | ClientFlags::MASTER_FORCE_REPLY);
+            if client.is(ClientFlags::REPLY_SKIP_NEXT) {
+                client.flags.remove(ClientFlags::REPLY_SKIP_NEXT);
+                client.flags.insert(ClientFlags::REPLY_SKIP);
+            }
+        }
+    }
+
+    fn check_protected(&self, token: Token, id: CommandId) -> CommandResult {
+        let client = &self.clients[token];
+        let local = client.conn.peer_ip().is_none_or(|ip| ip.is_loopback());
+        let name = self.commands.get(id).name;
+        let name = name.split('|').next().unwrap_or(name);
+        if self.config.enable_debug_command.allows(local) {
+            return Ok(());
+        }
+        Err(CommandError::err(format_args!(
+            "{} command not allowed. If the enable-{name}-command option is set to \"local\", you can run it from a \
+             local connection, otherwise you need to set this option in the configuration file, and then restart the \
+             server.",
+            name.to_uppercase()
+        )))
+    }
+}
+
+/// At most so many bytes of a request's arguments are shown in an error.
+const SHOWN: usize = 128;
+
+fn unknown_command(args: &[&[u8]]) -> CommandError {
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
+    let mut rest = String::new();
+    for arg in &args[1..] {
+        if rest.len() >= SHOWN {
+            break;
+        }
+        let room = SHOWN - rest.len();
+        let arg = String::from_utf8_lossy(&arg[..arg.len().min(room)]);
+        rest.push_str(&format!("'{arg}' "));
+    }
+    CommandError::err(format_args!(
+        "unknown command '{}', with args beginning with: {rest}",
+        shown(args[0])
+    ))
+}
+
+fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
+    let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN)]);
+    CommandError::err(format_args!(
+        "unknown subcommand '{shown}'. Try {} HELP.",
+        container.to_uppercase()
+    ))
+}

@@ -1,0 +1,367 @@
+//! The keyspace: the databases, looking keys up, expiring them lazily, and noting what changed.
+//!
+//! [`Keyspace`] knows no clients and no sockets. What it has to tell the server (keys that it deleted because they
+//! had expired, events for subscribers, modified keys) it puts into queues that the server empties after each command.
+#![forbid(unsafe_code)]
+
+use super::entry::{Entry, EntryRef};
+use super::lru::AccessPolicy;
+use super::notify::{Class, Notifications};
+use crate::ds::hash::HashSeed;
+use crate::ds::table::{Occupied, Table};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::value::{Type, Value, ValueRef};
+
+/// One database.
+pub struct Db {
+    pub table: Table<Entry>,
+    /// Where the active expire cycle goes on.
+    pub(super) expire_cursor: u64,
+    /// A running average of the time that volatile keys have left, in milliseconds.
+    pub avg_ttl: i64,
+}
+
+impl Db {
+    fn new(seed: HashSeed) -> Db {
+        Db { table: Table::new(seed), expire_cursor: 0, avg_ttl: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// How many keys have an expiry.
+    pub fn volatile(&self) -> usize {
+        self.table.len_marked()
+    }
+}
+
+/// Who decides that a key has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ExpiryRole {
+    /// This server: an expired key is deleted when it is met.
+    #[default]
+    Delete,
+    /// The primary: an expired key is hidden from clients, and stays until the primary deletes it.
+    Hide,
+    /// The commands come from the primary itself (or from a file that it wrote): what it has not deleted is there.
+    Keep,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct KeyspaceStats {
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    pub evicted: u64,
+    pub expired_stale_perc: f64,
+    pub expire_time_cap_reached: u64,
+    pub expire_cycle_us: u64,
+}
+
+/// What happened to keys, noted for the server, which empties the queues after each command.
+#[derive(Default)]
+pub struct Changes {
+    /// Changes since the last snapshot.
+    pub dirty: u64,
+    /// Keys deleted because they had expired or were evicted, to be propagated as deletions: database and key.
+    pub deleted: Vec<(usize, Box<[u8]>)>,
+    pub notifications: Notifications,
+    /// Keys modified since the server last looked; only kept while `track` is set, because somebody watches.
+    pub modified: Vec<(usize, Box<[u8]>)>,
+    pub track: bool,
+}
+
+impl Changes {
+    /// Notes that `key` has another value now, or none.
+    #[inline]
+    pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
+        if self.track {
+            self.modified.push((db, key.into()));
+        }
+    }
+
+    /// Notes a successful write: one change, the key modified, an event.
+    #[inline]
+    pub fn write(&mut self, class: Class, event: &'static str, db: usize, key: &[u8]) {
+        self.dirty += 1;
+        self.signal_modified(db, key);
+        self.notifications.push(class, event, db, key);
+    }
+
+    /// Whether any queue has something for the server.
+    #[inline]
+    pub fn needs_attention(&self) -> bool {
+        !self.deleted.is_empty()
+            || !self.notifications.waiting.is_empty()
+            || !self.modified.is_empty()
+    }
+
+    fn expired(&mut self, db: usize, key: &[u8]) {
+        self.deleted.push((db, key.into()));
+        self.signal_modified(db, key);
+        self.notifications.push(Class::EXPIRED, "expired", db, key);
+    }
+}
+
+/// All databases and what they share.
+pub struct Keyspace {
+    pub dbs: Vec<Db>,
+    seed: HashSeed,
+    /// The hash of the key that the next command is about, where parsing ahead has computed it already.
+    hint: Option<(usize, usize, u64)>,
+    /// The time that commands see, in milliseconds since 1970; it stands still while one runs.
+    pub now_ms: i64,
+    pub role: ExpiryRole,
+    /// The current client's accesses leave no trace (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
+    pub access: AccessPolicy,
+    pub stats: KeyspaceStats,
+    pub changes: Changes,
+}
+
+enum Live<'a> {
+    Found(Occupied<'a, Entry>),
+    Missing,
+    /// It was there until now.
+    Expired,
+}
+
+impl Keyspace {
+    pub fn new(databases: usize, seed: HashSeed) -> Keyspace {
+        Keyspace {
+            dbs: (0..databases).map(|_| Db::new(seed)).collect(),
+            seed,
+            hint: None,
+            now_ms: 0,
+            role: ExpiryRole::Delete,
+            no_touch: false,
+            access: AccessPolicy::default(),
+            stats: KeyspaceStats::default(),
+            changes: Changes::default(),
+        }
+    }
+
+    /// A database like those of this keyspace, empty.
+    pub fn new_db(&self) -> Db {
+        Db::new(self.seed)
+    }
+
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        match self.hint {
+            Some((at, len, hash)) if at == key.as_ptr().addr() && len == key.len() => hash,
+            _ => self.seed.hash(key),
+        }
+    }
+
+    /// Remembers the hash of the very slice that the next command will look up, until [`Keyspace::forget_hint`].
+    #[inline]
+    pub fn set_hint(&mut self, key: &[u8], hash: u64) {
+        self.hint = Some((key.as_ptr().addr(), key.len(), hash));
+    }
+
+    #[inline]
+    pub fn forget_hint(&mut self) {
+        self.hint = None;
+    }
+
+    /// Finds a key for reading; counts a hit or a miss and notes the access.
+    #[inline]
+    pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let hash = self.hash(key);
+        match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
+            Live::Found(found) => {
+                let entry = found.into_ref();
+                if !self.no_touch {
+                    self.access.touch(entry);
+                }
+                self.stats.hits += 1;
+                return Some(entry);
+            }
+            Live::Missing => {}
+            Live::Expired => {
+                self.stats.expired += 1;
+                self.changes.expired(db, key);
+            }
+        }
+        self.stats.misses += 1;
+        self.changes.notifications.push(Class::KEY_MISS, "keymiss", db, key);
+        None
+    }
+
+    /// Finds a key without leaving a trace.
+    pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let hash = self.hash(key);
+        match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
+            Live::Found(found) => Some(found.into_ref()),
+            Live::Missing => None,
+            Live::Expired => {
+                self.stats.expired += 1;
+                self.changes.expired(db, key);
+                None
+            }
+        }
+    }
+
+    /// Finds a key that is about to be changed.
+    #[inline]
+    pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Occupied<'_, Entry>> {
+        let hash = self.hash(key);
+        match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
+            Live::Found(found) => {
+                if !self.no_touch {
+                    self.access.touch(found.get());
+                }
+                Some(found)
+            }
+            Live::Missing => None,
+            Live::Expired => {
+                self.stats.expired += 1;
+                self.changes.expired(db, key);
+                None
+            }
+        }
+    }
+
+    /// Whether a key is there, without a trace.
+    pub fn exists(&mut self, db: usize, key: &[u8]) -> bool {
+        self.peek(db, key).is_some()
+    }
+
+    /// A string for reading.
+    #[inline]
+    pub fn read_string(&mut self, db: usize, key: &[u8]) -> CommandResult<Option<ValueRef<'_>>> {
+        self.lookup_read(db, key).map(string).transpose()
+    }
+
+    /// A string about to be changed.
+    #[inline]
+    pub fn write_string(
+        &mut self,
+        db: usize,
+        key: &[u8],
+    ) -> CommandResult<Option<Occupied<'_, Entry>>> {
+        let Some(found) = self.lookup_write(db, key) else { return Ok(None) };
+        string(found.get())?;
+        Ok(Some(found))
+    }
+
+    /// Puts a string under `key`, whatever was there. Counts nothing.
+    #[inline]
+    pub fn set_string(&mut self, db: usize, key: &[u8], string: &[u8], expire: Option<i64>) {
+        let hash = self.hash(key);
+        let lru = self.access.fresh();
+        let table = &mut self.dbs[db].table;
+        match table.find(hash, key) {
+            Some(mut found) => {
+                found.update(|entry| entry.with_string(string, expire));
+                found.set_mark(expire.is_some());
+                self.access.touch(found.get());
+            }
+            None => {
+                let entry = Entry::string(key, string, expire);
+                entry.view().set_lru(lru);
+                table.insert_unique(hash, entry, expire.is_some());
+            }
+        }
+    }
+
+    /// Puts any value under `key`, whatever was there; answers what was. Counts nothing.
+    pub fn set(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: Value,
+        expire: Option<i64>,
+    ) -> Option<Entry> {
+        let entry = Entry::new(key, value, expire);
+        entry.view().set_lru(self.access.fresh());
+        self.put(db, entry)
+    }
+
+    /// Puts an entry under its key, whatever was there; answers what was. Counts nothing.
+    pub fn put(&mut self, db: usize, entry: Entry) -> Option<Entry> {
+        let hash = self.hash(entry.view().key());
+        let marked = entry.view().has_expire();
+        let table = &mut self.dbs[db].table;
+        if let Some(mut found) = table.find(hash, entry.view().key()) {
+            found.set_mark(marked);
+            return Some(found.replace(entry));
+        }
+        table.insert_unique(hash, entry, marked);
+        None
+    }
+
+    /// Takes a key out, expired or not. Counts nothing.
+    #[inline]
+    pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
+        let hash = self.hash(key);
+        self.dbs[db].table.remove(hash, key)
+    }
+
+    /// Sets or takes away the expiry of a key that is there; `false` if it is not.
+    pub fn set_expire(&mut self, db: usize, key: &[u8], expire: Option<i64>) -> bool {
+        let hash = self.hash(key);
+        let Some(mut found) = self.dbs[db].table.find(hash, key) else { return false };
+        found.update(|entry| entry.with_expire(expire));
+        found.set_mark(expire.is_some());
+        true
+    }
+
+    /// Deletes a key because its time has come, and notes it.
+    pub(super) fn delete_expired(&mut self, db: usize, key: &[u8]) {
+        if self.remove(db, key).is_some() {
+            self.stats.expired += 1;
+            self.changes.expired(db, key);
+        }
+    }
+
+    /// All keys of all databases.
+    pub fn len(&self) -> usize {
+        self.dbs.iter().map(Db::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[inline]
+fn find_live<'a>(
+    table: &'a mut Table<Entry>,
+    hash: u64,
+    key: &[u8],
+    now: i64,
+    role: ExpiryRole,
+) -> Live<'a> {
+    let Some(found) = table.find(hash, key) else { return Live::Missing };
+    if !found.is_marked() || role == ExpiryRole::Keep {
+        return Live::Found(found);
+    }
+    match found.get().expire() {
+        Some(at) if at < now => {}
+        _ => return Live::Found(found),
+    }
+    if role == ExpiryRole::Hide {
+        return Live::Missing;
+    }
+    drop(found.remove());
+    Live::Expired
+}
+
+/// The value of an entry that must be a string.
+#[inline]
+pub fn string(entry: EntryRef<'_>) -> CommandResult<ValueRef<'_>> {
+    let value = entry.value();
+    match value.kind() {
+        Type::String => Ok(value),
+        #[expect(unreachable_patterns, reason = "strings are the only type so far")]
+        _ => Err(CommandError::WRONG_TYPE),
+    }
+}
+

@@ -1,0 +1,10 @@
+//! The keyspace: entries, lookup, expiry, access clocks, notifications.
+
+pub mod entry;
+pub mod expire;
+pub mod keyspace;
+pub mod lru;
+pub mod notify;
+
+pub use entry::{Entry, EntryRef};
+pub use keyspace::{Db, ExpiryRole, Keyspace};

@@ -1,0 +1,8 @@
+//! Data structures, pure: they know no keys, clients or clocks.
+
+pub mod hash;
+pub mod intset;
+pub mod legacy;
+pub mod listpack;
+pub mod quicklist;
+pub mod table;

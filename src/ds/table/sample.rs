@@ -1,0 +1,96 @@
+//! Entries by chance, for `RANDOMKEY`, `SRANDMEMBER`, eviction and the like.
+
+use std::array;
+use std::ptr;
+
+use super::bucket::{Bucket, Entry, SLOTS, prefetch};
+use super::scan::marked;
+use super::{Item, Table};
+
+/// Chains that are tried before fairness is given up. Unless the table is extremely sparse, a try succeeds in one of
+/// three cases, and at the fill where a table shrinks in one of ten.
+const TRIES: usize = 256;
+/// Of these, how many are loaded into the cache at a time.
+const AHEAD: usize = 4;
+/// Buckets that are searched for a mark, one after the other: few enough to take some microseconds at worst.
+const MARK_TRIES: usize = 256;
+
+impl<T: Item> Table<T> {
+    /// An entry, each with the same chance (those of extremely long chains with a slightly smaller one).
+    pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<T::Ref<'_>> {
+        if self.len == 0 {
+            return None;
+        }
+        let heads = self.heads();
+        // Every slot of every chain must be equally likely: so take a slot of a chain, both by chance, and try again
+        // if it is free. That needs a common length of chains, which only few (0.1 %) may exceed.
+        let smaller = if self.next.len() == 0 {
+            self.array.len()
+        } else {
+            self.array.len().min(self.next.len())
+        };
+        let mean = self.len.div_ceil(smaller.max(1));
+        let slots = (mean + 3 * mean.isqrt()).next_multiple_of(SLOTS);
+        for _ in 0..TRIES / AHEAD {
+            let chosen: [_; AHEAD] = array::from_fn(|_| heads.get(below(rng, heads.len())));
+            // Their cache misses overlap.
+            chosen
+                .iter()
+                .flatten()
+                .for_each(|head| prefetch(ptr::from_ref(*head)));
+            for head in chosen.into_iter().flatten() {
+                let entries = chain_len(head);
+                let slot = below(rng, slots.max(entries));
+                if slot < entries {
+                    return head.entries().nth(slot).map(|entry| self.view(entry));
+                }
+            }
+        }
+        self.first_from(rng, heads.len(), |head, rng| pick(head.entries(), rng))
+    }
+
+    /// An entry with a mark, not with quite the same chance: one of the first marked ones from a place by chance on.
+    /// None if there is none in the next few hundred buckets.
+    pub fn random_marked(&self, rng: &mut impl FnMut() -> u64) -> Option<T::Ref<'_>> {
+        if self.marked == 0 {
+            return None;
+        }
+        self.first_from(rng, MARK_TRIES, |head, rng| pick(marked(head), rng))
+    }
+
+    /// What `choose` finds first in at most `tries` chains, from a random one on.
+    fn first_from<R: FnMut() -> u64>(
+        &self,
+        rng: &mut R,
+        tries: usize,
+        choose: impl Fn(&Bucket, &mut R) -> Option<Entry>,
+    ) -> Option<T::Ref<'_>> {
+        let heads = self.heads();
+        let start = below(rng, heads.len());
+        (0..tries.min(heads.len()))
+            .filter_map(|offset| heads.get((start + offset) % heads.len()))
+            .find_map(|head| choose(head, rng))
+            .map(|entry| self.view(entry))
+    }
+}
+
+/// One of some entries, each with the same chance.
+fn pick(entries: impl Iterator<Item = Entry>, rng: &mut impl FnMut() -> u64) -> Option<Entry> {
+    let mut chosen = None;
+    for (before, entry) in entries.enumerate() {
+        if below(rng, before + 1) == 0 {
+            chosen = Some(entry);
+        }
+    }
+    chosen
+}
+
+fn chain_len(head: &Bucket) -> usize {
+    head.chain().map(|bucket| bucket.occupied().len()).sum()
+}
+
+/// A number from 0 on and below `bound`, each with the same chance (to 2^-64).
+#[inline]
+fn below(rng: &mut impl FnMut() -> u64, bound: usize) -> usize {
+    ((u128::from(rng()) * bound as u128) >> 64) as usize
+}

@@ -1,0 +1,173 @@
+//! Going through all entries: in one go, or in steps with a cursor.
+//!
+//! # Why the cursor never skips
+//!
+//! A cursor is a position, that is, the first 48 bits of a hash. Claim: when a scan has come to the cursor c, every
+//! entry that was in the table all the time and whose position is below c has been visited. It holds for c = 0.
+//! A step visits one chain whole and returns the position `end` for which the claim has to hold next:
+//!
+//! * If c belongs to a bucket of `array` that is not swept, then that chain has all entries with positions from c
+//!   up to the start of the next bucket, which is `end`.
+//! * Otherwise c is below the start of the first bucket that is not swept, and belongs to a bucket of `next`. That
+//!   chain has all entries with positions from c up to the bucket's end, except for those not below that start, which
+//!   are still in `array`. Hence `end` is the smaller one of both.
+//!
+//! In both cases `end` is greater than c, and positions from c on and below `end` have been visited. Between two steps
+//! entries move to other buckets, chains and arrays, but no entry ever changes its position, so the claim stays true
+//! whatever resizes come in between. At the end, `end` is 2^48, all has been visited, and 0 is returned. Only a resize
+//! in between makes a step visit entries below c again.
+
+use super::array::POSITION_BITS;
+use super::bucket::{Bucket, Entry};
+use super::{Item, Table};
+
+impl<T: Item> Table<T> {
+    /// Visits the entries of one bucket, about six, and tells whether they have a mark. Returns the cursor for the next
+    /// step, less than 2^48; a scan starts with 0 and is done when it gets 0.
+    ///
+    /// Entries that are in the table from the start of a scan to its end are visited at least once, however the table
+    /// changes in between, and only once if it is not resized. A cursor that is none ends the scan.
+    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(T::Ref<'_>, bool)) -> u64 {
+        let Some((head, end)) = self.bucket_at(cursor) else {
+            return 0;
+        };
+        head.entries()
+            .for_each(|entry| visit(self.view(entry), entry.mark));
+        end
+    }
+
+    /// As [`scan`](Self::scan), but visits the entries with a mark only: those of the first bucket that has any, or none
+    /// if the next `buckets` (1 at least) have none. Returns the cursor and the number of buckets passed.
+    pub fn scan_marked(
+        &self,
+        cursor: u64,
+        buckets: usize,
+        mut visit: impl FnMut(T::Ref<'_>),
+    ) -> (u64, usize) {
+        let mut cursor = cursor;
+        let mut passed = 0;
+        loop {
+            let Some((head, end)) = self.bucket_at(cursor) else {
+                return (0, passed);
+            };
+            cursor = end;
+            passed += 1;
+            let mut found = false;
+            for entry in marked(head) {
+                visit(self.view(entry));
+                found = true;
+            }
+            if found || cursor == 0 || passed >= buckets {
+                return (cursor, passed);
+            }
+        }
+    }
+
+    /// All entries, each once.
+    pub fn iter(&self) -> impl Iterator<Item = T::Ref<'_>> {
+        self.heads()
+            .iter()
+            .flat_map(Bucket::entries)
+            .map(|entry| self.view(entry))
+    }
+
+    /// Visits all entries, and tells whether they have a mark.
+    pub fn for_each_mut(&mut self, mut visit: impl FnMut(T::Mut<'_>, bool)) {
+        for entry in self.heads().iter().flat_map(Bucket::entries) {
+            // SAFETY: the table is exclusively borrowed, and each of its items is visited once.
+            visit(unsafe { T::raw_mut(entry.raw) }, entry.mark);
+        }
+    }
+
+    /// The first buckets of all chains in use.
+    #[inline]
+    pub(super) fn heads(&self) -> Heads<'_> {
+        let next = self
+            .next
+            .as_slice()
+            .get(..self.next_in_use())
+            .unwrap_or_default();
+        let array = self.array.as_slice().get(self.swept..).unwrap_or_default();
+        Heads { next, array }
+    }
+
+    /// Buckets of `next` that have been swept into, the last one perhaps in part.
+    pub(super) fn next_in_use(&self) -> usize {
+        if self.swept == 0 || self.next.len() == 0 {
+            return 0;
+        }
+        let last = self.array.start(self.swept) - 1;
+        self.next.index(last << (64 - POSITION_BITS)) + 1
+    }
+
+    #[inline]
+    pub(super) fn view(&self, entry: Entry) -> T::Ref<'_> {
+        // SAFETY: called with entries of this table only, which is borrowed as long as the view lives.
+        unsafe { T::raw_ref(entry.raw) }
+    }
+
+    /// The head of the chain that a position belongs to, and the position up to which that chain has all entries, or
+    /// 0 if there is nothing behind it.
+    #[inline]
+    fn bucket_at(&self, position: u64) -> Option<(&Bucket, u64)> {
+        if position >> POSITION_BITS != 0 {
+            return None;
+        }
+        let hash = position << (64 - POSITION_BITS);
+        let index = self.array.index(hash);
+        let (head, end) = if index < self.swept {
+            let left = self.array.start(self.swept);
+            let index = self.next.index(hash);
+            // While a table is drained there may be no bucket to look into, but what is left in `array` comes later.
+            let head = self.next.as_slice().get(index).unwrap_or(&Bucket::EMPTY);
+            (
+                head,
+                if self.next.len() == 0 {
+                    left
+                } else {
+                    left.min(self.next.start(index + 1))
+                },
+            )
+        } else {
+            (
+                self.array.as_slice().get(index)?,
+                self.array.start(index + 1),
+            )
+        };
+        Some((head, end & ((1 << POSITION_BITS) - 1)))
+    }
+}
+
+/// The first buckets of chains, in the order of their hashes.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    next: &'a [Bucket],
+    array: &'a [Bucket],
+}
+
+impl<'a> Heads<'a> {
+    pub fn iter(self) -> impl Iterator<Item = &'a Bucket> {
+        self.next.iter().chain(self.array)
+    }
+
+    pub fn len(self) -> usize {
+        self.next.len() + self.array.len()
+    }
+
+    #[inline]
+    pub fn get(self, number: usize) -> Option<&'a Bucket> {
+        match number.checked_sub(self.next.len()) {
+            None => self.next.get(number),
+            Some(number) => self.array.get(number),
+        }
+    }
+}
+
+/// The entries of a chain that have a mark.
+#[inline]
+pub(super) fn marked(head: &Bucket) -> impl Iterator<Item = Entry> {
+    head.chain().flat_map(|bucket| {
+        // SAFETY: a slot with a mark is occupied.
+        bucket.marked().map(|slot| unsafe { bucket.entry(slot) })
+    })
+}

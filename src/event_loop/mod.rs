@@ -1,0 +1,159 @@
+//! The event loop: `ae`'s part. It polls, and tells the server what happened; it owns no Redis state.
+//!
+//! One turn: pending input, then `before_sleep`, then the poll, then what the poll brought, then the timers.
+#![forbid(unsafe_code)]
+
+pub mod listeners;
+pub mod signals;
+
+use crate::server::connection::Connection;
+use crate::server::log::Level;
+use crate::server::persistence::LoadProgress;
+use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, client::ClientFlags};
+use listeners::{FIRST_LISTENER, Listener, Listeners};
+use mio::{Events, Poll, Token};
+use signals::Signals;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+const SIGNALS: Token = Token(0);
+/// Events taken from one poll.
+const EVENTS: usize = 1024;
+
+/// The loop of one server.
+pub struct EventLoop {
+    poll: Poll,
+    listeners: Listeners,
+    signals: Signals,
+}
+
+impl EventLoop {
+    /// Opens the listeners that the configuration asks for, and gives the server its registry.
+    ///
+    /// # Errors
+    /// If there is nothing to listen on, or the system refuses.
+    pub fn new(server: &mut Server) -> io::Result<EventLoop> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new()?;
+        signals.register(poll.registry(), SIGNALS)?;
+        let listeners = Listeners::open(poll.registry(), server)?;
+        server.registry = Some(poll.registry().try_clone()?);
+        Ok(EventLoop { poll, listeners, signals })
+    }
+
+    /// Runs until the server is to end; answers the exit code.
+    ///
+    /// # Errors
+    /// If polling fails.
+    pub fn run(&mut self, server: &mut Server) -> io::Result<i32> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut next_cron = Instant::now();
+        loop {
+            if server.rebind {
+                server.rebind = false;
+                self.reopen(server);
+            }
+            server.before_sleep();
+            if let Some(code) = server.shutdown.exit {
+                return Ok(code);
+            }
+            let timeout = if server.has_pending_work() {
+                Duration::ZERO
+            } else {
+                server.next_timer().min(next_cron.saturating_duration_since(Instant::now()))
+            };
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            }
+            let turn = server.clock.nanos();
+            server.update_time();
+            for event in &events {
+                self.dispatch(server, event);
+            }
+            server.process_pending_input();
+            if server.loading.as_ref().is_some_and(|l| !l.is_fed()) {
+                load_on(server);
+            }
+            server.stats.loop_cycles += 1;
+            server.stats.loop_us += (server.clock.nanos() - turn) / 1000;
+            if Instant::now() >= next_cron {
+                server.cron();
+                next_cron = Instant::now() + Duration::from_millis(1000 / u64::from(server.config.hz.clamp(1, 500)));
+            }
+        }
+    }
+
+    fn dispatch(&mut self, server: &mut Server, event: &mio::event::Event) {
+        let Token(token) = event.token();
+        match token {
+            _ if event.token() == SIGNALS => {
+                for signal in self.signals.pending() {
+                    server.signal_received(signal);
+                }
+            }
+            _ if event.token() == SNAPSHOT_PIPE => server.read_snapshot_pipe(),
+            FIRST_CLIENT.. => {
+                let token = token - FIRST_CLIENT;
+                let Some(client) = server.clients.get(token) else { return };
+                if client.is(ClientFlags::HANDSHAKE) {
+                    server.sync_with_primary(token);
+                    return;
+                }
+                if event.is_writable() {
+                    server.send_reply_to_client(token);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    server.read_query_from_client(token, event.is_read_closed() || event.is_error());
+                }
+            }
+            FIRST_LISTENER.. => self.accept(server, token - FIRST_LISTENER),
+            _ => {}
+        }
+    }
+
+    fn accept(&mut self, server: &mut Server, index: usize) {
+        let Some(listener) = self.listeners.get(index) else { return };
+        loop {
+            let accepted = match listener {
+                Listener::Tcp(l) => l.accept().map(|(stream, _)| Connection::Tcp(stream)),
+                Listener::Unix(l) => l.accept().map(|(stream, _)| Connection::Unix(stream)),
+            };
+            match accepted {
+                Ok(connection) => {
+                    server.accept_common_handler(connection);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    server.log(Level::Warning, &format!("Accepting client connection: accept: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The addresses have changed: closes the old listeners and opens new ones.
+    fn reopen(&mut self, server: &mut Server) {
+        self.listeners.close_tcp(self.poll.registry());
+        if let Err(error) = self.listeners.open_tcp(self.poll.registry(), server) {
+            server.log(Level::Warning, &format!("Failed to listen after a change of address: {error}"));
+        }
+    }
+}
+
+/// Loads the next slice of a snapshot file; a file that can't be loaded at start-up ends the server.
+fn load_on(server: &mut Server) {
+    if server.repl.primary.is_some() && !server.starting {
+        server.continue_loading_snapshot();
+        return;
+    }
+    match server.load_some() {
+        Ok(LoadProgress::More) => {}
+        Ok(LoadProgress::Done) => server.startup_finished(),
+        Err(error) => {
+            server.warning(&format!("Fatal error loading the DB, check server logs. Exiting: {error}"));
+            server.shutdown.exit = Some(1);
+        }
+    }
+}

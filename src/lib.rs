@@ -1,0 +1,29 @@
+//! Aeolis: a Redis-compatible server on one thread and one mio event loop.
+//!
+//! The crate is laid out in floors; each uses only the floors below it:
+//!
+//! | Floor | Modules | Duty |
+//! | --- | --- | --- |
+//! | 7 | `main`, [`cli`] | arguments, configuration, start-up |
+//! | 6 | [`event_loop`] | poll, listeners, timers, signals |
+//! | 5 | [`command`] | one file for each family of commands, and dispatch |
+//! | 4 | [`server`] | the state: clients, replication, configuration, statistics |
+//! | 3 | [`rdb`] | what is written to disk and wire |
+//! | 2 | [`db`] | the keyspace |
+//! | 1 | [`value`] | the typed values |
+//! | 0 | [`ds`], [`resp`], [`util`], [`sys`] | pure parts, and the system's edge |
+
+pub mod cli;
+pub mod command;
+pub mod db;
+pub mod ds;
+pub mod event_loop;
+pub mod rdb;
+pub mod resp;
+pub mod server;
+pub mod sys;
+pub mod util;
+pub mod value;
+
+#[global_allocator]
+static ALLOCATOR: util::alloc::Counting = util::alloc::Counting;

@@ -1,0 +1,30 @@
+//! Redis's RDB format, as files, as replication streams and as `DUMP` payloads: encoder and
+//! decoder. No I/O of its own beyond a `Write` that it is given, no global state.
+//!
+//! * [`mod@format`]: the numbers of the format (opcodes, types, length prefixes).
+//! * [`error`]: what can be wrong with an RDB, and where.
+//! * [`writer`]: [`writer::RdbWriter`], buffers, checksums and writes records.
+//! * `reader`: a cursor over one record's bytes: lengths, strings, integers.
+//! * `object`: which code writes and reads the value of which type; `string` is the first such
+//!   type.
+//! * `layout`: the shape of every record, to find the end of one that arrives in pieces.
+//! * [`parser`]: [`parser::RdbParser`], turns bytes into events.
+//! * [`dump`]: one value with a footer, for `DUMP` and `RESTORE`.
+#![forbid(unsafe_code)]
+
+pub mod dump;
+pub mod error;
+pub mod format;
+mod layout;
+mod object;
+pub mod parser;
+mod reader;
+mod string;
+#[cfg(test)]
+mod vectors;
+pub mod writer;
+
+pub use error::{ErrorKind, RdbError};
+pub use object::Loaded;
+pub use parser::{Event, RdbParser};
+pub use writer::RdbWriter;

@@ -1,0 +1,59 @@
+//! Which code writes and reads the value of which type.
+#![forbid(unsafe_code)]
+
+use super::error::{ErrorKind, Fault};
+use super::format::value_type;
+use super::reader::Reader;
+use super::string;
+use super::writer::RdbWriter;
+use crate::value::{Value, ValueRef};
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// A value as the parser hands it out. Like [`Value`], but a string that is stored as it is stays
+/// in the parser's buffer, so that who puts it into the keyspace copies it once and allocates once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Loaded<'a> {
+    Int(i64),
+    Str(Cow<'a, [u8]>),
+}
+
+impl From<Loaded<'_>> for Value {
+    fn from(loaded: Loaded<'_>) -> Self {
+        match loaded {
+            Loaded::Int(n) => Value::Int(n),
+            Loaded::Str(s) => Value::Str(s.into_owned()),
+        }
+    }
+}
+
+/// The type byte under which [`write`] writes `value`.
+pub(super) fn value_type(value: ValueRef<'_>) -> u8 {
+    match value {
+        ValueRef::Int(_) | ValueRef::Str(_) => value_type::STRING,
+    }
+}
+
+/// Writes `value` without its type.
+pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::Result<()> {
+    match value {
+        ValueRef::Int(n) => w.int(n),
+        ValueRef::Str(s) => w.string(s),
+    }
+}
+
+/// Reads a value of type `t`.
+pub(super) fn parse<'a>(t: u8, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> {
+    match t {
+        value_type::STRING => string::parse(r),
+        _ => Err(Fault::Bad(not_loadable(t))),
+    }
+}
+
+/// Why a record that starts with `t` can't be read.
+pub(super) fn not_loadable(t: u8) -> ErrorKind {
+    match value_type::name(t) {
+        Some(_) => ErrorKind::UnsupportedType(t),
+        None => ErrorKind::UnknownType(t),
+    }
+}

@@ -1,0 +1,395 @@
+//! The request parser: inline commands and arrays of bulk strings, out of one contiguous buffer.
+//!
+//! Arguments come out as ranges of the caller's buffer, so a request that lies whole in the buffer costs neither a
+//! copy nor an allocation. A request that is cut off leaves a [`Partial`]: what was understood so far, with offsets
+//! relative to the request's first byte, so that parsing resumes where it stopped however often the rest is split.
+#![forbid(unsafe_code)]
+
+use crate::util::args::split_args;
+
+/// The longest inline command, and the longest `*<count>` or `$<length>` line, in bytes.
+pub const MAX_LINE: usize = 1024 * 1024;
+/// The largest number of arguments in one request.
+pub const MAX_ARGS: i64 = 1024 * 1024;
+/// What a client may send before it has authenticated: arguments, and bytes in one of them.
+const UNAUTHENTICATED_ARGS: i64 = 10;
+const UNAUTHENTICATED_BULK: i64 = 16384;
+
+/// A half-open range of bytes: one argument of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Span {
+    /// The bytes of `buf` that this span names.
+    #[inline]
+    pub fn of<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        &buf[self.start..self.end]
+    }
+}
+
+/// What one client may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `proto-max-bulk-len`, in bytes.
+    pub max_bulk: i64,
+    /// Whether the client has authenticated; before that, requests must be small.
+    pub authenticated: bool,
+}
+
+/// A request whose tail has not arrived. Offsets are relative to its first byte.
+#[derive(Debug, Default)]
+pub struct Partial {
+    /// Arguments still to come; 0 while the `*<count>` line itself is incomplete.
+    missing: usize,
+    /// The announced length of the argument being read, once its `$` line is known.
+    bulk: Option<usize>,
+    /// Where parsing resumes.
+    pos: usize,
+    /// The arguments that are complete.
+    args: Vec<Span>,
+}
+
+impl Partial {
+    /// Bytes still to come of a bulk argument whose length is known, when `have` bytes of the request are here.
+    pub fn bulk_bytes_missing(&self, have: usize) -> usize {
+        self.bulk.map_or(0, |len| (self.pos + len + 2).saturating_sub(have))
+    }
+
+    /// Memory held beside the buffer, in bytes.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.args.capacity() * size_of::<Span>()
+    }
+
+    fn rebase(&mut self, from: usize, to: usize) {
+        self.pos = self.pos - from + to;
+        for span in &mut self.args {
+            span.start = span.start - from + to;
+            span.end = span.end - from + to;
+        }
+    }
+}
+
+/// One step of parsing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A request: its arguments were appended to the caller's list; the next one starts at `end`.
+    Request { end: usize },
+    /// An inline request, whose arguments may have been unescaped and thus do not lie in the buffer.
+    Inline { end: usize, args: Vec<Vec<u8>> },
+    /// Nothing to execute (an empty line, `*0`); the next request starts at `end`.
+    Empty { end: usize },
+    /// The request is cut off; call again with its first byte and more behind it.
+    Incomplete,
+}
+
+/// A violation of the protocol: the text behind `-ERR Protocol error: `.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProtocolError(pub String);
+
+fn fail<T>(text: &str) -> Result<T, ProtocolError> {
+    Err(ProtocolError(text.to_string()))
+}
+
+/// Parses the request that starts at `start` of `buf`; its arguments are appended to `spans` (nothing is, unless the
+/// answer is [`Parsed::Request`]).
+///
+/// `partial` is `Some` when an earlier call on the same request answered [`Parsed::Incomplete`], and is set so here.
+#[inline]
+pub fn parse_request(
+    buf: &[u8],
+    start: usize,
+    partial: &mut Option<Box<Partial>>,
+    spans: &mut Vec<Span>,
+    limits: Limits,
+) -> Result<Parsed, ProtocolError> {
+    let Some(&first) = buf.get(start) else { return Ok(Parsed::Incomplete) };
+    if first != b'*' {
+        return parse_inline(buf, start, partial);
+    }
+    let (mut missing, mut bulk, mut pos) = (0, None, start);
+    let base = spans.len();
+    if let Some(mut p) = partial.take() {
+        p.rebase(0, start);
+        (missing, bulk, pos) = (p.missing, p.bulk, p.pos);
+        spans.append(&mut p.args);
+    }
+    if missing == 0 {
+        match parse_count(buf, start, limits)? {
+            None => return Ok(Parsed::Incomplete),
+            Some((end, count)) if count <= 0 => return Ok(Parsed::Empty { end }),
+            Some((end, count)) => (pos, missing) = (end, count as usize),
+        }
+    }
+    while missing > 0 {
+        let len = match bulk {
+            Some(len) => len,
+            None => match parse_bulk_length(buf, pos, limits)? {
+                None => break,
+                Some((end, len)) => {
+                    pos = end;
+                    bulk = Some(len);
+                    len
+                }
+            },
+        };
+        // The two bytes behind the argument are skipped unread, as Redis does.
+        if buf.len() - pos < len + 2 {
+            break;
+        }
+        spans.push(Span { start: pos, end: pos + len });
+        pos += len + 2;
+        bulk = None;
+        missing -= 1;
+    }
+    if missing == 0 {
+        return Ok(Parsed::Request { end: pos });
+    }
+    let mut p = Box::new(Partial { missing, bulk, pos, args: spans.split_off(base) });
+    p.rebase(start, 0);
+    *partial = Some(p);
+    Ok(Parsed::Incomplete)
+}
+
+/// The `*<count>\r\n` line at `start`: where it ends, and the count. `None`: not all there.
+#[inline]
+fn parse_count(
+    buf: &[u8],
+    start: usize,
+    limits: Limits,
+) -> Result<Option<(usize, i64)>, ProtocolError> {
+    let Some((end, digits)) = header_line(buf, start) else {
+        return if buf.len() - start > MAX_LINE {
+            fail("too big mbulk count string")
+        } else {
+            Ok(None)
+        };
+    };
+    match decimal(digits) {
+        Some(n) if n > MAX_ARGS => fail("invalid multibulk length"),
+        Some(n) if n > UNAUTHENTICATED_ARGS && !limits.authenticated => {
+            fail("unauthenticated multibulk length")
+        }
+        Some(n) => Ok(Some((end, n))),
+        None => fail("invalid multibulk length"),
+    }
+}
+
+/// The `$<length>\r\n` line at `pos`: where it ends, and the length in bytes. `None`: not all there.
+#[inline]
+fn parse_bulk_length(
+    buf: &[u8],
+    pos: usize,
+    limits: Limits,
+) -> Result<Option<(usize, usize)>, ProtocolError> {
+    let Some(&first) = buf.get(pos) else { return Ok(None) };
+    let line = header_line(buf, pos);
+    if line.is_none() && buf.len() - pos > MAX_LINE {
+        return fail("too big bulk count string");
+    }
+    let Some((end, digits)) = line else { return Ok(None) };
+    if first != b'$' {
+        return Err(ProtocolError(format!("expected '$', got '{}'", char::from(first))));
+    }
+    match decimal(digits) {
+        Some(n) if n < 0 || n > limits.max_bulk => fail("invalid bulk length"),
+        Some(n) if n > UNAUTHENTICATED_BULK && !limits.authenticated => {
+            fail("unauthenticated bulk length")
+        }
+        Some(n) => Ok(Some((end, n as usize))),
+        None => fail("invalid bulk length"),
+    }
+}
+
+/// The line at `start`, without its first byte and its CR LF, and where the next one starts.
+#[inline]
+fn header_line(buf: &[u8], start: usize) -> Option<(usize, &[u8])> {
+    let rest = &buf[start..];
+    // Nearly every header is one type byte and one or two digits.
+    let cr = match rest {
+        [_, _, b'\r', ..] => 2,
+        [_, _, _, b'\r', ..] => 3,
+        _ => memchr::memchr(b'\r', rest)?,
+    };
+    (rest.len() > cr + 1).then(|| (start + cr + 2, &rest[1.min(cr)..cr]))
+}
+
+/// A decimal number as the protocol writes it: no spaces, no plus sign, no leading zeros.
+#[inline]
+fn decimal(digits: &[u8]) -> Option<i64> {
+    match digits {
+        [d @ b'0'..=b'9'] => Some(i64::from(d - b'0')),
+        [a @ b'1'..=b'9', b @ b'0'..=b'9'] => Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
+        _ => crate::util::number::parse_i64(digits),
+    }
+}
+
+fn parse_inline(
+    buf: &[u8],
+    start: usize,
+    partial: &mut Option<Box<Partial>>,
+) -> Result<Parsed, ProtocolError> {
+    let resume = partial.take().map_or(start, |p| start + p.pos);
+    let Some(newline) = memchr::memchr(b'\n', &buf[resume..]) else {
+        if buf.len() - start > MAX_LINE {
+            return fail("too big inline request");
+        }
+        *partial = Some(Box::new(Partial { pos: buf.len() - start, ..Partial::default() }));
+        return Ok(Parsed::Incomplete);
+    };
+    let end = resume + newline + 1;
+    let line = &buf[start..end - 1];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match split_args(line) {
+        None => fail("unbalanced quotes in request"),
+        Some(args) if args.is_empty() => Ok(Parsed::Empty { end }),
+        Some(args) => Ok(Parsed::Inline { end, args }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { max_bulk: 512 * 1024 * 1024, authenticated: true };
+
+    /// Everything that `input` asks for when it arrives in the given pieces; the error's text ends the list.
+    fn requests(input: &[u8], cuts: &[usize]) -> Vec<Vec<Vec<u8>>> {
+        let (mut buf, mut out, mut partial) = (Vec::new(), Vec::new(), None);
+        let mut ends: Vec<usize> = cuts.iter().map(|c| c % (input.len() + 1)).collect();
+        ends.push(input.len());
+        ends.sort_unstable();
+        let mut fed = 0;
+        for end in ends {
+            buf.extend_from_slice(&input[fed..end]);
+            fed = end;
+            let mut start = 0;
+            loop {
+                let mut spans = Vec::new();
+                match parse_request(&buf, start, &mut partial, &mut spans, LIMITS) {
+                    Ok(Parsed::Request { end }) => {
+                        out.push(spans.iter().map(|s| s.of(&buf).to_vec()).collect());
+                        start = end;
+                    }
+                    Ok(Parsed::Inline { end, args }) => {
+                        out.push(args);
+                        start = end;
+                    }
+                    Ok(Parsed::Empty { end }) => start = end,
+                    Ok(Parsed::Incomplete) => break,
+                    Err(ProtocolError(text)) => {
+                        out.push(vec![b"error".to_vec(), text.into_bytes()]);
+                        return out;
+                    }
+                }
+            }
+            buf.drain(..start);
+        }
+        out
+    }
+
+    fn error_of(input: &[u8]) -> String {
+        let all = requests(input, &[]);
+        let last = all.last().expect("an error was expected");
+        assert_eq!(last[0], b"error", "{all:?}");
+        String::from_utf8(last[1].clone()).unwrap()
+    }
+
+    #[test]
+    fn violations_have_redis_wording() {
+        let table: [(&[u8], &str); 12] = [
+            (b"*3000000000\r\n", "invalid multibulk length"),
+            (b"*1048577\r\n", "invalid multibulk length"),
+            (b"*x\r\n", "invalid multibulk length"),
+            (b"*01\r\n", "invalid multibulk length"),
+            (b"*1\r\nfoo\r\n", "expected '$', got 'f'"),
+            (b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\nfooz\r\n", "expected '$', got 'f'"),
+            (b"*1\r\n$-10\r\n", "invalid bulk length"),
+            (b"*1\r\n$2000000000\r\n", "invalid bulk length"),
+            (b"*1\r\n$99999999999999999999\r\n", "invalid bulk length"),
+            (b"*1\r\n$blabla\r\n", "invalid bulk length"),
+            (b"*1\r\n$\r\n", "invalid bulk length"),
+            (b"set \"\"\"key\"\"\" v\r\n", "unbalanced quotes in request"),
+        ];
+        for (input, text) in table {
+            assert_eq!(error_of(input), text, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn endless_lines_are_refused() {
+        for (head, text) in [
+            ("", "too big inline request"),
+            ("*", "too big mbulk count string"),
+            ("*1\r\n$", "too big bulk count string"),
+        ] {
+            let mut input = head.as_bytes().to_vec();
+            input.resize(input.len() + MAX_LINE + 1, b'1');
+            assert_eq!(error_of(&input), text);
+        }
+    }
+
+    #[test]
+    fn an_unauthenticated_client_must_be_brief() {
+        let limits = Limits { authenticated: false, ..LIMITS };
+        for (input, text) in [
+            (&b"*11\r\n"[..], "unauthenticated multibulk length"),
+            (&b"*1\r\n$16385\r\n"[..], "unauthenticated bulk length"),
+        ] {
+            let got = parse_request(input, 0, &mut None, &mut Vec::new(), limits);
+            assert_eq!(got, Err(ProtocolError(text.to_string())));
+        }
+    }
+
+    #[test]
+    fn empty_requests_are_skipped() {
+        let got = requests(b"\r\n*0\r\n*-10\r\n\n  \r\nPING\r\n", &[]);
+        assert_eq!(got, vec![vec![b"PING".to_vec()]]);
+    }
+
+    #[test]
+    fn a_cut_bulk_says_how_much_is_missing() {
+        let mut partial = None;
+        let input = b"*2\r\n$3\r\nGET\r\n$10\r\nabc";
+        let got = parse_request(input, 0, &mut partial, &mut Vec::new(), LIMITS);
+        assert_eq!(got, Ok(Parsed::Incomplete));
+        assert_eq!(partial.unwrap().bulk_bytes_missing(input.len()), 9);
+    }
+
+    fn encode(request: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = format!("*{}\r\n", request.len()).into_bytes();
+        for arg in request {
+            out.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            out.extend_from_slice(arg);
+            out.extend_from_slice(b"\r\n");
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_requests(
+            wanted in prop::collection::vec(
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..6), 0..8),
+            cuts in prop::collection::vec(any::<usize>(), 0..12),
+        ) {
+            let input: Vec<u8> = wanted.iter().flat_map(|r| encode(r)).collect();
+            prop_assert_eq!(requests(&input, &cuts), wanted);
+        }
+
+        #[test]
+        fn any_split_of_any_bytes_gives_the_same_answer(
+            pieces in prop::collection::vec(prop_oneof![
+                Just(b"*2\r\n".to_vec()), Just(b"$3\r\nfoo\r\n".to_vec()), Just(b"PING a\r\n".to_vec()),
+                Just(b"*-1\r\n".to_vec()), Just(b"$-1\r\n".to_vec()), Just(b"\r\n".to_vec()),
+                prop::collection::vec(any::<u8>(), 0..6)], 0..12),
+            cuts in prop::collection::vec(any::<usize>(), 0..12),
+        ) {
+            let input: Vec<u8> = pieces.concat();
+            prop_assert_eq!(requests(&input, &cuts), requests(&input, &[]));
+        }
+    }
+}

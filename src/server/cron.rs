@@ -1,0 +1,165 @@
+//! What happens by itself: `before_sleep` in every turn of the loop, `cron` `hz` times a second.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::client::{Blocked, ClientFlags, Token};
+use super::stats::SAMPLE_PERIOD_MS;
+use crate::db::expire::Effort;
+use crate::util::alloc;
+use std::time::Duration;
+
+/// The share of time that active expiry may take, in percent.
+const EXPIRE_CPU_PERCENT: u64 = 25;
+/// Stale keys, in percent of the volatile ones, above which expiry also runs between turns of the loop.
+const FAST_CYCLE_ABOVE: f64 = 10.0;
+const FAST_CYCLE: Duration = Duration::from_millis(1);
+/// Buckets moved at once where a table is being resized.
+const REHASH_BUCKETS: usize = 256;
+
+impl Server {
+    /// The loop is about to sleep: whatever this turn has left to do is done now.
+    pub fn before_sleep(&mut self) {
+        if self.ks.stats.expired_stale_perc > FAST_CYCLE_ABOVE && self.active_expire {
+            self.expire_for(FAST_CYCLE);
+        }
+        self.check_pause();
+        if !self.blocked.is_empty() {
+            self.process_clients_waiting_replicas();
+        }
+        self.check_shutdown();
+        self.feed_replicas();
+        for noted in std::mem::take(&mut self.pending_writes) {
+            if let Some(token) = self.still(noted) {
+                self.clients[token].flags.remove(ClientFlags::PENDING_WRITE);
+                self.flush_output(token);
+            }
+        }
+        for noted in std::mem::take(&mut self.closing) {
+            if let Some(token) = self.still(noted) {
+                self.free_client(token);
+            }
+        }
+        if self.persistence.child.as_ref().is_some_and(|c| c.pipe.is_some()) {
+            // The pipe may hold bytes that were left there while a replica lagged.
+            self.read_snapshot_pipe();
+        }
+    }
+
+    fn flush_output(&mut self, token: Token) {
+        let client = &self.clients[token];
+        if !client.out.is_empty() {
+            self.send_reply_to_client(token);
+        } else if client.is(ClientFlags::SLAVE) {
+            self.write_to_replica(token);
+        }
+    }
+
+    /// Whether the loop must not sleep, because there is work that no event announces.
+    pub fn has_pending_work(&self) -> bool {
+        !self.pending_input.is_empty()
+            || !self.pending_writes.is_empty()
+            || !self.closing.is_empty()
+            || self.loading.as_ref().is_some_and(|l| !l.is_fed())
+    }
+
+    /// `hz` times a second.
+    pub fn cron(&mut self) {
+        self.update_time();
+        let now = self.ks.now_ms;
+        let used = alloc::used_memory();
+        self.stats.peak_memory = self.stats.peak_memory.max(used);
+        if now - self.last_sample_ms >= SAMPLE_PERIOD_MS {
+            self.last_sample_ms = now;
+            self.stats.sample_rates(now);
+        }
+        if self.active_expire {
+            let hz = u64::from(self.config.hz.max(1));
+            self.expire_for(Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
+        }
+        self.check_child();
+        self.check_save_points();
+        self.clients_cron();
+        self.expire_blocked();
+        if self.config.activerehashing {
+            for db in &mut self.ks.dbs {
+                if db.table.is_rehashing() {
+                    db.table.rehash_step(REHASH_BUCKETS);
+                }
+            }
+        }
+        if now - self.last_replication_cron_ms >= 1000 {
+            self.last_replication_cron_ms = now;
+            self.replica_cron();
+            self.primary_cron();
+            self.repl.cron_loops += 1;
+        }
+        self.check_shutdown();
+        self.cron_loops += 1;
+    }
+
+    fn expire_for(&mut self, budget: Duration) {
+        if self.pause.is_active() || self.loading.is_some() {
+            return;
+        }
+        let effort = self.config.active_expire_effort;
+        self.ks.active_expire_cycle(Effort { effort, budget });
+        self.propagate_deletions();
+        self.ks.changes.notifications.waiting.clear();
+    }
+
+    /// Closes clients that have been silent for too long, and those over a soft limit for too long.
+    fn clients_cron(&mut self) {
+        let now = self.now_seconds();
+        let timeout = i64::from(self.config.timeout);
+        let exempt = ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::BLOCKED | ClientFlags::PUBSUB | ClientFlags::HANDSHAKE;
+        let idle: Vec<Token> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| timeout > 0 && !c.is(exempt) && now - c.last_interaction > timeout)
+            .map(|(token, _)| token)
+            .collect();
+        for token in idle {
+            self.log(super::log::Level::Verbose, "Closing idle client");
+            self.free_client(token);
+        }
+        let loaded: Vec<Token> = self.clients.iter().filter(|(_, c)| !c.out.is_empty()).map(|(t, _)| t).collect();
+        for token in loaded {
+            self.check_output_limit(token);
+        }
+    }
+
+    /// Ends waits whose time is over. `WAIT` looks after itself.
+    fn expire_blocked(&mut self) {
+        for noted in self.blocked.clone() {
+            let Some(token) = self.still(noted) else { continue };
+            let Some(blocked) = &self.clients[token].blocked else { continue };
+            let late = blocked.deadline.is_some_and(|at| at <= self.ks.now_ms);
+            if late && !matches!(blocked.on, Blocked::Replicas { .. }) {
+                self.unblock_client(token);
+            }
+        }
+    }
+
+    /// The time until the next thing that happens by itself.
+    pub fn next_timer(&self) -> Duration {
+        let tick = Duration::from_millis(1000 / u64::from(self.config.hz.clamp(1, 500)));
+        let deadline = self
+            .blocked
+            .iter()
+            .filter_map(|&noted| self.clients[self.still(noted)?].blocked.as_ref()?.deadline)
+            .chain(self.pause.deadline())
+            .min();
+        match deadline {
+            Some(at) => tick.min(Duration::from_millis(at.saturating_sub(self.ks.now_ms).max(1) as u64)),
+            None => tick,
+        }
+    }
+
+    /// Adds a command to the slow log.
+    pub fn log_slow_command(&mut self, token: Token, micros: u64, args: &[&[u8]]) {
+        let Some(client) = self.clients.get(token) else { return };
+        let peer = client.conn.peer(&self.unix_path());
+        let name = client.name.as_deref().unwrap_or_default().to_vec();
+        self.slow_log.push(micros, self.now_seconds(), args, peer, name);
+    }
+}

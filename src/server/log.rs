@@ -1,0 +1,107 @@
+//! The log: lines in Redis's format, to standard output or to `logfile`.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::config::LogLevel;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// How important a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+}
+
+impl Level {
+    fn mark(self) -> char {
+        match self {
+            Level::Debug => '.',
+            Level::Verbose => '-',
+            Level::Notice => '*',
+            Level::Warning => '#',
+        }
+    }
+}
+
+/// Who writes a line, as the letter behind the process id says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Master,
+    Slave,
+    /// The child that saves.
+    Child,
+}
+
+impl Role {
+    fn letter(self) -> char {
+        match self {
+            Role::Master => 'M',
+            Role::Slave => 'S',
+            Role::Child => 'C',
+        }
+    }
+}
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub level: LogLevel,
+    /// `None`: standard output.
+    pub file: Option<PathBuf>,
+}
+
+impl Log {
+    fn wants(&self, level: Level) -> bool {
+        let least = match self.level {
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Verbose => Level::Verbose,
+            LogLevel::Notice => Level::Notice,
+            LogLevel::Warning => Level::Warning,
+            LogLevel::Nothing => return false,
+        };
+        level >= least
+    }
+
+    /// Writes one line. The file is opened each time, so that it can be rotated away at any moment.
+    pub fn line(&self, role: Role, level: Level, text: &str) {
+        if !self.wants(level) {
+            return;
+        }
+        let line = format!(
+            "{}:{} {} {} {text}\n",
+            std::process::id(),
+            role.letter(),
+            crate::sys::time::local_timestamp(),
+            level.mark()
+        );
+        // Nobody can be told that the log can't be written.
+        let _ = match &self.file {
+            None => io::stdout().lock().write_all(line.as_bytes()),
+            Some(path) => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(line.as_bytes())),
+        };
+    }
+}
+
+impl Server {
+    /// Writes a line to the log.
+    pub fn log(&self, level: Level, text: &str) {
+        let role = if self.repl.is_replica() { Role::Slave } else { Role::Master };
+        self.log.line(role, level, text);
+    }
+
+    pub fn notice(&self, text: &str) {
+        self.log(Level::Notice, text);
+    }
+
+    pub fn warning(&self, text: &str) {
+        self.log(Level::Warning, text);
+    }
+}

@@ -1,0 +1,215 @@
+//! The server's state, and what the event loop calls on it.
+//!
+//! [`Server`] is a plain struct of plain structs, owned by one thread. It is passive: the loop tells it that a client
+//! is readable or writable, that the time for [`Server::cron`] has come, that it is about to sleep.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod client_info;
+pub mod config;
+pub mod connection;
+pub mod cron;
+pub mod evict;
+pub mod lazyfree;
+pub mod log;
+pub mod networking;
+pub mod pause;
+pub mod persistence;
+pub mod propagate;
+pub mod replication;
+pub mod shutdown;
+pub mod slowlog;
+pub mod stats;
+
+use crate::command::table::CommandTable;
+use crate::db::Keyspace;
+use crate::ds::hash::HashSeed;
+use crate::resp::reply::Reply;
+use crate::util::clock::Clock;
+use client::{Client, Token};
+use config::Config;
+use pause::Pause;
+use persistence::{Loading, Persistence};
+use propagate::Propagation;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use replication::Replication;
+use slab::Slab;
+use slowlog::SlowLog;
+use stats::Stats;
+use std::path::PathBuf;
+
+/// The version of Redis whose behaviour this server has.
+pub const REDIS_VERSION: &str = "7.2.4";
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Tokens below this belong to the loop; a client's is its place in the slab plus this.
+pub const FIRST_CLIENT: usize = 1 << 16;
+/// The event loop's token for the pipe of a diskless snapshot.
+pub const SNAPSHOT_PIPE: mio::Token = mio::Token(1);
+
+/// The event loop's token for a client.
+pub fn client_token(token: Token) -> mio::Token {
+    mio::Token(token + FIRST_CLIENT)
+}
+
+/// Where the server came from, for `INFO` and `CONFIG REWRITE`.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    pub executable: String,
+    /// Absolute; empty: started without a configuration file.
+    pub config_file: PathBuf,
+    /// Names and values of `listenerN` lines of `INFO`.
+    pub listeners: Vec<String>,
+}
+
+/// Everything that the server knows.
+pub struct Server {
+    pub config: Config,
+    pub origin: Origin,
+    pub ks: Keyspace,
+    pub clients: Slab<Client>,
+    pub next_client_id: u64,
+    pub commands: CommandTable,
+    /// The current client's replies.
+    pub reply: Reply,
+    /// The client whose request is being processed.
+    pub current: Option<Token>,
+    /// The current client's database.
+    pub db: usize,
+    /// What will be propagated of the command that is running.
+    pub propagation: Propagation,
+    pub stats: Stats,
+    pub slow_log: SlowLog,
+    pub log: log::Log,
+    pub pause: Pause,
+    pub repl: Replication,
+    pub persistence: Persistence,
+    /// A snapshot that is being loaded, at start-up or from a primary.
+    pub loading: Option<Box<Loading>>,
+    pub shutdown: shutdown::Shutdown,
+    pub run_id: String,
+    pub started_ms: i64,
+    pub clock: Clock,
+    pub rng: SmallRng,
+    /// Where connections are registered; `None` where no event loop runs (tests).
+    pub registry: Option<mio::Registry>,
+    pub active_expire: bool,
+    pub startup_memory: usize,
+    pub cron_loops: u64,
+    /// The end mark of the diskless snapshot that is being made.
+    pub snapshot_eof_mark: String,
+    /// The addresses to listen on have changed; the loop will see to it.
+    pub rebind: bool,
+    /// Until the data has been loaded for the first time.
+    pub starting: bool,
+    /// The supervisor that started the process, if any.
+    pub supervised: Option<&'static str>,
+    last_sample_ms: i64,
+    last_replication_cron_ms: i64,
+
+    query_buffer: Vec<u8>,
+    batch: networking::Batch,
+    pending_writes: Vec<(Token, u64)>,
+    pending_input: Vec<(Token, u64)>,
+    closing: Vec<(Token, u64)>,
+    pub blocked: Vec<(Token, u64)>,
+}
+
+impl Server {
+    /// A server with no connections and no data.
+    pub fn new(config: Config, commands: CommandTable, mut rng: SmallRng, log: log::Log) -> Server {
+        let seed = HashSeed::new([rng.random(), rng.random()]);
+        let clock = Clock::default();
+        let mut ks = Keyspace::new(config.databases as usize, seed);
+        ks.now_ms = clock.unix_ms();
+        ks.access.seed(rng.random());
+        let mut server = Server {
+            slow_log: SlowLog::new(config.slowlog_log_slower_than, config.slowlog_max_len as usize),
+            repl: Replication::new(random_id(&mut rng)),
+            persistence: Persistence::new(ks.now_ms / 1000),
+            run_id: random_id(&mut rng),
+            started_ms: ks.now_ms,
+            config,
+            origin: Origin::default(),
+            ks,
+            clients: Slab::new(),
+            next_client_id: 1,
+            commands,
+            reply: Reply::default(),
+            current: None,
+            db: 0,
+            propagation: Propagation::default(),
+            stats: Stats::default(),
+            log,
+            pause: Pause::default(),
+            loading: None,
+            shutdown: shutdown::Shutdown::default(),
+            clock,
+            rng: SmallRng::from_rng(&mut rng),
+            registry: None,
+            active_expire: true,
+            startup_memory: 0,
+            cron_loops: 0,
+            snapshot_eof_mark: String::new(),
+            rebind: false,
+            starting: true,
+            supervised: None,
+            last_sample_ms: 0,
+            last_replication_cron_ms: 0,
+            query_buffer: Vec::new(),
+            batch: networking::Batch::default(),
+            pending_writes: Vec::new(),
+            pending_input: Vec::new(),
+            closing: Vec::new(),
+            blocked: Vec::new(),
+        };
+        server.apply_keyspace_config();
+        server
+    }
+
+    /// Seconds since 1970, as of this turn of the loop.
+    pub fn now_seconds(&self) -> i64 {
+        self.ks.now_ms / 1000
+    }
+
+    /// Reads the clock, once for a turn of the loop and again where a command took long.
+    pub fn update_time(&mut self) {
+        self.ks.now_ms = self.clock.unix_ms();
+        self.ks.access.seconds = (self.ks.now_ms / 1000) as u32;
+    }
+
+    /// Carries the directives that the keyspace heeds over to it.
+    pub fn apply_keyspace_config(&mut self) {
+        let access = &mut self.ks.access;
+        access.lfu = self.config.maxmemory_policy.is_lfu();
+        access.log_factor = self.config.lfu_log_factor;
+        access.decay_minutes = self.config.lfu_decay_time;
+        access.seconds = (self.ks.now_ms / 1000) as u32;
+        self.slow_log.threshold = self.config.slowlog_log_slower_than;
+        self.slow_log.max_len = self.config.slowlog_max_len as usize;
+    }
+
+    /// The current client.
+    ///
+    /// # Panics
+    /// Outside a command.
+    pub fn client(&mut self) -> &mut Client {
+        let token = self.current.expect("a command has a client");
+        &mut self.clients[token]
+    }
+
+    pub fn unix_path(&self) -> String {
+        self.config.unixsocket.clone().unwrap_or_default()
+    }
+
+    /// A random number in `0..bound`.
+    pub fn random_below(&mut self, bound: u64) -> u64 {
+        self.rng.random_range(0..bound.max(1))
+    }
+}
+
+/// Forty hexadecimal digits: a run id or replication id.
+pub fn random_id(rng: &mut SmallRng) -> String {
+    (0..40).map(|_| char::from(b"0123456789abcdef"[rng.random_range(0..16)])).collect()
+}

@@ -1,0 +1,675 @@
+//! Clients come, are read from, answered, and go: `networking.c`'s part.
+//!
+//! A readable client's bytes go into ONE query buffer that all clients share. Requests are parsed a batch ahead; the
+//! buckets and then the entries of their keys are prefetched, so that the cache misses of a batch overlap; then they
+//! execute in order. Replies gather in one shared [`Reply`] and are written when the batch is done. Only what is left
+//! over (half a request, replies that the socket does not take) moves into buffers of the client's own.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::client::{Blocked, Client, ClientFlags, Token};
+use super::connection::Connection;
+use crate::command::dispatch::Verdict;
+use crate::command::table::CommandId;
+use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
+use crate::resp::reply::Reply;
+use crate::server::log::Level;
+use bytes::Bytes;
+use std::io::{self, ErrorKind};
+
+/// The shared query buffer's size: one read takes at most so much.
+const QUERY_BUFFER: usize = 64 * 1024;
+/// Requests parsed, hashed and prefetched ahead. More would evict each other from the first-level cache.
+const BATCH: usize = 16;
+/// Replies are handed to the socket when this much has gathered, though more requests wait.
+const REPLY_FLUSH: usize = 64 * 1024;
+/// Reads in a row from one client before others have their turn.
+const READS_PER_EVENT: usize = 16;
+/// A bulk argument of at least this size is read into a buffer allocated at its size.
+const BIG_BULK: usize = 32 * 1024;
+/// What a client that has not authenticated may leave unfinished.
+const UNAUTHENTICATED_QUERY: usize = 1024 * 1024;
+
+/// A parsed request of a batch.
+#[derive(Debug)]
+pub struct Request {
+    command: Option<CommandId>,
+    /// Its arguments are `spans[first..first + count]`.
+    first: usize,
+    count: usize,
+    /// Where the next request starts.
+    end: usize,
+    hash: Option<u64>,
+    inline: Option<Vec<Vec<u8>>>,
+}
+
+/// Buffers of parsing, kept for their capacity.
+#[derive(Debug, Default)]
+pub struct Batch {
+    requests: Vec<Request>,
+    spans: Vec<Span>,
+}
+
+/// Why reading or processing stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// All complete requests are done.
+    Drained,
+    /// The client waits for something, or is to be closed.
+    Held,
+}
+
+impl Server {
+    /// A connection was accepted: checks whether it may stay, and makes it a client.
+    pub fn accept_common_handler(&mut self, mut conn: Connection) -> Option<Token> {
+        let ordinary = self.clients.len() - usize::from(self.repl.primary_token().is_some());
+        if ordinary >= self.config.maxclients as usize {
+            let _ = conn.write(b"-ERR max number of clients reached\r\n");
+            self.stats.rejected_connections += 1;
+            return None;
+        }
+        if self.refuses_foreign(&conn) {
+            let _ = conn.write(PROTECTED_MODE);
+            self.stats.rejected_connections += 1;
+            return None;
+        }
+        let peer = conn.peer(&self.unix_path());
+        let token = match self.create_client(conn) {
+            Ok(token) => token,
+            Err(error) => {
+                self.log(Level::Warning, &format!("Error registering fd event for the new client: {error}"));
+                return None;
+            }
+        };
+        self.stats.connections += 1;
+        self.log(Level::Verbose, &format!("Accepted {peer}"));
+        Some(token)
+    }
+
+    fn refuses_foreign(&self, conn: &Connection) -> bool {
+        self.config.protected_mode
+            && self.config.requirepass.is_none()
+            && conn.peer_ip().is_some_and(|ip| !ip.is_loopback())
+    }
+
+    /// Makes a connection a client: registered with the loop, in the slab, with an id of its own.
+    pub fn create_client(&mut self, mut conn: Connection) -> io::Result<Token> {
+        // A connection that can't be configured is about to fail anyway, and tells so when it is read.
+        let _ = conn.set_options(true, self.config.tcp_keepalive);
+        let slot = self.clients.vacant_entry();
+        let token = slot.key();
+        if let Some(registry) = &self.registry {
+            conn.register(registry, super::client_token(token))?;
+        }
+        let id = self.next_client_id;
+        self.next_client_id += 1;
+        let mut client = Client::new(id, conn, self.now_seconds());
+        if matches!(client.conn, Connection::Unix(_)) {
+            client.flags |= ClientFlags::UNIX_SOCKET;
+        }
+        client.flags.set(ClientFlags::AUTHENTICATED, self.config.requirepass.is_none());
+        let token = self.clients.insert(client);
+        Ok(token)
+    }
+
+    /// The client's socket is readable: reads, executes and answers what came.
+    pub fn read_query_from_client(&mut self, token: Token, peer_closed: bool) {
+        for turn in 0.. {
+            let Some(client) = self.clients.get(token) else { return };
+            if client.is(ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY) {
+                return;
+            }
+            if turn == READS_PER_EVENT {
+                self.queue_input(token);
+                return;
+            }
+            if client.is(ClientFlags::BLOCKED) && !client.query.is_empty() && !peer_closed {
+                // What it sends while it waits stays in the socket: read again when it is unblocked.
+                return;
+            }
+            match self.read_once(token) {
+                // A short read has emptied the socket; the next arrival is a new event. If the peer has closed,
+                // no further event will say so: read until the end shows.
+                Ok(full) if !full && !peer_closed => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.peer_is_gone(token, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn peer_is_gone(&mut self, token: Token, error: &io::Error) {
+        if error.kind() == ErrorKind::UnexpectedEof {
+            if self.clients[token].is(ClientFlags::MASTER | ClientFlags::SLAVE) {
+                self.log(Level::Verbose, "Client closed connection");
+            }
+        } else {
+            self.log(Level::Verbose, &format!("Reading from client: {error}"));
+        }
+        self.free_client(token);
+    }
+
+    /// One read and the processing of what it brought; answers whether there may be more to read.
+    fn read_once(&mut self, token: Token) -> io::Result<bool> {
+        let client = &mut self.clients[token];
+        if client.query.is_empty() {
+            let mut buf = std::mem::take(&mut self.query_buffer);
+            if buf.is_empty() {
+                buf = vec![0; QUERY_BUFFER];
+            }
+            let outcome = client.conn.read(&mut buf);
+            if let Ok(n) = outcome
+                && n > 0
+            {
+                self.note_read(token, n);
+                let used = self.process_input_buffer(token, &buf[..n]);
+                if used < n
+                    && let Some(client) = self.clients.get_mut(token)
+                {
+                    let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(n - used));
+                    client.query.reserve_exact(n - used + if missing < BIG_BULK { 0 } else { missing.min(1 << 20) });
+                    client.query.extend_from_slice(&buf[used..n]);
+                }
+            }
+            let full = matches!(outcome, Ok(n) if n == buf.len());
+            self.query_buffer = buf;
+            return finish_read(outcome, full);
+        }
+        let mut query = std::mem::take(&mut client.query);
+        let have = query.len();
+        let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(have));
+        // A lying length must not allocate what never comes: the buffer grows with what has come.
+        let room = missing.clamp(BIG_BULK / 2, (2 * have).max(QUERY_BUFFER));
+        query.resize(have + room, 0);
+        let outcome = client.conn.read(&mut query[have..]);
+        query.truncate(have + outcome.as_ref().map_or(0, |n| *n));
+        if let Ok(n) = outcome
+            && n > 0
+        {
+            self.note_read(token, n);
+            let used = self.process_input_buffer(token, &query);
+            query.drain(..used);
+        }
+        if let Some(client) = self.clients.get_mut(token) {
+            if !query.is_empty() {
+                client.query = query;
+            }
+            self.check_query_limit(token);
+        }
+        let full = matches!(outcome, Ok(n) if n == room);
+        finish_read(outcome, full)
+    }
+
+    fn note_read(&mut self, token: Token, n: usize) {
+        self.stats.reads += 1;
+        let now = self.now_seconds();
+        let client = &mut self.clients[token];
+        client.last_interaction = now;
+        client.net_in += n as u64;
+        if client.is(ClientFlags::MASTER) {
+            client.read_offset += n as u64;
+            self.stats.net_repl_in += n as u64;
+        } else {
+            self.stats.net_in += n as u64;
+        }
+    }
+
+    fn check_query_limit(&mut self, token: Token) {
+        let client = &self.clients[token];
+        let limit = if client.is(ClientFlags::AUTHENTICATED) {
+            self.config.client_query_buffer_limit as usize
+        } else {
+            UNAUTHENTICATED_QUERY
+        };
+        if client.query.len() > limit && !client.is(ClientFlags::MASTER) {
+            let text = format!(
+                "Closing client that reached max query buffer length: {}",
+                self.client_info(token)
+            );
+            self.log(Level::Warning, &text);
+            self.stats.query_buffer_limit_disconnections += 1;
+            self.free_client(token);
+        }
+    }
+
+    /// Executes the complete requests at the start of `buf`; answers how many bytes they were.
+    ///
+    /// The replies are written, or wait in the client's output.
+    pub fn process_input_buffer(&mut self, token: Token, buf: &[u8]) -> usize {
+        self.enter_client(token);
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut used = 0;
+        let stop = loop {
+            if !self.may_process(token) {
+                break Stop::Held;
+            }
+            let (next, error) = self.parse_batch(token, buf, used, &mut batch);
+            let (done, stop) = self.execute_batch(token, buf, used, &mut batch);
+            used = done;
+            if stop == Stop::Held {
+                break Stop::Held;
+            }
+            if let Some(error) = error {
+                self.protocol_error(token, &error, &buf[used..]);
+                used = buf.len();
+                break Stop::Held;
+            }
+            used = next;
+            if used == buf.len() || self.clients[token].partial.is_some() {
+                break Stop::Drained;
+            }
+        };
+        self.batch = batch;
+        if stop == Stop::Held
+            && let Some(client) = self.clients.get_mut(token)
+        {
+            // What was parsed ahead is parsed again when the client goes on.
+            client.partial = None;
+        }
+        self.leave_client(token);
+        used
+    }
+
+    fn may_process(&self, token: Token) -> bool {
+        let blocking = ClientFlags::BLOCKED | ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
+        self.clients.get(token).is_some_and(|c| !c.is(blocking))
+    }
+
+    /// Parses up to a batch of requests from `start` on, and starts to fetch what they will touch.
+    /// Answers where parsing stopped, and what was wrong there.
+    #[inline]
+    fn parse_batch(
+        &mut self,
+        token: Token,
+        buf: &[u8],
+        start: usize,
+        batch: &mut Batch,
+    ) -> (usize, Option<ProtocolError>) {
+        batch.requests.clear();
+        batch.spans.clear();
+        let client = &mut self.clients[token];
+        let limits = Limits {
+            max_bulk: i64::try_from(self.config.proto_max_bulk_len).unwrap_or(i64::MAX),
+            authenticated: client.is(ClientFlags::AUTHENTICATED),
+        };
+        let table = &self.ks.dbs[client.db].table;
+        let mut at = start;
+        let mut error = None;
+        while batch.requests.len() < BATCH {
+            let first = batch.spans.len();
+            match parse_request(buf, at, &mut client.partial, &mut batch.spans, limits) {
+                Ok(Parsed::Request { end }) => {
+                    let spans = &batch.spans[first..];
+                    let command = self.commands.find(spans[0].of(buf));
+                    let key = command.map_or(0, |id| self.commands.get(id).first_key);
+                    let hash = spans.get(key).filter(|_| key > 0).map(|span| {
+                        let hash = self.ks.hash(span.of(buf));
+                        table.prefetch_bucket(hash);
+                        hash
+                    });
+                    let count = spans.len();
+                    let request = Request { command, first, count, end, hash, inline: None };
+                    batch.requests.push(request);
+                    at = end;
+                }
+                Ok(Parsed::Inline { end, args }) => {
+                    let command = self.commands.find(&args[0]);
+                    let inline = Some(args);
+                    batch.requests.push(Request { command, first, count: 0, end, hash: None, inline });
+                    at = end;
+                }
+                Ok(Parsed::Empty { end }) => at = end,
+                Ok(Parsed::Incomplete) => break,
+                Err(violation) => {
+                    error = Some(violation);
+                    break;
+                }
+            }
+        }
+        if batch.requests.len() > 1 {
+            for hash in batch.requests.iter().filter_map(|r| r.hash) {
+                table.prefetch_entries(hash, 2);
+            }
+        }
+        (at, error)
+    }
+
+    /// Executes a batch in order; answers where the first request that was not executed starts.
+    #[inline]
+    fn execute_batch(
+        &mut self,
+        token: Token,
+        buf: &[u8],
+        start: usize,
+        batch: &mut Batch,
+    ) -> (usize, Stop) {
+        let mut used = start;
+        for request in &mut batch.requests {
+            let verdict = match &request.inline {
+                Some(args) => {
+                    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+                    self.process_command(token, request.command, &args)
+                }
+                None => {
+                    let spans = &batch.spans[request.first..request.first + request.count];
+                    if let (Some(hash), Some(id)) = (request.hash, request.command) {
+                        let key = self.commands.get(id).first_key;
+                        self.ks.set_hint(spans[key].of(buf), hash);
+                    }
+                    let mut few: [&[u8]; 8] = [&[]; 8];
+                    if let Some(args) = few.get_mut(..spans.len()) {
+                        for (arg, span) in args.iter_mut().zip(spans) {
+                            *arg = span.of(buf);
+                        }
+                        self.process_command(token, request.command, args)
+                    } else {
+                        let args: Vec<&[u8]> = spans.iter().map(|s| s.of(buf)).collect();
+                        self.process_command(token, request.command, &args)
+                    }
+                }
+            };
+            self.ks.forget_hint();
+            if verdict == Verdict::TryAgain {
+                return (used, Stop::Held);
+            }
+            if self.clients.get(token).is_some_and(|c| c.is(ClientFlags::MASTER)) {
+                self.primary_stream_applied(token, &buf[used..request.end]);
+            }
+            used = request.end;
+            if !self.may_process(token) {
+                return (used, Stop::Held);
+            }
+            if self.reply.len() >= REPLY_FLUSH {
+                self.flush_reply(token);
+            }
+        }
+        (used, Stop::Drained)
+    }
+
+    fn protocol_error(&mut self, token: Token, error: &ProtocolError, rest: &[u8]) {
+        let shown: String = rest.iter().take(128).flat_map(|b| b.escape_ascii()).map(char::from).collect();
+        let info = self.client_info(token);
+        let text = format!("Protocol error ({}) from client: {info}. Query buffer: '{shown}'", error.0);
+        self.log(Level::Verbose, &text);
+        self.reply.error(&format!("ERR Protocol error: {}", error.0));
+        self.stats.count_error("ERR");
+        let client = &mut self.clients[token];
+        client.partial = None;
+        if client.is(ClientFlags::MASTER) {
+            client.flags |= ClientFlags::CLOSE_ASAP;
+            self.close_later(token);
+        } else {
+            client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        }
+    }
+
+    /// Makes `token` the current client: its replies go to the shared writer, in its protocol.
+    pub fn enter_client(&mut self, token: Token) {
+        debug_assert!(self.current.is_none() && self.reply.is_empty());
+        let client = &self.clients[token];
+        self.current = Some(token);
+        self.reply.protocol = client.protocol;
+        self.db = client.db;
+    }
+
+    /// Ends what [`Server::enter_client`] began; the replies are on their way.
+    pub fn leave_client(&mut self, token: Token) {
+        self.current = None;
+        self.flush_reply(token);
+        if let Some(client) = self.clients.get(token) {
+            if client.is(ClientFlags::CLOSE_ASAP) {
+                self.free_client(token);
+            } else if client.is(ClientFlags::CLOSE_AFTER_REPLY) && client.out.is_empty() {
+                self.free_client(token);
+            }
+        }
+    }
+
+    /// Hands the gathered replies to the socket, or to the client's output what it does not take.
+    fn flush_reply(&mut self, token: Token) {
+        if self.reply.is_empty() {
+            return;
+        }
+        let Some(client) = self.clients.get_mut(token) else {
+            self.reply.clear();
+            return;
+        };
+        let mut written = 0;
+        if client.out.is_empty() && !client.is(ClientFlags::CLOSE_ASAP) {
+            match client.conn.write(self.reply.as_bytes()) {
+                Ok(n) => {
+                    written = n;
+                    client.net_out += n as u64;
+                    self.stats.net_out += n as u64;
+                    self.stats.writes += 1;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The peer is gone; reading will say so.
+                Err(_) => written = self.reply.len(),
+            }
+        }
+        if written < self.reply.len() {
+            client.out.push(Bytes::copy_from_slice(&self.reply.as_bytes()[written..]));
+            self.check_output_limit(token);
+        }
+        self.reply.clear();
+        if self.reply.capacity() > 4 * REPLY_FLUSH {
+            self.reply.shrink_to(REPLY_FLUSH);
+        }
+    }
+
+    /// Appends to the output of any client, current or not.
+    pub fn add_reply_to(&mut self, token: Token, bytes: &[u8]) {
+        if self.current == Some(token) {
+            self.reply.raw(bytes);
+            return;
+        }
+        let Some(client) = self.clients.get_mut(token) else { return };
+        if client.is(ClientFlags::CLOSE_ASAP) {
+            return;
+        }
+        client.out.push(Bytes::copy_from_slice(bytes));
+        self.queue_write(token);
+        self.check_output_limit(token);
+    }
+
+    /// Writes a reply to any client, in the protocol that it speaks.
+    pub fn reply_to(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
+        let Some(client) = self.clients.get(token) else { return };
+        let mut reply = Reply::new(client.protocol);
+        write(&mut reply);
+        self.add_reply_to(token, reply.as_bytes());
+    }
+
+    /// Has `before_sleep` write to a client.
+    pub fn queue_write(&mut self, token: Token) {
+        let client = &mut self.clients[token];
+        if !client.is(ClientFlags::PENDING_WRITE) {
+            client.flags |= ClientFlags::PENDING_WRITE;
+            self.pending_writes.push((token, client.id));
+        }
+    }
+
+    /// Has the next turn of the loop read or process a client's input although no event will announce it.
+    pub fn queue_input(&mut self, token: Token) {
+        let client = &mut self.clients[token];
+        if !client.is(ClientFlags::PENDING_INPUT) {
+            client.flags |= ClientFlags::PENDING_INPUT;
+            self.pending_input.push((token, client.id));
+        }
+    }
+
+    /// The client behind a token that was noted with its id earlier, unless it is another by now.
+    pub fn still(&self, (token, id): (Token, u64)) -> Option<Token> {
+        self.clients.get(token).filter(|c| c.id == id).map(|_| token)
+    }
+
+    /// The socket takes bytes again, or `before_sleep` finds some to write.
+    pub fn send_reply_to_client(&mut self, token: Token) {
+        loop {
+            let Some(client) = self.clients.get_mut(token) else { return };
+            if client.out.is_empty() {
+                break;
+            }
+            match client.conn.write_vectored(&client.out.slices()) {
+                Ok(0) => return,
+                Ok(n) => {
+                    client.out.consume(n);
+                    client.net_out += n as u64;
+                    self.stats.net_out += n as u64;
+                    self.stats.writes += 1;
+                    if !client.is(ClientFlags::MASTER) {
+                        client.last_interaction = self.ks.now_ms / 1000;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.log(Level::Verbose, &format!("Error writing to client: {error}"));
+                    self.free_client(token);
+                    return;
+                }
+            }
+        }
+        let client = &self.clients[token];
+        if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
+            self.free_client(token);
+        } else if client.is(ClientFlags::SLAVE) {
+            self.write_to_replica(token);
+        }
+    }
+
+    /// Closes a client whose output is over its class's limit: at once over the hard one, after a while over the soft.
+    pub fn check_output_limit(&mut self, token: Token) {
+        let now = self.now_seconds();
+        let pending = self.output_bytes(token);
+        let client = &mut self.clients[token];
+        if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
+            return;
+        }
+        let class = client.class();
+        let mut limit = self.config.client_output_buffer_limit[class];
+        if class == 1 && limit.hard > 0 && limit.hard < self.config.repl_backlog_size {
+            // A replica may always lag as far as the backlog reaches.
+            limit.hard = self.config.repl_backlog_size;
+        }
+        let over = |bound: u64| bound > 0 && pending as u64 >= bound;
+        let soft = over(limit.soft) && {
+            let since = *client.soft_limit_since.get_or_insert(now);
+            (now - since) as u64 > limit.soft_seconds
+        };
+        if !over(limit.soft) {
+            client.soft_limit_since = None;
+        }
+        if soft || over(limit.hard) {
+            client.flags |= ClientFlags::CLOSE_ASAP;
+            self.stats.output_buffer_limit_disconnections += 1;
+            let info = self.client_info(token);
+            let text =
+                format!("Client {info} scheduled to be closed ASAP for overcoming of output buffer limits.");
+            self.log(Level::Warning, &text);
+            self.close_later(token);
+        }
+    }
+
+    /// Bytes that wait to be written to a client, with a replica's share of the replication buffer.
+    pub fn output_bytes(&self, token: Token) -> usize {
+        let client = &self.clients[token];
+        client.out.len() + self.replica_lag_bytes(token)
+    }
+
+    /// Has `before_sleep` free a client.
+    pub fn close_later(&mut self, token: Token) {
+        let client = &mut self.clients[token];
+        client.flags |= ClientFlags::CLOSE_ASAP;
+        self.closing.push((token, client.id));
+    }
+
+    /// Closes a client's connection and forgets it, whatever it was.
+    pub fn free_client(&mut self, token: Token) {
+        if self.current == Some(token) {
+            // Somebody up the stack works on it.
+            self.close_later(token);
+            return;
+        }
+        if !self.clients.contains(token) {
+            return;
+        }
+        self.forget_client(token);
+        let mut client = self.clients.remove(token);
+        if let Some(registry) = &self.registry {
+            // Closing the socket would deregister it too; an error here has no consequence.
+            let _ = client.conn.deregister(registry);
+        }
+    }
+
+    /// Lets go of what other parts of the server know of a client.
+    fn forget_client(&mut self, token: Token) {
+        let client = &self.clients[token];
+        let flags = client.flags;
+        if client.blocked.is_some() {
+            self.unblock_client(token);
+            self.clients[token].flags.remove(ClientFlags::PENDING_INPUT);
+        }
+        if flags.contains(ClientFlags::MASTER) {
+            self.replication_handle_primary_disconnection(token);
+        }
+        self.replication_forget_client(token);
+    }
+
+    /// Has a client wait.
+    pub fn block_client(&mut self, token: Token, on: Blocked, deadline: Option<i64>) {
+        let client = &mut self.clients[token];
+        client.flags |= ClientFlags::BLOCKED;
+        client.blocked = Some(Box::new(super::client::BlockState { on, deadline }));
+        self.blocked.push((token, client.id));
+    }
+
+    /// Ends a client's wait; the rest of its input is processed in the next turn of the loop.
+    pub fn unblock_client(&mut self, token: Token) {
+        let client = &mut self.clients[token];
+        client.flags.remove(ClientFlags::BLOCKED);
+        client.blocked = None;
+        let id = client.id;
+        self.blocked.retain(|&(_, other)| other != id);
+        self.queue_input(token);
+    }
+
+    /// Processes the input of clients that no event announces: those unblocked, and those with more to read.
+    pub fn process_pending_input(&mut self) {
+        for noted in std::mem::take(&mut self.pending_input) {
+            let Some(token) = self.still(noted) else { continue };
+            let client = &mut self.clients[token];
+            client.flags.remove(ClientFlags::PENDING_INPUT);
+            if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {
+                let mut query = std::mem::take(&mut client.query);
+                let used = self.process_input_buffer(token, &query);
+                let Some(client) = self.clients.get_mut(token) else { continue };
+                query.drain(..used);
+                if !query.is_empty() {
+                    client.query = query;
+                }
+            }
+            self.read_query_from_client(token, true);
+        }
+    }
+}
+
+fn finish_read(outcome: io::Result<usize>, full: bool) -> io::Result<bool> {
+    match outcome {
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Ok(full),
+        Err(error) => Err(error),
+    }
+}
+
+const PROTECTED_MODE: &[u8] = b"-DENIED Aeolis is running in protected mode because protected mode is enabled and no \
+password is set for the default user. In this mode connections are only accepted from the loopback interface. If you \
+want to connect from external computers, you may adopt one of the following solutions: 1) Disable protected mode by \
+sending 'CONFIG SET protected-mode no' from the loopback interface, followed by 'CONFIG REWRITE' to make it permanent. \
+2) Set the option 'protected-mode no' in the configuration file and restart the server. 3) Start the server with \
+'--protected-mode no'. 4) Set a password for the default user.\r\n";

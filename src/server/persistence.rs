@@ -1,0 +1,654 @@
+//! Snapshots: written by a forked child or in the foreground, loaded in slices between turns of the loop.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::log::{Level, Role};
+use super::replication::NO_ID;
+use crate::db::{Db, Entry, ExpiryRole};
+use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
+use crate::rdb::writer::{RdbVersion, WriterOptions};
+use crate::rdb::{RdbError, RdbParser, RdbWriter};
+use crate::sys::process::{self, ChildEnd};
+use crate::util::alloc;
+use crate::value::Value;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long one slice of loading may take before clients have their turn.
+const LOAD_SLICE: Duration = Duration::from_millis(20);
+/// How long to wait before another attempt by itself, after a background save failed, in seconds.
+const RETRY_DELAY: i64 = 5;
+
+/// Where a child's snapshot goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveTarget {
+    /// `dbfilename`; replicas that wait are sent that file.
+    Disk,
+    /// A pipe, and from it to the replicas that wait.
+    Replicas,
+}
+
+/// A child that saves.
+#[derive(Debug)]
+pub struct SaveChild {
+    pub pid: i32,
+    pub target: SaveTarget,
+    /// Seconds since 1970.
+    pub started: i64,
+    temporary: PathBuf,
+    /// The end of a diskless snapshot has been seen in the pipe.
+    pub pipe: Option<mio::unix::pipe::Receiver>,
+}
+
+/// What is known of snapshots.
+#[derive(Debug)]
+pub struct Persistence {
+    pub child: Option<SaveChild>,
+    /// A `BGSAVE SCHEDULE` that waits for another child.
+    pub scheduled: bool,
+    /// Seconds since 1970.
+    pub last_save: i64,
+    pub last_bgsave_try: i64,
+    pub last_bgsave_ok: bool,
+    /// Seconds; -1: none so far.
+    pub last_bgsave_seconds: i64,
+    pub saves: u64,
+    pub last_cow_bytes: u64,
+    dirty_before_bgsave: u64,
+    pub keys_loaded: u64,
+    pub keys_expired: u64,
+}
+
+impl Persistence {
+    pub fn new(now_seconds: i64) -> Persistence {
+        Persistence {
+            child: None,
+            scheduled: false,
+            last_save: now_seconds,
+            last_bgsave_try: 0,
+            last_bgsave_ok: true,
+            last_bgsave_seconds: -1,
+            saves: 0,
+            last_cow_bytes: 0,
+            dirty_before_bgsave: 0,
+            keys_loaded: 0,
+            keys_expired: 0,
+        }
+    }
+}
+
+/// The replication state that a snapshot carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotOrigin {
+    pub id: String,
+    pub offset: u64,
+    pub stream_db: usize,
+}
+
+/// A snapshot that is being loaded.
+pub struct Loading {
+    parser: RdbParser,
+    source: LoadSource,
+    db: usize,
+    pub started_ms: i64,
+    pub total_bytes: u64,
+    pub loaded_bytes: u64,
+    /// The memory that the file's writer used, by its own word.
+    pub rdb_used_mem: u64,
+    started: Instant,
+    pub origin: Option<SnapshotOrigin>,
+    /// Databases that take the data while the old ones are still served, to be swapped in at the end.
+    pub staging: Option<Vec<Db>>,
+    keys_loaded: u64,
+    keys_expired: u64,
+    finished: bool,
+}
+
+/// Where a snapshot comes from.
+enum LoadSource {
+    /// A file, read as fast as it can be parsed.
+    File { file: File, name: String },
+    /// Pieces that somebody feeds.
+    Fed,
+}
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadProgress {
+    More,
+    Done,
+}
+
+/// Why a snapshot could not be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    Io(io::Error),
+    Format(RdbError),
+    /// What is in the file makes no sense here.
+    Content(String),
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoadError::Io(error) => write!(f, "{error}"),
+            LoadError::Format(error) => write!(f, "{error}"),
+            LoadError::Content(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Loading {
+    /// To be fed from a primary's link; `total_bytes` is 0 where the length is unknown.
+    pub fn fed(checksum: bool, total_bytes: u64, now_ms: i64) -> Loading {
+        Loading::new(LoadSource::Fed, checksum, total_bytes, now_ms)
+    }
+
+    /// Whether somebody feeds it, so that there is nothing to do in between.
+    pub fn is_fed(&self) -> bool {
+        matches!(self.source, LoadSource::Fed)
+    }
+
+    fn new(source: LoadSource, checksum: bool, total_bytes: u64, now_ms: i64) -> Loading {
+        Loading {
+            parser: RdbParser::new(checksum),
+            source,
+            db: 0,
+            started_ms: now_ms,
+            total_bytes,
+            loaded_bytes: 0,
+            rdb_used_mem: 0,
+            started: Instant::now(),
+            origin: None,
+            staging: None,
+            keys_loaded: 0,
+            keys_expired: 0,
+            finished: false,
+        }
+    }
+}
+
+impl Server {
+    /// The path of the snapshot file.
+    pub fn rdb_path(&self) -> PathBuf {
+        self.config.dir.join(&self.config.dbfilename)
+    }
+
+    /// Writes all data as an RDB file.
+    ///
+    /// # Errors
+    /// What writing reports.
+    pub fn write_snapshot<W: Write>(&self, out: W, origin: Option<&SnapshotOrigin>) -> io::Result<W> {
+        let options = WriterOptions {
+            version: RdbVersion::V10,
+            compress: self.config.rdbcompression,
+            checksum: self.config.rdbchecksum,
+        };
+        let mut rdb = RdbWriter::new(out, options);
+        let mut digits = itoa::Buffer::new();
+        rdb.header()?;
+        rdb.aux(b"redis-ver", super::REDIS_VERSION.as_bytes())?;
+        rdb.aux(b"redis-bits", b"64")?;
+        rdb.aux(b"ctime", digits.format(self.now_seconds()).as_bytes())?;
+        rdb.aux(b"used-mem", digits.format(alloc::used_memory()).as_bytes())?;
+        if let Some(origin) = origin {
+            rdb.aux(b"repl-stream-db", digits.format(origin.stream_db).as_bytes())?;
+            rdb.aux(b"repl-id", origin.id.as_bytes())?;
+            rdb.aux(b"repl-offset", digits.format(origin.offset).as_bytes())?;
+        }
+        rdb.aux(b"aof-base", b"0")?;
+        let lfu = self.config.maxmemory_policy.is_lfu();
+        let lru = self.config.maxmemory_policy.is_lru();
+        for (n, db) in self.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+            rdb.select_db(n as u64)?;
+            rdb.resize_db(db.len() as u64, db.volatile() as u64)?;
+            for entry in db.table.iter() {
+                let idle = lru.then(|| self.ks.access.idle_seconds(entry));
+                let freq = lfu.then(|| self.ks.access.frequency(entry));
+                rdb.entry(entry.key(), entry.value(), entry.expire(), idle, freq)?;
+            }
+        }
+        Ok(rdb.finish()?.0)
+    }
+
+    /// The replication state to put into a snapshot, if there is any.
+    pub fn snapshot_origin(&self) -> Option<SnapshotOrigin> {
+        self.repl.stream.as_ref()?;
+        let stream_db = match &self.repl.primary {
+            Some(link) => link.selected_db(&self.clients),
+            None => self.repl.selected_db.unwrap_or(0),
+        };
+        Some(SnapshotOrigin { id: self.repl.id.clone(), offset: self.repl.offset, stream_db })
+    }
+
+    /// Writes the snapshot file: to a temporary file, made durable, and only then in place of the old one.
+    fn write_rdb_file(&self, temporary: &Path, origin: Option<&SnapshotOrigin>) -> io::Result<()> {
+        let target = self.rdb_path();
+        let outcome = (|| {
+            let file = self.write_snapshot(File::create(temporary)?, origin)?;
+            file.sync_all()?;
+            fs::rename(temporary, &target)?;
+            // The new name is durable when the directory is.
+            File::open(&self.config.dir)?.sync_all()
+        })();
+        if outcome.is_err() {
+            let _ = fs::remove_file(temporary);
+        }
+        outcome
+    }
+
+    /// `SAVE`: writes the snapshot while everybody waits.
+    pub fn rdb_save(&mut self) -> bool {
+        let temporary = self.config.dir.join(format!("temp-{}.rdb", std::process::id()));
+        let origin = self.snapshot_origin();
+        match self.write_rdb_file(&temporary, origin.as_ref()) {
+            Ok(()) => {
+                self.notice("DB saved on disk");
+                self.note_saved();
+                true
+            }
+            Err(error) => {
+                let text = format!("Failed opening the temp RDB file {} (in server root dir {}) for saving: {error}", temporary.display(), self.config.dir.display());
+                self.warning(&text);
+                self.persistence.last_bgsave_ok = false;
+                false
+            }
+        }
+    }
+
+    fn note_saved(&mut self) {
+        self.ks.changes.dirty = 0;
+        self.persistence.last_save = self.now_seconds();
+        self.persistence.last_bgsave_ok = true;
+        self.persistence.saves += 1;
+    }
+
+    /// Starts a child that saves; the loop goes on.
+    ///
+    /// # Errors
+    /// If there is a child already, or none can be made.
+    pub fn rdb_save_background(&mut self, target: SaveTarget) -> io::Result<()> {
+        if self.persistence.child.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.persistence.dirty_before_bgsave = self.ks.changes.dirty;
+        self.persistence.last_bgsave_try = self.now_seconds();
+        let origin = self.snapshot_origin();
+        let (mut sender, mut receiver) = (None, None);
+        if target == SaveTarget::Replicas {
+            let (tx, mut rx) = mio::unix::pipe::new()?;
+            tx.set_nonblocking(false)?;
+            if let Some(registry) = &self.registry {
+                registry.register(&mut rx, super::SNAPSHOT_PIPE, mio::Interest::READABLE)?;
+            }
+            (sender, receiver) = (Some(tx), Some(rx));
+        }
+        for db in &mut self.ks.dbs {
+            // Moving buckets while a child shares the memory would copy it page by page.
+            db.table.set_resize_allowed(false);
+        }
+        let temporary = self.config.dir.join(format!("temp-bg-{}-{}.rdb", std::process::id(), self.cron_loops));
+        let started = Instant::now();
+        let forked = process::fork_child(|| {
+            crate::sys::process::set_title("aeolis-rdb-bgsave");
+            let outcome = match sender.take() {
+                Some(pipe) => self.write_snapshot(pipe, origin.as_ref()).map(drop),
+                None => self.write_rdb_file(&temporary, origin.as_ref()),
+            };
+            match outcome {
+                Ok(()) => {
+                    let dirty = process::private_dirty() >> 20;
+                    let text = format!("Fork CoW for RDB: current {dirty} MB, peak {dirty} MB, average {dirty} MB");
+                    if target == SaveTarget::Disk {
+                        self.log.line(Role::Child, Level::Notice, "DB saved on disk");
+                    }
+                    self.log.line(Role::Child, Level::Notice, &text);
+                    0
+                }
+                Err(error) => {
+                    self.log.line(Role::Child, Level::Warning, &format!("Write error saving DB: {error}"));
+                    1
+                }
+            }
+        });
+        let pid = match forked {
+            Ok(pid) => pid,
+            Err(error) => {
+                self.persistence.last_bgsave_ok = false;
+                self.child_is_gone();
+                self.warning(&format!("Can't save in background: fork: {error}"));
+                return Err(error);
+            }
+        };
+        self.stats.forks += 1;
+        self.stats.latest_fork_us = started.elapsed().as_micros() as u64;
+        self.notice(&match target {
+            SaveTarget::Disk => format!("Background saving started by pid {pid}"),
+            SaveTarget::Replicas => format!("Background RDB transfer started by pid {pid}"),
+        });
+        self.persistence.child = Some(SaveChild {
+            pid,
+            target,
+            started: self.now_seconds(),
+            temporary,
+            pipe: receiver,
+        });
+        Ok(())
+    }
+
+    fn child_is_gone(&mut self) {
+        for db in &mut self.ks.dbs {
+            db.table.set_resize_allowed(true);
+        }
+    }
+
+    /// Ends the child that saves, and forgets it.
+    pub fn kill_save_child(&mut self) {
+        let Some(child) = self.persistence.child.take() else { return };
+        process::kill(child.pid, libc::SIGKILL);
+        process::wait(child.pid);
+        let _ = fs::remove_file(&child.temporary);
+        self.child_is_gone();
+        if child.target == SaveTarget::Replicas {
+            self.snapshot_done(child.target, false);
+        }
+    }
+
+    /// Sees whether the child has ended, and draws the consequences.
+    pub fn check_child(&mut self) {
+        let Some(child) = &self.persistence.child else { return };
+        if child.pipe.is_some() {
+            // What is in the pipe goes to the replicas first.
+            return;
+        }
+        let Some(end) = process::try_wait(child.pid) else { return };
+        let child = self.persistence.child.take().expect("looked at above");
+        self.child_is_gone();
+        let ok = end == ChildEnd::Exited(0);
+        let seconds = self.now_seconds() - child.started;
+        match (child.target, end) {
+            (SaveTarget::Disk, _) if ok => {
+                self.notice("Background saving terminated with success");
+                let during = self.ks.changes.dirty - self.persistence.dirty_before_bgsave.min(self.ks.changes.dirty);
+                self.note_saved();
+                self.ks.changes.dirty = during;
+            }
+            (SaveTarget::Disk, ChildEnd::Exited(_)) => {
+                self.warning("Background saving error");
+                self.persistence.last_bgsave_ok = false;
+            }
+            (SaveTarget::Disk, ChildEnd::Signaled(signal)) => {
+                self.warning(&format!("Background saving terminated by signal {signal}"));
+                let _ = fs::remove_file(&child.temporary);
+                // SIGUSR1 is how an operator ends a child on purpose.
+                if signal != libc::SIGUSR1 {
+                    self.persistence.last_bgsave_ok = false;
+                }
+            }
+            (SaveTarget::Replicas, _) if ok => {
+                self.notice("Background RDB transfer terminated with success");
+            }
+            (SaveTarget::Replicas, _) => self.warning("Background transfer error"),
+        }
+        if child.target == SaveTarget::Disk {
+            self.persistence.last_bgsave_seconds = seconds;
+        }
+        self.snapshot_done(child.target, ok);
+    }
+
+    /// Starts a background save if a save point has been reached, or one was scheduled.
+    pub fn check_save_points(&mut self) {
+        if self.persistence.child.is_some() || self.loading.is_some() {
+            return;
+        }
+        let now = self.now_seconds();
+        let failed_lately = !self.persistence.last_bgsave_ok
+            && now - self.persistence.last_bgsave_try <= RETRY_DELAY;
+        let dirty = self.ks.changes.dirty;
+        let since = now - self.persistence.last_save;
+        let reached = self
+            .config
+            .save
+            .iter()
+            .find(|p| dirty >= p.changes && since > p.seconds as i64)
+            .filter(|_| !failed_lately);
+        if let Some(point) = reached {
+            let text = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+            self.notice(&text);
+        }
+        if reached.is_some() || (self.persistence.scheduled && !failed_lately) {
+            self.persistence.scheduled = false;
+            // A failure has been logged and noted.
+            let _ = self.rdb_save_background(SaveTarget::Disk);
+        }
+    }
+
+    /// Whether writes are refused because the last background save failed.
+    pub fn writes_are_denied(&self) -> bool {
+        self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty()
+            && !self.persistence.last_bgsave_ok
+            && !self.repl.is_replica()
+    }
+
+    /// Begins to load the snapshot file; `false` if there is none.
+    ///
+    /// # Errors
+    /// If there is one that can't be opened.
+    pub fn begin_loading_file(&mut self, path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let size = file.metadata()?.len();
+        let name = path.display().to_string();
+        let source = LoadSource::File { file, name };
+        self.begin_loading(Loading::new(source, self.config.rdbchecksum, size, self.ks.now_ms));
+        Ok(true)
+    }
+
+    /// Begins to load a snapshot.
+    pub fn begin_loading(&mut self, loading: Loading) {
+        self.loading = Some(Box::new(loading));
+    }
+
+    /// Loads on for a while from a file.
+    ///
+    /// # Errors
+    /// Why the snapshot can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
+    pub fn load_some(&mut self) -> Result<LoadProgress, LoadError> {
+        let slice = Instant::now();
+        loop {
+            self.load_parsed()?;
+            let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
+            if loading.finished {
+                self.finish_loading();
+                return Ok(LoadProgress::Done);
+            }
+            let LoadSource::File { file, .. } = &mut loading.source else {
+                return Ok(LoadProgress::More);
+            };
+            match file.read(loading.parser.space()) {
+                Ok(0) => {
+                    let outcome = loading.parser.finish();
+                    return Err(self.abort_loading(outcome.err().map_or_else(
+                        || LoadError::Content("Unexpected end of file".to_string()),
+                        LoadError::Format,
+                    )));
+                }
+                Ok(n) => {
+                    loading.parser.filled(n);
+                    loading.loaded_bytes += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.abort_loading(LoadError::Io(error))),
+            }
+            if slice.elapsed() > LOAD_SLICE {
+                return Ok(LoadProgress::More);
+            }
+        }
+    }
+
+    /// Loads a piece that came from the primary.
+    ///
+    /// # Errors
+    /// As for [`Server::load_some`].
+    pub fn load_fed(&mut self, bytes: &[u8]) -> Result<LoadProgress, LoadError> {
+        let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
+        loading.parser.feed(bytes);
+        loading.loaded_bytes += bytes.len() as u64;
+        self.load_parsed()?;
+        if self.loading.as_ref().is_some_and(|l| l.finished) {
+            self.finish_loading();
+            return Ok(LoadProgress::Done);
+        }
+        Ok(LoadProgress::More)
+    }
+
+    fn abort_loading(&mut self, error: LoadError) -> LoadError {
+        self.loading = None;
+        error
+    }
+
+    /// Puts into the keyspace what the parser has.
+    fn load_parsed(&mut self) -> Result<(), LoadError> {
+        let Some(mut loading) = self.loading.take() else { return Ok(()) };
+        // While this runs the databases that take the data are in the keyspace's place.
+        self.swap_staging(&mut loading);
+        let outcome = self.load_events(&mut loading);
+        if outcome.is_err() || !loading.finished {
+            self.swap_staging(&mut loading);
+        }
+        if outcome.is_ok() {
+            self.loading = Some(loading);
+        }
+        outcome
+    }
+
+    fn swap_staging(&mut self, loading: &mut Loading) {
+        if let Some(staging) = &mut loading.staging {
+            std::mem::swap(&mut self.ks.dbs, staging);
+        }
+    }
+
+    fn load_events(&mut self, loading: &mut Loading) -> Result<(), LoadError> {
+        while !loading.finished {
+            let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else { break };
+            match event {
+                Event::Header { version, origin } => {
+                    let whose = match origin {
+                        Origin::Redis => "",
+                        Origin::Valkey => " (Valkey)",
+                    };
+                    self.log(Level::Debug, &format!("Loading RDB version {version}{whose}"));
+                }
+                Event::Aux { name, value } => {
+                    let text = String::from_utf8_lossy(&value);
+                    let origin = &mut loading.origin;
+                    match &*name {
+                        b"redis-ver" | b"valkey-ver" => {
+                            self.notice(&format!("Loading RDB produced by version {text}"));
+                        }
+                        b"ctime" => {
+                            let age = text.parse::<i64>().map_or(0, |t| (self.ks.now_ms / 1000 - t).max(0));
+                            self.notice(&format!("RDB age {age} seconds"));
+                        }
+                        b"used-mem" => {
+                            loading.rdb_used_mem = text.parse().unwrap_or(0);
+                            let mb = loading.rdb_used_mem as f64 / (1 << 20) as f64;
+                            self.notice(&format!("RDB memory usage when created {mb:.2} Mb"));
+                        }
+                        b"repl-stream-db" => {
+                            origin.get_or_insert_default().stream_db = text.parse().unwrap_or(0);
+                        }
+                        b"repl-id" if value.len() == NO_ID.len() => {
+                            origin.get_or_insert_default().id = text.into_owned();
+                        }
+                        b"repl-offset" => {
+                            origin.get_or_insert_default().offset = text.parse().unwrap_or(0);
+                        }
+                        _ => {}
+                    }
+                }
+                Event::SelectDb(n) => {
+                    let known = usize::try_from(n).ok().filter(|n| *n < self.ks.dbs.len());
+                    loading.db = known.ok_or_else(|| {
+                        LoadError::Content(format!(
+                            "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
+                            self.ks.dbs.len()
+                        ))
+                    })?;
+                }
+                Event::ResizeDb { keys, .. } => {
+                    // A hint from outside: what the rest of the input can hold bounds it.
+                    let bound = loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
+                    self.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
+                }
+                Event::Entry(entry) => {
+                    load_entry(&mut self.ks, loading.db, entry, &mut loading.keys_loaded, &mut loading.keys_expired)?;
+                }
+                Event::SlotInfo { .. } => {}
+                Event::Function(_) => {
+                    return Err(LoadError::Content("The RDB file contains functions, which this version can't load".to_string()));
+                }
+                Event::ModuleAux { module } => {
+                    return Err(LoadError::Content(format!(
+                        "The RDB file contains AUX module data I can't load: no matching module '{module}'"
+                    )));
+                }
+                Event::Eof { .. } => loading.finished = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_loading(&mut self) {
+        let Some(mut loading) = self.loading.take() else { return };
+        if let Some(old) = loading.staging.take() {
+            self.lazy_free(old);
+        }
+        self.persistence.keys_loaded = loading.keys_loaded;
+        self.persistence.keys_expired = loading.keys_expired;
+        self.notice(&format!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}.",
+            loading.keys_loaded, loading.keys_expired
+        ));
+        if let LoadSource::File { .. } = &loading.source {
+            let seconds = loading.started.elapsed().as_secs_f64();
+            self.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
+        }
+        self.persistence_origin_loaded(loading.origin);
+    }
+}
+
+fn load_entry(
+    ks: &mut crate::db::Keyspace,
+    db: usize,
+    loaded: RdbEntry<'_>,
+    keys_loaded: &mut u64,
+    keys_expired: &mut u64,
+) -> Result<(), LoadError> {
+    if ks.role == ExpiryRole::Delete && loaded.expire_ms.is_some_and(|at| at < ks.now_ms) {
+        *keys_expired += 1;
+        return Ok(());
+    }
+    let value: Value = loaded.value.into();
+    let entry = Entry::new(&loaded.key, value, loaded.expire_ms);
+    let access = &ks.access;
+    entry.view().set_lru(match (loaded.freq, loaded.idle_secs) {
+        (Some(freq), _) if access.lfu => access.lfu_bits(freq),
+        (_, Some(idle)) if !access.lfu => access.bits_idle(idle),
+        _ => access.fresh(),
+    });
+    if ks.put(db, entry).is_some() {
+        return Err(LoadError::Content(format!(
+            "RDB has duplicated key '{}' in DB {db}",
+            loaded.key.escape_ascii()
+        )));
+    }
+    *keys_loaded += 1;
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Replication, in both roles, after `replication.c`'s states.
+//!
+//! * [`stream`]: what is replicated, written once, shared by the backlog and every replica.
+//! * [`primary`]: this server has replicas: handshake, snapshots, streaming, acknowledgements.
+//! * [`replica`]: this server has a primary: its handshake, loading, following, resuming.
+//!
+//! A replica is known by its connection and by nothing else: all that is known of it hangs on its client. `PSYNC`
+//! carries no identity because none is needed.
+#![forbid(unsafe_code)]
+
+pub mod primary;
+pub mod replica;
+pub mod stream;
+pub mod transfer;
+
+use super::client::Token;
+use bitflags::bitflags;
+use replica::{CachedPrimary, PrimaryLink};
+use stream::Stream;
+use transfer::Transfer;
+
+/// Where a replica of ours is. The connection that said `PSYNC` goes through these states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplState {
+    /// Needs a snapshot that has not been started.
+    WaitBgsaveStart,
+    /// Its snapshot is being made.
+    WaitBgsaveEnd,
+    /// Its snapshot is being sent.
+    SendBulk,
+    /// Receives the stream.
+    Online,
+    /// Wanted a snapshot only, and has it.
+    RdbTransmitted,
+}
+
+impl ReplState {
+    /// As `INFO replication` and `ROLE` print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReplState::WaitBgsaveStart | ReplState::WaitBgsaveEnd => "wait_bgsave",
+            ReplState::SendBulk => "send_bulk",
+            ReplState::Online => "online",
+            ReplState::RdbTransmitted => "rdb_transmitted",
+        }
+    }
+}
+
+bitflags! {
+    /// What a replica said that it can do (`REPLCONF capa`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Capabilities: u8 {
+        /// Reads a snapshot of unknown length, up to an end mark.
+        const EOF = 1;
+        /// Understands `+CONTINUE <new id>`.
+        const PSYNC2 = 2;
+    }
+}
+
+/// What is known of a replica.
+#[derive(Debug, Default)]
+pub struct ReplicaLink {
+    /// `None` until `PSYNC` or `SYNC`: so far there was only `REPLCONF`.
+    pub state: Option<ReplState>,
+    pub listening_port: u16,
+    /// The address that the replica wants to be known by; empty: its socket's.
+    pub ip_address: String,
+    pub capabilities: Capabilities,
+    pub version: u32,
+    /// How much of the stream has been sent: the offset of the next byte.
+    pub cursor: u64,
+    /// How much of it the replica says it has applied, and has made durable.
+    pub ack_offset: u64,
+    pub aof_ack_offset: u64,
+    /// Seconds since 1970.
+    pub ack_time: i64,
+    /// The stream waits for the first acknowledgement: the end of a snapshot without length has to be found first.
+    pub start_on_ack: bool,
+    /// The snapshot on its way to this replica.
+    pub transfer: Option<Transfer>,
+}
+
+/// The replication state of this server.
+pub struct Replication {
+    /// The history that this server writes or follows, and how far it has got, in bytes.
+    pub id: String,
+    pub offset: u64,
+    /// The history before the last change of primary, valid up to an offset.
+    pub id2: String,
+    pub second_offset: Option<u64>,
+    /// `None` until the first replica comes.
+    pub stream: Option<Stream>,
+    pub replicas: Vec<Token>,
+    /// The database that the stream has selected; `None`: the next command selects its own.
+    pub selected_db: Option<usize>,
+    /// Since when there has been no replica, in seconds since 1970.
+    pub no_replicas_since: i64,
+    /// The primary that this server follows.
+    pub primary: Option<Box<PrimaryLink>>,
+    /// The primary that this server followed until the link broke.
+    pub cached: Option<CachedPrimary>,
+    /// Replicas are to be asked for acknowledgements before the loop sleeps.
+    pub get_ack: bool,
+    /// Replicas that are online and lag no more than `min-replicas-max-lag`.
+    pub good_replicas: usize,
+    /// Seconds of the replication cron.
+    pub cron_loops: u64,
+    /// When the link to the primary went down, in seconds since 1970.
+    pub down_since: i64,
+}
+
+/// The id of no history.
+pub const NO_ID: &str = "0000000000000000000000000000000000000000";
+
+impl Replication {
+    pub fn new(id: String) -> Replication {
+        Replication {
+            id,
+            offset: 0,
+            id2: NO_ID.to_string(),
+            second_offset: None,
+            stream: None,
+            replicas: Vec::new(),
+            selected_db: None,
+            no_replicas_since: 0,
+            primary: None,
+            cached: None,
+            get_ack: false,
+            good_replicas: 0,
+            cron_loops: 0,
+            down_since: 0,
+        }
+    }
+
+    /// Whether this server follows a primary.
+    #[inline]
+    pub fn is_replica(&self) -> bool {
+        self.primary.is_some()
+    }
+
+    /// Starts a new history; the old one can't be continued.
+    pub fn change_id(&mut self, id: String) {
+        self.id = id;
+        self.clear_second_id();
+    }
+
+    /// Starts a new history that continues the present one: replicas that have followed so far may go on.
+    pub fn shift_id(&mut self, id: String) {
+        self.id2 = std::mem::replace(&mut self.id, id);
+        self.second_offset = Some(self.offset + 1);
+    }
+
+    pub fn clear_second_id(&mut self) {
+        self.id2 = NO_ID.to_string();
+        self.second_offset = None;
+    }
+
+    /// Appends a command to the stream, with the database it belongs to.
+    pub fn feed(&mut self, db: usize, args: &[&[u8]]) {
+        if self.stream.is_none() {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(32 + args.iter().map(|a| a.len() + 16).sum::<usize>());
+        if self.selected_db != Some(db) {
+            let mut digits = itoa::Buffer::new();
+            encode_command(&[b"SELECT", digits.format(db).as_bytes()], &mut bytes);
+            self.selected_db = Some(db);
+        }
+        encode_command(args, &mut bytes);
+        self.feed_bytes(&bytes);
+    }
+
+    /// Appends bytes to the stream: a command, or what the primary sent.
+    pub fn feed_bytes(&mut self, bytes: &[u8]) {
+        self.offset += bytes.len() as u64;
+        if let Some(stream) = &mut self.stream {
+            stream.append(bytes);
+        }
+    }
+}
+
+/// A command as an array of bulk strings.
+pub fn encode_command(args: &[&[u8]], out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    out.push(b'*');
+    out.extend_from_slice(digits.format(args.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for arg in args {
+        out.push(b'$');
+        out.extend_from_slice(digits.format(arg.len()).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}

@@ -1,0 +1,143 @@
+//! Ending: on a signal or on command, with a snapshot or without, when the replicas have caught up or at once.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::client::Blocked;
+use super::config::ShutdownFlags;
+use super::pause::PauseKind;
+use crate::resp::error::{CommandError, CommandResult};
+
+/// How far ending has come.
+#[derive(Debug, Default)]
+pub struct Shutdown {
+    /// The loop is to end, with this exit code.
+    pub exit: Option<i32>,
+    /// Waiting for replicas until then, in milliseconds since 1970.
+    deadline: Option<i64>,
+    flags: Option<ShutdownFlags>,
+    signals: u32,
+}
+
+impl Shutdown {
+    /// Whether ending has begun and waits for replicas.
+    pub fn is_pending(&self) -> bool {
+        self.deadline.is_some()
+    }
+}
+
+impl Server {
+    /// SIGTERM or SIGINT: an orderly end; a second one ends at once.
+    pub fn signal_received(&mut self, signal: i32) {
+        let (name, flags) = if signal == libc::SIGINT {
+            ("SIGINT", self.config.shutdown_on_sigint)
+        } else {
+            ("SIGTERM", self.config.shutdown_on_sigterm)
+        };
+        self.shutdown.signals += 1;
+        if self.shutdown.signals > 1 {
+            self.warning("You insist... exiting now.");
+            self.shutdown.exit = Some(1);
+            return;
+        }
+        self.warning(&format!("Received {name} scheduling shutdown..."));
+        if !self.begin_shutdown(flags) {
+            self.shutdown.signals = 0;
+        }
+    }
+
+    /// `SHUTDOWN`: nothing is answered if it works.
+    ///
+    /// # Errors
+    /// If the snapshot can't be written.
+    pub fn shutdown_command(&mut self, flags: ShutdownFlags) -> CommandResult {
+        if self.begin_shutdown(flags) {
+            if self.shutdown.is_pending()
+                && let Some(token) = self.current
+            {
+                self.block_client(token, Blocked::Shutdown, None);
+            }
+            return Ok(());
+        }
+        Err(CommandError::text("ERR Errors trying to SHUTDOWN. Check logs."))
+    }
+
+    /// `SHUTDOWN ABORT`: whether there was anything to abort.
+    pub fn abort_shutdown(&mut self) -> bool {
+        if self.shutdown.deadline.is_none() {
+            return false;
+        }
+        self.notice("Shutdown manually aborted.");
+        self.cancel_shutdown();
+        true
+    }
+
+    fn cancel_shutdown(&mut self) {
+        self.shutdown = Shutdown::default();
+        self.unpause_clients();
+        for noted in self.blocked.clone() {
+            if let Some(token) = self.still(noted)
+                && self.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Shutdown)
+            {
+                self.reply_to(token, |r| r.error("ERR Errors trying to SHUTDOWN. Check logs."));
+                self.unblock_client(token);
+            }
+        }
+    }
+
+    /// Begins to end; `false` if that failed and the server goes on.
+    fn begin_shutdown(&mut self, flags: ShutdownFlags) -> bool {
+        self.notice("User requested shutdown...");
+        self.shutdown.flags = Some(flags);
+        let timeout = i64::from(self.config.shutdown_timeout) * 1000;
+        if !flags.contains(ShutdownFlags::NOW) && timeout > 0 && self.lagging_replicas() > 0 {
+            let deadline = self.ks.now_ms + timeout;
+            self.shutdown.deadline = Some(deadline);
+            // Nothing new is written, so that the replicas can catch up.
+            self.pause.start(PauseKind::Write, i64::MAX, self.ks.now_ms);
+            self.repl.get_ack = true;
+            self.notice(&format!("{} replicas are lagging: waiting for them before shutting down.", self.lagging_replicas()));
+            return true;
+        }
+        self.finish_shutdown()
+    }
+
+    fn lagging_replicas(&self) -> usize {
+        self.repl.replicas.len() - self.replicas_at(self.repl.offset).min(self.repl.replicas.len())
+    }
+
+    /// Goes on ending once the replicas have caught up, or their time is over.
+    pub fn check_shutdown(&mut self) {
+        let Some(deadline) = self.shutdown.deadline else { return };
+        if self.lagging_replicas() == 0 || self.ks.now_ms >= deadline {
+            if self.lagging_replicas() > 0 {
+                self.warning(&format!("{} of {} replicas are in sync", self.replicas_at(self.repl.offset), self.repl.replicas.len()));
+            }
+            if !self.finish_shutdown() {
+                self.cancel_shutdown();
+            }
+        }
+    }
+
+    fn finish_shutdown(&mut self) -> bool {
+        let flags = self.shutdown.flags.unwrap_or(ShutdownFlags::empty());
+        self.kill_save_child();
+        let wants_save = !self.config.save.is_empty() && self.loading.is_none();
+        let save = flags.contains(ShutdownFlags::SAVE) || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
+        if save {
+            self.notice("Saving the final RDB snapshot before exiting.");
+            if !self.rdb_save() {
+                self.warning("Error trying to save the DB, can't exit.");
+                if !flags.contains(ShutdownFlags::FORCE) {
+                    return false;
+                }
+            }
+        }
+        if let Some(pidfile) = &self.config.pidfile {
+            self.notice("Removing the pid file.");
+            let _ = std::fs::remove_file(pidfile);
+        }
+        self.warning("Redis is now ready to exit, bye bye...");
+        self.shutdown.exit = Some(0);
+        true
+    }
+}

@@ -1,0 +1,4 @@
+//! The system's edge: what needs a system call that neither the standard library nor a crate offers safely.
+
+pub mod process;
+pub mod time;

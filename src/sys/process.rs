@@ -1,0 +1,168 @@
+//! Processes: fork, wait, limits, usage.
+
+use std::io;
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildEnd {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// Forks; the child runs `body`, and exits with what it answers, without running anything else of this process.
+///
+/// # Errors
+/// What fork(2) reports.
+pub fn fork_child(body: impl FnOnce() -> i32) -> io::Result<i32> {
+    // SAFETY: the process has no lock that another thread could hold in the child: background threads only free
+    // memory, and the allocator's locks survive a fork. The child ends in _exit.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let code = body();
+            // SAFETY: _exit has no preconditions; destructors and exit handlers belong to the parent.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Ok(pid),
+    }
+}
+
+/// Whether a child has ended, without waiting for it.
+pub fn try_wait(pid: i32) -> Option<ChildEnd> {
+    let mut status = 0;
+    // SAFETY: status is a valid place for the result.
+    let got = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
+    if got == 0 {
+        return None;
+    }
+    if got == -1 {
+        // Not ours any more: it must have ended.
+        return Some(ChildEnd::Exited(255));
+    }
+    Some(if libc::WIFSIGNALED(status) {
+        ChildEnd::Signaled(libc::WTERMSIG(status))
+    } else {
+        ChildEnd::Exited(libc::WEXITSTATUS(status))
+    })
+}
+
+/// Waits until a child has ended.
+pub fn wait(pid: i32) {
+    let mut status = 0;
+    // SAFETY: status is a valid place for the result.
+    while unsafe { libc::waitpid(pid, &mut status, 0) } == -1
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: kill(2) has no memory preconditions.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// CPU time in seconds: user and system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTime {
+    pub user: f64,
+    pub system: f64,
+}
+
+/// The CPU time of this process, of its ended children, and of this thread.
+pub fn cpu_times() -> [CpuTime; 3] {
+    [libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN, libc::RUSAGE_THREAD].map(|who| {
+        // SAFETY: a rusage of zeros is valid, and getrusage writes only into it.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &mut usage);
+            usage
+        };
+        let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+        CpuTime { user: seconds(usage.ru_utime), system: seconds(usage.ru_stime) }
+    })
+}
+
+/// Raises the limit of open files to at least `wanted`, as far as allowed; answers the limit in force.
+pub fn raise_open_files(wanted: u64) -> u64 {
+    // SAFETY: the calls read and write the local struct only.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 1024;
+        }
+        if limit.rlim_cur >= wanted {
+            return limit.rlim_cur;
+        }
+        let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
+            return wanted;
+        }
+        let capped = libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), rlim_max: limit.rlim_max };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &capped) == 0 { capped.rlim_cur } else { limit.rlim_cur }
+    }
+}
+
+/// Resident memory of this process, in bytes.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    pages * page_size()
+}
+
+/// All memory of the machine, in bytes.
+pub fn total_memory() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    u64::try_from(pages).unwrap_or(0) * page_size()
+}
+
+fn page_size() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// Private memory that this process has written to since it was forked (or in all), in bytes.
+pub fn private_dirty() -> u64 {
+    let smaps = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    smaps
+        .lines()
+        .find_map(|line| line.strip_prefix("Private_Dirty:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kb| kb.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+/// Detaches from the terminal: the parent exits, the child goes on in a session of its own.
+///
+/// # Errors
+/// What fork(2) reports.
+pub fn daemonize() -> io::Result<()> {
+    // SAFETY: called before any thread is started; the parent only exits.
+    unsafe {
+        match libc::fork() {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => {}
+            _ => libc::_exit(0),
+        }
+        libc::setsid();
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        if null >= 0 {
+            for fd in 0..3 {
+                libc::dup2(null, fd);
+            }
+            if null > 2 {
+                libc::close(null);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Names the process, as `ps -o comm` and `top` show it.
+pub fn set_title(title: &str) {
+    if let Ok(title) = std::ffi::CString::new(title) {
+        // SAFETY: PR_SET_NAME reads a terminated string, and truncates it by itself.
+        unsafe { libc::prctl(libc::PR_SET_NAME, title.as_ptr()) };
+    }
+}

@@ -1,0 +1,111 @@
+//! The global allocator: mimalloc behind a counter, so that `used_memory` is true at every moment and costs a
+//! few instructions to keep and to read.
+//!
+//! Each thread counts in a cell of its own, so that the event loop never executes an atomic read-modify-write for
+//! it; background threads hand their balance over with [`flush_thread`] when a job is done.
+//!
+//! `unsafe` is needed to be an allocator at all.
+
+use mimalloc::MiMalloc;
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+
+/// The allocator's name, as `INFO memory` prints it.
+pub const NAME: &str = "mimalloc";
+
+thread_local! {
+    static BALANCE: Cell<isize> = const { Cell::new(0) };
+}
+
+/// The balances that other threads have handed over.
+static SHARED: AtomicIsize = AtomicIsize::new(0);
+
+/// mimalloc, with every byte counted.
+pub struct Counting;
+
+/// The bytes that an allocation of `size` really takes: the allocator's size class.
+///
+/// Classes of 8 bytes up to 64, then eighths of a power of two in steps of four per doubling, as mimalloc rounds.
+#[inline]
+pub const fn size_class(size: usize) -> usize {
+    if size <= 64 {
+        return (size + 7) & !7;
+    }
+    let step = 1 << ((size - 1).ilog2() - 2);
+    (size + step - 1) & !(step - 1)
+}
+
+#[inline]
+fn count(delta: isize) {
+    // The cell is gone only while its thread ends; what is freed then is not worth a destructor.
+    let _ = BALANCE.try_with(|balance| balance.set(balance.get() + delta));
+}
+
+/// Adds this thread's balance to what [`used_memory`] sees from every thread.
+pub fn flush_thread() {
+    SHARED.fetch_add(BALANCE.replace(0), Relaxed);
+}
+
+/// Bytes allocated now, in size classes, with the table's mapped arrays. To be called on the event loop's thread.
+#[inline]
+pub fn used_memory() -> usize {
+    let heap = BALANCE.get() + SHARED.load(Relaxed);
+    heap.max(0) as usize + crate::ds::table::MAPPED_BYTES.load(Relaxed)
+}
+
+// SAFETY: every call goes to mimalloc with the caller's own arguments; counting does not touch the memory.
+unsafe impl GlobalAlloc for Counting {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(size_class(layout.size()) as isize);
+        // SAFETY: the caller keeps `alloc`'s contract, which is mimalloc's.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(-(size_class(layout.size()) as isize));
+        // SAFETY: `ptr` came from `alloc` above with this layout, and so from mimalloc.
+        unsafe { MiMalloc.dealloc(ptr, layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(size_class(layout.size()) as isize);
+        // SAFETY: as for `alloc`.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(size_class(new_size) as isize - size_class(layout.size()) as isize);
+        // SAFETY: as for `dealloc`; the caller vouches for `new_size`.
+        unsafe { MiMalloc.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn classes_are_the_allocators() {
+        let table = [
+            (1, 8),
+            (8, 8),
+            (9, 16),
+            (24, 24),
+            (57, 64),
+            (65, 80),
+            (92, 96),
+            (97, 112),
+            (113, 128),
+            (129, 160),
+            (1025, 1280),
+        ];
+        for (size, class) in table {
+            assert_eq!(size_class(size), class, "{size}");
+        }
+    }
+}

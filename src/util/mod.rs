@@ -1,0 +1,14 @@
+//! Floor 0: pure helpers that know nothing of the server. Each module is one subject, takes plain
+//! values and returns plain values; no clock, no I/O, no global state.
+
+pub mod args;
+pub mod crc64;
+pub mod geohash;
+pub mod glob;
+pub mod hex_float;
+pub mod long_double;
+pub mod lzf;
+pub mod memory_units;
+pub mod number;
+pub mod alloc;
+pub mod clock;
