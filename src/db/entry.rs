@@ -1,15 +1,16 @@
 //! One key of the keyspace and its value, in one allocation.
 //!
 //! ```text
-//!  0        4       5      6          8                                  (all native-endian, unaligned)
-//! +--------+-------+------+----------+- - - - - - - +- - - - - -+-------------+-----+- - - - - -+
-//! | lru 24 | kind  | flags| key len  | key len (u32)| expire i64| value word  | key | string    |
-//! | bits   | u8    | u8   | u16      | if != u16    | if HAS_   | 4 or 8 B    |     | if EMB    |
-//! +--------+-------+------+----------+- - - - - - - +- - - - - -+-------------+-----+- - - - - -+
+//!  0        3      4      5     6          8                                        (little-endian)
+//! +--------+------+------+-----+----------+- - - - - - - +- - - - - -+-----------------+-----+- - - - - -+
+//! | lru 24 | kind | flags|  0  | key len  | key len (u64)| expire i64| value           | key | string    |
+//! | bits   | u8   | u8   |     | u16      | if LONG_KEY  | if HAS_   | 4, 8 or n bytes |     | if EMB    |
+//! +--------+------+------+-----+----------+- - - - - - - +- - - - - -+-----------------+-----+- - - - - -+
 //! ```
-//! The value word is the integer (`INT`), the length of the string behind the key (`EMB`), or the address of a boxed
-//! value (`HEAP`). A key with a short string, whatever its expiry, is thus one allocation with 12 bytes beside
-//! its contents, and one cache line is enough to compare a key and often to read its value.
+//! The value is the integer (`INT`), the length of the string behind the key (`EMB`), or the Rust value of its type
+//! itself (a `Vec` for long strings, a `List`, …), which starts at a multiple of eight bytes. A key with a short
+//! string is thus one allocation with 12 bytes beside its contents, and one cache line is enough to compare a key and
+//! often to read its value; a small collection costs no further indirection.
 //!
 //! An entry never moves while it is in the table; changing its size makes a new one. A string that stays in the
 //! allocator's size class is overwritten in place.
@@ -19,7 +20,12 @@
 use crate::ds::table::Item;
 use crate::util::alloc::size_class;
 use crate::util::number::parse_i64;
-use crate::value::{Value, ValueRef};
+use crate::value::hash::Hash;
+use crate::value::list::List;
+use crate::value::set::Set;
+use crate::value::stream::Stream;
+use crate::value::zset::Zset;
+use crate::value::{Value, ValueMut, ValueRef};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -36,9 +42,34 @@ const HAS_EXPIRE: u8 = 1;
 /// A string that was modified in place, and that `OBJECT ENCODING` calls `raw` whatever its length.
 const RAW: u8 = 2;
 
+/// How the value is kept. All kinds from `STR` on are Rust values in place, with a destructor.
 const INT: u8 = 0;
 const EMB: u8 = 1;
-const HEAP: u8 = 2;
+const STR: u8 = 2;
+const LIST: u8 = 3;
+const SET: u8 = 4;
+const HASH: u8 = 5;
+const ZSET: u8 = 6;
+const STREAM: u8 = 7;
+
+/// The size of the value's field.
+const fn word_size(kind: u8) -> usize {
+    match kind {
+        INT => 8,
+        EMB => 4,
+        STR => size_of::<Vec<u8>>(),
+        LIST => size_of::<List>(),
+        SET => size_of::<Set>(),
+        HASH => size_of::<Hash>(),
+        ZSET => size_of::<Zset>(),
+        _ => size_of::<Stream>(),
+    }
+}
+
+// Values lie at multiples of eight bytes, and no type may ask for more. The kind is the first word's last byte.
+const _: () = assert!(align_of::<Vec<u8>>() <= 8 && align_of::<List>() <= 8 && align_of::<Set>() <= 8);
+const _: () = assert!(align_of::<Hash>() <= 8 && align_of::<Zset>() <= 8 && align_of::<Stream>() <= 8);
+const _: () = assert!(cfg!(target_endian = "little"));
 
 /// The longest string kept behind its key; a longer one has an allocation of its own, so that it can grow.
 const MAX_EMBEDDED: usize = 1024;
@@ -70,9 +101,9 @@ struct Shape {
 impl Shape {
     #[inline]
     fn new(key_len: usize, kind: u8, has_expire: bool) -> Shape {
-        let expire = HEADER + if key_len >= LONG_KEY as usize { 4 } else { 0 };
+        let expire = HEADER + if key_len >= LONG_KEY as usize { 8 } else { 0 };
         let word = expire + if has_expire { 8 } else { 0 };
-        Shape { expire, word, key: word + if kind == EMB { 4 } else { 8 }, key_len }
+        Shape { expire, word, key: word + word_size(kind), key_len }
     }
 
     #[inline]
@@ -109,7 +140,7 @@ unsafe fn shape(p: NonNull<u8>) -> Shape {
     unsafe {
         let mut key_len = read::<u16>(p, KEY_LEN) as usize;
         if key_len == LONG_KEY as usize {
-            key_len = read::<u32>(p, HEADER) as usize;
+            key_len = read::<u64>(p, HEADER) as usize;
         }
         Shape::new(key_len, read(p, KIND), read::<u8>(p, FLAGS) & HAS_EXPIRE != 0)
     }
@@ -141,7 +172,12 @@ impl Entry {
         match value {
             Value::Int(n) => Entry::build(key, INT, expire, n as u64, &[]),
             Value::Str(bytes) if bytes.len() <= MAX_EMBEDDED => Entry::bytes(key, &bytes, expire),
-            value => Entry::boxed(key, value, expire),
+            Value::Str(bytes) => Entry::typed(key, STR, bytes, expire),
+            Value::List(list) => Entry::typed(key, LIST, list, expire),
+            Value::Set(set) => Entry::typed(key, SET, set, expire),
+            Value::Hash(hash) => Entry::typed(key, HASH, hash, expire),
+            Value::Zset(zset) => Entry::typed(key, ZSET, zset, expire),
+            Value::Stream(stream) => Entry::typed(key, STREAM, stream, expire),
         }
     }
 
@@ -149,41 +185,53 @@ impl Entry {
         if string.len() <= MAX_EMBEDDED {
             Entry::build(key, EMB, expire, string.len() as u64, string)
         } else {
-            Entry::boxed(key, Value::Str(string.to_vec()), expire)
+            Entry::typed(key, STR, string.to_vec(), expire)
         }
     }
 
-    fn boxed(key: &[u8], value: Value, expire: Option<i64>) -> Entry {
-        let address = Box::into_raw(Box::new(value)).expose_provenance();
-        Entry::build(key, HEAP, expire, address as u64, &[])
+    /// An entry whose value is a Rust value in place.
+    fn typed<T>(key: &[u8], kind: u8, value: T, expire: Option<i64>) -> Entry {
+        debug_assert_eq!(word_size(kind), size_of::<T>());
+        let entry = Entry::allocate(key, kind, expire, 0);
+        // SAFETY: the field has the type's size and, lying at a multiple of eight, its alignment.
+        unsafe { entry.0.as_ptr().add(shape(entry.0).word).cast::<T>().write(value) };
+        entry
     }
 
     fn build(key: &[u8], kind: u8, expire: Option<i64>, word: u64, tail: &[u8]) -> Entry {
+        let entry = Entry::allocate(key, kind, expire, tail.len());
+        // SAFETY: INT has eight bytes for its value and EMB four, with `tail` behind the key.
+        unsafe {
+            let shape = shape(entry.0);
+            if kind == EMB {
+                write::<u32>(entry.0, shape.word, word as u32);
+            } else {
+                write::<u64>(entry.0, shape.word, word);
+            }
+            let end = entry.0.as_ptr().add(shape.end_of_key());
+            ptr::copy_nonoverlapping(tail.as_ptr(), end, tail.len());
+        }
+        entry
+    }
+
+    /// An entry whose value (and tail, of so many bytes) is yet to be written; nothing may fail before it is.
+    #[inline]
+    fn allocate(key: &[u8], kind: u8, expire: Option<i64>, tail: usize) -> Entry {
         let shape = Shape::new(key.len(), kind, expire.is_some());
-        let size = shape.end_of_key() + tail.len();
-        let layout = layout(size);
-        // SAFETY: the layout is not empty; every field written lies inside `size`, by `Shape`'s construction.
+        let layout = layout(shape.end_of_key() + tail);
+        // SAFETY: the layout is not empty; every field written lies inside it, by `Shape`'s construction.
         unsafe {
             let Some(p) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             write::<u32>(p, 0, u32::from(kind) << 24);
-            write::<u8>(p, KIND, kind);
-            write::<u8>(p, FLAGS, if expire.is_some() { HAS_EXPIRE } else { 0 });
-            write::<u8>(p, FLAGS + 1, 0);
+            write::<u16>(p, FLAGS, if expire.is_some() { u16::from(HAS_EXPIRE) } else { 0 });
             write::<u16>(p, KEY_LEN, key.len().min(LONG_KEY as usize) as u16);
             if shape.expire > HEADER {
-                write::<u32>(p, HEADER, key.len() as u32);
+                write::<u64>(p, HEADER, key.len() as u64);
             }
             if let Some(at) = expire {
                 write::<i64>(p, shape.expire, at);
             }
-            if kind == EMB {
-                write::<u32>(p, shape.word, word as u32);
-            } else {
-                write::<u64>(p, shape.word, word);
-            }
             ptr::copy_nonoverlapping(key.as_ptr(), p.as_ptr().add(shape.key), key.len());
-            let end = p.as_ptr().add(shape.end_of_key());
-            ptr::copy_nonoverlapping(tail.as_ptr(), end, tail.len());
             Entry(p)
         }
     }
@@ -224,7 +272,7 @@ impl Entry {
         let p = self.0;
         let view = self.view();
         let old_kind = view.raw_kind();
-        if old_kind == HEAP || view.has_expire() != expire.is_some() {
+        if old_kind >= STR || view.has_expire() != expire.is_some() {
             return false;
         }
         let (kind, tail) = match number {
@@ -269,15 +317,14 @@ impl Entry {
             return self;
         }
         let (lru, raw) = (view.lru(), view.is_raw());
+        let key = view.key();
         let new = match view.value() {
-            _ if view.raw_kind() == HEAP => {
-                let word = view.heap_word();
-                let new = Entry::build(view.key(), HEAP, expire, word, &[]);
-                self.forget_value();
-                new
+            ValueRef::Int(n) => Entry::build(key, INT, expire, n as u64, &[]),
+            ValueRef::Str(s) if view.raw_kind() == EMB => Entry::build(key, EMB, expire, s.len() as u64, s),
+            _ => {
+                let key = key.to_vec();
+                Entry::new(&key, self.into_value(), expire)
             }
-            ValueRef::Int(n) => Entry::build(view.key(), INT, expire, n as u64, &[]),
-            ValueRef::Str(s) => Entry::build(view.key(), EMB, expire, s.len() as u64, s),
         };
         new.view().set_lru(lru);
         new.set_raw(raw);
@@ -286,42 +333,48 @@ impl Entry {
 
     /// The value, taken out; the key and the expiry are gone.
     pub fn into_value(self) -> Value {
-        if self.view().raw_kind() != HEAP {
+        let kind = self.view().raw_kind();
+        if kind < STR {
             return self.view().value().to_value();
         }
-        let address = self.view().heap_word();
-        self.forget_value();
-        // SAFETY: the address came from `Box::into_raw` in `boxed`, and `forget_value` gave up its ownership.
-        *unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Value>(address as usize)) }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the kind says which type was written at the value's place; it is read once, and the allocation is
+        // freed below without dropping it.
+        let value = unsafe {
+            let place = this.0.as_ptr().add(shape(this.0).word);
+            match kind {
+                STR => Value::Str(place.cast::<Vec<u8>>().read()),
+                LIST => Value::List(place.cast::<List>().read()),
+                SET => Value::Set(place.cast::<Set>().read()),
+                HASH => Value::Hash(place.cast::<Hash>().read()),
+                ZSET => Value::Zset(place.cast::<Zset>().read()),
+                _ => Value::Stream(place.cast::<Stream>().read()),
+            }
+        };
+        this.free();
+        value
     }
 
     /// The entry with its string as a growable buffer, which `change` may modify; marked `raw`.
     pub fn modify_string(self, change: impl FnOnce(&mut Vec<u8>)) -> Entry {
         let view = self.view();
-        if view.raw_kind() == HEAP {
-            let mut this = self;
-            if let Value::Str(bytes) = this.heap_mut() {
-                change(bytes);
-            }
-            this.set_raw(true);
-            return this;
+        if view.raw_kind() == STR {
+            // SAFETY: a STR entry's value is a Vec, and the entry is ours alone.
+            change(unsafe { &mut *self.0.as_ptr().add(shape(self.0).word).cast::<Vec<u8>>() });
+            self.set_raw(true);
+            return self;
         }
         let mut string = match view.value() {
             ValueRef::Int(n) => itoa::Buffer::new().format(n).as_bytes().to_vec(),
             ValueRef::Str(bytes) => bytes.to_vec(),
+            // Not a string: nothing to modify.
+            _ => return self,
         };
         change(&mut string);
-        let new = Entry::boxed(view.key(), Value::Str(string), view.expire());
+        let new = Entry::typed(view.key(), STR, string, view.expire());
         new.view().set_lru(view.lru());
         new.set_raw(true);
         new
-    }
-
-    fn heap_mut(&mut self) -> &mut Value {
-        debug_assert_eq!(self.view().raw_kind(), HEAP);
-        let address = self.view().heap_word() as usize;
-        // SAFETY: a HEAP entry owns the box at this address, and `self` is borrowed mutably for the result's life.
-        unsafe { &mut *ptr::with_exposed_provenance_mut::<Value>(address) }
     }
 
     fn set_raw(&self, raw: bool) {
@@ -333,24 +386,24 @@ impl Entry {
         }
     }
 
-    /// Frees the entry's own allocation, and not the boxed value that it points to.
-    fn forget_value(self) {
-        let this = ManuallyDrop::new(self);
-        let size = this.view().size();
-        // SAFETY: `size` is the size that `build` allocated, or one of the same size class.
-        unsafe { dealloc(this.0.as_ptr(), layout(size)) };
+    /// Frees the entry's own allocation, and not what its value owns.
+    fn free(&self) {
+        let size = self.view().size();
+        // SAFETY: `size` is the size that was allocated, or one of the same size class; the callers use the entry no
+        // more.
+        unsafe { dealloc(self.0.as_ptr(), layout(size)) };
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.view().raw_kind() == HEAP {
-            let address = self.view().heap_word() as usize;
-            // SAFETY: the address came from `Box::into_raw`, and this entry is its only owner.
-            drop(unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Value>(address)) });
+        if self.view().raw_kind() < STR {
+            self.free();
+        } else {
+            let Entry(p) = *self;
+            // A second owner for a moment, which gives up the entry for its value; this one is never used again.
+            drop(Entry(p).into_value());
         }
-        // SAFETY: as in `forget_value`.
-        unsafe { dealloc(self.0.as_ptr(), layout(self.view().size())) };
     }
 }
 
@@ -435,18 +488,19 @@ impl<'a> EntryRef<'a> {
                     let len = read::<u32>(self.0, shape.word) as usize;
                     ValueRef::Str(bytes(self.0, shape.end_of_key(), len))
                 }
-                _ => {
-                    let address = read::<u64>(self.0, shape.word) as usize;
-                    ValueRef::from(&*ptr::with_exposed_provenance::<Value>(address))
+                kind => {
+                    let place = self.0.as_ptr().add(shape.word);
+                    match kind {
+                        STR => ValueRef::Str(&*place.cast::<Vec<u8>>()),
+                        LIST => ValueRef::List(&*place.cast::<List>()),
+                        SET => ValueRef::Set(&*place.cast::<Set>()),
+                        HASH => ValueRef::Hash(&*place.cast::<Hash>()),
+                        ZSET => ValueRef::Zset(&*place.cast::<Zset>()),
+                        _ => ValueRef::Stream(&*place.cast::<Stream>()),
+                    }
                 }
             }
         }
-    }
-
-    /// The address of the boxed value of a HEAP entry.
-    fn heap_word(self) -> u64 {
-        // SAFETY: every kind but EMB has an eight byte word.
-        unsafe { read::<u64>(self.0, shape(self.0).word) }
     }
 
     fn is_raw(self) -> bool {
@@ -459,6 +513,11 @@ impl<'a> EntryRef<'a> {
             ValueRef::Int(_) => "int",
             ValueRef::Str(s) if s.len() <= MAX_EMBSTR && !self.is_raw() => "embstr",
             ValueRef::Str(_) => "raw",
+            ValueRef::List(list) => list.encoding(),
+            ValueRef::Set(set) => set.encoding(),
+            ValueRef::Hash(hash) => hash.encoding(),
+            ValueRef::Zset(zset) => zset.encoding(),
+            ValueRef::Stream(stream) => stream.encoding(),
         }
     }
 
@@ -495,10 +554,13 @@ impl<'a> EntryRef<'a> {
     /// Everything that the key and its value hold, in bytes.
     pub fn memory(self) -> usize {
         let heap = match self.value() {
-            ValueRef::Str(s) if self.raw_kind() == HEAP => {
-                size_class(size_of::<Value>()) + size_class(s.len())
-            }
-            _ => 0,
+            ValueRef::Str(s) if self.raw_kind() == STR => size_class(s.len()),
+            ValueRef::Int(_) | ValueRef::Str(_) => 0,
+            ValueRef::List(list) => list.heap_bytes(),
+            ValueRef::Set(set) => set.heap_bytes(),
+            ValueRef::Hash(hash) => hash.heap_bytes(),
+            ValueRef::Zset(zset) => zset.heap_bytes(),
+            ValueRef::Stream(stream) => stream.heap_bytes(),
         };
         size_class(self.size()) + heap
     }
@@ -508,5 +570,22 @@ impl<'a> EntryMut<'a> {
     /// The same entry, to be read.
     pub fn view(&self) -> EntryRef<'_> {
         EntryRef(self.0, PhantomData)
+    }
+
+    /// The collection in place.
+    pub fn into_value_mut(self) -> ValueMut<'a> {
+        let kind = self.view().raw_kind();
+        // SAFETY: the kind says which type is at the value's place; the view is exclusive for 'a.
+        unsafe {
+            let place = self.0.as_ptr().add(shape(self.0).word);
+            match kind {
+                LIST => ValueMut::List(&mut *place.cast::<List>()),
+                SET => ValueMut::Set(&mut *place.cast::<Set>()),
+                HASH => ValueMut::Hash(&mut *place.cast::<Hash>()),
+                ZSET => ValueMut::Zset(&mut *place.cast::<Zset>()),
+                STREAM => ValueMut::Stream(&mut *place.cast::<Stream>()),
+                _ => ValueMut::String,
+            }
+        }
     }
 }

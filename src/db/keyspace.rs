@@ -10,7 +10,7 @@ use super::notify::{Class, Notifications};
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Occupied, Table};
 use crate::resp::error::{CommandError, CommandResult};
-use crate::value::{Type, Value, ValueRef};
+use crate::value::{Collection, Type, Value, ValueRef};
 
 /// One database.
 pub struct Db {
@@ -251,6 +251,45 @@ impl Keyspace {
         Ok(Some(found))
     }
 
+    /// A collection for reading.
+    pub fn read<T: Collection>(&mut self, db: usize, key: &[u8]) -> CommandResult<Option<&T>> {
+        let Some(entry) = self.lookup_read(db, key) else { return Ok(None) };
+        T::of(entry.value()).map(Some).ok_or(CommandError::WRONG_TYPE)
+    }
+
+    /// A collection about to be changed. Whoever may have emptied it calls [`Keyspace::remove_if_empty`].
+    pub fn write<T: Collection>(&mut self, db: usize, key: &[u8]) -> CommandResult<Option<&mut T>> {
+        let Some(found) = self.lookup_write(db, key) else { return Ok(None) };
+        T::of_mut(found.into_mut().into_value_mut()).map(Some).ok_or(CommandError::WRONG_TYPE)
+    }
+
+    /// A collection about to be changed, made by `create` if there is none. It must not stay empty.
+    pub fn write_or_create<T: Collection>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        create: impl FnOnce() -> T,
+    ) -> CommandResult<&mut T> {
+        if self.lookup_write(db, key).is_none() {
+            self.set(db, key, create().into_value(), None);
+            self.changes.notifications.push(Class::NEW, "new", db, key);
+        }
+        let hash = self.hash(key);
+        let entry = self.dbs[db].table.get_mut(hash, key).expect("it is there now");
+        T::of_mut(entry.into_value_mut()).ok_or(CommandError::WRONG_TYPE)
+    }
+
+    /// Removes a collection in which nothing is left; answers whether it did.
+    pub fn remove_if_empty<T: Collection>(&mut self, db: usize, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        let Some(found) = self.dbs[db].table.find(hash, key) else { return false };
+        if !T::of(found.get().value()).is_some_and(T::is_empty) {
+            return false;
+        }
+        drop(found.remove());
+        true
+    }
+
     /// Puts a string under `key`, whatever was there. Counts nothing.
     #[inline]
     pub fn set_string(&mut self, db: usize, key: &[u8], string: &[u8], expire: Option<i64>) {
@@ -360,7 +399,6 @@ pub fn string(entry: EntryRef<'_>) -> CommandResult<ValueRef<'_>> {
     let value = entry.value();
     match value.kind() {
         Type::String => Ok(value),
-        #[expect(unreachable_patterns, reason = "strings are the only type so far")]
         _ => Err(CommandError::WRONG_TYPE),
     }
 }

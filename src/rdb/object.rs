@@ -16,6 +16,8 @@ use std::io::{self, Write};
 pub enum Loaded<'a> {
     Int(i64),
     Str(Cow<'a, [u8]>),
+    /// Anything that is not a string.
+    Other(Value),
 }
 
 impl From<Loaded<'_>> for Value {
@@ -23,6 +25,7 @@ impl From<Loaded<'_>> for Value {
         match loaded {
             Loaded::Int(n) => Value::Int(n),
             Loaded::Str(s) => Value::Str(s.into_owned()),
+            Loaded::Other(value) => value,
         }
     }
 }
@@ -31,6 +34,9 @@ impl From<Loaded<'_>> for Value {
 pub(super) fn value_type(value: ValueRef<'_>) -> u8 {
     match value {
         ValueRef::Int(_) | ValueRef::Str(_) => value_type::STRING,
+        ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
+            unreachable!("no command makes such a value yet")
+        }
     }
 }
 
@@ -39,6 +45,9 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
     match value {
         ValueRef::Int(n) => w.int(n),
         ValueRef::Str(s) => w.string(s),
+        ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 }
 

@@ -1,21 +1,42 @@
 //! The typed values of the keyspace.
 //!
-//! [`Value`] owns a value outside the keyspace (loaded, restored, copied); inside it lives in an
-//! [`Entry`](crate::db::entry::Entry), packed, and is seen as [`ValueRef`].
+//! [`Value`] owns a value outside the keyspace (loaded, restored, copied). Inside it lives in an
+//! [`Entry`](crate::db::entry::Entry), and is seen there as [`ValueRef`] or [`ValueMut`].
 #![forbid(unsafe_code)]
 
+pub mod hash;
+pub mod list;
+pub mod set;
+pub mod stream;
+pub mod zset;
+
 use crate::util::number::parse_i64;
+use hash::Hash;
+use list::List;
+use set::Set;
+use stream::Stream;
+use zset::Zset;
 
 /// The type of a value, as `TYPE` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     String,
+    List,
+    Set,
+    Hash,
+    Zset,
+    Stream,
 }
 
 impl Type {
     pub fn name(self) -> &'static str {
         match self {
             Type::String => "string",
+            Type::List => "list",
+            Type::Set => "set",
+            Type::Hash => "hash",
+            Type::Zset => "zset",
+            Type::Stream => "stream",
         }
     }
 }
@@ -27,6 +48,11 @@ pub enum Value {
     Int(i64),
     /// Any other string.
     Str(Vec<u8>),
+    List(List),
+    Set(Set),
+    Hash(Hash),
+    Zset(Zset),
+    Stream(Stream),
 }
 
 impl Value {
@@ -44,12 +70,33 @@ impl Value {
 pub enum ValueRef<'a> {
     Int(i64),
     Str(&'a [u8]),
+    List(&'a List),
+    Set(&'a Set),
+    Hash(&'a Hash),
+    Zset(&'a Zset),
+    Stream(&'a Stream),
+}
+
+/// A collection of the keyspace that may be changed in place. Strings are replaced instead.
+#[derive(Debug)]
+pub enum ValueMut<'a> {
+    String,
+    List(&'a mut List),
+    Set(&'a mut Set),
+    Hash(&'a mut Hash),
+    Zset(&'a mut Zset),
+    Stream(&'a mut Stream),
 }
 
 impl ValueRef<'_> {
     pub fn kind(&self) -> Type {
         match self {
             ValueRef::Int(_) | ValueRef::Str(_) => Type::String,
+            ValueRef::List(_) => Type::List,
+            ValueRef::Set(_) => Type::Set,
+            ValueRef::Hash(_) => Type::Hash,
+            ValueRef::Zset(_) => Type::Zset,
+            ValueRef::Stream(_) => Type::Stream,
         }
     }
 
@@ -58,6 +105,11 @@ impl ValueRef<'_> {
         match *self {
             ValueRef::Int(n) => Value::Int(n),
             ValueRef::Str(bytes) => Value::Str(bytes.to_vec()),
+            ValueRef::List(list) => Value::List(list.clone()),
+            ValueRef::Set(set) => Value::Set(set.clone()),
+            ValueRef::Hash(hash) => Value::Hash(hash.clone()),
+            ValueRef::Zset(zset) => Value::Zset(zset.clone()),
+            ValueRef::Stream(stream) => Value::Stream(stream.clone()),
         }
     }
 }
@@ -67,6 +119,60 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
         match value {
             Value::Int(n) => ValueRef::Int(*n),
             Value::Str(bytes) => ValueRef::Str(bytes),
+            Value::List(list) => ValueRef::List(list),
+            Value::Set(set) => ValueRef::Set(set),
+            Value::Hash(hash) => ValueRef::Hash(hash),
+            Value::Zset(zset) => ValueRef::Zset(zset),
+            Value::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 }
+
+/// A type of value that commands read and change in place.
+pub trait Collection: Sized {
+    fn of(value: ValueRef<'_>) -> Option<&Self>;
+    fn of_mut(value: ValueMut<'_>) -> Option<&mut Self>;
+    fn into_value(self) -> Value;
+    /// Whether nothing is left, so that the key has to go.
+    fn is_empty(&self) -> bool;
+    /// The encoding, as `OBJECT ENCODING` names it.
+    fn encoding(&self) -> &'static str;
+    /// Memory behind the value itself, in bytes.
+    fn heap_bytes(&self) -> usize;
+}
+
+macro_rules! collection {
+    ($type:ident) => {
+        impl Collection for $type {
+            fn of(value: ValueRef<'_>) -> Option<&Self> {
+                if let ValueRef::$type(it) = value { Some(it) } else { None }
+            }
+
+            fn of_mut(value: ValueMut<'_>) -> Option<&mut Self> {
+                if let ValueMut::$type(it) = value { Some(it) } else { None }
+            }
+
+            fn into_value(self) -> Value {
+                Value::$type(self)
+            }
+
+            fn is_empty(&self) -> bool {
+                $type::is_empty(self)
+            }
+
+            fn encoding(&self) -> &'static str {
+                $type::encoding(self)
+            }
+
+            fn heap_bytes(&self) -> usize {
+                $type::heap_bytes(self)
+            }
+        }
+    };
+}
+
+collection!(List);
+collection!(Set);
+collection!(Hash);
+collection!(Zset);
+collection!(Stream);
