@@ -34,6 +34,11 @@ const FAMILIES: &[&[Row]] = &[
     command::replication::COMMANDS,
 ];
 
+/// The table of all commands.
+pub fn command_table() -> CommandTable {
+    CommandTable::new(FAMILIES)
+}
+
 /// Runs the program with these arguments (the first is its name); answers the exit code.
 pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
     let args: Vec<OsString> = args.collect();
@@ -97,7 +102,7 @@ fn serve(startup: Startup, executable: String) -> i32 {
     }
     let file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
     let log = Log { level: config.loglevel, file };
-    let mut commands = CommandTable::new(FAMILIES);
+    let mut commands = command_table();
     for line in &config.rename_command {
         if !commands.rename(&line.args[1], &line.args[2]) {
             eprintln!("{}", line.error("No such command in rename-command, or the new name is taken"));

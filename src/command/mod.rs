@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod expire;
 pub mod info;
 pub mod keys;
+pub mod lcs;
 pub mod object;
 pub mod replication;
 pub mod server;

@@ -1,3 +1,619 @@
-//! stub
+//! Strings: `SET` and `GET`, their relatives, and the commands that treat a string as a number.
+//!
+//! `LCS` has a file of its own.
+#![forbid(unsafe_code)]
+
+use super::args::{self, ExpireOption, is, parse_expire};
+use super::expire::{delete_expired_now, is_already_expired};
 use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+use crate::db::Entry;
+use crate::db::keyspace::string;
+use crate::db::notify::Class;
+use crate::ds::table::Occupied;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::server::client::ClientFlags;
+use crate::util::long_double::LongDouble;
+use crate::util::number::parse_i64;
+use crate::value::ValueRef;
+
+/// The bytes of a string; those of an integer are written into `digits`. A value that is no string, which the callers
+/// have ruled out, has none.
+#[inline]
+pub fn string_bytes<'a>(value: ValueRef<'a>, digits: &'a mut itoa::Buffer) -> &'a [u8] {
+    match value {
+        ValueRef::Int(n) => digits.format(n).as_bytes(),
+        ValueRef::Str(bytes) => bytes,
+        _ => b"",
+    }
+}
+
+#[inline]
+fn reply_string(reply: &mut Reply, value: Option<ValueRef<'_>>) {
+    match value {
+        Some(ValueRef::Str(bytes)) => reply.bulk(bytes),
+        Some(ValueRef::Int(n)) => reply.bulk_int(n),
+        _ => reply.null(),
+    }
+}
+
+// SET and its relatives
+
+/// The condition under which `SET` sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition<'a> {
+    Always,
+    /// `NX`: the key is not there.
+    Missing,
+    /// `XX`: the key is there.
+    Present,
+    /// `IFEQ`: the key holds this string.
+    Equals(&'a [u8]),
+}
+
+/// What becomes of the expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ttl<'a> {
+    Default,
+    Keep,
+    Persist,
+    Expire(ExpireOption, &'a [u8]),
+}
+
+/// The options of `SET`.
+#[derive(Clone, Copy, Debug)]
+struct SetOptions<'a> {
+    condition: Condition<'a>,
+    ttl: Ttl<'a>,
+    /// `GET`: the reply is the old value.
+    get: bool,
+}
+
+impl<'a> SetOptions<'a> {
+    const NONE: SetOptions<'static> =
+        SetOptions { condition: Condition::Always, ttl: Ttl::Default, get: false };
+
+    fn parse(args: &[&'a [u8]]) -> CommandResult<SetOptions<'a>> {
+        let mut options = SetOptions::NONE;
+        let mut rest = args.iter();
+        while let Some(&arg) = rest.next() {
+            let free = options.ttl == Ttl::Default;
+            let unconditional = options.condition == Condition::Always;
+            if is(arg, "NX") && matches!(options.condition, Condition::Always | Condition::Missing)
+            {
+                options.condition = Condition::Missing;
+            } else if is(arg, "XX")
+                && matches!(options.condition, Condition::Always | Condition::Present)
+            {
+                options.condition = Condition::Present;
+            } else if is(arg, "IFEQ") && unconditional {
+                options.condition = Condition::Equals(next(&mut rest)?);
+            } else if is(arg, "GET") {
+                options.get = true;
+            } else if is(arg, "KEEPTTL") && (free || options.ttl == Ttl::Keep) {
+                options.ttl = Ttl::Keep;
+            } else {
+                options.ttl = parse_expire_option(arg, options.ttl, &mut rest)?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// `EX`, `PX`, `EXAT` or `PXAT` and its argument. One of them may come twice; the last counts.
+fn parse_expire_option<'a>(
+    arg: &[u8],
+    before: Ttl<'a>,
+    rest: &mut std::slice::Iter<'_, &'a [u8]>,
+) -> CommandResult<Ttl<'a>> {
+    let option = ExpireOption::parse(arg).ok_or(CommandError::SYNTAX)?;
+    match before {
+        Ttl::Default => {}
+        Ttl::Expire(earlier, _) if earlier == option => {}
+        _ => return Err(CommandError::SYNTAX),
+    }
+    Ok(Ttl::Expire(option, next(rest)?))
+}
+
+fn next<'a>(rest: &mut std::slice::Iter<'_, &'a [u8]>) -> CommandResult<&'a [u8]> {
+    rest.next().copied().ok_or(CommandError::SYNTAX)
+}
+
+fn set(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, value) = (args[1], args[2]);
+    if args.len() == 3 {
+        set_plain(s, key, value);
+        s.reply.ok();
+        return Ok(());
+    }
+    let options = SetOptions::parse(&args[3..])?;
+    let done = set_generic(s, key, value, options, "set")?;
+    if done && matches!(options.ttl, Ttl::Default | Ttl::Keep) {
+        propagate_set(s, args, options);
+    }
+    if !options.get {
+        if done { s.reply.ok() } else { s.reply.null() }
+    }
+    Ok(())
+}
+
+#[inline]
+fn set_plain(s: &mut Server, key: &[u8], value: &[u8]) {
+    store(s, key, value, None);
+    s.ks.changes.write(Class::STRING, "set", s.db, key);
+}
+
+/// Puts a string under a key; frees what was there, in the background if so configured.
+#[inline]
+fn store(s: &mut Server, key: &[u8], value: &[u8], expire: Option<i64>) {
+    if let Some(old) = s.ks.set_string(s.db, key, value, expire) {
+        s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
+    }
+}
+
+/// Sets under the conditions of `options`, which decide also whether the old value is answered; answers whether the
+/// condition held.
+fn set_generic(
+    s: &mut Server,
+    key: &[u8],
+    value: &[u8],
+    options: SetOptions<'_>,
+    command: &str,
+) -> CommandResult<bool> {
+    let expire = match options.ttl {
+        Ttl::Expire(option, arg) => Some(parse_expire(option, arg, s.ks.now_ms, command)?),
+        _ => None,
+    };
+    if options.get {
+        let old = s.ks.read_string(s.db, key)?;
+        reply_string(&mut s.reply, old);
+    }
+    let found = s.ks.lookup_write(s.db, key);
+    let holds = match (options.condition, &found) {
+        (Condition::Always, _) | (Condition::Missing, None) | (Condition::Present, Some(_)) => true,
+        (Condition::Equals(wanted), Some(found)) => {
+            string_bytes(string(found.get())?, &mut itoa::Buffer::new()) == wanted
+        }
+        _ => false,
+    };
+    if !holds {
+        return Ok(false);
+    }
+    let existed = found.is_some();
+    let old_expire = found.and_then(|found| found.get().expire());
+    if let Some(at) = expire
+        && is_already_expired(&s.ks, at)
+    {
+        // Nobody could ever see the new value: what is left is the end of the old one.
+        if existed {
+            delete_expired_now(s, key);
+        }
+        return Ok(true);
+    }
+    let new_expire = if options.ttl == Ttl::Keep { old_expire } else { expire };
+    store(s, key, value, new_expire);
+    s.ks.changes.write(Class::STRING, "set", s.db, key);
+    if let Some(at) = expire {
+        s.ks.changes.notifications.push(Class::GENERIC, "expire", s.db, key);
+        let mut digits = itoa::Buffer::new();
+        s.propagate_instead(&[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
+    }
+    Ok(true)
+}
+
+/// Propagates a `SET` without an expiry, leaving out what has had its effect: `GET` and `IFEQ`.
+fn propagate_set(s: &mut Server, args: &[&[u8]], options: SetOptions<'_>) {
+    if !options.get && !matches!(options.condition, Condition::Equals(_)) {
+        return;
+    }
+    let mut command = args[..3].to_vec();
+    let mut rest = args[3..].iter();
+    while let Some(&arg) = rest.next() {
+        if is(arg, "IFEQ") {
+            rest.next();
+        } else if !is(arg, "GET") {
+            command.push(arg);
+        }
+    }
+    s.propagate_instead(&command);
+}
+
+fn setnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let options = SetOptions { condition: Condition::Missing, ..SetOptions::NONE };
+    let done = set_generic(s, args[1], args[2], options, "setnx")?;
+    s.reply.int(done.into());
+    Ok(())
+}
+
+fn setex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    set_expiring(s, args, ExpireOption::Ex, "setex")
+}
+
+fn psetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    set_expiring(s, args, ExpireOption::Px, "psetex")
+}
+
+fn set_expiring(
+    s: &mut Server,
+    args: &[&[u8]],
+    unit: ExpireOption,
+    command: &str,
+) -> CommandResult {
+    let options = SetOptions { ttl: Ttl::Expire(unit, args[2]), ..SetOptions::NONE };
+    set_generic(s, args[1], args[3], options, command)?;
+    s.reply.ok();
+    Ok(())
+}
+
+fn getset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, value) = (args[1], args[2]);
+    get(s, args)?;
+    set_plain(s, key, value);
+    s.propagate_instead(&[b"SET", key, value]);
+    Ok(())
+}
+
+fn mset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let pairs = key_value_pairs(args, "mset")?;
+    for pair in pairs {
+        set_plain(s, pair[0], pair[1]);
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn msetnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let pairs = key_value_pairs(args, "msetnx")?;
+    for pair in pairs {
+        if s.ks.lookup_write(s.db, pair[0]).is_some() {
+            s.reply.int(0);
+            return Ok(());
+        }
+    }
+    for pair in pairs {
+        set_plain(s, pair[0], pair[1]);
+    }
+    s.reply.int(1);
+    Ok(())
+}
+
+fn key_value_pairs<'a, 'b>(
+    args: &'a [&'b [u8]],
+    command: &str,
+) -> CommandResult<&'a [[&'b [u8]; 2]]> {
+    match args[1..].as_chunks() {
+        (pairs, []) => Ok(pairs),
+        _ => Err(CommandError::err(format_args!(
+            "wrong number of arguments for '{command}' command"
+        ))),
+    }
+}
+
+// GET and its relatives
+
+#[inline]
+fn get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let value = s.ks.read_string(s.db, args[1])?;
+    reply_string(&mut s.reply, value);
+    Ok(())
+}
+
+fn mget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    s.reply.array(args.len() - 1);
+    for key in &args[1..] {
+        // A key that holds something else is as good as none.
+        let value = s.ks.read_string(s.db, key).unwrap_or_default();
+        reply_string(&mut s.reply, value);
+    }
+    Ok(())
+}
+
+fn getdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    get(s, args)?;
+    if s.ks.delete(s.db, key).is_some() {
+        s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+        s.propagate_instead(&[b"DEL", key]);
+    }
+    Ok(())
+}
+
+fn getex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    let mut ttl = Ttl::Default;
+    let mut rest = args[2..].iter();
+    while let Some(&arg) = rest.next() {
+        if is(arg, "PERSIST") && matches!(ttl, Ttl::Default | Ttl::Persist) {
+            ttl = Ttl::Persist;
+        } else {
+            ttl = parse_expire_option(arg, ttl, &mut rest)?;
+        }
+    }
+    let now_ms = s.ks.now_ms;
+    let Some(value) = s.ks.read_string(s.db, key)? else {
+        s.reply.null();
+        return Ok(());
+    };
+    let expire = match ttl {
+        Ttl::Expire(option, arg) => Some((option, parse_expire(option, arg, now_ms, "getex")?)),
+        _ => None,
+    };
+    reply_string(&mut s.reply, Some(value));
+    match expire {
+        Some((option, at)) if option.is_absolute() && is_already_expired(&s.ks, at) => {
+            delete_expired_now(s, key);
+        }
+        Some((_, at)) => {
+            s.ks.set_expire(s.db, key, Some(at));
+            s.ks.changes.write(Class::GENERIC, "expire", s.db, key);
+            let mut digits = itoa::Buffer::new();
+            s.propagate_instead(&[b"PEXPIREAT", key, digits.format(at).as_bytes()]);
+        }
+        None if ttl == Ttl::Persist && super::expire::remove_expire(s, key) => {
+            s.propagate_instead(&[b"PERSIST", key]);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+fn strlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read_string(s.db, args[1])?.map_or(0, string_len);
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+fn getrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (start, end) = (args::int(args[2])?, args::int(args[3])?);
+    let mut digits = itoa::Buffer::new();
+    let bytes = match s.ks.read_string(s.db, args[1])? {
+        Some(value) => string_bytes(value, &mut digits),
+        None => b"",
+    };
+    s.reply.bulk(slice(bytes, start, end));
+    Ok(())
+}
+
+/// The bytes between two indices, both included; negative ones count from the end.
+fn slice(bytes: &[u8], start: i64, end: i64) -> &[u8] {
+    if start < 0 && end < 0 && start > end {
+        return b"";
+    }
+    let len = bytes.len() as i64;
+    let from_end = |i: i64| if i < 0 { i.saturating_add(len).max(0) } else { i };
+    let start = from_end(start);
+    let end = from_end(end).min(len - 1);
+    if start > end { b"" } else { &bytes[start as usize..=end as usize] }
+}
+
+// Strings that grow
+
+/// How long a string may become. What the primary has accepted is accepted.
+fn max_string_len(s: &Server) -> u64 {
+    let from_primary = s.current.is_some_and(|token| s.clients[token].is(ClientFlags::MASTER));
+    if from_primary { i64::MAX as u64 } else { s.config.proto_max_bulk_len }
+}
+
+fn append(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, more) = (args[1], args[2]);
+    let limit = max_string_len(s);
+    let len = match s.ks.write_string(s.db, key)? {
+        None => {
+            s.ks.set_string(s.db, key, more, None);
+            more.len()
+        }
+        Some(found) => {
+            let old = string_len(found.get().value());
+            if (old + more.len()) as u64 > limit {
+                return Err(CommandError::TOO_LONG);
+            }
+            patch_string(found, old, more)?
+        }
+    };
+    s.ks.changes.write(Class::STRING, "append", s.db, key);
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+fn setrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, patch) = (args[1], args[3]);
+    let offset = args::int(args[2])?;
+    if offset < 0 {
+        return Err(CommandError::text("ERR offset is out of range"));
+    }
+    let too_long = (offset as u64).saturating_add(patch.len() as u64) > max_string_len(s);
+    let offset = offset as usize;
+    let len = match s.ks.write_string(s.db, key)? {
+        found if patch.is_empty() => {
+            let len = found.map_or(0, |found| string_len(found.get().value()));
+            s.reply.int(len as i64);
+            return Ok(());
+        }
+        _ if too_long => return Err(CommandError::TOO_LONG),
+        Some(found) => patch_string(found, offset, patch)?,
+        None => {
+            let mut string = Vec::new();
+            patch_bytes(&mut string, offset, patch)?;
+            let len = string.len();
+            s.ks.add_raw_string(s.db, key, string);
+            len
+        }
+    };
+    s.ks.changes.write(Class::STRING, "setrange", s.db, key);
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+fn string_len(value: ValueRef<'_>) -> usize {
+    string_bytes(value, &mut itoa::Buffer::new()).len()
+}
+
+/// Overwrites a string's bytes from `offset` on; answers its new length.
+fn patch_string(
+    mut found: Occupied<'_, Entry>,
+    offset: usize,
+    patch: &[u8],
+) -> CommandResult<usize> {
+    let mut outcome = Ok(());
+    found.update(|entry| {
+        entry.modify_string(|bytes| outcome = patch_bytes(bytes, offset, patch))
+    });
+    outcome?;
+    Ok(string_len(found.get().value()))
+}
+
+/// Overwrites bytes from `offset` on, with zeros between the old end and there. An error if memory is short.
+fn patch_bytes(bytes: &mut Vec<u8>, offset: usize, patch: &[u8]) -> CommandResult {
+    let end = offset.checked_add(patch.len()).ok_or(CommandError::TOO_LONG)?;
+    let missing = end.saturating_sub(bytes.len());
+    bytes.try_reserve(missing).map_err(|_| CommandError::TOO_LONG)?;
+    if offset == bytes.len() {
+        bytes.extend_from_slice(patch);
+        return Ok(());
+    }
+    bytes.resize(bytes.len() + missing, 0);
+    bytes[offset..end].copy_from_slice(patch);
+    Ok(())
+}
+
+// Strings as numbers
+
+fn incr(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    incr_by(s, args[1], 1)
+}
+
+fn decr(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    incr_by(s, args[1], -1)
+}
+
+fn incrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    incr_by(s, args[1], args::int(args[2])?)
+}
+
+fn decrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let amount = args::int(args[2])?
+        .checked_neg()
+        .ok_or(CommandError::text("ERR decrement would overflow"))?;
+    incr_by(s, args[1], amount)
+}
+
+fn incr_by(s: &mut Server, key: &[u8], amount: i64) -> CommandResult {
+    let n = match s.ks.write_string(s.db, key)? {
+        Some(mut found) => {
+            let old = match found.get().value() {
+                ValueRef::Int(n) => Some(n),
+                value => parse_i64(string_bytes(value, &mut itoa::Buffer::new())),
+            };
+            let old = old.ok_or(CommandError::NOT_AN_INTEGER)?;
+            let n = old.checked_add(amount).ok_or(CommandError::OVERFLOW)?;
+            found.update(|entry| entry.with_int(n));
+            n
+        }
+        None => {
+            let digits = &mut itoa::Buffer::new();
+            s.ks.set_string(s.db, key, digits.format(amount).as_bytes(), None);
+            amount
+        }
+    };
+    s.ks.changes.write(Class::STRING, "incrby", s.db, key);
+    s.reply.int(n);
+    Ok(())
+}
+
+fn incrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    let (old, expire) = match s.ks.write_string(s.db, key)? {
+        Some(found) => {
+            let digits = &mut itoa::Buffer::new();
+            let old = args::long_double(string_bytes(found.get().value(), digits))?;
+            (old, found.get().expire())
+        }
+        None => (LongDouble::from(0), None),
+    };
+    let sum = old + args::long_double(args[2])?;
+    if sum.is_nan() || sum.is_inf() {
+        return Err(CommandError::text("ERR increment would produce NaN or Infinity"));
+    }
+    let text = sum.to_human();
+    s.ks.set_string(s.db, key, text.as_bytes(), expire);
+    s.ks.changes.write(Class::STRING, "incrbyfloat", s.db, key);
+    // The sum, not the increment: replicas must not depend on how a number is rounded.
+    s.propagate_instead(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
+    s.reply.bulk_str(&text);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("append", append),
+    ("decr", decr),
+    ("decrby", decrby),
+    ("get", get),
+    ("getdel", getdel),
+    ("getex", getex),
+    ("getrange", getrange),
+    ("getset", getset),
+    ("incr", incr),
+    ("incrby", incrby),
+    ("incrbyfloat", incrbyfloat),
+    ("lcs", super::lcs::lcs),
+    ("mget", mget),
+    ("mset", mset),
+    ("msetnx", msetnx),
+    ("psetex", psetex),
+    ("set", set),
+    ("setex", setex),
+    ("setnx", setnx),
+    ("setrange", setrange),
+    ("strlen", strlen),
+    ("substr", getrange),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices() {
+        for (start, end, part) in [
+            (0, -1, "hello"),
+            (1, 3, "ell"),
+            (-3, -1, "llo"),
+            (-1, -3, ""),
+            (3, 1, ""),
+            (-100, 1, "he"),
+            (4, 100, "o"),
+            (5, 100, ""),
+            (-100, -50, "h"),
+            (-50, -100, ""),
+            (i64::MIN, i64::MAX, "hello"),
+            (i64::MAX, i64::MIN, ""),
+        ] {
+            assert_eq!(slice(b"hello", start, end), part.as_bytes(), "{start} {end}");
+        }
+        assert_eq!(slice(b"", 0, -1), b"");
+    }
+
+    fn parse(line: &str) -> Result<String, String> {
+        let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+        match SetOptions::parse(&args) {
+            Ok(o) => Ok(format!("{:?} {:?} {}", o.condition, o.ttl, o.get)),
+            Err(error) => Err(error.0.into_owned()),
+        }
+    }
+
+    #[test]
+    fn options_of_set() {
+        for good in [
+            "", "nx", "NX NX", "XX GET", "GET GET NX", "KEEPTTL KEEPTTL", "EX 1 EX 2", "PXAT 5 GET", "IFEQ a GET PX 1",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "NX XX", "XX NX", "IFEQ a NX", "XX IFEQ a", "IFEQ a IFEQ b", "IFEQ", "KEEPTTL EX 1", "EX 1 KEEPTTL",
+            "EX 1 PX 1", "EXAT 1 PXAT 1", "EX", "PERSIST", "foo",
+        ] {
+            assert_eq!(parse(bad), Err("ERR syntax error".into()), "{bad}");
+        }
+    }
+}

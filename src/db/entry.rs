@@ -331,6 +331,22 @@ impl Entry {
         new
     }
 
+    /// The entry under another key.
+    pub fn with_key(self, key: &[u8]) -> Entry {
+        let view = self.view();
+        let (lru, raw, expire) = (view.lru(), view.is_raw(), view.expire());
+        let new = match view.value() {
+            ValueRef::Int(n) => Entry::build(key, INT, expire, n as u64, &[]),
+            ValueRef::Str(s) if view.raw_kind() == EMB => {
+                Entry::build(key, EMB, expire, s.len() as u64, s)
+            }
+            _ => Entry::new(key, self.into_value(), expire),
+        };
+        new.view().set_lru(lru);
+        new.set_raw(raw);
+        new
+    }
+
     /// The value, taken out; the key and the expiry are gone.
     pub fn into_value(self) -> Value {
         let kind = self.view().raw_kind();
@@ -501,6 +517,11 @@ impl<'a> EntryRef<'a> {
                 }
             }
         }
+    }
+
+    #[inline]
+    pub fn is_string(self) -> bool {
+        self.raw_kind() <= STR
     }
 
     fn is_raw(self) -> bool {

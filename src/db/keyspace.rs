@@ -52,6 +52,18 @@ pub enum ExpiryRole {
     Keep,
 }
 
+impl ExpiryRole {
+    /// The role for a key about to be changed. Clients may write to a replica that allows it; what is hidden from
+    /// them has to make room then.
+    #[inline]
+    fn of_writer(self) -> ExpiryRole {
+        match self {
+            ExpiryRole::Hide => ExpiryRole::Delete,
+            role => role,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct KeyspaceStats {
     pub hits: u64,
@@ -99,12 +111,6 @@ impl Changes {
         !self.deleted.is_empty()
             || !self.notifications.waiting.is_empty()
             || !self.modified.is_empty()
-    }
-
-    fn expired(&mut self, db: usize, key: &[u8]) {
-        self.deleted.push((db, key.into()));
-        self.signal_modified(db, key);
-        self.notifications.push(Class::EXPIRED, "expired", db, key);
     }
 }
 
@@ -173,21 +179,28 @@ impl Keyspace {
     /// Finds a key for reading; counts a hit or a miss and notes the access.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.lookup(db, key, !self.no_touch)
+    }
+
+    /// As [`Keyspace::lookup_read`], for a command that only asks about the key: the access is not noted.
+    pub fn lookup_no_touch(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.lookup(db, key, false)
+    }
+
+    #[inline]
+    fn lookup(&mut self, db: usize, key: &[u8], touch: bool) -> Option<EntryRef<'_>> {
         let hash = self.hash(key);
         match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
             Live::Found(found) => {
                 let entry = found.into_ref();
-                if !self.no_touch {
+                if touch {
                     self.access.touch(entry);
                 }
                 self.stats.hits += 1;
                 return Some(entry);
             }
             Live::Missing => {}
-            Live::Expired => {
-                self.stats.expired += 1;
-                self.changes.expired(db, key);
-            }
+            Live::Expired => note_expired(&mut self.stats, &mut self.changes, db, key),
         }
         self.stats.misses += 1;
         self.changes.notifications.push(Class::KEY_MISS, "keymiss", db, key);
@@ -201,8 +214,7 @@ impl Keyspace {
             Live::Found(found) => Some(found.into_ref()),
             Live::Missing => None,
             Live::Expired => {
-                self.stats.expired += 1;
-                self.changes.expired(db, key);
+                note_expired(&mut self.stats, &mut self.changes, db, key);
                 None
             }
         }
@@ -212,7 +224,8 @@ impl Keyspace {
     #[inline]
     pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Occupied<'_, Entry>> {
         let hash = self.hash(key);
-        match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
+        let role = self.role.of_writer();
+        match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, role) {
             Live::Found(found) => {
                 if !self.no_touch {
                     self.access.touch(found.get());
@@ -221,8 +234,7 @@ impl Keyspace {
             }
             Live::Missing => None,
             Live::Expired => {
-                self.stats.expired += 1;
-                self.changes.expired(db, key);
+                note_expired(&mut self.stats, &mut self.changes, db, key);
                 None
             }
         }
@@ -290,24 +302,46 @@ impl Keyspace {
         true
     }
 
-    /// Puts a string under `key`, whatever was there. Counts nothing.
+    /// Puts a string under `key`, whatever was there; answers what was if freeing it may take long. One search of
+    /// the table does it all. Counts no change, but notes a new key, and the expiry of one whose time had come.
     #[inline]
-    pub fn set_string(&mut self, db: usize, key: &[u8], string: &[u8], expire: Option<i64>) {
+    pub fn set_string(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        string: &[u8],
+        expire: Option<i64>,
+    ) -> Option<Entry> {
         let hash = self.hash(key);
-        let lru = self.access.fresh();
         let table = &mut self.dbs[db].table;
-        match table.find(hash, key) {
-            Some(mut found) => {
-                found.update(|entry| entry.with_string(string, expire));
-                found.set_mark(expire.is_some());
-                self.access.touch(found.get());
-            }
-            None => {
-                let entry = Entry::string(key, string, expire);
-                entry.view().set_lru(lru);
-                table.insert_unique(hash, entry, expire.is_some());
-            }
+        let Some(mut found) = table.find(hash, key) else {
+            let entry = Entry::string(key, string, expire);
+            entry.view().set_lru(self.access.fresh());
+            table.insert_unique(hash, entry, expire.is_some());
+            self.changes.notifications.push(Class::NEW, "new", db, key);
+            return None;
+        };
+        let marked = found.is_marked();
+        let stale = marked
+            && self.role != ExpiryRole::Keep
+            && found.get().expire().is_some_and(|at| at < self.now_ms);
+        if marked != expire.is_some() {
+            found.set_mark(!marked);
         }
+        let mut old = None;
+        if found.get().is_string() {
+            found.update(|entry| entry.with_string(string, expire));
+        } else {
+            let lru = found.get().lru();
+            let entry = Entry::string(key, string, expire);
+            entry.view().set_lru(lru);
+            old = Some(found.replace(entry));
+        }
+        self.access.touch(found.get());
+        if stale {
+            note_expired(&mut self.stats, &mut self.changes, db, key);
+        }
+        old
     }
 
     /// Puts any value under `key`, whatever was there; answers what was. Counts nothing.
@@ -343,6 +377,36 @@ impl Keyspace {
         self.dbs[db].table.remove(hash, key)
     }
 
+    /// Deletes a key that is there for who writes: one whose time has come is deleted too, but as expired, and
+    /// is not answered. Counts nothing else.
+    pub fn delete(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
+        let hash = self.hash(key);
+        let role = self.role.of_writer();
+        match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, role) {
+            Live::Found(found) => Some(found.remove()),
+            Live::Missing => None,
+            Live::Expired => {
+                note_expired(&mut self.stats, &mut self.changes, db, key);
+                None
+            }
+        }
+    }
+
+    /// Inserts a string that was made in place, and that `OBJECT ENCODING` calls `raw`, as [`Keyspace::add`] does.
+    pub fn add_raw_string(&mut self, db: usize, key: &[u8], string: Vec<u8>) {
+        let entry = Entry::string(key, b"", None).modify_string(|bytes| *bytes = string);
+        entry.view().set_lru(self.access.fresh());
+        self.add(db, entry);
+    }
+
+    /// Inserts an entry whose key is not there, as [`Keyspace::lookup_write`] has found; notes the new key.
+    pub fn add(&mut self, db: usize, entry: Entry) {
+        let key = entry.view().key();
+        self.changes.notifications.push(Class::NEW, "new", db, key);
+        let (hash, marked) = (self.hash(key), entry.view().has_expire());
+        self.dbs[db].table.insert_unique(hash, entry, marked);
+    }
+
     /// Sets or takes away the expiry of a key that is there; `false` if it is not.
     pub fn set_expire(&mut self, db: usize, key: &[u8], expire: Option<i64>) -> bool {
         let hash = self.hash(key);
@@ -355,8 +419,7 @@ impl Keyspace {
     /// Deletes a key because its time has come, and notes it.
     pub(super) fn delete_expired(&mut self, db: usize, key: &[u8]) {
         if self.remove(db, key).is_some() {
-            self.stats.expired += 1;
-            self.changes.expired(db, key);
+            note_expired(&mut self.stats, &mut self.changes, db, key);
         }
     }
 
@@ -368,6 +431,15 @@ impl Keyspace {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Notes that a key was deleted because its time had come.
+#[cold]
+fn note_expired(stats: &mut KeyspaceStats, changes: &mut Changes, db: usize, key: &[u8]) {
+    stats.expired += 1;
+    changes.deleted.push((db, key.into()));
+    changes.signal_modified(db, key);
+    changes.notifications.push(Class::EXPIRED, "expired", db, key);
 }
 
 #[inline]

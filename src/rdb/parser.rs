@@ -742,12 +742,8 @@ mod tests {
             let mut w = RdbWriter::new(Vec::new(), options);
             w.header().unwrap();
             for (db, key, value, expire, idle, freq) in &written {
-                let value = match value {
-                    Value::Int(n) => ValueRef::Int(*n),
-                    Value::Str(s) => ValueRef::Str(s),
-                };
                 w.select_db(*db).unwrap();
-                w.entry(key, value, *expire, *idle, *freq).unwrap();
+                w.entry(key, ValueRef::from(value), *expire, *idle, *freq).unwrap();
             }
             let (file, len) = w.finish().unwrap();
             prop_assert_eq!(file.len() as u64, len);

@@ -88,6 +88,7 @@ pub struct Server {
     /// A snapshot that is being loaded, at start-up or from a primary.
     pub loading: Option<Box<Loading>>,
     pub shutdown: shutdown::Shutdown,
+    pub lazyfree: lazyfree::LazyFree,
     pub run_id: String,
     pub started_ms: i64,
     pub clock: Clock,
@@ -145,6 +146,7 @@ impl Server {
             pause: Pause::default(),
             loading: None,
             shutdown: shutdown::Shutdown::default(),
+            lazyfree: lazyfree::LazyFree::default(),
             clock,
             rng: SmallRng::from_rng(&mut rng),
             registry: None,

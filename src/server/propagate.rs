@@ -10,6 +10,8 @@ pub enum Propagation {
     /// The command as it came, if it changed anything.
     #[default]
     Automatic,
+    /// The command as it came, even if it changed nothing: it may change something elsewhere.
+    Forced,
     /// Nothing.
     Nothing,
     /// These commands, if it changed anything: its effect.
@@ -19,11 +21,21 @@ pub enum Propagation {
 impl Server {
     /// Propagates this in place of the command that is running.
     pub fn propagate_instead(&mut self, command: &[&[u8]]) {
+        if self.repl.stream.is_none() {
+            // Nobody listens: no copies.
+            self.propagation = Propagation::Nothing;
+            return;
+        }
         let command = command.iter().map(|arg| arg.to_vec()).collect();
         match &mut self.propagation {
             Propagation::Instead(all) => all.push(command),
             other => *other = Propagation::Instead(vec![command]),
         }
+    }
+
+    /// Propagates the command that is running, whether it changes anything or not.
+    pub fn propagate_anyway(&mut self) {
+        self.propagation = Propagation::Forced;
     }
 
     /// Propagates nothing of the command that is running.
@@ -37,6 +49,7 @@ impl Server {
         let db = self.db;
         match std::mem::take(&mut self.propagation) {
             Propagation::Automatic if changed => self.propagate(db, args),
+            Propagation::Forced => self.propagate(db, args),
             Propagation::Instead(commands) if changed => {
                 for command in &commands {
                     let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
