@@ -30,6 +30,7 @@ const FAMILIES: &[&[Row]] = &[
     command::info::COMMANDS,
     command::config::COMMANDS,
     command::server::COMMANDS,
+    command::monitor::COMMANDS,
     command::debug::COMMANDS,
     command::replication::COMMANDS,
 ];

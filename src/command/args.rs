@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use crate::resp::error::{CommandError, CommandResult};
-use crate::resp::reply::Reply;
 use crate::util::long_double::LongDouble;
 use crate::util::number::{parse_f64, parse_i64};
 
@@ -164,19 +163,6 @@ pub fn cursor(arg: &[u8]) -> CommandResult<u64> {
     let text = std::str::from_utf8(digits).map_err(|_| INVALID)?;
     let n: u64 = text.parse().map_err(|_| INVALID)?;
     Ok(if negative { n.wrapping_neg() } else { n })
-}
-
-/// What a container's `HELP` answers: `lines` between those that all of them share.
-pub fn reply_help(reply: &mut Reply, container: &str, lines: &[&str]) {
-    reply.array(lines.len() + 3);
-    reply.simple(&format!(
-        "{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
-    ));
-    for line in lines {
-        reply.simple(line);
-    }
-    reply.simple("HELP");
-    reply.simple("    Print this help.");
 }
 
 #[cfg(test)]

@@ -1,3 +1,438 @@
-//! stub
+//! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
+#![forbid(unsafe_code)]
+
+use super::connection::set_client_name;
+use super::help::reply_help;
 use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::server::client::{Blocked, Client, ClientFlags, Token};
+use crate::server::pause::PauseKind;
+use crate::util::number::parse_i64;
+
+const HELP: &[&str] = &[
+    "CAPA <option> [options...]",
+    "    The client claims its some capability options. Options are:",
+    "    * REDIRECT",
+    "      The client can handle redirection messages.",
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are:",
+    "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
+    "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
+    "    * USER <username>",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "    * ID <client-id>",
+    "      Kill connections by client id.",
+    "    * MAXAGE <maxage>",
+    "      Kill connections older than the specified age.",
+    "LIST [options ...]",
+    "    Return information about client connections. Options:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Return clients of specified type.",
+    "    * ID <client-id> [<client-id> ...]",
+    "      Return clients with the specified ids.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set client meta attr. Options are:",
+    "    * LIB-NAME: the client lib name.",
+    "    * LIB-VER: the client lib version.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client.",
+    "NO-EVICT (ON|OFF)",
+    "    Protect current client connection from eviction.",
+    "NO-TOUCH (ON|OFF)",
+    "    Will not touch LRU/LFU stats when this mode is on.",
+];
+
+const NO_SUCH_CLIENT: CommandError = CommandError::text("ERR No such client");
+
+/// Types that `TYPE` of `CLIENT LIST` and `CLIENT KILL` tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientType {
+    Normal,
+    Replica,
+    PubSub,
+    Primary,
+}
+
+impl ClientType {
+    fn of(client: &Client) -> ClientType {
+        if client.is(ClientFlags::MASTER) {
+            return ClientType::Primary;
+        }
+        match client.class() {
+            1 => ClientType::Replica,
+            2 => ClientType::PubSub,
+            _ => ClientType::Normal,
+        }
+    }
+
+    fn parse(name: &[u8]) -> CommandResult<ClientType> {
+        match name.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(ClientType::Normal),
+            b"slave" | b"replica" => Ok(ClientType::Replica),
+            b"pubsub" => Ok(ClientType::PubSub),
+            b"master" | b"primary" => Ok(ClientType::Primary),
+            _ => {
+                let shown = String::from_utf8_lossy(name);
+                Err(CommandError::err(format_args!("Unknown client type '{shown}'")))
+            }
+        }
+    }
+}
+
+/// Refuses what would break the lines of `CLIENT LIST`.
+pub fn check_client_text(what: &str, text: &[u8]) -> CommandResult {
+    if text.iter().all(u8::is_ascii_graphic) {
+        return Ok(());
+    }
+    Err(CommandError::err(format_args!(
+        "{what} cannot contain spaces, newlines or special characters."
+    )))
+}
+
+/// Tokens of all clients, oldest first.
+fn tokens_by_age(s: &Server) -> Vec<Token> {
+    let mut tokens: Vec<(u64, Token)> = s.clients.iter().map(|(token, c)| (c.id, token)).collect();
+    tokens.sort_unstable();
+    tokens.into_iter().map(|(_, token)| token).collect()
+}
+
+fn id(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let id = s.client().id;
+    s.reply.int(id as i64);
+    Ok(())
+}
+
+fn info(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let line = current_info(s) + "\n";
+    s.reply.verbatim("txt", line.as_bytes());
+    Ok(())
+}
+
+fn current_info(s: &Server) -> String {
+    s.current.map_or_else(String::new, |token| s.client_info(token))
+}
+
+fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let mut tokens = tokens_by_age(s);
+    match args[2..] {
+        [] => {}
+        [option, name] if option.eq_ignore_ascii_case(b"type") => {
+            let wanted = ClientType::parse(name)?;
+            tokens.retain(|&token| ClientType::of(&s.clients[token]) == wanted);
+        }
+        [option, ref ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
+            let mut chosen = Vec::with_capacity(ids.len());
+            for id in ids {
+                let id = parse_i64(id).ok_or_else(|| CommandError::err("Invalid client ID"))?;
+                // Found once for each time it is asked for, in the order of the question.
+                chosen
+                    .extend(tokens.iter().copied().find(|&token| s.clients[token].id as i64 == id));
+            }
+            tokens = chosen;
+        }
+        _ => return Err(CommandError::SYNTAX),
+    }
+    let mut lines = String::new();
+    for token in tokens {
+        lines.push_str(&s.client_info(token));
+        lines.push('\n');
+    }
+    s.reply.verbatim("txt", lines.as_bytes());
+    Ok(())
+}
+
+/// Which clients to kill: those that fit everything that is given.
+#[derive(Debug, Default)]
+struct Filter {
+    id: Option<u64>,
+    kind: Option<ClientType>,
+    user: Option<Vec<u8>>,
+    addr: Option<Vec<u8>>,
+    laddr: Option<Vec<u8>>,
+    /// Seconds that the connection is at least old.
+    max_age: Option<i64>,
+    skip_me: bool,
+}
+
+impl Filter {
+    fn parse(options: &[&[u8]]) -> CommandResult<Filter> {
+        let mut filter = Filter { skip_me: true, ..Filter::default() };
+        let pairs = options.chunks_exact(2);
+        if !pairs.remainder().is_empty() {
+            return Err(CommandError::SYNTAX);
+        }
+        for pair in pairs {
+            let value = pair[1];
+            match pair[0].to_ascii_lowercase().as_slice() {
+                b"id" => {
+                    let id = parse_i64(value).filter(|&id| id > 0);
+                    let id =
+                        id.ok_or_else(|| CommandError::err("client-id should be greater than 0"))?;
+                    filter.id = Some(id as u64);
+                }
+                b"type" => filter.kind = Some(ClientType::parse(value)?),
+                b"user" if value == b"default" => filter.user = Some(value.to_vec()),
+                b"user" => {
+                    let shown = String::from_utf8_lossy(value);
+                    return Err(CommandError::err(format_args!("No such user '{shown}'")));
+                }
+                b"addr" => filter.addr = Some(value.to_vec()),
+                b"laddr" => filter.laddr = Some(value.to_vec()),
+                b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.skip_me = true,
+                b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.skip_me = false,
+                b"maxage" => {
+                    let age = parse_i64(value).ok_or_else(|| {
+                        CommandError::err("maxage is not an integer or out of range")
+                    })?;
+                    if age <= 0 {
+                        return Err(CommandError::err("maxage should be greater than 0"));
+                    }
+                    filter.max_age = Some(age);
+                }
+                _ => return Err(CommandError::SYNTAX),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn fits(&self, s: &Server, token: Token) -> bool {
+        let client = &s.clients[token];
+        let unix_path = s.unix_path();
+        let is = |wanted: &Option<Vec<u8>>, have: &dyn Fn() -> String| {
+            wanted.as_ref().is_none_or(|wanted| *wanted == have().as_bytes())
+        };
+        self.id.is_none_or(|id| id == client.id)
+            && self.kind.is_none_or(|kind| kind == ClientType::of(client))
+            && (self.user.is_none() || !client.is(ClientFlags::MASTER))
+            && is(&self.addr, &|| client.conn.peer(&unix_path))
+            && is(&self.laddr, &|| client.conn.local(&unix_path))
+            && self.max_age.is_none_or(|age| s.now_seconds() - client.created >= age)
+            && !(self.skip_me && s.current == Some(token))
+    }
+}
+
+fn kill(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if let [addr] = args[2..] {
+        let filter = Filter { addr: Some(addr.to_vec()), ..Filter::default() };
+        if kill_fitting(s, &filter) == 0 {
+            return Err(NO_SUCH_CLIENT);
+        }
+        s.reply.ok();
+        return Ok(());
+    }
+    let filter = Filter::parse(&args[2..])?;
+    let killed = kill_fitting(s, &filter);
+    s.reply.int(killed as i64);
+    Ok(())
+}
+
+fn kill_fitting(s: &mut Server, filter: &Filter) -> usize {
+    let mut killed = 0;
+    for token in tokens_by_age(s) {
+        if !s.clients.contains(token) || !filter.fits(s, token) {
+            continue;
+        }
+        killed += 1;
+        if s.current == Some(token) {
+            // It is told first.
+            s.client().flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        } else {
+            s.free_client(token);
+        }
+    }
+    killed
+}
+
+fn getname(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let name = s.client().name.clone();
+    s.reply.bulk_or_null(name.as_deref());
+    Ok(())
+}
+
+fn setname(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    check_client_text("Client names", args[2])?;
+    set_client_name(s, args[2]);
+    s.reply.ok();
+    Ok(())
+}
+
+fn setinfo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (option, value) = (args[2], args[3]);
+    let shown = String::from_utf8_lossy(option).into_owned();
+    let is_name = option.eq_ignore_ascii_case(b"lib-name");
+    if !is_name && !option.eq_ignore_ascii_case(b"lib-ver") {
+        return Err(CommandError::err(format_args!("Unrecognized option '{shown}'")));
+    }
+    check_client_text(&shown.to_ascii_lowercase(), value)?;
+    let value = String::from_utf8_lossy(value).into();
+    let client = s.client();
+    if is_name {
+        client.lib_name = value;
+    } else {
+        client.lib_ver = value;
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn getredir(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    // Nobody is redirected to: there is no tracking.
+    s.reply.int(-1);
+    Ok(())
+}
+
+fn reply(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let client = s.client();
+    match args[2].to_ascii_lowercase().as_slice() {
+        b"on" => {
+            client.flags.remove(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP);
+            s.reply.ok();
+        }
+        b"off" => client.flags |= ClientFlags::REPLY_OFF,
+        b"skip" if client.is(ClientFlags::REPLY_OFF) => {}
+        b"skip" => client.flags |= ClientFlags::REPLY_SKIP_NEXT,
+        _ => return Err(CommandError::SYNTAX),
+    }
+    Ok(())
+}
+
+fn pause(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let kind = match args[3..] {
+        [] => PauseKind::All,
+        [kind] if kind.eq_ignore_ascii_case(b"write") => PauseKind::Write,
+        [kind] if kind.eq_ignore_ascii_case(b"all") => PauseKind::All,
+        _ => return Err(CommandError::err("CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let timeout = parse_i64(args[2]);
+    let timeout =
+        timeout.ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(CommandError::err("timeout is negative"));
+    }
+    let until = s.ks.now_ms.checked_add(timeout);
+    let until = until.ok_or_else(|| CommandError::err("timeout is out of range"))?;
+    s.pause.start(kind, until, s.ks.now_ms);
+    s.reply.ok();
+    Ok(())
+}
+
+fn unpause(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.unpause_clients();
+    s.reply.ok();
+    Ok(())
+}
+
+fn unblock(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let with_error = match args[3..] {
+        [] => false,
+        [how] if how.eq_ignore_ascii_case(b"timeout") => false,
+        [how] if how.eq_ignore_ascii_case(b"error") => true,
+        _ => {
+            let text = "CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+            return Err(CommandError::err(text));
+        }
+    };
+    let id = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
+    let found = s.clients.iter().find(|(_, c)| c.id as i64 == id).map(|(token, _)| token);
+    let unblocked = found.is_some_and(|token| unblock_client(s, token, with_error));
+    s.reply.int(unblocked.into());
+    Ok(())
+}
+
+/// Ends a client's wait as if its time were over, or with an error; `false` if nothing that it waits for can end so.
+fn unblock_client(s: &mut Server, token: Token, with_error: bool) -> bool {
+    let Some(blocked) = &s.clients[token].blocked else { return false };
+    let reached = match blocked.on {
+        Blocked::Replicas { offset, .. } => s.replicas_at(offset),
+        Blocked::Pause | Blocked::Shutdown => return false,
+    };
+    s.reply_to(token, |reply| {
+        if with_error {
+            reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        } else {
+            reply.int(reached as i64);
+        }
+    });
+    s.unblock_client(token);
+    true
+}
+
+fn on_or_off(arg: &[u8]) -> CommandResult<bool> {
+    if arg.eq_ignore_ascii_case(b"on") {
+        Ok(true)
+    } else if arg.eq_ignore_ascii_case(b"off") {
+        Ok(false)
+    } else {
+        Err(CommandError::SYNTAX)
+    }
+}
+
+fn no_evict(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let on = on_or_off(args[2])?;
+    s.client().flags.set(ClientFlags::NO_EVICT, on);
+    s.reply.ok();
+    Ok(())
+}
+
+fn no_touch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let on = on_or_off(args[2])?;
+    s.client().flags.set(ClientFlags::NO_TOUCH, on);
+    s.ks.no_touch = on;
+    s.reply.ok();
+    Ok(())
+}
+
+fn capa(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    // Capabilities are promises of the client, and none of them changes what it is sent yet.
+    s.reply.ok();
+    Ok(())
+}
+
+fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut s.reply, "CLIENT", HELP);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("client|id", id),
+    ("client|info", info),
+    ("client|list", list),
+    ("client|kill", kill),
+    ("client|getname", getname),
+    ("client|setname", setname),
+    ("client|setinfo", setinfo),
+    ("client|getredir", getredir),
+    ("client|reply", reply),
+    ("client|pause", pause),
+    ("client|unpause", unpause),
+    ("client|unblock", unblock),
+    ("client|no-evict", no_evict),
+    ("client|no-touch", no_touch),
+    ("client|capa", capa),
+    ("client|help", help),
+];

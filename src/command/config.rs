@@ -1,3 +1,237 @@
-//! stub
-use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+//! CONFIG: reading, changing and saving the configuration, and what follows from a change.
+#![forbid(unsafe_code)]
+
+use super::help::reply_help;
+use super::table::{CommandStats, Row};
+use crate::db::keyspace::KeyspaceStats;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::server::config::{
+    Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, io_reason,
+    rewrite_file,
+};
+use crate::sys::process;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::borrow::Cow;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+const HELP: &[&str] = &[
+    "GET <pattern>",
+    "    Return parameters matching the glob-like <pattern> and their values.",
+    "SET <directive> <value>",
+    "    Set the configuration <directive> to <value>.",
+    "RESETSTAT",
+    "    Reset statistics reported by the INFO command.",
+    "REWRITE",
+    "    Rewrite the configuration file.",
+];
+
+/// File descriptors beside those of clients: listeners, logs, snapshots, the poll itself.
+const RESERVED_FILES: u64 = 32;
+
+fn get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let found = s.config.get(&args[2..]);
+    s.reply.map(found.len());
+    for (name, value) in found {
+        s.reply.bulk_str(&name);
+        s.reply.bulk(&value);
+    }
+    Ok(())
+}
+
+fn set(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let pairs = args[2..].chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return Err(CommandError::err("wrong number of arguments for 'config|set' command"));
+    }
+    let pairs: Vec<(&[u8], &[u8])> = pairs.map(|pair| (pair[0], pair[1])).collect();
+    let local = s.client().conn.peer_ip().is_none_or(|ip| ip.is_loopback());
+    let context = SetContext { loading: s.loading.is_some(), local };
+    set_pairs(s, &pairs, context).map_err(|error| CommandError(Cow::Owned(error.to_string())))?;
+    s.reply.ok();
+    Ok(())
+}
+
+/// Sets all pairs and applies them, or changes nothing.
+fn set_pairs(
+    s: &mut Server,
+    pairs: &[(&[u8], &[u8])],
+    context: SetContext,
+) -> Result<(), SetError> {
+    let old = s.config.clone();
+    let changed = s.config.set(pairs, context)?;
+    if let Err(error) = apply(s, &old, &changed) {
+        let failed = std::mem::replace(&mut s.config, old);
+        // The old values were in force a moment ago: applying them again can't fail in a way that matters.
+        let _ = apply(s, &failed, &changed);
+        return Err(error);
+    }
+    for directive in changed {
+        if directive.flags.contains(Flags::NO_EFFECT) {
+            s.warning(&directive.no_effect_line());
+        }
+    }
+    Ok(())
+}
+
+/// Carries changed directives over to where they are heeded. Most are read where they are needed, and need nothing.
+fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), SetError> {
+    for directive in changed {
+        let failed = |reason: String| SetError::failed(directive.name, reason);
+        match directive.name {
+            "maxclients" => allow_clients(s.config.maxclients).map_err(failed)?,
+            "dir" => std::env::set_current_dir(&s.config.dir).map_err(|e| failed(io_reason(&e)))?,
+            "port" => listen_elsewhere(s, old, "Unable to listen on this port. Check server logs.")
+                .map_err(failed)?,
+            "bind" => listen_elsewhere(s, old, "Failed to bind to specified addresses.")
+                .map_err(failed)?,
+            "appendonly" if s.config.appendonly => {
+                return Err(failed("Unable to turn on AOF. Check server logs.".to_string()));
+            }
+            "loglevel" => s.log.level = s.config.loglevel,
+            "repl-backlog-size" => {
+                if let Some(stream) = &mut s.repl.stream {
+                    stream.set_backlog_size(s.config.repl_backlog_size);
+                }
+            }
+            "min-replicas-to-write" | "min-replicas-max-lag" => s.refresh_good_replicas(),
+            "proc-title-template" => update_title(s),
+            "maxmemory" if s.config.maxmemory > 0 => warn_if_over_maxmemory(s),
+            _ => {}
+        }
+    }
+    s.apply_keyspace_config();
+    Ok(())
+}
+
+/// Names the process after `proc-title-template`.
+pub fn update_title(s: &Server) {
+    let config = &s.config;
+    let port = config.port.to_string();
+    let address = config.bind.first().map_or("*", |address| address.trim_start_matches('-'));
+    let variable = |name: &str| match name {
+        "title" => Some("aeolis".to_string()),
+        "listen-addr" => Some(format!("{address}:{port}")),
+        "server-mode" => Some(String::new()),
+        "port" => Some(port.clone()),
+        "tls-port" => Some(config.tls_port.to_string()),
+        "unixsocket" => Some(s.unix_path()),
+        "config-file" => Some(s.origin.config_file.display().to_string()),
+        _ => None,
+    };
+    if let Some(title) = expand_template(&config.proc_title_template, variable) {
+        process::set_title(title.trim_end());
+    }
+}
+
+fn allow_clients(maxclients: u32) -> Result<(), String> {
+    let wanted = u64::from(maxclients) + RESERVED_FILES;
+    let limit = process::raise_open_files(wanted);
+    if limit < wanted {
+        let possible = limit.saturating_sub(RESERVED_FILES);
+        return Err(format!(
+            "The operating system is not able to handle the specified number of clients, try with {possible}"
+        ));
+    }
+    Ok(())
+}
+
+fn warn_if_over_maxmemory(s: &Server) {
+    let used = s.evictable_memory() as u64;
+    if used > s.config.maxmemory {
+        s.warning(&format!(
+            "WARNING: the new maxmemory value set via CONFIG SET ({}) is smaller than the current memory usage \
+             ({used}). This will result in key eviction and/or the inability to accept new write commands depending \
+             on the maxmemory-policy.",
+            s.config.maxmemory
+        ));
+    }
+}
+
+/// Has the loop listen on other addresses, after seeing that it can.
+fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &str) -> Result<(), String> {
+    let port = s.config.port;
+    for address in &s.config.bind {
+        let held = old.port == port && old.bind.contains(address);
+        // What starts with a dash may be missing on this machine.
+        if port == 0 || held || address.starts_with('-') {
+            continue;
+        }
+        if let Err(error) = try_listen(address, port) {
+            let reason = io_reason(&error);
+            s.warning(&format!(
+                "Could not create server TCP listening socket {address}:{port}: {reason}"
+            ));
+            return Err(refusal.to_string());
+        }
+    }
+    s.rebind = true;
+    Ok(())
+}
+
+/// Listens on an address for a moment, only to see that it is possible.
+fn try_listen(address: &str, port: u16) -> io::Result<()> {
+    let ip = match address {
+        "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => match (address, port).to_socket_addrs()?.next() {
+            Some(found) => found.ip(),
+            None => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        },
+    };
+    let address = SocketAddr::new(ip, port);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has sockets of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+fn rewrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    if s.origin.config_file.as_os_str().is_empty() {
+        return Err(CommandError::err("The server is running without a config file"));
+    }
+    if let Err(error) = rewrite_config_file(s, false) {
+        let reason = io_reason(&error);
+        s.warning(&format!("CONFIG REWRITE failed: {reason}"));
+        return Err(CommandError::err(format_args!("Rewriting config file: {reason}")));
+    }
+    s.notice("CONFIG REWRITE executed with success.");
+    s.reply.ok();
+    Ok(())
+}
+
+/// Writes the configuration back to the file that it came from; `force_all`: every directive of it.
+///
+/// # Errors
+/// What reading and writing the file report.
+pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
+    rewrite_file(&s.origin.config_file, &s.config, RewriteOptions { users: None, force_all })
+}
+
+fn resetstat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.stats.reset();
+    s.ks.stats = KeyspaceStats::default();
+    for command in s.commands.iter_mut() {
+        command.stats = CommandStats::default();
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut s.reply, "CONFIG", HELP);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("config|get", get),
+    ("config|set", set),
+    ("config|rewrite", rewrite),
+    ("config|resetstat", resetstat),
+    ("config|help", help),
+];

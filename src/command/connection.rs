@@ -1,3 +1,227 @@
-//! stub
+//! Connection commands: PING, ECHO, QUIT, RESET, HELLO, AUTH, SELECT.
+#![forbid(unsafe_code)]
+
+use super::client::check_client_text;
 use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Protocol;
+use crate::server::client::ClientFlags;
+use crate::server::{REDIS_VERSION, Server};
+use crate::util::number::parse_i64;
+
+const WRONG_PASS: CommandError =
+    CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
+const NO_PASSWORD_SET: CommandError = CommandError::text(
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+     configuration is correct?",
+);
+const HELLO_UNAUTHENTICATED: CommandError = CommandError::text(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+     <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+const NO_PROTO: CommandError = CommandError::text("NOPROTO unsupported protocol version");
+
+/// The only user that there is.
+const DEFAULT_USER: &[u8] = b"default";
+
+fn ping(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if args.len() > 2 {
+        return Err(CommandError::err("wrong number of arguments for 'ping' command"));
+    }
+    let message = args.get(1).copied();
+    if s.client().is(ClientFlags::PUBSUB) && !s.reply.is_resp3() {
+        // A subscriber that speaks RESP2 expects every reply to look like a message.
+        s.reply.array(2);
+        s.reply.bulk(b"pong");
+        s.reply.bulk(message.unwrap_or_default());
+        return Ok(());
+    }
+    match message {
+        Some(message) => s.reply.bulk(message),
+        None => s.reply.simple("PONG"),
+    }
+    Ok(())
+}
+
+fn echo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    s.reply.bulk(args[1]);
+    Ok(())
+}
+
+fn quit(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.reply.ok();
+    s.client().flags |= ClientFlags::CLOSE_AFTER_REPLY;
+    Ok(())
+}
+
+fn select(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let index = parse_i64(args[1]).and_then(|n| i32::try_from(n).ok());
+    let index = index.ok_or(CommandError::NOT_AN_INTEGER)?;
+    let index = usize::try_from(index).ok().filter(|&n| n < s.ks.dbs.len());
+    let index = index.ok_or(CommandError::text("ERR DB index is out of range"))?;
+    select_db(s, index);
+    s.reply.ok();
+    Ok(())
+}
+
+fn select_db(s: &mut Server, index: usize) {
+    s.db = index;
+    s.client().db = index;
+}
+
+fn auth(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match *args {
+        [_, password] if s.config.requirepass.is_some() => authenticate(s, DEFAULT_USER, password)?,
+        [_, _] => return Err(NO_PASSWORD_SET),
+        [_, user, password] => authenticate(s, user, password)?,
+        _ => return Err(CommandError::SYNTAX),
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+/// Makes the current client the user's, if the password is right. Without `requirepass` any password is.
+fn authenticate(s: &mut Server, user: &[u8], password: &[u8]) -> CommandResult {
+    let right = match &s.config.requirepass {
+        Some(wanted) => equal_in_constant_time(wanted, password),
+        None => true,
+    };
+    if user != DEFAULT_USER || !right {
+        s.stats.auth_denied += 1;
+        return Err(WRONG_PASS);
+    }
+    s.client().flags |= ClientFlags::AUTHENTICATED;
+    Ok(())
+}
+
+/// Compares secrets without telling by the time it takes how much of a guess was right. The length of the secret is
+/// not hidden.
+fn equal_in_constant_time(secret: &[u8], guess: &[u8]) -> bool {
+    let differing = secret.iter().zip(guess).fold(0, |all, (a, b)| all | (a ^ b));
+    secret.len() == guess.len() && std::hint::black_box(differing) == 0
+}
+
+fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let mut protocol = None;
+    if let Some(version) = args.get(1) {
+        let not_a_number = "Protocol version is not an integer or out of range";
+        protocol = match parse_i64(version).ok_or_else(|| CommandError::err(not_a_number))? {
+            2 => Some(Protocol::Resp2),
+            3 => Some(Protocol::Resp3),
+            _ => return Err(NO_PROTO),
+        };
+    }
+    let (mut credentials, mut name) = (None, None);
+    let mut rest = args.get(2..).unwrap_or_default();
+    while let [option, values @ ..] = rest {
+        rest = match values {
+            [user, password, rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                credentials = Some((*user, *password));
+                rest
+            }
+            [value, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                check_client_text("Client names", value)?;
+                name = Some(*value);
+                rest
+            }
+            _ => {
+                let shown = String::from_utf8_lossy(option);
+                return Err(CommandError::err(format_args!(
+                    "Syntax error in HELLO option '{shown}'"
+                )));
+            }
+        };
+    }
+    if let Some((user, password)) = credentials {
+        authenticate(s, user, password)?;
+    }
+    if !s.client().is(ClientFlags::AUTHENTICATED) {
+        return Err(HELLO_UNAUTHENTICATED);
+    }
+    if let Some(name) = name {
+        set_client_name(s, name);
+    }
+    if let Some(protocol) = protocol {
+        s.client().protocol = protocol;
+        s.reply.protocol = protocol;
+    }
+    let id = s.client().id;
+    let reply = &mut s.reply;
+    let version = reply.protocol.version();
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"redis");
+    reply.bulk(b"version");
+    reply.bulk_str(REDIS_VERSION);
+    reply.bulk(b"proto");
+    reply.int(version.into());
+    reply.bulk(b"id");
+    reply.int(id as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(if s.repl.is_replica() { b"replica" } else { b"master" });
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(())
+}
+
+/// Names the current client; an empty name takes its name away.
+pub fn set_client_name(s: &mut Server, name: &[u8]) {
+    s.client().name = Some(Box::from(name)).filter(|name: &Box<[u8]>| !name.is_empty());
+}
+
+fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let unprotected = s.config.requirepass.is_none();
+    let client = s.client();
+    if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
+        return Err(CommandError::err("can only reset normal connections"));
+    }
+    client.flags.remove(
+        ClientFlags::MONITOR
+            | ClientFlags::MULTI
+            | ClientFlags::DIRTY_CAS
+            | ClientFlags::DIRTY_EXEC
+            | ClientFlags::PUBSUB
+            | ClientFlags::REPLY_OFF
+            | ClientFlags::REPLY_SKIP_NEXT
+            | ClientFlags::NO_TOUCH
+            | ClientFlags::NO_EVICT,
+    );
+    client.flags.set(ClientFlags::AUTHENTICATED, unprotected);
+    client.name = None;
+    client.protocol = Protocol::Resp2;
+    s.reply.protocol = Protocol::Resp2;
+    s.ks.no_touch = false;
+    select_db(s, 0);
+    s.reply.simple("RESET");
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("ping", ping),
+    ("echo", echo),
+    ("quit", quit),
+    ("select", select),
+    ("auth", auth),
+    ("hello", hello),
+    ("reset", reset),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::equal_in_constant_time;
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        for (secret, guess, same) in [
+            ("abc", "abc", true),
+            ("abc", "abd", false),
+            ("abc", "ab", false),
+            ("abc", "abcd", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(equal_in_constant_time(secret.as_bytes(), guess.as_bytes()), same);
+        }
+    }
+}

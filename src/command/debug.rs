@@ -1,3 +1,480 @@
-//! stub
+//! DEBUG: for developers and tests.
+#![forbid(unsafe_code)]
+
+use super::config::rewrite_config_file;
+use super::help::reply_help;
 use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+use crate::db::{Entry, EntryRef};
+use crate::ds::quicklist::set_packed_threshold;
+use crate::ds::table::TableStats;
+use crate::rdb::dump::dump;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::config::io_reason;
+use crate::server::persistence::{LoadOptions, LoadProgress};
+use crate::server::{Server, random_id};
+use crate::sys::process;
+use crate::util::glob::glob_match;
+use crate::util::memory_units::parse_memory;
+use crate::util::number::parse_i64;
+use crate::value::{Type, ValueRef};
+use sha1::{Digest, Sha1};
+use std::time::Duration;
+
+const HELP: &[&str] = &[
+    "CHANGE-REPL-ID",
+    "    Change the replication IDs of the instance.",
+    "    Dangerous: should be used only for testing the replication subsystem.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    Like CONFIG REWRITE but writes all configuration options, including",
+    "    keywords not listed in original configuration file or default values.",
+    "DICT-RESIZING <0|1>",
+    "    Enable or disable the resizing of the databases' tables.",
+    "DIGEST",
+    "    Output a hex signature representing the current DB content.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Output a hex signature of the values of all the specified keys.",
+    "ERROR <string>",
+    "    Return a protocol error with <string> as message. Useful for clients",
+    "    unit tests to simulate errors.",
+    "LEAK <string>",
+    "    Create a memory leak of the input string.",
+    "LOG <message>",
+    "    Write <message> to the server log.",
+    "HTSTATS <dbid> [full]",
+    "    Return hash table statistics of the specified database.",
+    "HTSTATS-KEY <key> [full]",
+    "    Like HTSTATS but for the hash table stored at <key>'s value.",
+    "OBJECT <key> [fast]",
+    "    Show low level info about `key` and associated value.",
+    "PANIC",
+    "    Crash the server simulating a panic.",
+    "PAUSE-CRON <0|1>",
+    "    Stop periodic cron job processing.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create <count> string keys named key:<num>. If <prefix> is specified then",
+    "    it is used instead of the 'key' prefix. These are not propagated to",
+    "    replicas.",
+    "PROTOCOL <type>",
+    "    Reply with a test value of the specified type. <type> can be: string,",
+    "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
+    "    true, false.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Sets the threshold for elements to be inserted as plain vs packed nodes",
+    "    Default value is 1GB, allows values up to 4GB. Setting to 0 restores to default.",
+    "RELOAD [option ...]",
+    "    Save the RDB on disk and reload it back to memory. Valid <option> values:",
+    "    * MERGE: conflicting keys will be loaded from RDB.",
+    "    * NOFLUSH: the existing database will not be removed before load, but",
+    "      conflicting keys will generate an exception.",
+    "    * NOSAVE: the database will be loaded from an existing RDB file.",
+    "REPLICATE <string>",
+    "    Replicates the provided string to replicas, allowing data divergence.",
+    "REPLYBUFFER (PEAK-RESET-TIME <NEVER|RESET|time>|RESIZING <0|1>)",
+    "    Accepted: clients have no reply buffers of their own.",
+    "SEGFAULT",
+    "    Crash the server with sigsegv.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Setting it to 0 disables expiring keys in background when they are not",
+    "    accessed. Setting it to 1 reenables back the default.",
+    "SET-DISABLE-DENY-SCRIPTS <0|1>",
+    "    Accepted: no command is denied to scripts for the sake of tests.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Enables or disables checksum checks for RDB files and RESTORE's payload.",
+    "SLEEP <seconds>",
+    "    Stop the server for <seconds>. Decimals allowed.",
+    "STRINGMATCH-LEN <pattern> <string>",
+    "    Run the glob matcher.",
+    "STRUCTSIZE",
+    "    Return the size of different core structures.",
+];
+
+const CAN_T_LOAD: CommandError =
+    CommandError::text("ERR Error trying to load the RDB dump, check server logs.");
+const SAVE_FAILED: CommandError = CommandError::text("ERR");
+
+fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let name = args[1].to_ascii_lowercase();
+    match (name.as_slice(), &args[2..]) {
+        (b"help", []) => reply_help(&mut s.reply, "DEBUG", HELP),
+        (b"sleep", [seconds]) => sleep(s, seconds)?,
+        (b"object", [key] | [key, _]) => object(s, key)?,
+        (b"reload", options) => reload(s, options)?,
+        (b"digest", []) => digest(s),
+        (b"digest-value", keys) => digest_value(s, keys),
+        (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,
+        (b"protocol", [kind]) => protocol(&mut s.reply, kind)?,
+        (b"htstats", [db, ..]) => htstats(s, db)?,
+        (b"htstats-key", [key, ..]) => htstats_key(s, key)?,
+        (b"change-repl-id", []) => change_repl_id(s),
+        (b"replicate", command @ [_, ..]) => {
+            let db = s.db;
+            s.repl.feed(db, command);
+            s.reply.ok();
+        }
+        (b"stringmatch-len", [pattern, string]) => {
+            s.reply.int(glob_match(pattern, string, false).into());
+        }
+        (b"set-active-expire", [flag]) => {
+            s.active_expire = is_on(flag);
+            s.reply.ok();
+        }
+        (b"set-skip-checksum-validation", [flag]) => {
+            s.skip_checksum_validation = is_on(flag);
+            s.reply.ok();
+        }
+        (b"pause-cron", [flag]) => {
+            s.pause_cron = is_on(flag);
+            s.reply.ok();
+        }
+        (b"dict-resizing", [flag]) => {
+            for db in &mut s.ks.dbs {
+                db.table.set_resize_allowed(is_on(flag));
+            }
+            s.reply.ok();
+        }
+        (b"config-rewrite-force-all", []) => {
+            rewrite_config_file(s, true).map_err(|error| {
+                CommandError::err(format_args!(
+                    "CONFIG-REWRITE-FORCE-ALL failed: {}",
+                    io_reason(&error)
+                ))
+            })?;
+            s.reply.ok();
+        }
+        (b"replybuffer", [_, _])
+        | (b"set-disable-deny-scripts" | b"client-enforce-reply-list", [_]) => s.reply.ok(),
+        (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(s, size)?,
+        (b"error", [text]) => s.reply.error(&String::from_utf8_lossy(text)),
+        (b"log", [text]) => {
+            s.warning(&format!("DEBUG LOG: {}", String::from_utf8_lossy(text)));
+            s.reply.ok();
+        }
+        (b"leak", [text]) => {
+            Vec::leak(text.to_vec());
+            s.reply.ok();
+        }
+        (b"structsize", []) => structsize(&mut s.reply),
+        (b"panic", []) => panic!("DEBUG PANIC called at Unix time {}", s.now_seconds()),
+        (b"segfault", []) => process::kill(std::process::id() as i32, libc::SIGSEGV),
+        _ => {
+            let shown = String::from_utf8_lossy(args[1]);
+            return Err(CommandError::err(format_args!(
+                "unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A flag as Redis reads it: anything but a number that is not 0 means no.
+fn is_on(flag: &[u8]) -> bool {
+    parse_i64(flag).is_some_and(|n| n != 0)
+}
+
+fn sleep(s: &mut Server, seconds: &[u8]) -> CommandResult {
+    let seconds: f64 =
+        std::str::from_utf8(seconds).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    std::thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    s.reply.ok();
+    Ok(())
+}
+
+/// An entry as it is, whether its time has come or not.
+fn raw_entry<'a>(s: &'a Server, key: &[u8]) -> Option<EntryRef<'a>> {
+    s.ks.dbs[s.db].table.get(s.ks.hash(key), key)
+}
+
+fn object(s: &mut Server, key: &[u8]) -> CommandResult {
+    let entry = raw_entry(s, key).ok_or(CommandError::NO_SUCH_KEY)?;
+    // A dump is the type, the value, two bytes of version and eight of checksum.
+    let serialized = dump(entry.value(), s.config.rdbcompression).len().saturating_sub(11);
+    let access = &s.ks.access;
+    let text = format!(
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{} lfu_freq:{} \
+         lfu_access_time_minutes:{}",
+        entry.key(),
+        entry.encoding(),
+        entry.lru(),
+        access.idle_seconds(entry),
+        access.frequency(entry),
+        entry.lru() >> 8,
+    );
+    s.reply.simple(&text);
+    Ok(())
+}
+
+fn reload(s: &mut Server, options: &[&[u8]]) -> CommandResult {
+    let (mut flush, mut save, mut merge) = (true, true, false);
+    for option in options {
+        match option.to_ascii_lowercase().as_slice() {
+            b"merge" => merge = true,
+            b"noflush" => flush = false,
+            b"nosave" => save = false,
+            _ => {
+                let text = "DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
+                return Err(CommandError::err(text));
+            }
+        }
+    }
+    if save && !s.rdb_save() {
+        return Err(SAVE_FAILED);
+    }
+    if flush {
+        for db in 0..s.ks.dbs.len() {
+            s.ks.dbs[db] = s.ks.new_db();
+        }
+    }
+    load(s, LoadOptions { merge, ignore_origin: true })?;
+    // What was loaded is what was saved.
+    s.ks.changes.dirty = 0;
+    s.notice("DB reloaded by DEBUG RELOAD");
+    s.reply.ok();
+    Ok(())
+}
+
+/// Loads the snapshot file while everybody waits.
+fn load(s: &mut Server, options: LoadOptions) -> CommandResult {
+    let path = s.rdb_path();
+    if !s.begin_loading_file(&path).unwrap_or(false) {
+        s.warning(&format!("Can't open the snapshot {}", path.display()));
+        return Err(CAN_T_LOAD);
+    }
+    if let Some(loading) = &mut s.loading {
+        loading.options = options;
+    }
+    loop {
+        match s.load_some() {
+            Ok(LoadProgress::Done) => return Ok(()),
+            Ok(LoadProgress::More) => {}
+            Err(error) => {
+                s.warning(&format!("DEBUG RELOAD: {error}"));
+                return Err(CAN_T_LOAD);
+            }
+        }
+    }
+}
+
+/// A signature of data: SHA-1 sums, combined with or without regard to their order.
+#[derive(Clone, Copy, Default)]
+struct Signature([u8; 20]);
+
+impl Signature {
+    /// Adds an element of something that has no order.
+    fn xor(&mut self, data: &[u8]) {
+        let sum = Sha1::digest(data);
+        self.0.iter_mut().zip(sum).for_each(|(byte, other)| *byte ^= other);
+    }
+
+    /// Adds the next element of something that has an order.
+    fn mix(&mut self, data: &[u8]) {
+        self.xor(data);
+        self.0 = Sha1::digest(self.0).into();
+    }
+
+    /// Adds a key's value, and that it expires, as Redis does.
+    fn add_value(&mut self, entry: EntryRef<'_>) {
+        // Redis's numbers of the types; 5 are modules.
+        let number: u32 = match entry.value().kind() {
+            Type::String => 0,
+            Type::List => 1,
+            Type::Set => 2,
+            Type::Zset => 3,
+            Type::Hash => 4,
+            Type::Stream => 6,
+        };
+        self.mix(&number.to_be_bytes());
+        match entry.value() {
+            ValueRef::Int(n) => self.mix(itoa::Buffer::new().format(n).as_bytes()),
+            ValueRef::Str(bytes) => self.mix(bytes),
+            // Collections have no elements that could be added yet.
+            ValueRef::List(_)
+            | ValueRef::Set(_)
+            | ValueRef::Hash(_)
+            | ValueRef::Zset(_)
+            | ValueRef::Stream(_) => {}
+        }
+        if entry.has_expire() {
+            self.xor(b"!!expire!!");
+        }
+    }
+
+    fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn digest(s: &mut Server) {
+    let mut all = Signature::default();
+    for (n, db) in s.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        all.mix(&(n as u32).to_be_bytes());
+        for entry in db.table.iter() {
+            let mut one = Signature::default();
+            one.mix(entry.key());
+            one.add_value(entry);
+            all.xor(&one.0);
+        }
+    }
+    s.reply.simple(&all.hex());
+}
+
+fn digest_value(s: &mut Server, keys: &[&[u8]]) {
+    s.reply.array(keys.len());
+    for key in keys {
+        let mut one = Signature::default();
+        if let Some(entry) = raw_entry(s, key) {
+            one.add_value(entry);
+        }
+        s.reply.simple(&one.hex());
+    }
+}
+
+fn populate(s: &mut Server, count: &[u8], rest: &[&[u8]]) -> CommandResult {
+    let number = |arg: &[u8]| {
+        let n = parse_i64(arg).ok_or(CommandError::NOT_AN_INTEGER)?;
+        usize::try_from(n).map_err(|_| CommandError::err("value is out of range, must be positive"))
+    };
+    let count = number(count)?;
+    let prefix = rest.first().copied().unwrap_or(b"key");
+    let size = rest.get(1).map_or(Ok(0), |size| number(size))?;
+    if size as u64 > s.config.proto_max_bulk_len {
+        return Err(CommandError::TOO_LONG);
+    }
+    if s.loading.is_some() {
+        return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+    }
+    let db = s.db;
+    for n in 0..count {
+        let key = [prefix, format!(":{n}").as_bytes()].concat();
+        if s.ks.exists(db, &key) {
+            continue;
+        }
+        let mut value = format!("value:{n}").into_bytes();
+        if size > 0 {
+            value.resize(size, 0);
+        }
+        let entry = Entry::string(&key, &value, None);
+        entry.view().set_lru(s.ks.access.fresh());
+        s.ks.put(db, entry);
+        s.ks.changes.signal_modified(db, &key);
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn protocol(reply: &mut Reply, kind: &[u8]) -> CommandResult {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.int(12345),
+        b"double" => reply.double(3.141),
+        b"bignum" => reply.bignum(b"1234567999999999999999999999999999999"),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            (0..3).for_each(|n| reply.int(n));
+        }
+        b"set" => {
+            reply.set(3);
+            (0..3).for_each(|n| reply.int(n));
+        }
+        b"map" => {
+            reply.map(3);
+            for n in 0..3 {
+                reply.int(n);
+                reply.bool(n == 1);
+            }
+        }
+        b"attrib" => {
+            if reply.is_resp3() {
+                reply.attribute(1);
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.int(90);
+            }
+            // An attribute describes the reply behind it, which there must be.
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if !reply.is_resp3() => {
+            return Err(CommandError::err("RESP2 is not supported by this command"));
+        }
+        b"push" => {
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.int(42);
+            // A push is no reply: a client that waits for one has to get it.
+            reply.bulk(b"Some real reply following the push reply");
+        }
+        b"true" => reply.bool(true),
+        b"false" => reply.bool(false),
+        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        _ => {
+            return Err(CommandError::err(
+                "Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn htstats(s: &mut Server, db: &[u8]) -> CommandResult {
+    let index = parse_i64(db).ok_or(CommandError::NOT_AN_INTEGER)?;
+    let db = usize::try_from(index).ok().and_then(|n| s.ks.dbs.get(n));
+    let db = db.ok_or_else(|| CommandError::err("Out of range database"))?;
+    // Keys that expire are marked in the same table: they have none of their own.
+    let text = format!("[Dictionary HT]\n{}[Expires HT]\n", describe(&db.table.stats()));
+    s.reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn htstats_key(s: &mut Server, key: &[u8]) -> CommandResult {
+    raw_entry(s, key).ok_or(CommandError::NO_SUCH_KEY)?;
+    Err(CommandError::err(
+        "The value stored at the specified key is not represented using an hash table",
+    ))
+}
+
+fn describe(stats: &TableStats) -> String {
+    let mut text = format!(
+        "Hash table 0 stats (main hash table):\n table size: {}\n number of elements: {}\n overflow buckets: {}\n max \
+         chain length: {}\n",
+        stats.buckets, stats.len, stats.overflow_buckets, stats.longest_chain
+    );
+    if let Some(buckets) = stats.rehashing_from {
+        text.push_str(&format!("Hash table 1 stats (rehashing source):\n table size: {buckets}\n"));
+    }
+    text
+}
+
+fn quicklist_packed_threshold(s: &mut Server, size: &[u8]) -> CommandResult {
+    let bytes =
+        std::str::from_utf8(size).ok().and_then(parse_memory).and_then(|n| usize::try_from(n).ok());
+    if !bytes.is_some_and(set_packed_threshold) {
+        return Err(CommandError::err(
+            "argument must be a memory value bigger than 1 and smaller than 4gb",
+        ));
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn change_repl_id(s: &mut Server) {
+    s.notice("Changing replication IDs after receiving DEBUG change-repl-id");
+    let id = random_id(&mut s.rng);
+    s.repl.change_id(id);
+    s.reply.ok();
+}
+
+fn structsize(reply: &mut Reply) {
+    let sizes = format!(
+        "bits:{} entry:{} client:{} server:{}",
+        usize::BITS,
+        size_of::<Entry>(),
+        size_of::<crate::server::client::Client>(),
+        size_of::<Server>()
+    );
+    reply.bulk_str(&sizes);
+}
+
+pub const COMMANDS: &[Row] = &[("debug", debug)];

@@ -58,6 +58,7 @@ impl Server {
                 return Verdict::Done;
             }
         };
+        self.clients[token].last_command = Some(self.commands.get(id).name);
         if let Err(error) = self.may_run(token, id) {
             self.refuse(Some(id), &error);
             self.after_command(token, start);
@@ -164,7 +165,6 @@ impl Server {
         let command = self.commands.get(id);
         let handler = command.handler;
         let flags = command.flags;
-        let name = command.name;
         let start_reply = self.reply.len();
         let dirty = self.ks.changes.dirty;
         self.propagation = Propagation::Automatic;
@@ -186,8 +186,15 @@ impl Server {
         if self.slow_log.wants(nanos / 1000, flags) {
             self.log_slow_command(token, nanos / 1000, args);
         }
+        if !self.monitors.is_empty() {
+            self.feed_monitors(token, flags, args);
+        }
+        let threshold = self.config.latency_monitor_threshold;
+        if threshold > 0 && nanos / 1_000_000 >= threshold {
+            let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
+            self.latency.add(event, self.now_seconds(), nanos / 1_000_000);
+        }
         if let Some(client) = self.clients.get_mut(token) {
-            client.last_command = Some(name);
             client.commands += 1;
         }
         if self.ks.changes.dirty != dirty || self.propagation != Propagation::Automatic || self.ks.changes.needs_attention() {

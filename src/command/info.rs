@@ -1,3 +1,581 @@
-//! stub
-use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+//! INFO: what the server knows about itself, in sections.
+//!
+//! Sections and fields are those of Redis 7.2, in its order. A field of a feature that this server does not have
+//! says what Redis says where the feature is not in use: tools look for the field, not for the feature.
+#![forbid(unsafe_code)]
+
+use super::table::{CommandStats, Row};
+use crate::resp::error::CommandResult;
+use crate::server::client::ClientFlags;
+use crate::server::config::{Choice, REDIS_VERSION};
+use crate::server::replication::ReplState;
+use crate::server::replication::replica::{LinkState, PrimaryLink};
+use crate::server::{Server, VERSION};
+use crate::sys::process;
+use crate::util::alloc;
+use crate::util::memory_units::human;
+use std::collections::BTreeSet;
+use std::fmt::{Display, Write};
+
+/// Lines `name:value`.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl Display) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+
+    /// A number of bytes, and the same for people.
+    fn add_bytes(&mut self, name: &str, bytes: u64) {
+        self.add(name, bytes);
+        self.add(&format!("{name}_human"), human(bytes));
+    }
+
+    fn add_flag(&mut self, name: &str, flag: bool) {
+        self.add(name, u8::from(flag));
+    }
+
+    fn add_zeros(&mut self, names: &[&str]) {
+        for name in names {
+            self.add(name, 0);
+        }
+    }
+}
+
+struct Section {
+    /// As it is asked for, in lower case.
+    name: &'static str,
+    title: &'static str,
+    shown: Shown,
+    write: fn(&Server, &mut Lines),
+}
+
+/// When a section is shown without being asked for by its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Always,
+    /// By `all` and `everything`.
+    InAll,
+    OnlyByName,
+}
+
+const SECTIONS: &[Section] = &[
+    Section { name: "server", title: "Server", shown: Shown::Always, write: server },
+    Section { name: "clients", title: "Clients", shown: Shown::Always, write: clients },
+    Section { name: "memory", title: "Memory", shown: Shown::Always, write: memory },
+    Section { name: "persistence", title: "Persistence", shown: Shown::Always, write: persistence },
+    Section { name: "stats", title: "Stats", shown: Shown::Always, write: stats },
+    Section { name: "replication", title: "Replication", shown: Shown::Always, write: replication },
+    Section { name: "cpu", title: "CPU", shown: Shown::Always, write: cpu },
+    Section { name: "modules", title: "Modules", shown: Shown::Always, write: |_, _| {} },
+    Section {
+        name: "commandstats",
+        title: "Commandstats",
+        shown: Shown::InAll,
+        write: commandstats,
+    },
+    Section { name: "errorstats", title: "Errorstats", shown: Shown::Always, write: errorstats },
+    Section {
+        name: "latencystats",
+        title: "Latencystats",
+        shown: Shown::InAll,
+        write: latencystats,
+    },
+    Section {
+        name: "cluster",
+        title: "Cluster",
+        shown: Shown::Always,
+        write: |_, l| l.add("cluster_enabled", 0),
+    },
+    Section { name: "keyspace", title: "Keyspace", shown: Shown::Always, write: keyspace },
+    Section { name: "debug", title: "Debug", shown: Shown::OnlyByName, write: debug },
+];
+
+fn info(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let text = info_text(s, &args[1..]);
+    s.reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// The sections with these names (`default`, `all` and `everything` are several), each once, in their order.
+pub fn info_text(s: &Server, names: &[&[u8]]) -> String {
+    let names: BTreeSet<Vec<u8>> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let asked = |name: &str| names.contains(name.as_bytes());
+    let all = asked("all") || asked("everything");
+    let default = all || names.is_empty() || asked("default");
+    let mut text = String::with_capacity(4096);
+    for section in SECTIONS {
+        let shown = match section.shown {
+            Shown::Always => default,
+            Shown::InAll => all,
+            Shown::OnlyByName => false,
+        };
+        if !shown && !asked(section.name) {
+            continue;
+        }
+        let mut lines = Lines::default();
+        (section.write)(s, &mut lines);
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        // Writing to a string does not fail.
+        let _ = write!(text, "# {}\r\n{}", section.title, lines.0);
+    }
+    text
+}
+
+fn server(s: &Server, lines: &mut Lines) {
+    let system = |what: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{what}")).unwrap_or_default();
+        text.trim_end().to_string()
+    };
+    let uptime = (s.ks.now_ms - s.started_ms).max(0) / 1000;
+    lines.add("redis_version", REDIS_VERSION);
+    lines.add("server_name", "aeolis");
+    lines.add("aeolis_version", VERSION);
+    lines.add("redis_git_sha1", "00000000");
+    lines.add("redis_git_dirty", 0);
+    lines.add("redis_build_id", "0000000000000000");
+    lines.add("redis_mode", "standalone");
+    lines.add(
+        "os",
+        format_args!("{} {} {}", system("ostype"), system("osrelease"), std::env::consts::ARCH),
+    );
+    lines.add("arch_bits", usize::BITS);
+    lines.add("monotonic_clock", "POSIX clock_gettime");
+    lines.add("multiplexing_api", "epoll");
+    lines.add("atomicvar_api", "c11-builtin");
+    // As Redis says when another compiler built it.
+    lines.add("gcc_version", "0.0.0");
+    lines.add("process_id", std::process::id());
+    lines.add("process_supervised", s.supervised.unwrap_or("no"));
+    lines.add("run_id", &s.run_id);
+    lines.add("tcp_port", s.config.port);
+    lines.add("server_time_usec", s.clock.unix_us());
+    lines.add("uptime_in_seconds", uptime);
+    lines.add("uptime_in_days", uptime / (24 * 3600));
+    lines.add("hz", s.config.hz);
+    lines.add("configured_hz", s.config.hz);
+    lines.add("lru_clock", s.now_seconds() & 0xff_ffff);
+    lines.add("executable", &s.origin.executable);
+    lines.add("config_file", s.origin.config_file.display());
+    lines.add("io_threads_active", 0);
+    for (i, listener) in s.origin.listeners.iter().enumerate() {
+        lines.add(&format!("listener{i}"), listener);
+    }
+}
+
+fn clients(s: &Server, lines: &mut Lines) {
+    let all = || s.clients.iter().map(|(_, client)| client);
+    let ordinary =
+        all().filter(|c| !c.is(ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::HANDSHAKE));
+    let with_deadline = all().filter(|c| c.blocked.as_ref().is_some_and(|b| b.deadline.is_some()));
+    lines.add("connected_clients", ordinary.count());
+    lines.add("cluster_connections", 0);
+    lines.add("maxclients", s.config.maxclients);
+    lines.add(
+        "client_recent_max_input_buffer",
+        all().map(|c| c.query.capacity()).max().unwrap_or(0),
+    );
+    lines.add("client_recent_max_output_buffer", all().map(|c| c.out.len()).max().unwrap_or(0));
+    lines.add("blocked_clients", s.blocked.len());
+    lines.add("tracking_clients", 0);
+    lines.add("pubsub_clients", all().filter(|c| c.is(ClientFlags::PUBSUB)).count());
+    lines.add("watching_clients", 0);
+    lines.add("clients_in_timeout_table", with_deadline.count());
+    lines.add_zeros(&["total_watched_keys", "total_blocking_keys", "total_blocking_keys_on_nokey"]);
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn memory(s: &Server, lines: &mut Lines) {
+    let used = alloc::used_memory() as u64;
+    let rss = process::resident_bytes();
+    let peak = (s.stats.peak_memory as u64).max(used);
+    let total = process::total_memory();
+    let startup = s.startup_memory as u64;
+    let replicas = ClientFlags::SLAVE;
+    let of_clients = |wanted: bool| {
+        let some = s.clients.iter().filter(|(_, c)| c.is(replicas) == wanted);
+        some.map(|(_, c)| c.memory() as u64).sum::<u64>()
+    };
+    let (clients_slaves, clients_normal) = (of_clients(true), of_clients(false));
+    let stream = s.repl.stream.as_ref().map_or(0, |stream| stream.memory() as u64);
+    let tables: u64 = s.ks.dbs.iter().map(|db| db.table.memory() as u64).sum();
+    let overhead = startup + stream + clients_slaves + clients_normal + tables;
+    let dataset = used.saturating_sub(overhead);
+    let net = used.saturating_sub(startup);
+
+    lines.add_bytes("used_memory", used);
+    lines.add_bytes("used_memory_rss", rss);
+    lines.add_bytes("used_memory_peak", peak);
+    lines.add("used_memory_peak_perc", format_args!("{:.2}%", ratio(used, peak) * 100.0));
+    lines.add("used_memory_overhead", overhead);
+    lines.add("used_memory_startup", startup);
+    lines.add("used_memory_dataset", dataset);
+    lines.add(
+        "used_memory_dataset_perc",
+        format_args!("{:.2}%", ratio(dataset.min(net), net) * 100.0),
+    );
+    lines.add("allocator_allocated", used);
+    lines.add("allocator_active", used);
+    lines.add("allocator_resident", rss);
+    lines.add_bytes("total_system_memory", total);
+    lines.add("used_memory_lua", 0);
+    lines.add("used_memory_vm_eval", 0);
+    lines.add("used_memory_lua_human", human(0));
+    lines.add_zeros(&[
+        "used_memory_scripts_eval",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
+        "used_memory_vm_functions",
+    ]);
+    lines.add_bytes("used_memory_vm_total", 0);
+    lines.add("used_memory_functions", 0);
+    lines.add_bytes("used_memory_scripts", 0);
+    lines.add_bytes("maxmemory", s.config.maxmemory);
+    lines.add("maxmemory_policy", s.config.maxmemory_policy.name());
+    let difference = rss as i64 - used as i64;
+    lines.add("allocator_frag_ratio", "1.00");
+    lines.add("allocator_frag_bytes", 0);
+    lines.add("allocator_rss_ratio", format_args!("{:.2}", ratio(rss, used)));
+    lines.add("allocator_rss_bytes", difference);
+    lines.add("rss_overhead_ratio", "1.00");
+    lines.add("rss_overhead_bytes", 0);
+    lines.add("mem_fragmentation_ratio", format_args!("{:.2}", ratio(rss, used)));
+    lines.add("mem_fragmentation_bytes", difference);
+    lines.add("mem_not_counted_for_evict", used.saturating_sub(s.evictable_memory() as u64));
+    lines.add("mem_replication_backlog", stream);
+    lines.add("mem_total_replication_buffers", stream);
+    lines.add("mem_clients_slaves", clients_slaves);
+    lines.add("mem_clients_normal", clients_normal);
+    lines.add_zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    lines.add("mem_allocator", alloc::NAME);
+    lines.add_zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
+}
+
+fn persistence(s: &Server, lines: &mut Lines) {
+    let now = s.now_seconds();
+    let state = &s.persistence;
+    let status = |ok: bool| if ok { "ok" } else { "err" };
+    lines.add_flag("loading", s.loading.is_some());
+    lines.add_zeros(&[
+        "async_loading",
+        "current_cow_peak",
+        "current_cow_size",
+        "current_cow_size_age",
+    ]);
+    lines.add("current_fork_perc", "0.00");
+    lines.add_zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    lines.add("rdb_changes_since_last_save", s.ks.changes.dirty);
+    lines.add_flag("rdb_bgsave_in_progress", state.child.is_some());
+    lines.add("rdb_last_save_time", state.last_save);
+    lines.add("rdb_last_bgsave_status", status(state.last_bgsave_ok));
+    lines.add("rdb_last_bgsave_time_sec", state.last_bgsave_seconds);
+    lines.add(
+        "rdb_current_bgsave_time_sec",
+        state.child.as_ref().map_or(-1, |child| now - child.started),
+    );
+    lines.add("rdb_saves", state.saves);
+    lines.add("rdb_last_cow_size", state.last_cow_bytes);
+    lines.add("rdb_last_load_keys_expired", state.keys_expired);
+    lines.add("rdb_last_load_keys_loaded", state.keys_loaded);
+    lines.add_flag("aof_enabled", s.config.appendonly);
+    lines.add_zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    lines.add("aof_last_rewrite_time_sec", -1);
+    lines.add("aof_current_rewrite_time_sec", -1);
+    lines.add("aof_last_bgrewrite_status", "ok");
+    lines.add_zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    lines.add("aof_last_write_status", "ok");
+    lines.add_zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if let Some(loading) = &s.loading {
+        let (total, loaded) = (loading.total_bytes, loading.loaded_bytes);
+        let elapsed = (s.ks.now_ms - loading.started_ms).max(0) / 1000;
+        // As fast as so far; a second where nothing can be said.
+        let eta = match loaded {
+            0 => 1,
+            _ => (elapsed as f64 / loaded as f64 * total.saturating_sub(loaded) as f64) as i64,
+        };
+        lines.add("loading_start_time", loading.started_ms / 1000);
+        lines.add("loading_total_bytes", total);
+        lines.add("loading_rdb_used_mem", loading.rdb_used_mem);
+        lines.add("loading_loaded_bytes", loaded);
+        lines.add("loading_loaded_perc", format_args!("{:.2}", ratio(loaded, total) * 100.0));
+        lines.add("loading_eta_seconds", eta);
+    }
+}
+
+fn stats(s: &Server, lines: &mut Lines) {
+    let stats = &s.stats;
+    let keys = &s.ks.stats;
+    let kbps = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
+    let cycles = stats.cycle_rate.per_second();
+    lines.add("total_connections_received", stats.connections);
+    lines.add("total_commands_processed", stats.commands);
+    lines.add("instantaneous_ops_per_sec", stats.ops_rate.per_second());
+    lines.add("total_net_input_bytes", stats.net_in + stats.net_repl_in);
+    lines.add("total_net_output_bytes", stats.net_out + stats.net_repl_out);
+    lines.add("total_net_repl_input_bytes", stats.net_repl_in);
+    lines.add("total_net_repl_output_bytes", stats.net_repl_out);
+    lines.add("instantaneous_input_kbps", kbps(stats.in_rate.per_second()));
+    lines.add("instantaneous_output_kbps", kbps(stats.out_rate.per_second()));
+    lines.add("instantaneous_input_repl_kbps", kbps(stats.repl_in_rate.per_second()));
+    lines.add("instantaneous_output_repl_kbps", kbps(stats.repl_out_rate.per_second()));
+    lines.add("rejected_connections", stats.rejected_connections);
+    lines.add("sync_full", stats.sync_full);
+    lines.add("sync_partial_ok", stats.sync_partial_ok);
+    lines.add("sync_partial_err", stats.sync_partial_err);
+    lines.add("expired_keys", keys.expired);
+    lines.add("expired_stale_perc", format_args!("{:.2}", keys.expired_stale_perc));
+    lines.add("expired_time_cap_reached_count", keys.expire_time_cap_reached);
+    lines.add("expire_cycle_cpu_milliseconds", keys.expire_cycle_us / 1000);
+    lines.add("evicted_keys", keys.evicted);
+    lines.add("evicted_clients", stats.evicted_clients);
+    lines.add_zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    lines.add("keyspace_hits", keys.hits);
+    lines.add("keyspace_misses", keys.misses);
+    lines.add_zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"]);
+    lines.add("latest_fork_usec", stats.latest_fork_us);
+    lines.add("total_forks", stats.forks);
+    lines.add_zeros(&[
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+    ]);
+    lines.add("unexpected_error_replies", stats.unexpected_error_replies);
+    lines.add("total_error_replies", stats.error_replies);
+    lines.add("dump_payload_sanitizations", stats.dump_payload_sanitizations);
+    lines.add("total_reads_processed", stats.reads);
+    lines.add("total_writes_processed", stats.writes);
+    lines.add_zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    lines.add("client_query_buffer_limit_disconnections", stats.query_buffer_limit_disconnections);
+    lines
+        .add("client_output_buffer_limit_disconnections", stats.output_buffer_limit_disconnections);
+    lines.add_zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    lines.add("eventloop_cycles", stats.loop_cycles);
+    lines.add("eventloop_duration_sum", stats.loop_us);
+    lines.add("eventloop_duration_cmd_sum", stats.command_us);
+    lines.add("instantaneous_eventloop_cycles_per_sec", cycles);
+    lines.add(
+        "instantaneous_eventloop_duration_usec",
+        stats.cycle_us_rate.per_second().checked_div(cycles).unwrap_or(0),
+    );
+    lines.add("acl_access_denied_auth", stats.auth_denied);
+    lines.add_zeros(&[
+        "acl_access_denied_cmd",
+        "acl_access_denied_key",
+        "acl_access_denied_channel",
+    ]);
+}
+
+fn replication(s: &Server, lines: &mut Lines) {
+    let repl = &s.repl;
+    match &repl.primary {
+        None => lines.add("role", "master"),
+        Some(link) => {
+            lines.add("role", "slave");
+            primary_link(s, link, lines);
+        }
+    }
+    lines.add("connected_slaves", repl.replicas.len());
+    if s.config.min_replicas_to_write > 0 && s.config.min_replicas_max_lag > 0 {
+        lines.add("min_slaves_good_slaves", repl.good_replicas);
+    }
+    replicas(s, lines);
+    lines.add("master_failover_state", "no-failover");
+    lines.add("master_replid", &repl.id);
+    lines.add("master_replid2", &repl.id2);
+    lines.add("master_repl_offset", repl.offset);
+    lines.add("second_repl_offset", repl.second_offset.map_or(-1, |offset| offset as i64));
+    lines.add_flag("repl_backlog_active", repl.stream.is_some());
+    lines.add("repl_backlog_size", s.config.repl_backlog_size);
+    // Offsets in the protocol count from 1.
+    lines.add(
+        "repl_backlog_first_byte_offset",
+        repl.stream.as_ref().map_or(0, |stream| stream.start() + 1),
+    );
+    lines.add("repl_backlog_histlen", repl.stream.as_ref().map_or(0, |stream| stream.len()));
+}
+
+fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
+    let now = s.now_seconds();
+    let connected = link.state == LinkState::Connected;
+    let client = link.token.filter(|_| connected).and_then(|token| s.clients.get(token));
+    let (read, applied) = match (client, &s.repl.cached) {
+        (Some(client), _) => (client.read_offset, client.applied_offset),
+        (None, Some(cached)) => (cached.offset, cached.offset),
+        (None, None) => (1, 1),
+    };
+    let syncing = matches!(link.state, LinkState::Transfer | LinkState::Loading);
+    lines.add("master_host", &link.host);
+    lines.add("master_port", link.port);
+    lines.add("master_link_status", if connected { "up" } else { "down" });
+    lines.add("master_last_io_seconds_ago", if connected { now - link.last_io } else { -1 });
+    lines.add_flag("master_sync_in_progress", syncing);
+    lines.add("slave_read_repl_offset", read);
+    lines.add("slave_repl_offset", applied);
+    if syncing {
+        let (total, received) = link.transfer_progress().unwrap_or((0, 0));
+        lines.add("master_sync_total_bytes", total);
+        lines.add("master_sync_read_bytes", received);
+        lines.add("master_sync_left_bytes", total as i64 - received as i64);
+        lines.add("master_sync_perc", format_args!("{:.2}", ratio(received, total) * 100.0));
+        lines.add("master_sync_last_io_seconds_ago", now - link.last_io);
+    }
+    if !connected {
+        let since = Some(s.repl.down_since).filter(|since| *since > 0);
+        lines.add("master_link_down_since_seconds", since.map_or(-1, |since| now - since));
+    }
+    lines.add("slave_priority", s.config.replica_priority);
+    lines.add_flag("slave_read_only", s.config.replica_read_only);
+    lines.add_flag("replica_announced", s.config.replica_announced);
+}
+
+fn replicas(s: &Server, lines: &mut Lines) {
+    let links = s.repl.replicas.iter().filter_map(|&token| {
+        let client = s.clients.get(token)?;
+        let link = client.replica.as_ref()?;
+        Some((client, link, link.state?))
+    });
+    for (i, (client, link, state)) in links.enumerate() {
+        let ip = if link.ip_address.is_empty() {
+            client.conn.peer_ip().map_or_else(String::new, |ip| ip.to_string())
+        } else {
+            link.ip_address.clone()
+        };
+        let lag = if state == ReplState::Online { s.now_seconds() - link.ack_time } else { 0 };
+        let (port, state, offset) = (link.listening_port, state.name(), link.ack_offset);
+        lines.add(
+            &format!("slave{i}"),
+            format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag}"),
+        );
+    }
+}
+
+fn cpu(_: &Server, lines: &mut Lines) {
+    let [all, children, main_thread] = process::cpu_times();
+    let mut add = |name: &str, seconds: f64| lines.add(name, format_args!("{seconds:.6}"));
+    add("used_cpu_sys", all.system);
+    add("used_cpu_user", all.user);
+    add("used_cpu_sys_children", children.system);
+    add("used_cpu_user_children", children.user);
+    add("used_cpu_sys_main_thread", main_thread.system);
+    add("used_cpu_user_main_thread", main_thread.user);
+}
+
+fn commandstats(s: &Server, lines: &mut Lines) {
+    for command in s.commands.iter() {
+        let CommandStats { calls, nanos, rejected, failed, .. } = command.stats;
+        if calls + rejected + failed == 0 {
+            continue;
+        }
+        let micros = nanos / 1000;
+        let average = ratio(micros, calls);
+        lines.add(
+            &format!("cmdstat_{}", command.name),
+            format_args!(
+                "calls={calls},usec={micros},usec_per_call={average:.2},rejected_calls={rejected},failed_calls={failed}"
+            ),
+        );
+    }
+}
+
+fn errorstats(s: &Server, lines: &mut Lines) {
+    for (code, count) in &s.stats.errors {
+        // A code may hold anything, and must not look like another line.
+        let code = code.replace(['#', ':', '\r', '\n'], "_");
+        lines.add(&format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+fn latencystats(s: &Server, lines: &mut Lines) {
+    if !s.config.latency_tracking {
+        return;
+    }
+    for command in s.commands.iter().filter(|c| c.stats.calls > 0) {
+        let percentiles = s.config.latency_tracking_info_percentiles.iter();
+        let values: Vec<String> = percentiles
+            .map(|percent| format!("p{percent}={:.3}", command.stats.percentile_us(*percent)))
+            .collect();
+        lines.add(&format!("latency_percentiles_usec_{}", command.name), values.join(","));
+    }
+}
+
+fn keyspace(s: &Server, lines: &mut Lines) {
+    for (n, db) in s.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        lines.add(
+            &format!("db{n}"),
+            format_args!("keys={},expires={},avg_ttl={}", db.len(), db.volatile(), db.avg_ttl),
+        );
+    }
+}
+
+fn debug(s: &Server, lines: &mut Lines) {
+    lines.add("eventloop_duration_aof_sum", 0);
+    lines.add("eventloop_cycles", s.stats.loop_cycles);
+}
+
+pub const COMMANDS: &[Row] = &[("info", info)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::connection;
+    use crate::command::table::CommandTable;
+    use crate::server::config::{Config, LogLevel};
+    use crate::server::log::Log;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    fn new_server() -> Server {
+        let commands = CommandTable::new(&[connection::COMMANDS, COMMANDS]);
+        let log = Log { level: LogLevel::Nothing, file: None };
+        Server::new(Config::default(), commands, SmallRng::seed_from_u64(1), log)
+    }
+
+    /// Sections and fields of Redis 7.2, empty.
+    const REDIS_FIELDS: &str = include_str!("info-redis-7.2.txt");
+
+    #[test]
+    fn the_fields_are_those_of_redis_in_its_order() {
+        let text = info_text(&new_server(), &[b"everything"]);
+        let mut have = text.lines().map(|line| line.split_once(':').map_or(line, |(name, _)| name));
+        for line in REDIS_FIELDS.lines().map(|line| line.trim_end_matches(':')) {
+            // Statistics of what ran depend on what ran, listeners on the loop.
+            if line.starts_with("cmdstat")
+                || line.starts_with("latency_percentiles")
+                || line == "listener0"
+            {
+                continue;
+            }
+            assert!(have.any(|name| name == line), "{line:?} is missing, or not in its place");
+        }
+    }
+
+    #[test]
+    fn sections_are_chosen_by_name_and_shown_once() {
+        let server = new_server();
+        let titles = |names: &[&[u8]]| -> Vec<String> {
+            let text = info_text(&server, names);
+            text.lines().filter_map(|line| line.strip_prefix("# ").map(str::to_string)).collect()
+        };
+        assert_eq!(titles(&[b"CPU", b"keyspace", b"cpu"]), ["CPU", "Keyspace"]);
+        assert!(titles(&[b"nosuch"]).is_empty());
+        assert_eq!(titles(&[]), titles(&[b"default"]));
+        assert!(!titles(&[]).contains(&"Commandstats".to_string()));
+        assert_eq!(titles(&[b"cpu", b"all"]).len(), 13);
+    }
+}

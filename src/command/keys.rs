@@ -1,3 +1,211 @@
-//! stub
+//! Commands on keys, whatever they hold: deleting, counting, looking for, renaming, copying and moving them.
+//!
+//! `SCAN` is in [`scan`](super::scan), whole databases are in [`database`](super::database), `DUMP` and `RESTORE` in
+//! [`dump`](super::dump).
+#![forbid(unsafe_code)]
+
+use super::args::{db_index, is};
 use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+use super::{database, dump, scan};
+use crate::db::notify::Class;
+use crate::db::{Entry, EntryRef, ExpiryRole, Keyspace};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::util::glob::glob_match;
+use rand::RngCore;
+
+pub const SAME_OBJECT: CommandError =
+    CommandError::text("ERR source and destination objects are the same");
+
+/// `RANDOMKEY` on a replica looks for a key that has not expired so many times.
+const RANDOM_TRIES: usize = 100;
+
+fn del(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    del_generic(s, &args[1..], s.config.lazyfree_lazy_user_del)
+}
+
+fn unlink(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    del_generic(s, &args[1..], true)
+}
+
+fn del_generic(s: &mut Server, keys: &[&[u8]], lazy: bool) -> CommandResult {
+    let mut deleted = 0;
+    for key in keys {
+        if let Some(entry) = s.ks.delete(s.db, key) {
+            s.lazyfree.free_entry(entry, lazy);
+            s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+            deleted += 1;
+        }
+    }
+    s.reply.int(deleted);
+    Ok(())
+}
+
+fn exists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let found = args[1..].iter().filter(|key| s.ks.lookup_no_touch(s.db, key).is_some()).count();
+    s.reply.int(found as i64);
+    Ok(())
+}
+
+fn touch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let found = args[1..].iter().filter(|key| s.ks.lookup_read(s.db, key).is_some()).count();
+    s.reply.int(found as i64);
+    Ok(())
+}
+
+fn type_(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let entry = s.ks.lookup_no_touch(s.db, args[1]);
+    s.reply.simple(entry.map_or("none", |entry| entry.value().kind().name()));
+    Ok(())
+}
+
+/// Whether clients must not see an entry any more, deleted or not.
+pub fn is_expired(entry: EntryRef<'_>, now_ms: i64, role: ExpiryRole) -> bool {
+    role != ExpiryRole::Keep && entry.expire().is_some_and(|at| at < now_ms)
+}
+
+fn keys(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let pattern = args[1];
+    let Keyspace { dbs, now_ms, role, .. } = &s.ks;
+    let at = s.reply.deferred();
+    let mut n = 0;
+    for entry in dbs[s.db].table.iter() {
+        let fits = pattern == b"*" || glob_match(pattern, entry.key(), false);
+        if fits && !is_expired(entry, *now_ms, *role) {
+            s.reply.bulk(entry.key());
+            n += 1;
+        }
+    }
+    s.reply.set_array(at, n);
+    Ok(())
+}
+
+fn randomkey(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let mut tries = 0;
+    let key = loop {
+        let random = &mut || s.rng.next_u64();
+        let Some(entry) = s.ks.dbs[s.db].table.random(random) else { break None };
+        let key = entry.key().to_vec();
+        tries += 1;
+        // A replica must not delete what has expired, and may have nothing else.
+        if s.ks.peek(s.db, &key).is_some()
+            || (s.ks.role == ExpiryRole::Hide && tries >= RANDOM_TRIES)
+        {
+            break Some(key);
+        }
+    };
+    s.reply.bulk_or_null(key.as_deref());
+    Ok(())
+}
+
+fn rename(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    rename_generic(s, args[1], args[2], true)?;
+    s.reply.ok();
+    Ok(())
+}
+
+fn renamenx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let renamed = rename_generic(s, args[1], args[2], false)?;
+    s.reply.int(renamed.into());
+    Ok(())
+}
+
+/// Renames a key, unless the new name is taken and `replace` is not set; answers whether it did.
+fn rename_generic(s: &mut Server, from: &[u8], to: &[u8], replace: bool) -> CommandResult<bool> {
+    let db = s.db;
+    if s.ks.lookup_write(db, from).is_none() {
+        return Err(CommandError::NO_SUCH_KEY);
+    }
+    if from == to {
+        return Ok(false);
+    }
+    if s.ks.lookup_write(db, to).is_some() {
+        if !replace {
+            return Ok(false);
+        }
+        make_room(s, db, to);
+    }
+    if let Some(entry) = s.ks.remove(db, from) {
+        s.ks.add(db, entry.with_key(to));
+    }
+    s.ks.changes.signal_modified(db, to);
+    s.ks.changes.write(Class::GENERIC, "rename_from", db, from);
+    s.ks.changes.notifications.push(Class::GENERIC, "rename_to", db, to);
+    Ok(true)
+}
+
+/// Deletes a key whose place another one takes; answers whether it was there.
+pub fn make_room(s: &mut Server, db: usize, key: &[u8]) -> bool {
+    let Some(entry) = s.ks.delete(db, key) else { return false };
+    s.lazyfree.free_entry(entry, s.config.lazyfree_lazy_server_del);
+    true
+}
+
+fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (from, to) = (args[1], args[2]);
+    let (mut db, mut replace) = (s.db, false);
+    let mut rest = args[3..].iter();
+    while let Some(arg) = rest.next() {
+        if is(arg, "REPLACE") {
+            replace = true;
+        } else if is(arg, "DB")
+            && let Some(index) = rest.next()
+        {
+            db = db_index(index, s.ks.dbs.len())?;
+        } else {
+            return Err(CommandError::SYNTAX);
+        }
+    }
+    if db == s.db && from == to {
+        return Err(SAME_OBJECT);
+    }
+    let free = s.ks.lookup_read(s.db, from).is_some()
+        && (s.ks.lookup_write(db, to).is_none() || replace);
+    if free && let Some(entry) = s.ks.peek(s.db, from) {
+        let copy = Entry::new(to, entry.value().to_value(), entry.expire());
+        copy.view().set_lru(s.ks.access.fresh());
+        make_room(s, db, to);
+        s.ks.add(db, copy);
+        s.ks.changes.write(Class::GENERIC, "copy_to", db, to);
+    }
+    s.reply.int(free.into());
+    Ok(())
+}
+
+fn move_(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, from) = (args[1], s.db);
+    let to = db_index(args[2], s.ks.dbs.len())?;
+    if from == to {
+        return Err(SAME_OBJECT);
+    }
+    let movable = s.ks.lookup_write(from, key).is_some() && s.ks.lookup_write(to, key).is_none();
+    if movable && let Some(entry) = s.ks.remove(from, key) {
+        s.ks.add(to, entry);
+        s.ks.changes.signal_modified(to, key);
+        s.ks.changes.write(Class::GENERIC, "move_from", from, key);
+        s.ks.changes.notifications.push(Class::GENERIC, "move_to", to, key);
+    }
+    s.reply.int(movable.into());
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("copy", copy),
+    ("dbsize", database::dbsize),
+    ("del", del),
+    ("dump", dump::dump),
+    ("exists", exists),
+    ("flushall", database::flushall),
+    ("flushdb", database::flushdb),
+    ("keys", keys),
+    ("move", move_),
+    ("randomkey", randomkey),
+    ("rename", rename),
+    ("renamenx", renamenx),
+    ("restore", dump::restore),
+    ("scan", scan::scan),
+    ("swapdb", database::swapdb),
+    ("touch", touch),
+    ("type", type_),
+    ("unlink", unlink),
+];

@@ -1,3 +1,385 @@
-//! stub
-use super::table::Row;
-pub const COMMANDS: &[Row] = &[];
+//! Commands about the server as a whole: COMMAND, TIME, SAVE and its kin, SHUTDOWN, SLOWLOG, LATENCY, LOLWUT.
+#![forbid(unsafe_code)]
+
+use super::help::reply_help;
+use super::spec::CommandSpec;
+use super::spec::reply::{
+    COMMAND_HELP, ListFilter, reply_command, reply_command_docs, reply_command_docs_of,
+    reply_command_getkeys, reply_command_info, reply_command_list,
+};
+use super::table::{Command, CommandTable, Row};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::config::ShutdownFlags;
+use crate::server::persistence::SaveTarget;
+use crate::server::{REDIS_VERSION, Server};
+use crate::util::number::parse_i64;
+
+const SLOWLOG_HELP: &[&str] = &[
+    "GET [<count>]",
+    "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+    "    Entries are made of:",
+    "    id, timestamp, time in microseconds, arguments array, client IP and port,",
+    "    client name",
+    "LEN",
+    "    Return the length of the slowlog.",
+    "RESET",
+    "    Reset the slowlog.",
+];
+
+const LATENCY_HELP: &[&str] = &[
+    "DOCTOR",
+    "    Return a human readable latency analysis report.",
+    "GRAPH <event>",
+    "    Return an ASCII latency graph for the <event> class.",
+    "HISTORY <event>",
+    "    Return time-latency samples for the <event> class.",
+    "LATEST",
+    "    Return the latest latency samples for all events.",
+    "RESET [<event> ...]",
+    "    Reset latency data of one or more <event> classes.",
+    "    (default: reset all data for all event classes)",
+    "HISTOGRAM [COMMAND ...]",
+    "    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.",
+    "    If no commands are specified then all histograms are replied.",
+];
+
+const SAVE_IN_PROGRESS: CommandError =
+    CommandError::text("ERR Background save already in progress");
+/// As Redis answers where the log says why.
+const FAILED: CommandError = CommandError::text("ERR");
+
+fn spec_of<'a>(commands: &'a CommandTable, name: &[u8]) -> Option<&'a CommandSpec> {
+    commands.find_full(name).map(|id| &commands.get(id).spec)
+}
+
+fn top_level_specs(commands: &CommandTable) -> Vec<&CommandSpec> {
+    commands.top_level().map(|command| &command.spec).collect()
+}
+
+fn command(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_command(&mut s.reply, top_level_specs(&s.commands).into_iter());
+    Ok(())
+}
+
+fn command_count(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.reply.int(s.commands.top_level().count() as i64);
+    Ok(())
+}
+
+fn command_info(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match &args[2..] {
+        [] => return command(s, args),
+        names => reply_command_info(&mut s.reply, names, |name| spec_of(&s.commands, name)),
+    }
+    Ok(())
+}
+
+fn command_docs(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match &args[2..] {
+        [] => reply_command_docs(&mut s.reply, top_level_specs(&s.commands).into_iter()),
+        names => reply_command_docs_of(&mut s.reply, names, |name| spec_of(&s.commands, name)),
+    }
+    Ok(())
+}
+
+fn command_list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let filter = ListFilter::parse(&args[2..])?;
+    reply_command_list(&mut s.reply, top_level_specs(&s.commands).into_iter(), filter);
+    Ok(())
+}
+
+fn command_getkeys(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    getkeys(s, &args[2..], false)
+}
+
+fn command_getkeysandflags(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    getkeys(s, &args[2..], true)
+}
+
+fn getkeys(s: &mut Server, request: &[&[u8]], with_flags: bool) -> CommandResult {
+    let commands = &s.commands;
+    let found = commands.find(request[0]).map(|id| {
+        let sub = request.get(1).and_then(|name| commands.find_subcommand(id, name));
+        &commands.get(sub.unwrap_or(id)).spec
+    });
+    reply_command_getkeys(&mut s.reply, found, request, with_flags)
+}
+
+fn command_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut s.reply, "COMMAND", COMMAND_HELP);
+    Ok(())
+}
+
+fn time(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let now = s.clock.unix_us();
+    s.reply.array(2);
+    s.reply.bulk_int(now / 1_000_000);
+    s.reply.bulk_int(now % 1_000_000);
+    Ok(())
+}
+
+fn lastsave(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.reply.int(s.persistence.last_save);
+    Ok(())
+}
+
+fn save(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    if s.persistence.child.is_some() {
+        return Err(SAVE_IN_PROGRESS);
+    }
+    if !s.rdb_save() {
+        return Err(FAILED);
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn bgsave(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match args[1..] {
+        [] => {}
+        // A save is the only child that there is: nothing else could make this one wait.
+        [option] if option.eq_ignore_ascii_case(b"schedule") => {}
+        _ => return Err(CommandError::SYNTAX),
+    }
+    if s.persistence.child.is_some() {
+        return Err(SAVE_IN_PROGRESS);
+    }
+    s.rdb_save_background(SaveTarget::Disk).map_err(|_| FAILED)?;
+    s.reply.simple("Background saving started");
+    Ok(())
+}
+
+fn shutdown(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let mut flags = ShutdownFlags::empty();
+    let mut abort = false;
+    for option in &args[1..] {
+        match option.to_ascii_lowercase().as_slice() {
+            b"nosave" => flags |= ShutdownFlags::NOSAVE,
+            b"save" => flags |= ShutdownFlags::SAVE,
+            b"now" => flags |= ShutdownFlags::NOW,
+            b"force" => flags |= ShutdownFlags::FORCE,
+            b"abort" => abort = true,
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    if (abort && !flags.is_empty()) || flags.contains(ShutdownFlags::SAVE | ShutdownFlags::NOSAVE) {
+        return Err(CommandError::SYNTAX);
+    }
+    if abort {
+        if !s.abort_shutdown() {
+            return Err(CommandError::err("No shutdown in progress."));
+        }
+        s.reply.ok();
+        return Ok(());
+    }
+    if s.loading.is_some() {
+        // Half a dataset must not take the place of the whole one.
+        flags.remove(ShutdownFlags::SAVE);
+        flags |= ShutdownFlags::NOSAVE;
+    }
+    s.shutdown_command(flags)
+}
+
+fn slowlog_get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let mut count = 10;
+    if let Some(arg) = args.get(2) {
+        let wanted = parse_i64(arg).filter(|n| *n >= -1);
+        let wanted = wanted
+            .ok_or_else(|| CommandError::err("count should be greater than or equal to -1"))?;
+        count = usize::try_from(wanted).unwrap_or(usize::MAX);
+    }
+    let entries = &s.slow_log.entries;
+    let reply = &mut s.reply;
+    reply.array(entries.len().min(count));
+    for entry in entries.iter().take(count) {
+        reply.array(6);
+        reply.int(entry.id as i64);
+        reply.int(entry.time);
+        reply.int(entry.micros as i64);
+        reply.array(entry.args.len());
+        entry.args.iter().for_each(|arg| reply.bulk(arg));
+        reply.bulk_str(&entry.peer);
+        reply.bulk(&entry.name);
+    }
+    Ok(())
+}
+
+fn slowlog_len(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.reply.int(s.slow_log.entries.len() as i64);
+    Ok(())
+}
+
+fn slowlog_reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.slow_log.entries.clear();
+    s.reply.ok();
+    Ok(())
+}
+
+fn slowlog_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut s.reply, "SLOWLOG", SLOWLOG_HELP);
+    Ok(())
+}
+
+fn latency_histogram(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let chosen: Vec<&Command> = match &args[2..] {
+        [] => s.commands.iter().collect(),
+        names => names
+            .iter()
+            .filter_map(|name| s.commands.find_full(name))
+            .flat_map(|id| with_subcommands(&s.commands, id))
+            .collect(),
+    };
+    let reply = &mut s.reply;
+    let at = reply.deferred();
+    let mut shown = 0;
+    for command in chosen.into_iter().filter(|command| command.stats.calls > 0) {
+        reply.bulk_str(command.name);
+        reply_histogram(reply, command);
+        shown += 1;
+    }
+    reply.set_map(at, shown);
+    Ok(())
+}
+
+/// A command and, if it is a container, its subcommands.
+fn with_subcommands(commands: &CommandTable, id: usize) -> impl Iterator<Item = &Command> {
+    let command = commands.get(id);
+    std::iter::once(command).chain(command.subcommands.iter().map(|&sub| commands.get(sub)))
+}
+
+/// How many calls took at most so many microseconds, for each power of two where there were more than below it.
+fn reply_histogram(reply: &mut Reply, command: &Command) {
+    reply.map(2);
+    reply.bulk(b"calls");
+    reply.int(command.stats.calls as i64);
+    reply.bulk(b"histogram_usec");
+    let at = reply.deferred();
+    let (mut total, mut shown, mut entries) = (0, 0, 0);
+    for (bits, n) in command.stats.histogram.iter().flat_map(|h| h.iter().enumerate()) {
+        total += n;
+        // A kilo-nanosecond of 1024 is the first bound; Redis's histogram, exact to two digits, then rounds so.
+        if bits < 10 || total == shown {
+            continue;
+        }
+        let bound = (1u64 << bits) + (1u64 << (bits - 7)) - 1;
+        reply.int((bound / 1000) as i64);
+        reply.int(total as i64);
+        (shown, entries) = (total, entries + 1);
+    }
+    reply.set_map(at, entries);
+}
+
+fn latency_latest(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let latency = &s.latency;
+    let reply = &mut s.reply;
+    reply.array(latency.events().count());
+    for (event, series) in latency.events() {
+        let last = series.latest();
+        reply.array(4);
+        reply.bulk_str(event);
+        reply.int(last.time);
+        reply.int(last.ms as i64);
+        reply.int(series.max_ms as i64);
+    }
+    Ok(())
+}
+
+fn latency_history(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let samples = s.latency.series(args[2]).map(|series| series.samples()).unwrap_or_default();
+    s.reply.array(samples.len());
+    for sample in samples {
+        s.reply.array(2);
+        s.reply.int(sample.time);
+        s.reply.int(sample.ms as i64);
+    }
+    Ok(())
+}
+
+fn latency_graph(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let Some(series) = s.latency.series(args[2]) else {
+        let event = String::from_utf8_lossy(args[2]);
+        return Err(CommandError::err(format_args!("No samples available for event '{event}'")));
+    };
+    let graph = series.graph(&String::from_utf8_lossy(args[2]), s.now_seconds());
+    s.reply.verbatim("txt", graph.as_bytes());
+    Ok(())
+}
+
+fn latency_doctor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let report = s.latency.doctor(s.config.latency_monitor_threshold);
+    s.reply.verbatim("txt", report.as_bytes());
+    Ok(())
+}
+
+fn latency_reset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let reset = match &args[2..] {
+        [] => s.latency.reset_all(),
+        events => events.iter().filter(|event| s.latency.reset(event)).count(),
+    };
+    s.reply.int(reset as i64);
+    Ok(())
+}
+
+fn latency_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut s.reply, "LATENCY", LATENCY_HELP);
+    Ok(())
+}
+
+/// The lines of a sea, higher where the chance wants it.
+const SEA_WIDTH: usize = 60;
+const SEA_HEIGHT: usize = 7;
+
+fn lolwut(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    // Two waves over each other, at a random time of the tide.
+    let phase = s.random_below(1000) as f64 / 1000.0 * std::f64::consts::TAU;
+    let mut art = String::new();
+    for row in (0..SEA_HEIGHT).rev() {
+        for column in 0..SEA_WIDTH {
+            let x = column as f64;
+            let height = (SEA_HEIGHT as f64 / 2.0)
+                * (1.0 + 0.5 * (x / 5.0 + phase).sin() + 0.3 * (x / 2.3 - phase).sin());
+            let above = row as f64 + 1.0 - height;
+            art.push(if above > 1.0 {
+                ' '
+            } else if above > 0.0 {
+                '~'
+            } else {
+                '.'
+            });
+        }
+        art.truncate(art.trim_end_matches(' ').len());
+        art.push('\n');
+    }
+    art.push_str(&format!("\nAeolus keeps the winds. Redis ver. {REDIS_VERSION}\n"));
+    s.reply.verbatim("txt", art.as_bytes());
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("command", command),
+    ("command|count", command_count),
+    ("command|info", command_info),
+    ("command|docs", command_docs),
+    ("command|list", command_list),
+    ("command|getkeys", command_getkeys),
+    ("command|getkeysandflags", command_getkeysandflags),
+    ("command|help", command_help),
+    ("time", time),
+    ("lastsave", lastsave),
+    ("save", save),
+    ("bgsave", bgsave),
+    ("shutdown", shutdown),
+    ("slowlog|get", slowlog_get),
+    ("slowlog|len", slowlog_len),
+    ("slowlog|reset", slowlog_reset),
+    ("slowlog|help", slowlog_help),
+    ("latency|histogram", latency_histogram),
+    ("latency|latest", latency_latest),
+    ("latency|history", latency_history),
+    ("latency|graph", latency_graph),
+    ("latency|doctor", latency_doctor),
+    ("latency|reset", latency_reset),
+    ("latency|help", latency_help),
+    ("lolwut", lolwut),
+];

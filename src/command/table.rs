@@ -98,6 +98,11 @@ impl CommandTable {
                     commands.push(Command::new(sub, handler));
                 }
             }
+            // COMMAND tells of what there is.
+            let known = std::mem::take(&mut commands[container].subcommands);
+            let names: Vec<&str> = known.iter().map(|&id| commands[id].spec.name).collect();
+            commands[container].spec.subcommands.retain(|sub| names.contains(&sub.name));
+            commands[container].subcommands = known;
             if handler.is_none() && commands[container].subcommands.is_empty() {
                 commands.pop();
             }

@@ -1,12 +1,14 @@
 //! The keyed hash of all hash tables: 64 bits, fast for the short keys that a keyspace is full of.
 //!
-//! It folds 128-bit products: the words of a key, each masked with secret bits, are multiplied and the two halves of
-//! the product xored. Every multiplication has secret bits in both factors, so that someone who does not know the
-//! seed can neither force a factor to zero nor compute which keys fall together. The table takes a key's bucket from
-//! the high bits and its tag from the low byte, so all bits have to be good: hence one folding more at the end.
+//! It folds 128-bit products: the words of a key, each masked with secret bits, are multiplied and
+//! the two halves of the product xored. Every multiplication has secret bits in both factors, so
+//! that someone who does not know the seed can neither force a factor to zero nor compute which
+//! keys fall together. The table takes a key's bucket from the high bits and its tag from the low
+//! byte, so all bits have to be good: hence one folding more at the end.
 #![forbid(unsafe_code)]
 
-/// Odd constants without pattern (from the binary digits of pi) that tell the uses of the seed apart.
+/// Odd constants without pattern (from the binary digits of pi) that tell the uses of the seed
+/// apart.
 const PI: [u64; 4] = [
     0x243f_6a88_85a3_08d3,
     0x1319_8a2e_0370_7345,
@@ -36,7 +38,8 @@ impl HashSeed {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         let mut state = self.left;
-        // Two words that overlap where the key is short: every byte is read, and no loop runs over the odd ones.
+        // Two words that overlap where the key is short: every byte is read, and no loop runs over
+        // the odd ones.
         let (a, b) = if let Some(tail) = key.last_chunk::<16>() {
             if key.len() > 16 {
                 state = self.absorb(key);
@@ -136,7 +139,8 @@ mod tests {
         assert_ne!(HashSeed::new([0, 0]).hash(b"a"), 0);
     }
 
-    /// Each bit of a key, at every length (from 3 on, where there are enough keys), flips every bit of the hash about half of the time.
+    /// Each bit of a key, at every length (from 3 on, where there are enough keys), flips every bit
+    /// of the hash about half of the time.
     #[test]
     fn avalanches() {
         const TRIALS: u32 = 400;

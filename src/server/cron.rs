@@ -65,6 +65,9 @@ impl Server {
     /// `hz` times a second.
     pub fn cron(&mut self) {
         self.update_time();
+        if self.pause_cron {
+            return;
+        }
         let now = self.ks.now_ms;
         let used = alloc::used_memory();
         self.stats.peak_memory = self.stats.peak_memory.max(used);

@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 pub mod cron;
 pub mod evict;
+pub mod latency;
 pub mod lazyfree;
 pub mod log;
 pub mod networking;
@@ -23,6 +24,7 @@ pub mod stats;
 
 use crate::command::table::CommandTable;
 use crate::db::Keyspace;
+use crate::db::notify::Class;
 use crate::ds::hash::HashSeed;
 use crate::resp::reply::Reply;
 use crate::util::clock::Clock;
@@ -102,6 +104,13 @@ pub struct Server {
     pub snapshot_eof_mark: String,
     /// The addresses to listen on have changed; the loop will see to it.
     pub rebind: bool,
+    /// Clients that watch every command, with their ids.
+    pub monitors: Vec<(Token, u64)>,
+    pub latency: latency::LatencyMonitor,
+    /// `DEBUG PAUSE-CRON`: nothing happens by itself.
+    pub pause_cron: bool,
+    /// `DEBUG SET-SKIP-CHECKSUM-VALIDATION`: checksums of snapshots and dumps are not checked.
+    pub skip_checksum_validation: bool,
     /// Until the data has been loaded for the first time.
     pub starting: bool,
     /// The supervisor that started the process, if any.
@@ -155,6 +164,10 @@ impl Server {
             cron_loops: 0,
             snapshot_eof_mark: String::new(),
             rebind: false,
+            monitors: Vec::new(),
+            latency: latency::LatencyMonitor::default(),
+            pause_cron: false,
+            skip_checksum_validation: false,
             starting: true,
             supervised: None,
             last_sample_ms: 0,
@@ -188,6 +201,8 @@ impl Server {
         access.log_factor = self.config.lfu_log_factor;
         access.decay_minutes = self.config.lfu_decay_time;
         access.seconds = (self.ks.now_ms / 1000) as u32;
+        let letters = self.config.notify_keyspace_events.to_letters();
+        self.ks.changes.notifications.enabled = Class::parse(&letters).unwrap_or_default();
         self.slow_log.threshold = self.config.slowlog_log_slower_than;
         self.slow_log.max_len = self.config.slowlog_max_len as usize;
     }

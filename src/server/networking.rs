@@ -414,6 +414,7 @@ impl Server {
         self.current = Some(token);
         self.reply.protocol = client.protocol;
         self.db = client.db;
+        self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
     }
 
     /// Ends what [`Server::enter_client`] began; the replies are on their way.

@@ -87,8 +87,18 @@ pub struct SnapshotOrigin {
     pub stream_db: usize,
 }
 
+/// How a snapshot is loaded, where that is not as usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// A key that is there already is replaced; otherwise it is an error.
+    pub merge: bool,
+    /// The replication state in the file is none of ours: the server goes on in its own.
+    pub ignore_origin: bool,
+}
+
 /// A snapshot that is being loaded.
 pub struct Loading {
+    pub options: LoadOptions,
     parser: RdbParser,
     source: LoadSource,
     db: usize,
@@ -153,6 +163,7 @@ impl Loading {
 
     fn new(source: LoadSource, checksum: bool, total_bytes: u64, now_ms: i64) -> Loading {
         Loading {
+            options: LoadOptions::default(),
             parser: RdbParser::new(checksum),
             source,
             db: 0,
@@ -446,7 +457,8 @@ impl Server {
         let size = file.metadata()?.len();
         let name = path.display().to_string();
         let source = LoadSource::File { file, name };
-        self.begin_loading(Loading::new(source, self.config.rdbchecksum, size, self.ks.now_ms));
+        let checksum = self.config.rdbchecksum && !self.skip_checksum_validation;
+        self.begin_loading(Loading::new(source, checksum, size, self.ks.now_ms));
         Ok(true)
     }
 
@@ -588,7 +600,7 @@ impl Server {
                     self.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
                 }
                 Event::Entry(entry) => {
-                    load_entry(&mut self.ks, loading.db, entry, &mut loading.keys_loaded, &mut loading.keys_expired)?;
+                    load_entry(&mut self.ks, loading.db, entry, loading.options, &mut loading.keys_loaded, &mut loading.keys_expired)?;
                 }
                 Event::SlotInfo { .. } => {}
                 Event::Function(_) => {
@@ -620,7 +632,9 @@ impl Server {
             let seconds = loading.started.elapsed().as_secs_f64();
             self.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
         }
-        self.persistence_origin_loaded(loading.origin);
+        if !loading.options.ignore_origin {
+            self.persistence_origin_loaded(loading.origin);
+        }
     }
 }
 
@@ -628,6 +642,7 @@ fn load_entry(
     ks: &mut crate::db::Keyspace,
     db: usize,
     loaded: RdbEntry<'_>,
+    options: LoadOptions,
     keys_loaded: &mut u64,
     keys_expired: &mut u64,
 ) -> Result<(), LoadError> {
@@ -643,7 +658,7 @@ fn load_entry(
         (_, Some(idle)) if !access.lfu => access.bits_idle(idle),
         _ => access.fresh(),
     });
-    if ks.put(db, entry).is_some() {
+    if ks.put(db, entry).is_some() && !options.merge {
         return Err(LoadError::Content(format!(
             "RDB has duplicated key '{}' in DB {db}",
             loaded.key.escape_ascii()

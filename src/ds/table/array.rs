@@ -1,8 +1,8 @@
 //! The array of buckets: where it lies in memory, and which bucket a hash belongs to.
 //!
-//! The top 48 bits of a hash are its *position*. Buckets divide the range of positions into equal parts, in order: the
-//! larger the hash, the later the bucket. So an array may have any number of buckets, and two arrays of different
-//! size can be swept side by side.
+//! The top 48 bits of a hash are its *position*. Buckets divide the range of positions into equal
+//! parts, in order: the larger the hash, the later the bucket. So an array may have any number of
+//! buckets, and two arrays of different size can be swept side by side.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::{self, NonNull};
@@ -12,7 +12,8 @@ use super::bucket::Bucket;
 
 /// Bits of a hash that make its position.
 pub(super) const POSITION_BITS: u32 = 48;
-/// Bytes; arrays of this size or more are mapped, not allocated, so that they commit and release memory by pages.
+/// Bytes; arrays of this size or more are mapped, not allocated, so that they commit and release
+/// memory by pages.
 const MAP_FROM: usize = 1 << 20;
 /// Bytes that are released at a time.
 const CHUNK: usize = 64 << 10;
@@ -89,14 +90,17 @@ impl Array {
         ((u128::from(position) * self.len as u128) >> 64) as usize
     }
 
-    /// The first position that belongs to bucket `index` or a later one: `1 << POSITION_BITS` if `index` is `len`.
+    /// The first position that belongs to bucket `index` or a later one: `1 << POSITION_BITS` if
+    /// `index` is `len`.
     #[inline]
     pub fn start(&self, index: usize) -> u64 {
-        // `index(p << 16)` is floor(p * len / 2^48), which is at least `index` from p = ceil(index * 2^48 / len) on.
+        // `index(p << 16)` is floor(p * len / 2^48), which is at least `index` from p = ceil(index
+        // * 2^48 / len) on.
         ((index as u128) << POSITION_BITS).div_ceil(self.len.max(1) as u128) as u64
     }
 
-    /// The bucket at `index`, for which an array without buckets has an empty one that must not be written to.
+    /// The bucket at `index`, for which an array without buckets has an empty one that must not be
+    /// written to.
     ///
     /// # Safety
     /// `index` is less than `len`, or 0.
@@ -119,7 +123,8 @@ impl Array {
         unsafe { slice::from_raw_parts(self.buckets.as_ptr(), self.len) }
     }
 
-    /// Bytes of the whole chunks that lie before bucket `index`, if this array has pages of its own.
+    /// Bytes of the whole chunks that lie before bucket `index`, if this array has pages of its
+    /// own.
     pub fn whole_chunks(&self, index: usize) -> usize {
         if self.is_mapped() {
             index * size_of::<Bucket>() / CHUNK * CHUNK
@@ -128,15 +133,16 @@ impl Array {
         }
     }
 
-    /// Gives the memory of the chunk that ends before bucket `index` back, if there is one: then its buckets read as
-    /// empty from now on. Returns whether it did.
+    /// Gives the memory of the chunk that ends before bucket `index` back, if there is one: then
+    /// its buckets read as empty from now on. Returns whether it did.
     pub fn release_before(&mut self, index: usize) -> bool {
         let end = index * size_of::<Bucket>();
         if end % CHUNK != 0 || end == 0 || index > self.len || !self.is_mapped() {
             return false;
         }
-        // SAFETY: the range lies within this array's own private mapping and starts at a page, since both the mapping
-        // and a chunk do. It reads as zeroes afterwards, which are empty buckets.
+        // SAFETY: the range lies within this array's own private mapping and starts at a page,
+        // since both the mapping and a chunk do. It reads as zeroes afterwards, which are empty
+        // buckets.
         unsafe {
             let start = self.buckets.as_ptr().byte_add(end - CHUNK);
             libc::madvise(start.cast(), CHUNK, libc::MADV_DONTNEED);

@@ -6,11 +6,12 @@
 //!       | 8 x 32 | 8 x 16  | 8 x 8 | 8 x 1| 8     | 48 bits |
 //! ```
 //!
-//! A slot is a 48-bit pointer (split in a low and a high part, so that all loads are aligned), a tag of eight bits of
-//! the hash, and a mark, a bit that belongs to the table's user. A tag of 0 says that the slot is free.
-//! All zero bytes are thus an empty bucket, as fresh memory is.
+//! A slot is a 48-bit pointer (split in a low and a high part, so that all loads are aligned), a
+//! tag of eight bits of the hash, and a mark, a bit that belongs to the table's user. A tag of 0
+//! says that the slot is free. All zero bytes are thus an empty bucket, as fresh memory is.
 //!
-//! A chain is full but for its last bucket, and that one is never empty (the head of a chain may be).
+//! A chain is full but for its last bucket, and that one is never empty (the head of a chain may
+//! be).
 
 use std::iter;
 use std::ptr::{self, NonNull};
@@ -159,7 +160,8 @@ impl Bucket {
 
     /// All buckets of the chain that starts here.
     pub fn chain(&self) -> impl Iterator<Item = &Bucket> {
-        // SAFETY: a link leads to a live bucket that only this chain owns, so it is borrowed as long as `self` is.
+        // SAFETY: a link leads to a live bucket that only this chain owns, so it is borrowed as
+        // long as `self` is.
         iter::successors(Some(self), |bucket| {
             bucket.next().map(|next| unsafe { next.as_ref() })
         })
@@ -198,11 +200,12 @@ pub(super) unsafe fn push(mut head: NonNull<Bucket>, entry: Entry) -> bool {
     }
 }
 
-/// Takes the entry of one slot out of the chain at `head`, and fills the hole from the chain's end. Tells whether
-/// that freed an overflow bucket.
+/// Takes the entry of one slot out of the chain at `head`, and fills the hole from the chain's end.
+/// Tells whether that freed an overflow bucket.
 ///
 /// # Safety
-/// `head` heads a valid chain to which nothing else refers now, and `slot` of `bucket` is an occupied slot of it.
+/// `head` heads a valid chain to which nothing else refers now, and `slot` of `bucket` is an
+/// occupied slot of it.
 #[inline]
 pub(super) unsafe fn remove(
     head: NonNull<Bucket>,
@@ -211,7 +214,8 @@ pub(super) unsafe fn remove(
 ) -> bool {
     let mut before = head;
     let mut last = head;
-    // SAFETY: all these are live buckets of the chain, and each reference ends before the next begins.
+    // SAFETY: all these are live buckets of the chain, and each reference ends before the next
+    // begins.
     unsafe {
         while let Some(next) = last.as_ref().next() {
             before = last;
@@ -234,7 +238,8 @@ pub(super) unsafe fn remove(
     true
 }
 
-/// Takes a chain apart: calls `visit` with every entry, and frees the overflow buckets. Returns their number.
+/// Takes a chain apart: calls `visit` with every entry, and frees the overflow buckets. Returns
+/// their number.
 ///
 /// # Safety
 /// `head` is a copy of the head of a valid chain that nobody will use any more.
@@ -286,7 +291,8 @@ fn zero_bytes(word: u64) -> u64 {
     !(((word & !HIGH_BITS) + !HIGH_BITS) | word | !HIGH_BITS)
 }
 
-/// Asks the processor to load the cache line at `address`. Does nothing where there is no such hint.
+/// Asks the processor to load the cache line at `address`. Does nothing where there is no such
+/// hint.
 #[inline]
 pub(super) fn prefetch<P>(address: *const P) {
     #[cfg(target_arch = "x86_64")]
@@ -298,7 +304,11 @@ pub(super) fn prefetch<P>(address: *const P) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a prefetch never faults, whatever the address.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, readonly, preserves_flags));
+        std::arch::asm!(
+            "prfm pldl1keep, [{}]",
+            in(reg) address,
+            options(nostack, readonly, preserves_flags)
+        );
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;

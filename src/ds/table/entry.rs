@@ -1,4 +1,5 @@
-//! The handle of an entry that has been found: look at it, change it, replace it, mark it, or take it out.
+//! The handle of an entry that has been found: look at it, change it, replace it, mark it, or take
+//! it out.
 
 use std::mem;
 use std::process;
@@ -59,16 +60,17 @@ impl<'a, T: Item> Occupied<'a, T> {
         unsafe { T::from_raw(old) }
     }
 
-    /// Passes the item by value through `change`, which must keep its key. For items that have to move when they grow.
-    /// The mark stays. A panic in `change` ends the process, since the table would own an item twice.
+    /// Passes the item by value through `change`, which must keep its key. For items that have to
+    /// move when they grow. The mark stays. A panic in `change` ends the process, since the table
+    /// would own an item twice.
     #[inline]
     pub fn update(&mut self, change: impl FnOnce(T) -> T) {
         let guard = AbortOnDrop;
         #[cfg(debug_assertions)]
         // SAFETY: the item is in the table.
         let hash = self.table.hash(unsafe { T::raw_key(self.place.raw()) });
-        // SAFETY: until the new pointer is in place, nobody looks at the slot: the table is exclusively borrowed, and
-        // a panic does not get past the guard.
+        // SAFETY: until the new pointer is in place, nobody looks at the slot: the table is
+        // exclusively borrowed, and a panic does not get past the guard.
         let new = change(unsafe { T::from_raw(self.place.raw()) }).into_raw();
         self.set_raw(new);
         mem::forget(guard);

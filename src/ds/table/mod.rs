@@ -1,7 +1,7 @@
 //! The hash table of the keyspace, and of large sets, hashes and sorted sets.
 //!
-//! It stores owning thin pointers ([`Item`]) in buckets of one cache line, so that a lookup costs one cache miss for
-//! the bucket and one for the entry, and 12 to 14 bytes of table for each entry.
+//! It stores owning thin pointers ([`Item`]) in buckets of one cache line, so that a lookup costs
+//! one cache miss for the bucket and one for the entry, and 12 to 14 bytes of table for each entry.
 //!
 //! * `bucket`: the cache line, and chains of them
 //! * `array`: the array of buckets, and which of them a hash belongs to
@@ -12,9 +12,9 @@
 //!
 //! # Resizing
 //!
-//! Buckets are ordered by hash. While a resize runs there are two arrays: `next` is filled from its start with the
-//! entries of the first `swept` buckets of `array`. Hence every hash belongs to exactly one chain of buckets, in the
-//! one array or the other, and a lookup looks nowhere else.
+//! Buckets are ordered by hash. While a resize runs there are two arrays: `next` is filled from its
+//! start with the entries of the first `swept` buckets of `array`. Hence every hash belongs to
+//! exactly one chain of buckets, in the one array or the other, and a lookup looks nowhere else.
 
 mod array;
 mod bucket;
@@ -38,9 +38,9 @@ pub use self::resize::MAPPED_BYTES;
 /// An owning thin pointer that a [`Table`] can store.
 ///
 /// # Safety
-/// `into_raw` returns a pointer whose address fits in 48 bits, with exposed provenance allowed, that stays valid (for
-/// the other functions) until `from_raw` takes it back; `raw_key` returns the same bytes as long as the item is in a
-/// table, also after changes through `raw_mut`.
+/// `into_raw` returns a pointer whose address fits in 48 bits, with exposed provenance allowed,
+/// that stays valid (for the other functions) until `from_raw` takes it back; `raw_key` returns the
+/// same bytes as long as the item is in a table, also after changes through `raw_mut`.
 pub unsafe trait Item: Sized {
     /// A shared view, with the lifetime of a borrow of the table.
     type Ref<'a>: Copy
@@ -77,12 +77,14 @@ pub unsafe trait Item: Sized {
 
 /// A hash table of `T`, each with a key of bytes and a mark (one bit, for the caller's use).
 ///
-/// Hashes are passed in, so that a caller can compute them ahead; they must come from [`Table::hash`].
+/// Hashes are passed in, so that a caller can compute them ahead; they must come from
+/// [`Table::hash`].
 pub struct Table<T: Item> {
     seed: HashSeed,
     /// Holds the entries of the buckets from `swept` on.
     array: Array,
-    /// Holds the entries of the first `swept` buckets of `array`. Has no buckets unless a resize runs.
+    /// Holds the entries of the first `swept` buckets of `array`. Has no buckets unless a resize
+    /// runs.
     next: Array,
     /// Buckets of `array` whose entries are in `next`. What is left in those buckets is stale.
     swept: usize,
@@ -200,7 +202,8 @@ impl<T: Item> Table<T> {
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<T::Mut<'_>> {
         let raw = self.locate(hash, key)?.raw();
-        // SAFETY: the entry is in this table, which is exclusively borrowed as long as the view lives.
+        // SAFETY: the entry is in this table, which is exclusively borrowed as long as the view
+        // lives.
         Some(unsafe { T::raw_mut(raw) })
     }
 
@@ -227,7 +230,8 @@ impl<T: Item> Table<T> {
             tag: Bucket::tag(hash),
             mark,
         };
-        // SAFETY: `before_insert` has seen to it that the hash belongs to a real bucket; nothing else refers to it.
+        // SAFETY: `before_insert` has seen to it that the hash belongs to a real bucket; nothing
+        // else refers to it.
         let grown = unsafe { bucket::push(self.head(hash), entry) };
         self.overflow += usize::from(grown);
         self.marked += usize::from(mark);
@@ -245,8 +249,9 @@ impl<T: Item> Table<T> {
         prefetch(self.head(hash).as_ptr());
     }
 
-    /// Starts to load the entries that may have this hash into the cache, the first `lines` cache lines of each. Pays
-    /// when the bucket has arrived there, some time after [`prefetch_bucket`](Self::prefetch_bucket).
+    /// Starts to load the entries that may have this hash into the cache, the first `lines` cache
+    /// lines of each. Pays when the bucket has arrived there, some time after
+    /// [`prefetch_bucket`](Self::prefetch_bucket).
     #[inline]
     pub fn prefetch_entries(&self, hash: u64, lines: usize) {
         // SAFETY: the head of a chain of this table.
@@ -282,8 +287,8 @@ impl<T: Item> Table<T> {
         }
     }
 
-    /// The first bucket of the only chain where an entry with this hash can be. Not to be written to if that array has
-    /// no buckets.
+    /// The first bucket of the only chain where an entry with this hash can be. Not to be written
+    /// to if that array has no buckets.
     #[inline]
     fn head(&self, hash: u64) -> NonNull<Bucket> {
         let index = self.array.index(hash);
@@ -303,7 +308,8 @@ impl<T: Item> Table<T> {
         let head = self.head(hash);
         let mut at = head;
         loop {
-            // SAFETY: a bucket of a chain of this table; the reference ends before anyone could write to it.
+            // SAFETY: a bucket of a chain of this table; the reference ends before anyone could
+            // write to it.
             let bucket = unsafe { at.as_ref() };
             for slot in bucket.matches(tag) {
                 // SAFETY: a slot with a tag is occupied, by an item that the borrowed table owns.
@@ -321,7 +327,8 @@ impl<T: Item> Table<T> {
 }
 
 impl Place {
-    /// The pointer in this place, which must still be occupied: so use it before anything changes in the table.
+    /// The pointer in this place, which must still be occupied: so use it before anything changes
+    /// in the table.
     #[inline]
     fn raw(self) -> NonNull<u8> {
         // SAFETY: `locate` has found the slot occupied.

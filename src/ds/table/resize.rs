@@ -1,11 +1,14 @@
-//! Growing, shrinking and freeing in small steps, so that no operation stalls however large the table is.
+//! Growing, shrinking and freeing in small steps, so that no operation stalls however large the
+//! table is.
 //!
-//! A *sweep* goes through `array` from its first bucket on and moves the entries to `next`, or drops them if all is to
-//! be freed. Each insertion and removal sweeps a few buckets: enough to be done before the next resize is due. If it
-//! is late all the same (say, because resizing was not allowed for a while), the chains get longer, and nothing else.
+//! A *sweep* goes through `array` from its first bucket on and moves the entries to `next`, or
+//! drops them if all is to be freed. Each insertion and removal sweeps a few buckets: enough to be
+//! done before the next resize is due. If it is late all the same (say, because resizing was not
+//! allowed for a while), the chains get longer, and nothing else.
 //!
-//! Large arrays are mapped: pages of `next` are committed as the sweep reaches them, those of `array` released behind
-//! it. So the table takes about as much memory during a resize as before and after it.
+//! Large arrays are mapped: pages of `next` are committed as the sweep reaches them, those of
+//! `array` released behind it. So the table takes about as much memory during a resize as before
+//! and after it.
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -14,15 +17,17 @@ use super::array::Array;
 use super::bucket::{self, Bucket, Entry, prefetch};
 use super::{Item, Table};
 
-/// Bytes that all tables together have mapped and not released. They are the program's own, but no allocator's.
+/// Bytes that all tables together have mapped and not released. They are the program's own, but no
+/// allocator's.
 pub static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Entries per bucket at which a table grows. A quarter of the buckets has an overflow bucket then, and 9 % of the
-/// entries are in those.
+/// Entries per bucket at which a table grows. A quarter of the buckets has an overflow bucket then,
+/// and 9 % of the entries are in those.
 const GROW_AT: usize = 7;
-/// The size of a grown table, relative to the old one: 3 / 2. So between two resizes it takes 14.4 to 11.6 bytes for
-/// each entry, 12.7 on average; 5 % of the entries are in overflow buckets. To grow at 6.5 and by 5 / 4 does about the
-/// same, but every entry moves twice as often, which makes insertions slower by 50 to 100 ns.
+/// The size of a grown table, relative to the old one: 3 / 2. So between two resizes it takes 14.4
+/// to 11.6 bytes for each entry, 12.7 on average; 5 % of the entries are in overflow buckets. To
+/// grow at 6.5 and by 5 / 4 does about the same, but every entry moves twice as often, which makes
+/// insertions slower by 50 to 100 ns.
 const GROW_BY: (usize, usize) = (3, 2);
 /// Entries per bucket that `reserve` leaves when all has been inserted: a little below `GROW_AT`.
 const RESERVE_FILL: usize = 6;
@@ -32,12 +37,13 @@ const SHRINK_AT: (usize, usize) = (4, 5);
 const SHRINK_TO: usize = 4;
 /// A resize never divides the number of buckets by more, which bounds the work of a step.
 const SHRINK_BY: usize = 8;
-/// How much fuller (or emptier, by its square) a table must be to resize although that is not allowed.
+/// How much fuller (or emptier, by its square) a table must be to resize although that is not
+/// allowed.
 const STRETCH: usize = 3;
 /// A table of this many buckets or less is resized at once.
 const AT_ONCE: usize = 64;
-/// Buckets that an insertion or removal sweeps at least if the old array is not mapped: both arrays take memory until
-/// the sweep is done, so it should not last.
+/// Buckets that an insertion or removal sweeps at least if the old array is not mapped: both arrays
+/// take memory until the sweep is done, so it should not last.
 const HASTE: usize = 8;
 /// Buckets that an insertion or removal sweeps at most.
 const MAX_PACE: usize = 16;
@@ -49,15 +55,15 @@ impl<T: Item> Table<T> {
         self.swept > 0 || self.next.len() > 0
     }
 
-    /// Whether the table may resize. During a snapshot by a child process it should not, since every page written to is
-    /// copied then; it does only where chains get far too long otherwise.
+    /// Whether the table may resize. During a snapshot by a child process it should not, since
+    /// every page written to is copied then; it does only where chains get far too long otherwise.
     pub fn set_resize_allowed(&mut self, allowed: bool) {
         self.resize_allowed = allowed;
     }
 
-    /// Makes room for `capacity` entries in all, at once if the table is empty, else step by step. Does nothing if
-    /// there is not enough memory; the caller bounds numbers that come from a file or peer, since memory that is not
-    /// used yet counts in [`memory`](Self::memory) too.
+    /// Makes room for `capacity` entries in all, at once if the table is empty, else step by step.
+    /// Does nothing if there is not enough memory; the caller bounds numbers that come from a file
+    /// or peer, since memory that is not used yet counts in [`memory`](Self::memory) too.
     pub fn reserve(&mut self, capacity: usize) {
         let buckets = capacity.div_ceil(RESERVE_FILL);
         if !self.is_rehashing() && buckets > self.array.len() {
@@ -77,8 +83,8 @@ impl<T: Item> Table<T> {
             + self.overflow * size_of::<Bucket>()
     }
 
-    /// Moves the entries of up to `buckets` buckets, and starts a resize that is due. For a timer, so that a table that
-    /// nobody writes to gets done too. Returns whether there is more to move.
+    /// Moves the entries of up to `buckets` buckets, and starts a resize that is due. For a timer,
+    /// so that a table that nobody writes to gets done too. Returns whether there is more to move.
     pub fn rehash_step(&mut self, buckets: usize) -> bool {
         if self.may_resize() {
             self.resize_if_due();
@@ -92,24 +98,29 @@ impl<T: Item> Table<T> {
         while !self.drain_some(usize::MAX) {}
     }
 
-    /// Drops about `budget` entries (or passes as many empty buckets), in order to free a large table in slices.
-    /// Returns whether the table is empty and has freed all its memory. What is still in the table can be used.
+    /// Drops about `budget` entries (or passes as many empty buckets), in order to free a large
+    /// table in slices. Returns whether the table is empty now and has freed all its memory. What
+    /// is still in the table can be used.
     pub fn drain_some(&mut self, budget: usize) -> bool {
         let mut spent = 0;
-        while spent < budget {
-            if self.array.len() == 0 && !self.is_rehashing() {
-                return true;
-            }
+        while spent < budget && self.len > 0 {
             let before = self.len;
             self.sweep_bucket(|table, entry| {
                 table.len -= 1;
                 table.marked -= usize::from(entry.mark);
-                // SAFETY: the array that the entry was in is swept: nothing refers to the item any more.
+                // SAFETY: its bucket is swept, so nothing refers to the item any more.
                 drop(unsafe { T::from_raw(entry.raw) });
             });
             spent += (before - self.len).max(1);
         }
-        self.array.len() == 0 && !self.is_rehashing()
+        if self.len == 0 {
+            // Without entries there are no overflow buckets either.
+            self.array = Array::empty();
+            self.next = Array::empty();
+            self.swept = 0;
+            self.account();
+        }
+        self.len == 0
     }
 
     /// Sees to it that `hash` belongs to a bucket that can be written to, and to the resizing.
@@ -131,7 +142,8 @@ impl<T: Item> Table<T> {
         }
     }
 
-    /// Gives the table its first array; or, if it is being drained and there is none to sweep to, one for what is left.
+    /// Gives the table its first array; or, if it is being drained and there is none to sweep to,
+    /// one for what is left.
     #[cold]
     fn allocate(&mut self) {
         let Some(array) = Array::new(self.len.div_ceil(SHRINK_TO).max(1)).or_else(|| Array::new(1))
@@ -193,7 +205,8 @@ impl<T: Item> Table<T> {
         }
     }
 
-    /// Starts to move everything to an array of another size. Without memory for that the table stays as it is.
+    /// Starts to move everything to an array of another size. Without memory for that the table
+    /// stays as it is.
     fn resize(&mut self, buckets: usize) {
         let Some(next) = Array::new(buckets) else {
             return;
@@ -210,8 +223,8 @@ impl<T: Item> Table<T> {
         self.account();
     }
 
-    /// The buckets that each insertion or removal has to sweep so that a resize to `buckets` is done before the table
-    /// of that size could be too full or too empty.
+    /// The buckets that each insertion or removal has to sweep so that a resize to `buckets` is
+    /// done before the table of that size could be too full or too empty.
     fn pace_to(&self, buckets: usize) -> u32 {
         let insertions = (buckets * GROW_AT).saturating_sub(self.len);
         let removals = self.len.saturating_sub(buckets * SHRINK_AT.0 / SHRINK_AT.1);
@@ -239,8 +252,9 @@ impl<T: Item> Table<T> {
         }
     }
 
-    /// Starts to load what the coming steps need: their buckets, the second one's overflow bucket, and the entries of
-    /// the first one, since their keys have to be hashed again (or they have to be freed).
+    /// Starts to load what the coming steps need: their buckets, the second one's overflow bucket,
+    /// and the entries of the first one, since their keys have to be hashed again (or they have to
+    /// be freed).
     fn look_ahead(&self) {
         let coming = self
             .array
@@ -258,8 +272,8 @@ impl<T: Item> Table<T> {
         }
     }
 
-    /// Takes the next bucket of `array` out of use and hands its entries to `visit`, which takes them over. Ends the
-    /// resize with the last bucket.
+    /// Takes the next bucket of `array` out of use and hands its entries to `visit`, which takes
+    /// them over. Ends the resize with the last bucket.
     fn sweep_bucket(&mut self, mut visit: impl FnMut(&mut Self, Entry)) {
         self.look_ahead();
         if let Some(&head) = self.array.as_slice().get(self.swept) {

@@ -7,23 +7,26 @@ use super::bucket::{Bucket, Entry, SLOTS, prefetch};
 use super::scan::marked;
 use super::{Item, Table};
 
-/// Chains that are tried before fairness is given up. Unless the table is extremely sparse, a try succeeds in one of
-/// three cases, and at the fill where a table shrinks in one of ten.
+/// Chains that are tried before fairness is given up. Unless the table is extremely sparse, a try
+/// succeeds in one of three cases, and at the fill where a table shrinks in one of ten.
 const TRIES: usize = 256;
 /// Of these, how many are loaded into the cache at a time.
 const AHEAD: usize = 4;
-/// Buckets that are searched for a mark, one after the other: few enough to take some microseconds at worst.
+/// Buckets that are searched for a mark, one after the other: few enough to take some microseconds
+/// at worst.
 const MARK_TRIES: usize = 256;
 
 impl<T: Item> Table<T> {
-    /// An entry, each with the same chance (those of extremely long chains with a slightly smaller one).
+    /// An entry, each with the same chance (those of extremely long chains with a slightly smaller
+    /// one).
     pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<T::Ref<'_>> {
         if self.len == 0 {
             return None;
         }
         let heads = self.heads();
-        // Every slot of every chain must be equally likely: so take a slot of a chain, both by chance, and try again
-        // if it is free. That needs a common length of chains, which only few (0.1 %) may exceed.
+        // Every slot of every chain must be equally likely: so take a slot of a chain, both by
+        // chance, and try again if it is free. That needs a common length of chains, which only few
+        // (0.1 %) may exceed.
         let smaller = if self.next.len() == 0 {
             self.array.len()
         } else {
@@ -49,8 +52,8 @@ impl<T: Item> Table<T> {
         self.first_from(rng, heads.len(), |head, rng| pick(head.entries(), rng))
     }
 
-    /// An entry with a mark, not with quite the same chance: one of the first marked ones from a place by chance on.
-    /// None if there is none in the next few hundred buckets.
+    /// An entry with a mark, not with quite the same chance: one of the first marked ones from a
+    /// place by chance on. None if there is none in the next few hundred buckets.
     pub fn random_marked(&self, rng: &mut impl FnMut() -> u64) -> Option<T::Ref<'_>> {
         if self.marked == 0 {
             return None;

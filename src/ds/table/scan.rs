@@ -2,31 +2,34 @@
 //!
 //! # Why the cursor never skips
 //!
-//! A cursor is a position, that is, the first 48 bits of a hash. Claim: when a scan has come to the cursor c, every
-//! entry that was in the table all the time and whose position is below c has been visited. It holds for c = 0.
-//! A step visits one chain whole and returns the position `end` for which the claim has to hold next:
+//! A cursor is a position, that is, the first 48 bits of a hash. Claim: when a scan has come to the
+//! cursor c, every entry that was in the table all the time and whose position is below c has been
+//! visited. It holds for c = 0. A step visits one chain whole and returns the position `end` for
+//! which the claim has to hold next:
 //!
-//! * If c belongs to a bucket of `array` that is not swept, then that chain has all entries with positions from c
-//!   up to the start of the next bucket, which is `end`.
-//! * Otherwise c is below the start of the first bucket that is not swept, and belongs to a bucket of `next`. That
-//!   chain has all entries with positions from c up to the bucket's end, except for those not below that start, which
-//!   are still in `array`. Hence `end` is the smaller one of both.
+//! * If c belongs to a bucket of `array` that is not swept, then that chain has all entries with
+//!   positions from c up to the start of the next bucket, which is `end`.
+//! * Otherwise c is below the start of the first bucket that is not swept, and belongs to a bucket
+//!   of `next`. That chain has all entries with positions from c up to the bucket's end, except for
+//!   those not below that start, which are still in `array`. Hence `end` is the smaller of both.
 //!
-//! In both cases `end` is greater than c, and positions from c on and below `end` have been visited. Between two steps
-//! entries move to other buckets, chains and arrays, but no entry ever changes its position, so the claim stays true
-//! whatever resizes come in between. At the end, `end` is 2^48, all has been visited, and 0 is returned. Only a resize
-//! in between makes a step visit entries below c again.
+//! In both cases `end` is greater than c, and positions from c on and below `end` have been
+//! visited. Between two steps entries move to other buckets, chains and arrays, but no entry ever
+//! changes its position, so the claim stays true whatever resizes come in between. At the end,
+//! `end` is 2^48, all has been visited, and 0 is returned. Only a resize in between makes a step
+//! visit entries below c again.
 
 use super::array::POSITION_BITS;
 use super::bucket::{Bucket, Entry};
 use super::{Item, Table};
 
 impl<T: Item> Table<T> {
-    /// Visits the entries of one bucket, about six, and tells whether they have a mark. Returns the cursor for the next
-    /// step, less than 2^48; a scan starts with 0 and is done when it gets 0.
+    /// Visits the entries of one bucket, about six, and tells whether they have a mark. Returns the
+    /// cursor for the next step, less than 2^48; a scan starts with 0 and is done when it gets 0.
     ///
-    /// Entries that are in the table from the start of a scan to its end are visited at least once, however the table
-    /// changes in between, and only once if it is not resized. A cursor that is none ends the scan.
+    /// Entries that are in the table from the start of a scan to its end are visited at least once,
+    /// however the table changes in between, and only once if it is not resized. A cursor that is
+    /// none ends the scan.
     pub fn scan(&self, cursor: u64, mut visit: impl FnMut(T::Ref<'_>, bool)) -> u64 {
         let Some((head, end)) = self.bucket_at(cursor) else {
             return 0;
@@ -36,8 +39,9 @@ impl<T: Item> Table<T> {
         end
     }
 
-    /// As [`scan`](Self::scan), but visits the entries with a mark only: those of the first bucket that has any, or none
-    /// if the next `buckets` (1 at least) have none. Returns the cursor and the number of buckets passed.
+    /// As [`scan`](Self::scan), but visits the entries with a mark only: those of the first bucket
+    /// that has any, or none if the next `buckets` (1 at least) have none. Returns the cursor and
+    /// the number of buckets passed.
     pub fn scan_marked(
         &self,
         cursor: u64,
@@ -102,12 +106,13 @@ impl<T: Item> Table<T> {
 
     #[inline]
     pub(super) fn view(&self, entry: Entry) -> T::Ref<'_> {
-        // SAFETY: called with entries of this table only, which is borrowed as long as the view lives.
+        // SAFETY: called with entries of this table only, which is borrowed as long as the view
+        // lives.
         unsafe { T::raw_ref(entry.raw) }
     }
 
-    /// The head of the chain that a position belongs to, and the position up to which that chain has all entries, or
-    /// 0 if there is nothing behind it.
+    /// The head of the chain that a position belongs to, and the position up to which that chain
+    /// has all entries, or 0 if there is nothing behind it.
     #[inline]
     fn bucket_at(&self, position: u64) -> Option<(&Bucket, u64)> {
         if position >> POSITION_BITS != 0 {
@@ -118,7 +123,8 @@ impl<T: Item> Table<T> {
         let (head, end) = if index < self.swept {
             let left = self.array.start(self.swept);
             let index = self.next.index(hash);
-            // While a table is drained there may be no bucket to look into, but what is left in `array` comes later.
+            // While a table is drained there may be no bucket to look into, but what is left in
+            // `array` comes later.
             let head = self.next.as_slice().get(index).unwrap_or(&Bucket::EMPTY);
             (
                 head,

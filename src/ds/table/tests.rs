@@ -148,7 +148,7 @@ impl Numbers {
                 .heads()
                 .iter()
                 .map(|head| head.chain().count() - 1)
-                .sum::<usize>()
+                .sum()
         );
         for head in table.heads().iter().filter(|head| head.next().is_some()) {
             let lens: Vec<usize> = head.chain().map(|bucket| bucket.occupied().len()).collect();
@@ -188,7 +188,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let number = 0..3000u64;
     prop_oneof![
-        12 => (number.clone(), any::<u8>(), any::<bool>()).prop_map(|(n, m, mark)| Op::InsertMany(n, m, mark)),
+        12 => (number.clone(), any::<u8>(), any::<bool>())
+            .prop_map(|(n, m, mark)| Op::InsertMany(n, m, mark)),
         8 => (number.clone(), any::<u8>()).prop_map(|(n, m)| Op::RemoveMany(n, m)),
         4 => (number.clone(), any::<bool>()).prop_map(|(n, mark)| Op::Mark(n, mark)),
         2 => number.clone().prop_map(Op::Update),
@@ -203,7 +204,11 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn behaves_like_a_map(ops in prop::collection::vec(op(), 1..60)) {
@@ -212,22 +217,28 @@ proptest! {
         for (time, op) in ops.into_iter().enumerate() {
             let time = time as u64;
             match op {
-                Op::InsertMany(first, many, mark) => for number in first..first + u64::from(many) * 4 {
-                    if numbers.get(number).is_none() {
-                        numbers.insert(number, time, mark);
-                        prop_assert_eq!(model.insert(number, (time, mark)), None);
+                Op::InsertMany(first, many, mark) => {
+                    for number in first..first + u64::from(many) * 4 {
+                        if numbers.get(number).is_none() {
+                            numbers.insert(number, time, mark);
+                            prop_assert_eq!(model.insert(number, (time, mark)), None);
+                        }
                     }
-                },
-                Op::RemoveMany(first, many) => for number in first..first + u64::from(many) * 8 {
-                    prop_assert_eq!(numbers.remove(number), model.remove(&number).map(|(value, _)| value));
-                },
+                }
+                Op::RemoveMany(first, many) => {
+                    for number in first..first + u64::from(many) * 8 {
+                        let expected = model.remove(&number).map(|(value, _)| value);
+                        prop_assert_eq!(numbers.remove(number), expected);
+                    }
+                }
                 Op::Mark(number, mark) => {
                     let found = numbers.find(number).map(|mut entry| {
                         let before = entry.is_marked();
                         entry.set_mark(mark);
                         before
                     });
-                    let expected = model.get_mut(&number).map(|(_, old)| std::mem::replace(old, mark));
+                    let old = model.get_mut(&number);
+                    let expected = old.map(|(_, old)| std::mem::replace(old, mark));
                     prop_assert_eq!(found, expected);
                 }
                 Op::Update(number) => {
@@ -246,7 +257,8 @@ proptest! {
                     }
                 }
                 Op::Write(number) => {
-                    if let Some(value) = numbers.table.get_mut(SEED.hash(&key(number)), &key(number)) {
+                    let hash = SEED.hash(&key(number));
+                    if let Some(value) = numbers.table.get_mut(hash, &key(number)) {
                         *value = time;
                         model.get_mut(&number).unwrap().0 = time;
                     }
@@ -255,7 +267,8 @@ proptest! {
                         *entry.into_mut() += 1;
                         model.get_mut(&number).unwrap().0 += 2;
                     }
-                    prop_assert_eq!(numbers.get(number), model.get(&number).map(|&(value, _)| value));
+                    let expected = model.get(&number).map(|&(value, _)| value);
+                    prop_assert_eq!(numbers.get(number), expected);
                 }
                 Op::Reserve(capacity) => numbers.table.reserve(capacity.into()),
                 Op::Allow(allowed) => numbers.table.set_resize_allowed(allowed),
@@ -310,7 +323,8 @@ fn empty_table_takes_no_memory() {
     assert_eq!(numbers.table.memory(), 0);
 }
 
-/// Scans while `disturb` changes the table between the steps, and returns how often each number was visited.
+/// Scans while `disturb` changes the table between the steps, and returns how often each number was
+/// visited.
 fn scan_all(numbers: &mut Numbers, mut disturb: impl FnMut(&mut Numbers)) -> HashMap<u64, usize> {
     let mut visits = HashMap::new();
     let mut cursor = 0;
@@ -587,7 +601,7 @@ fn large_table_grows_shrinks_and_drains_in_steps() {
 
     let full = Table::<Owned>::with_capacity(SEED, MANY as usize);
     assert_eq!(MAPPED_BYTES.load(Relaxed), full.memory());
-    assert_eq!(full.memory(), MANY as usize / 6 * 64);
+    assert_eq!(full.memory(), (MANY as usize).div_ceil(6) * 64);
     drop(full);
     assert_eq!(MAPPED_BYTES.load(Relaxed), 0);
     assert_eq!(Table::<Owned>::with_capacity(SEED, usize::MAX).memory(), 0);

@@ -1,0 +1,94 @@
+//! Commands on whole databases: how large, emptying them, swapping two.
+#![forbid(unsafe_code)]
+
+use super::args::{int32, is};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use std::mem;
+use std::ops::Range;
+
+/// DBSIZE
+pub fn dbsize(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.reply.int(s.ks.dbs[s.db].len() as i64);
+    Ok(())
+}
+
+/// FLUSHDB [ASYNC|SYNC]
+pub fn flushdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let lazy = wants_async(s, args)?;
+    s.empty_databases(s.db..s.db + 1, lazy);
+    // Where it is replayed, the database need not be empty.
+    s.propagate_anyway();
+    s.reply.ok();
+    Ok(())
+}
+
+/// FLUSHALL [ASYNC|SYNC]
+pub fn flushall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let lazy = wants_async(s, args)?;
+    s.empty_databases(0..s.ks.dbs.len(), lazy);
+    s.kill_save_child();
+    if !s.config.save.is_empty() {
+        // The file must not bring back what was flushed. A failure has been logged, and does not undo the flush.
+        s.rdb_save();
+    }
+    s.propagate_anyway();
+    s.reply.ok();
+    Ok(())
+}
+
+fn wants_async(s: &Server, args: &[&[u8]]) -> CommandResult<bool> {
+    match args[1..] {
+        [] => Ok(s.config.lazyfree_lazy_user_flush),
+        [how] if is(how, "ASYNC") => Ok(true),
+        [how] if is(how, "SYNC") => Ok(false),
+        _ => Err(CommandError::SYNTAX),
+    }
+}
+
+/// SWAPDB index1 index2
+pub fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let first = int32(args[1], Some("ERR invalid first DB index"))?;
+    let second = int32(args[2], Some("ERR invalid second DB index"))?;
+    let known = |index: i32| usize::try_from(index).ok().filter(|&i| i < s.ks.dbs.len());
+    let (Some(first), Some(second)) = (known(first), known(second)) else {
+        return Err(CommandError::text("ERR DB index is out of range"));
+    };
+    if first != second {
+        // Whoever watches a key in either database may see another value now.
+        for (of, seen_in) in [(first, first), (first, second), (second, first), (second, second)] {
+            s.signal_all_keys(of, seen_in);
+        }
+        s.ks.dbs.swap(first, second);
+    }
+    s.ks.changes.dirty += 1;
+    s.reply.ok();
+    Ok(())
+}
+
+impl Server {
+    /// Empties some databases and counts their keys as changes; frees them in the background if `lazy`.
+    pub fn empty_databases(&mut self, which: Range<usize>, lazy: bool) {
+        let mut old = Vec::new();
+        for db in which {
+            self.signal_all_keys(db, db);
+            let fresh = self.ks.new_db();
+            let full = mem::replace(&mut self.ks.dbs[db], fresh);
+            self.ks.changes.dirty += full.len() as u64;
+            old.push(full);
+        }
+        if lazy {
+            self.lazy_free(old);
+        }
+    }
+
+    /// Signals every key of the database `of` as modified in the database `seen_in`.
+    fn signal_all_keys(&mut self, of: usize, seen_in: usize) {
+        let ks = &mut self.ks;
+        if ks.changes.track {
+            for entry in ks.dbs[of].table.iter() {
+                ks.changes.signal_modified(seen_in, entry.key());
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `DUMP` and `RESTORE`: a value as bytes, with a version and a checksum.
+#![forbid(unsafe_code)]
+
+use super::args::{int, is};
+use super::expire::is_already_expired;
+use super::keys::make_room;
+use crate::db::Entry;
+use crate::db::notify::Class;
+use crate::rdb::ErrorKind;
+use crate::rdb::dump as payload;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+
+/// DUMP key
+pub fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let compress = s.config.rdbcompression;
+    match s.ks.lookup_read(s.db, args[1]) {
+        Some(entry) => s.reply.bulk(&payload::dump(entry.value(), compress)),
+        None => s.reply.null(),
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    replace: bool,
+    /// `ABSTTL`: the time to live is a point in time.
+    absolute: bool,
+    /// `IDLETIME`, in seconds.
+    idle: Option<u64>,
+    /// `FREQ`
+    freq: Option<u8>,
+}
+
+impl Options {
+    fn parse(args: &[&[u8]]) -> CommandResult<Options> {
+        let mut options = Options::default();
+        let mut rest = args.iter();
+        while let Some(arg) = rest.next() {
+            if is(arg, "REPLACE") {
+                options.replace = true;
+            } else if is(arg, "ABSTTL") {
+                options.absolute = true;
+            } else if is(arg, "IDLETIME") && options.freq.is_none() {
+                let seconds = int(rest.next().ok_or(CommandError::SYNTAX)?)?;
+                let invalid = CommandError::text("ERR Invalid IDLETIME value, must be >= 0");
+                options.idle = Some(u64::try_from(seconds).map_err(|_| invalid)?);
+            } else if is(arg, "FREQ") && options.idle.is_none() {
+                let freq = int(rest.next().ok_or(CommandError::SYNTAX)?)?;
+                let invalid =
+                    CommandError::text("ERR Invalid FREQ value, must be >= 0 and <= 255");
+                options.freq = Some(u8::try_from(freq).map_err(|_| invalid)?);
+            } else {
+                return Err(CommandError::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]
+pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    let options = Options::parse(&args[4..])?;
+    if !options.replace && s.ks.lookup_write(s.db, key).is_some() {
+        return Err(CommandError::text("BUSYKEY Target key name already exists."));
+    }
+    let ttl = int(args[2])?;
+    if ttl < 0 {
+        return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
+    }
+    let value = payload::restore(args[3], true).map_err(|error| match error.kind {
+        ErrorKind::PayloadFooter => {
+            CommandError::text("ERR DUMP payload version or checksum are wrong")
+        }
+        _ => CommandError::text("ERR Bad data format"),
+    })?;
+
+    let replaced = options.replace && make_room(s, s.db, key);
+    let expire = match ttl {
+        0 => None,
+        _ if options.absolute => Some(ttl),
+        _ => Some(ttl.saturating_add(s.ks.now_ms)),
+    };
+    if expire.is_some_and(|at| is_already_expired(&s.ks, at)) {
+        if replaced {
+            let lazy = s.config.lazyfree_lazy_server_del;
+            s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+            s.propagate_instead(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        }
+        s.reply.ok();
+        return Ok(());
+    }
+    let entry = Entry::new(key, value, expire);
+    let access = &s.ks.access;
+    entry.view().set_lru(match options {
+        Options { freq: Some(freq), .. } if access.lfu => access.lfu_bits(freq),
+        Options { idle: Some(seconds), .. } if !access.lfu => access.bits_idle(seconds),
+        _ => access.fresh(),
+    });
+    s.ks.add(s.db, entry);
+    s.ks.changes.write(Class::GENERIC, "restore", s.db, key);
+    if let Some(at) = expire
+        && !options.absolute
+    {
+        let mut digits = itoa::Buffer::new();
+        let mut effect = args.to_vec();
+        effect[2] = digits.format(at).as_bytes();
+        effect.push(b"ABSTTL");
+        s.propagate_instead(&effect);
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    #[test]
+    fn options() {
+        let parse = |line: &str| {
+            let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+            Options::parse(&args).map(|_| ()).map_err(|error| error.0.into_owned())
+        };
+        assert_eq!(parse("replace ABSTTL idletime 5"), Ok(()));
+        assert_eq!(parse("FREQ 255"), Ok(()));
+        for (bad, error) in [
+            ("FREQ 1 IDLETIME 1", "ERR syntax error"),
+            ("IDLETIME 1 FREQ 1", "ERR syntax error"),
+            ("FREQ", "ERR syntax error"),
+            ("foo", "ERR syntax error"),
+            ("FREQ 256", "ERR Invalid FREQ value, must be >= 0 and <= 255"),
+            ("IDLETIME -1", "ERR Invalid IDLETIME value, must be >= 0"),
+            ("IDLETIME x", "ERR value is not an integer or out of range"),
+        ] {
+            assert_eq!(parse(bad), Err(error.to_string()), "{bad}");
+        }
+    }
+}

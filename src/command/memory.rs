@@ -1,0 +1,252 @@
+//! `MEMORY`: where the memory is.
+#![forbid(unsafe_code)]
+
+use super::args::{int, is};
+use super::help::reply_help;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::server::client::ClientFlags;
+use crate::sys::process::resident_bytes;
+use crate::util::alloc;
+
+const MIB: u64 = 1 << 20;
+/// What a key takes of the table beside its entry, in bytes, on average.
+const TABLE_SHARE: usize = 13;
+
+/// MEMORY USAGE key [SAMPLES count]
+pub fn usage(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    for option in args[3..].chunks(2) {
+        match *option {
+            // Nothing needs to be sampled: every value knows its size.
+            [name, samples] if is(name, "SAMPLES") && int(samples)? >= 0 => {}
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    match s.ks.peek(s.db, args[2]) {
+        Some(entry) => s.reply.int((entry.memory() + TABLE_SHARE) as i64),
+        None => s.reply.null(),
+    }
+    Ok(())
+}
+
+/// What is used for something else than keys and values, in bytes.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryOverhead {
+    pub used: u64,
+    pub peak: u64,
+    pub startup: u64,
+    pub rss: u64,
+    pub backlog: u64,
+    pub normal_clients: u64,
+    pub replicas: u64,
+    /// The tables of the databases that are not empty: database and bytes.
+    pub tables: Vec<(usize, u64)>,
+    /// All of it.
+    pub total: u64,
+    pub keys: u64,
+    /// What is left for keys and values.
+    pub dataset: u64,
+}
+
+impl MemoryOverhead {
+    pub fn of(s: &Server) -> MemoryOverhead {
+        let used = alloc::used_memory() as u64;
+        let mut m = MemoryOverhead {
+            used,
+            peak: used.max(s.stats.peak_memory as u64),
+            startup: s.startup_memory as u64,
+            rss: resident_bytes(),
+            backlog: s.repl.stream.as_ref().map_or(0, |stream| stream.memory() as u64),
+            keys: s.ks.len() as u64,
+            ..MemoryOverhead::default()
+        };
+        for (_, client) in &s.clients {
+            match client.is(ClientFlags::SLAVE) {
+                true => m.replicas += client.memory() as u64,
+                false => m.normal_clients += client.memory() as u64,
+            }
+        }
+        m.tables = (s.ks.dbs.iter().enumerate())
+            .filter(|(_, db)| !db.is_empty())
+            .map(|(index, db)| (index, db.table.memory() as u64))
+            .collect();
+        let tables: u64 = m.tables.iter().map(|(_, bytes)| bytes).sum();
+        m.total = m.startup + m.backlog + m.normal_clients + m.replicas + tables;
+        m.dataset = used.saturating_sub(m.total);
+        m
+    }
+
+    /// The dataset's part of what is used since the start, in percent.
+    pub fn dataset_percent(&self) -> f64 {
+        percent(self.dataset, self.used.saturating_sub(self.startup))
+    }
+
+    /// What the process holds for each byte that is used.
+    pub fn fragmentation(&self) -> f64 {
+        ratio(self.rss, self.used)
+    }
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    a as f64 / b.max(1) as f64
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    ratio(part, whole) * 100.0
+}
+
+/// MEMORY STATS
+pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    enum Figure {
+        Bytes(u64),
+        Ratio(f64),
+    }
+    use Figure::{Bytes, Ratio};
+
+    let m = MemoryOverhead::of(s);
+    let net = m.used.saturating_sub(m.startup);
+    let difference = m.rss as i64 - m.used as i64;
+    let before = [
+        ("peak.allocated", m.peak),
+        ("total.allocated", m.used),
+        ("startup.allocated", m.startup),
+        ("replication.backlog", m.backlog),
+        ("clients.slaves", m.replicas),
+        ("clients.normal", m.normal_clients),
+        ("cluster.links", 0),
+        ("aof.buffer", 0),
+        ("lua.caches", 0),
+        ("functions.caches", 0),
+    ];
+    // The allocator tells no figures of its own: what it holds is what the process holds.
+    let after = [
+        ("overhead.total", Bytes(m.total)),
+        ("keys.count", Bytes(m.keys)),
+        ("keys.bytes-per-key", Bytes(net.checked_div(m.keys).unwrap_or(0))),
+        ("dataset.bytes", Bytes(m.dataset)),
+        ("dataset.percentage", Ratio(m.dataset_percent())),
+        ("peak.percentage", Ratio(percent(m.used, m.peak))),
+        ("allocator.allocated", Bytes(m.used)),
+        ("allocator.active", Bytes(m.rss)),
+        ("allocator.resident", Bytes(m.rss)),
+        ("allocator-fragmentation.ratio", Ratio(m.fragmentation())),
+        ("allocator-fragmentation.bytes", Bytes(difference.max(0) as u64)),
+        ("allocator-rss.ratio", Ratio(1.0)),
+        ("allocator-rss.bytes", Bytes(0)),
+        ("rss-overhead.ratio", Ratio(1.0)),
+        ("rss-overhead.bytes", Bytes(0)),
+        ("fragmentation", Ratio(m.fragmentation())),
+    ];
+    let reply = &mut s.reply;
+    reply.map(before.len() + m.tables.len() + after.len() + 1);
+    for (name, bytes) in before {
+        reply.bulk_str(name);
+        reply.int(bytes as i64);
+    }
+    for (db, bytes) in &m.tables {
+        reply.bulk_str(&format!("db.{db}"));
+        reply.map(3);
+        reply.bulk_str("overhead.hashtable.main");
+        reply.int(*bytes as i64);
+        // One table has it all.
+        for name in ["overhead.hashtable.expires", "overhead.hashtable.slot-to-keys"] {
+            reply.bulk_str(name);
+            reply.int(0);
+        }
+    }
+    for (name, figure) in after {
+        reply.bulk_str(name);
+        match figure {
+            Bytes(bytes) => reply.int(bytes as i64),
+            Ratio(ratio) => reply.double(ratio),
+        }
+    }
+    reply.bulk_str("fragmentation.bytes");
+    reply.int(difference);
+    Ok(())
+}
+
+/// MEMORY DOCTOR
+pub fn doctor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let m = MemoryOverhead::of(s);
+    let mut report = String::new();
+    if m.used < 5 * MIB {
+        report.push_str(
+            "Hi Sam, this instance is empty or nearly so. There is nothing to diagnose before it holds some data.\n",
+        );
+    } else {
+        diagnose(s, &m, &mut report);
+    }
+    s.reply.verbatim("txt", report.as_bytes());
+    Ok(())
+}
+
+fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
+    let replicas = s.repl.replicas.len() as u64;
+    let clients = (s.clients.len() as u64).saturating_sub(replicas).max(1);
+    let findings = [
+        (
+            m.peak > m.used + m.used / 2,
+            "Peak memory: this instance once used more than 150% of what it uses now. What the allocator kept since then \
+             will be used again when the data grows; a high fragmentation ratio that comes from this is harmless.",
+        ),
+        (
+            m.fragmentation() > 1.4 && m.rss.saturating_sub(m.used) > 10 * MIB,
+            "High total RSS: the process holds more than 1.4 bytes of memory for each byte that is used. After a large \
+             peak that is normal; without one, the workload fragments the allocator's memory.",
+        ),
+        (
+            replicas > 0 && m.replicas / replicas > 10 * MIB,
+            "Big replica buffers: replicas have more than 10MB waiting for them on average. Some replica or its network \
+             may be too slow: see the delays in INFO, and the output buffers in CLIENT LIST.",
+        ),
+        (
+            m.normal_clients / clients > 200 * 1024,
+            "Big client buffers: clients have more than 200K waiting for them on average. Look in CLIENT LIST for those \
+             who read too slowly, or ask for too much at once.",
+        ),
+    ];
+    let found: Vec<&str> = findings.into_iter().filter(|f| f.0).map(|f| f.1).collect();
+    if found.is_empty() {
+        report.push_str("Hi Sam, I can't find any memory issue in your instance.\n");
+        return;
+    }
+    report.push_str("Sam, I found issues with the memory of this instance:\n\n");
+    for finding in found {
+        report.push_str(&format!(" * {finding}\n\n"));
+    }
+}
+
+/// MEMORY MALLOC-STATS
+pub fn malloc_stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.reply.bulk_str("Stats not supported for the current allocator");
+    Ok(())
+}
+
+/// MEMORY PURGE
+pub fn purge(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    // The allocator gives free pages back by itself, soon after they become free.
+    s.reply.ok();
+    Ok(())
+}
+
+/// MEMORY HELP
+pub fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(
+        &mut s.reply,
+        "MEMORY",
+        &[
+            "DOCTOR",
+            "    Report what is wrong with the memory, if anything.",
+            "MALLOC-STATS",
+            "    Print the allocator's own statistics.",
+            "PURGE",
+            "    Ask the allocator to give free memory back.",
+            "STATS",
+            "    Tell what memory is used for.",
+            "USAGE <key> [SAMPLES <count>]",
+            "    Tell how many bytes <key> and its value take.",
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! `SCAN`, and what its relatives for collections share with it: the options.
+#![forbid(unsafe_code)]
+
+use super::args::{self, is};
+use super::keys::is_expired;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::util::glob::glob_match;
+use crate::value::Type;
+
+const TYPES: [Type; 6] =
+    [Type::String, Type::List, Type::Set, Type::Hash, Type::Zset, Type::Stream];
+
+/// A step visits this many elements unless `COUNT` says otherwise.
+const DEFAULT_COUNT: u64 = 10;
+
+/// The options of `SCAN`, `SSCAN`, `HSCAN` and `ZSCAN`.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanOptions<'a> {
+    /// How many elements to visit, roughly.
+    pub count: u64,
+    /// `MATCH`; none where everything matches.
+    pattern: Option<&'a [u8]>,
+    /// `TYPE`, which only `SCAN` has.
+    kind: Option<Type>,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// Parses what follows the cursor. `keys`: whether the elements are keys, which have a type.
+    pub fn parse(args: &[&'a [u8]], keys: bool) -> CommandResult<ScanOptions<'a>> {
+        let mut options = ScanOptions { count: DEFAULT_COUNT, pattern: None, kind: None };
+        for pair in args.chunks(2) {
+            match *pair {
+                [name, count] if is(name, "COUNT") => {
+                    let count = args::int(count)?;
+                    if count < 1 {
+                        return Err(CommandError::SYNTAX);
+                    }
+                    options.count = count as u64;
+                }
+                [name, pattern] if is(name, "MATCH") => {
+                    options.pattern = (pattern != b"*").then_some(pattern);
+                }
+                [name, kind] if keys && is(name, "TYPE") => {
+                    let known = TYPES.into_iter().find(|t| is(kind, t.name()));
+                    options.kind = Some(known.ok_or_else(|| {
+                        let kind = String::from_utf8_lossy(kind);
+                        CommandError::err(format_args!("unknown type name '{kind}'"))
+                    })?);
+                }
+                _ => return Err(CommandError::SYNTAX),
+            }
+        }
+        Ok(options)
+    }
+
+    pub fn matches(&self, element: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob_match(pattern, element, false))
+    }
+}
+
+/// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
+pub fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let mut cursor = args::cursor(args[1])?;
+    let options = ScanOptions::parse(&args[2..], true)?;
+    let (now, role) = (s.ks.now_ms, s.ks.role);
+    let mut found = Reply::new(s.reply.protocol);
+    let mut expired: Vec<Box<[u8]>> = Vec::new();
+    let (mut n, mut visited) = (0, 0);
+    // A table that is nearly empty must not keep everybody waiting.
+    let mut buckets = options.count.saturating_mul(10);
+    let table = &s.ks.dbs[s.db].table;
+    loop {
+        cursor = table.scan(cursor, |entry, _| {
+            visited += 1;
+            let key = entry.key();
+            if !options.matches(key)
+                || options.kind.is_some_and(|kind| kind != entry.value().kind())
+            {
+                return;
+            }
+            if is_expired(entry, now, role) {
+                expired.push(key.into());
+            } else {
+                found.bulk(key);
+                n += 1;
+            }
+        });
+        buckets -= 1;
+        if cursor == 0 || buckets == 0 || visited >= options.count {
+            break;
+        }
+    }
+    for key in expired {
+        // Looking at an expired key deletes it.
+        s.ks.peek(s.db, &key);
+    }
+    let mut digits = itoa::Buffer::new();
+    s.reply.array(2);
+    s.reply.bulk_str(digits.format(cursor));
+    s.reply.array(n);
+    s.reply.raw(found.as_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ScanOptions;
+
+    fn parse(line: &str, keys: bool) -> Result<u64, String> {
+        let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+        ScanOptions::parse(&args, keys).map(|o| o.count).map_err(|e| e.0.into_owned())
+    }
+
+    #[test]
+    fn options() {
+        assert_eq!(parse("", true), Ok(10));
+        assert_eq!(parse("match a* COUNT 5 Type LIST count 7", true), Ok(7));
+        let syntax = Err("ERR syntax error".to_string());
+        for bad in ["COUNT 0", "COUNT", "MATCH", "foo bar"] {
+            assert_eq!(parse(bad, true), syntax, "{bad}");
+        }
+        assert_eq!(parse("TYPE list", false), syntax);
+        assert_eq!(parse("TYPE lists", true), Err("ERR unknown type name 'lists'".into()));
+        assert_eq!(parse("COUNT x", true), Err("ERR value is not an integer or out of range".into()));
+    }
+}
