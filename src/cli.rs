@@ -146,6 +146,9 @@ fn serve(startup: Startup, executable: String) -> i32 {
             return 1;
         }
     };
+    if server.config.disable_thp {
+        process::disable_huge_pages();
+    }
     set_title(&server);
     write_pid_file(&server);
     server.notice("Server initialized");

@@ -6,7 +6,7 @@ use super::help::reply_help;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
-use crate::server::client::{Blocked, Client, ClientFlags, Token};
+use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::pause::PauseKind;
 use crate::util::number::parse_i64;
 
@@ -359,27 +359,15 @@ fn unblock(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     };
     let id = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
     let found = s.clients.iter().find(|(_, c)| c.id as i64 == id).map(|(token, _)| token);
-    let unblocked = found.is_some_and(|token| unblock_client(s, token, with_error));
-    s.reply.int(unblocked.into());
-    Ok(())
-}
-
-/// Ends a client's wait as if its time were over, or with an error; `false` if nothing that it waits for can end so.
-fn unblock_client(s: &mut Server, token: Token, with_error: bool) -> bool {
-    let Some(blocked) = &s.clients[token].blocked else { return false };
-    let reached = match blocked.on {
-        Blocked::Replicas { offset, .. } => s.replicas_at(offset),
-        Blocked::Pause | Blocked::Shutdown => return false,
-    };
-    s.reply_to(token, |reply| {
+    let unblocked = found.is_some_and(|token| {
         if with_error {
-            reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            s.unblock_client_on_error(token, "UNBLOCKED client unblocked via CLIENT UNBLOCK")
         } else {
-            reply.int(reached as i64);
+            s.unblock_client_on_timeout(token)
         }
     });
-    s.unblock_client(token);
-    true
+    s.reply.int(unblocked.into());
+    Ok(())
 }
 
 fn on_or_off(arg: &[u8]) -> CommandResult<bool> {

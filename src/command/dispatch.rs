@@ -70,7 +70,21 @@ impl Server {
         }
         self.call(token, id, args);
         self.after_command(token, start);
+        if self.ks.changes.blocked.has_ready() {
+            self.handle_clients_blocked_on_keys();
+        }
         Verdict::Done
+    }
+
+    /// Executes the command again that a client blocked with.
+    pub fn reprocess_command(&mut self, token: Token, args: &[&[u8]]) {
+        let start = self.reply.len();
+        let Some(id) = self.commands.find(args[0]) else { return };
+        match self.may_run(token, id) {
+            Ok(()) => self.call(token, id, args),
+            Err(error) => self.refuse(Some(id), &error),
+        }
+        self.after_command(token, start);
     }
 
     /// The command or subcommand that a request names, if its arity fits.
@@ -168,11 +182,36 @@ impl Server {
         let start_reply = self.reply.len();
         let dirty = self.ks.changes.dirty;
         self.propagation = Propagation::Automatic;
-        let started = self.command_clock();
+        let started = self.clock.nanos();
 
         let outcome = handler(self, args);
 
-        let nanos = self.command_clock().saturating_sub(started);
+        let nanos = self.clock.nanos().saturating_sub(started);
+        // A command that blocked is counted when it goes on.
+        if !self.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
+            self.note_call(token, id, args, nanos, outcome, start_reply);
+        }
+        if self.ks.changes.dirty != dirty || self.propagation != Propagation::Automatic || self.ks.changes.needs_attention() {
+            let changed = self.ks.changes.dirty != dirty && flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+            self.propagate_after(changed, args);
+            if let Some(client) = self.clients.get_mut(token) {
+                client.write_offset = self.repl.offset;
+            }
+        }
+    }
+
+    /// Counts a call, answers its error if it had one, and shows it to whoever wants to know.
+    #[inline]
+    fn note_call(
+        &mut self,
+        token: Token,
+        id: CommandId,
+        args: &[&[u8]],
+        nanos: u64,
+        outcome: CommandResult,
+        start_reply: usize,
+    ) {
+        let flags = self.commands.get(id).flags;
         self.stats.commands += 1;
         self.stats.command_us += nanos / 1000;
         let stats = &mut self.commands.get_mut(id).stats;
@@ -197,19 +236,6 @@ impl Server {
         if let Some(client) = self.clients.get_mut(token) {
             client.commands += 1;
         }
-        if self.ks.changes.dirty != dirty || self.propagation != Propagation::Automatic || self.ks.changes.needs_attention() {
-            let changed = self.ks.changes.dirty != dirty && flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
-            self.propagate_after(changed, args);
-            if let Some(client) = self.clients.get_mut(token) {
-                client.write_offset = self.repl.offset;
-            }
-        }
-    }
-
-    /// A time stamp for measuring commands, in nanoseconds.
-    #[inline]
-    fn command_clock(&self) -> u64 {
-        self.clock.nanos()
     }
 
     /// What remains to do for a request, whether it was executed or refused.

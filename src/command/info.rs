@@ -171,7 +171,6 @@ fn clients(s: &Server, lines: &mut Lines) {
     let all = || s.clients.iter().map(|(_, client)| client);
     let ordinary =
         all().filter(|c| !c.is(ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::HANDSHAKE));
-    let with_deadline = all().filter(|c| c.blocked.as_ref().is_some_and(|b| b.deadline.is_some()));
     lines.add("connected_clients", ordinary.count());
     lines.add("cluster_connections", 0);
     lines.add("maxclients", s.config.maxclients);
@@ -180,12 +179,14 @@ fn clients(s: &Server, lines: &mut Lines) {
         all().map(|c| c.query.capacity()).max().unwrap_or(0),
     );
     lines.add("client_recent_max_output_buffer", all().map(|c| c.out.len()).max().unwrap_or(0));
-    lines.add("blocked_clients", s.blocked.len());
+    lines.add("blocked_clients", s.blocked_clients());
     lines.add("tracking_clients", 0);
     lines.add("pubsub_clients", all().filter(|c| c.is(ClientFlags::PUBSUB)).count());
     lines.add("watching_clients", 0);
-    lines.add("clients_in_timeout_table", with_deadline.count());
-    lines.add_zeros(&["total_watched_keys", "total_blocking_keys", "total_blocking_keys_on_nokey"]);
+    lines.add("clients_in_timeout_table", s.clients_in_timeout_table());
+    lines.add_zeros(&["total_watched_keys"]);
+    lines.add("total_blocking_keys", s.ks.changes.blocked.len());
+    lines.add("total_blocking_keys_on_nokey", s.ks.changes.blocked.len_on_no_key());
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

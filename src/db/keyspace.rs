@@ -4,6 +4,7 @@
 //! had expired, events for subscribers, modified keys) it puts into queues that the server empties after each command.
 #![forbid(unsafe_code)]
 
+use super::blocked::BlockedKeys;
 use super::entry::{Entry, EntryRef};
 use super::lru::AccessPolicy;
 use super::notify::{Class, Notifications};
@@ -86,6 +87,8 @@ pub struct Changes {
     /// Keys modified since the server last looked; only kept while `track` is set, because somebody watches.
     pub modified: Vec<(usize, Box<[u8]>)>,
     pub track: bool,
+    /// Who waits for which keys, and which of those are ready.
+    pub blocked: BlockedKeys,
 }
 
 impl Changes {
@@ -299,6 +302,7 @@ impl Keyspace {
             return false;
         }
         drop(found.remove());
+        self.changes.blocked.signal_gone(db, key);
         true
     }
 
@@ -336,6 +340,7 @@ impl Keyspace {
             let entry = Entry::string(key, string, expire);
             entry.view().set_lru(lru);
             old = Some(found.replace(entry));
+            self.changes.blocked.signal_gone(db, key);
         }
         self.access.touch(found.get());
         if stale {
@@ -361,6 +366,7 @@ impl Keyspace {
     pub fn put(&mut self, db: usize, entry: Entry) -> Option<Entry> {
         let hash = self.hash(entry.view().key());
         let marked = entry.view().has_expire();
+        self.changes.blocked.signal_ready(db, entry.view().key());
         let table = &mut self.dbs[db].table;
         if let Some(mut found) = table.find(hash, entry.view().key()) {
             found.set_mark(marked);
@@ -374,6 +380,7 @@ impl Keyspace {
     #[inline]
     pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
+        self.changes.blocked.signal_gone(db, key);
         self.dbs[db].table.remove(hash, key)
     }
 
@@ -383,7 +390,10 @@ impl Keyspace {
         let hash = self.hash(key);
         let role = self.role.of_writer();
         match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, role) {
-            Live::Found(found) => Some(found.remove()),
+            Live::Found(found) => {
+                self.changes.blocked.signal_gone(db, key);
+                Some(found.remove())
+            }
             Live::Missing => None,
             Live::Expired => {
                 note_expired(&mut self.stats, &mut self.changes, db, key);
@@ -403,6 +413,7 @@ impl Keyspace {
     pub fn add(&mut self, db: usize, entry: Entry) {
         let key = entry.view().key();
         self.changes.notifications.push(Class::NEW, "new", db, key);
+        self.changes.blocked.signal_ready(db, key);
         let (hash, marked) = (self.hash(key), entry.view().has_expire());
         self.dbs[db].table.insert_unique(hash, entry, marked);
     }
@@ -439,6 +450,7 @@ fn note_expired(stats: &mut KeyspaceStats, changes: &mut Changes, db: usize, key
     stats.expired += 1;
     changes.deleted.push((db, key.into()));
     changes.signal_modified(db, key);
+    changes.blocked.signal_gone(db, key);
     changes.notifications.push(Class::EXPIRED, "expired", db, key);
 }
 

@@ -1,5 +1,6 @@
 //! The keyspace: entries, lookup, expiry, access clocks, notifications.
 
+pub mod blocked;
 pub mod entry;
 pub mod expire;
 pub mod keyspace;

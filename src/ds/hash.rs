@@ -7,6 +7,8 @@
 //! byte, so all bits have to be good: hence one folding more at the end.
 #![forbid(unsafe_code)]
 
+use std::sync::OnceLock;
+
 /// Odd constants without pattern (from the binary digits of pi) that tell the uses of the seed
 /// apart.
 const PI: [u64; 4] = [
@@ -94,6 +96,21 @@ impl HashSeed {
         };
         fold(a ^ state, b ^ lane ^ self.right)
     }
+}
+
+/// The seed of the tables inside values, which outlive any server that a test may start.
+static SEED: OnceLock<HashSeed> = OnceLock::new();
+
+/// Chooses what [`seed`] answers. Only the first choice counts, and only before the first use.
+pub fn set_seed(seed: HashSeed) {
+    SEED.get_or_init(|| seed);
+}
+
+/// The seed of the tables inside values: the same for as long as the process lives. Where nobody has chosen one, as
+/// in tests, it is a fixed one.
+#[inline]
+pub fn seed() -> HashSeed {
+    *SEED.get_or_init(|| HashSeed::new([PI[0], PI[1]]))
 }
 
 /// The xor of both halves of the 128-bit product.

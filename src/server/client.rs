@@ -4,6 +4,7 @@
 //! hangs here and nowhere else: the connection is the replica's identity.
 #![forbid(unsafe_code)]
 
+use super::blocking::KeyWait;
 use super::connection::Connection;
 use super::replication::ReplicaLink;
 use crate::resp::parser::Partial;
@@ -25,7 +26,7 @@ bitflags! {
         /// Our primary.
         const MASTER = 1 << 1;
         const MONITOR = 1 << 2;
-        /// Waits (`WAIT`, a paused server): its input is not processed.
+        /// Waits (`BLPOP`, `WAIT`, a paused server): its input is not processed.
         const BLOCKED = 1 << 3;
         /// To be freed as soon as nobody works on it.
         const CLOSE_ASAP = 1 << 4;
@@ -66,6 +67,8 @@ bitflags! {
 /// What a blocked client waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocked {
+    /// Something in one of some keys.
+    Keys(Box<KeyWait>),
     /// `WAIT`: so many replicas to acknowledge this offset.
     Replicas { wanted: usize, offset: u64 },
     /// The end of a pause; then its command is tried again.
@@ -202,6 +205,12 @@ impl Client {
 
     pub fn is(&self, flags: ClientFlags) -> bool {
         self.flags.intersects(flags)
+    }
+
+    /// Whether it waits for something in a key.
+    #[inline]
+    pub fn is_blocked_on_keys(&self) -> bool {
+        self.blocked.as_ref().is_some_and(|b| matches!(b.on, Blocked::Keys(_)))
     }
 
     /// `client-output-buffer-limit`'s class: 0 normal, 1 replica, 2 pub/sub. The primary is normal.

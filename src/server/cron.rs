@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Server;
-use super::client::{Blocked, ClientFlags, Token};
+use super::client::{ClientFlags, Token};
 use super::stats::SAMPLE_PERIOD_MS;
 use crate::db::expire::Effort;
 use crate::util::alloc;
@@ -23,6 +23,8 @@ impl Server {
             self.expire_for(FAST_CYCLE);
         }
         self.check_pause();
+        self.handle_blocked_clients_timeout();
+        self.handle_clients_blocked_on_keys();
         if !self.blocked.is_empty() {
             self.process_clients_waiting_replicas();
         }
@@ -82,7 +84,6 @@ impl Server {
         self.check_child();
         self.check_save_points();
         self.clients_cron();
-        self.expire_blocked();
         if self.config.activerehashing {
             for db in &mut self.ks.dbs {
                 if db.table.is_rehashing() {
@@ -131,27 +132,10 @@ impl Server {
         }
     }
 
-    /// Ends waits whose time is over. `WAIT` looks after itself.
-    fn expire_blocked(&mut self) {
-        for noted in self.blocked.clone() {
-            let Some(token) = self.still(noted) else { continue };
-            let Some(blocked) = &self.clients[token].blocked else { continue };
-            let late = blocked.deadline.is_some_and(|at| at <= self.ks.now_ms);
-            if late && !matches!(blocked.on, Blocked::Replicas { .. }) {
-                self.unblock_client(token);
-            }
-        }
-    }
-
     /// The time until the next thing that happens by itself.
     pub fn next_timer(&self) -> Duration {
         let tick = Duration::from_millis(1000 / u64::from(self.config.hz.clamp(1, 500)));
-        let deadline = self
-            .blocked
-            .iter()
-            .filter_map(|&noted| self.clients[self.still(noted)?].blocked.as_ref()?.deadline)
-            .chain(self.pause.deadline())
-            .min();
+        let deadline = self.next_blocked_deadline().into_iter().chain(self.pause.deadline()).min();
         match deadline {
             Some(at) => tick.min(Duration::from_millis(at.saturating_sub(self.ks.now_ms).max(1) as u64)),
             None => tick,

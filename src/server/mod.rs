@@ -4,6 +4,7 @@
 //! is readable or writable, that the time for [`Server::cron`] has come, that it is about to sleep.
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod client;
 pub mod client_info;
 pub mod config;
@@ -25,7 +26,7 @@ pub mod stats;
 use crate::command::table::CommandTable;
 use crate::db::Keyspace;
 use crate::db::notify::Class;
-use crate::ds::hash::HashSeed;
+use crate::ds::hash::{self, HashSeed};
 use crate::resp::reply::Reply;
 use crate::util::clock::Clock;
 use client::{Client, Token};
@@ -123,13 +124,19 @@ pub struct Server {
     pending_writes: Vec<(Token, u64)>,
     pending_input: Vec<(Token, u64)>,
     closing: Vec<(Token, u64)>,
+    /// Clients that wait for anything but keys.
     pub blocked: Vec<(Token, u64)>,
+    /// Clients that wait for keys, and when waits end.
+    pub blocking: blocking::Blocking,
+    /// What runs may not block: a transaction is being executed.
+    pub deny_blocking: bool,
 }
 
 impl Server {
     /// A server with no connections and no data.
     pub fn new(config: Config, commands: CommandTable, mut rng: SmallRng, log: log::Log) -> Server {
         let seed = HashSeed::new([rng.random(), rng.random()]);
+        hash::set_seed(seed);
         let clock = Clock::default();
         let mut ks = Keyspace::new(config.databases as usize, seed);
         ks.now_ms = clock.unix_ms();
@@ -178,6 +185,8 @@ impl Server {
             pending_input: Vec::new(),
             closing: Vec::new(),
             blocked: Vec::new(),
+            blocking: blocking::Blocking::default(),
+            deny_blocking: false,
         };
         server.apply_keyspace_config();
         server

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::Server;
-use super::client::{Blocked, Client, ClientFlags, Token};
+use super::client::{Client, ClientFlags, Token};
 use super::connection::Connection;
 use crate::command::dispatch::Verdict;
 use crate::command::table::CommandId;
@@ -620,24 +620,6 @@ impl Server {
             self.replication_handle_primary_disconnection(token);
         }
         self.replication_forget_client(token);
-    }
-
-    /// Has a client wait.
-    pub fn block_client(&mut self, token: Token, on: Blocked, deadline: Option<i64>) {
-        let client = &mut self.clients[token];
-        client.flags |= ClientFlags::BLOCKED;
-        client.blocked = Some(Box::new(super::client::BlockState { on, deadline }));
-        self.blocked.push((token, client.id));
-    }
-
-    /// Ends a client's wait; the rest of its input is processed in the next turn of the loop.
-    pub fn unblock_client(&mut self, token: Token) {
-        let client = &mut self.clients[token];
-        client.flags.remove(ClientFlags::BLOCKED);
-        client.blocked = None;
-        let id = client.id;
-        self.blocked.retain(|&(_, other)| other != id);
-        self.queue_input(token);
     }
 
     /// Processes the input of clients that no event announces: those unblocked, and those with more to read.

@@ -622,6 +622,7 @@ impl Server {
         if let Some(old) = loading.staging.take() {
             self.lazy_free(old);
         }
+        self.signal_all_databases();
         self.persistence.keys_loaded = loading.keys_loaded;
         self.persistence.keys_expired = loading.keys_expired;
         self.notice(&format!(

@@ -1,18 +1,13 @@
 //! One of the three seams: time.
 #![forbid(unsafe_code)]
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use crate::sys::tsc::Stopwatch;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the server reads the time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Clock {
-    start: Instant,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Clock { start: Instant::now() }
-    }
+    watch: Stopwatch,
 }
 
 impl Clock {
@@ -30,6 +25,6 @@ impl Clock {
     /// Nanoseconds of a clock that never jumps.
     #[inline]
     pub fn nanos(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+        self.watch.nanos()
     }
 }

@@ -478,8 +478,7 @@ impl Server {
             let Some(blocked) = &self.clients[token].blocked else { continue };
             let Blocked::Replicas { wanted, offset } = blocked.on else { continue };
             let reached = self.replicas_at(offset);
-            let late = blocked.deadline.is_some_and(|at| at <= self.ks.now_ms);
-            if reached >= wanted || late {
+            if reached >= wanted {
                 self.reply_to(token, |reply| reply.int(reached as i64));
                 self.unblock_client(token);
             }

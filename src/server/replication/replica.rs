@@ -187,6 +187,7 @@ impl Server {
         self.repl.down_since = self.now_seconds();
         self.ks.role = ExpiryRole::Hide;
         self.disconnect_replicas();
+        self.disconnect_all_blocked_clients();
         self.notice(&text);
         self.connect_with_primary();
     }
@@ -249,6 +250,7 @@ impl Server {
         let fresh: Vec<Db> = (0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect();
         let old = std::mem::replace(&mut self.ks.dbs, fresh);
         self.lazy_free(old);
+        self.signal_all_databases();
     }
 
     /// Once a second: connects, gives up what takes too long, tells the primary how far we are.
