@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
 
 /// Descriptors that are not clients': listeners, files, the poll, standard streams.
@@ -25,6 +25,7 @@ const FAMILIES: &[&[Row]] = &[
     command::client::COMMANDS,
     command::string::COMMANDS,
     command::keys::COMMANDS,
+    command::list::COMMANDS,
     command::expire::COMMANDS,
     command::object::COMMANDS,
     command::info::COMMANDS,
@@ -151,6 +152,7 @@ fn serve(startup: Startup, executable: String) -> i32 {
     }
     set_title(&server);
     write_pid_file(&server);
+    greet(&server);
     server.notice("Server initialized");
     server.startup_memory = alloc::used_memory();
     if let Some(address) = replicaof {
@@ -196,6 +198,21 @@ fn set_title(server: &Server) {
         return;
     }
     process::set_title("aeolis");
+}
+
+/// Says who is here: a picture on a terminal, or if `always-show-logo` wants it; else a line.
+fn greet(server: &Server) {
+    let config = &server.config;
+    let on_terminal = config.logfile.is_empty() && std::io::stdout().is_terminal();
+    if !on_terminal && !config.always_show_logo {
+        server.notice(&format!("Running mode=standalone, port={}.", config.port));
+        return;
+    }
+    let (port, pid) = (config.port, std::process::id());
+    server.notice(&format!(
+        "\n\n    ~~~~~   ~~~~   Aeolis {VERSION} (Redis {REDIS_VERSION}), 64 bit\n  ~~~  ~~~~~    ~~ \n ~~~~~~~   ~~~~~   Running in \
+         standalone mode\n   ~~~  ~~~~  ~~~  Port: {port}\n     ~~~~   ~~~~   PID: {pid}\n"
+    ));
 }
 
 fn write_pid_file(server: &Server) {

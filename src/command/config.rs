@@ -216,6 +216,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
 fn resetstat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     s.stats.reset();
     s.ks.stats = KeyspaceStats::default();
+    s.lazyfree.reset_freed();
     for command in s.commands.iter_mut() {
         command.stats = CommandStats::default();
     }

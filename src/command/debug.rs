@@ -191,9 +191,9 @@ fn object(s: &mut Server, key: &[u8]) -> CommandResult {
     let serialized = dump(entry.value(), s.config.rdbcompression).len().saturating_sub(11);
     let access = &s.ks.access;
     let text = format!(
-        "Value at:{:p} refcount:1 encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{} lfu_freq:{} \
+        "Value at:{:?} refcount:1 encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{} lfu_freq:{} \
          lfu_access_time_minutes:{}",
-        entry.key(),
+        entry.key().as_ptr(),
         entry.encoding(),
         entry.lru(),
         access.idle_seconds(entry),

@@ -35,6 +35,7 @@ const READ_ONLY: CommandError =
 const MASTER_DOWN: CommandError = CommandError::text(
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
 );
+const REPLICA_ACCESS: CommandError = CommandError::text("ERR Replica can't interact with the keyspace");
 const LOADING: CommandError = CommandError::text("LOADING Redis is loading the dataset in memory");
 
 impl Server {
@@ -48,12 +49,12 @@ impl Server {
         let start = self.reply.len();
         let resolved = match command {
             Some(id) => self.resolve(id, args),
-            None => Err(unknown_command(args)),
+            None => Err((None, unknown_command(args))),
         };
         let id = match resolved {
             Ok(id) => id,
-            Err(error) => {
-                self.refuse(None, &error);
+            Err((known, error)) => {
+                self.refuse(known, &error);
                 self.after_command(token, start);
                 return Verdict::Done;
             }
@@ -87,24 +88,22 @@ impl Server {
         self.after_command(token, start);
     }
 
-    /// The command or subcommand that a request names, if its arity fits.
+    /// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
     #[inline]
-    fn resolve(&self, id: CommandId, args: &[&[u8]]) -> CommandResult<CommandId> {
+    fn resolve(&self, id: CommandId, args: &[&[u8]]) -> Result<CommandId, (Option<CommandId>, CommandError)> {
         let command = self.commands.get(id);
         let id = if command.subcommands.is_empty() || args.len() < 2 {
             id
         } else {
             match self.commands.find_subcommand(id, args[1]) {
                 Some(sub) => sub,
-                None => return Err(unknown_subcommand(command.name, args[1])),
+                None => return Err((None, unknown_subcommand(command.name, args[1]))),
             }
         };
         let command = self.commands.get(id);
         if !command.arity_allows(args.len()) || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1) {
-            return Err(CommandError::err(format_args!(
-                "wrong number of arguments for '{}' command",
-                command.name
-            )));
+            let text = format!("wrong number of arguments for '{}' command", command.name);
+            return Err((Some(id), CommandError::err(text)));
         }
         Ok(id)
     }
@@ -114,12 +113,18 @@ impl Server {
     fn may_run(&mut self, token: Token, id: CommandId) -> CommandResult {
         let flags = self.commands.get(id).flags;
         let client = &self.clients[token];
+        let client_flags = client.flags;
         let from_primary = client.is(ClientFlags::MASTER);
         if !client.is(ClientFlags::AUTHENTICATED) && !flags.contains(CommandFlags::NO_AUTH) {
             return Err(NO_AUTH);
         }
         if flags.contains(CommandFlags::PROTECTED) {
             self.check_protected(token, id)?;
+        }
+        if client_flags.intersects(ClientFlags::SLAVE)
+            && flags.intersects(CommandFlags::WRITE | CommandFlags::READONLY | CommandFlags::MAY_REPLICATE)
+        {
+            return Err(REPLICA_ACCESS);
         }
         if self.config.maxmemory > 0 && !from_primary {
             let fits = self.perform_evictions();
@@ -145,7 +150,13 @@ impl Server {
         {
             return Err(MASTER_DOWN);
         }
-        if self.loading.is_some() && !flags.contains(CommandFlags::LOADING) && !from_primary {
+        if let Some(loading) = &self.loading
+            && !from_primary
+            && match loading.is_async {
+                true => flags.contains(CommandFlags::NO_ASYNC_LOADING),
+                false => !flags.contains(CommandFlags::LOADING),
+            }
+        {
             return Err(LOADING);
         }
         Ok(())
@@ -153,14 +164,14 @@ impl Server {
 
     fn is_paused(&self, token: Token, id: CommandId) -> bool {
         let client = &self.clients[token];
-        if client.is(ClientFlags::MASTER | ClientFlags::SLAVE) {
+        if client.is(ClientFlags::SLAVE) {
             return false;
         }
         let flags = self.commands.get(id).flags;
-        let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
         match self.pause.kind(self.ks.now_ms) {
-            Some(PauseKind::All) => !flags.contains(CommandFlags::ALLOW_BUSY) || writes,
-            Some(PauseKind::Write) => writes,
+            // Even the primary waits: a pause keeps a replica's data as they are.
+            Some(PauseKind::All) => true,
+            Some(PauseKind::Write) => flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE),
             None => false,
         }
     }
@@ -242,12 +253,17 @@ impl Server {
     #[inline]
     fn after_command(&mut self, token: Token, start: usize) {
         let Some(client) = self.clients.get_mut(token) else { return };
-        let silent = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP | ClientFlags::REPLY_SKIP_NEXT | ClientFlags::MASTER;
+        let silent = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP | ClientFlags::REPLY_SKIP_NEXT | ClientFlags::MASTER | ClientFlags::SLAVE;
         if client.flags.intersects(silent) {
             let forced = client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
             let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
             if client.is(skip) || (client.is(ClientFlags::MASTER) && !forced) {
                 self.reply.truncate(start);
+            }
+            if client.is(ClientFlags::SLAVE) && self.reply.len() > start {
+                self.reply.truncate(start);
+                self.replica_must_not_be_answered(token);
+                return;
             }
             client.flags.remove(ClientFlags::REPLY_SKIP | ClientFlags::MASTER_FORCE_REPLY);
             if client.is(ClientFlags::REPLY_SKIP_NEXT) {

@@ -10,6 +10,7 @@ use crate::rdb::ErrorKind;
 use crate::rdb::dump as payload;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::value::Value;
 
 /// DUMP key
 pub fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -47,8 +48,7 @@ impl Options {
                 options.idle = Some(u64::try_from(seconds).map_err(|_| invalid)?);
             } else if is(arg, "FREQ") && options.idle.is_none() {
                 let freq = int(rest.next().ok_or(CommandError::SYNTAX)?)?;
-                let invalid =
-                    CommandError::text("ERR Invalid FREQ value, must be >= 0 and <= 255");
+                let invalid = CommandError::text("ERR Invalid FREQ value, must be >= 0 and <= 255");
                 options.freq = Some(u8::try_from(freq).map_err(|_| invalid)?);
             } else {
                 return Err(CommandError::SYNTAX);
@@ -69,12 +69,15 @@ pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = payload::restore(args[3], true).map_err(|error| match error.kind {
+    let mut value = payload::restore(args[3], true).map_err(|error| match error.kind {
         ErrorKind::PayloadFooter => {
             CommandError::text("ERR DUMP payload version or checksum are wrong")
         }
         _ => CommandError::text("ERR Bad data format"),
     })?;
+    if let Value::List(list) = &mut value {
+        list.adopt(s.config.list_limits());
+    }
 
     let replaced = options.replace && make_room(s, s.db, key);
     let expire = match ttl {

@@ -257,16 +257,19 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("mem_clients_normal", clients_normal);
     lines.add_zeros(&["mem_cluster_links", "mem_aof_buffer"]);
     lines.add("mem_allocator", alloc::NAME);
-    lines.add_zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
+    lines.add_zeros(&["active_defrag_running"]);
+    lines.add("lazyfree_pending_objects", s.lazyfree.pending());
+    lines.add("lazyfreed_objects", s.lazyfree.freed());
 }
 
 fn persistence(s: &Server, lines: &mut Lines) {
     let now = s.now_seconds();
     let state = &s.persistence;
     let status = |ok: bool| if ok { "ok" } else { "err" };
-    lines.add_flag("loading", s.loading.is_some());
+    let is_async = s.loading.as_ref().is_some_and(|l| l.is_async);
+    lines.add_flag("loading", s.loading.is_some() && !is_async);
+    lines.add_flag("async_loading", is_async);
     lines.add_zeros(&[
-        "async_loading",
         "current_cow_peak",
         "current_cow_size",
         "current_cow_size_age",
@@ -526,7 +529,9 @@ fn keyspace(s: &Server, lines: &mut Lines) {
 
 fn debug(s: &Server, lines: &mut Lines) {
     lines.add("eventloop_duration_aof_sum", 0);
-    lines.add("eventloop_cycles", s.stats.loop_cycles);
+    lines.add("eventloop_duration_cron_sum", s.stats.cron_us);
+    lines.add("eventloop_duration_max", s.stats.loop_us_max);
+    lines.add("eventloop_cmd_per_cycle_max", s.stats.commands_per_cycle_max);
 }
 
 pub const COMMANDS: &[Row] = &[("info", info)];

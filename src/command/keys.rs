@@ -159,8 +159,8 @@ fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if db == s.db && from == to {
         return Err(SAME_OBJECT);
     }
-    let free = s.ks.lookup_read(s.db, from).is_some()
-        && (s.ks.lookup_write(db, to).is_none() || replace);
+    let free =
+        s.ks.lookup_read(s.db, from).is_some() && (s.ks.lookup_write(db, to).is_none() || replace);
     if free && let Some(entry) = s.ks.peek(s.db, from) {
         let copy = Entry::new(to, entry.value().to_value(), entry.expire());
         copy.view().set_lru(s.ks.access.fresh());

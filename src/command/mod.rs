@@ -15,6 +15,7 @@ pub mod info;
 pub mod keys;
 pub mod monitor;
 pub mod lcs;
+pub mod list;
 pub mod memory;
 pub mod object;
 pub mod redact;

@@ -123,6 +123,9 @@ mod tests {
         }
         assert_eq!(parse("TYPE list", false), syntax);
         assert_eq!(parse("TYPE lists", true), Err("ERR unknown type name 'lists'".into()));
-        assert_eq!(parse("COUNT x", true), Err("ERR value is not an integer or out of range".into()));
+        assert_eq!(
+            parse("COUNT x", true),
+            Err("ERR value is not an integer or out of range".into())
+        );
     }
 }

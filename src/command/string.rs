@@ -456,9 +456,7 @@ fn patch_string(
     patch: &[u8],
 ) -> CommandResult<usize> {
     let mut outcome = Ok(());
-    found.update(|entry| {
-        entry.modify_string(|bytes| outcome = patch_bytes(bytes, offset, patch))
-    });
+    found.update(|entry| entry.modify_string(|bytes| outcome = patch_bytes(bytes, offset, patch)));
     outcome?;
     Ok(string_len(found.get().value()))
 }
@@ -605,13 +603,32 @@ mod tests {
     #[test]
     fn options_of_set() {
         for good in [
-            "", "nx", "NX NX", "XX GET", "GET GET NX", "KEEPTTL KEEPTTL", "EX 1 EX 2", "PXAT 5 GET", "IFEQ a GET PX 1",
+            "",
+            "nx",
+            "NX NX",
+            "XX GET",
+            "GET GET NX",
+            "KEEPTTL KEEPTTL",
+            "EX 1 EX 2",
+            "PXAT 5 GET",
+            "IFEQ a GET PX 1",
         ] {
             assert!(parse(good).is_ok(), "{good}");
         }
         for bad in [
-            "NX XX", "XX NX", "IFEQ a NX", "XX IFEQ a", "IFEQ a IFEQ b", "IFEQ", "KEEPTTL EX 1", "EX 1 KEEPTTL",
-            "EX 1 PX 1", "EXAT 1 PXAT 1", "EX", "PERSIST", "foo",
+            "NX XX",
+            "XX NX",
+            "IFEQ a NX",
+            "XX IFEQ a",
+            "IFEQ a IFEQ b",
+            "IFEQ",
+            "KEEPTTL EX 1",
+            "EX 1 KEEPTTL",
+            "EX 1 PX 1",
+            "EXAT 1 PXAT 1",
+            "EX",
+            "PERSIST",
+            "foo",
         ] {
             assert_eq!(parse(bad), Err("ERR syntax error".into()), "{bad}");
         }

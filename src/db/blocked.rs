@@ -91,7 +91,8 @@ impl BlockedKeys {
 
     /// Anything may have happened to the keys of a database: it was emptied, replaced or swapped with another.
     pub fn signal_database(&mut self, db: usize) {
-        let keys: Vec<Box<[u8]>> = self.dbs.get(db).into_iter().flat_map(|d| d.keys().cloned()).collect();
+        let keys: Vec<Box<[u8]>> =
+            self.dbs.get(db).into_iter().flat_map(|d| d.keys().cloned()).collect();
         for key in keys {
             self.signal_ready(db, &key);
         }
@@ -180,12 +181,12 @@ mod tests {
         let (a, ab) = (keys(&["a"]), keys(&["a", "b", "a"]));
         let tickets = [blocked.add(0, &a, waiter(1, false)), blocked.add(0, &ab, waiter(2, false))];
         assert_eq!((blocked.len(), blocked.last_ticket(0, b"a")), (2, Some(tickets[1])));
-        let ids: Vec<u64> = std::iter::successors(
-            blocked.next_waiter(0, b"a", None, tickets[1]),
-            |(ticket, _)| blocked.next_waiter(0, b"a", Some(*ticket), tickets[1]),
-        )
-        .map(|(_, waiter)| waiter.client.1)
-        .collect();
+        let ids: Vec<u64> =
+            std::iter::successors(blocked.next_waiter(0, b"a", None, tickets[1]), |(ticket, _)| {
+                blocked.next_waiter(0, b"a", Some(*ticket), tickets[1])
+            })
+            .map(|(_, waiter)| waiter.client.1)
+            .collect();
         assert_eq!(ids, [1, 2]);
         blocked.remove(0, &ab, tickets[1]);
         assert_eq!((blocked.len(), blocked.last_ticket(0, b"b")), (1, None));

@@ -5,4 +5,5 @@ pub mod intset;
 pub mod legacy;
 pub mod listpack;
 pub mod quicklist;
+pub mod sorted_set;
 pub mod table;

@@ -18,10 +18,10 @@
 mod node;
 mod packed;
 
-pub use node::{Container, NodeBytes};
+pub use node::{Container, Needle, NodeBytes};
 
 use super::listpack::{Entry, Listpack, ListpackRef, SAFETY_LIMIT};
-use node::{Needle, Node};
+use node::Node;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -62,6 +62,14 @@ pub fn exceeds_limit(fill: i16, bytes: usize, count: usize) -> bool {
     match fill {
         ..0 => bytes > fill_bytes(fill),
         0.. => bytes > SAFETY_BYTES || count > usize::from(fill.unsigned_abs()).max(1),
+    }
+}
+
+/// What `fill` says of a node: the most bytes and the most elements, one of which is without limit.
+pub fn node_limit(fill: i16) -> (usize, usize) {
+    match fill {
+        ..0 => (fill_bytes(fill), usize::MAX),
+        0.. => (usize::MAX, usize::from(fill.unsigned_abs()).max(1)),
     }
 }
 
@@ -196,6 +204,18 @@ impl Quicklist {
     /// Adds a node that is one element at the tail.
     pub fn push_plain_node(&mut self, element: Vec<u8>) {
         self.push_node(Node::plain(element));
+    }
+
+    /// Heeds other limits; nodes stay as they are, but for their compression.
+    pub fn set_limits(&mut self, fill: i16, depth: u16) {
+        self.fill = fill.max(-(FILL_BYTES.len() as i16));
+        self.depth = depth;
+        if depth == 0 {
+            for node in &mut self.nodes {
+                node.decompress();
+            }
+        }
+        self.apply_depth_in(0..self.nodes.len());
     }
 
     /// The listpack, if the list is just one.
@@ -370,38 +390,9 @@ impl Quicklist {
     /// negative ranks count matches from the tail), at most `count` of them (0: all), looking at no
     /// more than `max_len` elements (0: all).
     pub fn positions(&self, value: &[u8], rank: i64, count: usize, max_len: usize) -> Vec<usize> {
-        let unlimited = |limit: usize| if limit == 0 { usize::MAX } else { limit };
-        let (count, max_len) = (unlimited(count), unlimited(max_len));
-        let (direction, start) = match rank {
-            ..0 => (Direction::Backward, self.len.saturating_sub(1)),
-            0.. => (Direction::Forward, 0),
-        };
-        let mut to_pass = rank.unsigned_abs().saturating_sub(1);
-        let needle = Needle::new(value);
-        let mut seen = 0;
-        let mut found = Vec::new();
-        self.walk(start, direction, |entry| {
-            if seen == max_len {
-                return ControlFlow::Break(());
-            }
-            if needle.matches(entry) {
-                if to_pass > 0 {
-                    to_pass -= 1;
-                } else {
-                    found.push(if direction == Direction::Forward {
-                        seen
-                    } else {
-                        start - seen
-                    });
-                    if found.len() == count {
-                        return ControlFlow::Break(());
-                    }
-                }
-            }
-            seen += 1;
-            ControlFlow::Continue(())
-        });
-        found
+        search(self.len, value, rank, count, max_len, |start, direction, visit| {
+            self.walk(start, direction, visit);
+        })
     }
 
     /// Puts `value` in the place of the element at `index` (negative: from the tail). `false` if
@@ -670,6 +661,45 @@ impl Quicklist {
             }
         }
     }
+}
+
+/// What [`Quicklist::positions`] does, for any list of `len` elements that `walk` visits.
+pub fn search(
+    len: usize,
+    value: &[u8],
+    rank: i64,
+    count: usize,
+    max_len: usize,
+    walk: impl FnOnce(usize, Direction, &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>),
+) -> Vec<usize> {
+    let unlimited = |limit: usize| if limit == 0 { usize::MAX } else { limit };
+    let (count, max_len) = (unlimited(count), unlimited(max_len));
+    let (direction, start) = match rank {
+        ..0 => (Direction::Backward, len.saturating_sub(1)),
+        0.. => (Direction::Forward, 0),
+    };
+    let mut to_pass = rank.unsigned_abs().saturating_sub(1);
+    let needle = Needle::new(value);
+    let mut seen = 0;
+    let mut found = Vec::new();
+    walk(start, direction, &mut |entry| {
+        if seen == max_len {
+            return ControlFlow::Break(());
+        }
+        if needle.matches(entry) {
+            if to_pass > 0 {
+                to_pass -= 1;
+            } else {
+                found.push(if direction == Direction::Forward { seen } else { start - seen });
+                if found.len() == count {
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        seen += 1;
+        ControlFlow::Continue(())
+    });
+    found
 }
 
 /// May `value` be added to `node`?

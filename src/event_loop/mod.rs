@@ -67,6 +67,7 @@ impl EventLoop {
                 outcome => outcome?,
             }
             let turn = server.clock.nanos();
+            let commands = server.stats.commands;
             server.update_time();
             for event in &events {
                 self.dispatch(server, event);
@@ -75,10 +76,11 @@ impl EventLoop {
             if server.loading.as_ref().is_some_and(|l| !l.is_fed()) {
                 load_on(server);
             }
-            server.stats.loop_cycles += 1;
-            server.stats.loop_us += (server.clock.nanos() - turn) / 1000;
+            server.stats.note_cycle((server.clock.nanos() - turn) / 1000, commands);
             if Instant::now() >= next_cron {
+                let start = server.clock.nanos();
                 server.cron();
+                server.stats.cron_us += (server.clock.nanos() - start) / 1000;
                 next_cron = Instant::now() + Duration::from_millis(1000 / u64::from(server.config.hz.clamp(1, 500)));
             }
         }

@@ -16,6 +16,7 @@ pub mod dump;
 pub mod error;
 pub mod format;
 mod layout;
+mod list;
 mod object;
 pub mod parser;
 mod reader;

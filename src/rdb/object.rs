@@ -3,10 +3,11 @@
 
 use super::error::{ErrorKind, Fault};
 use super::format::value_type;
+use super::list;
 use super::reader::Reader;
 use super::string;
 use super::writer::RdbWriter;
-use crate::value::{Value, ValueRef};
+use crate::value::{Collection, Value, ValueRef};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
@@ -34,7 +35,8 @@ impl From<Loaded<'_>> for Value {
 pub(super) fn value_type(value: ValueRef<'_>) -> u8 {
     match value {
         ValueRef::Int(_) | ValueRef::Str(_) => value_type::STRING,
-        ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
+        ValueRef::List(_) => value_type::LIST_QUICKLIST_2,
+        ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
             unreachable!("no command makes such a value yet")
         }
     }
@@ -45,7 +47,8 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
     match value {
         ValueRef::Int(n) => w.int(n),
         ValueRef::Str(s) => w.string(s),
-        ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
+        ValueRef::List(list) => list::write(w, list),
+        ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
             Err(io::ErrorKind::Unsupported.into())
         }
     }
@@ -55,8 +58,16 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
 pub(super) fn parse<'a>(t: u8, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> {
     match t {
         value_type::STRING => string::parse(r),
+        value_type::LIST => list::parse_linked(r).map(other),
+        value_type::LIST_ZIPLIST => list::parse_ziplist(r).map(other),
+        value_type::LIST_QUICKLIST => list::parse_quicklist(r).map(other),
+        value_type::LIST_QUICKLIST_2 => list::parse_quicklist_2(r).map(other),
         _ => Err(Fault::Bad(not_loadable(t))),
     }
+}
+
+fn other<'a, T: Collection>(value: T) -> Loaded<'a> {
+    Loaded::Other(value.into_value())
 }
 
 /// Why a record that starts with `t` can't be read.

@@ -163,6 +163,14 @@ impl<W: Write> RdbWriter<W> {
         self.raw_string(text)
     }
 
+    /// A string of `len` bytes that is compressed already.
+    pub(super) fn lzf_string(&mut self, compressed: &[u8], len: usize) -> io::Result<()> {
+        self.byte(string_encoding::LZF)?;
+        self.length(compressed.len() as u64)?;
+        self.length(len as u64)?;
+        self.raw(compressed)
+    }
+
     /// An integer, as the string that it is.
     pub(super) fn int(&mut self, n: i64) -> io::Result<()> {
         match i32::try_from(n) {

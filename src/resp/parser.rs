@@ -9,6 +9,8 @@ use crate::util::args::split_args;
 
 /// The longest inline command, and the longest `*<count>` or `$<length>` line, in bytes.
 pub const MAX_LINE: usize = 1024 * 1024;
+/// Bytes of a line that says how much follows.
+const MAX_HEADER: usize = 64 * 1024;
 /// The largest number of arguments in one request.
 pub const MAX_ARGS: i64 = 1024 * 1024;
 /// What a client may send before it has authenticated: arguments, and bytes in one of them.
@@ -161,7 +163,7 @@ fn parse_count(
     limits: Limits,
 ) -> Result<Option<(usize, i64)>, ProtocolError> {
     let Some((end, digits)) = header_line(buf, start) else {
-        return if buf.len() - start > MAX_LINE {
+        return if buf.len() - start > MAX_HEADER {
             fail("too big mbulk count string")
         } else {
             Ok(None)
@@ -186,7 +188,7 @@ fn parse_bulk_length(
 ) -> Result<Option<(usize, usize)>, ProtocolError> {
     let Some(&first) = buf.get(pos) else { return Ok(None) };
     let line = header_line(buf, pos);
-    if line.is_none() && buf.len() - pos > MAX_LINE {
+    if line.is_none() && buf.len() - pos > MAX_HEADER {
         return fail("too big bulk count string");
     }
     let Some((end, digits)) = line else { return Ok(None) };

@@ -145,7 +145,8 @@ impl Server {
         // Who blocks again goes behind this ticket: nobody is served twice.
         let Some(last) = self.ks.changes.blocked.last_ticket(db, key) else { return };
         let mut after = None;
-        while let Some((ticket, waiter)) = self.ks.changes.blocked.next_waiter(db, key, after, last) {
+        while let Some((ticket, waiter)) = self.ks.changes.blocked.next_waiter(db, key, after, last)
+        {
             after = Some(ticket);
             let kind = self.ks.peek(db, key).map(|entry| entry.value().kind());
             if kind.is_none() && !self.ks.changes.blocked.concerns_absence(db, key) {
@@ -162,7 +163,9 @@ impl Server {
 
     /// Executes the command again that a client waits with.
     fn resume_blocked(&mut self, token: Token) {
-        let Some(BlockState { on: Blocked::Keys(wait), deadline }) = self.end_wait(token) else { return };
+        let Some(BlockState { on: Blocked::Keys(wait), deadline }) = self.end_wait(token) else {
+            return;
+        };
         let client = &self.clients[token];
         let id = client.id;
         let no_touch = mem::replace(&mut self.ks.no_touch, client.is(ClientFlags::NO_TOUCH));
@@ -233,7 +236,9 @@ impl Server {
 
     /// Counts the command of a blocked client, which was not counted when it blocked and will not run again.
     fn count_unblocked(&mut self, token: Token, failed: bool) {
-        let Some(Blocked::Keys(wait)) = self.clients[token].blocked.as_ref().map(|b| &b.on) else { return };
+        let Some(Blocked::Keys(wait)) = self.clients[token].blocked.as_ref().map(|b| &b.on) else {
+            return;
+        };
         let Some(id) = self.commands.find(&wait.command[0]) else { return };
         let stats = &mut self.commands.get_mut(id).stats;
         stats.record(0);
@@ -245,8 +250,12 @@ impl Server {
     /// This server becomes a replica: what clients wait for may be decided elsewhere now. They are told so, and their
     /// connections closed.
     pub fn disconnect_all_blocked_clients(&mut self) {
-        let blocked: Vec<Token> =
-            self.clients.iter().filter(|(_, c)| c.blocked.is_some()).map(|(token, _)| token).collect();
+        let blocked: Vec<Token> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| c.blocked.is_some())
+            .map(|(token, _)| token)
+            .collect();
         for token in blocked {
             let text = "UNBLOCKED force unblock from blocking operation, \
                         instance state changed (master -> replica?)";
@@ -263,13 +272,9 @@ impl Server {
         }
     }
 
-    /// How many clients wait for keys, replicas or the server's end; those that a pause holds are not counted.
+    /// How many clients wait: for keys, replicas, the server's end, or the end of a pause.
     pub fn blocked_clients(&self) -> usize {
-        let waits = |&noted: &(Token, u64)| {
-            let client = self.still(noted).map(|token| &self.clients[token]);
-            client.and_then(|c| c.blocked.as_ref()).is_some_and(|b| b.on != Blocked::Pause)
-        };
-        self.blocking.clients + self.blocked.iter().filter(|noted| waits(noted)).count()
+        self.blocking.clients + self.blocked.len()
     }
 
     /// How many waits have a deadline.

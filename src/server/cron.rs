@@ -45,6 +45,7 @@ impl Server {
             // The pipe may hold bytes that were left there while a replica lagged.
             self.read_snapshot_pipe();
         }
+        self.reconnect_to_primary();
     }
 
     fn flush_output(&mut self, token: Token) {

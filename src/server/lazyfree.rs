@@ -7,6 +7,7 @@
 use super::Server;
 use crate::db::{Db, Entry};
 use crate::util::alloc;
+use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -35,8 +36,9 @@ struct Worker {
 #[derive(Default)]
 pub struct LazyFree {
     worker: Option<Worker>,
-    pending: usize,
-    freed: u64,
+    // The books are brought up to date when somebody reads them.
+    pending: Cell<usize>,
+    freed: Cell<u64>,
 }
 
 impl LazyFree {
@@ -56,21 +58,21 @@ impl LazyFree {
     }
 
     /// Keys and values that wait to be freed (`lazyfree_pending_objects`).
-    pub fn pending(&mut self) -> usize {
+    pub fn pending(&self) -> usize {
         self.settle();
-        self.pending
+        self.pending.get()
     }
 
     /// Keys and values freed in the background so far (`lazyfreed_objects`).
-    pub fn freed(&mut self) -> u64 {
+    pub fn freed(&self) -> u64 {
         self.settle();
-        self.freed
+        self.freed.get()
     }
 
     /// Forgets what was freed so far (`CONFIG RESETSTAT`).
-    pub fn reset_freed(&mut self) {
+    pub fn reset_freed(&self) {
         self.settle();
-        self.freed = 0;
+        self.freed.set(0);
     }
 
     fn hand_over(&mut self, job: Job) {
@@ -82,16 +84,16 @@ impl LazyFree {
         let objects = job.objects;
         // A failure hands the garbage back, to be dropped here and now.
         if worker.jobs.send(job).is_ok() {
-            self.pending += objects;
+            self.pending.update(|n| n + objects);
         }
     }
 
     /// Enters into the books what has been done.
-    fn settle(&mut self) {
+    fn settle(&self) {
         let Some(worker) = &self.worker else { return };
         for objects in worker.done.try_iter() {
-            self.pending -= objects;
-            self.freed += objects as u64;
+            self.pending.update(|n| n - objects);
+            self.freed.update(|n| n + objects as u64);
         }
     }
 }

@@ -11,6 +11,7 @@ use super::client::{Client, ClientFlags, Token};
 use super::connection::Connection;
 use crate::command::dispatch::Verdict;
 use crate::command::table::CommandId;
+use crate::db::ExpiryRole;
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
 use crate::resp::reply::Reply;
 use crate::server::log::Level;
@@ -191,14 +192,16 @@ impl Server {
             && n > 0
         {
             self.note_read(token, n);
+            if self.exceeds_query_limit(token, query.len()) {
+                return Ok(false);
+            }
             let used = self.process_input_buffer(token, &query);
             query.drain(..used);
         }
-        if let Some(client) = self.clients.get_mut(token) {
-            if !query.is_empty() {
-                client.query = query;
-            }
-            self.check_query_limit(token);
+        if let Some(client) = self.clients.get_mut(token)
+            && !query.is_empty()
+        {
+            client.query = query;
         }
         let full = matches!(outcome, Ok(n) if n == room);
         finish_read(outcome, full)
@@ -218,22 +221,25 @@ impl Server {
         }
     }
 
-    fn check_query_limit(&mut self, token: Token) {
+    /// Closes a client whose query, now so many bytes, is too long; answers whether it was.
+    fn exceeds_query_limit(&mut self, token: Token, len: usize) -> bool {
         let client = &self.clients[token];
         let limit = if client.is(ClientFlags::AUTHENTICATED) {
             self.config.client_query_buffer_limit as usize
         } else {
             UNAUTHENTICATED_QUERY
         };
-        if client.query.len() > limit && !client.is(ClientFlags::MASTER) {
-            let text = format!(
-                "Closing client that reached max query buffer length: {}",
-                self.client_info(token)
-            );
-            self.log(Level::Warning, &text);
-            self.stats.query_buffer_limit_disconnections += 1;
-            self.free_client(token);
+        if len <= limit || client.is(ClientFlags::MASTER) {
+            return false;
         }
+        let text = format!(
+            "Closing client that reached max query buffer length: {}",
+            self.client_info(token)
+        );
+        self.log(Level::Warning, &text);
+        self.stats.query_buffer_limit_disconnections += 1;
+        self.free_client(token);
+        true
     }
 
     /// Executes the complete requests at the start of `buf`; answers how many bytes they were.
@@ -258,8 +264,13 @@ impl Server {
                 used = buf.len();
                 break Stop::Held;
             }
+            if next > used && self.clients[token].is(ClientFlags::MASTER) {
+                // Empty lines behind the last request are a part of the stream too.
+                self.primary_stream_applied(token, &buf[used..next]);
+            }
             used = next;
-            if used == buf.len() || self.clients[token].partial.is_some() {
+            if batch.requests.len() < BATCH {
+                // The parser stopped for want of bytes.
                 break Stop::Drained;
             }
         };
@@ -316,13 +327,23 @@ impl Server {
                     batch.requests.push(request);
                     at = end;
                 }
+                Ok(Parsed::Inline { .. }) if client.is(ClientFlags::MASTER) => {
+                    error = Some(ProtocolError("inline protocol from the primary".to_string()));
+                    break;
+                }
                 Ok(Parsed::Inline { end, args }) => {
                     let command = self.commands.find(&args[0]);
                     let inline = Some(args);
                     batch.requests.push(Request { command, first, count: 0, end, hash: None, inline });
                     at = end;
                 }
-                Ok(Parsed::Empty { end }) => at = end,
+                Ok(Parsed::Empty { end }) => {
+                    if let Some(link) = client.replica.as_deref_mut() {
+                        // A replica that loads its snapshot sends empty lines to say that it is alive.
+                        link.ack_time = self.ks.now_ms / 1000;
+                    }
+                    at = end;
+                }
                 Ok(Parsed::Incomplete) => break,
                 Err(violation) => {
                     error = Some(violation);
@@ -400,7 +421,7 @@ impl Server {
         let client = &mut self.clients[token];
         client.partial = None;
         if client.is(ClientFlags::MASTER) {
-            client.flags |= ClientFlags::CLOSE_ASAP;
+            self.primary_stream_is_corrupt();
             self.close_later(token);
         } else {
             client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
@@ -415,11 +436,17 @@ impl Server {
         self.reply.protocol = client.protocol;
         self.db = client.db;
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
+        if client.is(ClientFlags::MASTER) {
+            self.ks.role = ExpiryRole::Keep;
+        }
     }
 
     /// Ends what [`Server::enter_client`] began; the replies are on their way.
     pub fn leave_client(&mut self, token: Token) {
         self.current = None;
+        if self.ks.role == ExpiryRole::Keep {
+            self.ks.role = if self.repl.is_replica() { ExpiryRole::Hide } else { ExpiryRole::Delete };
+        }
         self.flush_reply(token);
         if let Some(client) = self.clients.get(token) {
             if client.is(ClientFlags::CLOSE_ASAP) {
@@ -616,7 +643,7 @@ impl Server {
             self.unblock_client(token);
             self.clients[token].flags.remove(ClientFlags::PENDING_INPUT);
         }
-        if flags.contains(ClientFlags::MASTER) {
+        if flags.intersects(ClientFlags::MASTER | ClientFlags::HANDSHAKE) {
             self.replication_handle_primary_disconnection(token);
         }
         self.replication_forget_client(token);
@@ -628,6 +655,10 @@ impl Server {
             let Some(token) = self.still(noted) else { continue };
             let client = &mut self.clients[token];
             client.flags.remove(ClientFlags::PENDING_INPUT);
+            if client.is(ClientFlags::HANDSHAKE) {
+                self.sync_with_primary(token);
+                continue;
+            }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {
                 let mut query = std::mem::take(&mut client.query);
                 let used = self.process_input_buffer(token, &query);

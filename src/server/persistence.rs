@@ -109,8 +109,10 @@ pub struct Loading {
     pub rdb_used_mem: u64,
     started: Instant,
     pub origin: Option<SnapshotOrigin>,
-    /// Databases that take the data while the old ones are still served, to be swapped in at the end.
+    /// Databases that take the data while the old ones are still there, to be swapped in at the end.
     pub staging: Option<Vec<Db>>,
+    /// The old data is served meanwhile.
+    pub is_async: bool,
     keys_loaded: u64,
     keys_expired: u64,
     finished: bool,
@@ -174,6 +176,7 @@ impl Loading {
             started: Instant::now(),
             origin: None,
             staging: None,
+            is_async: false,
             keys_loaded: 0,
             keys_expired: 0,
             finished: false,
@@ -362,9 +365,7 @@ impl Server {
         process::wait(child.pid);
         let _ = fs::remove_file(&child.temporary);
         self.child_is_gone();
-        if child.target == SaveTarget::Replicas {
-            self.snapshot_done(child.target, false);
-        }
+        self.snapshot_done(child.target, false);
     }
 
     /// Sees whether the child has ended, and draws the consequences.
@@ -474,7 +475,7 @@ impl Server {
     pub fn load_some(&mut self) -> Result<LoadProgress, LoadError> {
         let slice = Instant::now();
         loop {
-            self.load_parsed()?;
+            self.load_parsed().map_err(|e| self.abort_loading(e))?;
             let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
             if loading.finished {
                 self.finish_loading();
@@ -504,20 +505,15 @@ impl Server {
         }
     }
 
-    /// Loads a piece that came from the primary.
+    /// Loads a piece that came from the primary. Who feeds knows the end, and calls [`Server::finish_loading`].
     ///
     /// # Errors
-    /// As for [`Server::load_some`].
-    pub fn load_fed(&mut self, bytes: &[u8]) -> Result<LoadProgress, LoadError> {
-        let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
+    /// As for [`Server::load_some`], but what was loaded so far has to be abandoned by the caller.
+    pub fn load_fed(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let Some(loading) = self.loading.as_mut().filter(|l| !l.finished) else { return Ok(()) };
         loading.parser.feed(bytes);
         loading.loaded_bytes += bytes.len() as u64;
-        self.load_parsed()?;
-        if self.loading.as_ref().is_some_and(|l| l.finished) {
-            self.finish_loading();
-            return Ok(LoadProgress::Done);
-        }
-        Ok(LoadProgress::More)
+        self.load_parsed()
     }
 
     fn abort_loading(&mut self, error: LoadError) -> LoadError {
@@ -531,12 +527,8 @@ impl Server {
         // While this runs the databases that take the data are in the keyspace's place.
         self.swap_staging(&mut loading);
         let outcome = self.load_events(&mut loading);
-        if outcome.is_err() || !loading.finished {
-            self.swap_staging(&mut loading);
-        }
-        if outcome.is_ok() {
-            self.loading = Some(loading);
-        }
+        self.swap_staging(&mut loading);
+        self.loading = Some(loading);
         outcome
     }
 
@@ -600,7 +592,7 @@ impl Server {
                     self.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
                 }
                 Event::Entry(entry) => {
-                    load_entry(&mut self.ks, loading.db, entry, loading.options, &mut loading.keys_loaded, &mut loading.keys_expired)?;
+                    load_entry(&mut self.ks, loading.db, entry, loading.options, self.config.list_limits(), &mut loading.keys_loaded, &mut loading.keys_expired)?;
                 }
                 Event::SlotInfo { .. } => {}
                 Event::Function(_) => {
@@ -617,9 +609,11 @@ impl Server {
         Ok(())
     }
 
-    fn finish_loading(&mut self) {
-        let Some(mut loading) = self.loading.take() else { return };
-        if let Some(old) = loading.staging.take() {
+    /// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
+    pub fn finish_loading(&mut self) -> bool {
+        let Some(mut loading) = self.loading.take_if(|l| l.finished) else { return false };
+        if let Some(new) = loading.staging.take() {
+            let old = std::mem::replace(&mut self.ks.dbs, new);
             self.lazy_free(old);
         }
         self.signal_all_databases();
@@ -636,6 +630,7 @@ impl Server {
         if !loading.options.ignore_origin {
             self.persistence_origin_loaded(loading.origin);
         }
+        true
     }
 }
 
@@ -644,6 +639,7 @@ fn load_entry(
     db: usize,
     loaded: RdbEntry<'_>,
     options: LoadOptions,
+    lists: crate::value::list::Limits,
     keys_loaded: &mut u64,
     keys_expired: &mut u64,
 ) -> Result<(), LoadError> {
@@ -651,7 +647,10 @@ fn load_entry(
         *keys_expired += 1;
         return Ok(());
     }
-    let value: Value = loaded.value.into();
+    let mut value: Value = loaded.value.into();
+    if let Value::List(list) = &mut value {
+        list.adopt(lists);
+    }
     let entry = Entry::new(&loaded.key, value, loaded.expire_ms);
     let access = &ks.access;
     entry.view().set_lru(match (loaded.freq, loaded.idle_secs) {

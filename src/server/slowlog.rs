@@ -39,6 +39,7 @@ impl SlowLog {
     #[inline]
     pub fn wants(&self, micros: u64, flags: CommandFlags) -> bool {
         self.threshold >= 0
+            && self.max_len > 0
             && micros >= self.threshold as u64
             && !flags.contains(CommandFlags::SKIP_SLOWLOG)
     }

@@ -57,6 +57,10 @@ pub struct Stats {
     pub auth_denied: u64,
     pub loop_cycles: u64,
     pub loop_us: u64,
+    /// The longest turn of the loop, and the most commands in one.
+    pub loop_us_max: u64,
+    pub commands_per_cycle_max: u64,
+    pub cron_us: u64,
     pub command_us: u64,
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
@@ -84,6 +88,16 @@ impl Stats {
         } else if self.errors.len() < MAX_ERROR_CODES {
             self.errors.insert(code.to_string(), 1);
         }
+    }
+
+    /// Counts a turn of the loop, which took so long and began at this count of commands.
+    pub fn note_cycle(&mut self, micros: u64, commands_before: u64) {
+        self.loop_cycles += 1;
+        self.loop_us += micros;
+        self.loop_us_max = self.loop_us_max.max(micros);
+        // The count starts anew where a command of the turn was CONFIG RESETSTAT.
+        let commands = self.commands.saturating_sub(commands_before);
+        self.commands_per_cycle_max = self.commands_per_cycle_max.max(commands);
     }
 
     /// Takes one sample for every rate.

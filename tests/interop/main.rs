@@ -1,11 +1,13 @@
-//! Replication with real peers, in every pairing: Redis 7.0, Redis 8, Valkey 9, and Aeolis with itself.
+//! Replication with real peers, in every pairing: Redis 7, Redis 8, Valkey, and Aeolis with itself.
 //!
-//! Each pairing is a chain of two or three servers. Under a write load the replica makes a full synchronisation, loses its
-//! link, resumes partially, and in the end has the primary's data and offset.
+//! Each pairing is a chain of two or three servers ([`chain`]). Under a write load ([`load`]) every replica makes a
+//! full synchronisation, loses its link twice, resumes partially, and in the end has the primary's data and offset.
+//! [`peers`] finds the servers to pair with.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod chain;
+mod load;
 mod pairings;
-mod peer;
+mod peers;

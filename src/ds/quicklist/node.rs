@@ -312,21 +312,23 @@ impl Lzf {
 }
 
 /// A value to look for, parsed once.
-pub(super) struct Needle<'a> {
+pub struct Needle<'a> {
     text: &'a [u8],
     int: Option<i64>,
 }
 
 impl<'a> Needle<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    /// The value with this text.
+    pub fn new(text: &'a [u8]) -> Self {
         Needle {
             text,
             int: Entry::Str(text).as_int(),
         }
     }
 
+    /// Whether an element has this value's text.
     #[inline]
-    pub(super) fn matches(&self, entry: Entry<'_>) -> bool {
+    pub fn matches(&self, entry: Entry<'_>) -> bool {
         match entry {
             Entry::Str(s) => s == self.text,
             Entry::Int(v) => self.int == Some(v),

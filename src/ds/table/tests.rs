@@ -148,7 +148,7 @@ impl Numbers {
                 .heads()
                 .iter()
                 .map(|head| head.chain().count() - 1)
-                .sum()
+                .sum::<usize>()
         );
         for head in table.heads().iter().filter(|head| head.next().is_some()) {
             let lens: Vec<usize> = head.chain().map(|bucket| bucket.occupied().len()).collect();

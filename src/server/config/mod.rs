@@ -25,6 +25,7 @@ pub use startup::Startup;
 pub use values::*;
 
 use crate::util::glob::glob_match;
+use crate::value::list::Limits;
 
 /// The version of Redis that the server claims to be.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -101,6 +102,11 @@ impl std::fmt::Display for SetError {
 impl std::error::Error for SetError {}
 
 impl Config {
+    /// How large a list's nodes may be, and how many of them are not compressed.
+    pub fn list_limits(&self) -> Limits {
+        Limits::new(self.list_max_listpack_size, self.list_compress_depth)
+    }
+
     /// Names and values for `CONFIG GET`: each name, or alias, that one of the patterns matches, once.
     ///
     /// Case does not matter. A pattern without `*`, `?` and `[` is a name, which the answer spells as the question

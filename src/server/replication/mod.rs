@@ -107,6 +107,8 @@ pub struct Replication {
     pub cron_loops: u64,
     /// When the link to the primary went down, in seconds since 1970.
     pub down_since: i64,
+    /// The link to the primary broke in this turn of the loop.
+    pub reconnect: bool,
 }
 
 /// The id of no history.
@@ -129,6 +131,7 @@ impl Replication {
             good_replicas: 0,
             cron_loops: 0,
             down_since: 0,
+            reconnect: false,
         }
     }
 

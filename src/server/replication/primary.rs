@@ -144,12 +144,11 @@ impl Server {
         let new_id = link.capabilities.contains(Capabilities::PSYNC2);
         // Without it the replica could not follow a change of history, and needs not know of one.
         let answer = if new_id { format!("+CONTINUE {}\r\n", self.repl.id) } else { "+CONTINUE\r\n".to_string() };
-        self.reply.raw(answer.as_bytes());
+        self.send_to_replica(token, answer);
         self.repl.no_replicas_since = 0;
         let sent = self.repl.offset - from;
         self.notice(&format!("Partial resynchronization request from {name} accepted. Sending {sent} bytes of backlog starting from offset {offset}."));
         self.refresh_good_replicas();
-        self.queue_write(token);
         true
     }
 
@@ -226,7 +225,7 @@ impl Server {
             self.snapshot_eof_mark = random_id(&mut self.rng);
             let head = format!("$EOF:{}\r\n", self.snapshot_eof_mark);
             for token in waiting {
-                self.add_reply_to(token, head.as_bytes());
+                self.send_to_replica(token, head.clone());
             }
         }
     }
@@ -239,8 +238,14 @@ impl Server {
         link.cursor = offset;
         if !pre_psync {
             let answer = format!("+FULLRESYNC {} {offset}\r\n", self.repl.id);
-            self.add_reply_to(token, answer.as_bytes());
+            self.send_to_replica(token, answer);
         }
+    }
+
+    /// Answers a replica. It gets no replies but these: a command of its own must have none.
+    fn send_to_replica(&mut self, token: Token, text: String) {
+        self.clients[token].out.push(Bytes::from(text));
+        self.queue_write(token);
     }
 
     /// The pipe of a diskless snapshot has bytes: they go to every replica that waits for them.
@@ -324,7 +329,8 @@ impl Server {
             }
         }
         let due = self.waiting_for_start();
-        if !due.is_empty() && !self.diskless_delay_applies(&due) {
+        // After a failure the cron tries again, not at once.
+        if ok && !due.is_empty() && !self.diskless_delay_applies(&due) {
             self.start_bgsave_for_replication();
         }
     }
@@ -423,8 +429,7 @@ impl Server {
         if self.repl.get_ack {
             self.repl.get_ack = false;
             if !self.repl.is_replica() {
-                let db = self.repl.selected_db.unwrap_or(0);
-                self.repl.feed(db, &[b"REPLCONF", b"GETACK", b"*"]);
+                self.feed_without_select(&[b"REPLCONF", b"GETACK", b"*"]);
             }
         }
         for token in self.repl.replicas.clone() {
@@ -500,6 +505,14 @@ impl Server {
             || self.repl.good_replicas >= self.config.min_replicas_to_write as usize
     }
 
+    /// A replica sent a command that has an answer: there is no place for one in the stream.
+    pub fn replica_must_not_be_answered(&mut self, token: Token) {
+        let command = self.clients[token].last_command.unwrap_or("<unknown>");
+        let info = self.client_info(token);
+        self.warning(&format!("Replica generated a reply to command '{command}', disconnecting it: {info}"));
+        self.close_later(token);
+    }
+
     /// A client goes: if it was a replica, so does what was kept for it.
     pub fn replication_forget_client(&mut self, token: Token) {
         let client = &self.clients[token];
@@ -544,8 +557,7 @@ impl Server {
         let period = u64::from(self.config.repl_ping_replica_period).max(1);
         let streaming = self.repl.replicas.iter().any(|&t| self.replica_state(t) == Some(ReplState::Online));
         if self.repl.cron_loops.is_multiple_of(period) && streaming && !self.repl.is_replica() {
-            let db = self.repl.selected_db.unwrap_or(0);
-            self.feed_without_select(db, &[b"PING"]);
+            self.feed_without_select(&[b"PING"]);
         }
         for token in self.repl.replicas.clone() {
             let state = self.replica_state(token);
@@ -567,10 +579,9 @@ impl Server {
     }
 
     /// Appends a command that belongs to no database.
-    fn feed_without_select(&mut self, db: usize, args: &[&[u8]]) {
-        let selected = self.repl.selected_db;
-        self.repl.selected_db = Some(db);
-        self.repl.feed(db, args);
+    fn feed_without_select(&mut self, args: &[&[u8]]) {
+        let selected = self.repl.selected_db.replace(0);
+        self.repl.feed(0, args);
         self.repl.selected_db = selected;
     }
 

@@ -108,6 +108,8 @@ pub struct PrimaryLink {
     stream_db: usize,
     /// The primary holds the stream back until it hears that the snapshot is here.
     wants_ack: bool,
+    /// The stream made no sense: there is no going on from here.
+    corrupt: bool,
 }
 
 impl PrimaryLink {
@@ -125,6 +127,7 @@ impl PrimaryLink {
             since: 0,
             stream_db: 0,
             wants_ack: false,
+            corrupt: false,
         }
     }
 
@@ -186,7 +189,7 @@ impl Server {
         self.repl.primary = Some(Box::new(PrimaryLink::new(host, port)));
         self.repl.down_since = self.now_seconds();
         self.ks.role = ExpiryRole::Hide;
-        self.disconnect_replicas();
+        // Our replicas stay: if the new primary lets us go on in the same history, so can they.
         self.disconnect_all_blocked_clients();
         self.notice(&text);
         self.connect_with_primary();
@@ -237,12 +240,17 @@ impl Server {
         if let Some(Download { target: Target::File(_, path), .. }) = link.download.take() {
             let _ = std::fs::remove_file(path);
         }
-        if self.loading.is_some() {
-            self.loading = None;
-            self.flush_all_for_resync();
-        }
+        self.abandon_loading();
         if let Some(token) = token {
             self.free_client(token);
+        }
+    }
+
+    /// Gives up the snapshot that is being loaded. Half of it is of no use; the old data is, where it is still there.
+    fn abandon_loading(&mut self) {
+        let Some(loading) = self.loading.take() else { return };
+        if loading.staging.is_none() {
+            self.flush_all_for_resync();
         }
     }
 
@@ -261,7 +269,9 @@ impl Server {
             return;
         }
         let Some(link) = &self.repl.primary else { return };
-        let silent = now - link.last_io.max(link.since);
+        // A large request is heard of long before it is complete and applied.
+        let heard = link.token.and_then(|t| self.clients.get(t)).map_or(0, |c| c.last_interaction);
+        let silent = now - link.last_io.max(link.since).max(heard);
         match link.state {
             LinkState::Connect => self.connect_with_primary(),
             LinkState::Connected if silent > timeout => {
@@ -322,9 +332,7 @@ impl Server {
         let Some(link) = &mut self.repl.primary else { return };
         (link.since, link.last_io) = (now, now);
         let (host, port) = (link.host.clone(), link.port);
-        let outcome = resolve(&host, port)
-            .and_then(|address| self.connect_from(address))
-            .and_then(|stream| self.create_client(Connection::Tcp(stream)));
+        let outcome = self.connect_to(&host, port).and_then(|stream| self.create_client(Connection::Tcp(stream)));
         match outcome {
             Ok(token) => {
                 self.clients[token].flags |= ClientFlags::HANDSHAKE | ClientFlags::AUTHENTICATED;
@@ -336,6 +344,18 @@ impl Server {
             }
             Err(error) => self.warning(&format!("Unable to connect to MASTER: {error}")),
         }
+    }
+
+    /// Connects to the first of a host's addresses that does not refuse at once.
+    fn connect_to(&self, host: &str, port: u16) -> io::Result<mio::net::TcpStream> {
+        let mut refusal = io::Error::new(ErrorKind::NotFound, "the host has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match self.connect_from(address) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
     }
 
     fn connect_from(&self, address: SocketAddr) -> io::Result<mio::net::TcpStream> {
@@ -557,9 +577,7 @@ impl Server {
             return Ok(());
         }
         if let Some(rest) = line.strip_prefix("+CONTINUE") {
-            self.notice("Successful partial resynchronization with master.");
-            self.resume(token, rest.trim());
-            return Ok(());
+            return self.resume(token, rest.trim());
         }
         if line.starts_with("-NOMASTERLINK") || line.starts_with("-LOADING") {
             return Err(format!("Master is currently unable to PSYNC but should be in the future: {line}"));
@@ -578,8 +596,11 @@ impl Server {
     }
 
     /// The primary goes on where we stopped; `id` is its history's, if it is another by now.
-    fn resume(&mut self, token: Token, id: &str) {
-        let Some(cached) = self.repl.cached.take() else { return };
+    fn resume(&mut self, token: Token, id: &str) -> Result<(), String> {
+        let Some(cached) = self.repl.cached.take() else {
+            return Err("Master continues a history that was not asked for".to_string());
+        };
+        self.notice("Successful partial resynchronization with master.");
         if id.len() == NO_ID.len() && id != cached.id {
             self.notice(&format!("Master replication ID changed to {id}"));
             self.repl.id2 = cached.id;
@@ -595,6 +616,7 @@ impl Server {
             self.create_replication_stream();
         }
         self.link_becomes_primary_client(token, cached.offset, cached.stream_db);
+        Ok(())
     }
 
     /// The link's client executes what it says from now on.
@@ -680,6 +702,9 @@ impl Server {
             let mut loading = Loading::fed(self.config.rdbchecksum, total, self.ks.now_ms);
             if self.config.repl_diskless_load == ReplDisklessLoad::Swapdb {
                 loading.staging = Some((0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect());
+                // What is here is an earlier state of the same data: good enough to be read meanwhile.
+                let announced = self.link().announced.0.clone();
+                loading.is_async = self.repl.id == announced;
             } else {
                 self.prepare_for_new_data();
             }
@@ -741,9 +766,6 @@ impl Server {
         let marked = matches!(download.ending, Ending::Mark(_));
         self.link().download = Some(download);
         if let Err(text) = outcome {
-            if self.loading.is_none() && matches!(self.link().download, Some(Download { target: Target::Memory, .. })) {
-                self.memory_load_failed();
-            }
             return Err(text);
         }
         if complete {
@@ -751,13 +773,6 @@ impl Server {
             self.snapshot_complete(token, marked)?;
         }
         Ok(complete)
-    }
-
-    /// What was loaded half is of no use, unless the old data is still served.
-    fn memory_load_failed(&mut self) {
-        if self.config.repl_diskless_load != ReplDisklessLoad::Swapdb {
-            self.flush_all_for_resync();
-        }
     }
 
     fn snapshot_complete(&mut self, token: Token, marked: bool) -> Result<(), String> {
@@ -783,9 +798,7 @@ impl Server {
                 self.continue_loading_snapshot();
             }
             Target::Memory => {
-                if self.loading.is_some() {
-                    self.loading = None;
-                    self.memory_load_failed();
+                if !self.finish_loading() {
                     return Err("Failed trying to load the MASTER synchronization DB from socket: it ends too early".to_string());
                 }
                 self.full_sync_loaded(token);
@@ -880,25 +893,42 @@ impl Server {
     pub fn replication_handle_primary_disconnection(&mut self, token: Token) {
         let client = &self.clients[token];
         let resumable = !client.is(ClientFlags::PRE_PSYNC) && self.repl.offset == client.applied_offset;
-        let (offset, db) = (client.applied_offset, client.db);
+        let (offset, db, shaking_hands) = (client.applied_offset, client.db, client.is(ClientFlags::HANDSHAKE));
         let Some(link) = &mut self.repl.primary else { return };
         if link.token != Some(token) {
             return;
         }
         link.token = None;
+        if shaking_hands {
+            // Somebody closed it from outside.
+            self.cancel_replication_handshake();
+            return;
+        }
         link.state = LinkState::Connect;
         link.stream_db = db;
+        let resumable = resumable && !std::mem::take(&mut link.corrupt);
         self.repl.cached = resumable.then(|| CachedPrimary { id: self.repl.id.clone(), offset, stream_db: db });
         self.repl.down_since = self.now_seconds();
+        self.repl.reconnect = true;
         self.notice("Connection with master lost.");
-        self.notice("Caching the disconnected master state.");
+        if resumable {
+            self.notice("Caching the disconnected master state.");
+        }
     }
-}
 
-/// The first address of a host that is one, or has one.
-fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
-    (host, port)
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the host has no address"))
+    /// The primary's stream can't be understood. What was applied of it may be wrong already: it is not resumed.
+    pub fn primary_stream_is_corrupt(&mut self) {
+        self.warning("The stream from the master is corrupt: closing the link and discarding the cached master.");
+        if let Some(link) = &mut self.repl.primary {
+            link.corrupt = true;
+        }
+    }
+
+    /// Connects again at once when a link that worked has broken. After a failed attempt the cron takes its time.
+    pub fn reconnect_to_primary(&mut self) {
+        let lost = std::mem::take(&mut self.repl.reconnect);
+        if lost && self.repl.primary.as_ref().is_some_and(|p| p.state == LinkState::Connect) {
+            self.connect_with_primary();
+        }
+    }
 }

@@ -1,0 +1,138 @@
+//! Data to begin with, and a client that goes on writing until it is told to stop.
+
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
+use redis::{Cmd, Connection, Pipeline, cmd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// The databases that are written to.
+pub const DATABASES: [usize; 3] = [0, 3, 15];
+/// Keys written before the replica comes, in each database.
+const KEYS: usize = 3000;
+/// Commands in one pipeline of the load.
+const BURST: usize = 50;
+
+/// Fills the databases with strings of every encoding, with and without expiry.
+pub fn fill(connection: &mut Connection) {
+    let mut rng = SmallRng::seed_from_u64(1);
+    for db in DATABASES {
+        let mut pipe = redis::pipe();
+        pipe.add_command(select(db)).ignore();
+        for n in 0..KEYS {
+            let mut set = cmd("SET");
+            set.arg(format!("key:{n}")).arg(value(&mut rng));
+            match n % 10 {
+                0 => set.arg("PX").arg(rng.random_range(1..2000)),
+                1..4 => set.arg("EX").arg(rng.random_range(1000..100_000)),
+                _ => &mut set,
+            };
+            pipe.add_command(set).ignore();
+        }
+        let binary: Vec<u8> = (0..=255).collect();
+        pipe.cmd("SET").arg(&binary).arg(&binary).ignore();
+        pipe.cmd("SET").arg("").arg("").ignore();
+        pipe.exec(connection).expect("the primary takes the data");
+    }
+}
+
+/// A value: a number of any size, a short or long text, bytes without pattern.
+fn value(rng: &mut SmallRng) -> Vec<u8> {
+    match rng.random_range(0..8) {
+        0 => rng.random_range(0..100).to_string().into_bytes(),
+        1 => rng.random::<i32>().to_string().into_bytes(),
+        2 => rng.random::<i64>().to_string().into_bytes(),
+        3 => b"0123456789".repeat(2).into(),
+        4 => vec![b'x'; rng.random_range(0..44)],
+        5 => b"compressible ".repeat(rng.random_range(1..200)),
+        6 => format!("{}.5", rng.random::<u32>()).into_bytes(),
+        _ => {
+            let mut bytes = vec![0; rng.random_range(1..400)];
+            rng.fill_bytes(&mut bytes);
+            bytes
+        }
+    }
+}
+
+fn select(db: usize) -> Cmd {
+    let mut select = cmd("SELECT");
+    select.arg(db);
+    select
+}
+
+/// A client that writes.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    pub fn start(mut connection: Connection) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut rng = SmallRng::seed_from_u64(2);
+            while !stopped.load(Ordering::Relaxed) {
+                let mut pipe = redis::pipe();
+                pipe.add_command(select(DATABASES[rng.random_range(0..DATABASES.len())]));
+                for _ in 0..BURST {
+                    write(&mut pipe, &mut rng);
+                }
+                if let Err(error) = pipe.exec(&mut connection) {
+                    // Who writes does not know what a key holds: that a command is refused is no failure.
+                    assert!(error.code().is_some(), "the primary is gone: {error}");
+                }
+            }
+        });
+        Load { stop, thread: Some(thread) }
+    }
+
+    /// Ends the load; everything it sent has been answered.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let outcome = thread.join();
+            assert!(std::thread::panicking() || outcome.is_ok(), "the load failed");
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Adds one random write.
+fn write(pipe: &mut Pipeline, rng: &mut SmallRng) {
+    let key = |rng: &mut SmallRng| format!("key:{}", rng.random_range(0..KEYS + 500)).into_bytes();
+    let number = |n: usize| n.to_string().into_bytes();
+    let (name, rest) = match rng.random_range(0..18) {
+        0..4 => ("SET", vec![value(rng)]),
+        4 => ("SETEX", vec![number(rng.random_range(1..5)), value(rng)]),
+        5 => ("APPEND", vec![b"more".to_vec()]),
+        6 => ("INCR", vec![]),
+        7 => ("INCRBYFLOAT", vec![b"0.25".to_vec()]),
+        8 => ("DEL", vec![]),
+        9 => ("PEXPIRE", vec![number(rng.random_range(1..1000))]),
+        10 => ("PERSIST", vec![]),
+        11 => ("RENAME", vec![key(rng)]),
+        12 => ("COPY", vec![key(rng), b"REPLACE".to_vec()]),
+        13 => ("GETEX", vec![b"PX".to_vec(), number(rng.random_range(1..100_000))]),
+        14 => ("MSET", vec![value(rng), key(rng), value(rng)]),
+        15 => ("SETRANGE", vec![number(rng.random_range(0..100)), b"range".to_vec()]),
+        16 => ("GETDEL", vec![]),
+        _ => ("MOVE", vec![number(DATABASES[rng.random_range(0..DATABASES.len())])]),
+    };
+    let mut command = cmd(name);
+    command.arg(key(rng));
+    for arg in rest {
+        command.arg(arg);
+    }
+    pipe.add_command(command);
+}

@@ -1,0 +1,103 @@
+//! The protocol as bytes: pipelines, splits, violations, limits.
+
+mod common;
+
+use common::{Server, wait_for};
+
+#[test]
+fn a_pipeline_of_any_depth_is_answered_in_order() {
+    let server = Server::start(&[]);
+    let mut raw = server.raw();
+    let input: String = (0..100_000).map(|n| format!("ECHO {n}\r\n")).collect();
+    let reply = |n: u32| format!("${}\r\n{n}\r\n", n.to_string().len());
+    let expected: String = (0..100_000).map(reply).collect();
+    // Nothing is read before everything is written: what the socket does not take waits in the server.
+    raw.send(&input);
+    raw.expect(&expected);
+}
+
+#[test]
+fn a_request_may_be_split_at_any_byte() {
+    let server = Server::start(&[]);
+    let request = "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n";
+    for cut in 1..request.len() {
+        let mut raw = server.raw();
+        raw.send(&request[..cut]);
+        // A round trip on another connection: the server has seen the first part by then.
+        let mut other = server.raw();
+        other.send("PING\r\n");
+        other.expect("+PONG\r\n");
+        raw.send(&request[cut..]);
+        raw.expect("+OK\r\n$5\r\nvalue\r\n");
+    }
+}
+
+#[test]
+fn a_violation_is_answered_and_ends_the_connection_only() {
+    let server = Server::start(&[]);
+    let mut bystander = server.raw();
+    for (input, text) in [
+        ("*3000000000\r\n", "invalid multibulk length"),
+        ("*1\r\nfoo\r\n", "expected '$', got 'f'"),
+        ("*1\r\n$-10\r\n", "invalid bulk length"),
+        ("*1\r\n$2000000000\r\n", "invalid bulk length"),
+        ("set \"\"\"key\"\"\" v\r\n", "unbalanced quotes in request"),
+    ] {
+        let mut raw = server.raw();
+        raw.send(format!("PING\r\n{input}"));
+        raw.expect(format!("+PONG\r\n-ERR Protocol error: {text}\r\n"));
+        assert_eq!(raw.read_to_end(), b"");
+        bystander.send("PING\r\n");
+        bystander.expect("+PONG\r\n");
+    }
+}
+
+#[test]
+fn endless_lines_and_lying_lengths_do_not_grow_without_bound() {
+    let server = Server::start(&[]);
+    let mut raw = server.raw();
+    raw.send(vec![b'A'; 1024 * 1024 + 1]);
+    raw.expect("-ERR Protocol error: too big inline request\r\n");
+    // Half a gigabyte is announced, and nothing comes.
+    let mut liar = server.raw();
+    liar.send("*2\r\n$4\r\nECHO\r\n$536870912\r\nabc");
+    let mut server = server;
+    let used: u64 = server.info("used_memory").and_then(|v| v.parse().ok()).expect("a number");
+    assert!(used < 64 << 20, "{used} bytes are used");
+}
+
+#[test]
+fn a_large_argument_comes_through_whole() {
+    let server = Server::start(&[]);
+    let value = "v".repeat(3 << 20);
+    let mut raw = server.raw();
+    raw.command(&["SET", "big", &value]);
+    raw.expect("+OK\r\n");
+    raw.command(&["GET", "big"]);
+    raw.expect(format!("${}\r\n{value}\r\n", value.len()));
+}
+
+#[test]
+fn a_slow_reader_over_its_limit_is_closed() {
+    let mut server = Server::start(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
+    let value = "v".repeat(1 << 20);
+    server.text(&["SET", "big", &value]);
+    let mut greedy = server.raw();
+    greedy.send("GET big\r\n".repeat(64));
+    wait_for("the client to be closed", || {
+        let clients = server.text(&["CLIENT", "LIST"]);
+        (clients.lines().count() == 1).then_some(())
+    });
+    assert_eq!(server.text(&["PING"]), "PONG");
+}
+
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let mut server = Server::start(&[]);
+    for request in ["*2\r\n$3\r\nGE", "PING", "GET key\r\nGET", ""] {
+        let mut raw = server.raw();
+        raw.send(request);
+        drop(raw);
+    }
+    server.wait_info("connected_clients", "1");
+}
