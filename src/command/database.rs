@@ -60,8 +60,6 @@ pub fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             s.signal_all_keys(of, seen_in);
         }
         s.ks.dbs.swap(first, second);
-        s.ks.changes.blocked.signal_database(first);
-        s.ks.changes.blocked.signal_database(second);
     }
     s.ks.changes.dirty += 1;
     s.reply.ok();
@@ -77,7 +75,6 @@ impl Server {
             let fresh = self.ks.new_db();
             let full = mem::replace(&mut self.ks.dbs[db], fresh);
             self.ks.changes.dirty += full.len() as u64;
-            self.ks.changes.blocked.signal_database(db);
             old.push(full);
         }
         if lazy {

@@ -2,6 +2,7 @@
 //! it and propagates it.
 #![forbid(unsafe_code)]
 
+use super::redact::redact;
 use super::spec::CommandFlags;
 use super::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
@@ -234,7 +235,7 @@ impl Server {
             self.stats.count_error(error.code());
         }
         if self.slow_log.wants(nanos / 1000, flags) {
-            self.log_slow_command(token, nanos / 1000, args);
+            self.log_slow_command(token, nanos / 1000, &redact(args));
         }
         if !self.monitors.is_empty() {
             self.feed_monitors(token, flags, args);

@@ -116,11 +116,13 @@ fn expire_generic(
     } else {
         s.ks.set_expire(s.db, key, Some(at));
         s.ks.changes.write(Class::GENERIC, "expire", s.db, key);
-        let mut digits = itoa::Buffer::new();
-        let mut effect = args.to_vec();
-        effect[0] = b"PEXPIREAT";
-        effect[2] = digits.format(at).as_bytes();
-        s.propagate_instead(&effect);
+        if (unit, base_ms) != (Unit::Milliseconds, 0) {
+            let mut digits = itoa::Buffer::new();
+            let mut effect = args.to_vec();
+            effect[0] = b"PEXPIREAT";
+            effect[2] = digits.format(at).as_bytes();
+            s.propagate_instead(&effect);
+        }
     }
     s.reply.int(1);
     Ok(())

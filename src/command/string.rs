@@ -61,6 +61,13 @@ enum Ttl<'a> {
     Expire(ExpireOption, &'a [u8]),
 }
 
+impl Ttl<'_> {
+    /// Whether it is `PXAT`, the form in which expiries are propagated.
+    fn is_pxat(self) -> bool {
+        matches!(self, Ttl::Expire(ExpireOption::PxAt, _))
+    }
+}
+
 /// The options of `SET`.
 #[derive(Clone, Copy, Debug)]
 struct SetOptions<'a> {
@@ -128,12 +135,14 @@ fn set(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     let options = SetOptions::parse(&args[3..])?;
-    let done = set_generic(s, key, value, options, "set")?;
-    if done && matches!(options.ttl, Ttl::Default | Ttl::Keep) {
+    let outcome = set_generic(s, key, value, options, "set")?;
+    if outcome == Outcome::Set {
         propagate_set(s, args, options);
     }
-    if !options.get {
-        if done { s.reply.ok() } else { s.reply.null() }
+    match outcome {
+        _ if options.get => {}
+        Outcome::Refused => s.reply.null(),
+        Outcome::Set | Outcome::Expired => s.reply.ok(),
     }
     Ok(())
 }
@@ -152,15 +161,25 @@ fn store(s: &mut Server, key: &[u8], value: &[u8], expire: Option<i64>) {
     }
 }
 
-/// Sets under the conditions of `options`, which decide also whether the old value is answered; answers whether the
-/// condition held.
+/// What became of a `SET` with options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The condition does not hold.
+    Refused,
+    /// The key has its new value.
+    Set,
+    /// The expiry has passed: there is no key now, which has been propagated.
+    Expired,
+}
+
+/// Sets under the conditions of `options`, which decide also whether the old value is answered.
 fn set_generic(
     s: &mut Server,
     key: &[u8],
     value: &[u8],
     options: SetOptions<'_>,
     command: &str,
-) -> CommandResult<bool> {
+) -> CommandResult<Outcome> {
     let expire = match options.ttl {
         Ttl::Expire(option, arg) => Some(parse_expire(option, arg, s.ks.now_ms, command)?),
         _ => None,
@@ -178,7 +197,7 @@ fn set_generic(
         _ => false,
     };
     if !holds {
-        return Ok(false);
+        return Ok(Outcome::Refused);
     }
     let existed = found.is_some();
     let old_expire = found.and_then(|found| found.get().expire());
@@ -189,22 +208,27 @@ fn set_generic(
         if existed {
             delete_expired_now(s, key);
         }
-        return Ok(true);
+        return Ok(Outcome::Expired);
     }
     let new_expire = if options.ttl == Ttl::Keep { old_expire } else { expire };
     store(s, key, value, new_expire);
     s.ks.changes.write(Class::STRING, "set", s.db, key);
     if let Some(at) = expire {
         s.ks.changes.notifications.push(Class::GENERIC, "expire", s.db, key);
-        let mut digits = itoa::Buffer::new();
-        s.propagate_instead(&[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
+        if !options.ttl.is_pxat() {
+            let mut digits = itoa::Buffer::new();
+            s.propagate_instead(&[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
+        }
     }
-    Ok(true)
+    Ok(Outcome::Set)
 }
 
-/// Propagates a `SET` without an expiry, leaving out what has had its effect: `GET` and `IFEQ`.
+/// Propagates a `SET` that means the same everywhere and at any time, leaving out what has had its effect: `GET` and
+/// `IFEQ`.
 fn propagate_set(s: &mut Server, args: &[&[u8]], options: SetOptions<'_>) {
-    if !options.get && !matches!(options.condition, Condition::Equals(_)) {
+    let relative = matches!(options.ttl, Ttl::Expire(..)) && !options.ttl.is_pxat();
+    let as_it_came = !options.get && !matches!(options.condition, Condition::Equals(_));
+    if relative || as_it_came {
         return;
     }
     let mut command = args[..3].to_vec();
@@ -221,8 +245,8 @@ fn propagate_set(s: &mut Server, args: &[&[u8]], options: SetOptions<'_>) {
 
 fn setnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let options = SetOptions { condition: Condition::Missing, ..SetOptions::NONE };
-    let done = set_generic(s, args[1], args[2], options, "setnx")?;
-    s.reply.int(done.into());
+    let outcome = set_generic(s, args[1], args[2], options, "setnx")?;
+    s.reply.int((outcome == Outcome::Set).into());
     Ok(())
 }
 

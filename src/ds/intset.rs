@@ -9,14 +9,15 @@
 
 #![forbid(unsafe_code)]
 
-use super::listpack::size_class;
 use std::cmp::Ordering;
+use std::mem;
 
 const HEADER: usize = 8;
 
-/// An owned intset.
+/// An owned intset. It has no spare memory, so that its owner needs only a pointer and a length; what is left in the
+/// allocator's size class is found again when it grows.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Intset(Vec<u8>);
+pub struct Intset(Box<[u8]>);
 
 impl Default for Intset {
     fn default() -> Self {
@@ -33,12 +34,12 @@ impl std::fmt::Debug for Intset {
 impl Intset {
     /// An empty intset.
     pub fn new() -> Self {
-        Intset(vec![2, 0, 0, 0, 0, 0, 0, 0])
+        Intset(Box::new([2, 0, 0, 0, 0, 0, 0, 0]))
     }
 
     /// Takes `bytes` that came from outside. The header is always checked; with `deep` also the
     /// order, which excludes duplicates. `None` if they are wrong, or hold no integer at all.
-    pub fn from_bytes(mut bytes: Vec<u8>, deep: bool) -> Option<Self> {
+    pub fn from_bytes(bytes: Vec<u8>, deep: bool) -> Option<Self> {
         let width = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
         let len = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?) as usize;
         if !matches!(width, 2 | 4 | 8)
@@ -47,8 +48,7 @@ impl Intset {
         {
             return None;
         }
-        bytes.shrink_to_fit();
-        let set = Intset(bytes);
+        let set = Intset(bytes.into_boxed_slice());
         (!deep || set.iter().is_sorted_by(|a, b| a < b)).then_some(set)
     }
 
@@ -59,7 +59,7 @@ impl Intset {
 
     /// The bytes, given away.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.0.into_vec()
     }
 
     /// Size of the whole intset in bytes.
@@ -67,9 +67,9 @@ impl Intset {
         self.0.len()
     }
 
-    /// Bytes of memory held, unused ones included, without the struct itself.
+    /// Bytes of memory held, without the struct itself.
     pub fn heap_bytes(&self) -> usize {
-        self.0.capacity()
+        self.0.len()
     }
 
     /// Number of integers.
@@ -128,12 +128,9 @@ impl Intset {
         };
         let width = self.width();
         let at = HEADER + index * width;
-        self.0.copy_within(at + width.., at);
-        self.0.truncate(self.0.len() - width);
-        // Only when half is unused, or a set that shrinks one by one would be copied each time.
-        if self.0.len() <= self.0.capacity() / 2 {
-            self.0.shrink_to(size_class(self.0.len()));
-        }
+        let mut bytes = mem::take(&mut self.0).into_vec();
+        bytes.drain(at..at + width);
+        self.0 = bytes.into_boxed_slice();
         self.set_len();
         true
     }
@@ -183,12 +180,14 @@ impl Intset {
 
     fn insert(&mut self, index: usize, value: i64) {
         let width = self.width();
-        self.reserve(width);
         let at = HEADER + index * width;
-        let old_total = self.0.len();
-        self.0.resize(old_total + width, 0);
-        self.0.copy_within(at..old_total, at + width);
-        self.0[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        let mut bytes = mem::take(&mut self.0).into_vec();
+        let old_total = bytes.len();
+        bytes.reserve_exact(width);
+        bytes.resize(old_total + width, 0);
+        bytes.copy_within(at..old_total, at + width);
+        bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        self.0 = bytes.into_boxed_slice();
         self.set_len();
     }
 
@@ -199,22 +198,15 @@ impl Intset {
         }
         let width = width_of(value);
         let index = if value < 0 { 0 } else { self.len() };
-        let mut wide = Vec::with_capacity(size_class(HEADER + (self.len() + 1) * width));
+        let mut wide = Vec::with_capacity(HEADER + (self.len() + 1) * width);
         wide.extend_from_slice(&(width as u32).to_le_bytes());
         wide.extend_from_slice(&[0; 4]);
         for old in self.iter() {
             wide.extend_from_slice(&old.to_le_bytes()[..width]);
         }
-        self.0 = wide;
+        self.0 = wide.into_boxed_slice();
         self.insert(index, value);
         true
-    }
-
-    fn reserve(&mut self, extra: usize) {
-        if self.0.capacity() - self.0.len() < extra {
-            self.0
-                .reserve_exact(size_class(self.0.len() + extra) - self.0.len());
-        }
     }
 
     fn set_len(&mut self) {

@@ -4,6 +4,7 @@ pub mod hash;
 pub mod intset;
 pub mod legacy;
 pub mod listpack;
+pub mod member;
 pub mod quicklist;
 pub mod sorted_set;
 pub mod table;

@@ -15,11 +15,13 @@
 pub mod dump;
 pub mod error;
 pub mod format;
+mod hash;
 mod layout;
 mod list;
 mod object;
 pub mod parser;
 mod reader;
+mod set;
 mod string;
 #[cfg(test)]
 mod vectors;

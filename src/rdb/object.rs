@@ -5,7 +5,7 @@ use super::error::{ErrorKind, Fault};
 use super::format::value_type;
 use super::list;
 use super::reader::Reader;
-use super::string;
+use super::{hash, set, string};
 use super::writer::RdbWriter;
 use crate::value::{Collection, Value, ValueRef};
 use std::borrow::Cow;
@@ -36,7 +36,9 @@ pub(super) fn value_type(value: ValueRef<'_>) -> u8 {
     match value {
         ValueRef::Int(_) | ValueRef::Str(_) => value_type::STRING,
         ValueRef::List(_) => value_type::LIST_QUICKLIST_2,
-        ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
+        ValueRef::Set(set) => set::value_type(set),
+        ValueRef::Hash(hash) => hash::value_type(hash),
+        ValueRef::Zset(_) | ValueRef::Stream(_) => {
             unreachable!("no command makes such a value yet")
         }
     }
@@ -48,7 +50,9 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
         ValueRef::Int(n) => w.int(n),
         ValueRef::Str(s) => w.string(s),
         ValueRef::List(list) => list::write(w, list),
-        ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {
+        ValueRef::Set(set) => set::write(w, set),
+        ValueRef::Hash(hash) => hash::write(w, hash),
+        ValueRef::Zset(_) | ValueRef::Stream(_) => {
             Err(io::ErrorKind::Unsupported.into())
         }
     }
@@ -58,6 +62,16 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
 pub(super) fn parse<'a>(t: u8, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> {
     match t {
         value_type::STRING => string::parse(r),
+        value_type::SET => set::parse(r).map(other),
+        value_type::SET_INTSET => set::parse_intset(r).map(other),
+        value_type::SET_LISTPACK => set::parse_listpack(r).map(other),
+        value_type::HASH => hash::parse(r).map(other),
+        value_type::HASH_ZIPMAP => hash::parse_zipmap(r).map(other),
+        value_type::HASH_ZIPLIST => hash::parse_ziplist(r).map(other),
+        value_type::HASH_LISTPACK => hash::parse_listpack(r).map(other),
+        value_type::HASH_VALKEY_EXPIRY => hash::parse_valkey_expiry(r).map(other),
+        value_type::HASH_METADATA => hash::parse_metadata(r).map(other),
+        value_type::HASH_LISTPACK_EX => hash::parse_listpack_ex(r).map(other),
         value_type::LIST => list::parse_linked(r).map(other),
         value_type::LIST_ZIPLIST => list::parse_ziplist(r).map(other),
         value_type::LIST_QUICKLIST => list::parse_quicklist(r).map(other),

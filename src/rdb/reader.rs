@@ -38,6 +38,13 @@ impl<'a> Reader<'a> {
         self.pos
     }
 
+    /// For how many of `claimed` elements, each of `size` bytes at least, room may be made at once: no more than can be
+    /// there.
+    pub(super) fn at_most(&self, claimed: u64, size: usize) -> usize {
+        let fits = (self.data.len() - self.pos) / size;
+        usize::try_from(claimed).map_or(fits, |claimed| claimed.min(fits))
+    }
+
     pub(super) fn bytes(&mut self, n: u64) -> Result<&'a [u8], Fault> {
         let end = usize::try_from(n)
             .ok()

@@ -1,9 +1,10 @@
 //! A chain of servers, each the replica of the one before it, and what has to be true of it.
 
-use crate::common::{Server, wait_for};
+use crate::common::{PATIENCE, Server, wait_for};
 use crate::load::{DATABASES, Load, fill};
 use crate::peers::Kind;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// How a snapshot travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +59,26 @@ fn check_chain(mut chain: Vec<Server>) {
         assert_eq!(chain[n - 1].info("sync_full"), full, "the link was resumed");
     }
     load.stop();
-    wait_for("equal offsets and data", || {
-        let before = offsets(&mut chain);
-        let data: Vec<Data> = chain.iter().map(data).collect();
-        let quiet = before.iter().all(|o| *o == before[0]) && offsets(&mut chain) == before;
-        (quiet && data.iter().all(|d| *d == data[0])).then_some(())
-    });
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(difference) = difference(&mut chain) {
+        assert!(Instant::now() < deadline, "{difference}");
+    }
+}
+
+/// What is not yet the same everywhere: an offset, or a key.
+fn difference(chain: &mut [Server]) -> Option<String> {
+    let before = offsets(chain);
+    let all: Vec<Data> = chain.iter().map(data).collect();
+    if before.iter().any(|o| *o != before[0]) || offsets(chain) != before {
+        return Some(format!("histories and offsets: {before:?}"));
+    }
+    let (first, others) = all.split_first()?;
+    others.iter().zip(1..).find_map(|(other, n)| {
+        let key = first.keys().chain(other.keys()).find(|key| first.get(*key) != other.get(*key))?;
+        let shown = |data: &Data| data.get(key).map(|(value, expires)| (value.escape_ascii().to_string(), *expires));
+        let name = key.1.escape_ascii();
+        Some(format!("server {n}, database {}, key {name}: {:?} and {:?}", key.0, shown(first), shown(other)))
+    })
 }
 
 /// Waits until a replica has got beyond what was written up to now.

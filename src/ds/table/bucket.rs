@@ -294,7 +294,7 @@ fn zero_bytes(word: u64) -> u64 {
 /// Asks the processor to load the cache line at `address`. Does nothing where there is no such
 /// hint.
 #[inline]
-pub(super) fn prefetch<P>(address: *const P) {
+pub(crate) fn prefetch<P>(address: *const P) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults, whatever the address.
     unsafe {

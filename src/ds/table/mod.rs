@@ -29,9 +29,10 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use self::array::Array;
-use self::bucket::{Bucket, Entry, SLOTS, prefetch};
+use self::bucket::{Bucket, Entry, SLOTS};
 use super::hash::HashSeed;
 
+pub(crate) use self::bucket::prefetch;
 pub use self::entry::Occupied;
 pub use self::resize::MAPPED_BYTES;
 

@@ -1,0 +1,368 @@
+//! Hashes: fields and their values. Expiry of single fields is in [`hash_expire`](super::hash_expire).
+#![forbid(unsafe_code)]
+
+use super::args::{self, is};
+use super::scan::ScanOptions;
+use super::set::{RandomReply, reply_entry, reply_scan, scan_steps};
+use super::table::Row;
+use crate::db::notify::Class;
+use crate::db::{ExpiryRole, Keyspace};
+use crate::ds::listpack::INT_TEXT_MAX;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::util::long_double::LongDouble;
+use crate::value::hash::{FOREVER_YOUNG, Hash, Limits, Pair};
+use rand::RngCore;
+
+/// The limits in force.
+#[inline]
+pub fn limits(s: &Server) -> Limits {
+    Limits { entries: s.config.hash_max_listpack_entries, value: s.config.hash_max_listpack_value }
+}
+
+/// The time by which fields expire: never where the primary's word counts.
+#[inline]
+pub fn field_clock(ks: &Keyspace) -> i64 {
+    if ks.role == ExpiryRole::Keep { FOREVER_YOUNG } else { ks.now_ms }
+}
+
+/// Notes that fields were removed, and deletes a hash that has none any more.
+pub fn note_removed(s: &mut Server, key: &[u8], event: &'static str, fields: usize) {
+    s.ks.changes.write(Class::HASH, event, s.db, key);
+    s.ks.changes.dirty += fields as u64 - 1;
+    if s.ks.remove_if_empty::<Hash>(s.db, key) {
+        s.ks.changes.notifications.push(Class::GENERIC, "del", s.db, key);
+    }
+}
+
+fn hset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let created = set_pairs(s, args, "hset")?;
+    s.reply.int(created as i64);
+    Ok(())
+}
+
+fn hmset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    set_pairs(s, args, "hmset")?;
+    s.reply.ok();
+    Ok(())
+}
+
+/// Sets all pairs behind the key; answers how many of the fields are new.
+fn set_pairs(s: &mut Server, args: &[&[u8]], command: &str) -> CommandResult<usize> {
+    let (key, pairs) = (args[1], &args[2..]);
+    if !pairs.len().is_multiple_of(2) {
+        return Err(CommandError::err(format_args!(
+            "wrong number of arguments for '{command}' command"
+        )));
+    }
+    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    hash.expect(pairs, &limits);
+    let set = |pair: &&[&[u8]]| hash.set(pair[0], pair[1], None, &limits, now);
+    let created = pairs.chunks_exact(2).filter(set).count();
+    s.ks.changes.write(Class::HASH, "hset", s.db, key);
+    s.ks.changes.dirty += pairs.len() as u64 / 2 - 1;
+    Ok(created)
+}
+
+fn hsetnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, field, value) = (args[1], args[2], args[3]);
+    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    let free = hash.find(field, now).is_none();
+    if free {
+        hash.set(field, value, None, &limits, now);
+        s.ks.changes.write(Class::HASH, "hset", s.db, key);
+    }
+    s.reply.int(free.into());
+    Ok(())
+}
+
+fn hget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let now = field_clock(&s.ks);
+    match s.ks.read::<Hash>(s.db, args[1])?.and_then(|hash| hash.get(args[2], now)) {
+        Some(value) => reply_entry(&mut s.reply, value),
+        None => s.reply.null(),
+    }
+    Ok(())
+}
+
+fn hmget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let now = field_clock(&s.ks);
+    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    reply_values(&mut s.reply, hash, &args[2..], now);
+    Ok(())
+}
+
+/// The values of these fields; null for those that are not there.
+pub fn reply_values(reply: &mut Reply, hash: Option<&Hash>, fields: &[&[u8]], now: i64) {
+    reply.array(fields.len());
+    for field in fields {
+        match hash.and_then(|hash| hash.get(field, now)) {
+            Some(value) => reply_entry(reply, value),
+            None => reply.null(),
+        }
+    }
+}
+
+fn hexists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let now = field_clock(&s.ks);
+    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    s.reply.int(hash.is_some_and(|hash| hash.find(args[2], now).is_some()).into());
+    Ok(())
+}
+
+fn hlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<Hash>(s.db, args[1])?.map_or(0, Hash::len);
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+fn hstrlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let now = field_clock(&s.ks);
+    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    let value = hash.and_then(|hash| hash.get(args[2], now));
+    s.reply.int(value.map_or(0, |value| value.text_len()) as i64);
+    Ok(())
+}
+
+fn hdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, now) = (args[1], field_clock(&s.ks));
+    let mut removed = 0;
+    if let Some(hash) = s.ks.write::<Hash>(s.db, key)? {
+        removed = args[2..].iter().filter(|field| hash.remove(field, now)).count();
+        if removed > 0 {
+            note_removed(s, key, "hdel", removed);
+        }
+    }
+    s.reply.int(removed as i64);
+    Ok(())
+}
+
+fn hincrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, field) = (args[1], args[2]);
+    let increment = args::int(args[3])?;
+    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    let (old, expire) = match hash.find(field, now) {
+        Some(pair) => {
+            let old = pair.value.as_int();
+            (old.ok_or(CommandError::text("ERR hash value is not an integer"))?, pair.expire)
+        }
+        None => (0, None),
+    };
+    let sum = old.checked_add(increment).ok_or(CommandError::OVERFLOW)?;
+    hash.set(field, itoa::Buffer::new().format(sum).as_bytes(), expire, &limits, now);
+    s.ks.changes.write(Class::HASH, "hincrby", s.db, key);
+    s.reply.int(sum);
+    Ok(())
+}
+
+fn hincrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, field) = (args[1], args[2]);
+    let increment = args::long_double(args[3])?;
+    if increment.is_nan() || increment.is_inf() {
+        return Err(CommandError::text("ERR value is NaN or Infinity"));
+    }
+    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    let (old, expire) = match hash.find(field, now) {
+        Some(pair) => {
+            let old = LongDouble::parse(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]));
+            (old.ok_or(CommandError::text("ERR hash value is not a float"))?, pair.expire)
+        }
+        None => (LongDouble::ZERO, None),
+    };
+    let sum = old + increment;
+    if sum.is_nan() || sum.is_inf() {
+        return Err(CommandError::text("ERR increment would produce NaN or Infinity"));
+    }
+    let text = sum.to_human();
+    hash.set(field, text.as_bytes(), expire, &limits, now);
+    s.ks.changes.write(Class::HASH, "hincrbyfloat", s.db, key);
+    // The sum, not the increment: replicas must not depend on how a number is rounded.
+    s.propagate_instead(&[b"HSET", key, field, text.as_bytes()]);
+    if let Some(at) = expire {
+        let mut digits = itoa::Buffer::new();
+        s.propagate_instead(&[
+            b"HPEXPIREAT",
+            key,
+            digits.format(at).as_bytes(),
+            b"FIELDS",
+            b"1",
+            field,
+        ]);
+    }
+    s.reply.bulk_str(&text);
+    Ok(())
+}
+
+/// What `HGETALL` and its relatives answer of each field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    Fields,
+    Values,
+    Both,
+}
+
+impl Parts {
+    fn reply(self, reply: &mut Reply, pair: Pair<'_>) {
+        if self != Parts::Values {
+            reply_entry(reply, pair.field);
+        }
+        if self != Parts::Fields {
+            reply_entry(reply, pair.value);
+        }
+    }
+}
+
+fn hgetall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    reply_all(s, args[1], Parts::Both)
+}
+
+fn hkeys(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    reply_all(s, args[1], Parts::Fields)
+}
+
+fn hvals(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    reply_all(s, args[1], Parts::Values)
+}
+
+fn reply_all(s: &mut Server, key: &[u8], parts: Parts) -> CommandResult {
+    let now = field_clock(&s.ks);
+    let hash = s.ks.read::<Hash>(s.db, key)?;
+    let fields = hash.map_or(0, |hash| hash.count_live(now));
+    match parts {
+        Parts::Both => s.reply.map(fields),
+        _ => s.reply.array(fields),
+    }
+    if let Some(hash) = hash {
+        hash.for_each(now, |pair| parts.reply(&mut s.reply, pair));
+    }
+    Ok(())
+}
+
+/// HRANDFIELD key [count [WITHVALUES]]
+fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let now = field_clock(&s.ks);
+    let (count, parts) = match *args {
+        [_, key] => {
+            let hash = s.ks.read::<Hash>(s.db, key)?;
+            match hash.and_then(|hash| hash.random(&mut || s.rng.next_u64(), now)) {
+                Some(pair) => reply_entry(&mut s.reply, pair.field),
+                None => s.reply.null(),
+            }
+            return Ok(());
+        }
+        [_, _, count] => (args::int_between(count, -i64::MAX, i64::MAX, None)?, Parts::Fields),
+        [_, _, count, option] if is(option, "WITHVALUES") => {
+            let count = args::int_between(count, -i64::MAX, i64::MAX, None)?;
+            if count.unsigned_abs() > i64::MAX as u64 / 2 {
+                return Err(CommandError::text("ERR value is out of range"));
+            }
+            (count, Parts::Both)
+        }
+        [_, _, count, ..] => {
+            args::int_between(count, -i64::MAX, i64::MAX, None)?;
+            return Err(CommandError::SYNTAX);
+        }
+        _ => return Err(CommandError::SYNTAX),
+    };
+    let bound = RandomReply::new(s);
+    let Some(hash) = s.ks.read::<Hash>(s.db, args[1])? else {
+        s.reply.array(0);
+        return Ok(());
+    };
+    let random = &mut || s.rng.next_u64();
+    let reply = &mut s.reply;
+    // In RESP2 a field and its value are two elements, in RESP3 one, an array.
+    let nested = parts == Parts::Both && reply.is_resp3();
+    let elements = if parts == Parts::Both && !nested { 2 } else { 1 };
+    let write = |reply: &mut Reply, pair: Pair<'_>| {
+        if nested {
+            reply.array(2);
+        }
+        parts.reply(reply, pair);
+    };
+    let n = count.unsigned_abs() as usize;
+    if count >= 0 {
+        reply.array(n.min(hash.count_live(now)) * elements);
+        hash.sample(n, random, now, |pair| write(reply, pair));
+        return Ok(());
+    }
+    if hash.random(random, now).is_none() {
+        reply.array(0);
+        return Ok(());
+    }
+    reply.array(n * elements);
+    for _ in 0..n {
+        if !bound.allows_more(reply)? {
+            break;
+        }
+        let Some(pair) = hash.random(random, now) else { break };
+        write(reply, pair);
+    }
+    Ok(())
+}
+
+/// HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]
+fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let cursor = args::cursor(args[2])?;
+    let now = field_clock(&s.ks);
+    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    let (options, no_values) = without_flag(&args[3..], "NOVALUES");
+    let options = ScanOptions::parse(&options, false)?;
+    let parts = if no_values { Parts::Fields } else { Parts::Both };
+    let mut found = Reply::new(s.reply.protocol);
+    let (mut cursor, mut n) = (hash.map_or(0, |_| cursor), 0);
+    if let Some(hash) = hash {
+        cursor = scan_steps(&options, |visited| {
+            cursor = hash.scan(cursor, now, |pair| {
+                *visited += 1;
+                if options.matches(pair.field.to_bytes(&mut [0; INT_TEXT_MAX])) {
+                    parts.reply(&mut found, pair);
+                    n += if no_values { 1 } else { 2 };
+                }
+            });
+            cursor
+        });
+    }
+    reply_scan(&mut s.reply, cursor, n, &found);
+    Ok(())
+}
+
+/// Options that come in pairs, without a flag that may stand between them, and whether it did.
+fn without_flag<'a>(options: &[&'a [u8]], flag: &str) -> (Vec<&'a [u8]>, bool) {
+    let mut pairs = Vec::with_capacity(options.len());
+    let mut found = false;
+    let mut rest = options.iter();
+    while let Some(&option) = rest.next() {
+        if is(option, flag) {
+            found = true;
+        } else {
+            pairs.push(option);
+            pairs.extend(rest.next());
+        }
+    }
+    (pairs, found)
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("hdel", hdel),
+    ("hexists", hexists),
+    ("hget", hget),
+    ("hgetall", hgetall),
+    ("hincrby", hincrby),
+    ("hincrbyfloat", hincrbyfloat),
+    ("hkeys", hkeys),
+    ("hlen", hlen),
+    ("hmget", hmget),
+    ("hmset", hmset),
+    ("hrandfield", hrandfield),
+    ("hscan", hscan),
+    ("hset", hset),
+    ("hsetnx", hsetnx),
+    ("hstrlen", hstrlen),
+    ("hvals", hvals),
+];

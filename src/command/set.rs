@@ -1,0 +1,346 @@
+//! Sets: members in and out, asked for and drawn by chance. Their algebra is in [`algebra`](super::set_algebra).
+#![forbid(unsafe_code)]
+
+use super::args;
+use super::scan::ScanOptions;
+use super::set_algebra as algebra;
+use super::table::Row;
+use crate::db::notify::Class;
+use crate::ds::listpack::{Entry, INT_TEXT_MAX};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::value::set::{Limits, Set};
+use rand::RngCore;
+
+/// A random reply longer than this (in bytes) is given up: nobody can want it, and it has no bound.
+const MAX_RANDOM_REPLY: usize = 512 << 20;
+/// Members in one `SREM` that stands for a part of an `SPOP`.
+const PROPAGATED_AT_ONCE: usize = 1024;
+
+/// The limits in force.
+#[inline]
+pub fn limits(s: &Server) -> Limits {
+    Limits {
+        intset: s.config.set_max_intset_entries,
+        entries: s.config.set_max_listpack_entries,
+        value: s.config.set_max_listpack_value,
+    }
+}
+
+/// An element of a collection as a bulk string.
+#[inline]
+pub fn reply_entry(reply: &mut Reply, entry: Entry<'_>) {
+    match entry {
+        Entry::Int(n) => reply.bulk_int(n),
+        Entry::Str(bytes) => reply.bulk(bytes),
+    }
+}
+
+/// Notes that a set was changed by so many members, and deletes it if it has none any more.
+fn note_removed(s: &mut Server, key: &[u8], event: &'static str, members: usize) -> bool {
+    s.ks.changes.write(Class::SET, event, s.db, key);
+    s.ks.changes.dirty += members as u64 - 1;
+    let emptied = s.ks.remove_if_empty::<Set>(s.db, key);
+    if emptied {
+        s.ks.changes.notifications.push(Class::GENERIC, "del", s.db, key);
+    }
+    emptied
+}
+
+fn sadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, members) = (args[1], &args[2..]);
+    let limits = limits(s);
+    let create = || Set::new(members[0], members.len(), &limits);
+    let set = s.ks.write_or_create(s.db, key, create)?;
+    set.expect(members.len(), &limits);
+    let added = members.iter().filter(|member| set.add(member, &limits)).count();
+    if added > 0 {
+        s.ks.changes.write(Class::SET, "sadd", s.db, key);
+        s.ks.changes.dirty += added as u64 - 1;
+    }
+    s.reply.int(added as i64);
+    Ok(())
+}
+
+fn srem(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    let mut removed = 0;
+    if let Some(set) = s.ks.write::<Set>(s.db, key)? {
+        removed = args[2..].iter().filter(|member| set.remove(member)).count();
+        if removed > 0 {
+            note_removed(s, key, "srem", removed);
+        }
+    }
+    s.reply.int(removed as i64);
+    Ok(())
+}
+
+fn smove(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (from, to, member) = (args[1], args[2], args[3]);
+    let limits = limits(s);
+    if s.ks.write::<Set>(s.db, from)?.is_none() {
+        s.reply.int(0);
+        return Ok(());
+    }
+    s.ks.write::<Set>(s.db, to)?;
+    let Some(set) = s.ks.write::<Set>(s.db, from)? else { return Ok(()) };
+    if from == to {
+        s.reply.int(set.contains(member).into());
+        return Ok(());
+    }
+    if !set.remove(member) {
+        s.reply.int(0);
+        return Ok(());
+    }
+    note_removed(s, from, "srem", 1);
+    let set = s.ks.write_or_create(s.db, to, || Set::new(member, 1, &limits))?;
+    if set.add(member, &limits) {
+        s.ks.changes.write(Class::SET, "sadd", s.db, to);
+    }
+    s.reply.int(1);
+    Ok(())
+}
+
+fn sismember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let set = s.ks.read::<Set>(s.db, args[1])?;
+    let found = set.is_some_and(|set| set.contains(args[2]));
+    s.reply.int(found.into());
+    Ok(())
+}
+
+fn smismember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let set = s.ks.read::<Set>(s.db, args[1])?;
+    s.reply.array(args.len() - 2);
+    for member in &args[2..] {
+        s.reply.int(set.is_some_and(|set| set.contains(member)).into());
+    }
+    Ok(())
+}
+
+fn scard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<Set>(s.db, args[1])?.map_or(0, Set::len);
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+fn smembers(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match s.ks.read::<Set>(s.db, args[1])? {
+        Some(set) => reply_set(&mut s.reply, set),
+        None => s.reply.set(0),
+    }
+    Ok(())
+}
+
+/// All members of a set.
+pub fn reply_set(reply: &mut Reply, set: &Set) {
+    reply.set(set.len());
+    set.for_each(|member| reply_entry(reply, member));
+}
+
+fn spop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match args {
+        [_, key] => spop_one(s, key),
+        [_, key, count] => spop_count(s, key, count),
+        _ => Err(CommandError::SYNTAX),
+    }
+}
+
+fn spop_one(s: &mut Server, key: &[u8]) -> CommandResult {
+    let mut popped = None;
+    if let Some(set) = s.ks.write::<Set>(s.db, key)? {
+        set.pop(1, &mut || s.rng.next_u64(), |member| popped = Some(member.to_vec()));
+    }
+    match popped {
+        Some(member) => {
+            note_removed(s, key, "spop", 1);
+            s.propagate_instead(&[b"SREM", key, &member]);
+            s.reply.bulk(&member);
+        }
+        None => s.reply.null(),
+    }
+    Ok(())
+}
+
+fn spop_count(s: &mut Server, key: &[u8], count: &[u8]) -> CommandResult {
+    let count = args::positive(count, None)? as usize;
+    let Some(set) = s.ks.write::<Set>(s.db, key)? else {
+        s.reply.set(0);
+        return Ok(());
+    };
+    let len = set.len();
+    if count == 0 {
+        s.reply.set(0);
+        return Ok(());
+    }
+    if count >= len {
+        reply_set(&mut s.reply, set);
+        s.ks.changes.notifications.push(Class::SET, "spop", s.db, key);
+        let lazy = s.config.lazyfree_lazy_server_del;
+        if let Some(entry) = s.ks.remove(s.db, key) {
+            s.lazyfree.free_entry(entry, lazy);
+        }
+        s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+        s.ks.changes.dirty += len as u64 - 1;
+        s.propagate_instead(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        return Ok(());
+    }
+    s.reply.set(count);
+    let mut left = count;
+    while left > 0 {
+        let part = left.min(PROPAGATED_AT_ONCE);
+        let Some(set) = s.ks.write::<Set>(s.db, key)? else { break };
+        let mut members: Vec<Vec<u8>> = Vec::with_capacity(part);
+        set.pop(part, &mut || s.rng.next_u64(), |member| {
+            reply_entry(&mut s.reply, member);
+            members.push(member.to_vec());
+        });
+        let mut command: Vec<&[u8]> = vec![b"SREM", key];
+        command.extend(members.iter().map(Vec::as_slice));
+        s.propagate_instead(&command);
+        left -= part;
+    }
+    s.ks.changes.write(Class::SET, "spop", s.db, key);
+    s.ks.changes.dirty += count as u64 - 1;
+    Ok(())
+}
+
+fn srandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match args {
+        [_, key] => {
+            let set = s.ks.read::<Set>(s.db, key)?;
+            match set.and_then(|set| set.random(&mut || s.rng.next_u64())) {
+                Some(member) => reply_entry(&mut s.reply, member),
+                None => s.reply.null(),
+            }
+            Ok(())
+        }
+        [_, key, count] => srandmember_count(s, key, count),
+        _ => Err(CommandError::SYNTAX),
+    }
+}
+
+fn srandmember_count(s: &mut Server, key: &[u8], count: &[u8]) -> CommandResult {
+    let count = args::int_between(count, -i64::MAX, i64::MAX, None)?;
+    let bound = RandomReply::new(s);
+    let Some(set) = s.ks.read::<Set>(s.db, key)? else {
+        s.reply.array(0);
+        return Ok(());
+    };
+    let random = &mut || s.rng.next_u64();
+    let reply = &mut s.reply;
+    let n = count.unsigned_abs() as usize;
+    if count >= 0 {
+        reply.array(n.min(set.len()));
+        set.sample(n, random, |member| reply_entry(reply, member));
+        return Ok(());
+    }
+    reply.array(n);
+    for _ in 0..n {
+        if !bound.allows_more(reply)? {
+            break;
+        }
+        let Some(member) = set.random(random) else { break };
+        reply_entry(reply, member);
+    }
+    Ok(())
+}
+
+/// Keeps a reply whose length the client has chosen from filling the memory.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomReply {
+    start: usize,
+    /// The client's hard output limit, over which it is disconnected anyway.
+    client_limit: usize,
+}
+
+impl RandomReply {
+    /// Watches the reply that starts now.
+    pub fn new(s: &Server) -> RandomReply {
+        let class =
+            s.current.and_then(|token| s.clients.get(token)).map_or(0, |client| client.class());
+        let client_limit = match s.config.client_output_buffer_limit[class].hard {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        RandomReply { start: s.reply.len(), client_limit }
+    }
+
+    /// Whether to go on: `false` when the client is about to be disconnected for what it has got already.
+    ///
+    /// # Errors
+    /// When the reply is longer than anybody can want.
+    #[inline]
+    pub fn allows_more(&self, reply: &Reply) -> CommandResult<bool> {
+        let len = reply.len() - self.start;
+        if len > MAX_RANDOM_REPLY && len < self.client_limit {
+            return Err(CommandError::text("ERR value is out of range"));
+        }
+        Ok(len < self.client_limit)
+    }
+}
+
+fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let cursor = args::cursor(args[2])?;
+    let set = s.ks.read::<Set>(s.db, args[1])?;
+    let options = ScanOptions::parse(&args[3..], false)?;
+    let mut found = Reply::new(s.reply.protocol);
+    let (mut cursor, mut n) = (set.map_or(0, |_| cursor), 0);
+    if let Some(set) = set {
+        cursor = scan_steps(&options, |visited| {
+            cursor = set.scan(cursor, |member| {
+                *visited += 1;
+                if options.matches(member.to_bytes(&mut [0; INT_TEXT_MAX])) {
+                    reply_entry(&mut found, member);
+                    n += 1;
+                }
+            });
+            cursor
+        });
+    }
+    reply_scan(&mut s.reply, cursor, n, &found);
+    Ok(())
+}
+
+/// Repeats a `step` of a scan, which answers the next cursor and counts what it has visited, until there were as many
+/// as wanted or nothing is left; answers the last cursor.
+pub fn scan_steps(options: &ScanOptions<'_>, mut step: impl FnMut(&mut u64) -> u64) -> u64 {
+    let mut visited = 0;
+    // A table that is nearly empty must not keep everybody waiting.
+    let mut steps = options.count.saturating_mul(10);
+    loop {
+        let cursor = step(&mut visited);
+        steps -= 1;
+        if cursor == 0 || steps == 0 || visited >= options.count {
+            return cursor;
+        }
+    }
+}
+
+/// The reply to a scan: the cursor, and `n` elements found.
+pub fn reply_scan(reply: &mut Reply, cursor: u64, n: usize, found: &Reply) {
+    reply.array(2);
+    reply.bulk_str(itoa::Buffer::new().format(cursor));
+    reply.array(n);
+    reply.raw(found.as_bytes());
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("sadd", sadd),
+    ("scard", scard),
+    ("sdiff", algebra::sdiff),
+    ("sdiffstore", algebra::sdiffstore),
+    ("sinter", algebra::sinter),
+    ("sintercard", algebra::sintercard),
+    ("sinterstore", algebra::sinterstore),
+    ("sismember", sismember),
+    ("smembers", smembers),
+    ("smismember", smismember),
+    ("smove", smove),
+    ("spop", spop),
+    ("srandmember", srandmember),
+    ("srem", srem),
+    ("sscan", sscan),
+    ("sunion", algebra::sunion),
+    ("sunionstore", algebra::sunionstore),
+];

@@ -1,0 +1,192 @@
+//! Unions, intersections and differences of sets, answered or stored.
+#![forbid(unsafe_code)]
+
+use super::args::{self, is};
+use super::set::{limits, reply_entry, reply_set};
+use crate::db::notify::Class;
+use crate::db::{Entry, Keyspace};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::value::Collection;
+use crate::value::set::{self, Limits, Set};
+use std::ops::ControlFlow;
+
+/// The sets under these keys. A key that is not there is no set, and as good as an empty one.
+fn sets<'a>(
+    ks: &'a mut Keyspace,
+    db: usize,
+    keys: &[&[u8]],
+) -> CommandResult<Vec<Option<&'a Set>>> {
+    // Looking a key up may delete it, so that nothing can be kept from the first time.
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        found.push(ks.read::<Set>(db, key)?.is_some());
+    }
+    let ks = &*ks;
+    let set = |key: &[u8]| Set::of(ks.dbs[db].table.get(ks.hash(key), key)?.value());
+    Ok(keys.iter().zip(found).map(|(key, found)| if found { set(key) } else { None }).collect())
+}
+
+/// The sets, from the smallest to the largest; `None` if one of them is not there.
+fn to_intersect<'a>(
+    ks: &'a mut Keyspace,
+    db: usize,
+    keys: &[&[u8]],
+) -> CommandResult<Option<Vec<&'a Set>>> {
+    let all: Option<Vec<&Set>> = sets(ks, db, keys)?.into_iter().collect();
+    Ok(all.map(|mut sets| {
+        sets.sort_by_key(|set| set.len());
+        sets
+    }))
+}
+
+/// SINTER key [key ...]
+pub fn sinter(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    match to_intersect(&mut s.ks, s.db, &args[1..])?.as_deref() {
+        Some([only]) => reply_set(&mut s.reply, only),
+        Some([first, others @ ..]) => {
+            let at = s.reply.deferred();
+            let mut n = 0;
+            _ = set::intersect(first, others, |member| {
+                reply_entry(&mut s.reply, member);
+                n += 1;
+                ControlFlow::Continue(())
+            });
+            s.reply.set_set(at, n);
+        }
+        _ => s.reply.set(0),
+    }
+    Ok(())
+}
+
+/// SINTERCARD numkeys key [key ...] [LIMIT limit]
+pub fn sintercard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let greater = "ERR numkeys should be greater than 0";
+    let keys = args::int_between(args[1], 1, i64::MAX, Some(greater))? as usize;
+    if keys > args.len() - 2 {
+        return Err(CommandError::err("Number of keys can't be greater than number of args"));
+    }
+    let (keys, options) = args[2..].split_at(keys);
+    let mut limit = 0;
+    for option in options.chunks(2) {
+        match *option {
+            [name, n] if is(name, "LIMIT") => {
+                limit = args::positive(n, Some("ERR LIMIT can't be negative"))?;
+            }
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    let mut n = 0;
+    if let Some([first, others @ ..]) = to_intersect(&mut s.ks, s.db, keys)?.as_deref() {
+        _ = set::intersect(first, others, |_| {
+            n += 1;
+            if n == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
+    s.reply.int(n);
+    Ok(())
+}
+
+/// SINTERSTORE destination key [key ...]
+pub fn sinterstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let limits = limits(s);
+    let mut result = Set::default();
+    if let Some([first, others @ ..]) = to_intersect(&mut s.ks, s.db, &args[2..])?.as_deref() {
+        _ = set::intersect(first, others, |member| {
+            result.add_entry(member, &limits);
+            ControlFlow::Continue(())
+        });
+    }
+    store(s, args[1], result, "sinterstore")
+}
+
+/// SUNION key [key ...]
+pub fn sunion(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let limits = limits(s);
+    let sets: Vec<&Set> = sets(&mut s.ks, s.db, &args[1..])?.into_iter().flatten().collect();
+    if let [only] = sets[..] {
+        reply_set(&mut s.reply, only);
+        return Ok(());
+    }
+    let union = set::unite(&sets, &limits);
+    reply_set(&mut s.reply, &union);
+    discard(s, union);
+    Ok(())
+}
+
+/// SUNIONSTORE destination key [key ...]
+pub fn sunionstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let limits = limits(s);
+    let sets: Vec<&Set> = sets(&mut s.ks, s.db, &args[2..])?.into_iter().flatten().collect();
+    let union = set::unite(&sets, &limits);
+    store(s, args[1], union, "sunionstore")
+}
+
+/// SDIFF key [key ...]
+pub fn sdiff(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let limits = limits(s);
+    let difference = difference(&sets(&mut s.ks, s.db, &args[1..])?, &limits);
+    reply_set(&mut s.reply, &difference);
+    discard(s, difference);
+    Ok(())
+}
+
+/// SDIFFSTORE destination key [key ...]
+pub fn sdiffstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let limits = limits(s);
+    let difference = difference(&sets(&mut s.ks, s.db, &args[2..])?, &limits);
+    store(s, args[1], difference, "sdiffstore")
+}
+
+/// What is in the first set and in no other.
+fn difference(sets: &[Option<&Set>], limits: &Limits) -> Set {
+    let [Some(first), others @ ..] = sets else { return Set::default() };
+    let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
+    // Either ask all the others for each member of the first, or take the members of all others out of a copy. The
+    // first way does less for each member, and stops at the first set that has it.
+    let ask = first.len() * (others.len() + 1) / 2;
+    let take_out = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
+    if ask <= take_out {
+        others.sort_by_key(|set| std::cmp::Reverse(set.len()));
+        return set::subtract(first, &others, limits);
+    }
+    let mut result = (*first).clone();
+    for other in others {
+        _ = other.try_for_each(|member| {
+            result.remove_entry(member);
+            if result.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
+    result
+}
+
+/// Puts a result under a key, in place of what is there; an empty one deletes it. Answers the number of members.
+fn store(s: &mut Server, key: &[u8], result: Set, event: &'static str) -> CommandResult {
+    let len = result.len();
+    let lazy = s.config.lazyfree_lazy_server_del;
+    let old = if len == 0 {
+        let old = s.ks.delete(s.db, key);
+        if old.is_some() {
+            s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+        }
+        old
+    } else {
+        let old = s.ks.set(s.db, key, result.into_value(), None);
+        if old.is_none() {
+            s.ks.changes.notifications.push(Class::NEW, "new", s.db, key);
+        }
+        s.ks.changes.write(Class::SET, event, s.db, key);
+        old
+    };
+    if let Some(old) = old {
+        s.lazyfree.free_entry(old, lazy);
+    }
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+/// Frees an intermediate result, as deleted values are freed.
+fn discard(s: &mut Server, set: Set) {
+    let lazy = s.config.lazyfree_lazy_server_del;
+    s.lazyfree.free_entry(Entry::new(b"", set.into_value(), None), lazy);
+}

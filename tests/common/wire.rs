@@ -1,0 +1,106 @@
+//! A connection on which every byte is seen, and what INFO says.
+
+use crate::common::Server;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// How long any condition may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` gives something.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One field of INFO.
+pub fn info(server: &mut Server, field: &str) -> Option<String> {
+    let all = server.text(&["INFO", "everything"]);
+    all.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':')).map(|v| v.trim().to_string())
+}
+
+/// Waits until a field of INFO has a value.
+pub fn wait_info(server: &mut Server, field: &str, value: &str) {
+    wait_for(&format!("{field}:{value}"), || {
+        (info(server, field).as_deref() == Some(value)).then_some(())
+    });
+}
+
+/// One connection.
+pub struct Wire {
+    stream: BufReader<TcpStream>,
+}
+
+impl Wire {
+    pub fn open(server: &Server) -> Wire {
+        Wire::to_port(server.port).expect("a connection")
+    }
+
+    pub fn to_port(port: u16) -> std::io::Result<Wire> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Wire { stream: BufReader::new(stream) })
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// Sends an inline request, and reads its reply: a line, or a bulk string's text.
+    pub fn ask(&mut self, request: &str) -> String {
+        self.send(format!("{request}\r\n"));
+        let line = self.line();
+        match line.strip_prefix('$').map(|len| len.parse::<usize>()) {
+            Some(Ok(len)) => {
+                let mut bytes = self.read(len + 2);
+                bytes.truncate(len);
+                String::from_utf8(bytes).expect("a text")
+            }
+            _ => line,
+        }
+    }
+
+    /// Reads exactly these bytes.
+    pub fn expect(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let got = self.read(expected.len());
+        assert_eq!(got.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    }
+
+    /// Reads so many bytes.
+    pub fn read(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.stream.read_exact(&mut bytes).expect("more bytes");
+        bytes
+    }
+
+    /// Reads a line, without its end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a line");
+        line.trim_end().to_string()
+    }
+
+    /// Reads until the server closes.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).expect("an end");
+        bytes
+    }
+
+    /// Whether nothing comes for a while.
+    pub fn is_silent(&mut self, time: Duration) -> bool {
+        self.stream.get_ref().set_read_timeout(Some(time)).expect("a time-out");
+        let silent = matches!(self.stream.fill_buf(), Err(e) if e.kind() == ErrorKind::WouldBlock);
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        silent
+    }
+}

@@ -1,0 +1,207 @@
+//! The configuration at run time: reading, changing, undoing, saving it; and what follows from a change.
+
+pub mod common;
+#[path = "common/wire.rs"]
+pub mod wire;
+
+use common::Server;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command};
+use wire::{Wire, info};
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn get_answers_a_map_of_what_matches() {
+    let mut server = Server::start(&["--maxmemory", "10mb"]);
+    assert_eq!(server.text(&["CONFIG", "GET", "MaxMemory"]), "[MaxMemory 10485760]");
+    assert_eq!(
+        server.text(&["CONFIG", "GET", "maxmemory", "maxmemory-s*"]),
+        "[maxmemory 10485760 maxmemory-samples 5]"
+    );
+    assert_eq!(server.text(&["CONFIG", "GET", "nosuch"]), "[]");
+    let mut raw = Wire::open(&server);
+    raw.send("HELLO 3\r\n");
+    while raw.line() != "*0" {}
+    raw.send("CONFIG GET hz\r\n");
+    raw.expect("%1\r\n$2\r\nhz\r\n$2\r\n10\r\n");
+}
+
+#[test]
+fn set_changes_all_or_nothing() {
+    let mut server = Server::start(&[]);
+    assert_eq!(server.text(&["CONFIG", "SET", "maxmemory", "1gb", "hz", "50"]), "OK");
+    for (args, reply) in [
+        (
+            &["CONFIG", "SET", "maxmemory"][..],
+            "ERR wrong number of arguments for 'config|set' command",
+        ),
+        (
+            &["CONFIG", "SET", "a", "1"],
+            "ERR Unknown option or number of arguments for CONFIG SET - 'a'",
+        ),
+        (
+            &["CONFIG", "SET", "hz", "20", "a"],
+            "ERR wrong number of arguments for 'config|set' command",
+        ),
+        (
+            &["CONFIG", "SET", "hz", "20", "port", "x"],
+            "ERR CONFIG SET failed (possibly related to argument 'port') - argument couldn't be parsed into an integer",
+        ),
+        (
+            &["CONFIG", "SET", "databases", "1"],
+            "ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config",
+        ),
+    ] {
+        assert_eq!(server.text(args), reply, "{args:?}");
+    }
+    assert_eq!(server.text(&["CONFIG", "GET", "hz", "maxmemory"]), "[hz 50 maxmemory 1073741824]");
+}
+
+#[test]
+fn what_can_not_be_applied_is_undone() {
+    let mut server = Server::start(&["--bind", "127.0.0.1"]);
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let reply =
+        server.text(&["CONFIG", "SET", "maxmemory", "5mb", "port", &port, "loglevel", "debug"]);
+    assert!(reply.starts_with(
+        "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port"
+    ));
+    assert_eq!(
+        server.text(&["CONFIG", "GET", "maxmemory", "loglevel"]),
+        "[maxmemory 0 loglevel notice]"
+    );
+    assert_eq!(Wire::open(&server).ask("PING"), "+PONG");
+    let reply = server.text(&["CONFIG", "SET", "hz", "20", "maxclients", "4294967295"]);
+    assert!(
+        reply.contains("'maxclients') - The operating system is not able to handle"),
+        "{reply}"
+    );
+    assert_eq!(server.text(&["CONFIG", "GET", "hz"]), "[hz 10]");
+}
+
+#[test]
+fn the_port_can_be_changed() {
+    let mut server = Server::start(&["--bind", "127.0.0.1"]);
+    server.text(&["PING"]);
+    let (old, new) = (server.port, free_port());
+    assert_eq!(server.text(&["CONFIG", "SET", "port", &new.to_string()]), "OK");
+    server.port = new;
+    wire::wait_for("the new port", || Wire::to_port(new).ok());
+    assert_eq!(Wire::open(&server).ask("PING"), "+PONG");
+    assert!(Wire::to_port(old).is_err());
+    // Who was connected stays so.
+    assert_eq!(server.text(&["PING"]), "PONG");
+    assert_eq!(info(&mut server, "tcp_port"), Some(new.to_string()));
+}
+
+#[test]
+fn changes_take_effect() {
+    let mut server = Server::start(&[]);
+    assert_eq!(server.text(&["CONFIG", "SET", "maxclients", "1"]), "OK");
+    assert_eq!(Wire::open(&server).line(), "-ERR max number of clients reached");
+    assert_eq!(server.text(&["CONFIG", "SET", "maxclients", "100"]), "OK");
+
+    assert_eq!(server.text(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    assert!(server.text(&["SET", "a", "b"]).starts_with("OOM "));
+    assert_eq!(
+        server.text(&["CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "allkeys-lfu"]),
+        "OK"
+    );
+    assert_eq!(server.text(&["SET", "a", "b"]), "OK");
+    assert_eq!(server.text(&["OBJECT", "FREQ", "a"]), ":5");
+
+    assert_eq!(
+        server.text(&["CONFIG", "SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "2"]),
+        "OK"
+    );
+    for _ in 0..5 {
+        server.text(&["PING"]);
+    }
+    assert_eq!(server.text(&["SLOWLOG", "LEN"]), ":2");
+
+    assert!(server.text(&["CONFIG", "SET", "appendonly", "yes"]).contains("'appendonly') - "));
+    assert_eq!(server.text(&["CONFIG", "SET", "appendonly", "no"]), "OK");
+
+    assert!(server.text(&["CONFIG", "SET", "dir", "/"]).contains("can't set protected config"));
+}
+
+/// A server that was started with a configuration file, which `Server::start` can't do.
+struct WithFile(Child, Wire);
+
+impl WithFile {
+    fn start(file: &Path, port: u16) -> WithFile {
+        let child = Command::new(env!("CARGO_BIN_EXE_aeolis")).arg(file).spawn().unwrap();
+        WithFile(child, wire::wait_for("the server", || Wire::to_port(port).ok()))
+    }
+}
+
+impl Drop for WithFile {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn rewrite_keeps_what_was_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("redis.conf");
+    let port = free_port();
+    let lines = format!(
+        "# mine\nport {port}\nmaxmemory 1mb\nlogfile log.txt\ndir {}\n",
+        dir.path().display()
+    );
+    std::fs::write(&file, lines).unwrap();
+    let mut server = WithFile::start(&file, port);
+    let set = "CONFIG SET maxmemory 2mb requirepass \"a b\" save \"900 1\"";
+    assert_eq!(server.1.ask(set), "+OK");
+    assert_eq!(server.1.ask("CONFIG REWRITE"), "+OK");
+    let info = server.1.ask("INFO server");
+    assert!(info.contains(&format!("config_file:{}\r\n", file.display())), "{info}");
+    drop(server);
+
+    let rewritten = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        rewritten.starts_with("# mine\n") && rewritten.contains("\nmaxmemory 2mb\n"),
+        "{rewritten}"
+    );
+    let mut server = WithFile::start(&file, port);
+    assert_eq!(server.1.ask("AUTH \"a b\""), "+OK");
+    server.1.send("CONFIG GET maxmemory save\r\n");
+    server.1.expect("*4\r\n$9\r\nmaxmemory\r\n$7\r\n2097152\r\n$4\r\nsave\r\n$5\r\n900 1\r\n");
+}
+
+#[test]
+fn without_a_file_nothing_is_rewritten() {
+    let mut server = Server::start(&[]);
+    assert_eq!(
+        server.text(&["CONFIG", "REWRITE"]),
+        "ERR The server is running without a config file"
+    );
+}
+
+#[test]
+fn statistics_start_anew() {
+    let mut server = Server::start(&[]);
+    server.text(&["SET", "a", "b"]);
+    server.text(&["GET", "a"]);
+    server.text(&["nosuch"]);
+    assert_eq!(info(&mut server, "keyspace_hits").as_deref(), Some("1"));
+    assert_eq!(info(&mut server, "errorstat_ERR").as_deref(), Some("count=1"));
+    assert_eq!(server.text(&["CONFIG", "RESETSTAT"]), "OK");
+    for (field, value) in [
+        ("keyspace_hits", Some("0")),
+        ("total_error_replies", Some("0")),
+        ("errorstat_ERR", None),
+        ("cmdstat_set", None),
+    ] {
+        assert_eq!(info(&mut server, field).as_deref(), value, "{field}");
+    }
+}
