@@ -105,7 +105,8 @@ fn dispatch(c: &mut Criterion) {
     let mut bench = |name: &str, make: &dyn Fn(u64) -> Vec<u8>| {
         group.bench_function(name, |b| {
             b.iter(|| {
-                let input: Vec<u8> = (0..PIPELINE).flat_map(|_| make(rng.random_range(0..KEYS))).collect();
+                let input: Vec<u8> =
+                    (0..PIPELINE).flat_map(|_| make(rng.random_range(0..KEYS))).collect();
                 ours.write_all(&input).expect("room in the socket");
                 server.read_query_from_client(client, false);
                 server.before_sleep();

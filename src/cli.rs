@@ -24,6 +24,7 @@ const FAMILIES: &[&[Row]] = &[
     command::connection::COMMANDS,
     command::client::COMMANDS,
     command::string::COMMANDS,
+    command::stream::COMMANDS,
     command::keys::COMMANDS,
     command::list::COMMANDS,
     command::expire::COMMANDS,
@@ -37,6 +38,8 @@ const FAMILIES: &[&[Row]] = &[
     command::monitor::COMMANDS,
     command::debug::COMMANDS,
     command::replication::COMMANDS,
+    command::transaction::COMMANDS,
+    command::pubsub::COMMANDS,
 ];
 
 /// The table of all commands.
@@ -83,7 +86,10 @@ fn help_or_version(args: &[OsString]) -> Option<i32> {
             Some(0)
         }
         "--version" | "-v" => {
-            println!("Aeolis server v={VERSION} redis_version={REDIS_VERSION} malloc={} bits=64", alloc::NAME);
+            println!(
+                "Aeolis server v={VERSION} redis_version={REDIS_VERSION} malloc={} bits=64",
+                alloc::NAME
+            );
             Some(0)
         }
         _ => None,
@@ -110,7 +116,10 @@ fn serve(startup: Startup, executable: String) -> i32 {
     let mut commands = command_table();
     for line in &config.rename_command {
         if !commands.rename(&line.args[1], &line.args[2]) {
-            eprintln!("{}", line.error("No such command in rename-command, or the new name is taken"));
+            eprintln!(
+                "{}",
+                line.error("No such command in rename-command, or the new name is taken")
+            );
             return 1;
         }
     }
@@ -140,7 +149,11 @@ fn serve(startup: Startup, executable: String) -> i32 {
         server.warning(line);
     }
     if server.config.maxclients != unlimited {
-        let text = format!("You requested maxclients of {unlimited} requiring at least {} max file descriptors. Current maximum open files is {limit}. maxclients has been reduced to {} to compensate for low ulimit.", u64::from(unlimited) + RESERVED_FILES, server.config.maxclients);
+        let text = format!(
+            "You requested maxclients of {unlimited} requiring at least {} max file descriptors. Current maximum open files is {limit}. maxclients has been reduced to {} to compensate for low ulimit.",
+            u64::from(unlimited) + RESERVED_FILES,
+            server.config.maxclients
+        );
         server.warning(&text);
     }
     let mut event_loop = match EventLoop::new(&mut server) {
@@ -166,7 +179,10 @@ fn serve(startup: Startup, executable: String) -> i32 {
         Ok(true) => {}
         Ok(false) => server.startup_finished(),
         Err(error) => {
-            server.warning(&format!("Fatal error loading the DB {}: {error}. Exiting.", path.display()));
+            server.warning(&format!(
+                "Fatal error loading the DB {}: {error}. Exiting.",
+                path.display()
+            ));
             return 1;
         }
     }
@@ -258,7 +274,10 @@ fn notify_systemd() {
     let bytes = path.into_vec();
     // Best effort: a supervisor that can't be told will say so itself.
     let _ = match bytes.strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name).and_then(|a| socket.send_to_addr(message, &a)),
-        None => SocketAddr::from_pathname(OsString::from_vec(bytes.clone())).and_then(|a| socket.send_to_addr(message, &a)),
+        Some(name) => {
+            SocketAddr::from_abstract_name(name).and_then(|a| socket.send_to_addr(message, &a))
+        }
+        None => SocketAddr::from_pathname(OsString::from_vec(bytes.clone()))
+            .and_then(|a| socket.send_to_addr(message, &a)),
     };
 }

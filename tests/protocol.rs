@@ -1,5 +1,6 @@
 //! The protocol as bytes: pipelines, splits, violations, limits.
 
+#[path = "process/mod.rs"]
 mod common;
 
 use common::{Server, wait_for};

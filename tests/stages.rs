@@ -1,7 +1,8 @@
 //! The dialogues of the public "build your own Redis" stages, byte by byte: base, RDB files, replication.
 
+#[path = "process/mod.rs"]
 mod common;
-#[path = "common/replication.rs"]
+#[path = "process/replication.rs"]
 mod replication;
 
 use common::{Raw, Server};
@@ -92,8 +93,16 @@ mod rdb {
         let server = Server::start(&["--dbfilename", "pear.rdb"]);
         let dir = server.dir.path().display().to_string();
         let mut raw = server.raw();
-        ask(&mut raw, &["CONFIG", "GET", "dir"], &format!("*2\r\n$3\r\ndir\r\n${}\r\n{dir}\r\n", dir.len()));
-        ask(&mut raw, &["CONFIG", "GET", "dbfilename"], "*2\r\n$10\r\ndbfilename\r\n$8\r\npear.rdb\r\n");
+        ask(
+            &mut raw,
+            &["CONFIG", "GET", "dir"],
+            &format!("*2\r\n$3\r\ndir\r\n${}\r\n{dir}\r\n", dir.len()),
+        );
+        ask(
+            &mut raw,
+            &["CONFIG", "GET", "dbfilename"],
+            "*2\r\n$10\r\ndbfilename\r\n$8\r\npear.rdb\r\n",
+        );
     }
 
     #[test]
@@ -110,7 +119,8 @@ mod rdb {
 
     #[test]
     fn read_multiple_keys() {
-        let server = serve("apple.rdb", &[("mango", "1", None), ("grape", "2", None), ("pear", "3", None)]);
+        let server =
+            serve("apple.rdb", &[("mango", "1", None), ("grape", "2", None), ("pear", "3", None)]);
         let mut raw = server.raw();
         raw.command(&["KEYS", "*"]);
         let mut keys = read_command(&mut raw);
@@ -129,7 +139,8 @@ mod rdb {
     #[test]
     fn read_value_with_expiry() {
         let (y2022, y2032) = (1_640_995_200_000, 1_956_528_000_000);
-        let server = serve("apple.rdb", &[("old", "grape", Some(y2022)), ("young", "banana", Some(y2032))]);
+        let server =
+            serve("apple.rdb", &[("old", "grape", Some(y2022)), ("young", "banana", Some(y2032))]);
         let mut raw = server.raw();
         ask(&mut raw, &["GET", "old"], "$-1\r\n");
         ask(&mut raw, &["GET", "young"], "$6\r\nbanana\r\n");
@@ -155,7 +166,10 @@ mod primary {
         ask(&mut raw, &["REPLCONF", "capa", "psync2"], "+OK\r\n");
         raw.command(&["PSYNC", "?", "-1"]);
         let answer = raw.line();
-        let id = answer.strip_prefix("+FULLRESYNC ").and_then(|rest| rest.strip_suffix(" 0")).expect("offset 0");
+        let id = answer
+            .strip_prefix("+FULLRESYNC ")
+            .and_then(|rest| rest.strip_suffix(" 0"))
+            .expect("offset 0");
         assert!(id.len() == 40 && id.bytes().all(|b| b.is_ascii_alphanumeric()), "{id}");
         let len = raw.line().strip_prefix('$').and_then(|n| n.parse().ok()).expect("a length");
         let rdb = raw.read(len);
@@ -222,7 +236,9 @@ mod primary {
         let mut replicas: Vec<Raw> = (0..4).map(|_| follow(&server)).collect();
         let mut client = server.raw();
         let mut offset = 0;
-        for (round, (acks, wanted, timeout)) in [(1, "1", "500"), (2, "3", "2000")].into_iter().enumerate() {
+        for (round, (acks, wanted, timeout)) in
+            [(1, "1", "500"), (2, "3", "2000")].into_iter().enumerate()
+        {
             let set = encoded(&["SET", "foo", &round.to_string()]);
             client.send(&set);
             client.expect("+OK\r\n");
@@ -242,7 +258,11 @@ mod primary {
             client.expect(format!(":{acks}\r\n"));
             let limit = Duration::from_millis(timeout.parse().expect("a number"));
             let in_vain = acks.to_string() != wanted;
-            assert!(!in_vain || start.elapsed().abs_diff(limit) < Duration::from_millis(500), "{:?}", start.elapsed());
+            assert!(
+                !in_vain || start.elapsed().abs_diff(limit) < Duration::from_millis(500),
+                "{:?}",
+                start.elapsed()
+            );
             offset += select.len() + set.len() + question.len();
         }
     }
@@ -301,7 +321,9 @@ mod replica {
         }
         let mut client = server.connect();
         for (key, value) in sets {
-            common::wait_for(key, || (common::text(&common::run(&mut client, &["GET", key])) == value).then_some(()));
+            common::wait_for(key, || {
+                (common::text(&common::run(&mut client, &["GET", key])) == value).then_some(())
+            });
         }
         assert!(raw.is_silent(QUIET), "the primary's commands get no replies");
     }
@@ -309,7 +331,11 @@ mod replica {
     #[test]
     fn acks_with_no_commands() {
         let (_primary, _server, mut raw) = follow();
-        ask(&mut raw, &["REPLCONF", "GETACK", "*"], "*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n0\r\n");
+        ask(
+            &mut raw,
+            &["REPLCONF", "GETACK", "*"],
+            "*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n0\r\n",
+        );
     }
 
     #[test]

@@ -177,12 +177,13 @@ fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
         return Err(CommandError::err("can only reset normal connections"));
     }
+    if let Some(token) = s.current {
+        s.discard_transaction(token);
+        s.unsubscribe_from_all(token);
+    }
+    let client = s.client();
     client.flags.remove(
         ClientFlags::MONITOR
-            | ClientFlags::MULTI
-            | ClientFlags::DIRTY_CAS
-            | ClientFlags::DIRTY_EXEC
-            | ClientFlags::PUBSUB
             | ClientFlags::REPLY_OFF
             | ClientFlags::REPLY_SKIP_NEXT
             | ClientFlags::NO_TOUCH

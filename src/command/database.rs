@@ -55,11 +55,11 @@ pub fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::text("ERR DB index is out of range"));
     };
     if first != second {
-        // Whoever watches a key in either database may see another value now.
-        for (of, seen_in) in [(first, first), (first, second), (second, first), (second, second)] {
-            s.signal_all_keys(of, seen_in);
-        }
+        s.touch_all_watched_keys_in_db(first, Some(second));
+        s.touch_all_watched_keys_in_db(second, Some(first));
         s.ks.dbs.swap(first, second);
+        s.ks.changes.blocked.signal_database(first);
+        s.ks.changes.blocked.signal_database(second);
     }
     s.ks.changes.dirty += 1;
     s.reply.ok();
@@ -71,24 +71,15 @@ impl Server {
     pub fn empty_databases(&mut self, which: Range<usize>, lazy: bool) {
         let mut old = Vec::new();
         for db in which {
-            self.signal_all_keys(db, db);
+            self.touch_all_watched_keys_in_db(db, None);
             let fresh = self.ks.new_db();
             let full = mem::replace(&mut self.ks.dbs[db], fresh);
             self.ks.changes.dirty += full.len() as u64;
+            self.ks.changes.blocked.signal_database(db);
             old.push(full);
         }
         if lazy {
             self.lazy_free(old);
-        }
-    }
-
-    /// Signals every key of the database `of` as modified in the database `seen_in`.
-    fn signal_all_keys(&mut self, of: usize, seen_in: usize) {
-        let ks = &mut self.ks;
-        if ks.changes.track {
-            for entry in ks.dbs[of].table.iter() {
-                ks.changes.signal_modified(seen_in, entry.key());
-            }
         }
     }
 }

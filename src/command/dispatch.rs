@@ -6,6 +6,7 @@ use super::redact::redact;
 use super::spec::CommandFlags;
 use super::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::pause::PauseKind;
@@ -36,7 +37,9 @@ const READ_ONLY: CommandError =
 const MASTER_DOWN: CommandError = CommandError::text(
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
 );
-const REPLICA_ACCESS: CommandError = CommandError::text("ERR Replica can't interact with the keyspace");
+const REPLICA_ACCESS: CommandError =
+    CommandError::text("ERR Replica can't interact with the keyspace");
+const NO_MULTI: CommandError = CommandError::text("ERR Command not allowed inside a transaction");
 const LOADING: CommandError = CommandError::text("LOADING Redis is loading the dataset in memory");
 
 impl Server {
@@ -55,22 +58,31 @@ impl Server {
         let id = match resolved {
             Ok(id) => id,
             Err((known, error)) => {
-                self.refuse(known, &error);
+                self.refuse(token, known, &error);
                 self.after_command(token, start);
                 return Verdict::Done;
             }
         };
         self.clients[token].last_command = Some(self.commands.get(id).name);
-        if let Err(error) = self.may_run(token, id) {
-            self.refuse(Some(id), &error);
+        let mut flags = self.commands.get(id).flags;
+        let in_mode = self.clients[token].is(ClientFlags::MULTI | ClientFlags::PUBSUB);
+        if in_mode {
+            flags = self.flags_in_mode(token, id);
+        }
+        if let Err(error) = self.may_run(token, id, flags, in_mode) {
+            self.refuse(token, Some(id), &error);
             self.after_command(token, start);
             return Verdict::Done;
         }
-        if self.pause.is_active() && self.is_paused(token, id) {
+        if self.pause.is_active() && self.is_paused(token, flags) {
             self.block_client(token, Blocked::Pause, None);
             return Verdict::TryAgain;
         }
-        self.call(token, id, args);
+        if in_mode && self.is_to_be_queued(token, id) {
+            self.queue_multi_command(token, id, args);
+        } else {
+            self.call(token, id, args);
+        }
         self.after_command(token, start);
         if self.ks.changes.blocked.has_ready() {
             self.handle_clients_blocked_on_keys();
@@ -82,16 +94,20 @@ impl Server {
     pub fn reprocess_command(&mut self, token: Token, args: &[&[u8]]) {
         let start = self.reply.len();
         let Some(id) = self.commands.find(args[0]) else { return };
-        match self.may_run(token, id) {
+        match self.may_run(token, id, self.commands.get(id).flags, false) {
             Ok(()) => self.call(token, id, args),
-            Err(error) => self.refuse(Some(id), &error),
+            Err(error) => self.refuse(token, Some(id), &error),
         }
         self.after_command(token, start);
     }
 
     /// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
     #[inline]
-    fn resolve(&self, id: CommandId, args: &[&[u8]]) -> Result<CommandId, (Option<CommandId>, CommandError)> {
+    fn resolve(
+        &self,
+        id: CommandId,
+        args: &[&[u8]],
+    ) -> Result<CommandId, (Option<CommandId>, CommandError)> {
         let command = self.commands.get(id);
         let id = if command.subcommands.is_empty() || args.len() < 2 {
             id
@@ -102,17 +118,73 @@ impl Server {
             }
         };
         let command = self.commands.get(id);
-        if !command.arity_allows(args.len()) || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1) {
+        if !command.arity_allows(args.len())
+            || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1)
+        {
             let text = format!("wrong number of arguments for '{}' command", command.name);
             return Err((Some(id), CommandError::err(text)));
         }
         Ok(id)
     }
 
-    /// The checks before execution, in Redis's order.
+    /// The flags of a command for a client in a transaction or subscribed: `EXEC` does what was queued.
+    #[cold]
+    fn flags_in_mode(&self, token: Token, id: CommandId) -> CommandFlags {
+        let command = self.commands.get(id);
+        match &self.clients[token].transaction {
+            Some(transaction) if command.spec.name == "exec" => {
+                transaction.exec_flags(command.flags)
+            }
+            _ => command.flags,
+        }
+    }
+
+    /// Whether a command of a client that may be in a transaction waits for its end.
+    #[cold]
+    fn is_to_be_queued(&self, token: Token, id: CommandId) -> bool {
+        let name = self.commands.get(id).spec.name;
+        self.clients[token].is(ClientFlags::MULTI)
+            && !matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    }
+
+    /// Refuses what a subscriber can't be answered: in RESP2 it takes every reply for a message.
+    #[cold]
+    fn check_subscriber_mode(&self, token: Token, id: CommandId) -> CommandResult {
+        let client = &self.clients[token];
+        let command = self.commands.get(id);
+        if !client.is(ClientFlags::PUBSUB)
+            || client.protocol != Protocol::Resp2
+            || matches!(
+                command.spec.name,
+                "ping"
+                    | "subscribe"
+                    | "ssubscribe"
+                    | "psubscribe"
+                    | "unsubscribe"
+                    | "sunsubscribe"
+                    | "punsubscribe"
+                    | "quit"
+                    | "reset"
+            )
+        {
+            return Ok(());
+        }
+        Err(CommandError::err(format_args!(
+            "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+            command.name
+        )))
+    }
+
+    /// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
     #[inline]
-    fn may_run(&mut self, token: Token, id: CommandId) -> CommandResult {
-        let flags = self.commands.get(id).flags;
+    fn may_run(
+        &mut self,
+        token: Token,
+        id: CommandId,
+        flags: CommandFlags,
+        in_mode: bool,
+    ) -> CommandResult {
         let client = &self.clients[token];
         let client_flags = client.flags;
         let from_primary = client.is(ClientFlags::MASTER);
@@ -123,9 +195,14 @@ impl Server {
             self.check_protected(token, id)?;
         }
         if client_flags.intersects(ClientFlags::SLAVE)
-            && flags.intersects(CommandFlags::WRITE | CommandFlags::READONLY | CommandFlags::MAY_REPLICATE)
+            && flags.intersects(
+                CommandFlags::WRITE | CommandFlags::READONLY | CommandFlags::MAY_REPLICATE,
+            )
         {
             return Err(REPLICA_ACCESS);
+        }
+        if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
+            return Err(NO_MULTI);
         }
         if self.config.maxmemory > 0 && !from_primary {
             let fits = self.perform_evictions();
@@ -143,6 +220,9 @@ impl Server {
             if self.config.replica_read_only && self.repl.is_replica() {
                 return Err(READ_ONLY);
             }
+        }
+        if in_mode {
+            self.check_subscriber_mode(token, id)?;
         }
         if self.repl.is_replica()
             && !self.config.replica_serve_stale_data
@@ -163,27 +243,46 @@ impl Server {
         Ok(())
     }
 
-    fn is_paused(&self, token: Token, id: CommandId) -> bool {
+    fn is_paused(&self, token: Token, flags: CommandFlags) -> bool {
         let client = &self.clients[token];
         if client.is(ClientFlags::SLAVE) {
             return false;
         }
-        let flags = self.commands.get(id).flags;
         match self.pause.kind(self.ks.now_ms) {
             // Even the primary waits: a pause keeps a replica's data as they are.
             Some(PauseKind::All) => true,
-            Some(PauseKind::Write) => flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE),
+            Some(PauseKind::Write) => {
+                flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE)
+            }
             None => false,
         }
     }
 
-    /// Answers a request that is not executed.
-    fn refuse(&mut self, id: Option<CommandId>, error: &CommandError) {
+    /// Answers a request that is not executed. In a transaction it should have been: nothing of it will be.
+    fn refuse(&mut self, token: Token, id: Option<CommandId>, error: &CommandError) {
         if let Some(id) = id {
             self.commands.get_mut(id).stats.rejected += 1;
+            if self.commands.get(id).spec.name == "exec" {
+                self.abort_exec(token, id, error);
+                return;
+            }
         }
+        self.flag_transaction(token);
         self.stats.count_error(error.code());
         self.reply.error(&error.0);
+    }
+
+    /// `EXEC` itself is refused: the transaction is over.
+    fn abort_exec(&mut self, token: Token, id: CommandId, reason: &CommandError) {
+        self.discard_transaction(token);
+        self.stats.count_error("EXECABORT");
+        let reason = reason.0.strip_prefix("ERR ").unwrap_or(&reason.0);
+        self.reply.error(&format!("EXECABORT Transaction discarded because of: {reason}"));
+        if !self.monitors.is_empty() {
+            // They have seen MULTI, and are to see its end.
+            let flags = self.commands.get(id).flags;
+            self.feed_monitors(token, flags, &[b"EXEC"]);
+        }
     }
 
     /// Executes a command: runs, times, counts and propagates it.
@@ -203,9 +302,13 @@ impl Server {
         if !self.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
             self.note_call(token, id, args, nanos, outcome, start_reply);
         }
-        if self.ks.changes.dirty != dirty || self.propagation != Propagation::Automatic || self.ks.changes.needs_attention() {
-            let changed = self.ks.changes.dirty != dirty && flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
-            self.propagate_after(changed, args);
+        if self.ks.changes.dirty != dirty
+            || self.propagation != Propagation::Automatic
+            || self.ks.changes.needs_attention()
+        {
+            let changed = self.ks.changes.dirty != dirty
+                && flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+            self.propagate_after(changed, flags, args);
             if let Some(client) = self.clients.get_mut(token) {
                 client.write_offset = self.repl.offset;
             }
@@ -254,9 +357,14 @@ impl Server {
     #[inline]
     fn after_command(&mut self, token: Token, start: usize) {
         let Some(client) = self.clients.get_mut(token) else { return };
-        let silent = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP | ClientFlags::REPLY_SKIP_NEXT | ClientFlags::MASTER | ClientFlags::SLAVE;
+        let silent = ClientFlags::REPLY_OFF
+            | ClientFlags::REPLY_SKIP
+            | ClientFlags::REPLY_SKIP_NEXT
+            | ClientFlags::MASTER
+            | ClientFlags::SLAVE;
         if client.flags.intersects(silent) {
-            let forced = client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
+            let forced =
+                client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
             let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
             if client.is(skip) || (client.is(ClientFlags::MASTER) && !forced) {
                 self.reply.truncate(start);
@@ -271,6 +379,9 @@ impl Server {
                 client.flags.remove(ClientFlags::REPLY_SKIP_NEXT);
                 client.flags.insert(ClientFlags::REPLY_SKIP);
             }
+        }
+        if !self.pushes.is_empty() {
+            self.flush_pushes();
         }
     }
 
@@ -295,7 +406,8 @@ impl Server {
 const SHOWN: usize = 128;
 
 fn unknown_command(args: &[&[u8]]) -> CommandError {
-    let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
+    let shown =
+        |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
     let mut rest = String::new();
     for arg in &args[1..] {
         if rest.len() >= SHOWN {

@@ -10,6 +10,7 @@ use crate::rdb::ErrorKind;
 use crate::rdb::dump as payload;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::value::Value;
 
 /// DUMP key
 pub fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -68,12 +69,15 @@ pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = payload::restore(args[3], true).map_err(|error| match error.kind {
+    let mut value = payload::restore(args[3], true).map_err(|error| match error.kind {
         ErrorKind::PayloadFooter => {
             CommandError::text("ERR DUMP payload version or checksum are wrong")
         }
         _ => CommandError::text("ERR Bad data format"),
     })?;
+    if let Value::List(list) = &mut value {
+        list.adopt(s.config.list_limits());
+    }
 
     let replaced = options.replace && make_room(s, s.db, key);
     let expire = match ttl {

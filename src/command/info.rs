@@ -8,6 +8,7 @@ use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
 use crate::server::client::ClientFlags;
 use crate::server::config::{Choice, REDIS_VERSION};
+use crate::server::pubsub::Topic;
 use crate::server::replication::ReplState;
 use crate::server::replication::replica::{LinkState, PrimaryLink};
 use crate::server::{Server, VERSION};
@@ -182,9 +183,9 @@ fn clients(s: &Server, lines: &mut Lines) {
     lines.add("blocked_clients", s.blocked_clients());
     lines.add("tracking_clients", 0);
     lines.add("pubsub_clients", all().filter(|c| c.is(ClientFlags::PUBSUB)).count());
-    lines.add("watching_clients", 0);
+    lines.add("watching_clients", s.watched.clients());
     lines.add("clients_in_timeout_table", s.clients_in_timeout_table());
-    lines.add_zeros(&["total_watched_keys"]);
+    lines.add("total_watched_keys", s.watched.len());
     lines.add("total_blocking_keys", s.ks.changes.blocked.len());
     lines.add("total_blocking_keys_on_nokey", s.ks.changes.blocked.len_on_no_key());
 }
@@ -269,11 +270,7 @@ fn persistence(s: &Server, lines: &mut Lines) {
     let is_async = s.loading.as_ref().is_some_and(|l| l.is_async);
     lines.add_flag("loading", s.loading.is_some() && !is_async);
     lines.add_flag("async_loading", is_async);
-    lines.add_zeros(&[
-        "current_cow_peak",
-        "current_cow_size",
-        "current_cow_size_age",
-    ]);
+    lines.add_zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
     lines.add("current_fork_perc", "0.00");
     lines.add_zeros(&["current_save_keys_processed", "current_save_keys_total"]);
     lines.add("rdb_changes_since_last_save", s.ks.changes.dirty);
@@ -343,7 +340,9 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add_zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     lines.add("keyspace_hits", keys.hits);
     lines.add("keyspace_misses", keys.misses);
-    lines.add_zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"]);
+    lines.add("pubsub_channels", s.pubsub.of(Topic::Channel).len());
+    lines.add("pubsub_patterns", s.pubsub.of(Topic::Pattern).len());
+    lines.add("pubsubshard_channels", s.pubsub.of(Topic::Shard).len());
     lines.add("latest_fork_usec", stats.latest_fork_us);
     lines.add("total_forks", stats.forks);
     lines.add_zeros(&[

@@ -55,7 +55,9 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
             b"ip-address" => {
                 if value.len() > 255 {
-                    return Err(CommandError::err("REPLCONF ip-address provided by replica instance is too long: 256 bytes"));
+                    return Err(CommandError::err(
+                        "REPLCONF ip-address provided by replica instance is too long: 256 bytes",
+                    ));
                 }
                 s.replica_link(token).ip_address = String::from_utf8_lossy(value).into_owned();
             }
@@ -78,9 +80,12 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 if !s.client().is(ClientFlags::SLAVE) {
                     return Ok(());
                 }
-                let Some(offset) = parse_i64(value).and_then(|n| u64::try_from(n).ok()) else { return Ok(()) };
+                let Some(offset) = parse_i64(value).and_then(|n| u64::try_from(n).ok()) else {
+                    return Ok(());
+                };
                 let fack = args.len() > 4 && args[3].eq_ignore_ascii_case(b"fack");
-                let durable = fack.then(|| parse_i64(args[4])).flatten().and_then(|n| u64::try_from(n).ok());
+                let durable =
+                    fack.then(|| parse_i64(args[4])).flatten().and_then(|n| u64::try_from(n).ok());
                 s.replica_acknowledged(token, offset, durable);
                 return Ok(());
             }
@@ -102,7 +107,9 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
             _ => {
                 let shown = String::from_utf8_lossy(pair[0]);
-                return Err(CommandError::err(format_args!("Unrecognized REPLCONF option: {shown}")));
+                return Err(CommandError::err(format_args!(
+                    "Unrecognized REPLCONF option: {shown}"
+                )));
             }
         }
     }
@@ -121,10 +128,13 @@ fn sync(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 
 fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if s.repl.is_replica() {
-        return Err(CommandError::err("WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated."));
+        return Err(CommandError::err(
+            "WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
+        ));
     }
     let wanted = parse_i64(args[1]).ok_or(CommandError::NOT_AN_INTEGER)?;
-    let timeout = parse_i64(args[2]).ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
+    let timeout = parse_i64(args[2])
+        .ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
     if timeout < 0 {
         return Err(CommandError::err("timeout is negative"));
     }

@@ -132,7 +132,8 @@ impl CommandTable {
     fn slot(&self, name: &[u8]) -> usize {
         let mut hash = name.len() as u64;
         for &byte in name.iter().take(24) {
-            hash = (hash.rotate_left(5) ^ u64::from(byte | 0x20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash =
+                (hash.rotate_left(5) ^ u64::from(byte | 0x20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
         (hash >> 40) as usize & (self.index.len() - 1)
     }

@@ -67,8 +67,10 @@ const fn word_size(kind: u8) -> usize {
 }
 
 // Values lie at multiples of eight bytes, and no type may ask for more. The kind is the first word's last byte.
-const _: () = assert!(align_of::<Vec<u8>>() <= 8 && align_of::<List>() <= 8 && align_of::<Set>() <= 8);
-const _: () = assert!(align_of::<Hash>() <= 8 && align_of::<Zset>() <= 8 && align_of::<Stream>() <= 8);
+const _: () =
+    assert!(align_of::<Vec<u8>>() <= 8 && align_of::<List>() <= 8 && align_of::<Set>() <= 8);
+const _: () =
+    assert!(align_of::<Hash>() <= 8 && align_of::<Zset>() <= 8 && align_of::<Stream>() <= 8);
 const _: () = assert!(cfg!(target_endian = "little"));
 
 /// The longest string kept behind its key; a longer one has an allocation of its own, so that it can grow.
@@ -320,7 +322,9 @@ impl Entry {
         let key = view.key();
         let new = match view.value() {
             ValueRef::Int(n) => Entry::build(key, INT, expire, n as u64, &[]),
-            ValueRef::Str(s) if view.raw_kind() == EMB => Entry::build(key, EMB, expire, s.len() as u64, s),
+            ValueRef::Str(s) if view.raw_kind() == EMB => {
+                Entry::build(key, EMB, expire, s.len() as u64, s)
+            }
             _ => {
                 let key = key.to_vec();
                 Entry::new(&key, self.into_value(), expire)

@@ -486,4 +486,3 @@ pub fn string(entry: EntryRef<'_>) -> CommandResult<ValueRef<'_>> {
         _ => Err(CommandError::WRONG_TYPE),
     }
 }
-

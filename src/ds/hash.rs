@@ -11,12 +11,8 @@ use std::sync::OnceLock;
 
 /// Odd constants without pattern (from the binary digits of pi) that tell the uses of the seed
 /// apart.
-const PI: [u64; 4] = [
-    0x243f_6a88_85a3_08d3,
-    0x1319_8a2e_0370_7345,
-    0xa409_3822_299f_31d1,
-    0x082e_fa98_ec4e_6c89,
-];
+const PI: [u64; 4] =
+    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
 
 /// The secret key of a hash. Two tables with equal seeds hash alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +26,7 @@ impl HashSeed {
     pub const fn new(random: [u64; 2]) -> Self {
         let left = fold(random[0] ^ PI[0], random[1] ^ PI[1]) ^ random[0];
         let right = fold(random[1] ^ PI[2], random[0] ^ PI[3]) ^ random[1];
-        Self {
-            left: left ^ PI[1],
-            right: right ^ PI[2],
-        }
+        Self { left: left ^ PI[1], right: right ^ PI[2] }
     }
 
     /// The hash of `key`, all 64 bits equally good.
@@ -50,15 +43,9 @@ impl HashSeed {
         } else if let (Some(a), Some(b)) = (key.first_chunk(), key.last_chunk()) {
             (u64::from_le_bytes(*a), u64::from_le_bytes(*b))
         } else if let (Some(a), Some(b)) = (key.first_chunk(), key.last_chunk()) {
-            (
-                u64::from(u32::from_le_bytes(*a)),
-                u64::from(u32::from_le_bytes(*b)),
-            )
+            (u64::from(u32::from_le_bytes(*a)), u64::from(u32::from_le_bytes(*b)))
         } else if let (Some(&a), Some(&b)) = (key.first(), key.last()) {
-            (
-                u64::from(a) << 8 | u64::from(key[key.len() / 2]),
-                u64::from(b),
-            )
+            (u64::from(a) << 8 | u64::from(key[key.len() / 2]), u64::from(b))
         } else {
             (0, 0)
         };
@@ -137,21 +124,9 @@ mod tests {
     fn depends_on_seed_and_length() {
         for len in 0..200 {
             let key = vec![0; len];
-            assert_ne!(
-                SEED.hash(&key),
-                SEED.hash(&vec![0; len + 1]),
-                "length {len}"
-            );
-            assert_ne!(
-                SEED.hash(&key),
-                HashSeed::new([2, 1]).hash(&key),
-                "length {len}"
-            );
-            assert_eq!(
-                SEED.hash(&key),
-                HashSeed::new([1, 2]).hash(&key),
-                "length {len}"
-            );
+            assert_ne!(SEED.hash(&key), SEED.hash(&vec![0; len + 1]), "length {len}");
+            assert_ne!(SEED.hash(&key), HashSeed::new([2, 1]).hash(&key), "length {len}");
+            assert_eq!(SEED.hash(&key), HashSeed::new([1, 2]).hash(&key), "length {len}");
         }
         assert_ne!(HashSeed::new([0, 0]).hash(b"a"), 0);
     }
@@ -170,10 +145,7 @@ mod tests {
                     let before = SEED.hash(&key);
                     key[bit / 8] ^= 1 << (bit % 8);
                     let changed = before ^ SEED.hash(&key);
-                    flips
-                        .iter_mut()
-                        .enumerate()
-                        .for_each(|(i, n)| *n += (changed >> i & 1) as u32);
+                    flips.iter_mut().enumerate().for_each(|(i, n)| *n += (changed >> i & 1) as u32);
                 }
                 // Six standard deviations (10 each) from the middle.
                 let fair = TRIALS / 2 - 60..=TRIALS / 2 + 60;
@@ -194,21 +166,14 @@ mod tests {
             |i| i.to_string().into_bytes(),
             |i| (i as u64).to_be_bytes().to_vec(),
             |i| format!("user:{i}:a rather long name of a field, {i:x}").into_bytes(),
-            |i| {
-                [(i as u128) << 40, 0]
-                    .iter()
-                    .flat_map(|w| w.to_le_bytes())
-                    .collect()
-            },
+            |i| [(i as u128) << 40, 0].iter().flat_map(|w| w.to_le_bytes()).collect(),
         ];
         for (number, pattern) in patterns.iter().enumerate() {
             let hashes: HashSet<u64> = (0..KEYS).map(|i| SEED.hash(&pattern(i))).collect();
             assert_eq!(hashes.len(), KEYS, "pattern {number}");
             for shift in [0, 8, 28, 48, 56] {
                 let mut counts = [0f64; 256];
-                hashes
-                    .iter()
-                    .for_each(|hash| counts[(hash >> shift) as usize & 255] += 1.0);
+                hashes.iter().for_each(|hash| counts[(hash >> shift) as usize & 255] += 1.0);
                 let mean = KEYS as f64 / 256.0;
                 let chi_square: f64 = counts.iter().map(|n| (n - mean).powi(2) / mean).sum();
                 // 255 degrees of freedom: mean 255, standard deviation 22.6.

@@ -99,10 +99,7 @@ fn ziplist_entry(bytes: &[u8], at: usize) -> Option<ZiplistEntry<'_>> {
         |head: usize, len: usize| Some((Entry::Str(rest.get(head..)?.get(..len)?), 1 + head + len));
     let (value, len) = match tag {
         0x00..=0x3f => string(0, usize::from(tag)),
-        0x40..=0x7f => string(
-            1,
-            usize::from(u16::from_be_bytes([tag & 0x3f, *rest.first()?])),
-        ),
+        0x40..=0x7f => string(1, usize::from(u16::from_be_bytes([tag & 0x3f, *rest.first()?]))),
         0x80..=0xbf => string(4, u32::from_be_bytes(*rest.first_chunk()?) as usize),
         0xc0 => int(i16::from_le_bytes(*rest.first_chunk()?).into(), 2),
         0xd0 => int(i32::from_le_bytes(*rest.first_chunk()?).into(), 4),
@@ -115,11 +112,7 @@ fn ziplist_entry(bytes: &[u8], at: usize) -> Option<ZiplistEntry<'_>> {
         0xfe => int(i8::from_le_bytes(*rest.first_chunk()?).into(), 1),
         _ => None,
     }?;
-    Some(ZiplistEntry {
-        previous_len,
-        value,
-        end: start + len,
-    })
+    Some(ZiplistEntry { previous_len, value, end: start + len })
 }
 
 /// A valid zipmap.
@@ -163,9 +156,8 @@ impl<'a> Zipmap<'a> {
 
     /// Fields and values in turn as a listpack. `None` if that would be too long for one.
     pub fn to_listpack(self) -> Option<Listpack> {
-        let entries = self
-            .pairs()
-            .flat_map(|(field, value)| [Entry::Str(field), Entry::Str(value)]);
+        let entries =
+            self.pairs().flat_map(|(field, value)| [Entry::Str(field), Entry::Str(value)]);
         listpack_of(self.0.len(), entries)
     }
 }
@@ -191,10 +183,7 @@ fn zipmap_pair(bytes: &[u8], at: usize) -> Option<(Pair<'_>, usize)> {
 fn read_len(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.first()? {
         END => None,
-        BIG_LEN => Some((
-            u32::from_le_bytes(*bytes.get(1..)?.first_chunk()?) as usize,
-            5,
-        )),
+        BIG_LEN => Some((u32::from_le_bytes(*bytes.get(1..)?.first_chunk()?) as usize, 5)),
         len => Some((usize::from(len), 1)),
     }
 }
@@ -299,12 +288,7 @@ mod tests {
     }
 
     fn pairs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>, u8)>> {
-        let text = || {
-            prop_oneof![
-                prop::collection::vec(any::<u8>(), 0..9),
-                Just(vec![b'v'; 254])
-            ]
-        };
+        let text = || prop_oneof![prop::collection::vec(any::<u8>(), 0..9), Just(vec![b'v'; 254])];
         prop::collection::vec((text(), text(), 0u8..4), 1..8)
     }
 
@@ -313,32 +297,23 @@ mod tests {
     fn known_bytes() {
         let two_and_five = [15, 0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0xf3, 2, 0xf6, 0xff];
         let ziplist = Ziplist::from_bytes(&two_and_five).unwrap();
-        assert_eq!(
-            ziplist.iter().collect::<Vec<_>>(),
-            [Entry::Int(2), Entry::Int(5)]
-        );
+        assert_eq!(ziplist.iter().collect::<Vec<_>>(), [Entry::Int(2), Entry::Int(5)]);
         let zipmap =
             Zipmap::from_bytes(b"\x02\x03foo\x03\x00bar\x05hello\x05\x00world\xff").unwrap();
         let pairs: [(&[u8], &[u8]); 2] = [(b"foo", b"bar"), (b"hello", b"world")];
         assert_eq!(zipmap.pairs().collect::<Vec<_>>(), pairs);
         assert!(Zipmap::from_bytes(b"\x00\xff").is_none());
         assert_eq!(
-            Ziplist::from_bytes(&super::tests::ziplist(&[]))
-                .unwrap()
-                .to_listpack(),
+            Ziplist::from_bytes(&super::tests::ziplist(&[])).unwrap().to_listpack(),
             Some(Listpack::new())
         );
     }
 
     #[test]
     fn zipmap_of_more_pairs_than_its_header_counts() {
-        let many: Vec<_> = (0..300)
-            .map(|i: i32| (i.to_string().into_bytes(), vec![b'v'], 0))
-            .collect();
-        assert_eq!(
-            Zipmap::from_bytes(&zipmap(&many)).unwrap().pairs().count(),
-            300
-        );
+        let many: Vec<_> =
+            (0..300).map(|i: i32| (i.to_string().into_bytes(), vec![b'v'], 0)).collect();
+        assert_eq!(Zipmap::from_bytes(&zipmap(&many)).unwrap().pairs().count(), 300);
     }
 
     proptest! {

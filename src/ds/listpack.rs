@@ -122,9 +122,7 @@ impl Listpack {
 
     /// Size in bytes of a listpack of `count` entries that are all the integer `value`.
     pub fn estimate(value: i64, count: usize) -> usize {
-        Self::entry_bytes(value)
-            .saturating_mul(count)
-            .saturating_add(HEADER + 1)
+        Self::entry_bytes(value).saturating_mul(count).saturating_add(HEADER + 1)
     }
 
     /// A view for reading, which may be copied and outlives this borrow's uses.
@@ -203,28 +201,23 @@ impl Listpack {
     /// change, if `pos` is no entry or the total length could no longer be stated.
     pub fn insert_before<'v>(&mut self, pos: Pos, value: impl Into<Entry<'v>>) -> Option<Pos> {
         self.end_of(pos)?;
-        self.splice(pos.offset(), 0, 0, Some(&Encoded::new(value.into())))
-            .then_some(pos)
+        self.splice(pos.offset(), 0, 0, Some(&Encoded::new(value.into()))).then_some(pos)
     }
 
     /// Inserts `value` after the entry at `pos`, and returns its position. `None` as for
     /// [`insert_before`](Self::insert_before).
     pub fn insert_after<'v>(&mut self, pos: Pos, value: impl Into<Entry<'v>>) -> Option<Pos> {
         let at = self.end_of(pos)?;
-        self.splice(at, 0, 0, Some(&Encoded::new(value.into())))
-            .then(|| Pos::new(at))
+        self.splice(at, 0, 0, Some(&Encoded::new(value.into()))).then(|| Pos::new(at))
     }
 
     /// Puts `value` in the place of the entry at `pos`. `false` as for
     /// [`insert_before`](Self::insert_before).
     pub fn replace<'v>(&mut self, pos: Pos, value: impl Into<Entry<'v>>) -> bool {
         match self.end_of(pos) {
-            Some(end) => self.splice(
-                pos.offset(),
-                end - pos.offset(),
-                1,
-                Some(&Encoded::new(value.into())),
-            ),
+            Some(end) => {
+                self.splice(pos.offset(), end - pos.offset(), 1, Some(&Encoded::new(value.into())))
+            }
             None => false,
         }
     }
@@ -327,11 +320,8 @@ impl Listpack {
         if total < old_total {
             self.truncate(total);
         }
-        let count = view::recount(
-            self.view().header_count(),
-            usize::from(new.is_some()),
-            old_count,
-        );
+        let count =
+            view::recount(self.view().header_count(), usize::from(new.is_some()), old_count);
         self.set_header(count);
         true
     }
@@ -340,8 +330,7 @@ impl Listpack {
     #[inline]
     fn reserve(&mut self, extra: usize) {
         if self.0.capacity() - self.0.len() < extra {
-            self.0
-                .reserve_exact(size_class(self.0.len() + extra) - self.0.len());
+            self.0.reserve_exact(size_class(self.0.len() + extra) - self.0.len());
         }
     }
 
@@ -375,10 +364,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn from_hex(hex: &str) -> Vec<u8> {
-        (0..hex.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-            .collect()
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
     }
 
     fn texts(listpack: &Listpack) -> Vec<Vec<u8>> {
@@ -420,10 +406,7 @@ mod tests {
         assert_eq!(texts(&listpack), values.map(|v| v.as_bytes().to_vec()));
 
         let mut prepended = Listpack::new();
-        values
-            .iter()
-            .rev()
-            .for_each(|v| assert!(prepended.push_front(v.as_bytes())));
+        values.iter().rev().for_each(|v| assert!(prepended.push_front(v.as_bytes())));
         assert_eq!(prepended, listpack);
 
         let hash = filled(["field", "value", "n", "12", "13", "x"]);
@@ -456,10 +439,7 @@ mod tests {
         ] {
             let long = vec![b'z'; len];
             let mut listpack = filled([b"a".as_slice(), &long, b"5"]);
-            assert!(
-                Listpack::from_bytes(listpack.as_bytes().to_vec(), true).is_some(),
-                "{len}"
-            );
+            assert!(Listpack::from_bytes(listpack.as_bytes().to_vec(), true).is_some(), "{len}");
             let middle = listpack.prev(listpack.last().unwrap()).unwrap();
             assert_eq!(listpack.get(middle), Some(Entry::Str(&long)));
             assert_eq!(listpack.prev(middle), listpack.first());
@@ -470,18 +450,7 @@ mod tests {
 
     #[test]
     fn integers_parse_only_from_their_own_text() {
-        for v in [
-            0,
-            1,
-            -1,
-            9,
-            10,
-            -10,
-            i64::MAX,
-            i64::MIN,
-            i64::MAX - 1,
-            i64::MIN + 1,
-        ] {
+        for v in [0, 1, -1, 9, 10, -10, i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1] {
             assert_eq!(parse_int(v.to_string().as_bytes()), Some(v));
         }
         #[rustfmt::skip]
@@ -503,14 +472,8 @@ mod tests {
             assert_eq!(listpack.view().header_count(), (i + 1).min(65_535) as u16);
         }
         assert_eq!(listpack.len(), 70_000);
-        assert_eq!(
-            listpack.get(listpack.seek(69_999).unwrap()),
-            Some(Entry::Int(69_999 % 128))
-        );
-        assert_eq!(
-            listpack.get(listpack.seek(-70_000).unwrap()),
-            Some(Entry::Int(0))
-        );
+        assert_eq!(listpack.get(listpack.seek(69_999).unwrap()), Some(Entry::Int(69_999 % 128)));
+        assert_eq!(listpack.get(listpack.seek(-70_000).unwrap()), Some(Entry::Int(0)));
         assert_eq!(listpack.seek(70_000), None);
         assert_eq!(listpack.seek(-70_001), None);
         listpack.delete_range(10, 69_000);
@@ -521,11 +484,7 @@ mod tests {
     #[test]
     fn find_compares_values_not_encodings() {
         // "12" as a string and 5 as 16 bits: no writer does so, but a reader accepts it.
-        let odd = from_hex(
-            "120000000300 823132 03 f10500 03 8161 02 ff"
-                .replace(' ', "")
-                .as_str(),
-        );
+        let odd = from_hex("120000000300 823132 03 f10500 03 8161 02 ff".replace(' ', "").as_str());
         let listpack = Listpack::from_bytes(odd, true).unwrap();
         let first = listpack.first().unwrap();
         assert_eq!(listpack.find(b"12", first, 0), Some(first));

@@ -77,14 +77,7 @@ pub fn node_limit(fill: i16) -> (usize, usize) {
 #[inline]
 pub fn is_large_element(fill: i16, bytes: usize) -> bool {
     match PACKED_THRESHOLD.get() {
-        0 => {
-            bytes
-                > if fill < 0 {
-                    fill_bytes(fill)
-                } else {
-                    SAFETY_BYTES
-                }
-        }
+        0 => bytes > if fill < 0 { fill_bytes(fill) } else { SAFETY_BYTES },
         threshold => bytes >= threshold.min(SAFETY_LIMIT),
     }
 }
@@ -189,9 +182,7 @@ impl Quicklist {
 
     /// The nodes as they are stored, from head to tail.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = (Container, NodeBytes<'_>)> {
-        self.nodes
-            .iter()
-            .map(|node| (node.container(), node.stored()))
+        self.nodes.iter().map(|node| (node.container(), node.stored()))
     }
 
     /// Adds a node that is a listpack at the tail; one without elements is left out.
@@ -220,11 +211,7 @@ impl Quicklist {
 
     /// The listpack, if the list is just one.
     pub fn as_single_listpack(&self) -> Option<ListpackRef<'_>> {
-        match (
-            self.nodes.len(),
-            self.nodes.front()?.container(),
-            self.nodes.front()?.stored(),
-        ) {
+        match (self.nodes.len(), self.nodes.front()?.container(), self.nodes.front()?.stored()) {
             (1, Container::Packed, NodeBytes::Raw(bytes)) => Some(ListpackRef::trusted(bytes)),
             _ => None,
         }
@@ -378,11 +365,7 @@ impl Quicklist {
         self.walk(start, direction, |entry| {
             visit(entry);
             left -= 1;
-            if left == 0 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
     }
 
@@ -437,11 +420,7 @@ impl Quicklist {
             if removed == limit {
                 break;
             }
-            let index = if backward {
-                self.nodes.len() - 1 - i
-            } else {
-                i
-            };
+            let index = if backward { self.nodes.len() - 1 - i } else { i };
             removed += self.nodes[index].remove(&needle, limit - removed, backward);
         }
         self.len -= removed;
@@ -484,40 +463,19 @@ impl Quicklist {
     pub fn trim(&mut self, start: i64, stop: i64) {
         let len = self.len as i64;
         let absolute = |index: i64| {
-            if index < 0 {
-                index.saturating_add(len).max(0)
-            } else {
-                index.min(len)
-            }
+            if index < 0 { index.saturating_add(len).max(0) } else { index.min(len) }
         };
         // A stop before the head keeps nothing; only the start is moved up to it.
-        let keep_end = if stop < -len {
-            0
-        } else {
-            (absolute(stop) + 1).min(len)
-        };
+        let keep_end = if stop < -len { 0 } else { (absolute(stop) + 1).min(len) };
         let start = absolute(start).min(keep_end) as usize;
         self.delete_range(keep_end as usize, usize::MAX);
-        self.delete_range(
-            0,
-            if start == keep_end as usize {
-                usize::MAX
-            } else {
-                start
-            },
-        );
+        self.delete_range(0, if start == keep_end as usize { usize::MAX } else { start });
     }
 
     /// `index` counted from the head.
     fn absolute(&self, index: i64) -> Option<usize> {
-        let index = if index < 0 {
-            index.checked_add(self.len as i64)?
-        } else {
-            index
-        };
-        usize::try_from(index)
-            .ok()
-            .filter(|&index| index < self.len)
+        let index = if index < 0 { index.checked_add(self.len as i64)? } else { index };
+        usize::try_from(index).ok().filter(|&index| index < self.len)
     }
 
     /// The node that has element `index`, and the element's place in it.
@@ -707,11 +665,7 @@ pub fn search(
 fn allows_insert(node: &Node, fill: i16, value: &[u8]) -> bool {
     node.container() == Container::Packed
         && !is_large_element(fill, value.len())
-        && !exceeds_limit(
-            fill,
-            node.bytes() + value.len() + ENTRY_OVERHEAD,
-            node.count() + 1,
-        )
+        && !exceeds_limit(fill, node.bytes() + value.len() + ENTRY_OVERHEAD, node.count() + 1)
 }
 
 fn nth(view: ListpackRef<'_>, index: usize) -> Option<Entry<'_>> {
@@ -725,9 +679,7 @@ mod tests {
 
     fn contents(list: &Quicklist) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        list.range(0, usize::MAX, Direction::Forward, |entry| {
-            out.push(entry.to_vec())
-        });
+        list.range(0, usize::MAX, Direction::Forward, |entry| out.push(entry.to_vec()));
         out
     }
 
@@ -737,9 +689,7 @@ mod tests {
         values: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Quicklist {
         let mut list = Quicklist::new(fill, depth);
-        values
-            .into_iter()
-            .for_each(|value| list.push_back(value.as_ref()));
+        values.into_iter().for_each(|value| list.push_back(value.as_ref()));
         list
     }
 
@@ -773,14 +723,9 @@ mod tests {
 
     #[test]
     fn limits_of_nodes() {
-        for (fill, bytes) in [
-            (-1, 4096),
-            (-2, 8192),
-            (-3, 16_384),
-            (-4, 32_768),
-            (-5, 65_536),
-            (-9, 65_536),
-        ] {
+        for (fill, bytes) in
+            [(-1, 4096), (-2, 8192), (-3, 16_384), (-4, 32_768), (-5, 65_536), (-9, 65_536)]
+        {
             assert!(!exceeds_limit(fill, bytes, 10_000) && exceeds_limit(fill, bytes + 1, 1));
             assert!(!is_large_element(fill, bytes) && is_large_element(fill, bytes + 1));
         }
@@ -791,10 +736,7 @@ mod tests {
         assert!(set_packed_threshold(5));
         assert!(is_large_element(-2, 5) && !is_large_element(-2, 4));
         let list = filled(-2, 0, ["1234", "12345", "a", "b"]);
-        assert_eq!(
-            list.nodes().map(|(c, _)| c as u8).collect::<Vec<_>>(),
-            [2, 1, 2]
-        );
+        assert_eq!(list.nodes().map(|(c, _)| c as u8).collect::<Vec<_>>(), [2, 1, 2]);
         assert_eq!(list.get(1).unwrap().into_vec(), b"12345");
         assert_eq!(list.positions(b"12345", 1, 0, 0), [1]);
         assert!(set_packed_threshold(0));
@@ -806,10 +748,7 @@ mod tests {
         assert_eq!(filled(0, 0, ["a", "b"]).node_count(), 2);
         // 12 bytes each, until one more of up to 18 would not fit: 681 of them.
         let list = filled(-2, 0, (0..2000).map(|i| format!("item:{i:05}")));
-        assert_eq!(
-            list.nodes.iter().map(Node::count).collect::<Vec<_>>(),
-            [681, 681, 638]
-        );
+        assert_eq!(list.nodes.iter().map(Node::count).collect::<Vec<_>>(), [681, 681, 638]);
     }
 
     /// The nodes that Valkey 9.1.2 has in the payload of DUMP for these lists.
@@ -822,23 +761,14 @@ mod tests {
             b"\x11\0\0\0\x03\0\x01\x01\x83BBB\x04\x81x\x02\xff",
             b"\x0a\0\0\0\x01\0\x81y\x02\xff",
         ];
-        assert_eq!(
-            packed,
-            expected.map(|bytes| (Container::Packed, NodeBytes::Raw(bytes)))
-        );
+        assert_eq!(packed, expected.map(|bytes| (Container::Packed, NodeBytes::Raw(bytes))));
 
         let large = [b'B'; 9000];
         let list = filled(3, 0, [b"a".as_slice(), &large, b"c"]);
         let expected = [
-            (
-                Container::Packed,
-                NodeBytes::Raw(b"\x0a\0\0\0\x01\0\x81a\x02\xff".as_slice()),
-            ),
+            (Container::Packed, NodeBytes::Raw(b"\x0a\0\0\0\x01\0\x81a\x02\xff".as_slice())),
             (Container::Plain, NodeBytes::Raw(&large)),
-            (
-                Container::Packed,
-                NodeBytes::Raw(b"\x0a\0\0\0\x01\0\x81c\x02\xff".as_slice()),
-            ),
+            (Container::Packed, NodeBytes::Raw(b"\x0a\0\0\0\x01\0\x81c\x02\xff".as_slice())),
         ];
         assert_eq!(list.nodes().collect::<Vec<_>>(), expected);
     }
@@ -895,20 +825,15 @@ mod tests {
     #[test]
     fn rdb_nodes_survive_a_round_trip() {
         let large = vec![b'L'; 9000];
-        let values: Vec<Vec<u8>> = (0..1500)
-            .map(|i: i32| i.to_string().into())
-            .chain([large])
-            .collect();
+        let values: Vec<Vec<u8>> =
+            (0..1500).map(|i: i32| i.to_string().into()).chain([large]).collect();
         for depth in [0, 1] {
             let list = filled(-1, depth, &values);
             let mut copy = Quicklist::new(-1, depth);
             for (container, bytes) in list.nodes() {
                 let raw = match bytes {
                     NodeBytes::Raw(raw) => raw.to_vec(),
-                    NodeBytes::Lzf {
-                        compressed,
-                        raw_len,
-                    } => lzf(compressed, raw_len),
+                    NodeBytes::Lzf { compressed, raw_len } => lzf(compressed, raw_len),
                 };
                 match container {
                     Container::Plain => copy.push_plain_node(raw),
@@ -937,16 +862,10 @@ mod tests {
             for stop in -12..13i64 {
                 let mut list = filled(3, 1, &all);
                 list.trim(start, stop);
-                let from = if start < 0 {
-                    (start + 10).max(0)
-                } else {
-                    start
-                };
+                let from = if start < 0 { (start + 10).max(0) } else { start };
                 let to = if stop < 0 { stop + 10 } else { stop.min(9) };
-                let kept = all
-                    .iter()
-                    .enumerate()
-                    .filter(|&(i, _)| (from..=to).contains(&(i as i64)));
+                let kept =
+                    all.iter().enumerate().filter(|&(i, _)| (from..=to).contains(&(i as i64)));
                 let expected: Vec<_> = kept.map(|(_, v)| v.clone().into_bytes()).collect();
                 assert_eq!(contents(&list), expected, "{start} {stop}");
                 check(&list);

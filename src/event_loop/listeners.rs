@@ -85,8 +85,13 @@ impl Listeners {
                     bound.push(host.to_string());
                 }
                 Err(error) => {
-                    let unavailable = matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported)
-                        || matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT));
+                    let unavailable = matches!(
+                        error.kind(),
+                        ErrorKind::AddrNotAvailable | ErrorKind::Unsupported
+                    ) || matches!(
+                        error.raw_os_error(),
+                        Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
+                    );
                     if optional && unavailable {
                         continue;
                     }
@@ -139,12 +144,12 @@ fn listen(host: &str, port: u16, backlog: u32) -> io::Result<TcpListener> {
     let address = match host {
         "*" => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
         "::*" => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-        _ => (host, port)
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| io::Error::new(ErrorKind::AddrNotAvailable, "the host has no address"))?,
+        _ => (host, port).to_socket_addrs()?.next().ok_or_else(|| {
+            io::Error::new(ErrorKind::AddrNotAvailable, "the host has no address")
+        })?,
     };
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

@@ -81,7 +81,8 @@ impl EventLoop {
                 let start = server.clock.nanos();
                 server.cron();
                 server.stats.cron_us += (server.clock.nanos() - start) / 1000;
-                next_cron = Instant::now() + Duration::from_millis(1000 / u64::from(server.config.hz.clamp(1, 500)));
+                next_cron = Instant::now()
+                    + Duration::from_millis(1000 / u64::from(server.config.hz.clamp(1, 500)));
             }
         }
     }
@@ -106,7 +107,8 @@ impl EventLoop {
                     server.send_reply_to_client(token);
                 }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    server.read_query_from_client(token, event.is_read_closed() || event.is_error());
+                    server
+                        .read_query_from_client(token, event.is_read_closed() || event.is_error());
                 }
             }
             FIRST_LISTENER.. => self.accept(server, token - FIRST_LISTENER),
@@ -128,7 +130,10 @@ impl EventLoop {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    server.log(Level::Warning, &format!("Accepting client connection: accept: {error}"));
+                    server.log(
+                        Level::Warning,
+                        &format!("Accepting client connection: accept: {error}"),
+                    );
                     return;
                 }
             }
@@ -139,7 +144,10 @@ impl EventLoop {
     fn reopen(&mut self, server: &mut Server) {
         self.listeners.close_tcp(self.poll.registry());
         if let Err(error) = self.listeners.open_tcp(self.poll.registry(), server) {
-            server.log(Level::Warning, &format!("Failed to listen after a change of address: {error}"));
+            server.log(
+                Level::Warning,
+                &format!("Failed to listen after a change of address: {error}"),
+            );
         }
     }
 }
@@ -154,7 +162,9 @@ fn load_on(server: &mut Server) {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => server.startup_finished(),
         Err(error) => {
-            server.warning(&format!("Fatal error loading the DB, check server logs. Exiting: {error}"));
+            server.warning(&format!(
+                "Fatal error loading the DB, check server logs. Exiting: {error}"
+            ));
             server.shutdown.exit = Some(1);
         }
     }

@@ -16,11 +16,7 @@ const VERSION_LEN: usize = 2;
 
 /// The payload of `value`, as `DUMP` answers it. `compress`: LZF for strings where it pays.
 pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
-    let options = WriterOptions {
-        version: VERSION,
-        compress,
-        checksum: false,
-    };
+    let options = WriterOptions { version: VERSION, compress, checksum: false };
     let mut w = RdbWriter::in_memory(options);
     w.byte(object::value_type(value))
         .and_then(|()| object::write(&mut w, value))
@@ -39,10 +35,7 @@ pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
 /// or checksum are wrong`); any other kind for a body that is (`ERR Bad data format`), trailing
 /// bytes included.
 pub fn restore(payload: &[u8], verify: bool) -> Result<Value, RdbError> {
-    let footer_error = RdbError {
-        offset: 0,
-        kind: ErrorKind::PayloadFooter,
-    };
+    let footer_error = RdbError { offset: 0, kind: ErrorKind::PayloadFooter };
     let Some((signed, crc)) = payload.split_last_chunk::<CHECKSUM_LEN>() else {
         return Err(footer_error);
     };
@@ -55,10 +48,7 @@ pub fn restore(payload: &[u8], verify: bool) -> Result<Value, RdbError> {
         return Err(footer_error);
     }
     let mut r = Reader::new(body);
-    let error = |r: &Reader<'_>, kind| RdbError {
-        offset: r.pos() as u64,
-        kind,
-    };
+    let error = |r: &Reader<'_>, kind| RdbError { offset: r.pos() as u64, kind };
     let value = match r.byte().and_then(|t| object::parse(t, &mut r)) {
         Ok(loaded) => Value::from(loaded),
         Err(fault) => return Err(error(&r, fault.at_end())),
@@ -80,37 +70,19 @@ mod tests {
         let long = "a".repeat(200);
         let text = |t: &str| Value::Str(t.into());
         for (payload, value) in [
-            (
-                &b"\0\xc0\x01\n\0&x\xe7\xb6\xd1\x01\x11\xfc"[..],
-                Value::Int(1),
-            ),
+            (&b"\0\xc0\x01\n\0&x\xe7\xb6\xd1\x01\x11\xfc"[..], Value::Int(1)),
             (b"\0\x05hello\n\0cr\xdfve4 \n", text("hello")),
-            (
-                b"\0\xc3\t@\xc8\x01aa\xe0\xbb\0\x01aa\n\0\x1f\x99\xf7.\x01\xb2\r\xe3",
-                text(&long),
-            ),
-            (
-                b"\0\x0b-3000000000\n\0|\xef5m9\x05\x1f\xd1",
-                Value::Int(-3_000_000_000),
-            ),
+            (b"\0\xc3\t@\xc8\x01aa\xe0\xbb\0\x01aa\n\0\x1f\x99\xf7.\x01\xb2\r\xe3", text(&long)),
+            (b"\0\x0b-3000000000\n\0|\xef5m9\x05\x1f\xd1", Value::Int(-3_000_000_000)),
             (b"\0\xc0\x01\x0c\0\xed\x0e\xd3v++\x8f\xb5", Value::Int(1)),
-            (
-                b"\0\x05hello\x0c\0\xa8\x04\xeb\xb6\x9f\x1e\xbeC",
-                text("hello"),
-            ),
+            (b"\0\x05hello\x0c\0\xa8\x04\xeb\xb6\x9f\x1e\xbeC", text("hello")),
             (b"\0\xc0\x01P\0\xe9R.'OSv\x08", Value::Int(1)),
             (b"\0\x05helloP\0\xacX\x16\xe7\xfbfG\xfe", text("hello")),
         ] {
             assert_eq!(restore(payload, true), Ok(value));
         }
-        assert_eq!(
-            dump(ValueRef::Int(1), true),
-            b"\0\xc0\x01\n\0&x\xe7\xb6\xd1\x01\x11\xfc"
-        );
-        assert_eq!(
-            dump(ValueRef::Str(b"hello"), true),
-            b"\0\x05hello\n\0cr\xdfve4 \n"
-        );
+        assert_eq!(dump(ValueRef::Int(1), true), b"\0\xc0\x01\n\0&x\xe7\xb6\xd1\x01\x11\xfc");
+        assert_eq!(dump(ValueRef::Str(b"hello"), true), b"\0\x05hello\n\0cr\xdfve4 \n");
     }
 
     #[test]
@@ -120,25 +92,16 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             for bad in [&good[..at], &bad] {
-                assert_eq!(
-                    restore(bad, true).unwrap_err().kind,
-                    ErrorKind::PayloadFooter
-                );
+                assert_eq!(restore(bad, true).unwrap_err().kind, ErrorKind::PayloadFooter);
             }
             let unverified = restore(&bad, false);
-            assert!(
-                at < 7 || unverified.is_ok() == (at != 7 && at != 8),
-                "{at}: {unverified:?}"
-            );
+            assert!(at < 7 || unverified.is_ok() == (at != 7 && at != 8), "{at}: {unverified:?}");
         }
         let kind = |payload: &[u8]| restore(payload, false).unwrap_err().kind;
         let crc = [0; 8];
         let with = |body: &[u8], version: u8| [body, &[version, 0], &crc].concat();
         assert_eq!(kind(&with(b"\0\x01a", 13)), ErrorKind::PayloadFooter);
-        assert_eq!(
-            kind(&with(b"\0\x01ab", 10)),
-            ErrorKind::Corrupt("Bytes after the value")
-        );
+        assert_eq!(kind(&with(b"\0\x01ab", 10)), ErrorKind::Corrupt("Bytes after the value"));
         assert_eq!(kind(&with(b"\0\x02a", 10)), ErrorKind::UnexpectedEof);
         assert_eq!(kind(&with(b"", 10)), ErrorKind::UnexpectedEof);
         assert_eq!(kind(&with(b"\xff", 10)), ErrorKind::UnknownType(255));

@@ -43,11 +43,7 @@ impl fmt::Display for RdbError {
             ErrorKind::WrongSignature | ErrorKind::Version(_) | ErrorKind::PayloadFooter => {
                 self.kind.fmt(f)
             }
-            _ => write!(
-                f,
-                "Internal error in RDB reading offset {}: {}",
-                self.offset, self.kind
-            ),
+            _ => write!(f, "Internal error in RDB reading offset {}: {}", self.offset, self.kind),
         }
     }
 }
@@ -59,10 +55,7 @@ impl fmt::Display for ErrorKind {
             Self::Version(v) => write!(f, "Can't handle RDB format version {v}"),
             Self::UnexpectedEof => f.write_str("Unexpected EOF reading RDB file"),
             Self::Checksum { stored, computed } => {
-                write!(
-                    f,
-                    "RDB CRC error (stored {stored:016x}, computed {computed:016x})"
-                )
+                write!(f, "RDB CRC error (stored {stored:016x}, computed {computed:016x})")
             }
             Self::PayloadFooter => f.write_str("DUMP payload version or checksum are wrong"),
             Self::UnknownType(t) => write!(f, "Unknown RDB encoding type {t}"),

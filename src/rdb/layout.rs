@@ -127,14 +127,7 @@ struct Frame {
 impl Skim {
     /// Starts after the first byte of a record of this layout.
     pub(super) fn new(items: &'static [Item]) -> Self {
-        Self {
-            pos: 1,
-            todo: vec![Frame {
-                items,
-                next: 0,
-                times: 1,
-            }],
-        }
+        Self { pos: 1, todo: vec![Frame { items, next: 0, times: 1 }] }
     }
 
     /// Goes on over `record`, which starts with the same bytes as at the last call and may have
@@ -162,13 +155,7 @@ impl Skim {
                     let special = matches!(len, 253..=255);
                     r.bytes(if special { 0 } else { u64::from(len) })?;
                 }
-                Each(items) => {
-                    inner = Some(Frame {
-                        items,
-                        next: 0,
-                        times: r.length()?,
-                    })
-                }
+                Each(items) => inner = Some(Frame { items, next: 0, times: r.length()? }),
                 ModuleFields => done = !r.skip_module_field()?,
             }
             self.pos = r.pos();

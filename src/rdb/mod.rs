@@ -22,6 +22,7 @@ mod object;
 pub mod parser;
 mod reader;
 mod set;
+mod stream;
 mod string;
 #[cfg(test)]
 mod vectors;

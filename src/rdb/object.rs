@@ -5,8 +5,9 @@ use super::error::{ErrorKind, Fault};
 use super::format::value_type;
 use super::list;
 use super::reader::Reader;
-use super::{hash, set, string};
+use super::stream;
 use super::writer::RdbWriter;
+use super::{hash, set, string};
 use crate::value::{Collection, Value, ValueRef};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -35,10 +36,11 @@ impl From<Loaded<'_>> for Value {
 pub(super) fn value_type(value: ValueRef<'_>) -> u8 {
     match value {
         ValueRef::Int(_) | ValueRef::Str(_) => value_type::STRING,
+        ValueRef::Stream(_) => value_type::STREAM_LISTPACKS_2,
         ValueRef::List(_) => value_type::LIST_QUICKLIST_2,
         ValueRef::Set(set) => set::value_type(set),
         ValueRef::Hash(hash) => hash::value_type(hash),
-        ValueRef::Zset(_) | ValueRef::Stream(_) => {
+        ValueRef::Zset(_) => {
             unreachable!("no command makes such a value yet")
         }
     }
@@ -49,12 +51,11 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
     match value {
         ValueRef::Int(n) => w.int(n),
         ValueRef::Str(s) => w.string(s),
+        ValueRef::Stream(value) => stream::write(w, value),
         ValueRef::List(list) => list::write(w, list),
         ValueRef::Set(set) => set::write(w, set),
         ValueRef::Hash(hash) => hash::write(w, hash),
-        ValueRef::Zset(_) | ValueRef::Stream(_) => {
-            Err(io::ErrorKind::Unsupported.into())
-        }
+        ValueRef::Zset(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
@@ -62,6 +63,9 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
 pub(super) fn parse<'a>(t: u8, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> {
     match t {
         value_type::STRING => string::parse(r),
+        value_type::STREAM_LISTPACKS
+        | value_type::STREAM_LISTPACKS_2
+        | value_type::STREAM_LISTPACKS_3 => stream::parse(t, r),
         value_type::SET => set::parse(r).map(other),
         value_type::SET_INTSET => set::parse_intset(r).map(other),
         value_type::SET_LISTPACK => set::parse_listpack(r).map(other),

@@ -278,19 +278,11 @@ impl State {
                 return Ok(None);
             }
             opcode::SELECTDB => Event::SelectDb(r.length()?),
-            opcode::RESIZEDB => Event::ResizeDb {
-                keys: r.length()?,
-                expires: r.length()?,
-            },
-            opcode::SLOT_INFO => Event::SlotInfo {
-                slot: r.length()?,
-                keys: r.length()?,
-                expires: r.length()?,
-            },
-            opcode::AUX => Event::Aux {
-                name: r.string()?,
-                value: r.string()?,
-            },
+            opcode::RESIZEDB => Event::ResizeDb { keys: r.length()?, expires: r.length()? },
+            opcode::SLOT_INFO => {
+                Event::SlotInfo { slot: r.length()?, keys: r.length()?, expires: r.length()? }
+            }
+            opcode::AUX => Event::Aux { name: r.string()?, value: r.string()? },
             opcode::FUNCTION2 => Event::Function(r.string()?),
             opcode::FUNCTION_PRE_GA => return Err(Fault::Bad(ErrorKind::PreReleaseFunctions)),
             opcode::MODULE_AUX => module_aux(r)?,
@@ -300,13 +292,7 @@ impl State {
                 // Redis takes an expiry of -1 for none.
                 let expire_ms = self.expire_ms.take().filter(|&ms| ms != -1);
                 let (idle_secs, freq) = (self.idle_secs.take(), self.freq.take());
-                Event::Entry(Entry {
-                    key,
-                    value,
-                    expire_ms,
-                    idle_secs,
-                    freq,
-                })
+                Event::Entry(Entry { key, value, expire_ms, idle_secs, freq })
             }
         }))
     }
@@ -390,10 +376,7 @@ impl State {
 
     /// An error at `pos` of the record in hand.
     fn error(&self, pos: usize, kind: ErrorKind) -> RdbError {
-        RdbError {
-            offset: self.base + (self.start + pos) as u64,
-            kind,
-        }
+        RdbError { offset: self.base + (self.start + pos) as u64, kind }
     }
 }
 
@@ -405,9 +388,7 @@ fn module_aux<'a>(r: &mut Reader<'a>) -> Result<Event<'a>, Fault> {
     }
     r.length()?;
     while r.skip_module_field()? {}
-    Ok(Event::ModuleAux {
-        module: module_name(id),
-    })
+    Ok(Event::ModuleAux { module: module_name(id) })
 }
 
 /// The name in a module's ID: nine characters of six bits, above ten bits of version.
@@ -496,11 +477,7 @@ mod tests {
         ]
         .map(|(key, value, expire)| (u64::from(key == "other") * 3, key, value, expire));
         expected.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
-        let files = [
-            (REDIS_7, None, None),
-            (REDIS_8, Some(1), None),
-            (VALKEY_9, None, Some(0)),
-        ];
+        let files = [(REDIS_7, None, None), (REDIS_8, Some(1), None), (VALKEY_9, None, Some(0))];
         for (file, idle, freq) in files {
             let mut keys = keys(file);
             keys.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
@@ -531,13 +508,7 @@ mod tests {
     fn truncated_files_are_refused() {
         for at in 0..REDIS_7.len() {
             let error = events([&REDIS_7[..at]], true).unwrap_err();
-            assert_eq!(
-                error,
-                RdbError {
-                    offset: at as u64,
-                    kind: ErrorKind::UnexpectedEof
-                }
-            );
+            assert_eq!(error, RdbError { offset: at as u64, kind: ErrorKind::UnexpectedEof });
         }
     }
 
@@ -549,11 +520,7 @@ mod tests {
                 file[at] ^= bits;
                 assert!(events([&file[..]], true).is_err(), "byte {at} ^ {bits}");
                 let whole = events([&file[..]], false).ok();
-                assert_eq!(
-                    events(file.chunks(3), false).ok(),
-                    whole,
-                    "byte {at} ^ {bits}"
-                );
+                assert_eq!(events(file.chunks(3), false).ok(), whole, "byte {at} ^ {bits}");
             }
         }
     }
@@ -566,31 +533,19 @@ mod tests {
             let events = events([&with(good)[..]], true).unwrap();
             assert_eq!(events[1], "Eof { checked: false }");
         }
-        for (bad, version) in [
-            ("REDIS0000", 0),
-            ("REDIS0080", 80),
-            ("VALKEY011", 11),
-            ("REDIS0099", 99),
-        ] {
-            assert_eq!(
-                error_of(&with(bad)),
-                format!("Can't handle RDB format version {version}")
-            );
+        for (bad, version) in
+            [("REDIS0000", 0), ("REDIS0080", 80), ("VALKEY011", 11), ("REDIS0099", 99)]
+        {
+            assert_eq!(error_of(&with(bad)), format!("Can't handle RDB format version {version}"));
         }
-        assert_eq!(
-            error_of(&with("RADIS0005")),
-            "Wrong signature trying to load DB from file"
-        );
+        assert_eq!(error_of(&with("RADIS0005")), "Wrong signature trying to load DB from file");
     }
 
     #[test]
     fn old_versions_have_no_checksum() {
         let mut parser = RdbParser::new(true);
         parser.feed(b"REDIS0004\xfd\x0a\0\0\0\0\x01k\x01v\xff*1\r\n");
-        assert!(matches!(
-            parser.next_event(),
-            Ok(Some(Event::Header { version: 4, .. }))
-        ));
+        assert!(matches!(parser.next_event(), Ok(Some(Event::Header { version: 4, .. }))));
         match parser.next_event() {
             Ok(Some(Event::Entry(e))) => assert_eq!(e.expire_ms, Some(10_000)),
             other => panic!("{other:?}"),
@@ -620,11 +575,7 @@ mod tests {
                 24,
                 "Invalid LZF compressed string",
             ),
-            (
-                b"\0\x81\xff\xff\xff\xff\xff\xff\xff\xff",
-                19,
-                "A length exceeds the address space",
-            ),
+            (b"\0\x81\xff\xff\xff\xff\xff\xff\xff\xff", 19, "A length exceeds the address space"),
             (b"\xf6", 10, "Pre-release function format not supported."),
             (b"\xf7\x01\x03", 12, "bad when_opcode"),
             (b"\xf7\x01\x02\x01\x06", 14, "Unknown opcode in module data"),
@@ -667,17 +618,12 @@ mod tests {
 
         // A string larger than the buffer, which shrinks again after it.
         let big = vec![b'x'; 3_000_000];
-        let options = WriterOptions {
-            compress: false,
-            ..WriterOptions::default()
-        };
+        let options = WriterOptions { compress: false, ..WriterOptions::default() };
         let mut w = RdbWriter::new(Vec::new(), options);
         w.header().unwrap();
-        w.entry(b"big", ValueRef::Str(&big), None, None, None)
-            .unwrap();
+        w.entry(b"big", ValueRef::Str(&big), None, None, None).unwrap();
         for i in 0..100_000_i64 {
-            w.entry(b"small", ValueRef::Int(i), None, None, None)
-                .unwrap();
+            w.entry(b"small", ValueRef::Int(i), None, None, None).unwrap();
         }
         let (file, len) = w.finish().unwrap();
         assert_eq!(file.len() as u64, len);
@@ -687,10 +633,7 @@ mod tests {
             parser.feed(piece);
             while let Some(event) = parser.next_event().unwrap() {
                 match event {
-                    Event::Entry(Entry {
-                        value: Loaded::Int(n),
-                        ..
-                    }) => sum += n,
+                    Event::Entry(Entry { value: Loaded::Int(n), .. }) => sum += n,
                     Event::Entry(e) => assert_eq!(e.value, Loaded::Str(Cow::Borrowed(&big))),
                     Event::Eof { checked: c } => checked = c,
                     _ => {}
@@ -703,11 +646,7 @@ mod tests {
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
-        let int = prop_oneof![
-            any::<i64>(),
-            -200..200_i64,
-            any::<i32>().prop_map(i64::from)
-        ];
+        let int = prop_oneof![any::<i64>(), -200..200_i64, any::<i32>().prop_map(i64::from)];
         let run = (any::<u8>(), 0..5000_usize).prop_map(|(b, n)| vec![b; n]);
         let text = prop_oneof![prop::collection::vec(any::<u8>(), 0..100), run];
         // Text that is an integer is read as one.
@@ -721,14 +660,7 @@ mod tests {
             any::<i32>().prop_map(|n| n.to_string().into_bytes()),
         ];
         let expire = prop::option::of(0..i64::MAX);
-        (
-            0..5_u64,
-            name,
-            any_value(),
-            expire,
-            any::<Option<u64>>(),
-            any::<Option<u8>>(),
-        )
+        (0..5_u64, name, any_value(), expire, any::<Option<u64>>(), any::<Option<u8>>())
     }
 
     proptest! {

@@ -46,9 +46,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn bytes(&mut self, n: u64) -> Result<&'a [u8], Fault> {
-        let end = usize::try_from(n)
-            .ok()
-            .and_then(|n| self.pos.checked_add(n));
+        let end = usize::try_from(n).ok().and_then(|n| self.pos.checked_add(n));
         let end = end.ok_or(Fault::corrupt("A length exceeds the address space"))?;
         let bytes = self.data.get(self.pos..end).ok_or(Fault::Short(end))?;
         self.pos = end;
@@ -93,10 +91,9 @@ impl<'a> Reader<'a> {
             string_encoding::INT8 => StringHead::Int(i64::from(i8::from_le_bytes(self.array()?))),
             string_encoding::INT16 => StringHead::Int(i64::from(i16::from_le_bytes(self.array()?))),
             string_encoding::INT32 => StringHead::Int(i64::from(i32::from_le_bytes(self.array()?))),
-            string_encoding::LZF => StringHead::Lzf {
-                packed: self.length()?,
-                unpacked: self.length()?,
-            },
+            string_encoding::LZF => {
+                StringHead::Lzf { packed: self.length()?, unpacked: self.length()? }
+            }
             0..length::ENCODED => StringHead::Raw(self.length_after(first)?),
             _ => return Err(Fault::corrupt("Unknown RDB string encoding type")),
         })
@@ -117,9 +114,7 @@ impl<'a> Reader<'a> {
         let plausible = unpacked <= packed.saturating_mul(LZF_MAX_RATIO);
         let len = usize::try_from(unpacked).ok().filter(|_| plausible);
         len.and_then(|len| lzf::decompress(input, len))
-            .ok_or(Fault::Bad(ErrorKind::Corrupt(
-                "Invalid LZF compressed string",
-            )))
+            .ok_or(Fault::Bad(ErrorKind::Corrupt("Invalid LZF compressed string")))
     }
 
     pub(super) fn skip_string(&mut self) -> Result<(), Fault> {

@@ -46,11 +46,7 @@ pub struct WriterOptions {
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self {
-            version: RdbVersion::V10,
-            compress: true,
-            checksum: true,
-        }
+        Self { version: RdbVersion::V10, compress: true, checksum: true }
     }
 }
 
@@ -73,15 +69,7 @@ pub struct RdbWriter<W> {
 impl<W: Write> RdbWriter<W> {
     pub fn new(out: W, options: WriterOptions) -> Self {
         let buf = Vec::with_capacity(BUFFER);
-        Self {
-            out,
-            options,
-            buf,
-            limit: BUFFER,
-            written: 0,
-            crc: 0,
-            packed: Vec::new(),
-        }
+        Self { out, options, buf, limit: BUFFER, written: 0, crc: 0, packed: Vec::new() }
     }
 
     pub fn header(&mut self) -> io::Result<()> {
@@ -272,15 +260,7 @@ impl<W: Write> RdbWriter<W> {
 impl RdbWriter<io::Empty> {
     pub(super) fn in_memory(options: WriterOptions) -> Self {
         let (out, limit) = (io::empty(), usize::MAX);
-        Self {
-            out,
-            options,
-            buf: Vec::new(),
-            limit,
-            written: 0,
-            crc: 0,
-            packed: Vec::new(),
-        }
+        Self { out, options, buf: Vec::new(), limit, written: 0, crc: 0, packed: Vec::new() }
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
@@ -292,11 +272,7 @@ impl RdbWriter<io::Empty> {
 fn small_int(text: &[u8]) -> Option<i32> {
     let worth_a_try =
         text.len() <= MAX_INT_TEXT && matches!(text.first(), Some(b'-' | b'0'..=b'9'));
-    if worth_a_try {
-        i32::try_from(parse_i64(text)?).ok()
-    } else {
-        None
-    }
+    if worth_a_try { i32::try_from(parse_i64(text)?).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -329,10 +305,7 @@ mod tests {
             assert_eq!(string(text.as_bytes()), bytes, "{text}");
         }
         let packed = string(&[b'a'; 200]);
-        assert_eq!(
-            (packed[0], &packed[2..4]),
-            (string_encoding::LZF, &b"\x40\xc8"[..])
-        );
+        assert_eq!((packed[0], &packed[2..4]), (string_encoding::LZF, &b"\x40\xc8"[..]));
         assert!(packed.len() < 50);
     }
 
@@ -354,20 +327,15 @@ mod tests {
 
     #[test]
     fn a_file_byte_by_byte() {
-        let options = WriterOptions {
-            checksum: false,
-            ..WriterOptions::default()
-        };
+        let options = WriterOptions { checksum: false, ..WriterOptions::default() };
         let mut w = RdbWriter::new(Vec::new(), options);
         w.header().unwrap();
         w.aux(b"redis-bits", b"64").unwrap();
         w.function(b"code").unwrap();
         w.select_db(0).unwrap();
         w.resize_db(2, 1).unwrap();
-        w.entry(b"k", ValueRef::Str(b"v"), Some(1), None, Some(5))
-            .unwrap();
-        w.entry(b"42", ValueRef::Int(7), None, Some(100), None)
-            .unwrap();
+        w.entry(b"k", ValueRef::Str(b"v"), Some(1), None, Some(5)).unwrap();
+        w.entry(b"42", ValueRef::Int(7), None, Some(100), None).unwrap();
         let (file, len) = w.finish().unwrap();
         let expected = b"REDIS0010\xfa\x0aredis-bits\xc0\x40\xf5\x04code\xfe\0\xfb\x02\x01\
             \xfc\x01\0\0\0\0\0\0\0\xf9\x05\0\x01k\x01v\xf8\x40\x64\0\xc0\x2a\xc0\x07\xff\0\0\0\0\0\0\0\0";

@@ -6,7 +6,9 @@
 
 use super::blocking::KeyWait;
 use super::connection::Connection;
+use super::pubsub::Subscriptions;
 use super::replication::ReplicaLink;
+use super::transaction::Transaction;
 use crate::resp::parser::Partial;
 use crate::resp::reply::Protocol;
 use bitflags::bitflags;
@@ -162,6 +164,9 @@ pub struct Client {
     /// Since when the output is over the soft limit, in seconds since 1970.
     pub soft_limit_since: Option<i64>,
     pub blocked: Option<Box<BlockState>>,
+    /// What it has queued since `MULTI`, and what it watches.
+    pub transaction: Option<Box<Transaction>>,
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// What is known of a replica, from its first `REPLCONF` on.
     pub replica: Option<Box<ReplicaLink>>,
     /// The replication offset after this client's last write, for `WAIT`.
@@ -193,6 +198,8 @@ impl Client {
             out: Output::default(),
             soft_limit_since: None,
             blocked: None,
+            transaction: None,
+            subscriptions: None,
             replica: None,
             write_offset: 0,
             read_offset: 0,
@@ -229,6 +236,8 @@ impl Client {
         size_of::<Client>()
             + self.query.capacity()
             + self.partial.as_ref().map_or(0, |p| p.memory())
+            + self.transaction.as_ref().map_or(0, |t| t.memory())
+            + self.subscriptions.as_ref().map_or(0, |s| s.memory())
             + self.out.len()
             + self.name.as_ref().map_or(0, |n| n.len())
             + self.lib_name.len()

@@ -3,6 +3,7 @@
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
+use super::pubsub::Topic;
 use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
@@ -69,15 +70,18 @@ impl Server {
         field("idle", &(now - client.last_interaction));
         field("flags", &client.flag_letters());
         field("db", &client.db);
-        field("sub", &0);
-        field("psub", &0);
-        field("ssub", &0);
-        field("multi", &-1);
-        field("watch", &0);
+        let subscribed = |topic| client.subscriptions.as_ref().map_or(0, |s| s.len(topic));
+        let transaction = client.transaction.as_ref();
+        let queued = transaction.map_or(0, |t| t.len() as i64);
+        field("sub", &subscribed(Topic::Channel));
+        field("psub", &subscribed(Topic::Pattern));
+        field("ssub", &subscribed(Topic::Shard));
+        field("multi", if client.is(ClientFlags::MULTI) { &queued } else { &-1 });
+        field("watch", &transaction.map_or(0, |t| t.watched()));
         field("qbuf", &client.query.len());
         field("qbuf-free", &(client.query.capacity() - client.query.len()));
         field("argv-mem", &client.partial.as_ref().map_or(0, |p| p.memory()));
-        field("multi-mem", &0);
+        field("multi-mem", &transaction.map_or(0, |t| t.memory()));
         // Replies are gathered in a buffer that all clients share: none is the client's own.
         field("rbs", &0);
         field("rbp", &0);

@@ -30,6 +30,9 @@ impl Server {
         }
         self.check_shutdown();
         self.feed_replicas();
+        if !self.pushes.is_empty() {
+            self.flush_pushes();
+        }
         for noted in std::mem::take(&mut self.pending_writes) {
             if let Some(token) = self.still(noted) {
                 self.clients[token].flags.remove(ClientFlags::PENDING_WRITE);
@@ -82,6 +85,10 @@ impl Server {
             let hz = u64::from(self.config.hz.max(1));
             self.expire_for(Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
         }
+        if self.config.maxmemory > 0 && !self.pause.is_active() {
+            // The limit may have been lowered, and no command may come.
+            self.perform_evictions();
+        }
         self.check_child();
         self.check_save_points();
         self.clients_cron();
@@ -109,14 +116,18 @@ impl Server {
         let effort = self.config.active_expire_effort;
         self.ks.active_expire_cycle(Effort { effort, budget });
         self.propagate_deletions();
-        self.ks.changes.notifications.waiting.clear();
+        self.tell_changes();
     }
 
     /// Closes clients that have been silent for too long, and those over a soft limit for too long.
     fn clients_cron(&mut self) {
         let now = self.now_seconds();
         let timeout = i64::from(self.config.timeout);
-        let exempt = ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::BLOCKED | ClientFlags::PUBSUB | ClientFlags::HANDSHAKE;
+        let exempt = ClientFlags::SLAVE
+            | ClientFlags::MASTER
+            | ClientFlags::BLOCKED
+            | ClientFlags::PUBSUB
+            | ClientFlags::HANDSHAKE;
         let idle: Vec<Token> = self
             .clients
             .iter()
@@ -127,7 +138,8 @@ impl Server {
             self.log(super::log::Level::Verbose, "Closing idle client");
             self.free_client(token);
         }
-        let loaded: Vec<Token> = self.clients.iter().filter(|(_, c)| !c.out.is_empty()).map(|(t, _)| t).collect();
+        let loaded: Vec<Token> =
+            self.clients.iter().filter(|(_, c)| !c.out.is_empty()).map(|(t, _)| t).collect();
         for token in loaded {
             self.check_output_limit(token);
         }
@@ -138,7 +150,9 @@ impl Server {
         let tick = Duration::from_millis(1000 / u64::from(self.config.hz.clamp(1, 500)));
         let deadline = self.next_blocked_deadline().into_iter().chain(self.pause.deadline()).min();
         match deadline {
-            Some(at) => tick.min(Duration::from_millis(at.saturating_sub(self.ks.now_ms).max(1) as u64)),
+            Some(at) => {
+                tick.min(Duration::from_millis(at.saturating_sub(self.ks.now_ms).max(1) as u64))
+            }
             None => tick,
         }
     }

@@ -32,8 +32,12 @@ impl Server {
             return false;
         }
         let start = Instant::now();
+        let mut fits = true;
         while self.evictable_memory() > limit {
-            let Some((db, key)) = self.eviction_candidate() else { return false };
+            let Some((db, key)) = self.eviction_candidate() else {
+                fits = false;
+                break;
+            };
             self.ks.remove(db, &key);
             self.ks.stats.evicted += 1;
             self.ks.changes.signal_modified(db, &key);
@@ -44,7 +48,8 @@ impl Server {
             }
         }
         self.propagate_deletions();
-        true
+        self.tell_changes();
+        fits
     }
 
     /// The best of a sample of keys to evict by the policy in force.
@@ -58,11 +63,17 @@ impl Server {
             let table = &self.ks.dbs[db].table;
             for _ in 0..samples {
                 let mut random = || self.rng.next_u64();
-                let sampled = if volatile { table.random_marked(&mut random) } else { table.random(&mut random) };
+                let sampled = if volatile {
+                    table.random_marked(&mut random)
+                } else {
+                    table.random(&mut random)
+                };
                 let Some(entry) = sampled else { break };
                 // The higher, the better to evict.
                 let score = match policy {
-                    MaxmemoryPolicy::VolatileTtl => u64::MAX - entry.expire().unwrap_or(i64::MAX).max(0) as u64,
+                    MaxmemoryPolicy::VolatileTtl => {
+                        u64::MAX - entry.expire().unwrap_or(i64::MAX).max(0) as u64
+                    }
                     _ if policy.is_lfu() => 255 - u64::from(access.frequency(entry)),
                     _ if policy.is_lru() => access.idle_seconds(entry),
                     _ => 0,

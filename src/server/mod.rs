@@ -18,14 +18,15 @@ pub mod networking;
 pub mod pause;
 pub mod persistence;
 pub mod propagate;
+pub mod pubsub;
 pub mod replication;
 pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
+pub mod transaction;
 
 use crate::command::table::CommandTable;
 use crate::db::Keyspace;
-use crate::db::notify::Class;
 use crate::ds::hash::{self, HashSeed};
 use crate::resp::reply::Reply;
 use crate::util::clock::Clock;
@@ -82,6 +83,8 @@ pub struct Server {
     pub db: usize,
     /// What will be propagated of the command that is running.
     pub propagation: Propagation,
+    /// What is propagated together, while it is being gathered.
+    unit: Option<propagate::Unit>,
     pub stats: Stats,
     pub slow_log: SlowLog,
     pub log: log::Log,
@@ -130,6 +133,10 @@ pub struct Server {
     pub blocking: blocking::Blocking,
     /// What runs may not block: a transaction is being executed.
     pub deny_blocking: bool,
+    pub watched: transaction::WatchedKeys,
+    pub pubsub: pubsub::PubSub,
+    /// What the current client gets behind its reply, with the client.
+    pub pushes: Vec<(Token, bytes::Bytes)>,
 }
 
 impl Server {
@@ -157,6 +164,7 @@ impl Server {
             current: None,
             db: 0,
             propagation: Propagation::default(),
+            unit: None,
             stats: Stats::default(),
             log,
             pause: Pause::default(),
@@ -187,6 +195,9 @@ impl Server {
             blocked: Vec::new(),
             blocking: blocking::Blocking::default(),
             deny_blocking: false,
+            watched: transaction::WatchedKeys::default(),
+            pubsub: pubsub::PubSub::default(),
+            pushes: Vec::new(),
         };
         server.apply_keyspace_config();
         server
@@ -210,8 +221,7 @@ impl Server {
         access.log_factor = self.config.lfu_log_factor;
         access.decay_minutes = self.config.lfu_decay_time;
         access.seconds = (self.ks.now_ms / 1000) as u32;
-        let letters = self.config.notify_keyspace_events.to_letters();
-        self.ks.changes.notifications.enabled = Class::parse(&letters).unwrap_or_default();
+        self.apply_notification_config();
         self.slow_log.threshold = self.config.slowlog_log_slower_than;
         self.slow_log.max_len = self.config.slowlog_max_len as usize;
     }

@@ -78,7 +78,10 @@ impl Server {
         let token = match self.create_client(conn) {
             Ok(token) => token,
             Err(error) => {
-                self.log(Level::Warning, &format!("Error registering fd event for the new client: {error}"));
+                self.log(
+                    Level::Warning,
+                    &format!("Error registering fd event for the new client: {error}"),
+                );
                 return None;
             }
         };
@@ -171,8 +174,11 @@ impl Server {
                 if used < n
                     && let Some(client) = self.clients.get_mut(token)
                 {
-                    let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(n - used));
-                    client.query.reserve_exact(n - used + if missing < BIG_BULK { 0 } else { missing.min(1 << 20) });
+                    let missing =
+                        client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(n - used));
+                    client.query.reserve_exact(
+                        n - used + if missing < BIG_BULK { 0 } else { missing.min(1 << 20) },
+                    );
                     client.query.extend_from_slice(&buf[used..n]);
                 }
             }
@@ -221,9 +227,11 @@ impl Server {
         }
     }
 
-    /// Closes a client whose query, now so many bytes, is too long; answers whether it was.
-    fn exceeds_query_limit(&mut self, token: Token, len: usize) -> bool {
+    /// Closes a client whose query, now so many bytes, is too long; answers whether it was. What is queued in a
+    /// transaction is a part of it.
+    pub fn exceeds_query_limit(&mut self, token: Token, len: usize) -> bool {
         let client = &self.clients[token];
+        let len = len + client.transaction.as_ref().map_or(0, |t| t.queued_bytes());
         let limit = if client.is(ClientFlags::AUTHENTICATED) {
             self.config.client_query_buffer_limit as usize
         } else {
@@ -286,7 +294,8 @@ impl Server {
     }
 
     fn may_process(&self, token: Token) -> bool {
-        let blocking = ClientFlags::BLOCKED | ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
+        let blocking =
+            ClientFlags::BLOCKED | ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
         self.clients.get(token).is_some_and(|c| !c.is(blocking))
     }
 
@@ -334,7 +343,14 @@ impl Server {
                 Ok(Parsed::Inline { end, args }) => {
                     let command = self.commands.find(&args[0]);
                     let inline = Some(args);
-                    batch.requests.push(Request { command, first, count: 0, end, hash: None, inline });
+                    batch.requests.push(Request {
+                        command,
+                        first,
+                        count: 0,
+                        end,
+                        hash: None,
+                        inline,
+                    });
                     at = end;
                 }
                 Ok(Parsed::Empty { end }) => {
@@ -412,9 +428,11 @@ impl Server {
     }
 
     fn protocol_error(&mut self, token: Token, error: &ProtocolError, rest: &[u8]) {
-        let shown: String = rest.iter().take(128).flat_map(|b| b.escape_ascii()).map(char::from).collect();
+        let shown: String =
+            rest.iter().take(128).flat_map(|b| b.escape_ascii()).map(char::from).collect();
         let info = self.client_info(token);
-        let text = format!("Protocol error ({}) from client: {info}. Query buffer: '{shown}'", error.0);
+        let text =
+            format!("Protocol error ({}) from client: {info}. Query buffer: '{shown}'", error.0);
         self.log(Level::Verbose, &text);
         self.reply.error(&format!("ERR Protocol error: {}", error.0));
         self.stats.count_error("ERR");
@@ -445,7 +463,8 @@ impl Server {
     pub fn leave_client(&mut self, token: Token) {
         self.current = None;
         if self.ks.role == ExpiryRole::Keep {
-            self.ks.role = if self.repl.is_replica() { ExpiryRole::Hide } else { ExpiryRole::Delete };
+            self.ks.role =
+                if self.repl.is_replica() { ExpiryRole::Hide } else { ExpiryRole::Delete };
         }
         self.flush_reply(token);
         if let Some(client) = self.clients.get(token) {
@@ -597,8 +616,9 @@ impl Server {
             client.flags |= ClientFlags::CLOSE_ASAP;
             self.stats.output_buffer_limit_disconnections += 1;
             let info = self.client_info(token);
-            let text =
-                format!("Client {info} scheduled to be closed ASAP for overcoming of output buffer limits.");
+            let text = format!(
+                "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
+            );
             self.log(Level::Warning, &text);
             self.close_later(token);
         }
@@ -639,9 +659,14 @@ impl Server {
     fn forget_client(&mut self, token: Token) {
         let client = &self.clients[token];
         let flags = client.flags;
+        let client_has_state = client.transaction.is_some() || client.subscriptions.is_some();
         if client.blocked.is_some() {
             self.unblock_client(token);
             self.clients[token].flags.remove(ClientFlags::PENDING_INPUT);
+        }
+        if client_has_state {
+            self.discard_transaction(token);
+            self.unsubscribe_from_all(token);
         }
         if flags.intersects(ClientFlags::MASTER | ClientFlags::HANDSHAKE) {
             self.replication_handle_primary_disconnection(token);

@@ -194,7 +194,11 @@ impl Server {
     ///
     /// # Errors
     /// What writing reports.
-    pub fn write_snapshot<W: Write>(&self, out: W, origin: Option<&SnapshotOrigin>) -> io::Result<W> {
+    pub fn write_snapshot<W: Write>(
+        &self,
+        out: W,
+        origin: Option<&SnapshotOrigin>,
+    ) -> io::Result<W> {
         let options = WriterOptions {
             version: RdbVersion::V10,
             compress: self.config.rdbcompression,
@@ -264,7 +268,11 @@ impl Server {
                 true
             }
             Err(error) => {
-                let text = format!("Failed opening the temp RDB file {} (in server root dir {}) for saving: {error}", temporary.display(), self.config.dir.display());
+                let text = format!(
+                    "Failed opening the temp RDB file {} (in server root dir {}) for saving: {error}",
+                    temporary.display(),
+                    self.config.dir.display()
+                );
                 self.warning(&text);
                 self.persistence.last_bgsave_ok = false;
                 false
@@ -303,7 +311,8 @@ impl Server {
             // Moving buckets while a child shares the memory would copy it page by page.
             db.table.set_resize_allowed(false);
         }
-        let temporary = self.config.dir.join(format!("temp-bg-{}-{}.rdb", std::process::id(), self.cron_loops));
+        let temporary =
+            self.config.dir.join(format!("temp-bg-{}-{}.rdb", std::process::id(), self.cron_loops));
         let started = Instant::now();
         let forked = process::fork_child(|| {
             crate::sys::process::set_title("aeolis-rdb-bgsave");
@@ -314,7 +323,9 @@ impl Server {
             match outcome {
                 Ok(()) => {
                     let dirty = process::private_dirty() >> 20;
-                    let text = format!("Fork CoW for RDB: current {dirty} MB, peak {dirty} MB, average {dirty} MB");
+                    let text = format!(
+                        "Fork CoW for RDB: current {dirty} MB, peak {dirty} MB, average {dirty} MB"
+                    );
                     if target == SaveTarget::Disk {
                         self.log.line(Role::Child, Level::Notice, "DB saved on disk");
                     }
@@ -322,7 +333,11 @@ impl Server {
                     0
                 }
                 Err(error) => {
-                    self.log.line(Role::Child, Level::Warning, &format!("Write error saving DB: {error}"));
+                    self.log.line(
+                        Role::Child,
+                        Level::Warning,
+                        &format!("Write error saving DB: {error}"),
+                    );
                     1
                 }
             }
@@ -342,13 +357,8 @@ impl Server {
             SaveTarget::Disk => format!("Background saving started by pid {pid}"),
             SaveTarget::Replicas => format!("Background RDB transfer started by pid {pid}"),
         });
-        self.persistence.child = Some(SaveChild {
-            pid,
-            target,
-            started: self.now_seconds(),
-            temporary,
-            pipe: receiver,
-        });
+        self.persistence.child =
+            Some(SaveChild { pid, target, started: self.now_seconds(), temporary, pipe: receiver });
         Ok(())
     }
 
@@ -383,7 +393,8 @@ impl Server {
         match (child.target, end) {
             (SaveTarget::Disk, _) if ok => {
                 self.notice("Background saving terminated with success");
-                let during = self.ks.changes.dirty - self.persistence.dirty_before_bgsave.min(self.ks.changes.dirty);
+                let during = self.ks.changes.dirty
+                    - self.persistence.dirty_before_bgsave.min(self.ks.changes.dirty);
                 self.note_saved();
                 self.ks.changes.dirty = during;
             }
@@ -540,7 +551,9 @@ impl Server {
 
     fn load_events(&mut self, loading: &mut Loading) -> Result<(), LoadError> {
         while !loading.finished {
-            let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else { break };
+            let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else {
+                break;
+            };
             match event {
                 Event::Header { version, origin } => {
                     let whose = match origin {
@@ -557,7 +570,9 @@ impl Server {
                             self.notice(&format!("Loading RDB produced by version {text}"));
                         }
                         b"ctime" => {
-                            let age = text.parse::<i64>().map_or(0, |t| (self.ks.now_ms / 1000 - t).max(0));
+                            let age = text
+                                .parse::<i64>()
+                                .map_or(0, |t| (self.ks.now_ms / 1000 - t).max(0));
                             self.notice(&format!("RDB age {age} seconds"));
                         }
                         b"used-mem" => {
@@ -588,15 +603,27 @@ impl Server {
                 }
                 Event::ResizeDb { keys, .. } => {
                     // A hint from outside: what the rest of the input can hold bounds it.
-                    let bound = loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
+                    let bound =
+                        loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
                     self.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
                 }
                 Event::Entry(entry) => {
-                    load_entry(&mut self.ks, loading.db, entry, loading.options, self.config.list_limits(), &mut loading.keys_loaded, &mut loading.keys_expired)?;
+                    load_entry(
+                        &mut self.ks,
+                        loading.db,
+                        entry,
+                        loading.options,
+                        self.config.list_limits(),
+                        &mut loading.keys_loaded,
+                        &mut loading.keys_expired,
+                    )?;
                 }
                 Event::SlotInfo { .. } => {}
                 Event::Function(_) => {
-                    return Err(LoadError::Content("The RDB file contains functions, which this version can't load".to_string()));
+                    return Err(LoadError::Content(
+                        "The RDB file contains functions, which this version can't load"
+                            .to_string(),
+                    ));
                 }
                 Event::ModuleAux { module } => {
                     return Err(LoadError::Content(format!(
@@ -613,9 +640,11 @@ impl Server {
     pub fn finish_loading(&mut self) -> bool {
         let Some(mut loading) = self.loading.take_if(|l| l.finished) else { return false };
         if let Some(new) = loading.staging.take() {
+            self.touch_all_watched_keys();
             let old = std::mem::replace(&mut self.ks.dbs, new);
             self.lazy_free(old);
         }
+        self.touch_all_watched_keys();
         self.signal_all_databases();
         self.persistence.keys_loaded = loading.keys_loaded;
         self.persistence.keys_expired = loading.keys_expired;

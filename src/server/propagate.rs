@@ -1,8 +1,22 @@
-//! What is told to replicas after a command: the command itself, something in its place, or nothing; and the
-//! deletions that expiry and eviction made on the way.
+//! What is told after a command: to replicas, the command itself, something in its place, or nothing, and the
+//! deletions that expiry and eviction made on the way; to those who watch keys or subscribed to what happens to them,
+//! the changes.
+//!
+//! What belongs together, the effects of a transaction or of one command, is one [`Unit`]: replicas get it between
+//! `MULTI` and `EXEC` if it is more than one command.
 #![forbid(unsafe_code)]
 
 use super::Server;
+use super::replication::encode_command;
+use crate::command::spec::CommandFlags;
+
+/// Commands that are propagated together.
+#[derive(Debug, Default)]
+pub struct Unit {
+    /// The part of the stream that they will be.
+    stream: Vec<u8>,
+    commands: usize,
+}
 
 /// What to propagate of the command that is running.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -33,6 +47,11 @@ impl Server {
         }
     }
 
+    /// Whether anybody is told: if not, a handler need not work out what.
+    pub fn is_propagated(&self) -> bool {
+        self.repl.stream.is_some() && !self.repl.is_replica()
+    }
+
     /// Propagates the command that is running, whether it changes anything or not.
     pub fn propagate_anyway(&mut self) {
         self.propagation = Propagation::Forced;
@@ -43,11 +62,50 @@ impl Server {
         self.propagation = Propagation::Nothing;
     }
 
-    /// Tells replicas what the command that just ran did, and empties the keyspace's queues.
-    pub fn propagate_after(&mut self, changed: bool, args: &[&[u8]]) {
+    /// Starts to gather what is propagated.
+    pub fn begin_unit(&mut self) {
+        self.unit = Some(Unit::default());
+    }
+
+    /// Propagates what was gathered.
+    pub fn end_unit(&mut self) {
+        let Some(Unit { mut stream, commands }) = self.unit.take() else { return };
+        if self.repl.is_replica() {
+            // It became one on the way: its history is another's now.
+            self.repl.selected_db = None;
+            return;
+        }
+        if commands > 1 {
+            let mut whole = Vec::with_capacity(stream.len() + 32);
+            encode_command(&[b"MULTI"], &mut whole);
+            whole.append(&mut stream);
+            encode_command(&[b"EXEC"], &mut whole);
+            stream = whole;
+        }
+        if commands > 0 {
+            self.repl.feed_bytes(&stream);
+        }
+    }
+
+    /// Tells what the command that just ran did, and empties the keyspace's queues.
+    pub fn propagate_after(&mut self, changed: bool, flags: CommandFlags, args: &[&[u8]]) {
+        let propagation = std::mem::take(&mut self.propagation);
+        let own = match &propagation {
+            Propagation::Automatic if changed => 1,
+            Propagation::Forced => 1,
+            Propagation::Instead(commands) if changed => commands.len(),
+            _ => 0,
+        };
+        // Deletions of keys that the command happened to meet do not belong together.
+        let is_unit = own + self.ks.changes.deleted.len() > 1
+            && self.unit.is_none()
+            && !flags.contains(CommandFlags::TOUCHES_ARBITRARY_KEYS);
+        if is_unit {
+            self.begin_unit();
+        }
         self.propagate_deletions();
         let db = self.db;
-        match std::mem::take(&mut self.propagation) {
+        match propagation {
             Propagation::Automatic if changed => self.propagate(db, args),
             Propagation::Forced => self.propagate(db, args),
             Propagation::Instead(commands) if changed => {
@@ -58,7 +116,20 @@ impl Server {
             }
             _ => {}
         }
-        self.ks.changes.notifications.waiting.clear();
+        if is_unit {
+            self.end_unit();
+        }
+        self.tell_changes();
+    }
+
+    /// Tells subscribers and watchers what happened to keys.
+    pub fn tell_changes(&mut self) {
+        if !self.ks.changes.notifications.waiting.is_empty() {
+            self.publish_notifications();
+        }
+        for (db, key) in std::mem::take(&mut self.ks.changes.modified) {
+            self.touch_watched_key(db, &key);
+        }
     }
 
     /// Propagates the deletions that the keyspace made by itself.
@@ -72,10 +143,17 @@ impl Server {
         }
     }
 
-    /// Appends a command to the replication stream. A replica's stream is its primary's, not its own.
+    /// Appends a command to the unit, or to the replication stream. A replica's stream is its primary's, not its own.
     fn propagate(&mut self, db: usize, args: &[&[u8]]) {
-        if !self.repl.is_replica() {
-            self.repl.feed(db, args);
+        if self.repl.is_replica() || self.repl.stream.is_none() {
+            return;
+        }
+        match &mut self.unit {
+            Some(unit) => {
+                self.repl.encode(db, args, &mut unit.stream);
+                unit.commands += 1;
+            }
+            None => self.repl.feed(db, args),
         }
     }
 }

@@ -95,7 +95,10 @@ impl Server {
             // Nothing new is written, so that the replicas can catch up.
             self.pause.start(PauseKind::Write, i64::MAX, self.ks.now_ms);
             self.repl.get_ack = true;
-            self.notice(&format!("{} replicas are lagging: waiting for them before shutting down.", self.lagging_replicas()));
+            self.notice(&format!(
+                "{} replicas are lagging: waiting for them before shutting down.",
+                self.lagging_replicas()
+            ));
             return true;
         }
         self.finish_shutdown()
@@ -110,7 +113,11 @@ impl Server {
         let Some(deadline) = self.shutdown.deadline else { return };
         if self.lagging_replicas() == 0 || self.ks.now_ms >= deadline {
             if self.lagging_replicas() > 0 {
-                self.warning(&format!("{} of {} replicas are in sync", self.replicas_at(self.repl.offset), self.repl.replicas.len()));
+                self.warning(&format!(
+                    "{} of {} replicas are in sync",
+                    self.replicas_at(self.repl.offset),
+                    self.repl.replicas.len()
+                ));
             }
             if !self.finish_shutdown() {
                 self.cancel_shutdown();
@@ -122,7 +129,8 @@ impl Server {
         let flags = self.shutdown.flags.unwrap_or(ShutdownFlags::empty());
         self.kill_save_child();
         let wants_save = !self.config.save.is_empty() && self.loading.is_none();
-        let save = flags.contains(ShutdownFlags::SAVE) || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
+        let save = flags.contains(ShutdownFlags::SAVE)
+            || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
         if save {
             self.notice("Saving the final RDB snapshot before exiting.");
             if !self.rdb_save() {

@@ -51,7 +51,14 @@ impl SlowLog {
             let text = format!("... ({} more arguments)", args.len() - MAX_ARGS + 1);
             kept[MAX_ARGS - 1] = text.into_bytes();
         }
-        self.entries.push_front(SlowEntry { id: self.next_id, time, micros, args: kept, peer, name });
+        self.entries.push_front(SlowEntry {
+            id: self.next_id,
+            time,
+            micros,
+            args: kept,
+            peer,
+            name,
+        });
         self.next_id += 1;
         self.entries.truncate(self.max_len);
     }

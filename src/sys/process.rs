@@ -97,8 +97,13 @@ pub fn raise_open_files(wanted: u64) -> u64 {
         if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
             return wanted;
         }
-        let capped = libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), rlim_max: limit.rlim_max };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &capped) == 0 { capped.rlim_cur } else { limit.rlim_cur }
+        let capped =
+            libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), rlim_max: limit.rlim_max };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &capped) == 0 {
+            capped.rlim_cur
+        } else {
+            limit.rlim_cur
+        }
     }
 }
 

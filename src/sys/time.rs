@@ -5,9 +5,8 @@ const MONTHS: [&str; 12] =
 
 /// Now, as `01 Jan 2026 00:00:00.000`.
 pub fn local_timestamp() -> String {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seconds = now.as_secs() as libc::time_t;
     // SAFETY: a tm of zeros is valid, and localtime_r writes only into it.
     let tm = unsafe {

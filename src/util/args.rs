@@ -77,9 +77,7 @@ fn take_single_quoted<'a>(mut line: &'a [u8], arg: &mut Vec<u8>) -> Option<&'a [
 
 /// What follows a closing quote, if it may.
 fn closed(rest: &[u8]) -> Option<&[u8]> {
-    rest.first()
-        .is_none_or(|&byte| is_space(byte))
-        .then_some(rest)
+    rest.first().is_none_or(|&byte| is_space(byte)).then_some(rest)
 }
 
 fn unescape(byte: u8) -> u8 {
@@ -129,8 +127,7 @@ pub fn quote(text: &[u8]) -> Vec<u8> {
 /// Must `text` be quoted to come back from [`split_args`] as one argument (`sdsneedsrepr`)? The
 /// empty text and single quotes are the caller's to think of, as in Redis.
 pub fn needs_quote(text: &[u8]) -> bool {
-    text.iter()
-        .any(|&byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'"'))
+    text.iter().any(|&byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'"'))
 }
 
 #[cfg(test)]
@@ -143,18 +140,12 @@ mod tests {
         for (line, expected) in [
             (&b""[..], Some(vec![])),
             (b"  \r\n", Some(vec![])),
-            (
-                b" set  key\tvalue\r\n",
-                Some(vec![&b"set"[..], b"key", b"value"]),
-            ),
+            (b" set  key\tvalue\r\n", Some(vec![&b"set"[..], b"key", b"value"])),
             (b"\"\" ''", Some(vec![b"", b""])),
             (b"\"a b\" 'c d'", Some(vec![b"a b", b"c d"])),
             (b"foo\"bar\" baz", Some(vec![b"foobar", b"baz"])),
             (b"foo'bar'", Some(vec![b"foobar"])),
-            (
-                br#""\x41\xfF\n\r\t\b\a\\\"\q""#,
-                Some(vec![b"A\xff\n\r\t\x08\x07\\\"q"]),
-            ),
+            (br#""\x41\xfF\n\r\t\b\a\\\"\q""#, Some(vec![b"A\xff\n\r\t\x08\x07\\\"q"])),
             (br#""\xg1""#, Some(vec![b"xg1"])),
             (br"'\n\'x'", Some(vec![b"\\n'x"])),
             (b"a\\nb", Some(vec![b"a\\nb"])),

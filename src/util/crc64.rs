@@ -28,11 +28,7 @@ mod tests {
         for &byte in bytes {
             crc ^= u64::from(byte);
             for _ in 0..8 {
-                crc = if crc & 1 == 1 {
-                    (crc >> 1) ^ 0x95ac_9329_ac4b_c9b5
-                } else {
-                    crc >> 1
-                };
+                crc = if crc & 1 == 1 { (crc >> 1) ^ 0x95ac_9329_ac4b_c9b5 } else { crc >> 1 };
             }
         }
         crc

@@ -25,20 +25,11 @@ struct Range {
     max: f64,
 }
 
-const LONGITUDES: Range = Range {
-    min: -180.0,
-    max: 180.0,
-};
+const LONGITUDES: Range = Range { min: -180.0, max: 180.0 };
 /// The poles lie outside the Mercator map (EPSG:900913).
-const LATITUDES: Range = Range {
-    min: -85.05112878,
-    max: 85.05112878,
-};
+const LATITUDES: Range = Range { min: -85.05112878, max: 85.05112878 };
 /// The latitudes of standard geohash strings.
-const STANDARD_LATITUDES: Range = Range {
-    min: -90.0,
-    max: 90.0,
-};
+const STANDARD_LATITUDES: Range = Range { min: -90.0, max: 90.0 };
 
 /// A position in degrees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,10 +43,7 @@ impl Point {
     /// ±85.05112878 degrees.
     pub fn new(longitude: f64, latitude: f64) -> Option<Self> {
         let on_map = LONGITUDES.contains(longitude) && LATITUDES.contains(latitude);
-        on_map.then_some(Self {
-            longitude,
-            latitude,
-        })
+        on_map.then_some(Self { longitude, latitude })
     }
 
     /// The score under which a sorted set keeps this point: 52 bits.
@@ -65,11 +53,7 @@ impl Point {
 
     /// The middle of the smallest cell, which a score names.
     pub fn from_score(score: u64) -> Self {
-        let (longitude, latitude) = Cell {
-            bits: score,
-            step: STEP_MAX,
-        }
-        .area();
+        let (longitude, latitude) = Cell { bits: score, step: STEP_MAX }.area();
         // The cells at the very end reach beyond the map.
         Self {
             longitude: longitude.middle().clamp(LONGITUDES.min, LONGITUDES.max),
@@ -123,10 +107,7 @@ impl Range {
     fn part(self, number: u32, step: u32) -> Self {
         let scale = self.max - self.min;
         let edge = |number: f64| self.min + number / (1u64 << step) as f64 * scale;
-        Self {
-            min: edge(number.into()),
-            max: edge(f64::from(number) + 1.0),
-        }
+        Self { min: edge(number.into()), max: edge(f64::from(number) + 1.0) }
     }
 }
 
@@ -142,19 +123,13 @@ impl Cell {
     fn around(point: Point, latitudes: Range, step: u32) -> Self {
         let longitude = LONGITUDES.part_of(point.longitude, step);
         let latitude = latitudes.part_of(point.latitude, step);
-        Self {
-            bits: spread(latitude) | spread(longitude) << 1,
-            step,
-        }
+        Self { bits: spread(latitude) | spread(longitude) << 1, step }
     }
 
     /// The longitudes and latitudes that it covers.
     fn area(self) -> (Range, Range) {
         let (longitude, latitude) = (squeeze(self.bits >> 1), squeeze(self.bits));
-        (
-            LONGITUDES.part(longitude, self.step),
-            LATITUDES.part(latitude, self.step),
-        )
+        (LONGITUDES.part(longitude, self.step), LATITUDES.part(latitude, self.step))
     }
 
     /// The cell so many to the east and to the north; the map has no edge, it wraps around.
@@ -162,10 +137,7 @@ impl Cell {
         let mask = ((1u64 << self.step) - 1) as u32;
         let longitude = squeeze(self.bits >> 1).wrapping_add_signed(east) & mask;
         let latitude = squeeze(self.bits).wrapping_add_signed(north) & mask;
-        Self {
-            bits: spread(latitude) | spread(longitude) << 1,
-            ..self
-        }
+        Self { bits: spread(latitude) | spread(longitude) << 1, ..self }
     }
 
     /// The scores of the points in it: from the first, up to but without the second.
@@ -227,10 +199,7 @@ impl Shape {
             ShapeKind::Circle { radius } => distance <= radius,
             // The width is measured along the parallel of the point.
             ShapeKind::Box { width, height } => {
-                let same_latitude = Point {
-                    latitude: point.latitude,
-                    ..self.center
-                };
+                let same_latitude = Point { latitude: point.latitude, ..self.center };
                 point.latitude_distance(self.center) <= height / 2.0
                     && point.distance(same_latitude) <= width / 2.0
             }
@@ -250,17 +219,9 @@ impl Shape {
         }
         let (cell_longitudes, cell_latitudes) = cell.area();
         let mut ranges = Vec::with_capacity(9);
-        for (east, north) in [
-            (0, 0),
-            (0, 1),
-            (0, -1),
-            (1, 0),
-            (-1, 0),
-            (1, 1),
-            (-1, 1),
-            (1, -1),
-            (-1, -1),
-        ] {
+        for (east, north) in
+            [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+        {
             // A neighbour on a side that the shape does not reach is of no use. With fewer than
             // four cells in a row, that side may be the other side too.
             let useless = cell.step >= 2
@@ -303,27 +264,14 @@ impl Shape {
             ShapeKind::Circle { radius } => (radius, radius),
             ShapeKind::Box { width, height } => (width / 2.0, height / 2.0),
         };
-        let Point {
-            longitude,
-            latitude,
-        } = self.center;
+        let Point { longitude, latitude } = self.center;
         let north = degrees(half_height / EARTH_RADIUS);
         // The shape is widest, in degrees, on its side towards the pole.
-        let widest = if latitude < 0.0 {
-            latitude - north
-        } else {
-            latitude + north
-        };
+        let widest = if latitude < 0.0 { latitude - north } else { latitude + north };
         let east = degrees(half_width / EARTH_RADIUS / radians(widest).cos());
         (
-            Range {
-                min: longitude - east,
-                max: longitude + east,
-            },
-            Range {
-                min: latitude - north,
-                max: latitude + north,
-            },
+            Range { min: longitude - east, max: longitude + east },
+            Range { min: latitude - north, max: latitude + north },
         )
     }
 }
@@ -355,20 +303,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PALERMO: Point = Point {
-        longitude: 13.361389,
-        latitude: 38.115556,
-    };
-    const CATANIA: Point = Point {
-        longitude: 15.087269,
-        latitude: 37.502669,
-    };
+    const PALERMO: Point = Point { longitude: 13.361389, latitude: 38.115556 };
+    const CATANIA: Point = Point { longitude: 15.087269, latitude: 37.502669 };
 
     fn point() -> impl Strategy<Value = Point> {
-        (-180.0..180.0, -85.05..85.05).prop_map(|(longitude, latitude)| Point {
-            longitude,
-            latitude,
-        })
+        (-180.0..180.0, -85.05..85.05)
+            .prop_map(|(longitude, latitude)| Point { longitude, latitude })
     }
 
     fn shape() -> impl Strategy<Value = Shape> {
@@ -379,10 +319,8 @@ mod tests {
         ];
         // Farther north, and for wider shapes, Redis misses points across the edge of the map; so
         // do we.
-        let center = (-90.0..90.0, -60.0..60.0).prop_map(|(longitude, latitude)| Point {
-            longitude,
-            latitude,
-        });
+        let center = (-90.0..90.0, -60.0..60.0)
+            .prop_map(|(longitude, latitude)| Point { longitude, latitude });
         (center, kind).prop_map(|(center, kind)| Shape { center, kind })
     }
 
@@ -391,18 +329,9 @@ mod tests {
         assert_eq!(PALERMO.to_score(), 3479099956230698);
         assert_eq!(CATANIA.to_score(), 3479447370796909);
         let stored = Point::from_score(3479099956230698);
-        assert_eq!(
-            stored,
-            Point {
-                longitude: 13.361389338970184,
-                latitude: 38.1155563954963
-            }
-        );
+        assert_eq!(stored, Point { longitude: 13.361389338970184, latitude: 38.1155563954963 });
         assert_eq!(&stored.to_base32(), b"sqc8b49rny0");
-        assert_eq!(
-            &Point::from_score(3479447370796909).to_base32(),
-            b"sqdtr74hyu0"
-        );
+        assert_eq!(&Point::from_score(3479447370796909).to_base32(), b"sqdtr74hyu0");
     }
 
     #[test]
@@ -425,57 +354,26 @@ mod tests {
 
     #[test]
     fn documented_search() {
-        let center = Point {
-            longitude: 15.0,
-            latitude: 37.0,
-        };
-        let circle = Shape {
-            center,
-            kind: ShapeKind::Circle { radius: 200_000.0 },
-        };
-        assert_eq!(
-            format!("{:.4}", circle.distance_within(PALERMO).unwrap()),
-            "190442.4242"
-        );
-        let narrow = Shape {
-            center,
-            kind: ShapeKind::Circle { radius: 100_000.0 },
-        };
+        let center = Point { longitude: 15.0, latitude: 37.0 };
+        let circle = Shape { center, kind: ShapeKind::Circle { radius: 200_000.0 } };
+        assert_eq!(format!("{:.4}", circle.distance_within(PALERMO).unwrap()), "190442.4242");
+        let narrow = Shape { center, kind: ShapeKind::Circle { radius: 100_000.0 } };
         assert_eq!(narrow.distance_within(PALERMO), None);
         assert!(narrow.distance_within(CATANIA).is_some());
-        let wide = Shape {
-            center,
-            kind: ShapeKind::Box {
-                width: 400_000.0,
-                height: 400_000.0,
-            },
-        };
+        let wide = Shape { center, kind: ShapeKind::Box { width: 400_000.0, height: 400_000.0 } };
         assert!(wide.distance_within(PALERMO).is_some());
-        let flat = Shape {
-            center,
-            kind: ShapeKind::Box {
-                width: 400_000.0,
-                height: 100_000.0,
-            },
-        };
+        let flat = Shape { center, kind: ShapeKind::Box { width: 400_000.0, height: 100_000.0 } };
         assert_eq!(flat.distance_within(PALERMO), None);
     }
 
     #[test]
     fn odd_shapes_are_survived() {
         for size in [0.0, -1.0, 5e-324, 1e30, f64::INFINITY, f64::NAN] {
-            for kind in [
-                ShapeKind::Circle { radius: size },
-                ShapeKind::Box {
-                    width: size,
-                    height: size,
-                },
-            ] {
+            for kind in
+                [ShapeKind::Circle { radius: size }, ShapeKind::Box { width: size, height: size }]
+            {
                 for latitude in [-85.05112878, 0.0, 85.05112878] {
-                    let center = Point {
-                        longitude: 180.0,
-                        latitude,
-                    };
+                    let center = Point { longitude: 180.0, latitude };
                     assert!(Shape { center, kind }.score_ranges().len() <= 9);
                 }
             }

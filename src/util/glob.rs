@@ -60,10 +60,7 @@ pub fn glob_match(pattern: &[u8], string: &[u8], nocase: bool) -> bool {
 }
 
 fn skip_stars(pattern: &[u8], p: usize) -> usize {
-    p + pattern[p..]
-        .iter()
-        .take_while(|&&byte| byte == b'*')
-        .count()
+    p + pattern[p..].iter().take_while(|&&byte| byte == b'*').count()
 }
 
 /// Matches `byte` with the first element of `pattern`, which is not a star: the length of the
@@ -106,21 +103,13 @@ fn match_class(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
 
 /// Ends in either order; put in order before folding, and compared as signed bytes, as in C.
 fn in_range(first: u8, last: u8, byte: u8, nocase: bool) -> bool {
-    let (low, high) = if (first as i8) > (last as i8) {
-        (last, first)
-    } else {
-        (first, last)
-    };
+    let (low, high) = if (first as i8) > (last as i8) { (last, first) } else { (first, last) };
     let signed = |byte| fold(byte, nocase) as i8;
     (signed(low)..=signed(high)).contains(&signed(byte))
 }
 
 fn fold(byte: u8, nocase: bool) -> u8 {
-    if nocase {
-        byte.to_ascii_lowercase()
-    } else {
-        byte
-    }
+    if nocase { byte.to_ascii_lowercase() } else { byte }
 }
 
 #[cfg(test)]
@@ -186,11 +175,7 @@ mod tests {
     fn abusive_patterns_are_cheap() {
         let string = [b'a'; 2000];
         assert!(!glob_match(
-            &b"a*"
-                .repeat(900)
-                .into_iter()
-                .chain(*b"b")
-                .collect::<Vec<_>>(),
+            &b"a*".repeat(900).into_iter().chain(*b"b").collect::<Vec<_>>(),
             &string,
             false
         ));

@@ -82,15 +82,8 @@ pub fn parse_hex(text: &[u8]) -> Option<Binary> {
     } else {
         return None;
     };
-    let end = body
-        .iter()
-        .position(|byte| matches!(byte, b'p' | b'P'))
-        .unwrap_or(body.len());
-    let mut value = Binary {
-        mantissa: 0,
-        exponent: 0,
-        inexact: false,
-    };
+    let end = body.iter().position(|byte| matches!(byte, b'p' | b'P')).unwrap_or(body.len());
+    let mut value = Binary { mantissa: 0, exponent: 0, inexact: false };
     let (mut digits, mut point) = (0, false);
     for &byte in &body[..end] {
         if byte == b'.' && !point {
@@ -136,11 +129,7 @@ mod tests {
     use super::*;
 
     fn exact(mantissa: u128, exponent: i64) -> Binary {
-        Binary {
-            mantissa,
-            exponent,
-            inexact: false,
-        }
+        Binary { mantissa, exponent, inexact: false }
     }
 
     #[test]
@@ -169,11 +158,7 @@ mod tests {
         let text = format!("0x1{}1", "0".repeat(40));
         assert_eq!(
             parse_hex(text.as_bytes()),
-            Some(Binary {
-                mantissa: 1 << 124,
-                exponent: 40,
-                inexact: true
-            })
+            Some(Binary { mantissa: 1 << 124, exponent: 40, inexact: true })
         );
     }
 
@@ -187,14 +172,7 @@ mod tests {
         assert_eq!(exact(3, -3).round(3, -2), (2, -2));
         assert_eq!(exact(1, -3).round(3, -2), (0, -2));
         assert_eq!(exact(1, -1000).round(3, -2), (0, -2));
-        assert_eq!(
-            Binary {
-                inexact: true,
-                ..exact(0b1001, 0)
-            }
-            .round(3, -100),
-            (0b101, 1)
-        );
+        assert_eq!(Binary { inexact: true, ..exact(0b1001, 0) }.round(3, -100), (0b101, 1));
         assert_eq!(exact(u128::MAX, 0).round(64, -100), (1 << 63, 65));
         assert_eq!(shift_right_half_even(u128::MAX, 128, false), 1);
     }

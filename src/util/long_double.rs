@@ -44,10 +44,7 @@ enum Magnitude {
 impl LongDouble {
     pub const ZERO: Self = Self {
         negative: false,
-        magnitude: Magnitude::Finite {
-            mantissa: 0,
-            exponent: MIN_EXPONENT,
-        },
+        magnitude: Magnitude::Finite { mantissa: 0, exponent: MIN_EXPONENT },
     };
 
     /// Parses a whole string as strtold would, as Redis accepts long doubles (`string2ld`).
@@ -61,16 +58,10 @@ impl LongDouble {
         }
         let (negative, text) = split_sign(text);
         if is_infinity(text) {
-            return Some(Self {
-                negative,
-                magnitude: Magnitude::Infinite,
-            });
+            return Some(Self { negative, magnitude: Magnitude::Infinite });
         }
-        let binary = if is_hex(text) {
-            parse_hex(text)?
-        } else {
-            Decimal::parse(text)?.to_binary()?
-        };
+        let binary =
+            if is_hex(text) { parse_hex(text)? } else { Decimal::parse(text)?.to_binary()? };
         let value = Self::rounded(negative, binary);
         let in_range = !value.is_inf() && (!value.is_zero() || binary.is_zero());
         in_range.then_some(value)
@@ -83,10 +74,7 @@ impl LongDouble {
         } else {
             Magnitude::Finite { mantissa, exponent }
         };
-        Self {
-            negative,
-            magnitude,
-        }
+        Self { negative, magnitude }
     }
 
     pub fn is_nan(&self) -> bool {
@@ -128,14 +116,7 @@ impl LongDouble {
 impl From<i64> for LongDouble {
     fn from(value: i64) -> Self {
         let mantissa = u128::from(value.unsigned_abs());
-        Self::rounded(
-            value < 0,
-            Binary {
-                mantissa,
-                exponent: 0,
-                inexact: false,
-            },
-        )
+        Self::rounded(value < 0, Binary { mantissa, exponent: 0, inexact: false })
     }
 }
 
@@ -146,40 +127,17 @@ impl std::ops::Add for LongDouble {
     fn add(self, other: Self) -> Self {
         use Magnitude::{Finite, Infinite, NaN};
         match (self.magnitude, other.magnitude) {
-            (NaN, _) | (_, NaN) => Self {
-                negative: false,
-                magnitude: NaN,
-            },
-            (Infinite, Infinite) if self.negative != other.negative => Self {
-                negative: false,
-                magnitude: NaN,
-            },
+            (NaN, _) | (_, NaN) => Self { negative: false, magnitude: NaN },
+            (Infinite, Infinite) if self.negative != other.negative => {
+                Self { negative: false, magnitude: NaN }
+            }
             (Infinite, _) => self,
             (_, Infinite) => other,
-            (
-                Finite {
-                    mantissa: a,
-                    exponent: i,
-                },
-                Finite {
-                    mantissa: b,
-                    exponent: j,
-                },
-            ) => {
+            (Finite { mantissa: a, exponent: i }, Finite { mantissa: b, exponent: j }) => {
                 if (i, a) >= (j, b) {
-                    add_finite(
-                        self.negative,
-                        (a, i),
-                        self.negative != other.negative,
-                        (b, j),
-                    )
+                    add_finite(self.negative, (a, i), self.negative != other.negative, (b, j))
                 } else {
-                    add_finite(
-                        other.negative,
-                        (b, j),
-                        self.negative != other.negative,
-                        (a, i),
-                    )
+                    add_finite(other.negative, (b, j), self.negative != other.negative, (a, i))
                 }
             }
         }
@@ -204,18 +162,11 @@ fn add_finite(negative: bool, large: (u64, i64), subtract: bool, small: (u64, i6
     };
     if mantissa == 0 {
         // x - x is +0, but the sum of two negative zeros is -0.
-        return LongDouble {
-            negative: negative && !subtract,
-            ..LongDouble::ZERO
-        };
+        return LongDouble { negative: negative && !subtract, ..LongDouble::ZERO };
     }
     LongDouble::rounded(
         negative,
-        Binary {
-            mantissa,
-            exponent: large.1 - i64::from(BELOW),
-            inexact,
-        },
+        Binary { mantissa, exponent: large.1 - i64::from(BELOW), inexact },
     )
 }
 
@@ -229,10 +180,7 @@ struct Decimal {
 
 impl Decimal {
     fn parse(text: &[u8]) -> Option<Self> {
-        let end = text
-            .iter()
-            .position(|byte| matches!(byte, b'e' | b'E'))
-            .unwrap_or(text.len());
+        let end = text.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(text.len());
         let (mut digits, mut exponent, mut point) = (Vec::with_capacity(end), 0, false);
         let mut any = false;
         for &byte in &text[..end] {
@@ -254,10 +202,7 @@ impl Decimal {
         if end < text.len() {
             exponent += parse_exponent(&text[end + 1..])?;
         }
-        let kept = digits
-            .iter()
-            .rposition(|&digit| digit != 0)
-            .map_or(0, |last| last + 1);
+        let kept = digits.iter().rposition(|&digit| digit != 0).map_or(0, |last| last + 1);
         exponent += (digits.len() - kept) as i64;
         digits.truncate(kept);
         Some(Self { digits, exponent })
@@ -266,20 +211,13 @@ impl Decimal {
     /// The value with enough bits to be rounded to 64; None if it is far out of range.
     fn to_binary(&self) -> Option<Binary> {
         if self.digits.is_empty() {
-            return Some(Binary {
-                mantissa: 0,
-                exponent: 0,
-                inexact: false,
-            });
+            return Some(Binary { mantissa: 0, exponent: 0, inexact: false });
         }
         let first = self.exponent + self.digits.len() as i64 - 1;
         if !(MIN_DECIMAL..MAX_DECIMAL).contains(&first) {
             return None;
         }
-        Some(
-            self.to_small_binary()
-                .unwrap_or_else(|| self.to_big_binary()),
-        )
+        Some(self.to_small_binary().unwrap_or_else(|| self.to_big_binary()))
     }
 
     /// Ordinary numbers, in 128 bits: up to 19 digits, and a power of ten whose odd part fits 64
@@ -288,10 +226,7 @@ impl Decimal {
         if self.digits.len() > 19 || self.exponent.abs() > 27 {
             return None;
         }
-        let digits = self
-            .digits
-            .iter()
-            .fold(0u128, |value, &digit| value * 10 + u128::from(digit));
+        let digits = self.digits.iter().fold(0u128, |value, &digit| value * 10 + u128::from(digit));
         // 10^n = 5^n * 2^n
         let power = 5u128.pow(self.exponent.unsigned_abs() as u32);
         if self.exponent >= 0 {
@@ -328,11 +263,7 @@ impl Decimal {
         numerator.shift_left(shift.max(0) as usize);
         denominator.shift_left((-shift).max(0) as usize);
         let (mantissa, inexact) = numerator.divide(denominator, 67);
-        Binary {
-            mantissa,
-            exponent: self.exponent - shift,
-            inexact,
-        }
+        Binary { mantissa, exponent: self.exponent - shift, inexact }
     }
 }
 
@@ -356,9 +287,7 @@ impl Natural {
     }
 
     fn bits(&self) -> usize {
-        self.0
-            .last()
-            .map_or(0, |top| self.0.len() * 64 - top.leading_zeros() as usize)
+        self.0.last().map_or(0, |top| self.0.len() * 64 - top.leading_zeros() as usize)
     }
 
     /// `self = self * factor + addend`
@@ -438,15 +367,8 @@ impl Natural {
             _ => kept.fold(0, |value, &limb| value << 64 | u128::from(limb)),
         };
         let lost = self.0[..limbs].iter().any(|&limb| limb != 0)
-            || self
-                .0
-                .get(limbs)
-                .is_some_and(|limb| limb & ((1 << bits) - 1) != 0);
-        Binary {
-            mantissa,
-            exponent: exponent + excess as i64,
-            inexact: lost,
-        }
+            || self.0.get(limbs).is_some_and(|limb| limb & ((1 << bits) - 1) != 0);
+        Binary { mantissa, exponent: exponent + excess as i64, inexact: lost }
     }
 
     /// Divides by `divisor`, returns the remainder.
@@ -529,10 +451,7 @@ mod tests {
         assert!((parse("1e4932") + parse("1e4932")).is_inf());
         assert_eq!(parse("3.6451995318824746025e-4951"), parse("0x1p-16445"));
         assert_eq!(parse("3.3621031431120935063e-4932"), parse("0x1p-16382"));
-        assert_eq!(
-            parse("1.18973149535723176502e4932"),
-            parse("0x1.fffffffffffffffep16383")
-        );
+        assert_eq!(parse("1.18973149535723176502e4932"), parse("0x1.fffffffffffffffep16383"));
     }
 
     #[test]
@@ -584,11 +503,7 @@ mod tests {
         ] {
             let decimal = Decimal::parse(text.as_bytes()).unwrap();
             let small = decimal.to_small_binary().unwrap().round(64, MIN_EXPONENT);
-            assert_eq!(
-                small,
-                decimal.to_big_binary().round(64, MIN_EXPONENT),
-                "{text}"
-            );
+            assert_eq!(small, decimal.to_big_binary().round(64, MIN_EXPONENT), "{text}");
         }
     }
 

@@ -85,9 +85,7 @@ fn compress_with(input: &[u8], out: &mut Vec<u8>, table: &mut [u32], bits: u32) 
 
 /// The three bytes at `at`, as a number. Needs four bytes there.
 fn sequence(input: &[u8], at: usize) -> u32 {
-    let [a, b, c, _] = *input[at..]
-        .first_chunk::<4>()
-        .expect("callers stay 4 bytes from the end");
+    let [a, b, c, _] = *input[at..].first_chunk::<4>().expect("callers stay 4 bytes from the end");
     u32::from_le_bytes([a, b, c, 0])
 }
 
@@ -107,12 +105,7 @@ fn match_length(input: &[u8], candidate: usize, at: usize) -> usize {
         }
         length += 8;
     }
-    length
-        + ahead[length..]
-            .iter()
-            .zip(&behind[length..])
-            .take_while(|(a, b)| a == b)
-            .count()
+    length + ahead[length..].iter().zip(&behind[length..]).take_while(|(a, b)| a == b).count()
 }
 
 fn word(bytes: &[u8]) -> u64 {
@@ -222,9 +215,7 @@ mod tests {
     fn noise(len: usize) -> Vec<u8> {
         let mut state = 1u64;
         let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 56) as u8
         };
         (0..len).map(|_| next()).collect()
@@ -243,9 +234,7 @@ mod tests {
     fn refuses_what_does_not_repeat() {
         let mut state = 1u64;
         let mut noise = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 56) as u8
         };
         for len in [5, 100, 3000, 20_000] {
@@ -265,10 +254,7 @@ mod tests {
     fn expands_every_kind_of_chunk() {
         assert_eq!(decompress(b"\x02abc", 3).unwrap(), b"abc");
         assert_eq!(decompress(b"\x02abc\x20\x02", 6).unwrap(), b"abcabc");
-        assert_eq!(
-            decompress(b"\x00a\xe0\x01\x00", 11).unwrap(),
-            b"aaaaaaaaaaa"
-        );
+        assert_eq!(decompress(b"\x00a\xe0\x01\x00", 11).unwrap(), b"aaaaaaaaaaa");
         assert_eq!(decompress(b"\x01ab\x40\x01", 6).unwrap(), b"ababab");
     }
 

@@ -7,9 +7,7 @@
 ///
 /// None for any other unit, for a missing number, and where the amount exceeds an u64.
 pub fn parse_memory(text: &str) -> Option<u64> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let multiplier = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,

@@ -1,7 +1,9 @@
 //! Floor 0: pure helpers that know nothing of the server. Each module is one subject, takes plain
 //! values and returns plain values; no clock, no I/O, no global state.
 
+pub mod alloc;
 pub mod args;
+pub mod clock;
 pub mod crc64;
 pub mod geohash;
 pub mod glob;
@@ -10,5 +12,3 @@ pub mod long_double;
 pub mod lzf;
 pub mod memory_units;
 pub mod number;
-pub mod alloc;
-pub mod clock;

@@ -34,11 +34,7 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
         }
         magnitude = magnitude * 10 + u64::from(digit);
     }
-    if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        i64::try_from(magnitude).ok()
-    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 /// Parses an unsigned integer, more leniently than [`parse_i64`] (`string2ull`): leading zeros and
@@ -125,11 +121,7 @@ pub fn fmt_f64(value: f64, buf: &mut [u8; MAX_F64_CHARS]) -> &[u8] {
     } else if value.is_infinite() {
         out.put(if value < 0.0 { b"-inf" } else { b"inf" });
     } else if value == 0.0 {
-        out.put(if value.is_sign_negative() {
-            b"-0"
-        } else {
-            b"0"
-        });
+        out.put(if value.is_sign_negative() { b"-0" } else { b"0" });
     } else if value.abs() <= MAX_INTEGER && value.trunc() == value {
         out.put(itoa::Buffer::new().format(value as i64).as_bytes());
     } else {
@@ -224,11 +216,7 @@ fn put_digits(out: &mut Cursor, digits: &[u8], exponent: i32) {
             out.put(&digits[1..]);
         }
         out.put(if scientific < 0 { b"e-" } else { b"e+" });
-        out.put(
-            itoa::Buffer::new()
-                .format(scientific.unsigned_abs())
-                .as_bytes(),
-        );
+        out.put(itoa::Buffer::new().format(scientific.unsigned_abs()).as_bytes());
     }
 }
 

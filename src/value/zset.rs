@@ -300,7 +300,9 @@ impl Zset {
                 let rank = ((u128::from(rng()) * packed.len() as u128) >> 64) as usize;
                 packed.range(rank..rank + 1).next()
             }
-            Repr::Skiplist(set) => set.random(rng).map(|(member, score)| (Entry::Str(member), score)),
+            Repr::Skiplist(set) => {
+                set.random(rng).map(|(member, score)| (Entry::Str(member), score))
+            }
         }
     }
 
@@ -312,7 +314,9 @@ impl Zset {
                 packed.iter().for_each(|(member, score)| visit(member, score));
                 0
             }
-            Repr::Skiplist(set) => set.scan(cursor, |member, score| visit(Entry::Str(member), score)),
+            Repr::Skiplist(set) => {
+                set.scan(cursor, |member, score| visit(Entry::Str(member), score))
+            }
         }
     }
 }
@@ -357,7 +361,9 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<(Entry<'a>, f64)> {
         match &mut self.0 {
             IterRepr::Listpack(iter) => iter.next(),
-            IterRepr::Skiplist(iter) => iter.next().map(|(member, score)| (Entry::Str(member), score)),
+            IterRepr::Skiplist(iter) => {
+                iter.next().map(|(member, score)| (Entry::Str(member), score))
+            }
         }
     }
 

@@ -25,7 +25,9 @@ pub fn check(kinds: &[Kind]) {
     for snapshot in [Snapshot::Disk, Snapshot::Diskless] {
         let options: &[&str] = match snapshot {
             Snapshot::Disk => &["--repl-diskless-sync", "no", "--repl-diskless-load", "disabled"],
-            Snapshot::Diskless => &["--repl-diskless-sync", "yes", "--repl-diskless-load", "swapdb"],
+            Snapshot::Diskless => {
+                &["--repl-diskless-sync", "yes", "--repl-diskless-load", "swapdb"]
+            }
         };
         let common: &[&str] = &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"];
         let start = |program| {
@@ -74,10 +76,18 @@ fn difference(chain: &mut [Server]) -> Option<String> {
     }
     let (first, others) = all.split_first()?;
     others.iter().zip(1..).find_map(|(other, n)| {
-        let key = first.keys().chain(other.keys()).find(|key| first.get(*key) != other.get(*key))?;
-        let shown = |data: &Data| data.get(key).map(|(value, expires)| (value.escape_ascii().to_string(), *expires));
+        let key =
+            first.keys().chain(other.keys()).find(|key| first.get(*key) != other.get(*key))?;
+        let shown = |data: &Data| {
+            data.get(key).map(|(value, expires)| (value.escape_ascii().to_string(), *expires))
+        };
         let name = key.1.escape_ascii();
-        Some(format!("server {n}, database {}, key {name}: {:?} and {:?}", key.0, shown(first), shown(other)))
+        Some(format!(
+            "server {n}, database {}, key {name}: {:?} and {:?}",
+            key.0,
+            shown(first),
+            shown(other)
+        ))
     })
 }
 
@@ -92,7 +102,10 @@ fn follows(chain: &mut [Server], n: usize) {
 
 /// How far each server has got in the one history that all of them share.
 fn offsets(chain: &mut [Server]) -> Vec<(Option<String>, Option<String>)> {
-    chain.iter_mut().map(|server| (server.info("master_replid"), server.info("master_repl_offset"))).collect()
+    chain
+        .iter_mut()
+        .map(|server| (server.info("master_replid"), server.info("master_repl_offset")))
+        .collect()
 }
 
 /// All that a server has.
@@ -102,13 +115,15 @@ fn data(server: &Server) -> Data {
     for db in DATABASES {
         let mut select = redis::cmd("SELECT");
         let _: () = select.arg(db).query(&mut connection).expect("the database");
-        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut connection).expect("the keys");
+        let keys: Vec<Vec<u8>> =
+            redis::cmd("KEYS").arg("*").query(&mut connection).expect("the keys");
         for some in keys.chunks(1000) {
             let mut pipe = redis::pipe();
             for key in some {
                 pipe.cmd("GET").arg(key).cmd("PEXPIRETIME").arg(key);
             }
-            let values: Vec<(Option<Vec<u8>>, i64)> = pairs(pipe.query(&mut connection).expect("the values"));
+            let values: Vec<(Option<Vec<u8>>, i64)> =
+                pairs(pipe.query(&mut connection).expect("the values"));
             for (key, (value, expires)) in some.iter().zip(values) {
                 if let Some(value) = value {
                     all.insert((db, key.clone()), (value, expires));

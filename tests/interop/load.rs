@@ -114,7 +114,7 @@ fn write(pipe: &mut Pipeline, rng: &mut SmallRng) {
     let number = |n: usize| n.to_string().into_bytes();
     let (name, rest) = match rng.random_range(0..18) {
         0..4 => ("SET", vec![value(rng)]),
-        4 => ("SETEX", vec![number(rng.random_range(1..5)), value(rng)]),
+        4 => ("SETEX", vec![number(rng.random_range(1..3)), value(rng)]),
         5 => ("APPEND", vec![b"more".to_vec()]),
         6 => ("INCR", vec![]),
         7 => ("INCRBYFLOAT", vec![b"0.25".to_vec()]),
@@ -123,7 +123,7 @@ fn write(pipe: &mut Pipeline, rng: &mut SmallRng) {
         10 => ("PERSIST", vec![]),
         11 => ("RENAME", vec![key(rng)]),
         12 => ("COPY", vec![key(rng), b"REPLACE".to_vec()]),
-        13 => ("GETEX", vec![b"PX".to_vec(), number(rng.random_range(1..100_000))]),
+        13 => ("GETEX", vec![b"PX".to_vec(), number(rng.random_range(1..1000))]),
         14 => ("MSET", vec![value(rng), key(rng), value(rng)]),
         15 => ("SETRANGE", vec![number(rng.random_range(0..100)), b"range".to_vec()]),
         16 => ("GETDEL", vec![]),

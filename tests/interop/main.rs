@@ -4,7 +4,7 @@
 //! full synchronisation, loses its link twice, resumes partially, and in the end has the primary's data and offset.
 //! [`peers`] finds the servers to pair with.
 
-#[path = "../common/mod.rs"]
+#[path = "../process/mod.rs"]
 mod common;
 
 mod chain;

@@ -64,9 +64,7 @@ pub fn key_positions(spec: &CommandSpec, args: &[&[u8]]) -> Result<Vec<KeyRef>, 
 
 /// Can the command have keys at all?
 pub fn has_keys(spec: &CommandSpec) -> bool {
-    spec.key_specs
-        .iter()
-        .any(|key_spec| !key_spec.flags.contains(KeySpecFlags::NOT_KEY))
+    spec.key_specs.iter().any(|key_spec| !key_spec.flags.contains(KeySpecFlags::NOT_KEY))
 }
 
 /// The position of the first key, without allocating where the key specs are plain.
@@ -96,10 +94,7 @@ fn get_keys_by_name(name: &str, args: &[&[u8]]) -> Vec<KeyRef> {
         "set" => set_get_keys(args),
         "bitfield" => bitfield_get_keys(args),
         "sort" => sort_get_keys(args),
-        "sort_ro" => vec![KeyRef {
-            pos: 1,
-            flags: KeySpecFlags::RO | KeySpecFlags::ACCESS,
-        }],
+        "sort_ro" => vec![KeyRef { pos: 1, flags: KeySpecFlags::RO | KeySpecFlags::ACCESS }],
         "migrate" => migrate_get_keys(args),
         _ => Vec::new(),
     };
@@ -130,10 +125,7 @@ fn get_keys_using_key_specs(spec: &CommandSpec, args: &[&[u8]]) -> Option<Vec<Ke
             return None;
         }
         let positions = (first as usize..=last as usize).step_by(step);
-        keys.extend(positions.map(|pos| KeyRef {
-            pos,
-            flags: key_spec.flags,
-        }));
+        keys.extend(positions.map(|pos| KeyRef { pos, flags: key_spec.flags }));
         if key_spec.flags.contains(KeySpecFlags::INCOMPLETE) {
             return None;
         }
@@ -158,11 +150,7 @@ fn key_range(find: &FindKeys, begin: i64, args: &[&[u8]]) -> Option<(i64, i64, u
     let argc = args.len() as i64;
     match *find {
         FindKeys::Unknown => None,
-        FindKeys::Range {
-            lastkey,
-            keystep,
-            limit,
-        } => {
+        FindKeys::Range { lastkey, keystep, limit } => {
             let last = match (lastkey, limit) {
                 (0.., _) => begin + lastkey,
                 (_, ..=1) => argc + lastkey,
@@ -170,11 +158,7 @@ fn key_range(find: &FindKeys, begin: i64, args: &[&[u8]]) -> Option<(i64, i64, u
             };
             Some((begin, last, keystep as usize))
         }
-        FindKeys::Keynum {
-            keynumidx,
-            firstkey,
-            keystep,
-        } => {
+        FindKeys::Keynum { keynumidx, firstkey, keystep } => {
             let numkeys = parse_i64(args.get((begin + keynumidx) as usize)?)?;
             if !(0..=argc).contains(&numkeys) {
                 return None;
@@ -187,19 +171,9 @@ fn key_range(find: &FindKeys, begin: i64, args: &[&[u8]]) -> Option<(i64, i64, u
 
 /// SET reads the old value only for GET.
 fn set_get_keys(args: &[&[u8]]) -> Vec<KeyRef> {
-    let get = args
-        .iter()
-        .skip(3)
-        .any(|arg| arg.eq_ignore_ascii_case(b"get"));
-    let flags = if get {
-        KeySpecFlags::RW | KeySpecFlags::ACCESS
-    } else {
-        KeySpecFlags::OW
-    };
-    vec![KeyRef {
-        pos: 1,
-        flags: flags | KeySpecFlags::UPDATE,
-    }]
+    let get = args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"get"));
+    let flags = if get { KeySpecFlags::RW | KeySpecFlags::ACCESS } else { KeySpecFlags::OW };
+    vec![KeyRef { pos: 1, flags: flags | KeySpecFlags::UPDATE }]
 }
 
 /// BITFIELD only reads if all its operations are GETs. Where the syntax is wrong, the worst is assumed.
@@ -229,10 +203,7 @@ fn bitfield_get_keys(args: &[&[u8]]) -> Vec<KeyRef> {
 
 /// SORT writes to the key of its last STORE.
 fn sort_get_keys(args: &[&[u8]]) -> Vec<KeyRef> {
-    let mut keys = vec![KeyRef {
-        pos: 1,
-        flags: KeySpecFlags::RO | KeySpecFlags::ACCESS,
-    }];
+    let mut keys = vec![KeyRef { pos: 1, flags: KeySpecFlags::RO | KeySpecFlags::ACCESS }];
     let mut store = None;
     let mut i = 2;
     while i < args.len() {
@@ -246,10 +217,7 @@ fn sort_get_keys(args: &[&[u8]]) -> Vec<KeyRef> {
         }
         i += 1;
     }
-    keys.extend(store.map(|pos| KeyRef {
-        pos,
-        flags: KeySpecFlags::OW | KeySpecFlags::UPDATE,
-    }));
+    keys.extend(store.map(|pos| KeyRef { pos, flags: KeySpecFlags::OW | KeySpecFlags::UPDATE }));
     keys
 }
 
@@ -260,11 +228,7 @@ fn migrate_get_keys(args: &[&[u8]]) -> Vec<KeyRef> {
     while i < args.len() {
         let word = args[i];
         if word.eq_ignore_ascii_case(b"keys") {
-            positions = if args[3].is_empty() {
-                i + 1..args.len()
-            } else {
-                0..0
-            };
+            positions = if args[3].is_empty() { i + 1..args.len() } else { 0..0 };
             break;
         } else if word.eq_ignore_ascii_case(b"auth2") {
             i += 2;
@@ -300,10 +264,8 @@ mod tests {
 
     /// What COMMAND GETKEYSANDFLAGS says of a line, in short form. `''` is an empty argument.
     fn describe(line: &str) -> String {
-        let args: Vec<&[u8]> = line
-            .split(' ')
-            .map(|arg| if arg == "''" { b"" } else { arg.as_bytes() })
-            .collect();
+        let args: Vec<&[u8]> =
+            line.split(' ').map(|arg| if arg == "''" { b"" } else { arg.as_bytes() }).collect();
         let found = lookup(&args)
             .ok_or(KeysError::UnknownCommand)
             .and_then(|spec| key_positions(spec, &args));
@@ -312,11 +274,7 @@ mod tests {
             Ok(keys) => {
                 let show = |key: &KeyRef| {
                     let flags: Vec<_> = key.flags.names().collect();
-                    format!(
-                        "{}:{}",
-                        String::from_utf8_lossy(args[key.pos]),
-                        flags.join("+")
-                    )
+                    format!("{}:{}", String::from_utf8_lossy(args[key.pos]), flags.join("+"))
                 };
                 keys.iter().map(show).collect::<Vec<_>>().join(" ")
             }
@@ -366,23 +324,11 @@ mod tests {
             ("sort a store b store c", "a:RO+access c:OW+update"),
             ("sort_ro a by b get c", "a:RO+access"),
             ("migrate h p k 0 1", "k:RW+access+delete"),
-            (
-                "migrate h p '' 0 1 keys a b",
-                "a:RW+access+delete b:RW+access+delete",
-            ),
-            (
-                "migrate h p '' 0 1 copy replace auth x keys a",
-                "a:RW+access+delete",
-            ),
-            (
-                "migrate h p '' 0 1 auth keys a keys b c",
-                "b:RW+access+delete c:RW+access+delete",
-            ),
+            ("migrate h p '' 0 1 keys a b", "a:RW+access+delete b:RW+access+delete"),
+            ("migrate h p '' 0 1 copy replace auth x keys a", "a:RW+access+delete"),
+            ("migrate h p '' 0 1 auth keys a keys b c", "b:RW+access+delete c:RW+access+delete"),
             ("migrate h p k 0 1 keys a b", invalid),
-            (
-                "migrate h p '' 0 1 auth2 keys keys keys a",
-                "a:RW+access+delete",
-            ),
+            ("migrate h p '' 0 1 auth2 keys keys keys a", "a:RW+access+delete"),
             ("migrate h p '' 0 1 keys", ":RW+access+delete"),
             ("bitfield a", "a:RO+access"),
             ("bitfield a get u8 0", "a:RO+access"),
@@ -393,23 +339,11 @@ mod tests {
             ("bitfield_ro a get u8 0", "a:RO+access"),
             ("georadius a 1 1 1 km", "a:RO+access"),
             ("georadius a 1 1 1 km store b", "a:RO+access b:OW+update"),
-            (
-                "georadius a 1 1 1 km storedist b store c",
-                "a:RO+access c:OW+update b:OW+update",
-            ),
+            ("georadius a 1 1 1 km storedist b store c", "a:RO+access c:OW+update b:OW+update"),
             ("georadius a 1 1 1 km store", "a:RO+access"),
-            (
-                "georadius a 1 1 1 km count 1 storedist b store",
-                "a:RO+access b:OW+update",
-            ),
-            (
-                "georadiusbymember a m 1 km store b",
-                "a:RO+access b:OW+update",
-            ),
-            (
-                "geosearchstore a b fromlonlat 1 1 byradius 1 km",
-                "a:OW+update b:RO+access",
-            ),
+            ("georadius a 1 1 1 km count 1 storedist b store", "a:RO+access b:OW+update"),
+            ("georadiusbymember a m 1 km store b", "a:RO+access b:OW+update"),
+            ("geosearchstore a b fromlonlat 1 1 byradius 1 km", "a:OW+update b:RO+access"),
             ("xread streams a b 1 2", "a:RO+access b:RO+access"),
             ("xread count 2 streams a b 1", "a:RO+access"),
             ("xread streams", arity),
@@ -418,10 +352,7 @@ mod tests {
             ("xread count 2 block 0 STREAMS a 1", "a:RO+access"),
             ("xread a b streams", invalid),
             ("xreadgroup group g c streams a 1", "a:RO+access"),
-            (
-                "xreadgroup group streams streams streams a b 1 2",
-                "a:RO+access b:RO+access",
-            ),
+            ("xreadgroup group streams streams streams a b 1 2", "a:RO+access b:RO+access"),
             ("xgroup create a b c", "a:RW+insert"),
             ("xinfo stream k", "k:RO+access"),
             ("xinfo help", none),
@@ -437,10 +368,7 @@ mod tests {
             ("zintercard 1 a", "a:RO+access"),
             ("lmpop 2 a b left", "a:RW+access+delete b:RW+access+delete"),
             ("lmpop 0 a left", invalid),
-            (
-                "blmpop 1 2 a b left",
-                "a:RW+access+delete b:RW+access+delete",
-            ),
+            ("blmpop 1 2 a b left", "a:RW+access+delete b:RW+access+delete"),
             ("zmpop a b c", invalid),
             ("bzmpop 0 1 a min", "a:RW+access+delete"),
             ("blpop a b 0", "a:RW+access+delete b:RW+access+delete"),

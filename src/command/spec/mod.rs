@@ -76,10 +76,7 @@ pub enum BeginSearch {
     /// At this argument; the command's name is argument 0.
     Index(i64),
     /// Behind this word, searched from argument `startfrom` on, or backwards from the `-startfrom`th last.
-    Keyword {
-        keyword: &'static str,
-        startfrom: i64,
-    },
+    Keyword { keyword: &'static str, startfrom: i64 },
 }
 
 /// Which arguments are keys. All indexes but negative ones count from where the search begins.
@@ -90,17 +87,9 @@ pub enum FindKeys {
     Unknown,
     /// Every `keystep`th argument up to `lastkey`. A negative `lastkey` counts from the end; with -1, a `limit` of
     /// 2 or more means that only one part in so many of what remains are keys.
-    Range {
-        lastkey: i64,
-        keystep: i64,
-        limit: i64,
-    },
+    Range { lastkey: i64, keystep: i64, limit: i64 },
     /// Argument `keynumidx` is the number of keys, the first of which is argument `firstkey`.
-    Keynum {
-        keynumidx: i64,
-        firstkey: i64,
-        keystep: i64,
-    },
+    Keynum { keynumidx: i64, firstkey: i64, keystep: i64 },
 }
 
 /// An argument, or a choice or block of arguments.
@@ -131,18 +120,12 @@ impl CommandSpec {
     #[inline]
     pub fn accepts_argc(&self, argc: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 {
-            argc >= least
-        } else {
-            argc == least
-        }
+        if self.arity < 0 { argc >= least } else { argc == least }
     }
 
     /// The subcommand called `name` (without its container's name), in any letter case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&CommandSpec> {
-        self.subcommands
-            .iter()
-            .find(|sub| sub.own_name().as_bytes().eq_ignore_ascii_case(name))
+        self.subcommands.iter().find(|sub| sub.own_name().as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The name without its container's.
@@ -181,9 +164,7 @@ pub fn load() -> Vec<CommandSpec> {
             serde_json::from_str(text).unwrap_or_else(|e| panic!("{group}.json: {e}"));
         for spec in &mut specs {
             spec.group = group;
-            spec.subcommands
-                .iter_mut()
-                .for_each(|sub| sub.group = group);
+            spec.subcommands.iter_mut().for_each(|sub| sub.group = group);
         }
         all.append(&mut specs);
     }
@@ -196,9 +177,7 @@ mod tests {
 
     /// Commands and subcommands in one list.
     fn flat(specs: &[CommandSpec]) -> impl Iterator<Item = &CommandSpec> {
-        specs
-            .iter()
-            .flat_map(|spec| std::iter::once(spec).chain(&spec.subcommands))
+        specs.iter().flat_map(|spec| std::iter::once(spec).chain(&spec.subcommands))
     }
 
     fn check_args(spec: &CommandSpec, args: &[Arg]) {
@@ -209,26 +188,10 @@ mod tests {
                 "string" | "integer" | "double" | "key" | "pattern" | "unix-time" | "pure-token"
             );
             assert!(compound || simple, "{}: {}", spec.name, arg.kind);
-            assert_eq!(
-                compound,
-                !arg.args.is_empty(),
-                "{}: {}",
-                spec.name,
-                arg.name
-            );
-            assert!(
-                arg.display_text.is_none() || simple,
-                "{}: {}",
-                spec.name,
-                arg.name
-            );
+            assert_eq!(compound, !arg.args.is_empty(), "{}: {}", spec.name, arg.name);
+            assert!(arg.display_text.is_none() || simple, "{}: {}", spec.name, arg.name);
             let index = arg.key_spec_index.map_or(0, usize::from);
-            assert!(
-                index == 0 || index < spec.key_specs.len(),
-                "{}: {}",
-                spec.name,
-                arg.name
-            );
+            assert!(index == 0 || index < spec.key_specs.len(), "{}: {}", spec.name, arg.name);
             check_args(spec, &arg.args);
         }
     }
@@ -245,14 +208,8 @@ mod tests {
             let name = spec.name;
             assert_eq!(name, name.to_lowercase());
             assert!(spec.arity != 0, "{name}");
-            assert!(
-                !spec.summary.is_empty() && spec.summary.ends_with('.'),
-                "{name}"
-            );
-            assert!(
-                !spec.complexity.is_empty() && !spec.complexity.ends_with('.'),
-                "{name}"
-            );
+            assert!(!spec.summary.is_empty() && spec.summary.ends_with('.'), "{name}");
+            assert!(!spec.complexity.is_empty() && !spec.complexity.ends_with('.'), "{name}");
             assert!(!spec.group.is_empty() && !spec.since.is_empty(), "{name}");
             let deprecated = spec.doc_flags.contains(DocFlags::DEPRECATED);
             assert_eq!(deprecated, spec.deprecated_since.is_some(), "{name}");
@@ -260,11 +217,7 @@ mod tests {
             let both = CommandFlags::WRITE | CommandFlags::READONLY;
             assert!(!spec.flags.contains(both), "{name}");
             let fast = spec.acl_categories.contains(AclCategories::FAST);
-            assert_ne!(
-                fast,
-                spec.acl_categories.contains(AclCategories::SLOW),
-                "{name}"
-            );
+            assert_ne!(fast, spec.acl_categories.contains(AclCategories::SLOW), "{name}");
             assert_eq!(fast, spec.flags.contains(CommandFlags::FAST), "{name}");
             assert!(spec.first_key == 0 || spec.step > 0, "{name}");
             check_args(spec, &spec.args);
@@ -282,10 +235,7 @@ mod tests {
                 assert_eq!(sub.name, format!("{}|{own}", container.name));
                 assert_eq!(sub.group, container.group);
                 let upper = own.to_uppercase();
-                assert_eq!(
-                    container.subcommand(upper.as_bytes()).unwrap().name,
-                    sub.name
-                );
+                assert_eq!(container.subcommand(upper.as_bytes()).unwrap().name, sub.name);
             }
             assert!(container.subcommand(b"no-such").is_none());
         }
@@ -307,20 +257,8 @@ mod tests {
                 "noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate",
                 "slow scripting",
             ),
-            (
-                "config|get",
-                -3,
-                [0, 0, 0],
-                "admin noscript loading stale",
-                "admin slow dangerous",
-            ),
-            (
-                "blpop",
-                -3,
-                [1, -2, 1],
-                "write blocking",
-                "write list slow blocking",
-            ),
+            ("config|get", -3, [0, 0, 0], "admin noscript loading stale", "admin slow dangerous"),
+            ("blpop", -3, [1, -2, 1], "write blocking", "write list slow blocking"),
             (
                 "sort",
                 -2,
@@ -328,20 +266,8 @@ mod tests {
                 "write denyoom movablekeys",
                 "write set sortedset list slow dangerous",
             ),
-            (
-                "randomkey",
-                1,
-                [0, 0, 0],
-                "readonly touches_arbitrary_keys",
-                "keyspace read slow",
-            ),
-            (
-                "object|encoding",
-                3,
-                [2, 2, 1],
-                "readonly",
-                "keyspace read slow",
-            ),
+            ("randomkey", 1, [0, 0, 0], "readonly touches_arbitrary_keys", "keyspace read slow"),
+            ("object|encoding", 3, [2, 2, 1], "readonly", "keyspace read slow"),
             (
                 "auth",
                 -2,
@@ -349,23 +275,13 @@ mod tests {
                 "noscript loading stale fast no_auth allow_busy",
                 "fast connection",
             ),
-            (
-                "hsetex",
-                -6,
-                [1, 1, 1],
-                "write denyoom fast",
-                "write hash fast",
-            ),
+            ("hsetex", -6, [1, 1, 1], "write denyoom fast", "write hash fast"),
         ];
         for (name, arity, range, flags, categories) in table {
             let spec = flat(&specs).find(|spec| spec.name == name).unwrap();
             assert_eq!(spec.arity, arity, "{name}");
             assert_eq!([spec.first_key, spec.last_key, spec.step], range, "{name}");
-            assert_eq!(
-                spec.flags.names().collect::<Vec<_>>().join(" "),
-                flags,
-                "{name}"
-            );
+            assert_eq!(spec.flags.names().collect::<Vec<_>>().join(" "), flags, "{name}");
             let found: Vec<_> = spec.acl_categories.names().collect();
             assert_eq!(found.join(" "), categories, "{name}");
         }
@@ -383,10 +299,7 @@ mod tests {
 
     #[test]
     fn names_of_flags() {
-        assert_eq!(
-            AclCategories::named(b"SortedSet"),
-            Some(AclCategories::SORTEDSET)
-        );
+        assert_eq!(AclCategories::named(b"SortedSet"), Some(AclCategories::SORTEDSET));
         assert_eq!(AclCategories::named(b"all"), None);
         assert_eq!(AclCategories::NAMES.len(), 21);
         let both = KeySpecFlags::RW | KeySpecFlags::ACCESS;

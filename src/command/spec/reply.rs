@@ -66,11 +66,7 @@ impl<'a> ListFilter<'a> {
     /// Reads what follows COMMAND LIST: nothing, or `FILTERBY <kind> <value>`.
     pub fn parse(args: &[&'a [u8]]) -> CommandResult<ListFilter<'a>> {
         let [filterby, kind, value] = *args else {
-            return if args.is_empty() {
-                Ok(ListFilter::All)
-            } else {
-                Err(CommandError::SYNTAX)
-            };
+            return if args.is_empty() { Ok(ListFilter::All) } else { Err(CommandError::SYNTAX) };
         };
         if !filterby.eq_ignore_ascii_case(b"filterby") {
             Err(CommandError::SYNTAX)
@@ -103,10 +99,8 @@ pub fn reply_command_list<'a>(
     filter: ListFilter<'_>,
 ) {
     let with_subcommands = specs.flat_map(|spec| std::iter::once(spec).chain(&spec.subcommands));
-    let names: Vec<_> = with_subcommands
-        .filter(|spec| filter.shows(spec))
-        .map(|spec| spec.name)
-        .collect();
+    let names: Vec<_> =
+        with_subcommands.filter(|spec| filter.shows(spec)).map(|spec| spec.name).collect();
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk_str(name));
 }
@@ -162,22 +156,16 @@ pub fn reply_info(reply: &mut Reply, spec: &CommandSpec) {
     reply.int(spec.step.into());
     let categories = spec.acl_categories;
     reply.set(categories.names().count());
-    categories
-        .names()
-        .for_each(|name| reply.simple(&format!("@{name}")));
+    categories.names().for_each(|name| reply.simple(&format!("@{name}")));
     reply.set(spec.tips.len());
     spec.tips.iter().for_each(|tip| reply.bulk_str(tip));
     reply.set(spec.key_specs.len());
-    spec.key_specs
-        .iter()
-        .for_each(|key_spec| reply_key_spec(reply, key_spec));
+    spec.key_specs.iter().for_each(|key_spec| reply_key_spec(reply, key_spec));
     if spec.subcommands.is_empty() {
         reply.set(0);
     } else {
         reply.array(spec.subcommands.len());
-        spec.subcommands
-            .iter()
-            .for_each(|sub| reply_info(reply, sub));
+        spec.subcommands.iter().for_each(|sub| reply_info(reply, sub));
     }
 }
 
@@ -202,27 +190,15 @@ fn reply_key_spec(reply: &mut Reply, key_spec: &KeySpec) {
     reply.bulk_str("find_keys");
     match key_spec.find {
         FindKeys::Unknown => reply_search(reply, "unknown", &[]),
-        FindKeys::Range {
-            lastkey,
-            keystep,
-            limit,
-        } => reply_search(
+        FindKeys::Range { lastkey, keystep, limit } => reply_search(
             reply,
             "range",
             &[("lastkey", lastkey), ("keystep", keystep), ("limit", limit)],
         ),
-        FindKeys::Keynum {
-            keynumidx,
-            firstkey,
-            keystep,
-        } => reply_search(
+        FindKeys::Keynum { keynumidx, firstkey, keystep } => reply_search(
             reply,
             "keynum",
-            &[
-                ("keynumidx", keynumidx),
-                ("firstkey", firstkey),
-                ("keystep", keystep),
-            ],
+            &[("keynumidx", keynumidx), ("firstkey", firstkey), ("keystep", keystep)],
         ),
     }
 }
@@ -374,14 +350,8 @@ mod tests {
         let spec = find(&specs, b"slaveof").unwrap();
         let text = written(Protocol::Resp3, |reply| reply_docs(reply, spec));
         assert!(text.starts_with("%8\r\n$7\r\nsummary\r\n"), "{text}");
-        assert!(
-            text.contains("$9\r\ndoc_flags\r\n~1\r\n+deprecated\r\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("$11\r\nreplaced_by\r\n$11\r\n`REPLICAOF`\r\n"),
-            "{text}"
-        );
+        assert!(text.contains("$9\r\ndoc_flags\r\n~1\r\n+deprecated\r\n"), "{text}");
+        assert!(text.contains("$11\r\nreplaced_by\r\n$11\r\n`REPLICAOF`\r\n"), "{text}");
         let unknown = |reply: &mut Reply| {
             reply_command_docs_of(reply, &[b"nosuch"], |name| find(&specs, name))
         };
@@ -418,29 +388,14 @@ mod tests {
                 reply_command_list(reply, specs.iter(), filter);
             }))
         };
-        let all = specs.len()
-            + specs
-                .iter()
-                .map(|spec| spec.subcommands.len())
-                .sum::<usize>();
+        let all = specs.len() + specs.iter().map(|spec| spec.subcommands.len()).sum::<usize>();
         assert!(list(&[]).unwrap().starts_with(&format!("*{all}\r\n")));
         assert_eq!(list(&[b"filterby", b"module", b"x"]).unwrap(), "*0\r\n");
-        assert_eq!(
-            list(&[b"FILTERBY", b"ACLCAT", b"nosuch"]).unwrap(),
-            "*0\r\n"
-        );
-        assert!(
-            list(&[b"FILTERBY", b"ACLCAT", b"HyperLogLog"])
-                .unwrap()
-                .starts_with("*5\r\n")
-        );
+        assert_eq!(list(&[b"FILTERBY", b"ACLCAT", b"nosuch"]).unwrap(), "*0\r\n");
+        assert!(list(&[b"FILTERBY", b"ACLCAT", b"HyperLogLog"]).unwrap().starts_with("*5\r\n"));
         let pattern = list(&[b"filterby", b"pattern", b"CONFIG|G*"]).unwrap();
         assert_eq!(pattern, "*1\r\n$10\r\nconfig|get\r\n");
-        for wrong in [
-            &[&b"filterby"[..], b"aclcat"][..],
-            &[b"filterby", b"x", b"y"],
-            &[b"x"],
-        ] {
+        for wrong in [&[&b"filterby"[..], b"aclcat"][..], &[b"filterby", b"x", b"y"], &[b"x"]] {
             assert_eq!(list(wrong), Err(CommandError::SYNTAX));
         }
     }

@@ -138,11 +138,7 @@ pub fn parse_int(s: &[u8]) -> Option<i64> {
         }
         magnitude = magnitude * 10 + u64::from(digit);
     }
-    if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        i64::try_from(magnitude).ok()
-    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 /// An entry ready to be written: encoding bytes and data.
@@ -175,11 +171,7 @@ impl<'a> Encoded<'a> {
             -4096..=4095 => {
                 head[0] = INT13 | (le[1] & 0x1f);
                 head[1] = le[0];
-                return Encoded {
-                    head,
-                    head_len: 2,
-                    body: &[],
-                };
+                return Encoded { head, head_len: 2, body: &[] };
             }
             -0x8000..=0x7fff => {
                 head[0] = INT16;
@@ -199,11 +191,7 @@ impl<'a> Encoded<'a> {
             }
         };
         head[1..=data].copy_from_slice(&le[..data]);
-        Encoded {
-            head,
-            head_len: 1 + data,
-            body: &[],
-        }
+        Encoded { head, head_len: 1 + data, body: &[] }
     }
 
     fn string(s: &'a [u8]) -> Self {
@@ -226,11 +214,7 @@ impl<'a> Encoded<'a> {
                 5
             }
         };
-        Encoded {
-            head,
-            head_len,
-            body: s,
-        }
+        Encoded { head, head_len, body: s }
     }
 
     /// Bytes of encoding and data, what the backlen counts.
@@ -307,21 +291,12 @@ pub(crate) fn decode(buf: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
             let len = u32::from_le_bytes(*rest.first_chunk()?) as usize;
             (Entry::Str(rest.get(4..)?.get(..len)?), 5 + len)
         }
-        INT16 => (
-            Entry::Int(i64::from(i16::from_le_bytes(*rest.first_chunk()?))),
-            3,
-        ),
+        INT16 => (Entry::Int(i64::from(i16::from_le_bytes(*rest.first_chunk()?))), 3),
         INT24 => {
             let &[a, b, c] = rest.first_chunk()?;
-            (
-                Entry::Int(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8)),
-                4,
-            )
+            (Entry::Int(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8)), 4)
         }
-        INT32 => (
-            Entry::Int(i64::from(i32::from_le_bytes(*rest.first_chunk()?))),
-            5,
-        ),
+        INT32 => (Entry::Int(i64::from(i32::from_le_bytes(*rest.first_chunk()?))), 5),
         INT64 => (Entry::Int(i64::from_le_bytes(*rest.first_chunk()?)), 9),
         _ => return None,
     })
@@ -376,11 +351,7 @@ pub(crate) fn find(buf: &[u8], mut at: usize, needle: &[u8], skip_count: usize) 
     let needle_int = parse_int(needle);
     // A short string's first byte is its length: most other entries are refused by this comparison
     // alone.
-    let needle_tag = if needle.len() < 64 {
-        STR6 | needle.len() as u8
-    } else {
-        EOF
-    };
+    let needle_tag = if needle.len() < 64 { STR6 | needle.len() as u8 } else { EOF };
     loop {
         let tag = *buf.get(at)?;
         match short_entry_len(tag) {

@@ -158,20 +158,14 @@ impl<'a> ListpackRef<'a> {
         if offset <= HEADER {
             return None;
         }
-        codec::entry_before(self.0, offset)
-            .filter(|&start| start >= HEADER)
-            .map(Pos::new)
+        codec::entry_before(self.0, offset).filter(|&start| start >= HEADER).map(Pos::new)
     }
 
     /// The position of entry `index`, counted from 0 at the front or from -1 at the back; walks
     /// from the nearer end.
     pub fn seek(self, index: isize) -> Option<Pos> {
         let mut from_front = index >= 0;
-        let mut steps = if from_front {
-            index as usize
-        } else {
-            index.unsigned_abs() - 1
-        };
+        let mut steps = if from_front { index as usize } else { index.unsigned_abs() - 1 };
         if self.header_count() != COUNT_UNKNOWN {
             let len = usize::from(self.header_count());
             if steps >= len {
@@ -207,31 +201,19 @@ impl<'a> ListpackRef<'a> {
 
     /// Entries from front to back; reversible.
     pub fn iter(self) -> Iter<'a> {
-        Iter {
-            buf: self.0,
-            front: HEADER,
-            back: self.end(),
-        }
+        Iter { buf: self.0, front: HEADER, back: self.end() }
     }
 
     /// Entries from the one at `pos` to the last; reversible.
     pub fn iter_from(self, pos: Pos) -> Iter<'a> {
-        Iter {
-            buf: self.0,
-            front: pos.offset(),
-            back: self.end(),
-        }
+        Iter { buf: self.0, front: pos.offset(), back: self.end() }
     }
 
     /// Entries from the first up to and with the one at `pos`; reversed, the walk from `pos` to the
     /// front.
     pub fn iter_to(self, pos: Pos) -> Iter<'a> {
         let back = codec::skip(self.0, pos.offset()).unwrap_or(HEADER);
-        Iter {
-            buf: self.0,
-            front: HEADER,
-            back,
-        }
+        Iter { buf: self.0, front: HEADER, back }
     }
 
     /// Two entries at a time: field and value, member and score. A last one without a partner is

@@ -59,10 +59,7 @@ struct Lzf {
 
 impl From<Listpack> for Node {
     fn from(listpack: Listpack) -> Self {
-        Node {
-            count: listpack.len(),
-            data: Data::Packed(listpack.into()),
-        }
+        Node { count: listpack.len(), data: Data::Packed(listpack.into()) }
     }
 }
 
@@ -72,17 +69,11 @@ impl Node {
         let entry = Encoded::new(Entry::Str(value));
         let mut packed = Packed::from(Listpack::with_capacity(0));
         packed.push_back(&entry);
-        Node {
-            data: Data::Packed(packed),
-            count: 1,
-        }
+        Node { data: Data::Packed(packed), count: 1 }
     }
 
     pub(super) fn plain(value: Vec<u8>) -> Self {
-        Node {
-            data: Data::Plain(value),
-            count: 1,
-        }
+        Node { data: Data::Plain(value), count: 1 }
     }
 
     /// Number of elements.
@@ -119,10 +110,7 @@ impl Node {
         match &self.data {
             Data::Packed(packed) => NodeBytes::Raw(packed.view().as_bytes()),
             Data::Plain(plain) => NodeBytes::Raw(plain),
-            Data::Lzf(lzf) => NodeBytes::Lzf {
-                compressed: &lzf.compressed,
-                raw_len: lzf.raw_len,
-            },
+            Data::Lzf(lzf) => NodeBytes::Lzf { compressed: &lzf.compressed, raw_len: lzf.raw_len },
         }
     }
 
@@ -255,11 +243,8 @@ impl Node {
             && compressed.len() + MIN_COMPRESS_IMPROVE < raw_len
         {
             let compressed = compressed.into_boxed_slice();
-            self.data = Data::Lzf(Box::new(Lzf {
-                container: self.container(),
-                raw_len,
-                compressed,
-            }));
+            self.data =
+                Data::Lzf(Box::new(Lzf { container: self.container(), raw_len, compressed }));
         }
     }
 
@@ -320,10 +305,7 @@ pub struct Needle<'a> {
 impl<'a> Needle<'a> {
     /// The value with this text.
     pub fn new(text: &'a [u8]) -> Self {
-        Needle {
-            text,
-            int: Entry::Str(text).as_int(),
-        }
+        Needle { text, int: Entry::Str(text).as_int() }
     }
 
     /// Whether an element has this value's text.

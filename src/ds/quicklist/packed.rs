@@ -22,10 +22,7 @@ pub(super) struct Packed {
 
 impl From<Listpack> for Packed {
     fn from(listpack: Listpack) -> Self {
-        Packed {
-            buf: listpack.into_bytes(),
-            gap: 0,
-        }
+        Packed { buf: listpack.into_bytes(), gap: 0 }
     }
 }
 

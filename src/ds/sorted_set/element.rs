@@ -160,7 +160,8 @@ unsafe impl Item for Element {
 }
 
 fn layout(size: usize) -> Layout {
-    Layout::from_size_align(size, align_of::<f64>()).expect("a slice's length leaves room for a head")
+    Layout::from_size_align(size, align_of::<f64>())
+        .expect("a slice's length leaves room for a head")
 }
 
 /// Where the member starts, and its length.

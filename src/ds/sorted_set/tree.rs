@@ -63,7 +63,8 @@ pub(super) struct Tree {
 impl Tree {
     /// The tree of slots that are in order already.
     pub(super) fn from_sorted(slots: &[Slot]) -> Tree {
-        let mut level: Vec<Node> = slots.chunks(LEAF).map(|leaf| Node::Leaf(leaf.to_vec())).collect();
+        let mut level: Vec<Node> =
+            slots.chunks(LEAF).map(|leaf| Node::Leaf(leaf.to_vec())).collect();
         while level.len() > 1 {
             let mut nodes = level.into_iter().filter_map(Child::new).peekable();
             level = Vec::new();
@@ -269,7 +270,8 @@ impl Node {
     fn append(&mut self, right: Node) {
         match (self, right) {
             (Node::Leaf(slots), Node::Leaf(more)) => {
-                slots.reserve_exact((slots.len() + more.len()).next_multiple_of(STEP) - slots.len());
+                slots
+                    .reserve_exact((slots.len() + more.len()).next_multiple_of(STEP) - slots.len());
                 slots.extend(more);
             }
             (Node::Inner(children), Node::Inner(more)) => {
@@ -338,10 +340,8 @@ fn insert_slot(slots: &mut Vec<Slot>, at: usize, slot: Slot) {
 fn insert_in_inner(children: &mut Vec<Child>, slot: Slot, edges: Edges) -> Option<Vec<Child>> {
     let member = slot.element.member();
     let at = children[1..].partition_point(|child| child.first.is_before(slot.score, member));
-    let below = Edges {
-        first: edges.first && at == 0,
-        last: edges.last && at + 1 == children.len(),
-    };
+    let below =
+        Edges { first: edges.first && at == 0, last: edges.last && at + 1 == children.len() };
     let child = &mut children[at];
     child.count += 1;
     let right = child.node.insert(slot, below).and_then(Child::new);
@@ -489,9 +489,8 @@ impl Tree {
                 Node::Leaf(slots) => {
                     assert!(slots.len() <= LEAF);
                     assert!(slots.capacity() < slots.len() + 2 * STEP);
-                    let in_order = |pair: &[Slot]| {
-                        pair[0].is_before(pair[1].score, pair[1].element.member())
-                    };
+                    let in_order =
+                        |pair: &[Slot]| pair[0].is_before(pair[1].score, pair[1].element.member());
                     assert!(slots.windows(2).all(in_order));
                     (slots.len(), depth)
                 }

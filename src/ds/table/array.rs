@@ -30,10 +30,7 @@ impl Array {
     /// An array without buckets; takes no memory.
     pub const fn empty() -> Self {
         // SAFETY: the address of a static is not null.
-        Self {
-            buckets: unsafe { NonNull::new_unchecked((&raw const NONE).cast_mut()) },
-            len: 0,
-        }
+        Self { buckets: unsafe { NonNull::new_unchecked((&raw const NONE).cast_mut()) }, len: 0 }
     }
 
     /// `len` empty buckets, or none at all if there is no memory for that many.
@@ -47,20 +44,13 @@ impl Array {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
             // SAFETY: a new anonymous mapping touches no memory that exists.
             let memory = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-            if memory == libc::MAP_FAILED {
-                ptr::null_mut()
-            } else {
-                memory.cast()
-            }
+            if memory == libc::MAP_FAILED { ptr::null_mut() } else { memory.cast() }
         } else {
             // SAFETY: the size is not 0.
             unsafe { alloc_zeroed(Self::layout(bytes)) }
         };
         // Zeroed memory is made of empty buckets; both sources align it to 64 bytes.
-        Some(Self {
-            buckets: NonNull::new(buckets.cast())?,
-            len,
-        })
+        Some(Self { buckets: NonNull::new(buckets.cast())?, len })
     }
 
     fn layout(bytes: usize) -> Layout {
@@ -126,11 +116,7 @@ impl Array {
     /// Bytes of the whole chunks that lie before bucket `index`, if this array has pages of its
     /// own.
     pub fn whole_chunks(&self, index: usize) -> usize {
-        if self.is_mapped() {
-            index * size_of::<Bucket>() / CHUNK * CHUNK
-        } else {
-            0
-        }
+        if self.is_mapped() { index * size_of::<Bucket>() / CHUNK * CHUNK } else { 0 }
     }
 
     /// Gives the memory of the chunk that ends before bucket `index` back, if there is one: then
@@ -173,11 +159,7 @@ mod tests {
             let array = Array::new(len).unwrap();
             assert_eq!(array.start(0), 0);
             assert_eq!(array.start(len), 1 << POSITION_BITS);
-            for index in (1..len)
-                .step_by(len / 100 + 1)
-                .chain([len - 1])
-                .filter(|&i| i > 0)
-            {
+            for index in (1..len).step_by(len / 100 + 1).chain([len - 1]).filter(|&i| i > 0) {
                 let start = array.start(index);
                 assert_eq!(array.index(start << 16), index, "{len}");
                 assert_eq!(array.index((start << 16) - 1), index - 1, "{len}");

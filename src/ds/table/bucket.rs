@@ -44,12 +44,7 @@ pub(super) struct Entry {
 }
 
 impl Bucket {
-    pub const EMPTY: Self = Self {
-        low: [0; SLOTS],
-        high: [0; SLOTS],
-        tags: 0,
-        link: 0,
-    };
+    pub const EMPTY: Self = Self { low: [0; SLOTS], high: [0; SLOTS], tags: 0, link: 0 };
 
     /// The tag that an entry with this hash has: its low byte, but never 0.
     #[inline]
@@ -121,11 +116,7 @@ impl Bucket {
     pub unsafe fn entry(&self, slot: usize) -> Entry {
         // SAFETY: as the caller promises.
         let raw = unsafe { self.raw(slot) };
-        Entry {
-            raw,
-            tag: self.tags.to_le_bytes()[slot],
-            mark: self.is_marked(slot),
-        }
+        Entry { raw, tag: self.tags.to_le_bytes()[slot], mark: self.is_marked(slot) }
     }
 
     #[inline]
@@ -162,9 +153,7 @@ impl Bucket {
     pub fn chain(&self) -> impl Iterator<Item = &Bucket> {
         // SAFETY: a link leads to a live bucket that only this chain owns, so it is borrowed as
         // long as `self` is.
-        iter::successors(Some(self), |bucket| {
-            bucket.next().map(|next| unsafe { next.as_ref() })
-        })
+        iter::successors(Some(self), |bucket| bucket.next().map(|next| unsafe { next.as_ref() }))
     }
 
     /// All entries of the chain that starts here.
@@ -344,10 +333,7 @@ mod tests {
         for i in 0..SLOTS {
             // SAFETY: all slots are occupied.
             let (found, put) = (unsafe { bucket.entry(i) }, entry(i));
-            assert_eq!(
-                (found.raw, found.tag, found.mark),
-                (put.raw, put.tag, put.mark)
-            );
+            assert_eq!((found.raw, found.tag, found.mark), (put.raw, put.tag, put.mark));
         }
         bucket.clear(3);
         assert_eq!((bucket.free_slot(), bucket.occupied().len()), (Some(3), 7));

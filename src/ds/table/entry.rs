@@ -51,10 +51,7 @@ impl<'a, T: Item> Occupied<'a, T> {
         let old = self.place.raw();
         let new = item.into_raw();
         // SAFETY: both pointers come from `into_raw` and have not been taken back yet.
-        debug_assert!(
-            unsafe { T::raw_key(old) == T::raw_key(new) },
-            "replaced by another key"
-        );
+        debug_assert!(unsafe { T::raw_key(old) == T::raw_key(new) }, "replaced by another key");
         self.set_raw(new);
         // SAFETY: nothing in the table refers to the old item any more.
         unsafe { T::from_raw(old) }
@@ -76,11 +73,7 @@ impl<'a, T: Item> Occupied<'a, T> {
         mem::forget(guard);
         #[cfg(debug_assertions)]
         // SAFETY: the item is in the table.
-        assert_eq!(
-            hash,
-            self.table.hash(unsafe { T::raw_key(new) }),
-            "updated to another key"
-        );
+        assert_eq!(hash, self.table.hash(unsafe { T::raw_key(new) }), "updated to another key");
     }
 
     #[inline]

@@ -221,16 +221,8 @@ impl<T: Item> Table<T> {
         self.before_insert(hash);
         let raw = item.into_raw();
         // SAFETY: the pointer has just come from `into_raw`.
-        debug_assert_eq!(
-            hash,
-            self.hash(unsafe { T::raw_key(raw) }),
-            "not the hash of this key"
-        );
-        let entry = Entry {
-            raw,
-            tag: Bucket::tag(hash),
-            mark,
-        };
+        debug_assert_eq!(hash, self.hash(unsafe { T::raw_key(raw) }), "not the hash of this key");
+        let entry = Entry { raw, tag: Bucket::tag(hash), mark };
         // SAFETY: `before_insert` has seen to it that the hash belongs to a real bucket; nothing
         // else refers to it.
         let grown = unsafe { bucket::push(self.head(hash), entry) };
@@ -279,11 +271,7 @@ impl<T: Item> Table<T> {
             buckets: heads.len(),
             len: self.len,
             overflow_buckets: self.overflow,
-            longest_chain: heads
-                .iter()
-                .map(|head| head.chain().count())
-                .max()
-                .unwrap_or(0),
+            longest_chain: heads.iter().map(|head| head.chain().count()).max().unwrap_or(0),
             rehashing_from: self.is_rehashing().then_some(self.array.len()),
         }
     }
@@ -315,11 +303,7 @@ impl<T: Item> Table<T> {
             for slot in bucket.matches(tag) {
                 // SAFETY: a slot with a tag is occupied, by an item that the borrowed table owns.
                 if unsafe { T::raw_key(bucket.raw(slot)) } == key {
-                    return Some(Place {
-                        head,
-                        bucket: at,
-                        slot,
-                    });
+                    return Some(Place { head, bucket: at, slot });
                 }
             }
             at = bucket.next()?;

@@ -150,11 +150,7 @@ impl<T: Item> Table<T> {
         else {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<Bucket>());
         };
-        *(if self.swept > 0 {
-            &mut self.next
-        } else {
-            &mut self.array
-        }) = array;
+        *(if self.swept > 0 { &mut self.next } else { &mut self.array }) = array;
         self.account();
     }
 
@@ -197,11 +193,7 @@ impl<T: Item> Table<T> {
             let needed = self.len * GROW_BY.0 / (GROW_BY.1 * GROW_AT);
             self.resize(usual.max(needed));
         } else if self.is_too_empty() {
-            self.resize(
-                self.len
-                    .div_ceil(SHRINK_TO)
-                    .max(buckets.div_ceil(SHRINK_BY)),
-            );
+            self.resize(self.len.div_ceil(SHRINK_TO).max(buckets.div_ceil(SHRINK_BY)));
         }
     }
 
@@ -256,19 +248,13 @@ impl<T: Item> Table<T> {
     /// and the entries of the first one, since their keys have to be hashed again (or they have to
     /// be freed).
     fn look_ahead(&self) {
-        let coming = self
-            .array
-            .as_slice()
-            .get(self.swept + 1..)
-            .unwrap_or_default();
+        let coming = self.array.as_slice().get(self.swept + 1..).unwrap_or_default();
         prefetch(self.array.address(self.swept + 4));
         if let Some(next) = coming.get(1).and_then(Bucket::next) {
             prefetch(next.as_ptr());
         }
         if let Some(bucket) = coming.first() {
-            bucket
-                .entries()
-                .for_each(|entry| prefetch(entry.raw.as_ptr()));
+            bucket.entries().for_each(|entry| prefetch(entry.raw.as_ptr()));
         }
     }
 

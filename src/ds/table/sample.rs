@@ -37,10 +37,7 @@ impl<T: Item> Table<T> {
         for _ in 0..TRIES / AHEAD {
             let chosen: [_; AHEAD] = array::from_fn(|_| heads.get(below(rng, heads.len())));
             // Their cache misses overlap.
-            chosen
-                .iter()
-                .flatten()
-                .for_each(|head| prefetch(ptr::from_ref(*head)));
+            chosen.iter().flatten().for_each(|head| prefetch(ptr::from_ref(*head)));
             for head in chosen.into_iter().flatten() {
                 let entries = chain_len(head);
                 let slot = below(rng, slots.max(entries));

@@ -34,8 +34,7 @@ impl<T: Item> Table<T> {
         let Some((head, end)) = self.bucket_at(cursor) else {
             return 0;
         };
-        head.entries()
-            .for_each(|entry| visit(self.view(entry), entry.mark));
+        head.entries().for_each(|entry| visit(self.view(entry), entry.mark));
         end
     }
 
@@ -69,10 +68,7 @@ impl<T: Item> Table<T> {
 
     /// All entries, each once.
     pub fn iter(&self) -> impl Iterator<Item = T::Ref<'_>> {
-        self.heads()
-            .iter()
-            .flat_map(Bucket::entries)
-            .map(|entry| self.view(entry))
+        self.heads().iter().flat_map(Bucket::entries).map(|entry| self.view(entry))
     }
 
     /// Visits all entries, and tells whether they have a mark.
@@ -86,11 +82,7 @@ impl<T: Item> Table<T> {
     /// The first buckets of all chains in use.
     #[inline]
     pub(super) fn heads(&self) -> Heads<'_> {
-        let next = self
-            .next
-            .as_slice()
-            .get(..self.next_in_use())
-            .unwrap_or_default();
+        let next = self.next.as_slice().get(..self.next_in_use()).unwrap_or_default();
         let array = self.array.as_slice().get(self.swept..).unwrap_or_default();
         Heads { next, array }
     }
@@ -126,19 +118,9 @@ impl<T: Item> Table<T> {
             // While a table is drained there may be no bucket to look into, but what is left in
             // `array` comes later.
             let head = self.next.as_slice().get(index).unwrap_or(&Bucket::EMPTY);
-            (
-                head,
-                if self.next.len() == 0 {
-                    left
-                } else {
-                    left.min(self.next.start(index + 1))
-                },
-            )
+            (head, if self.next.len() == 0 { left } else { left.min(self.next.start(index + 1)) })
         } else {
-            (
-                self.array.as_slice().get(index)?,
-                self.array.start(index + 1),
-            )
+            (self.array.as_slice().get(index)?, self.array.start(index + 1))
         };
         Some((head, end & ((1 << POSITION_BITS) - 1)))
     }

@@ -63,33 +63,20 @@ fn key(number: u64) -> Vec<u8> {
 
 impl Numbers {
     fn new() -> Self {
-        Self {
-            table: Table::new(SEED),
-            alive: Rc::new(()),
-        }
+        Self { table: Table::new(SEED), alive: Rc::new(()) }
     }
 
     fn item(&self, number: u64, value: u64) -> Owned {
-        Owned(Box::new(Node {
-            key: key(number),
-            value,
-            _alive: self.alive.clone(),
-        }))
+        Owned(Box::new(Node { key: key(number), value, _alive: self.alive.clone() }))
     }
 
     fn insert(&mut self, number: u64, value: u64, mark: bool) {
         let item = self.item(number, value);
-        self.table
-            .insert_unique(SEED.hash(&key(number)), item, mark);
+        self.table.insert_unique(SEED.hash(&key(number)), item, mark);
     }
 
     fn remove(&mut self, number: u64) -> Option<u64> {
-        Some(
-            self.table
-                .remove(SEED.hash(&key(number)), &key(number))?
-                .0
-                .value,
-        )
+        Some(self.table.remove(SEED.hash(&key(number)), &key(number))?.0.value)
     }
 
     fn get(&self, number: u64) -> Option<u64> {
@@ -109,46 +96,26 @@ impl Numbers {
         let table = &self.table;
         assert_eq!(table.len(), model.len());
         assert_eq!(self.alive(), model.len());
-        assert_eq!(
-            table.len_marked(),
-            model.values().filter(|(_, mark)| *mark).count()
-        );
+        assert_eq!(table.len_marked(), model.values().filter(|(_, mark)| *mark).count());
         let mut seen = HashMap::new();
         for node in table.iter() {
             assert_eq!(seen.insert(node.key.clone(), node.value), None);
         }
-        assert_eq!(
-            seen,
-            model
-                .iter()
-                .map(|(&number, &(value, _))| (key(number), value))
-                .collect()
-        );
+        assert_eq!(seen, model.iter().map(|(&number, &(value, _))| (key(number), value)).collect());
         let mut marks = HashMap::new();
         let mut cursor = 0;
         loop {
-            cursor = table.scan(cursor, |node, mark| {
-                assert_eq!(marks.insert(node.key.clone(), mark), None)
-            });
+            cursor = table
+                .scan(cursor, |node, mark| assert_eq!(marks.insert(node.key.clone(), mark), None));
             if cursor == 0 {
                 break;
             }
         }
-        assert_eq!(
-            marks,
-            model
-                .iter()
-                .map(|(&number, &(_, mark))| (key(number), mark))
-                .collect()
-        );
+        assert_eq!(marks, model.iter().map(|(&number, &(_, mark))| (key(number), mark)).collect());
         let stats = table.stats();
         assert_eq!(
             stats.overflow_buckets,
-            table
-                .heads()
-                .iter()
-                .map(|head| head.chain().count() - 1)
-                .sum::<usize>()
+            table.heads().iter().map(|head| head.chain().count() - 1).sum::<usize>()
         );
         for head in table.heads().iter().filter(|head| head.next().is_some()) {
             let lens: Vec<usize> = head.chain().map(|bucket| bucket.occupied().len()).collect();
@@ -300,14 +267,7 @@ proptest! {
 #[test]
 fn empty_table_takes_no_memory() {
     let mut numbers = Numbers::new();
-    assert_eq!(
-        (
-            numbers.table.memory(),
-            numbers.table.buckets(),
-            numbers.table.slots()
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((numbers.table.memory(), numbers.table.buckets(), numbers.table.slots()), (0, 0, 0));
     numbers.check(&HashMap::new());
     assert_eq!((numbers.get(1), numbers.remove(1)), (None, None));
     assert!(
@@ -349,15 +309,9 @@ fn scan_visits_all_while_growing() {
         (0..start).for_each(|number| numbers.insert(number, 0, false));
         let mut fresh = start..30_000;
         let visits = scan_all(&mut numbers, |numbers| {
-            fresh
-                .by_ref()
-                .take(per_step)
-                .for_each(|number| numbers.insert(number, 0, false));
+            fresh.by_ref().take(per_step).for_each(|number| numbers.insert(number, 0, false));
         });
-        assert!(
-            (0..start).all(|number| visits.contains_key(&number)),
-            "{start} {per_step}"
-        );
+        assert!((0..start).all(|number| visits.contains_key(&number)), "{start} {per_step}");
     }
 }
 
@@ -373,10 +327,7 @@ fn scan_visits_all_while_shrinking() {
                 .take(per_step)
                 .for_each(|number| assert!(numbers.remove(number).is_some()));
         });
-        assert!(
-            (0..kept).all(|number| visits.contains_key(&number)),
-            "{kept} {per_step}"
-        );
+        assert!((0..kept).all(|number| visits.contains_key(&number)), "{kept} {per_step}");
     }
 }
 
@@ -405,10 +356,7 @@ fn scan_visits_all_while_changing_at_random() {
             }
             numbers.table.rehash_step((rng() % 5) as usize);
         });
-        assert!(
-            (0..kept).all(|number| visits.contains_key(&number)),
-            "seed {seed}"
-        );
+        assert!((0..kept).all(|number| visits.contains_key(&number)), "seed {seed}");
     }
 }
 
@@ -458,28 +406,16 @@ fn samples_are_fair() {
         let mut rng = rng(kept);
         let mut counts: HashMap<Vec<u8>, f64> = HashMap::new();
         for _ in 0..draws {
-            *counts
-                .entry(numbers.table.random(&mut rng).unwrap().key.clone())
-                .or_default() += 1.0;
+            *counts.entry(numbers.table.random(&mut rng).unwrap().key.clone()).or_default() += 1.0;
         }
         assert_eq!(counts.len() as u64, kept);
         let chi_square: f64 = counts.values().map(|n| (n - 100.0).powi(2) / 100.0).sum();
         // Mean kept - 1, standard deviation sqrt(2 * kept).
         let (mean, deviation) = (kept as f64 - 1.0, (2.0 * kept as f64).sqrt());
-        assert!(
-            (chi_square - mean).abs() < 6.0 * deviation,
-            "{insert} {remove}: {chi_square}"
-        );
+        assert!((chi_square - mean).abs() < 6.0 * deviation, "{insert} {remove}: {chi_square}");
         for _ in 0..100 {
             let node = numbers.table.random_marked(&mut rng).unwrap();
-            assert_eq!(
-                std::str::from_utf8(&node.key)
-                    .unwrap()
-                    .parse::<u64>()
-                    .unwrap()
-                    % 3,
-                0
-            );
+            assert_eq!(std::str::from_utf8(&node.key).unwrap().parse::<u64>().unwrap() % 3, 0);
         }
     }
 }
@@ -490,9 +426,8 @@ fn samples_a_nearly_empty_large_table() {
     numbers.table.reserve(20_000);
     numbers.insert(5, 0, true);
     assert_eq!(numbers.table.random(&mut rng(1)).unwrap().key, b"5");
-    let found = (0..200)
-        .filter(|&seed| numbers.table.random_marked(&mut rng(seed)).is_some())
-        .count();
+    let found =
+        (0..200).filter(|&seed| numbers.table.random_marked(&mut rng(seed)).is_some()).count();
     assert!((1..100).contains(&found), "{found}");
 }
 
@@ -504,21 +439,14 @@ fn does_not_resize_while_not_allowed() {
     numbers.table.set_resize_allowed(false);
     let buckets = numbers.table.buckets();
     (1000..2500).for_each(|number| numbers.insert(number, 0, false));
-    assert_eq!(
-        (numbers.table.buckets(), numbers.table.is_rehashing()),
-        (buckets, false)
-    );
+    assert_eq!((numbers.table.buckets(), numbers.table.is_rehashing()), (buckets, false));
     // Three times too full: now it must.
     (2500..8000).for_each(|number| numbers.insert(number, 0, false));
     assert!(numbers.table.buckets() > buckets);
     assert!(numbers.table.stats().longest_chain <= 8);
     numbers.table.set_resize_allowed(true);
     numbers.table.rehash_step(usize::MAX);
-    assert!(
-        numbers.table.len() <= numbers.table.buckets() * 7,
-        "{:?}",
-        numbers.table.stats()
-    );
+    assert!(numbers.table.len() <= numbers.table.buckets() * 7, "{:?}", numbers.table.stats());
     assert!(!numbers.table.is_rehashing());
 }
 
@@ -534,10 +462,7 @@ fn large_table_grows_shrinks_and_drains_in_steps() {
         let after = (numbers.table.swept, numbers.table.is_rehashing());
         resizes += u32::from(after.1 && !before.1);
         // At rest, or a few steps on.
-        assert!(
-            numbers.table.array.len() <= 64 || after.0 <= before.0 + 8,
-            "{before:?} {after:?}"
-        );
+        assert!(numbers.table.array.len() <= 64 || after.0 <= before.0 + 8, "{before:?} {after:?}");
         // The sweep is done in time.
         assert!(
             number < 500 || numbers.table.len() <= numbers.table.array.len() * 8,
@@ -546,11 +471,7 @@ fn large_table_grows_shrinks_and_drains_in_steps() {
         );
         if number > MANY / 2 && numbers.table.array.is_mapped() {
             let mapped = numbers.table.memory() - numbers.table.overflow * 64;
-            assert!(
-                numbers.table.memory() as u64 <= number * 16,
-                "{}",
-                numbers.table.memory()
-            );
+            assert!(numbers.table.memory() as u64 <= number * 16, "{}", numbers.table.memory());
             // It is brought up to date once for each chunk.
             assert!(mapped.abs_diff(MAPPED_BYTES.load(Relaxed)) <= 1 << 17);
         }
@@ -559,18 +480,10 @@ fn large_table_grows_shrinks_and_drains_in_steps() {
     assert!((0..MANY).all(|number| numbers.get(number) == Some(number)));
     (0..MANY - 1000).for_each(|number| assert_eq!(numbers.remove(number), Some(number)));
     while numbers.table.rehash_step(100) {}
-    assert!(
-        numbers.table.memory() < 1000 * 100,
-        "{}",
-        numbers.table.memory()
-    );
+    assert!(numbers.table.memory() < 1000 * 100, "{}", numbers.table.memory());
     assert!((MANY - 1000..MANY).all(|number| numbers.get(number) == Some(number)));
     assert_eq!(
-        (
-            numbers.table.len(),
-            numbers.alive(),
-            numbers.table.len_marked()
-        ),
+        (numbers.table.len(), numbers.alive(), numbers.table.len_marked()),
         (1000, 1000, 200)
     );
     assert_eq!(MAPPED_BYTES.load(Relaxed), 0);
@@ -590,14 +503,7 @@ fn large_table_grows_shrinks_and_drains_in_steps() {
         }
     }
     assert!(slices >= 195, "{slices}");
-    assert_eq!(
-        (
-            numbers.alive(),
-            numbers.table.memory(),
-            MAPPED_BYTES.load(Relaxed)
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((numbers.alive(), numbers.table.memory(), MAPPED_BYTES.load(Relaxed)), (0, 0, 0));
 
     let full = Table::<Owned>::with_capacity(SEED, MANY as usize);
     assert_eq!(MAPPED_BYTES.load(Relaxed), full.memory());

@@ -31,21 +31,9 @@ const MB: u64 = 1024 * 1024;
 
 /// Defaults of `client-output-buffer-limit`.
 const OUTPUT_LIMITS: OutputLimits = [
-    OutputLimit {
-        hard: 0,
-        soft: 0,
-        soft_seconds: 0,
-    },
-    OutputLimit {
-        hard: 256 * MB,
-        soft: 64 * MB,
-        soft_seconds: 60,
-    },
-    OutputLimit {
-        hard: 32 * MB,
-        soft: 8 * MB,
-        soft_seconds: 60,
-    },
+    OutputLimit { hard: 0, soft: 0, soft_seconds: 0 },
+    OutputLimit { hard: 256 * MB, soft: 64 * MB, soft_seconds: 60 },
+    OutputLimit { hard: 32 * MB, soft: 8 * MB, soft_seconds: 60 },
 ];
 
 /// Makes the [`Kind`] of one entry.
@@ -646,39 +634,24 @@ fn appenddirname(name: &str) -> Result<(), Reason> {
 }
 
 fn cluster_config_file(name: &str) -> Result<(), Reason> {
-    if name.is_empty() {
-        Err("cluster-config-file can't be empty".into())
-    } else {
-        Ok(())
-    }
+    if name.is_empty() { Err("cluster-config-file can't be empty".into()) } else { Ok(()) }
 }
 
 fn ipv4(address: &str) -> Result<(), Reason> {
     let valid = address.is_empty() || address.parse::<Ipv4Addr>().is_ok();
-    if valid {
-        Ok(())
-    } else {
-        Err("Invalid IPv4 address".into())
-    }
+    if valid { Ok(()) } else { Err("Invalid IPv4 address".into()) }
 }
 
 fn ipv6(address: &str) -> Result<(), Reason> {
     let valid = address.is_empty() || address.parse::<Ipv6Addr>().is_ok();
-    if valid {
-        Ok(())
-    } else {
-        Err("Invalid IPv6 address".into())
-    }
+    if valid { Ok(()) } else { Err("Invalid IPv6 address".into()) }
 }
 
 fn hostname(name: &str) -> Result<(), Reason> {
     if name.len() >= 256 {
         return Err("Hostnames must be less than 256 characters".into());
     }
-    if name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
-    {
+    if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.') {
         return Ok(());
     }
     Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into())
@@ -687,9 +660,5 @@ fn hostname(name: &str) -> Result<(), Reason> {
 fn nodename(name: &str) -> Result<(), Reason> {
     // These have a meaning in the file of the cluster's state.
     let valid = !name.contains(|c| "!#$%&()*+;<>?@[]^{|}~\0".contains(c));
-    if valid {
-        Ok(())
-    } else {
-        Err("Announced human node name contained invalid character".into())
-    }
+    if valid { Ok(()) } else { Err("Announced human node name contained invalid character".into()) }
 }

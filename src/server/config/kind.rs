@@ -123,11 +123,9 @@ impl Directive {
     /// Sets the value from the text of `CONFIG SET`.
     pub fn set(&self, config: &mut Config, value: &[u8]) -> Result<(), Reason> {
         match self.kind {
-            Kind::Bool {
-                get,
-                refusal: Some(refusal),
-                ..
-            } if !get(config) && value.eq_ignore_ascii_case(b"yes") => {
+            Kind::Bool { get, refusal: Some(refusal), .. }
+                if !get(config) && value.eq_ignore_ascii_case(b"yes") =>
+            {
                 return Err(refusal.into());
             }
             _ => {}
@@ -136,11 +134,8 @@ impl Directive {
             return self.assign(config, &[value]);
         }
         // Nothing at all is no argument; otherwise two spaces are an empty argument between them.
-        let args: Vec<&[u8]> = if value.is_empty() {
-            Vec::new()
-        } else {
-            value.split(|&byte| byte == b' ').collect()
-        };
+        let args: Vec<&[u8]> =
+            if value.is_empty() { Vec::new() } else { value.split(|&byte| byte == b' ').collect() };
         self.assign(config, &args)
     }
 
@@ -154,13 +149,9 @@ impl Directive {
         };
         match self.kind {
             Kind::Bool { set, .. } => set(config, parse_yes_no(arg)?),
-            Kind::Number {
-                set,
-                min,
-                max,
-                unit,
-                ..
-            } => set(config, parse_number(arg, min, max, unit)?),
+            Kind::Number { set, min, max, unit, .. } => {
+                set(config, parse_number(arg, min, max, unit)?)
+            }
             Kind::Enum { set, .. } | Kind::Text { set, .. } => set(config, arg)?,
             Kind::Special { .. } => {}
         }
@@ -170,10 +161,7 @@ impl Directive {
     /// The lines that `CONFIG REWRITE` writes; none: remove the lines of the file that set it.
     pub fn rewrite(&self, config: &Config, defaults: &Config) -> Vec<RewriteLine> {
         let plain = |value: String, force: bool| {
-            vec![RewriteLine {
-                text: format!("{} {value}", self.name).into_bytes(),
-                force,
-            }]
+            vec![RewriteLine { text: format!("{} {value}", self.name).into_bytes(), force }]
         };
         match self.kind {
             Kind::Bool { get, .. } => {
@@ -199,10 +187,7 @@ impl Directive {
 
     /// The line to log when a directive without effect is set.
     pub fn no_effect_line(&self) -> String {
-        format!(
-            "Directive '{}' is accepted but has no effect yet",
-            self.name
-        )
+        format!("Directive '{}' is accepted but has no effect yet", self.name)
     }
 }
 
@@ -229,25 +214,18 @@ fn format_number(value: i128, unit: Unit) -> String {
 fn parse_number(arg: &[u8], min: i128, max: i128, unit: Unit) -> Result<i128, Reason> {
     let text = std::str::from_utf8(arg).ok();
     let memory = || text.and_then(parse_memory).map(i128::from);
-    let percent = || {
-        text?
-            .strip_suffix('%')
-            .and_then(strict_integer)
-            .filter(|&n| n >= 0)
-    };
+    let percent = || text?.strip_suffix('%').and_then(strict_integer).filter(|&n| n >= 0);
     let (value, refusal) = match unit {
-        Unit::Integer => (
-            text.and_then(strict_integer),
-            "argument couldn't be parsed into an integer",
-        ),
+        Unit::Integer => {
+            (text.and_then(strict_integer), "argument couldn't be parsed into an integer")
+        }
         Unit::Memory => (memory(), "argument must be a memory value"),
         Unit::MemoryOrPercent => (
             memory().or_else(|| percent().map(|percent| -percent)),
             "argument must be a memory or percent value",
         ),
         Unit::Octal => (
-            text.and_then(|text| i64::from_str_radix(text, 8).ok())
-                .map(i128::from),
+            text.and_then(|text| i64::from_str_radix(text, 8).ok()).map(i128::from),
             "argument couldn't be parsed as an octal number",
         ),
     };
@@ -281,50 +259,14 @@ mod tests {
         let table: [Case; 15] = [
             ("7", 0, 9, Unit::Integer, Ok(7)),
             ("-7", -9, 9, Unit::Integer, Ok(-7)),
-            (
-                "07",
-                0,
-                9,
-                Unit::Integer,
-                Err("argument couldn't be parsed into an integer"),
-            ),
-            (
-                "+7",
-                0,
-                9,
-                Unit::Integer,
-                Err("argument couldn't be parsed into an integer"),
-            ),
-            (
-                "10",
-                0,
-                9,
-                Unit::Integer,
-                Err("argument must be between 0 and 9 inclusive"),
-            ),
+            ("07", 0, 9, Unit::Integer, Err("argument couldn't be parsed into an integer")),
+            ("+7", 0, 9, Unit::Integer, Err("argument couldn't be parsed into an integer")),
+            ("10", 0, 9, Unit::Integer, Err("argument must be between 0 and 9 inclusive")),
             ("1mb", 0, 1 << 40, Unit::Memory, Ok(1 << 20)),
-            (
-                "-1",
-                0,
-                1 << 40,
-                Unit::Memory,
-                Err("argument must be a memory value"),
-            ),
-            (
-                "2mb",
-                0,
-                1,
-                Unit::Memory,
-                Err("argument must be between 0 and 1 inclusive"),
-            ),
+            ("-1", 0, 1 << 40, Unit::Memory, Err("argument must be a memory value")),
+            ("2mb", 0, 1, Unit::Memory, Err("argument must be between 0 and 1 inclusive")),
             ("5%", -100, 1 << 40, Unit::MemoryOrPercent, Ok(-5)),
-            (
-                "5g",
-                -100,
-                1 << 40,
-                Unit::MemoryOrPercent,
-                Ok(5_000_000_000),
-            ),
+            ("5g", -100, 1 << 40, Unit::MemoryOrPercent, Ok(5_000_000_000)),
             (
                 "200%",
                 -100,
@@ -340,28 +282,12 @@ mod tests {
                 Err("argument must be a memory or percent value"),
             ),
             ("700", 0, 0o777, Unit::Octal, Ok(0o700)),
-            (
-                "9",
-                0,
-                0o777,
-                Unit::Octal,
-                Err("argument couldn't be parsed as an octal number"),
-            ),
-            (
-                "1000",
-                0,
-                0o777,
-                Unit::Octal,
-                Err("argument must be between 0 and 777 inclusive"),
-            ),
+            ("9", 0, 0o777, Unit::Octal, Err("argument couldn't be parsed as an octal number")),
+            ("1000", 0, 0o777, Unit::Octal, Err("argument must be between 0 and 777 inclusive")),
         ];
         for (text, min, max, unit, expected) in table {
             let expected = expected.map_err(Reason::from);
-            assert_eq!(
-                parse_number(text.as_bytes(), min, max, unit),
-                expected,
-                "{text} {unit:?}"
-            );
+            assert_eq!(parse_number(text.as_bytes(), min, max, unit), expected, "{text} {unit:?}");
         }
     }
 
@@ -369,9 +295,6 @@ mod tests {
     fn yes_and_no() {
         assert_eq!(parse_yes_no(b"YES"), Ok(true));
         assert_eq!(parse_yes_no(b"no"), Ok(false));
-        assert_eq!(
-            parse_yes_no(b"1").unwrap_err(),
-            "argument must be 'yes' or 'no'"
-        );
+        assert_eq!(parse_yes_no(b"1").unwrap_err(), "argument must be 'yes' or 'no'");
     }
 }

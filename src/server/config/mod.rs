@@ -33,17 +33,13 @@ pub const REDIS_VERSION: &str = "7.2.4";
 /// The directive with a name, in any case, and its name or alias as the table spells it.
 pub fn lookup(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
     let names = DIRECTIVES.iter().flat_map(names_of);
-    names
-        .into_iter()
-        .find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name))
+    names.into_iter().find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
 fn names_of(
     directive: &'static Directive,
 ) -> impl Iterator<Item = (&'static Directive, &'static str)> {
-    std::iter::once(directive.name)
-        .chain(directive.alias)
-        .map(move |name| (directive, name))
+    std::iter::once(directive.name).chain(directive.alias).map(move |name| (directive, name))
 }
 
 /// Circumstances of a `CONFIG SET`.
@@ -74,10 +70,7 @@ pub enum SetError {
 impl SetError {
     /// An error for a directive whose new value could not be applied.
     pub fn failed(argument: impl Into<String>, reason: impl Into<Reason>) -> Self {
-        Self::Failed {
-            argument: argument.into(),
-            reason: reason.into(),
-        }
+        Self::Failed { argument: argument.into(), reason: reason.into() }
     }
 }
 
@@ -85,10 +78,7 @@ impl std::fmt::Display for SetError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownOption(name) => {
-                write!(
-                    f,
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
-                )
+                write!(f, "ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
             }
             Self::Loading => f.write_str("LOADING Redis is loading the dataset in memory"),
             Self::Failed { argument, reason } => write!(
@@ -114,10 +104,7 @@ impl Config {
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         let mut add = |directive: &Directive, name: &str| {
-            if !found
-                .iter()
-                .any(|(known, _)| known.eq_ignore_ascii_case(name))
-            {
+            if !found.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 found.push((name.to_owned(), directive.value(self)));
             }
         };
@@ -169,14 +156,11 @@ impl Config {
 
         let mut new = self.clone();
         for (directive, name, value) in chosen {
-            directive
-                .set(&mut new, value)
-                .map_err(|reason| SetError::failed(name, reason))?;
+            directive.set(&mut new, value).map_err(|reason| SetError::failed(name, reason))?;
         }
         new.normalize();
-        let changed = DIRECTIVES
-            .iter()
-            .filter(|directive| directive.value(self) != directive.value(&new));
+        let changed =
+            DIRECTIVES.iter().filter(|directive| directive.value(self) != directive.value(&new));
         let changed = changed.collect();
         *self = new;
         Ok(changed)
@@ -197,13 +181,9 @@ mod tests {
     const DEFAULTS: &str = include_str!("redis-7.2-defaults.tsv");
 
     fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Vec<&'static str>, String> {
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|(k, v)| (k.as_bytes(), v.as_bytes()))
-            .collect();
-        let changed = config
-            .set(&pairs, SetContext::default())
-            .map_err(|error| error.to_string())?;
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes())).collect();
+        let changed =
+            config.set(&pairs, SetContext::default()).map_err(|error| error.to_string())?;
         Ok(changed.iter().map(|directive| directive.name).collect())
     }
 
@@ -218,21 +198,14 @@ mod tests {
             let (name, default) = line.split_once('\t').unwrap();
             let (directive, _) =
                 lookup(name.as_bytes()).unwrap_or_else(|| panic!("{name} is unknown"));
-            assert_eq!(
-                String::from_utf8(directive.value(&config)).unwrap(),
-                default,
-                "{name}"
-            );
+            assert_eq!(String::from_utf8(directive.value(&config)).unwrap(), default, "{name}");
         }
     }
 
     #[test]
     fn names_are_unique_and_lower_case() {
-        let mut names: Vec<_> = DIRECTIVES
-            .iter()
-            .flat_map(names_of)
-            .map(|(_, name)| name)
-            .collect();
+        let mut names: Vec<_> =
+            DIRECTIVES.iter().flat_map(names_of).map(|(_, name)| name).collect();
         assert!(names.iter().all(|name| *name == name.to_ascii_lowercase()));
         let count = names.len();
         names.sort_unstable();
@@ -243,10 +216,7 @@ mod tests {
     #[test]
     fn bounds_fit_their_fields() {
         for directive in DIRECTIVES {
-            let Kind::Number {
-                get, set, min, max, ..
-            } = directive.kind
-            else {
+            let Kind::Number { get, set, min, max, .. } = directive.kind else {
                 continue;
             };
             let mut config = Config::default();
@@ -260,10 +230,8 @@ mod tests {
 
     #[test]
     fn every_value_can_be_set_to_itself() {
-        let mut config = Config {
-            enable_protected_configs: ProtectedAction::Yes,
-            ..Config::default()
-        };
+        let mut config =
+            Config { enable_protected_configs: ProtectedAction::Yes, ..Config::default() };
         for (name, value) in config.get(&[b"*"]) {
             let (directive, _) = lookup(name.as_bytes()).unwrap();
             if directive.flags.contains(Flags::IMMUTABLE) {
@@ -271,10 +239,7 @@ mod tests {
             }
             let before = config.clone();
             let changed = config.set(&[(name.as_bytes(), &value)], SetContext::default());
-            assert!(
-                changed.unwrap_or_else(|error| panic!("{error}")).is_empty(),
-                "{name}"
-            );
+            assert!(changed.unwrap_or_else(|error| panic!("{error}")).is_empty(), "{name}");
             assert_eq!(config, before, "{name}");
         }
     }
@@ -283,18 +248,11 @@ mod tests {
     fn get_matches_names_aliases_and_patterns_once() {
         let config = Config::default();
         let names = |patterns: &[&[u8]]| -> Vec<String> {
-            config
-                .get(patterns)
-                .into_iter()
-                .map(|(name, _)| name)
-                .collect()
+            config.get(patterns).into_iter().map(|(name, _)| name).collect()
         };
         assert_eq!(names(&[b"*of"]), ["replicaof", "slaveof"]);
         assert_eq!(names(&[b"MaxMemory", b"maxmemory"]), ["MaxMemory"]);
-        assert_eq!(
-            names(&[b"MAXMEMORY-S*", b"port", b"p[o]rt"]),
-            ["maxmemory-samples", "port"]
-        );
+        assert_eq!(names(&[b"MAXMEMORY-S*", b"port", b"p[o]rt"]), ["maxmemory-samples", "port"]);
         assert_eq!(names(&[b"key-load*"]), Vec::<String>::new());
         assert_eq!(names(&[b"key-load-delay", b"nothing"]), ["key-load-delay"]);
     }
@@ -318,24 +276,12 @@ mod tests {
         );
         assert_eq!(config, before);
 
-        let changed = set(
-            &mut config,
-            &[("MAXMEMORY", "10mb"), ("save", "3000 5"), ("timeout", "0")],
-        );
+        let changed =
+            set(&mut config, &[("MAXMEMORY", "10mb"), ("save", "3000 5"), ("timeout", "0")]);
         assert_eq!(changed.unwrap(), ["maxmemory", "save"]);
-        assert_eq!(
-            (config.maxmemory, get(&config, "save").as_str()),
-            (10 << 20, "3000 5")
-        );
-        set(
-            &mut config,
-            &[("save", ""), ("hz", "1000"), ("slave-priority", "7")],
-        )
-        .unwrap();
-        assert_eq!(
-            (config.save.len(), config.hz, config.replica_priority),
-            (0, 500, 7)
-        );
+        assert_eq!((config.maxmemory, get(&config, "save").as_str()), (10 << 20, "3000 5"));
+        set(&mut config, &[("save", ""), ("hz", "1000"), ("slave-priority", "7")]).unwrap();
+        assert_eq!((config.save.len(), config.hz, config.replica_priority), (0, 500, 7));
     }
 
     #[test]
@@ -348,32 +294,17 @@ mod tests {
                 &[("x", "1")],
                 "ERR Unknown option or number of arguments for CONFIG SET - 'x'".into(),
             ),
-            (
-                &[("maxmemory", "1"), ("MaxMemory", "2")],
-                failed("MaxMemory", "duplicate parameter"),
-            ),
-            (
-                &[("DAEMONIZE", "yes")],
-                failed("DAEMONIZE", "can't set immutable config"),
-            ),
+            (&[("maxmemory", "1"), ("MaxMemory", "2")], failed("MaxMemory", "duplicate parameter")),
+            (&[("DAEMONIZE", "yes")], failed("DAEMONIZE", "can't set immutable config")),
             (&[("dir", "/")], failed("dir", "can't set protected config")),
-            (
-                &[("Appendonly", "x")],
-                failed("appendonly", "argument must be 'yes' or 'no'"),
-            ),
+            (&[("Appendonly", "x")], failed("appendonly", "argument must be 'yes' or 'no'")),
             (
                 &[("timeout", "-1")],
-                failed(
-                    "timeout",
-                    "argument must be between 0 and 2147483647 inclusive",
-                ),
+                failed("timeout", "argument must be between 0 and 2147483647 inclusive"),
             ),
             (
                 &[("maxclients", "-1")],
-                failed(
-                    "maxclients",
-                    "argument must be between 1 and 4294967295 inclusive",
-                ),
+                failed("maxclients", "argument must be between 1 and 4294967295 inclusive"),
             ),
             (
                 &[("appendfsync", "x")],
@@ -382,10 +313,7 @@ mod tests {
                     "argument(s) must be one of the following: everysec, always, no",
                 ),
             ),
-            (
-                &[("save", "1  2")],
-                failed("save", "Invalid save parameters"),
-            ),
+            (&[("save", "1  2")], failed("save", "Invalid save parameters")),
             (
                 &[("proc-title-template", "{x}")],
                 failed(
@@ -407,43 +335,24 @@ mod tests {
         let defrag = set(&mut Config::default(), &[("activedefrag", "yes")]).unwrap_err();
         assert!(defrag.contains("cannot be enabled"));
 
-        let loading = SetContext {
-            loading: true,
-            local: true,
-        };
-        let mut config = Config {
-            enable_protected_configs: ProtectedAction::Local,
-            ..Config::default()
-        };
+        let loading = SetContext { loading: true, local: true };
+        let mut config =
+            Config { enable_protected_configs: ProtectedAction::Local, ..Config::default() };
         let error = config.set(&[(b"dir", b"/")], loading).unwrap_err();
         assert_eq!(error, SetError::Loading);
         assert!(config.set(&[(b"loglevel", b"debug")], loading).is_ok());
         assert!(config.set(&[(b"dbfilename", b"x")], loading).is_ok());
-        let error = config
-            .set(&[(b"dbfilename", b"a/b")], loading)
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            failed("dbfilename", "dbfilename can't be a path, just a filename")
-        );
+        let error = config.set(&[(b"dbfilename", b"a/b")], loading).unwrap_err().to_string();
+        assert_eq!(error, failed("dbfilename", "dbfilename can't be a path, just a filename"));
     }
 
     #[test]
     fn secrets_may_be_any_bytes() {
         let mut config = Config::default();
-        config
-            .set(&[(b"requirepass", b"\xff\0x")], SetContext::default())
-            .unwrap();
+        config.set(&[(b"requirepass", b"\xff\0x")], SetContext::default()).unwrap();
         assert_eq!(config.requirepass.as_deref(), Some(&b"\xff\0x"[..]));
-        config
-            .set(&[(b"requirepass", b"")], SetContext::default())
-            .unwrap();
+        config.set(&[(b"requirepass", b"")], SetContext::default()).unwrap();
         assert_eq!(config.requirepass, None);
-        assert!(
-            config
-                .set(&[(b"availability-zone", b"\xff")], SetContext::default())
-                .is_err()
-        );
+        assert!(config.set(&[(b"availability-zone", b"\xff")], SetContext::default()).is_err());
     }
 }

@@ -17,11 +17,8 @@ use crate::util::glob::glob_match;
 const MAX_INCLUDE_DEPTH: usize = 32;
 
 /// Lines of old versions that are accepted and ignored, each with one argument.
-const DEPRECATED: [&[u8]; 3] = [
-    b"list-max-ziplist-entries",
-    b"list-max-ziplist-value",
-    b"lua-replicate-commands",
-];
+const DEPRECATED: [&[u8]; 3] =
+    [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
 
 /// Why the server cannot start with its configuration. Prints as what Redis writes to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,22 +46,11 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Self::Unreadable { path, reason } = self {
-            return write!(
-                f,
-                "Fatal error, can't open config file '{}': {reason}",
-                path.display()
-            );
+            return write!(f, "Fatal error, can't open config file '{}': {reason}", path.display());
         }
-        write!(
-            f,
-            "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n"
-        )?;
+        write!(f, "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n")?;
         match self {
-            Self::Line {
-                line_no,
-                line,
-                reason,
-            } => {
+            Self::Line { line_no, line, reason } => {
                 writeln!(f, "Reading the configuration file, at line {line_no}")?;
                 write!(f, ">>> '{line}'\n{reason}")
             }
@@ -90,11 +76,7 @@ pub struct SourceLine {
 impl SourceLine {
     /// The error that this line is wrong.
     pub fn error(&self, reason: impl Into<Reason>) -> ConfigError {
-        ConfigError::Line {
-            line_no: self.line_no,
-            line: self.line.clone(),
-            reason: reason.into(),
-        }
+        ConfigError::Line { line_no: self.line_no, line: self.line.clone(), reason: reason.into() }
     }
 }
 
@@ -105,11 +87,7 @@ impl Config {
     pub fn load(text: &[u8]) -> Result<(Self, Vec<String>), ConfigError> {
         let mut loader = Loader::default();
         loader.load(text, 0)?;
-        let Loader {
-            mut config,
-            mut log,
-            ..
-        } = loader;
+        let Loader { mut config, mut log, .. } = loader;
         if config.cluster_enabled && config.replicaof.is_some() {
             return Err(ConfigError::Whole(
                 "replicaof directive not allowed in cluster mode".into(),
@@ -117,9 +95,7 @@ impl Config {
         }
         config.normalize();
         let defaults = Self::default();
-        let idle = DIRECTIVES
-            .iter()
-            .filter(|directive| directive.flags.contains(Flags::NO_EFFECT));
+        let idle = DIRECTIVES.iter().filter(|directive| directive.flags.contains(Flags::NO_EFFECT));
         let set = idle.filter(|directive| directive.value(&config) != directive.value(&defaults));
         log.extend(set.map(Directive::no_effect_line));
         Ok((config, log))
@@ -159,9 +135,7 @@ impl Loader {
         let name = source.args[0].to_ascii_lowercase();
         let values: Vec<&[u8]> = source.args[1..].iter().map(Vec::as_slice).collect();
         if let Some((directive, _)) = lookup(&name) {
-            return self
-                .directive(directive, &values)
-                .map_err(|reason| source.error(reason));
+            return self.directive(directive, &values).map_err(|reason| source.error(reason));
         }
         match (name.as_slice(), values.as_slice()) {
             (b"include", [path]) => {
@@ -175,9 +149,7 @@ impl Loader {
             (b"user", [_, ..]) => self.config.user.push(source),
             (b"loadmodule", [path, ..]) => {
                 let path = String::from_utf8_lossy(path);
-                self.log.push(format!(
-                    "Module '{path}' is not loaded: modules have no effect yet"
-                ));
+                self.log.push(format!("Module '{path}' is not loaded: modules have no effect yet"));
             }
             // `--sentinel` alone is how the program is told its mode.
             (b"sentinel", []) => {}
@@ -190,9 +162,7 @@ impl Loader {
             }
             (module, _) if module.contains(&b'.') => {
                 let name = String::from_utf8_lossy(module);
-                self.log.push(format!(
-                    "Directive '{name}' is accepted but has no effect yet"
-                ));
+                self.log.push(format!("Directive '{name}' is accepted but has no effect yet"));
             }
             _ => return Err(source.error("Bad directive or wrong number of arguments")),
         }
@@ -207,9 +177,8 @@ impl Loader {
             }
             _ => None,
         };
-        let split: Option<Vec<&[u8]>> = split
-            .as_ref()
-            .map(|args| args.iter().map(Vec::as_slice).collect());
+        let split: Option<Vec<&[u8]>> =
+            split.as_ref().map(|args| args.iter().map(Vec::as_slice).collect());
         let args = split.as_deref().unwrap_or(args);
         if directive.name != "save" {
             return directive.assign(&mut self.config, args);
@@ -236,10 +205,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let mut text = Vec::new();
     for path in files {
         let file = fs::read(&path);
-        let unreadable = |error| ConfigError::Unreadable {
-            path,
-            reason: io_reason(&error),
-        };
+        let unreadable = |error| ConfigError::Unreadable { path, reason: io_reason(&error) };
         text.extend(file.map_err(unreadable)?);
         text.push(b'\n');
     }
@@ -260,9 +226,8 @@ fn expand(pattern: &Path) -> Vec<PathBuf> {
             found = found.into_iter().map(|base| base.join(component)).collect();
             continue;
         }
-        let entries = found
-            .into_iter()
-            .flat_map(|base| fs::read_dir(base).into_iter().flatten().flatten());
+        let entries =
+            found.into_iter().flat_map(|base| fs::read_dir(base).into_iter().flatten().flatten());
         let matching = entries.filter(|entry| {
             let name = entry.file_name();
             let hidden = name.as_bytes().starts_with(b".") && !bytes.starts_with(b".");
@@ -314,9 +279,7 @@ user worker +@list ~jobs:*
 "#;
 
     fn load(text: &str) -> Result<Config, String> {
-        Config::load(text.as_bytes())
-            .map(|(config, _)| config)
-            .map_err(|error| error.to_string())
+        Config::load(text.as_bytes()).map(|(config, _)| config).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -324,19 +287,10 @@ user worker +@list ~jobs:*
         let (config, log) = Config::load(SAMPLE.as_bytes()).unwrap();
         assert_eq!(config.bind, ["127.0.0.1", "-::1"]);
         assert_eq!(config.pidfile.as_deref(), Some("/var/run/redis_6379.pid"));
-        assert_eq!(
-            config.client_output_buffer_limit[CLASS_REPLICA].hard,
-            512 << 20
-        );
-        assert_eq!(
-            config.client_output_buffer_limit[CLASS_PUBSUB].soft_seconds,
-            61
-        );
+        assert_eq!(config.client_output_buffer_limit[CLASS_REPLICA].hard, 512 << 20);
+        assert_eq!(config.client_output_buffer_limit[CLASS_PUBSUB].soft_seconds, 61);
         assert_eq!(config.hash_max_listpack_value, 65);
-        assert_eq!(
-            config.rename_command[0].args[1..],
-            [b"CONFIG".to_vec(), Vec::new()]
-        );
+        assert_eq!(config.rename_command[0].args[1..], [b"CONFIG".to_vec(), Vec::new()]);
         assert_eq!(config.user[0].line, "user worker +@list ~jobs:*");
         assert_eq!(log.len(), 4, "{log:?}");
         assert!(
@@ -365,25 +319,16 @@ user worker +@list ~jobs:*
             ("save 1 2 3", "Invalid save parameters"),
             ("dir /no/such/place", "No such file or directory"),
             ("user", "Bad directive or wrong number of arguments"),
-            (
-                "rename-command x",
-                "Bad directive or wrong number of arguments",
-            ),
+            ("rename-command x", "Bad directive or wrong number of arguments"),
             ("json.limit", "Module config specified without value"),
-            (
-                "sentinel monitor x",
-                "sentinel directive while not in sentinel mode",
-            ),
+            ("sentinel monitor x", "sentinel directive while not in sentinel mode"),
             (
                 "cluster-enabled yes\nreplicaof h 1",
                 "replicaof directive not allowed in cluster mode",
             ),
         ];
         for (text, reason) in table {
-            assert!(
-                load(text).unwrap_err().ends_with(&format!("\n{reason}")),
-                "{text}"
-            );
+            assert!(load(text).unwrap_err().ends_with(&format!("\n{reason}")), "{text}");
         }
     }
 
@@ -419,21 +364,14 @@ user worker +@list ~jobs:*
                 .unwrap_err()
                 .ends_with("none.conf': No such file or directory")
         );
-        assert!(
-            with("include self.conf")
-                .unwrap_err()
-                .ends_with("Too many levels of include")
-        );
+        assert!(with("include self.conf").unwrap_err().ends_with("Too many levels of include"));
     }
 
     #[test]
     fn hints_come_into_range_and_defrag_may_be_on_in_a_file() {
         let config =
             load("hz 0\nactivedefrag yes\nreplicaof \"10.0.0.1 6379\"\nslaveof no one").unwrap();
-        assert_eq!(
-            (config.hz, config.activedefrag, config.replicaof),
-            (1, true, None)
-        );
+        assert_eq!((config.hz, config.activedefrag, config.replicaof), (1, true, None));
     }
 
     proptest! {

@@ -39,29 +39,22 @@ impl Config {
     /// Reads the configuration that a program's arguments (without its name) ask for.
     pub fn from_args(args: &[Vec<u8>], stdin: &mut dyn Read) -> Result<Startup, ConfigError> {
         let options = parse_options(args);
-        let config_file = options
-            .file
-            .map(|file| Self::default().dir.join(OsStr::from_bytes(&file)));
+        let config_file =
+            options.file.map(|file| Self::default().dir.join(OsStr::from_bytes(&file)));
         let mut text = match &config_file {
             Some(path) => read(path)?,
             None => Vec::new(),
         };
         if options.from_stdin {
-            stdin
-                .read_to_end(&mut text)
-                .map_err(|error| ConfigError::Unreadable {
-                    path: "-".into(),
-                    reason: io_reason(&error),
-                })?;
+            stdin.read_to_end(&mut text).map_err(|error| ConfigError::Unreadable {
+                path: "-".into(),
+                reason: io_reason(&error),
+            })?;
         }
         text.push(b'\n');
         text.extend(options.text);
         let (config, log) = Self::load(&text)?;
-        Ok(Startup {
-            config,
-            log,
-            config_file,
-        })
+        Ok(Startup { config, log, config_file })
     }
 }
 
@@ -113,12 +106,7 @@ mod tests {
     use super::*;
 
     fn options(args: &[&str]) -> Options {
-        parse_options(
-            &args
-                .iter()
-                .map(|arg| arg.as_bytes().to_vec())
-                .collect::<Vec<_>>(),
-        )
+        parse_options(&args.iter().map(|arg| arg.as_bytes().to_vec()).collect::<Vec<_>>())
     }
 
     fn start(args: &[&str]) -> Result<Startup, String> {
@@ -131,27 +119,12 @@ mod tests {
     fn options_become_lines() {
         let table: [(&[&str], &str); 12] = [
             (&["--port", "1", "--port", "2"], "port \"1\" \nport \"2\" "),
-            (
-                &["--port", "--loglevel", "verbose"],
-                "port \"--loglevel\" \"verbose\" ",
-            ),
-            (
-                &["--port 6380", "--bind", "a b"],
-                "port 6380 \nbind \"a b\" ",
-            ),
-            (
-                &["--save", "--loglevel", "verbose"],
-                "save \"\"\nloglevel \"verbose\" ",
-            ),
-            (
-                &["--loglevel", "verbose", "--save"],
-                "loglevel \"verbose\" \nsave \"\"",
-            ),
+            (&["--port", "--loglevel", "verbose"], "port \"--loglevel\" \"verbose\" "),
+            (&["--port 6380", "--bind", "a b"], "port 6380 \nbind \"a b\" "),
+            (&["--save", "--loglevel", "verbose"], "save \"\"\nloglevel \"verbose\" "),
+            (&["--loglevel", "verbose", "--save"], "loglevel \"verbose\" \nsave \"\""),
             (&["--save", ""], "save \"\" "),
-            (
-                &["--save", "1", "2", "--save", "3", "4"],
-                "save \"1\" \"2\" \nsave \"3\" \"4\" ",
-            ),
+            (&["--save", "1", "2", "--save", "3", "4"], "save \"1\" \"2\" \nsave \"3\" \"4\" "),
             (
                 &["--proc-title-template", "--save", "--save", ""],
                 "proc-title-template \"--save\" \nsave \"\" ",
@@ -165,11 +138,7 @@ mod tests {
             (&["--port", "-", "1"], "port \"-\" \"1\" "),
         ];
         for (args, text) in table {
-            assert_eq!(
-                String::from_utf8(options(args).text).unwrap(),
-                text,
-                "{args:?}"
-            );
+            assert_eq!(String::from_utf8(options(args).text).unwrap(), text, "{args:?}");
         }
         assert_eq!(options(&["x.conf", "-"]).file, Some(b"x.conf".to_vec()));
         assert!(options(&["x.conf", "-"]).from_stdin);
@@ -180,17 +149,9 @@ mod tests {
     #[test]
     fn wrong_options_are_shown_as_lines() {
         let table: [(&[&str], &str, &str); 9] = [
-            (
-                &["--invalid"],
-                "invalid",
-                "Bad directive or wrong number of arguments",
-            ),
+            (&["--invalid"], "invalid", "Bad directive or wrong number of arguments"),
             (&["--port"], "port", "wrong number of arguments"),
-            (
-                &["--port", "6379", "6380"],
-                r#"port "6379" "6380""#,
-                "wrong number of arguments",
-            ),
+            (&["--port", "6379", "6380"], r#"port "6379" "6380""#, "wrong number of arguments"),
             (
                 &["--port", "--loglevel", "verbose"],
                 r#"port "--loglevel" "verbose""#,
@@ -224,10 +185,7 @@ mod tests {
         ];
         for (args, line, reason) in table {
             let error = start(args).unwrap_err();
-            assert!(
-                error.ends_with(&format!(">>> '{line}'\n{reason}")),
-                "{args:?}: {error}"
-            );
+            assert!(error.ends_with(&format!(">>> '{line}'\n{reason}")), "{args:?}: {error}");
         }
     }
 
@@ -241,13 +199,7 @@ mod tests {
         let startup = start(&[file, "--save", "100", "100"]).unwrap();
         assert_eq!((startup.config.save.len(), startup.config.port), (2, 1));
         assert_eq!(startup.config_file.unwrap().to_str(), Some(file));
-        assert_eq!(
-            start(&[file, "--maxclients", "10", "-"])
-                .unwrap()
-                .config
-                .port,
-            7
-        );
+        assert_eq!(start(&[file, "--maxclients", "10", "-"]).unwrap().config.port, 7);
         assert_eq!(start(&["-", "--port", "8"]).unwrap().config.maxclients, 9);
         assert!(start(&[file, "--save", ""]).unwrap().config.save.is_empty());
         assert_eq!(start(&[]).unwrap().config.port, 6379);

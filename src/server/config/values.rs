@@ -27,10 +27,7 @@ pub struct RewriteLine {
 
 impl RewriteLine {
     fn new(name: &str, value: &str, force: bool) -> Self {
-        Self {
-            text: format!("{name} {value}").into_bytes(),
-            force,
-        }
+        Self { text: format!("{name} {value}").into_bytes(), force }
     }
 
     /// A line whose value is one quoted argument.
@@ -48,10 +45,7 @@ pub trait Choice: Copy + PartialEq + 'static {
 
     /// The word for this value.
     fn name(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, value)| *value == self)
-            .map_or("unknown", |(word, _)| word)
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("unknown", |(word, _)| word)
     }
 
     /// The value for a word, in any case.
@@ -66,11 +60,7 @@ pub trait Choice: Copy + PartialEq + 'static {
 
 fn one_of(words: impl Iterator<Item = &'static str>) -> Reason {
     let words: Vec<_> = words.collect();
-    format!(
-        "argument(s) must be one of the following: {}",
-        words.join(", ")
-    )
-    .into()
+    format!("argument(s) must be one of the following: {}", words.join(", ")).into()
 }
 
 /// Declares an enum with its words: `Name { Variant = "word" | "synonym", … }`.
@@ -286,11 +276,7 @@ pub trait Special: PartialEq + Sized {
     /// The lines that set this value; `default` is what the directive means when it is missing.
     fn rewrite(&self, name: &str, default: &Self) -> Vec<RewriteLine> {
         let value = self.format();
-        let value = if value.is_empty() {
-            "\"\"".into()
-        } else {
-            value
-        };
+        let value = if value.is_empty() { "\"\"".into() } else { value };
         vec![RewriteLine::new(name, &value, self != default)]
     }
 }
@@ -305,11 +291,7 @@ fn number<T: std::str::FromStr>(arg: &[u8]) -> Option<T> {
 
 /// One argument that is the empty text means no arguments (`save ""`).
 fn without_lone_empty<'a, 'b>(args: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
-    if matches!(args, [only] if only.is_empty()) {
-        &[]
-    } else {
-        args
-    }
+    if matches!(args, [only] if only.is_empty()) { &[] } else { args }
 }
 
 fn join<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
@@ -334,10 +316,8 @@ impl Special for Vec<SavePoint> {
                 return None;
             };
             let (seconds, changes): (i64, i64) = (number(seconds)?, number(changes)?);
-            let point = SavePoint {
-                seconds: seconds.try_into().ok()?,
-                changes: changes.try_into().ok()?,
-            };
+            let point =
+                SavePoint { seconds: seconds.try_into().ok()?, changes: changes.try_into().ok()? };
             (point.seconds >= 1).then_some(point)
         };
         let points: Option<Vec<_>> = pairs.map(point).collect();
@@ -355,19 +335,13 @@ impl Special for Vec<SavePoint> {
             return always_written(self, name);
         }
         let value = |point: &SavePoint| format!("{} {}", point.seconds, point.changes);
-        self.iter()
-            .map(|point| RewriteLine::new(name, &value(point), true))
-            .collect()
+        self.iter().map(|point| RewriteLine::new(name, &value(point), true)).collect()
     }
 }
 
 fn always_written<T: Special>(value: &T, name: &str) -> Vec<RewriteLine> {
     let value = value.format();
-    vec![RewriteLine::new(
-        name,
-        if value.is_empty() { "\"\"" } else { &value },
-        true,
-    )]
+    vec![RewriteLine::new(name, if value.is_empty() { "\"\"" } else { &value }, true)]
 }
 
 /// When a client is closed because it does not read its replies. 0 means no limit.
@@ -429,19 +403,14 @@ impl Special for OutputLimits {
 
     fn format(&self) -> String {
         let one = |(name, limit): (&str, &OutputLimit)| {
-            format!(
-                "{name} {} {} {}",
-                limit.hard, limit.soft, limit.soft_seconds
-            )
+            format!("{name} {} {} {}", limit.hard, limit.soft, limit.soft_seconds)
         };
         join(["normal", "slave", "pubsub"].into_iter().zip(self).map(one))
     }
 
     /// One line for each class.
     fn rewrite(&self, name: &str, default: &Self) -> Vec<RewriteLine> {
-        let classes = ["normal", "replica", "pubsub"]
-            .into_iter()
-            .zip(self.iter().zip(default));
+        let classes = ["normal", "replica", "pubsub"].into_iter().zip(self.iter().zip(default));
         classes
             .map(|(class, (limit, default))| {
                 let (hard, soft) = (format_memory(limit.hard), format_memory(limit.soft));
@@ -455,10 +424,7 @@ impl Special for OutputLimits {
 /// Bytes with the largest unit that divides them, as `CONFIG REWRITE` writes them.
 pub fn format_memory(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")];
-    match UNITS
-        .iter()
-        .find(|(size, _)| bytes != 0 && bytes % size == 0)
-    {
+    match UNITS.iter().find(|(size, _)| bytes != 0 && bytes % size == 0) {
         Some((size, unit)) => format!("{}{unit}", bytes / size),
         None => bytes.to_string(),
     }
@@ -544,25 +510,21 @@ impl NotifyFlags {
 
     /// The flags for a text of class letters, or `None` if one of them is unknown.
     pub fn from_letters(letters: &str) -> Option<Self> {
-        letters
-            .chars()
-            .try_fold(Self::empty(), |flags, letter| match letter {
-                'A' => Some(flags | Self::ALL),
-                _ => Self::LETTERS
-                    .iter()
-                    .find(|(known, _)| *known == letter)
-                    .map(|(_, flag)| flags | *flag),
-            })
+        letters.chars().try_fold(Self::empty(), |flags, letter| match letter {
+            'A' => Some(flags | Self::ALL),
+            _ => Self::LETTERS
+                .iter()
+                .find(|(known, _)| *known == letter)
+                .map(|(_, flag)| flags | *flag),
+        })
     }
 
     /// The shortest letters for these flags. `n` is kept beside `A` (Redis 7.2 forgets it).
     pub fn to_letters(self) -> String {
         let all = self.contains(Self::ALL);
         let rest = if all { self - Self::ALL } else { self };
-        let letters = Self::LETTERS
-            .iter()
-            .filter(|(_, flag)| rest.contains(*flag))
-            .map(|(c, _)| *c);
+        let letters =
+            Self::LETTERS.iter().filter(|(_, flag)| rest.contains(*flag)).map(|(c, _)| *c);
         all.then_some('A').into_iter().chain(letters).collect()
     }
 }
@@ -582,11 +544,7 @@ impl Special for NotifyFlags {
     }
 
     fn rewrite(&self, name: &str, default: &Self) -> Vec<RewriteLine> {
-        vec![RewriteLine::quoted(
-            name,
-            self.format().as_bytes(),
-            self != default,
-        )]
+        vec![RewriteLine::quoted(name, self.format().as_bytes(), self != default)]
     }
 }
 
@@ -599,9 +557,7 @@ impl Special for Vec<String> {
         if args.len() > BINDADDR_MAX {
             return Err("Too many bind addresses specified.".into());
         }
-        let addresses = without_lone_empty(args)
-            .iter()
-            .map(|arg| text(arg).map(str::to_owned));
+        let addresses = without_lone_empty(args).iter().map(|arg| text(arg).map(str::to_owned));
         *self = addresses.collect::<Result<_, _>>()?;
         Ok(())
     }
@@ -612,11 +568,7 @@ impl Special for Vec<String> {
 
     /// The default cannot be told from a missing line, so it is written as that.
     fn rewrite(&self, name: &str, default: &Self) -> Vec<RewriteLine> {
-        if self == default {
-            Vec::new()
-        } else {
-            always_written(self, name)
-        }
+        if self == default { Vec::new() } else { always_written(self, name) }
     }
 }
 
@@ -639,25 +591,16 @@ impl Special for Option<PrimaryAddress> {
             return Ok(());
         }
         let port = number(port).ok_or("Invalid primary port")?;
-        *self = Some(PrimaryAddress {
-            host: text(host)?.to_owned(),
-            port,
-        });
+        *self = Some(PrimaryAddress { host: text(host)?.to_owned(), port });
         Ok(())
     }
 
     fn format(&self) -> String {
-        self.as_ref().map_or(String::new(), |primary| {
-            format!("{} {}", primary.host, primary.port)
-        })
+        self.as_ref().map_or(String::new(), |primary| format!("{} {}", primary.host, primary.port))
     }
 
     fn rewrite(&self, name: &str, _default: &Self) -> Vec<RewriteLine> {
-        if self.is_none() {
-            Vec::new()
-        } else {
-            always_written(self, name)
-        }
+        if self.is_none() { Vec::new() } else { always_written(self, name) }
     }
 }
 
@@ -682,10 +625,7 @@ impl Special for Vec<f64> {
 
     fn format(&self) -> String {
         let trimmed = |value: &f64| {
-            format!("{value:.6}")
-                .trim_end_matches('0')
-                .trim_end_matches('.')
-                .to_owned()
+            format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
         };
         join(self.iter().map(trimmed))
     }
@@ -728,9 +668,8 @@ impl Special for ShutdownFlags {
         }
         let mut flags = Self::empty();
         for arg in args {
-            let known = Self::WORDS
-                .iter()
-                .find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(arg));
+            let known =
+                Self::WORDS.iter().find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(arg));
             flags |= known.ok_or_else(refused)?.1;
         }
         if flags.contains(Self::SAVE | Self::NOSAVE) {
@@ -741,15 +680,8 @@ impl Special for ShutdownFlags {
     }
 
     fn format(&self) -> String {
-        let words = Self::WORDS
-            .iter()
-            .skip(1)
-            .filter(|(_, flag)| self.contains(*flag));
-        if self.is_empty() {
-            "default".into()
-        } else {
-            join(words.map(|(word, _)| word))
-        }
+        let words = Self::WORDS.iter().skip(1).filter(|(_, flag)| self.contains(*flag));
+        if self.is_empty() { "default".into() } else { join(words.map(|(word, _)| word)) }
     }
 }
 
@@ -763,10 +695,7 @@ impl Special for PathBuf {
         if path.is_empty() {
             return Err("dir can't be empty".into());
         }
-        let path = self
-            .join(text(path)?)
-            .canonicalize()
-            .map_err(|error| io_reason(&error))?;
+        let path = self.join(text(path)?).canonicalize().map_err(|error| io_reason(&error))?;
         if !path.is_dir() {
             return Err("Not a directory".into());
         }
@@ -780,11 +709,7 @@ impl Special for PathBuf {
 
     fn rewrite(&self, name: &str, _default: &Self) -> Vec<RewriteLine> {
         use std::os::unix::ffi::OsStrExt;
-        vec![RewriteLine::quoted(
-            name,
-            Path::as_os_str(self).as_bytes(),
-            true,
-        )]
+        vec![RewriteLine::quoted(name, Path::as_os_str(self).as_bytes(), true)]
     }
 }
 
@@ -830,10 +755,7 @@ mod tests {
 
     #[test]
     fn choices_read_any_case_and_print_the_first_word() {
-        assert_eq!(
-            MaxmemoryPolicy::parse(b"AllKeys-LRU"),
-            Ok(MaxmemoryPolicy::AllkeysLru)
-        );
+        assert_eq!(MaxmemoryPolicy::parse(b"AllKeys-LRU"), Ok(MaxmemoryPolicy::AllkeysLru));
         assert_eq!(OomScoreAdj::parse(b"relative").map(Choice::name), Ok("yes"));
         assert_eq!(
             LogLevel::parse(b"zz").unwrap_err(),
@@ -843,23 +765,11 @@ mod tests {
 
     #[test]
     fn save_points() {
-        let mut save = vec![SavePoint {
-            seconds: 9,
-            changes: 9,
-        }];
-        for bad in [
-            &["1"][..],
-            &["0", "1"],
-            &["1", "-1"],
-            &["a", "1"],
-            &["1", "2", "3"],
-            &["1", ""],
-        ] {
-            assert_eq!(
-                set(&mut save, bad).unwrap_err(),
-                "Invalid save parameters",
-                "{bad:?}"
-            );
+        let mut save = vec![SavePoint { seconds: 9, changes: 9 }];
+        for bad in
+            [&["1"][..], &["0", "1"], &["1", "-1"], &["a", "1"], &["1", "2", "3"], &["1", ""]]
+        {
+            assert_eq!(set(&mut save, bad).unwrap_err(), "Invalid save parameters", "{bad:?}");
         }
         assert_eq!(save.format(), "9 9");
         set(&mut save, &["900", "1", "60", "0"]).unwrap();
@@ -870,40 +780,19 @@ mod tests {
 
     #[test]
     fn output_limits_keep_the_classes_that_are_not_named() {
-        let zero = OutputLimit {
-            hard: 0,
-            soft: 0,
-            soft_seconds: 0,
-        };
+        let zero = OutputLimit { hard: 0, soft: 0, soft_seconds: 0 };
         let mut limits = [zero; 3];
         set(&mut limits, &["replica", "1mb", "2k", "3"]).unwrap();
-        assert_eq!(
-            limits.format(),
-            "normal 0 0 0 slave 1048576 2000 3 pubsub 0 0 0"
-        );
+        assert_eq!(limits.format(), "normal 0 0 0 slave 1048576 2000 3 pubsub 0 0 0");
         let lines = limits.rewrite("x", &[zero; 3]);
-        assert_eq!(
-            lines[1],
-            RewriteLine {
-                text: b"x replica 1mb 2000 3".to_vec(),
-                force: true
-            }
-        );
+        assert_eq!(lines[1], RewriteLine { text: b"x replica 1mb 2000 3".to_vec(), force: true });
         assert!(!lines[0].force);
+        assert!(set(&mut limits, &["normal", "1", "2"]).unwrap_err().starts_with("Wrong number"));
         assert!(
-            set(&mut limits, &["normal", "1", "2"])
-                .unwrap_err()
-                .starts_with("Wrong number")
+            set(&mut limits, &["master", "1", "2", "3"]).unwrap_err().starts_with("Invalid client")
         );
         assert!(
-            set(&mut limits, &["master", "1", "2", "3"])
-                .unwrap_err()
-                .starts_with("Invalid client")
-        );
-        assert!(
-            set(&mut limits, &["normal", "1", "2", "-3"])
-                .unwrap_err()
-                .starts_with("Error in hard")
+            set(&mut limits, &["normal", "1", "2", "-3"]).unwrap_err().starts_with("Error in hard")
         );
     }
 
@@ -911,16 +800,9 @@ mod tests {
     fn notify_letters_round_trip() {
         for letters in ["", "A", "AKE", "g$lshzxetdn", "Km", "AnKE"] {
             let flags = NotifyFlags::from_letters(letters).unwrap();
-            assert_eq!(
-                NotifyFlags::from_letters(&flags.to_letters()),
-                Some(flags),
-                "{letters}"
-            );
+            assert_eq!(NotifyFlags::from_letters(&flags.to_letters()), Some(flags), "{letters}");
         }
-        assert_eq!(
-            NotifyFlags::from_letters("KEA").unwrap().to_letters(),
-            "AKE"
-        );
+        assert_eq!(NotifyFlags::from_letters("KEA").unwrap().to_letters(), "AKE");
         assert_eq!(NotifyFlags::from_letters("q"), None);
     }
 
@@ -929,16 +811,8 @@ mod tests {
         let mut flags = ShutdownFlags::empty();
         set(&mut flags, &["nosave", "force", "now"]).unwrap();
         assert_eq!(flags.format(), "nosave now force");
-        assert!(
-            set(&mut flags, &["save", "nosave"])
-                .unwrap_err()
-                .contains("simultaneously")
-        );
-        assert!(
-            set(&mut flags, &[])
-                .unwrap_err()
-                .starts_with("argument(s) must be one of")
-        );
+        assert!(set(&mut flags, &["save", "nosave"]).unwrap_err().contains("simultaneously"));
+        assert!(set(&mut flags, &[]).unwrap_err().starts_with("argument(s) must be one of"));
         set(&mut flags, &["default"]).unwrap();
         assert_eq!(flags.format(), "default");
     }
@@ -948,10 +822,7 @@ mod tests {
         let mut primary = None;
         set(&mut primary, &["host", "1"]).unwrap();
         assert_eq!(primary.format(), "host 1");
-        assert_eq!(
-            set(&mut primary, &["host", "abc"]).unwrap_err(),
-            "Invalid primary port"
-        );
+        assert_eq!(set(&mut primary, &["host", "abc"]).unwrap_err(), "Invalid primary port");
         set(&mut primary, &["NO", "one"]).unwrap();
         assert_eq!(primary, None);
 
@@ -959,11 +830,7 @@ mod tests {
         set(&mut percentiles, &["50", "99.9"]).unwrap();
         assert_eq!(percentiles.format(), "50 99.9");
         assert!(set(&mut percentiles, &["nan"]).is_err());
-        assert!(
-            set(&mut percentiles, &["101"])
-                .unwrap_err()
-                .ends_with("[0.0,100.0]")
-        );
+        assert!(set(&mut percentiles, &["101"]).unwrap_err().ends_with("[0.0,100.0]"));
         assert_eq!(percentiles.len(), 2);
 
         let mut scores = [0, 1, 2];
@@ -981,10 +848,7 @@ mod tests {
         let mut dir = temp.path().to_path_buf();
         set(&mut dir, &["./sub"]).unwrap();
         assert!(dir.is_absolute() && dir.ends_with("sub"));
-        assert_eq!(
-            set(&mut dir, &["nothing"]).unwrap_err(),
-            "No such file or directory"
-        );
+        assert_eq!(set(&mut dir, &["nothing"]).unwrap_err(), "No such file or directory");
         assert_eq!(set(&mut dir, &["../file"]).unwrap_err(), "Not a directory");
         assert_eq!(set(&mut dir, &[""]).unwrap_err(), "dir can't be empty");
     }
@@ -992,10 +856,7 @@ mod tests {
     #[test]
     fn templates() {
         let title = |name: &str| (name == "title").then(|| "aeolis".to_owned());
-        assert_eq!(
-            expand_template(" a {title} {{b} ", title).unwrap(),
-            "a aeolis {b}"
-        );
+        assert_eq!(expand_template(" a {title} {{b} ", title).unwrap(), "a aeolis {b}");
         for bad in ["{", "{title", "{other}"] {
             assert_eq!(expand_template(bad, title), None, "{bad}");
         }
@@ -1003,13 +864,9 @@ mod tests {
 
     #[test]
     fn memory_units() {
-        for (bytes, text) in [
-            (0, "0"),
-            (1000, "1000"),
-            (2048, "2kb"),
-            (3 << 20, "3mb"),
-            (1 << 30, "1gb"),
-        ] {
+        for (bytes, text) in
+            [(0, "0"), (1000, "1000"), (2048, "2kb"), (3 << 20, "3mb"), (1 << 30, "1gb")]
+        {
             assert_eq!(format_memory(bytes), text);
         }
     }

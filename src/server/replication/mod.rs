@@ -164,13 +164,18 @@ impl Replication {
             return;
         }
         let mut bytes = Vec::with_capacity(32 + args.iter().map(|a| a.len() + 16).sum::<usize>());
+        self.encode(db, args, &mut bytes);
+        self.feed_bytes(&bytes);
+    }
+
+    /// Appends a command to a part of the stream that will be fed, with the database it belongs to.
+    pub fn encode(&mut self, db: usize, args: &[&[u8]], out: &mut Vec<u8>) {
         if self.selected_db != Some(db) {
             let mut digits = itoa::Buffer::new();
-            encode_command(&[b"SELECT", digits.format(db).as_bytes()], &mut bytes);
+            encode_command(&[b"SELECT", digits.format(db).as_bytes()], out);
             self.selected_db = Some(db);
         }
-        encode_command(args, &mut bytes);
-        self.feed_bytes(&bytes);
+        encode_command(args, out);
     }
 
     /// Appends bytes to the stream: a command, or what the primary sent.

@@ -57,7 +57,9 @@ impl Server {
             return Ok(());
         }
         if self.repl.is_replica() && !self.repl.is_connected_to_primary() {
-            return Err(CommandError::text("NOMASTERLINK Can't SYNC while not connected with my master"));
+            return Err(CommandError::text(
+                "NOMASTERLINK Can't SYNC while not connected with my master",
+            ));
         }
         if !self.reply.is_empty() || !self.clients[token].out.is_empty() {
             return Err(CommandError::err("SYNC and PSYNC are invalid with pending output"));
@@ -110,7 +112,12 @@ impl Server {
     }
 
     /// Continues where the replica stopped, if the history is the same and the backlog still holds what it misses.
-    fn master_try_partial_resynchronization(&mut self, token: Token, id: &[u8], offset: i64) -> bool {
+    fn master_try_partial_resynchronization(
+        &mut self,
+        token: Token,
+        id: &[u8],
+        offset: i64,
+    ) -> bool {
         let name = self.replica_name(token);
         let repl = &self.repl;
         let wanted = u64::try_from(offset).unwrap_or(0);
@@ -121,9 +128,15 @@ impl Server {
             if id != b"?" {
                 let shown = id.escape_ascii();
                 let text = if id.eq_ignore_ascii_case(repl.id2.as_bytes()) {
-                    format!("Partial resynchronization not accepted: Requested offset for second ID was {offset}, but I can reply up to {}", repl.second_offset.unwrap_or(0))
+                    format!(
+                        "Partial resynchronization not accepted: Requested offset for second ID was {offset}, but I can reply up to {}",
+                        repl.second_offset.unwrap_or(0)
+                    )
                 } else {
-                    format!("Partial resynchronization not accepted: Replication ID mismatch (Replica asked for '{shown}', my replication IDs are '{}' and '{}')", repl.id, repl.id2)
+                    format!(
+                        "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for '{shown}', my replication IDs are '{}' and '{}')",
+                        repl.id, repl.id2
+                    )
                 };
                 self.notice(&text);
             } else {
@@ -143,7 +156,11 @@ impl Server {
         link.cursor = from;
         let new_id = link.capabilities.contains(Capabilities::PSYNC2);
         // Without it the replica could not follow a change of history, and needs not know of one.
-        let answer = if new_id { format!("+CONTINUE {}\r\n", self.repl.id) } else { "+CONTINUE\r\n".to_string() };
+        let answer = if new_id {
+            format!("+CONTINUE {}\r\n", self.repl.id)
+        } else {
+            "+CONTINUE\r\n".to_string()
+        };
         self.send_to_replica(token, answer);
         self.repl.no_replicas_since = 0;
         let sent = self.repl.offset - from;
@@ -157,10 +174,14 @@ impl Server {
         match self.persistence.child.as_ref().map(|c| c.target) {
             Some(SaveTarget::Disk) => {
                 // Another replica's snapshot serves this one too, if the stream is kept from that snapshot on.
-                let capable = self.clients[token].replica.as_ref().map_or(Capabilities::empty(), |l| l.capabilities);
+                let capable = self.clients[token]
+                    .replica
+                    .as_ref()
+                    .map_or(Capabilities::empty(), |l| l.capabilities);
                 let companion = self.repl.replicas.iter().copied().find(|&other| {
                     self.clients[other].replica.as_ref().is_some_and(|l| {
-                        l.state == Some(ReplState::WaitBgsaveEnd) && capable.contains(l.capabilities)
+                        l.state == Some(ReplState::WaitBgsaveEnd)
+                            && capable.contains(l.capabilities)
                     })
                 });
                 match companion {
@@ -177,7 +198,8 @@ impl Server {
             }
             None => {
                 let eof = self.replica_link(token).capabilities.contains(Capabilities::EOF);
-                if self.config.repl_diskless_sync && eof && self.config.repl_diskless_sync_delay > 0 {
+                if self.config.repl_diskless_sync && eof && self.config.repl_diskless_sync_delay > 0
+                {
                     self.notice("Delay next BGSAVE for diskless SYNC");
                 } else {
                     self.start_bgsave_for_replication();
@@ -194,10 +216,17 @@ impl Server {
     /// Starts a snapshot for all replicas that wait for one, in a form that all of them understand.
     pub fn start_bgsave_for_replication(&mut self) {
         let waiting = self.waiting_for_start();
-        let all_eof = waiting
-            .iter()
-            .all(|&t| self.clients[t].replica.as_ref().is_some_and(|l| l.capabilities.contains(Capabilities::EOF)));
-        let target = if self.config.repl_diskless_sync && all_eof { SaveTarget::Replicas } else { SaveTarget::Disk };
+        let all_eof = waiting.iter().all(|&t| {
+            self.clients[t]
+                .replica
+                .as_ref()
+                .is_some_and(|l| l.capabilities.contains(Capabilities::EOF))
+        });
+        let target = if self.config.repl_diskless_sync && all_eof {
+            SaveTarget::Replicas
+        } else {
+            SaveTarget::Disk
+        };
         self.notice(&format!(
             "Starting BGSAVE for SYNC with target: {}",
             if target == SaveTarget::Disk { "disk" } else { "replicas sockets" }
@@ -251,7 +280,9 @@ impl Server {
     /// The pipe of a diskless snapshot has bytes: they go to every replica that waits for them.
     pub fn read_snapshot_pipe(&mut self) {
         let receivers: Vec<Token> = self.snapshot_receivers();
-        if receivers.is_empty() && self.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Replicas) {
+        if receivers.is_empty()
+            && self.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Replicas)
+        {
             self.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
             self.kill_save_child();
             return;
@@ -260,11 +291,15 @@ impl Server {
         if slowest > PIPE_AHEAD {
             return;
         }
-        let Some(pipe) = self.persistence.child.as_mut().and_then(|c| c.pipe.as_mut()) else { return };
+        let Some(pipe) = self.persistence.child.as_mut().and_then(|c| c.pipe.as_mut()) else {
+            return;
+        };
         let (bytes, ended) = match read_pipe(pipe, PIPE_AHEAD / 4) {
             Ok(read) => read,
             Err(error) => {
-                self.warning(&format!("Diskless rdb transfer, read error sending DB to replicas: {error}"));
+                self.warning(&format!(
+                    "Diskless rdb transfer, read error sending DB to replicas: {error}"
+                ));
                 self.kill_save_child();
                 return;
             }
@@ -295,8 +330,9 @@ impl Server {
     /// A child has ended: those who waited for its snapshot get it, or are let go.
     pub fn snapshot_done(&mut self, target: SaveTarget, ok: bool) {
         let receivers = self.snapshot_receivers();
-        let file = (ok && target == SaveTarget::Disk && !receivers.is_empty())
-            .then(|| File::open(self.rdb_path()).and_then(|f| Ok((f.metadata()?.len(), Rc::new(f)))));
+        let file = (ok && target == SaveTarget::Disk && !receivers.is_empty()).then(|| {
+            File::open(self.rdb_path()).and_then(|f| Ok((f.metadata()?.len(), Rc::new(f))))
+        });
         for token in receivers {
             match (target, &file) {
                 _ if !ok => {
@@ -412,9 +448,7 @@ impl Server {
     /// Bytes of the stream that a replica has not been sent.
     pub fn replica_lag_bytes(&self, token: Token) -> usize {
         match (&self.clients[token].replica, &self.repl.stream) {
-            (Some(link), Some(stream))
-                if matches!(link.state, Some(s) if s != ReplState::WaitBgsaveStart && s != ReplState::RdbTransmitted) =>
-            {
+            (Some(link), Some(stream)) if matches!(link.state, Some(s) if s != ReplState::WaitBgsaveStart && s != ReplState::RdbTransmitted) => {
                 (stream.end() - link.cursor) as usize
             }
             _ => 0,
@@ -472,7 +506,8 @@ impl Server {
 
     /// How many replicas have acknowledged an offset.
     pub fn replicas_at(&self, offset: u64) -> usize {
-        let links = self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
+        let links =
+            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
         links.filter(|l| l.state == Some(ReplState::Online) && l.ack_offset >= offset).count()
     }
 
@@ -494,8 +529,11 @@ impl Server {
     pub fn refresh_good_replicas(&mut self) {
         let now = self.now_seconds();
         let max_lag = i64::from(self.config.min_replicas_max_lag);
-        let links = self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
-        let good = links.filter(|l| l.state == Some(ReplState::Online) && now - l.ack_time <= max_lag).count();
+        let links =
+            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
+        let good = links
+            .filter(|l| l.state == Some(ReplState::Online) && now - l.ack_time <= max_lag)
+            .count();
         self.repl.good_replicas = good;
     }
 
@@ -509,7 +547,9 @@ impl Server {
     pub fn replica_must_not_be_answered(&mut self, token: Token) {
         let command = self.clients[token].last_command.unwrap_or("<unknown>");
         let info = self.client_info(token);
-        self.warning(&format!("Replica generated a reply to command '{command}', disconnecting it: {info}"));
+        self.warning(&format!(
+            "Replica generated a reply to command '{command}', disconnecting it: {info}"
+        ));
         self.close_later(token);
     }
 
@@ -555,13 +595,15 @@ impl Server {
     /// Once a second: pings, time-outs, delayed snapshots, the backlog's end.
     pub fn primary_cron(&mut self) {
         let period = u64::from(self.config.repl_ping_replica_period).max(1);
-        let streaming = self.repl.replicas.iter().any(|&t| self.replica_state(t) == Some(ReplState::Online));
+        let streaming =
+            self.repl.replicas.iter().any(|&t| self.replica_state(t) == Some(ReplState::Online));
         if self.repl.cron_loops.is_multiple_of(period) && streaming && !self.repl.is_replica() {
             self.feed_without_select(&[b"PING"]);
         }
         for token in self.repl.replicas.clone() {
             let state = self.replica_state(token);
-            let on_disk = self.persistence.child.as_ref().is_none_or(|c| c.target == SaveTarget::Disk);
+            let on_disk =
+                self.persistence.child.as_ref().is_none_or(|c| c.target == SaveTarget::Disk);
             let before_payload = state == Some(ReplState::WaitBgsaveStart)
                 || (state == Some(ReplState::WaitBgsaveEnd) && on_disk);
             if before_payload && self.clients[token].out.is_empty() {
@@ -571,7 +613,10 @@ impl Server {
             self.check_replica_timeout(token, state);
         }
         let waiting = self.waiting_for_start();
-        if !waiting.is_empty() && self.persistence.child.is_none() && !self.diskless_delay_applies(&waiting) {
+        if !waiting.is_empty()
+            && self.persistence.child.is_none()
+            && !self.diskless_delay_applies(&waiting)
+        {
             self.start_bgsave_for_replication();
         }
         self.refresh_good_replicas();
@@ -590,9 +635,15 @@ impl Server {
         let Some(link) = &client.replica else { return };
         let timeout = i64::from(self.config.repl_timeout);
         let silent = match state {
-            Some(ReplState::Online) if !client.is(ClientFlags::PRE_PSYNC) => self.now_seconds() - link.ack_time,
+            Some(ReplState::Online) if !client.is(ClientFlags::PRE_PSYNC) => {
+                self.now_seconds() - link.ack_time
+            }
             Some(ReplState::WaitBgsaveEnd)
-                if self.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Replicas)
+                if self
+                    .persistence
+                    .child
+                    .as_ref()
+                    .is_some_and(|c| c.target == SaveTarget::Replicas)
                     && !client.out.is_empty() =>
             {
                 self.now_seconds() - client.last_interaction
@@ -601,7 +652,8 @@ impl Server {
         };
         if silent > timeout {
             let name = self.replica_name(token);
-            let phase = if state == Some(ReplState::Online) { "streaming sync" } else { "full sync" };
+            let phase =
+                if state == Some(ReplState::Online) { "streaming sync" } else { "full sync" };
             self.warning(&format!("Disconnecting timedout replica ({phase}): {name}"));
             self.free_client(token);
         }
@@ -610,7 +662,11 @@ impl Server {
     /// Without replicas for long enough, the backlog is freed, and the history with it.
     fn expire_backlog(&mut self) {
         let ttl = self.config.repl_backlog_ttl as i64;
-        if !self.repl.replicas.is_empty() || ttl == 0 || self.repl.stream.is_none() || self.repl.is_replica() {
+        if !self.repl.replicas.is_empty()
+            || ttl == 0
+            || self.repl.stream.is_none()
+            || self.repl.is_replica()
+        {
             return;
         }
         if self.now_seconds() - self.repl.no_replicas_since > ttl {
@@ -618,7 +674,9 @@ impl Server {
             self.repl.change_id(id);
             self.repl.stream = None;
             self.repl.selected_db = None;
-            self.notice(&format!("Replication backlog freed after {ttl} seconds without connected replicas."));
+            self.notice(&format!(
+                "Replication backlog freed after {ttl} seconds without connected replicas."
+            ));
         }
     }
 }

@@ -110,6 +110,8 @@ pub struct PrimaryLink {
     wants_ack: bool,
     /// The stream made no sense: there is no going on from here.
     corrupt: bool,
+    /// The bytes of a transaction whose end has not come: applied only with it, or not at all.
+    transaction: Vec<u8>,
 }
 
 impl PrimaryLink {
@@ -128,13 +130,16 @@ impl PrimaryLink {
             stream_db: 0,
             wants_ack: false,
             corrupt: false,
+            transaction: Vec::new(),
         }
     }
 
     /// The database that the primary's stream has selected.
     pub fn selected_db(&self, clients: &Slab<Client>) -> usize {
         match (self.state, self.token) {
-            (LinkState::Connected, Some(token)) => clients.get(token).map_or(self.stream_db, |c| c.db),
+            (LinkState::Connected, Some(token)) => {
+                clients.get(token).map_or(self.stream_db, |c| c.db)
+            }
             _ => self.stream_db,
         }
     }
@@ -255,6 +260,7 @@ impl Server {
     }
 
     fn flush_all_for_resync(&mut self) {
+        self.touch_all_watched_keys();
         let fresh: Vec<Db> = (0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect();
         let old = std::mem::replace(&mut self.ks.dbs, fresh);
         self.lazy_free(old);
@@ -332,7 +338,9 @@ impl Server {
         let Some(link) = &mut self.repl.primary else { return };
         (link.since, link.last_io) = (now, now);
         let (host, port) = (link.host.clone(), link.port);
-        let outcome = self.connect_to(&host, port).and_then(|stream| self.create_client(Connection::Tcp(stream)));
+        let outcome = self
+            .connect_to(&host, port)
+            .and_then(|stream| self.create_client(Connection::Tcp(stream)));
         match outcome {
             Ok(token) => {
                 self.clients[token].flags |= ClientFlags::HANDSHAKE | ClientFlags::AUTHENTICATED;
@@ -476,7 +484,13 @@ impl Server {
         let is_error = line.starts_with('-');
         match self.link().state {
             LinkState::ReceivePing => {
-                let tolerated = ["-NOAUTH", "-NOPERM", "-ERR operation not permitted", "-LOADING", "-MASTERDOWN"];
+                let tolerated = [
+                    "-NOAUTH",
+                    "-NOPERM",
+                    "-ERR operation not permitted",
+                    "-LOADING",
+                    "-MASTERDOWN",
+                ];
                 if is_error && !tolerated.iter().any(|t| line.starts_with(t)) {
                     return Err(format!("Error reply to PING from master: '{line}'"));
                 }
@@ -491,7 +505,9 @@ impl Server {
             }
             LinkState::ReceivePort => {
                 if is_error {
-                    self.notice(&format!("(Non critical) Master does not understand REPLCONF listening-port: {line}"));
+                    self.notice(&format!(
+                        "(Non critical) Master does not understand REPLCONF listening-port: {line}"
+                    ));
                 }
                 let next = if self.config.replica_announce_ip.is_some() {
                     LinkState::ReceiveIp
@@ -502,7 +518,9 @@ impl Server {
             }
             LinkState::ReceiveIp => {
                 if is_error {
-                    self.notice(&format!("(Non critical) Master does not understand REPLCONF ip-address: {line}"));
+                    self.notice(&format!(
+                        "(Non critical) Master does not understand REPLCONF ip-address: {line}"
+                    ));
                 }
                 self.enter_link_state(LinkState::ReceiveCapa);
             }
@@ -533,7 +551,10 @@ impl Server {
                 None => self.send_to_primary(token, &[b"AUTH", password])?,
             }
         }
-        self.send_to_primary(token, &[b"REPLCONF", b"listening-port", port.to_string().as_bytes()])?;
+        self.send_to_primary(
+            token,
+            &[b"REPLCONF", b"listening-port", port.to_string().as_bytes()],
+        )?;
         if let Some(ip) = self.config.replica_announce_ip.clone() {
             self.send_to_primary(token, &[b"REPLCONF", b"ip-address", ip.as_bytes()])?;
         }
@@ -544,7 +565,11 @@ impl Server {
             token,
             &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"version", version],
         )?;
-        self.enter_link_state(if auth.is_some() { LinkState::ReceiveAuth } else { LinkState::ReceivePort });
+        self.enter_link_state(if auth.is_some() {
+            LinkState::ReceiveAuth
+        } else {
+            LinkState::ReceivePort
+        });
         Ok(())
     }
 
@@ -552,7 +577,10 @@ impl Server {
         match self.repl.cached.clone() {
             Some(cached) => {
                 let offset = (cached.offset + 1).to_string();
-                self.notice(&format!("Trying a partial resynchronization (request {}:{offset}).", cached.id));
+                self.notice(&format!(
+                    "Trying a partial resynchronization (request {}:{offset}).",
+                    cached.id
+                ));
                 self.send_to_primary(token, &[b"PSYNC", cached.id.as_bytes(), offset.as_bytes()])
             }
             None => {
@@ -580,15 +608,20 @@ impl Server {
             return self.resume(token, rest.trim());
         }
         if line.starts_with("-NOMASTERLINK") || line.starts_with("-LOADING") {
-            return Err(format!("Master is currently unable to PSYNC but should be in the future: {line}"));
+            return Err(format!(
+                "Master is currently unable to PSYNC but should be in the future: {line}"
+            ));
         }
         if line.starts_with('-') {
-            self.notice(&format!("Master does not support PSYNC or is in error state (reply: {line})"));
+            self.notice(&format!(
+                "Master does not support PSYNC or is in error state (reply: {line})"
+            ));
             self.notice("Retrying with SYNC...");
             self.repl.cached = None;
             self.clients[token].flags |= ClientFlags::PRE_PSYNC;
             self.link().announced = (NO_ID.to_string(), 0);
-            self.send_to_primary(token, &[b"SYNC"]).map_err(|e| format!("I/O error writing to MASTER: {e}"))?;
+            self.send_to_primary(token, &[b"SYNC"])
+                .map_err(|e| format!("I/O error writing to MASTER: {e}"))?;
             self.begin_transfer();
             return Ok(());
         }
@@ -655,7 +688,8 @@ impl Server {
             if self.link().input.is_empty() && !self.read_link(token)? {
                 return Ok(());
             }
-            let unknown = matches!(self.link().download, Some(Download { ending: Ending::Unknown, .. }));
+            let unknown =
+                matches!(self.link().download, Some(Download { ending: Ending::Unknown, .. }));
             if unknown {
                 let Some(line) = self.read_line(token)? else { return Ok(()) };
                 self.snapshot_announced(&line)?;
@@ -679,13 +713,17 @@ impl Server {
             return Err(format!("MASTER aborted replication with an error: {}", &line[1..]));
         }
         let Some(head) = line.strip_prefix('$') else {
-            return Err(format!("Bad protocol from MASTER, the first byte is not '$' (we received '{line}'), are you sure the host and port are right?"));
+            return Err(format!(
+                "Bad protocol from MASTER, the first byte is not '$' (we received '{line}'), are you sure the host and port are right?"
+            ));
         };
         let ending = match head.strip_prefix("EOF:") {
             Some(mark) => Ending::Mark(
                 mark.as_bytes().try_into().map_err(|_| "Bad end mark from MASTER".to_string())?,
             ),
-            None => Ending::Length(head.parse().map_err(|_| format!("Bad snapshot length from MASTER: {head}"))?),
+            None => Ending::Length(
+                head.parse().map_err(|_| format!("Bad snapshot length from MASTER: {head}"))?,
+            ),
         };
         let memory = match self.config.repl_diskless_load {
             ReplDisklessLoad::Disabled => false,
@@ -694,8 +732,12 @@ impl Server {
         };
         let place = if memory { "to parser" } else { "to disk" };
         self.notice(&match &ending {
-            Ending::Length(n) => format!("MASTER <-> REPLICA sync: receiving {n} bytes from master {place}"),
-            _ => format!("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {place}"),
+            Ending::Length(n) => {
+                format!("MASTER <-> REPLICA sync: receiving {n} bytes from master {place}")
+            }
+            _ => format!(
+                "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {place}"
+            ),
         });
         let total = if let Ending::Length(n) = ending { n } else { 0 };
         let target = if memory {
@@ -713,8 +755,9 @@ impl Server {
         } else {
             let name = format!("temp-{}.{}.rdb", self.now_seconds(), std::process::id());
             let path = self.config.dir.join(name);
-            let file = File::create(&path)
-                .map_err(|e| format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {e}"))?;
+            let file = File::create(&path).map_err(|e| {
+                format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {e}")
+            })?;
             Target::File(file, path)
         };
         if let Some(download) = &mut self.link().download {
@@ -782,7 +825,11 @@ impl Server {
             Target::File(file, path) => {
                 if marked {
                     let size = download.received - MARK_LEN as u64;
-                    file.set_len(size).map_err(|e| format!("Error truncating the RDB file received from the master for SYNC: {e}"))?;
+                    file.set_len(size).map_err(|e| {
+                        format!(
+                            "Error truncating the RDB file received from the master for SYNC: {e}"
+                        )
+                    })?;
                 }
                 file.sync_all().map_err(|e| format!("Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization: {e}"))?;
                 let target = self.rdb_path();
@@ -793,8 +840,9 @@ impl Server {
                 self.prepare_for_new_data();
                 self.notice("MASTER <-> REPLICA sync: Loading DB in memory");
                 self.enter_link_state(LinkState::Loading);
-                self.begin_loading_file(&target)
-                    .map_err(|e| format!("Failed trying to load the MASTER synchronization DB from disk: {e}"))?;
+                self.begin_loading_file(&target).map_err(|e| {
+                    format!("Failed trying to load the MASTER synchronization DB from disk: {e}")
+                })?;
                 self.continue_loading_snapshot();
             }
             Target::Memory => {
@@ -823,7 +871,9 @@ impl Server {
                 }
             }
             Err(error) => {
-                self.warning(&format!("Failed trying to load the MASTER synchronization DB from disk: {error}"));
+                self.warning(&format!(
+                    "Failed trying to load the MASTER synchronization DB from disk: {error}"
+                ));
                 self.flush_all_for_resync();
                 self.cancel_replication_handshake();
             }
@@ -882,18 +932,27 @@ impl Server {
     /// A request of the primary has been executed: these bytes of its stream are applied, and go on to our replicas.
     pub fn primary_stream_applied(&mut self, token: Token, bytes: &[u8]) {
         let client = &mut self.clients[token];
-        client.applied_offset += bytes.len() as u64;
+        let mut transaction = Vec::new();
         if let Some(link) = &mut self.repl.primary {
             link.last_io = self.ks.now_ms / 1000;
+            if client.is(ClientFlags::MULTI) {
+                link.transaction.extend_from_slice(bytes);
+                return;
+            }
+            transaction = std::mem::take(&mut link.transaction);
         }
+        client.applied_offset += (transaction.len() + bytes.len()) as u64;
+        self.repl.feed_bytes(&transaction);
         self.repl.feed_bytes(bytes);
     }
 
     /// The link to the primary broke: remember where we were, and connect again soon.
     pub fn replication_handle_primary_disconnection(&mut self, token: Token) {
         let client = &self.clients[token];
-        let resumable = !client.is(ClientFlags::PRE_PSYNC) && self.repl.offset == client.applied_offset;
-        let (offset, db, shaking_hands) = (client.applied_offset, client.db, client.is(ClientFlags::HANDSHAKE));
+        let resumable =
+            !client.is(ClientFlags::PRE_PSYNC) && self.repl.offset == client.applied_offset;
+        let (offset, db, shaking_hands) =
+            (client.applied_offset, client.db, client.is(ClientFlags::HANDSHAKE));
         let Some(link) = &mut self.repl.primary else { return };
         if link.token != Some(token) {
             return;
@@ -906,8 +965,10 @@ impl Server {
         }
         link.state = LinkState::Connect;
         link.stream_db = db;
+        link.transaction = Vec::new();
         let resumable = resumable && !std::mem::take(&mut link.corrupt);
-        self.repl.cached = resumable.then(|| CachedPrimary { id: self.repl.id.clone(), offset, stream_db: db });
+        self.repl.cached =
+            resumable.then(|| CachedPrimary { id: self.repl.id.clone(), offset, stream_db: db });
         self.repl.down_since = self.now_seconds();
         self.repl.reconnect = true;
         self.notice("Connection with master lost.");

@@ -22,7 +22,8 @@ impl ScoreBound {
             text => (false, text),
         };
         let text = text.trim_ascii_start();
-        let score = if text.is_empty() { 0.0 } else { parse_f64(text).or_else(|| parse_extreme(text))? };
+        let score =
+            if text.is_empty() { 0.0 } else { parse_f64(text).or_else(|| parse_extreme(text))? };
         Some(ScoreBound { score, exclusive })
     }
 }
@@ -159,8 +160,7 @@ mod tests {
             ("[", "(a", &[""], &["a"]),
         ] {
             let range = LexRange::parse(min.as_bytes(), max.as_bytes()).unwrap();
-            let is_in =
-                |m: &&str| !range.is_after(m.as_bytes()) && range.ends_after(m.as_bytes());
+            let is_in = |m: &&str| !range.is_after(m.as_bytes()) && range.ends_after(m.as_bytes());
             assert!(inside.iter().all(is_in), "{min} {max}");
             assert!(!outside.iter().any(is_in), "{min} {max}");
         }

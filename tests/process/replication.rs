@@ -52,7 +52,9 @@ pub fn read_command(raw: &mut Raw) -> Vec<String> {
         line = raw.line();
     }
     let count = |line: &str, kind: char| -> usize {
-        line.strip_prefix(kind).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no command: {line:?}"))
+        line.strip_prefix(kind)
+            .and_then(|n| n.parse().ok())
+            .unwrap_or_else(|| panic!("no command: {line:?}"))
     };
     (0..count(&line, '*'))
         .map(|_| {
@@ -211,7 +213,8 @@ pub fn acknowledged(raw: &mut Raw, expected: u64) {
         if command[2] == expected {
             return;
         }
-        let (got, wanted): (u64, u64) = (command[2].parse().expect("an offset"), expected.parse().expect("one"));
+        let (got, wanted): (u64, u64) =
+            (command[2].parse().expect("an offset"), expected.parse().expect("one"));
         assert!(got < wanted, "{got} acknowledged, not {wanted}");
     }
 }

@@ -1,0 +1,208 @@
+//! Publish and subscribe: PUBLISH, (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBSUB and their kin for shard channels.
+#![forbid(unsafe_code)]
+
+use super::help::reply_help;
+use super::table::Row;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::server::client::{Client, ClientFlags};
+use crate::server::pubsub::Topic;
+use crate::util::glob::glob_match;
+use bytes::Bytes;
+
+const HELP: &[&str] = &[
+    "CHANNELS [<pattern>]",
+    "    Return the currently active channels matching a <pattern> (default: '*').",
+    "NUMPAT",
+    "    Return number of subscriptions to patterns.",
+    "NUMSUB [<channel> ...]",
+    "    Return the number of subscribers for the specified channels, excluding",
+    "    pattern subscriptions(default: no channels).",
+    "SHARDCHANNELS [<pattern>]",
+    "    Return the currently active shard level channels matching a <pattern> (default: '*').",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    Return the number of subscribers for the specified shard level channel(s)",
+];
+
+fn publish(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let receivers = s.publish(args[1], args[2]);
+    s.propagate_anyway();
+    s.reply.int(receivers as i64);
+    Ok(())
+}
+
+fn spublish(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let receivers = s.publish_on_shard(args[1], args[2]);
+    s.propagate_anyway();
+    s.reply.int(receivers as i64);
+    Ok(())
+}
+
+fn subscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    subscribe_to(s, Topic::Channel, "subscribe", &args[1..])
+}
+
+fn psubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    subscribe_to(s, Topic::Pattern, "psubscribe", &args[1..])
+}
+
+fn ssubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    subscribe_to(s, Topic::Shard, "ssubscribe", &args[1..])
+}
+
+fn unsubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    unsubscribe_from(s, Topic::Channel, "unsubscribe", &args[1..])
+}
+
+fn punsubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    unsubscribe_from(s, Topic::Pattern, "punsubscribe", &args[1..])
+}
+
+fn sunsubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    unsubscribe_from(s, Topic::Shard, "sunsubscribe", &args[1..])
+}
+
+fn subscribe_to(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -> CommandResult {
+    let Some(token) = s.current else { return Ok(()) };
+    // Who expects one reply to each command can't subscribe. In a transaction it always could, but for shards.
+    let excused = topic != Topic::Shard && s.clients[token].is(ClientFlags::MULTI);
+    if s.deny_blocking && !excused {
+        return Err(CommandError::err(format_args!(
+            "{} isn't allowed for a DENY BLOCKING client",
+            verb.to_uppercase()
+        )));
+    }
+    for name in names {
+        s.subscribe(token, topic, name);
+        confirm(s, topic, verb, Some(name));
+    }
+    Ok(())
+}
+
+fn unsubscribe_from(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -> CommandResult {
+    let Some(token) = s.current else { return Ok(()) };
+    for name in names {
+        s.unsubscribe(token, topic, name);
+        confirm(s, topic, verb, Some(name));
+    }
+    if names.is_empty() {
+        let all = s.subscribed_to(token, topic);
+        for name in &all {
+            s.unsubscribe(token, topic, name);
+            confirm(s, topic, verb, Some(name));
+        }
+        if all.is_empty() {
+            confirm(s, topic, verb, None);
+        }
+    }
+    Ok(())
+}
+
+/// Tells the current client what it did, and how many subscriptions it has now. This is out of band: a client that
+/// wants no replies (`CLIENT REPLY`) gets it all the same.
+fn confirm(s: &mut Server, topic: Topic, verb: &str, name: Option<&[u8]>) {
+    let Some(token) = s.current else { return };
+    let client = &s.clients[token];
+    let count = subscriptions_counted_with(client, topic) as i64;
+    let write = |reply: &mut Reply| {
+        reply.push(3);
+        reply.bulk_str(verb);
+        reply.bulk_or_null(name);
+        reply.int(count);
+    };
+    if client.is(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP) {
+        let mut reply = Reply::new(client.protocol);
+        write(&mut reply);
+        s.push_to(token, Bytes::from(reply.split_off(0)));
+    } else {
+        write(&mut s.reply);
+    }
+}
+
+/// Channels and patterns are counted together, shard channels for themselves.
+fn subscriptions_counted_with(client: &Client, topic: Topic) -> usize {
+    client.subscriptions.as_ref().map_or(0, |all| match topic {
+        Topic::Channel | Topic::Pattern => all.len(Topic::Channel) + all.len(Topic::Pattern),
+        Topic::Shard => all.len(Topic::Shard),
+    })
+}
+
+fn channels(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    list_channels(s, Topic::Channel, args)
+}
+
+fn shardchannels(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    list_channels(s, Topic::Shard, args)
+}
+
+fn list_channels(s: &mut Server, topic: Topic, args: &[&[u8]]) -> CommandResult {
+    let pattern = match args[2..] {
+        [] => None,
+        [pattern] => Some(pattern),
+        _ => return Err(syntax_error(args)),
+    };
+    let at = s.reply.deferred();
+    let mut n = 0;
+    for channel in s.pubsub.of(topic).keys() {
+        if pattern.is_none_or(|pattern| glob_match(pattern, channel, false)) {
+            s.reply.bulk(channel);
+            n += 1;
+        }
+    }
+    s.reply.set_array(at, n);
+    Ok(())
+}
+
+fn syntax_error(args: &[&[u8]]) -> CommandError {
+    let shown = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
+    CommandError::err(format_args!(
+        "unknown subcommand or wrong number of arguments for '{shown}'. Try PUBSUB HELP."
+    ))
+}
+
+fn numsub(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    count_subscribers(s, Topic::Channel, &args[2..])
+}
+
+fn shardnumsub(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    count_subscribers(s, Topic::Shard, &args[2..])
+}
+
+fn count_subscribers(s: &mut Server, topic: Topic, names: &[&[u8]]) -> CommandResult {
+    s.reply.array(2 * names.len());
+    for &name in names {
+        let subscribers = s.pubsub.of(topic).get(name).map_or(0, Vec::len);
+        s.reply.bulk(name);
+        s.reply.int(subscribers as i64);
+    }
+    Ok(())
+}
+
+fn numpat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let patterns = s.pubsub.of(Topic::Pattern).len();
+    s.reply.int(patterns as i64);
+    Ok(())
+}
+
+fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut s.reply, "PUBSUB", HELP);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("publish", publish),
+    ("spublish", spublish),
+    ("subscribe", subscribe),
+    ("psubscribe", psubscribe),
+    ("ssubscribe", ssubscribe),
+    ("unsubscribe", unsubscribe),
+    ("punsubscribe", punsubscribe),
+    ("sunsubscribe", sunsubscribe),
+    ("pubsub|channels", channels),
+    ("pubsub|numsub", numsub),
+    ("pubsub|numpat", numpat),
+    ("pubsub|shardchannels", shardchannels),
+    ("pubsub|shardnumsub", shardnumsub),
+    ("pubsub|help", help),
+];

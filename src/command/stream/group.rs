@@ -1,0 +1,160 @@
+//! XGROUP: makes, moves and removes consumer groups and their consumers.
+#![forbid(unsafe_code)]
+
+use super::{bad_subcommand, id, no_such_group};
+use crate::command::args::{self, is};
+use crate::command::help::reply_help;
+use crate::db::notify::Class;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::value::stream::{Group, Stream, StreamId};
+
+const NO_KEY: CommandError = CommandError::text(
+    "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM \
+     option to create an empty stream automatically.",
+);
+
+/// The options of CREATE and SETID.
+#[derive(Default)]
+struct Options {
+    mkstream: bool,
+    entries_read: Option<u64>,
+}
+
+impl Options {
+    fn parse(args: &[&[u8]], create: bool) -> CommandResult<Options> {
+        let mut options = Options::default();
+        let mut rest = args[5..].iter();
+        while let Some(arg) = rest.next() {
+            if create && is(arg, "MKSTREAM") {
+                options.mkstream = true;
+            } else if is(arg, "ENTRIESREAD")
+                && let Some(n) = rest.next()
+            {
+                options.entries_read = match args::int(n)? {
+                    -1 => None,
+                    n => Some(u64::try_from(n).map_err(|_| {
+                        CommandError::text("ERR value for ENTRIESREAD must be positive or -1")
+                    })?),
+                };
+            } else {
+                return Err(bad_subcommand("XGROUP", args[1]));
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(super) fn create(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let options = Options::parse(args, true)?;
+    let (key, name) = (args[2], args[3]);
+    let found = s.ks.write::<Stream>(s.db, key)?;
+    if found.is_none() && !options.mkstream {
+        return Err(NO_KEY);
+    }
+    let last_id = match (args[4], &found) {
+        (b"$", Some(stream)) => stream.log.last_id,
+        (b"$", None) => StreamId::MIN,
+        (arg, _) => id(arg, 0)?,
+    };
+    let stream = match found {
+        Some(stream) => stream,
+        None => {
+            s.ks.changes.signal_modified(s.db, key);
+            s.ks.write_or_create(s.db, key, Stream::new)?
+        }
+    };
+    if stream.groups.contains_key(name) {
+        return Err(CommandError::text("BUSYGROUP Consumer Group name already exists"));
+    }
+    stream.groups.insert(name.into(), Group::new(last_id, options.entries_read));
+    note(s, "xgroup-create", key);
+    s.reply.ok();
+    Ok(())
+}
+
+pub(super) fn set_id(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let options = Options::parse(args, false)?;
+    let (key, name) = (args[2], args[3]);
+    let stream = s.ks.write::<Stream>(s.db, key)?.ok_or(NO_KEY)?;
+    let last = stream.log.last_id;
+    let group = stream.groups.get_mut(name).ok_or_else(|| no_such_group(key, name))?;
+    group.last_id = match args[4] {
+        b"$" => last,
+        b"-" => StreamId::MIN,
+        b"+" => StreamId::MAX,
+        arg => id(arg, 0)?,
+    };
+    group.entries_read = options.entries_read;
+    note(s, "xgroup-setid", key);
+    s.reply.ok();
+    Ok(())
+}
+
+pub(super) fn destroy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, name) = (args[2], args[3]);
+    let stream = s.ks.write::<Stream>(s.db, key)?.ok_or(NO_KEY)?;
+    let destroyed = stream.groups.remove(name).is_some();
+    if destroyed {
+        note(s, "xgroup-destroy", key);
+        // Who waits for the group has to learn that it is gone.
+        s.ks.changes.blocked.signal_ready(s.db, key);
+    }
+    s.reply.int(destroyed.into());
+    Ok(())
+}
+
+pub(super) fn create_consumer(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, now) = (args[2], s.ks.now_ms);
+    let created = find(s, args)?.add_consumer(args[4], now).is_some();
+    if created {
+        note(s, "xgroup-createconsumer", key);
+    }
+    s.reply.int(created.into());
+    Ok(())
+}
+
+pub(super) fn del_consumer(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[2];
+    let group = find(s, args)?;
+    let mut pending = 0;
+    if let Some(consumer) = group.find_consumer(args[4]) {
+        pending = group.remove_consumer(consumer);
+        note(s, "xgroup-delconsumer", key);
+    }
+    s.reply.int(pending as i64);
+    Ok(())
+}
+
+/// The group that `args[3]` names, of the stream that `args[2]` does.
+fn find<'s>(s: &'s mut Server, args: &[&[u8]]) -> CommandResult<&'s mut Group> {
+    let stream = s.ks.write::<Stream>(s.db, args[2])?.ok_or(NO_KEY)?;
+    stream.groups.get_mut(args[3]).ok_or_else(|| no_such_group(args[2], args[3]))
+}
+
+/// Notes a change of a stream's groups, which leaves the stream itself as it was for those who watch it.
+fn note(s: &mut Server, event: &'static str, key: &[u8]) {
+    s.ks.changes.dirty += 1;
+    s.ks.changes.notifications.push(Class::STREAM, event, s.db, key);
+}
+
+pub(super) fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let lines = [
+        "CREATE <key> <groupname> <id|$> [option]",
+        "    Create a new consumer group. Options are:",
+        "    * MKSTREAM",
+        "      Create the empty stream if it does not exist.",
+        "    * ENTRIESREAD entries_read",
+        "      Set the group's entries_read counter (internal use).",
+        "CREATECONSUMER <key> <groupname> <consumer>",
+        "    Create a new consumer in the specified group.",
+        "DELCONSUMER <key> <groupname> <consumer>",
+        "    Remove the specified consumer.",
+        "DESTROY <key> <groupname>",
+        "    Remove the specified group.",
+        "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
+        "    Set the current group ID and entries_read counter.",
+    ];
+    reply_help(&mut s.reply, "XGROUP", &lines);
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! XRANGE and XREVRANGE.
+#![forbid(unsafe_code)]
+
+use super::{limit, range_end, range_start, reply_items};
+use crate::command::args::{self, is};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::value::stream::Stream;
+
+pub(super) fn xrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    reply_range(s, args, args[2], args[3], false)
+}
+
+pub(super) fn xrevrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    reply_range(s, args, args[3], args[2], true)
+}
+
+fn reply_range(
+    s: &mut Server,
+    args: &[&[u8]],
+    start: &[u8],
+    end: &[u8],
+    reverse: bool,
+) -> CommandResult {
+    let (start, end) = (range_start(start)?, range_end(end)?);
+    let mut count = None;
+    for option in args[4..].chunks(2) {
+        match *option {
+            [name, n] if is(name, "COUNT") => count = Some(args::int(n)?.max(0)),
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    let Some(stream) = s.ks.read::<Stream>(s.db, args[1])? else {
+        s.reply.array(0);
+        return Ok(());
+    };
+    if count == Some(0) {
+        s.reply.null_array();
+        return Ok(());
+    }
+    let log = &stream.log;
+    let items = if reverse { log.range_rev(start, end) } else { log.range(start, end) };
+    reply_items(&mut s.reply, items.take(limit(count.unwrap_or(0))));
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! XREAD and XREADGROUP: what has come after an ID, from several streams, waiting for it if need be.
+#![forbid(unsafe_code)]
+
+use super::pending::{Claim, propagate_claim};
+use super::{
+    group_position, id, limit, no_group, propagate_group_position, reply_id, reply_item,
+    reply_items,
+};
+use crate::command::args::{self, Unit, is};
+use crate::db::notify::Class;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::{Deferred, Reply};
+use crate::server::Server;
+use crate::server::blocking::KeyInterest;
+use crate::value::Type;
+use crate::value::stream::group::{ConsumerId, Pending};
+use crate::value::stream::{Group, Log, Parts, Stream, StreamId};
+
+const EMPTY_FULL_ID: &str = "ID is meaningless in the context of XREADGROUP: you want to read the history of this \
+     consumer by specifying a proper ID, or use the > ID to get new messages. The";
+const NEW_WITHOUT_GROUP: CommandError = CommandError::text(
+    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
+);
+
+/// The arguments of both commands.
+struct Request<'a> {
+    command: &'a [&'a [u8]],
+    /// The name of the group and of its consumer.
+    group: Option<(&'a [u8], &'a [u8])>,
+    no_ack: bool,
+    count: usize,
+    /// Present if the client wants to wait, until when (`None`: for ever).
+    block: Option<Option<i64>>,
+    keys: &'a [&'a [u8]],
+    ids: &'a [&'a [u8]],
+}
+
+/// From where on a stream is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// What follows this ID; of a consumer: what it got and has not acknowledged.
+    After(StreamId),
+    /// `>`: what nobody of the group has got yet.
+    New,
+}
+
+impl<'a> Request<'a> {
+    fn parse(command: &'a [&'a [u8]], now_ms: i64, grouped: bool) -> CommandResult<Request<'a>> {
+        let only_grouped = |option: &str| {
+            CommandError::err(format_args!(
+                "The {option} option is only supported by XREADGROUP. You called XREAD instead."
+            ))
+        };
+        let (keys, ids): (&[&[u8]], &[&[u8]]) = (&[], &[]);
+        let mut request = Request {
+            command,
+            group: None,
+            no_ack: false,
+            count: limit(0),
+            block: None,
+            keys,
+            ids,
+        };
+        let mut at = 1;
+        while at < command.len() {
+            let more = command.len() - 1 - at;
+            let arg = command[at];
+            if is(arg, "BLOCK") && more > 0 {
+                at += 1;
+                request.block = Some(args::timeout(command[at], Unit::Milliseconds, now_ms)?);
+            } else if is(arg, "COUNT") && more > 0 {
+                at += 1;
+                request.count = limit(args::int(command[at])?.max(0));
+            } else if is(arg, "STREAMS") && more > 0 {
+                let streams = &command[at + 1..];
+                if streams.len() % 2 == 1 {
+                    let (name, symbol) = if grouped { ("xreadgroup", '>') } else { ("xread", '$') };
+                    return Err(CommandError::err(format_args!(
+                        "Unbalanced '{name}' list of streams: for each stream key an ID or '{symbol}' must be \
+                         specified."
+                    )));
+                }
+                (request.keys, request.ids) = streams.split_at(streams.len() / 2);
+                break;
+            } else if is(arg, "GROUP") && more >= 2 {
+                if !grouped {
+                    return Err(only_grouped("GROUP"));
+                }
+                request.group = Some((command[at + 1], command[at + 2]));
+                at += 2;
+            } else if is(arg, "NOACK") {
+                if !grouped {
+                    return Err(only_grouped("NOACK"));
+                }
+                request.no_ack = true;
+            } else {
+                return Err(CommandError::SYNTAX);
+            }
+            at += 1;
+        }
+        if request.keys.is_empty() {
+            return Err(CommandError::SYNTAX);
+        }
+        if grouped && request.group.is_none() {
+            return Err(CommandError::text("ERR Missing GROUP option for XREADGROUP"));
+        }
+        Ok(request)
+    }
+
+    /// Where each stream is to be read from. An error if a key holds something else, or has no such group.
+    fn positions(&self, s: &mut Server) -> CommandResult<Vec<From>> {
+        let mut positions = Vec::with_capacity(self.keys.len());
+        for (&key, &arg) in self.keys.iter().zip(self.ids) {
+            let stream = s.ks.read::<Stream>(s.db, key)?;
+            if let Some((group, _)) = self.group
+                && stream.is_none_or(|stream| !stream.groups.contains_key(group))
+            {
+                return Err(no_group(key, group, " in XREADGROUP with GROUP option"));
+            }
+            let log = stream.map(|stream| &stream.log);
+            positions.push(match arg {
+                b">" if self.group.is_some() => From::New,
+                b">" => return Err(NEW_WITHOUT_GROUP),
+                b"$" | b"+" if self.group.is_some() => {
+                    let sign = char::from(arg[0]);
+                    return Err(CommandError::err(format_args!(
+                        "The {sign} {EMPTY_FULL_ID} {sign} ID would just return an empty result set."
+                    )));
+                }
+                b"$" => From::After(log.map_or(StreamId::MIN, |log| log.last_id)),
+                b"+" => From::After(log.map_or(StreamId::MIN, before_last)),
+                _ => From::After(id(arg, 0)?),
+            });
+        }
+        Ok(positions)
+    }
+
+    /// Waits for any of the streams, with the present's IDs in place of `$`.
+    fn block(&self, s: &mut Server, positions: &[From], deadline: Option<i64>) {
+        let resolved: Vec<_> = positions
+            .iter()
+            .zip(self.ids)
+            .map(|(position, &arg)| match position {
+                From::After(id) if arg == b"$" => Some(id.text()),
+                _ => None,
+            })
+            .collect();
+        let mut command = self.command.to_vec();
+        let first = command.len() - self.ids.len();
+        for (arg, id) in command[first..].iter_mut().zip(&resolved) {
+            if let Some(id) = id {
+                *arg = id;
+            }
+        }
+        // A reader of a group has to learn when the group is gone.
+        let interest = KeyInterest { kind: Type::Stream, on_no_key: self.group.is_some() };
+        s.block_for_keys(&command, self.keys, interest, deadline);
+    }
+}
+
+/// The ID after which there is only the last entry.
+fn before_last(log: &Log) -> StreamId {
+    log.last_entry_id().and_then(StreamId::prev).unwrap_or(log.last_id)
+}
+
+pub(super) fn xread(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let request = Request::parse(args, s.ks.now_ms, false)?;
+    let positions = request.positions(s)?;
+    let mut found = Found::new(&mut s.reply);
+    for (&key, &position) in request.keys.iter().zip(&positions) {
+        let From::After(after) = position else { continue };
+        let Some(stream) = s.ks.read::<Stream>(s.db, key)? else { continue };
+        // Most readers are up to date, which their last ID alone tells.
+        let Some(start) = after.next().filter(|_| after < stream.log.last_id) else { continue };
+        let mut items = stream.log.range(start, StreamId::MAX).take(request.count).peekable();
+        if items.peek().is_some() {
+            found.add(&mut s.reply, key);
+            reply_items(&mut s.reply, items);
+        }
+    }
+    finish(s, &request, &positions, found);
+    Ok(())
+}
+
+pub(super) fn xreadgroup(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let request = Request::parse(args, s.ks.now_ms, true)?;
+    let Some((group, consumer)) = request.group else { return Err(CommandError::SYNTAX) };
+    let positions = request.positions(s)?;
+    // What it does goes to replicas, and not how it came to it.
+    s.propagate_nothing();
+    let mut found = Found::new(&mut s.reply);
+    for (&key, &position) in request.keys.iter().zip(&positions) {
+        read_for_group(s, &request, (key, group, consumer), position, &mut found)?;
+    }
+    finish(s, &request, &positions, found);
+    Ok(())
+}
+
+/// Reads one stream for a consumer of a group.
+fn read_for_group(
+    s: &mut Server,
+    request: &Request<'_>,
+    (key, group_name, consumer_name): (&[u8], &[u8], &[u8]),
+    position: From,
+    found: &mut Found,
+) -> CommandResult {
+    let (now, is_propagated) = (s.ks.now_ms, s.is_propagated());
+    let Some(stream) = s.ks.write::<Stream>(s.db, key)? else { return Ok(()) };
+    let Parts { log, groups } = &mut **stream;
+    let Some(group) = groups.get_mut(group_name) else { return Ok(()) };
+    let known = group.find_consumer(consumer_name);
+    let Some(consumer) = known.or_else(|| group.add_consumer(consumer_name, now)) else {
+        return Ok(());
+    };
+    group.consumer_mut(consumer).seen_ms = now;
+    let mut delivered = Vec::new();
+    let mut moved = false;
+    let served = match position {
+        From::After(after) => {
+            found.add(&mut s.reply, key);
+            reply_history(&mut s.reply, log, group, consumer, after, request.count, now);
+            true
+        }
+        From::New => match group.last_id.next().filter(|_| group.last_id < log.last_id) {
+            Some(start) => {
+                let mut items = log.range(start, StreamId::MAX).take(request.count).peekable();
+                let any = items.peek().is_some();
+                if any {
+                    moved = true;
+                    found.add(&mut s.reply, key);
+                    let at = s.reply.deferred();
+                    let mut n = 0;
+                    for item in items {
+                        let id = item.id;
+                        reply_item(&mut s.reply, item);
+                        n += 1;
+                        advance(group, log, id);
+                        if !request.no_ack {
+                            let delivery = Pending { consumer, delivered_ms: now, deliveries: 1 };
+                            group.deliver(id, delivery);
+                            if is_propagated {
+                                delivered.push((id, delivery));
+                            }
+                        }
+                    }
+                    s.reply.set_array(at, n);
+                    if !request.no_ack {
+                        group.consumer_mut(consumer).active_ms = now;
+                    }
+                }
+                any
+            }
+            None => false,
+        },
+    };
+    let position = group_position(group);
+    s.ks.changes.dirty += u64::from(served);
+    if known.is_none() {
+        s.ks.changes.dirty += 1;
+        s.ks.changes.notifications.push(Class::STREAM, "xgroup-createconsumer", s.db, key);
+        if request.no_ack {
+            s.propagate_instead(&[b"XGROUP", b"CREATECONSUMER", key, group_name, consumer_name]);
+        }
+    }
+    for (id, pending) in delivered {
+        let claim = Claim { id, consumer: consumer_name.into(), pending };
+        // With the entry goes the position that the group had when it was delivered.
+        propagate_claim(s, key, group_name, &claim, id);
+    }
+    if moved {
+        propagate_group_position(s, key, group_name, position);
+    }
+    Ok(())
+}
+
+/// Moves a group on to an entry that was just delivered.
+fn advance(group: &mut Group, log: &Log, id: StreamId) {
+    group.entries_read = match group.entries_read {
+        Some(read) if !log.has_gaps_after(id) => Some(read.wrapping_add(1)),
+        _ => log.entries_up_to(id),
+    };
+    group.last_id = id;
+}
+
+/// What a consumer got and has not acknowledged; counts as delivering it once more.
+fn reply_history(
+    reply: &mut Reply,
+    log: &Log,
+    group: &mut Group,
+    consumer: ConsumerId,
+    after: StreamId,
+    count: usize,
+    now: i64,
+) {
+    let at = reply.deferred();
+    let mut n = 0;
+    let mut start = after.next();
+    while n < count
+        && let Some(from) = start
+    {
+        let next = group.consumer(consumer).pending_from(from).next();
+        let Some(id) = next else { break };
+        start = id.next();
+        n += 1;
+        match log.get(id) {
+            Some(item) => {
+                reply_item(reply, item);
+                if let Some(pending) = group.pending(id) {
+                    let deliveries = pending.deliveries.wrapping_add(1);
+                    group.deliver(id, Pending { delivered_ms: now, deliveries, ..pending });
+                }
+            }
+            None => {
+                // It was deleted: the consumer is to know, and to acknowledge it.
+                reply.array(2);
+                reply_id(reply, id);
+                reply.null_array();
+            }
+        }
+    }
+    reply.set_array(at, n);
+}
+
+/// The streams in a reply: pairs of key and entries.
+struct Found {
+    at: Deferred,
+    streams: usize,
+}
+
+impl Found {
+    fn new(reply: &mut Reply) -> Found {
+        Found { at: reply.deferred(), streams: 0 }
+    }
+
+    /// Starts another stream's part: its entries follow.
+    fn add(&mut self, reply: &mut Reply, key: &[u8]) {
+        self.streams += 1;
+        if !reply.is_resp3() {
+            reply.array(2);
+        }
+        reply.bulk(key);
+    }
+}
+
+/// Completes the reply, or waits.
+fn finish(s: &mut Server, request: &Request<'_>, positions: &[From], found: Found) {
+    let Found { at, streams } = found;
+    match request.block {
+        _ if streams > 0 && s.reply.is_resp3() => s.reply.set_map(at, streams),
+        _ if streams > 0 => s.reply.set_array(at, streams),
+        Some(deadline) if s.may_block() => request.block(s, positions, deadline),
+        _ => s.reply.null_array(),
+    }
+}

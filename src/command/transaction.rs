@@ -1,0 +1,94 @@
+//! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH. Queueing itself is dispatch's.
+#![forbid(unsafe_code)]
+
+use super::table::Row;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::server::client::{ClientFlags, Token};
+
+const NESTED: CommandError = CommandError::text("ERR MULTI calls can not be nested");
+const WATCH_INSIDE: CommandError = CommandError::text("ERR WATCH inside MULTI is not allowed");
+const EXEC_ALONE: CommandError = CommandError::text("ERR EXEC without MULTI");
+const DISCARD_ALONE: CommandError = CommandError::text("ERR DISCARD without MULTI");
+const EXEC_ABORT: CommandError =
+    CommandError::text("EXECABORT Transaction discarded because of previous errors.");
+
+fn multi(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let client = s.client();
+    if client.is(ClientFlags::MULTI) {
+        return Err(NESTED);
+    }
+    client.flags |= ClientFlags::MULTI;
+    s.reply.ok();
+    Ok(())
+}
+
+fn discard(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let token = in_transaction(s, DISCARD_ALONE)?;
+    s.discard_transaction(token);
+    s.reply.ok();
+    Ok(())
+}
+
+fn exec(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let token = in_transaction(s, EXEC_ALONE)?;
+    let client = &s.clients[token];
+    if client.is(ClientFlags::DIRTY_EXEC) {
+        s.discard_transaction(token);
+        return Err(EXEC_ABORT);
+    }
+    if client.is(ClientFlags::DIRTY_CAS) || s.is_watched_key_expired(token) {
+        s.discard_transaction(token);
+        s.reply.null_array();
+        return Ok(());
+    }
+    // What the transaction itself changes is nothing to be warned of.
+    s.unwatch_all_keys(token);
+    let transaction = s.client().transaction.take().unwrap_or_default();
+    s.reply.array(transaction.len());
+    s.begin_unit();
+    let blocking_denied = std::mem::replace(&mut s.deny_blocking, true);
+    transaction.for_each(|id, args| s.call(token, id, args));
+    s.deny_blocking = blocking_denied;
+    s.end_unit();
+    s.discard_transaction(token);
+    Ok(())
+}
+
+/// The current client, which must be in a transaction.
+fn in_transaction(s: &mut Server, otherwise: CommandError) -> CommandResult<Token> {
+    s.current.filter(|&token| s.clients[token].is(ClientFlags::MULTI)).ok_or(otherwise)
+}
+
+fn watch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let client = s.client();
+    if client.is(ClientFlags::MULTI) {
+        return Err(WATCH_INSIDE);
+    }
+    // Once one key has changed, the others do not matter.
+    let dirty = client.is(ClientFlags::DIRTY_CAS);
+    if let Some(token) = s.current.filter(|_| !dirty) {
+        for key in &args[1..] {
+            s.watch_for_key(token, s.db, key);
+        }
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn unwatch(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    if let Some(token) = s.current {
+        s.unwatch_all_keys(token);
+        s.client().flags.remove(ClientFlags::DIRTY_CAS);
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("multi", multi),
+    ("exec", exec),
+    ("discard", discard),
+    ("watch", watch),
+    ("unwatch", unwatch),
+];

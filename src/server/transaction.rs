@@ -1,0 +1,391 @@
+//! Transactions: what a client has queued since `MULTI`, and the keys that it watches.
+//!
+//! A client's part is a [`Transaction`], made when it first queues or watches something and dropped with the end of
+//! the transaction, so that a client without one pays for a pointer. The server's part is [`WatchedKeys`]: who
+//! watches a key. The keyspace notes modified keys only while anybody watches (`changes.track`).
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::client::{ClientFlags, Token};
+use crate::command::spec::CommandFlags;
+use crate::command::table::CommandId;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What queued commands do decides whether `EXEC` may do it.
+const CAUSES: CommandFlags = CommandFlags::READONLY
+    .union(CommandFlags::WRITE)
+    .union(CommandFlags::DENYOOM)
+    .union(CommandFlags::MAY_REPLICATE);
+/// What `EXEC` may do only if every queued command may.
+const PERMISSIONS: CommandFlags = CommandFlags::STALE.union(CommandFlags::LOADING);
+
+/// A client's queue and the keys that it watches.
+#[derive(Debug)]
+pub struct Transaction {
+    /// The commands, with the number of their arguments.
+    commands: Vec<(CommandId, usize)>,
+    /// Where each argument ends in `bytes`.
+    ends: Vec<usize>,
+    /// All arguments, one behind the other.
+    bytes: Vec<u8>,
+    /// Flags that any queued command has, and flags that all have.
+    any: CommandFlags,
+    all: CommandFlags,
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    db: usize,
+    key: Rc<[u8]>,
+    /// Its time had come when it was watched: that it is deleted then is no change.
+    expired: bool,
+}
+
+impl Default for Transaction {
+    fn default() -> Transaction {
+        Transaction {
+            commands: Vec::new(),
+            ends: Vec::new(),
+            bytes: Vec::new(),
+            any: CommandFlags::empty(),
+            all: CommandFlags::all(),
+            watched: Vec::new(),
+        }
+    }
+}
+
+impl Transaction {
+    /// How many commands are queued.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// How many keys are watched.
+    pub fn watched(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// Bytes of the queue that count as unprocessed input of the client.
+    pub fn queued_bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<usize>()
+    }
+
+    /// Memory held, in bytes, the watched keys themselves not counted.
+    pub fn memory(&self) -> usize {
+        size_of::<Transaction>()
+            + self.commands.capacity() * size_of::<(CommandId, usize)>()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.bytes.capacity()
+            + self.watched.capacity() * size_of::<Watched>()
+    }
+
+    /// The flags that `EXEC`, whose own are `own`, has with this queue.
+    pub fn exec_flags(&self, own: CommandFlags) -> CommandFlags {
+        (own | self.any & CAUSES) - (PERMISSIONS - self.all)
+    }
+
+    fn push(&mut self, id: CommandId, flags: CommandFlags, args: &[&[u8]]) {
+        self.commands.push((id, args.len()));
+        for arg in args {
+            self.bytes.extend_from_slice(arg);
+            self.ends.push(self.bytes.len());
+        }
+        self.any |= flags;
+        self.all &= flags;
+    }
+
+    /// Calls `execute` with each queued command and its arguments, in order.
+    pub fn for_each(&self, mut execute: impl FnMut(CommandId, &[&[u8]])) {
+        let (mut start, mut ends) = (0, self.ends.iter());
+        let mut args: Vec<&[u8]> = Vec::new();
+        for &(id, count) in &self.commands {
+            args.clear();
+            args.extend(ends.by_ref().take(count).map(|&end| {
+                let arg = &self.bytes[start..end];
+                start = end;
+                arg
+            }));
+            execute(id, &args);
+        }
+    }
+
+    fn clear_queue(&mut self) {
+        *self =
+            Transaction { watched: std::mem::take(&mut self.watched), ..Transaction::default() };
+    }
+}
+
+/// Who watches which keys, in each database.
+#[derive(Debug, Default)]
+pub struct WatchedKeys {
+    dbs: Vec<HashMap<Rc<[u8]>, Vec<Token>>>,
+    clients: usize,
+}
+
+impl WatchedKeys {
+    /// How many keys are watched.
+    pub fn len(&self) -> usize {
+        self.dbs.iter().map(HashMap::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.clients == 0
+    }
+
+    /// How many clients watch keys.
+    pub fn clients(&self) -> usize {
+        self.clients
+    }
+
+    /// Adds a watcher; answers the key to remember, or `None` if the client watches it already.
+    fn add(&mut self, db: usize, key: &[u8], token: Token) -> Option<Rc<[u8]>> {
+        if self.dbs.len() <= db {
+            self.dbs.resize_with(db + 1, HashMap::new);
+        }
+        let keys = &mut self.dbs[db];
+        if let Some((known, watchers)) = keys.get_key_value(key) {
+            if watchers.contains(&token) {
+                return None;
+            }
+            let known = Rc::clone(known);
+            keys.entry(Rc::clone(&known)).or_default().push(token);
+            return Some(known);
+        }
+        let key: Rc<[u8]> = key.into();
+        keys.insert(Rc::clone(&key), vec![token]);
+        Some(key)
+    }
+
+    fn remove(&mut self, db: usize, key: &[u8], token: Token) {
+        let Some(watchers) = self.dbs[db].get_mut(key) else { return };
+        if let Some(at) = watchers.iter().position(|&t| t == token) {
+            watchers.swap_remove(at);
+        }
+        if watchers.is_empty() {
+            self.dbs[db].remove(key);
+        }
+    }
+
+    fn watchers(&self, db: usize, key: &[u8]) -> Vec<Token> {
+        self.dbs.get(db).and_then(|keys| keys.get(key)).cloned().unwrap_or_default()
+    }
+
+    fn keys(&self, db: usize) -> Vec<Rc<[u8]>> {
+        self.dbs.get(db).map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// Whether a key is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Missing,
+    /// It is, but its time has come.
+    Expired,
+    Live,
+}
+
+impl Server {
+    /// Queues a command of a client in a transaction. A transaction that can't be executed any more takes no memory.
+    pub fn queue_multi_command(&mut self, token: Token, id: CommandId, args: &[&[u8]]) {
+        let flags = self.commands.get(id).flags;
+        let client = &mut self.clients[token];
+        if !client.is(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
+            client.transaction.get_or_insert_default().push(id, flags, args);
+            self.exceeds_query_limit(token, 0);
+        }
+        self.reply.simple("QUEUED");
+    }
+
+    /// A command could not be queued: `EXEC` will fail.
+    pub fn flag_transaction(&mut self, token: Token) {
+        let Some(client) = self.clients.get_mut(token) else { return };
+        if client.is(ClientFlags::MULTI) {
+            client.flags |= ClientFlags::DIRTY_EXEC;
+            if let Some(transaction) = &mut client.transaction {
+                transaction.clear_queue();
+            }
+        }
+    }
+
+    /// Ends a client's transaction, if it is in one, without executing it, and unwatches its keys.
+    pub fn discard_transaction(&mut self, token: Token) {
+        self.unwatch_all_keys(token);
+        let client = &mut self.clients[token];
+        let state = ClientFlags::MULTI | ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC;
+        client.flags.remove(state);
+        client.transaction = None;
+    }
+
+    /// Watches a key for a client.
+    pub fn watch_for_key(&mut self, token: Token, db: usize, key: &[u8]) {
+        let expired = self.presence(db, key) == Presence::Expired;
+        let Some(key) = self.watched.add(db, key, token) else { return };
+        let transaction = self.clients[token].transaction.get_or_insert_default();
+        if transaction.watched.is_empty() {
+            self.watched.clients += 1;
+            self.ks.changes.track = true;
+        }
+        transaction.watched.push(Watched { db, key, expired });
+    }
+
+    /// Forgets all that a client watches.
+    pub fn unwatch_all_keys(&mut self, token: Token) {
+        let Some(transaction) = &mut self.clients[token].transaction else { return };
+        let watched = std::mem::take(&mut transaction.watched);
+        if watched.is_empty() {
+            return;
+        }
+        for Watched { db, key, .. } in watched {
+            self.watched.remove(db, &key, token);
+        }
+        self.watched.clients -= 1;
+        self.ks.changes.track = !self.watched.is_empty();
+        let client = &mut self.clients[token];
+        if !client.is(ClientFlags::MULTI) {
+            client.transaction = None;
+        }
+    }
+
+    /// Whether the time of a watched key has come since it was watched, though nobody has deleted it yet.
+    pub fn is_watched_key_expired(&self, token: Token) -> bool {
+        self.clients[token].transaction.as_ref().is_some_and(|transaction| {
+            let mut watched = transaction.watched.iter();
+            watched.any(|w| !w.expired && self.presence(w.db, &w.key) == Presence::Expired)
+        })
+    }
+
+    /// A key has another value now, or none: whoever watches it can't execute the transaction.
+    pub fn touch_watched_key(&mut self, db: usize, key: &[u8]) {
+        let watchers = self.watched.watchers(db, key);
+        if watchers.is_empty() {
+            return;
+        }
+        let gone = self.presence(db, key) == Presence::Missing;
+        for token in watchers {
+            self.touch_watcher(token, db, key, |watched| {
+                // Of a key that had expired before, the deletion is no change; what follows is.
+                let ignored = watched.expired && gone;
+                watched.expired &= !gone;
+                !ignored
+            });
+        }
+    }
+
+    /// A database is about to be emptied, or to be replaced by the database `replaced_with`: watched keys change
+    /// that are in either, unless nobody could have seen them before and after.
+    pub fn touch_all_watched_keys_in_db(&mut self, emptied: usize, replaced_with: Option<usize>) {
+        for key in self.watched.keys(emptied) {
+            let before = self.presence(emptied, &key);
+            let after = replaced_with.map_or(Presence::Missing, |db| self.presence(db, &key));
+            if before == Presence::Missing && after == Presence::Missing {
+                continue;
+            }
+            for token in self.watched.watchers(emptied, &key) {
+                self.touch_watcher(token, emptied, &key, |watched| {
+                    let unseen = watched.expired || before == Presence::Missing;
+                    watched.expired = unseen && after == Presence::Expired;
+                    !unseen || after == Presence::Live
+                });
+            }
+        }
+    }
+
+    /// All databases are about to be emptied or replaced by others.
+    pub fn touch_all_watched_keys(&mut self) {
+        for db in 0..self.watched.dbs.len() {
+            self.touch_all_watched_keys_in_db(db, None);
+        }
+    }
+
+    /// Spoils a client's transaction if what happened to a key that it watches `is_change`. It need not watch any
+    /// longer then.
+    fn touch_watcher(
+        &mut self,
+        token: Token,
+        db: usize,
+        key: &[u8],
+        is_change: impl FnOnce(&mut Watched) -> bool,
+    ) {
+        let client = &mut self.clients[token];
+        let Some(transaction) = &mut client.transaction else { return };
+        let mut watched = transaction.watched.iter_mut();
+        let Some(watched) = watched.find(|w| w.db == db && *w.key == *key) else { return };
+        if is_change(watched) {
+            client.flags |= ClientFlags::DIRTY_CAS;
+            transaction.clear_queue();
+            self.unwatch_all_keys(token);
+        }
+    }
+
+    fn presence(&self, db: usize, key: &[u8]) -> Presence {
+        match self.ks.dbs[db].table.get(self.ks.hash(key), key) {
+            None => Presence::Missing,
+            Some(entry) if entry.expire().is_some_and(|at| at < self.ks.now_ms) => {
+                Presence::Expired
+            }
+            Some(_) => Presence::Live,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_gives_back_what_it_was_given() {
+        let mut transaction = Transaction::default();
+        let commands: [(CommandId, &[&[u8]]); 4] = [
+            (7, &[b"set", b"k", b""]),
+            (1, &[b"ping"]),
+            (7, &[b"", b"", b"x"]),
+            (9, &[b"get", b"k"]),
+        ];
+        for (id, args) in commands {
+            transaction.push(id, CommandFlags::empty(), args);
+        }
+        let mut seen = Vec::new();
+        transaction.for_each(|id, args| {
+            seen.push((id, args.iter().map(|arg| arg.to_vec()).collect::<Vec<_>>()));
+        });
+        let given = commands.map(|(id, args)| (id, args.iter().map(|arg| arg.to_vec()).collect()));
+        assert_eq!(seen, given);
+        assert_eq!(transaction.queued_bytes(), 17 + 9 * 8);
+        transaction.clear_queue();
+        assert_eq!((transaction.len(), transaction.queued_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn exec_does_what_its_queue_does() {
+        let own = CommandFlags::STALE | CommandFlags::LOADING | CommandFlags::NOSCRIPT;
+        let mut transaction = Transaction::default();
+        assert_eq!(transaction.exec_flags(own), own);
+        let get = CommandFlags::READONLY | CommandFlags::FAST;
+        transaction.push(0, CommandFlags::STALE | CommandFlags::LOADING | CommandFlags::ADMIN, &[]);
+        assert_eq!(transaction.exec_flags(own), own);
+        transaction.push(0, get | CommandFlags::STALE, &[]);
+        let expected = CommandFlags::STALE | CommandFlags::NOSCRIPT | CommandFlags::READONLY;
+        assert_eq!(transaction.exec_flags(own), expected);
+        transaction.push(0, CommandFlags::WRITE | CommandFlags::DENYOOM, &[]);
+        let causes = CommandFlags::READONLY | CommandFlags::WRITE | CommandFlags::DENYOOM;
+        assert_eq!(transaction.exec_flags(own), causes | CommandFlags::NOSCRIPT);
+    }
+
+    #[test]
+    fn watchers_are_kept_by_database_and_key() {
+        let mut watched = WatchedKeys::default();
+        assert!(watched.add(3, b"k", 1).is_some() && watched.add(3, b"k", 2).is_some());
+        assert!(watched.add(3, b"k", 1).is_none() && watched.add(0, b"k", 1).is_some());
+        assert_eq!((watched.watchers(3, b"k"), watched.watchers(1, b"k")), (vec![1, 2], vec![]));
+        watched.remove(3, b"k", 1);
+        assert_eq!((watched.watchers(3, b"k"), watched.len()), (vec![2], 2));
+        watched.remove(3, b"k", 2);
+        assert_eq!((watched.keys(3).len(), watched.len()), (0, 1));
+    }
+}
