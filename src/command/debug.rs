@@ -17,6 +17,7 @@ use crate::sys::process;
 use crate::util::glob::glob_match;
 use crate::util::memory_units::parse_memory;
 use crate::util::number::parse_i64;
+use crate::value::hash::FOREVER_YOUNG;
 use crate::value::{Type, ValueRef};
 use sha1::{Digest, Sha1};
 use std::time::Duration;
@@ -287,10 +288,15 @@ impl Signature {
         match entry.value() {
             ValueRef::Int(n) => self.mix(itoa::Buffer::new().format(n).as_bytes()),
             ValueRef::Str(bytes) => self.mix(bytes),
+            ValueRef::Set(set) => set.for_each(|member| self.xor(&member.to_vec())),
+            ValueRef::Hash(hash) => hash.for_each(FOREVER_YOUNG, |pair| {
+                let mut one = Signature::default();
+                one.mix(&pair.field.to_vec());
+                one.mix(&pair.value.to_vec());
+                self.xor(&one.0);
+            }),
             // Collections have no elements that could be added yet.
             ValueRef::List(_)
-            | ValueRef::Set(_)
-            | ValueRef::Hash(_)
             | ValueRef::Zset(_)
             | ValueRef::Stream(_) => {}
         }
@@ -429,10 +435,16 @@ fn htstats(s: &mut Server, db: &[u8]) -> CommandResult {
 }
 
 fn htstats_key(s: &mut Server, key: &[u8]) -> CommandResult {
-    raw_entry(s, key).ok_or(CommandError::NO_SUCH_KEY)?;
-    Err(CommandError::err(
-        "The value stored at the specified key is not represented using an hash table",
-    ))
+    let stats = match raw_entry(s, key).ok_or(CommandError::NO_SUCH_KEY)?.value() {
+        ValueRef::Set(set) => set.table().map(|table| table.stats()),
+        ValueRef::Hash(hash) => hash.table().map(|table| table.stats()),
+        _ => None,
+    };
+    let stats = stats.ok_or(CommandError::text(
+        "ERR The value stored at the specified key is not represented using an hash table",
+    ))?;
+    s.reply.verbatim("txt", describe(&stats).as_bytes());
+    Ok(())
 }
 
 fn describe(stats: &TableStats) -> String {

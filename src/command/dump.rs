@@ -10,7 +10,6 @@ use crate::rdb::ErrorKind;
 use crate::rdb::dump as payload;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
-use crate::value::Value;
 
 /// DUMP key
 pub fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -75,9 +74,7 @@ pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         _ => CommandError::text("ERR Bad data format"),
     })?;
-    if let Value::List(list) = &mut value {
-        list.adopt(s.config.list_limits());
-    }
+    value.adopt(&s.config.value_limits());
 
     let replaced = options.replace && make_room(s, s.db, key);
     let expire = match ttl {

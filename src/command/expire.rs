@@ -36,7 +36,7 @@ pub fn remove_expire(s: &mut Server, key: &[u8]) -> bool {
 
 /// The conditions under which `EXPIRE` does something.
 #[derive(Clone, Copy, Debug, Default)]
-struct Conditions {
+pub(super) struct Conditions {
     /// `NX`: there is no expiry.
     nx: bool,
     /// `XX`: there is one.
@@ -48,7 +48,7 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn parse(args: &[&[u8]]) -> CommandResult<Conditions> {
+    pub(super) fn parse(args: &[&[u8]]) -> CommandResult<Conditions> {
         let mut c = Conditions::default();
         for arg in args {
             if is(arg, "NX") {
@@ -79,7 +79,7 @@ impl Conditions {
         Ok(c)
     }
 
-    fn hold(self, old: Option<i64>, new: i64) -> bool {
+    pub(super) fn hold(self, old: Option<i64>, new: i64) -> bool {
         !(self.nx && old.is_some()
             || self.xx && old.is_none()
             || self.gt && old.is_none_or(|old| new <= old)

@@ -18,7 +18,7 @@ use rand::RngCore;
 /// The limits in force.
 #[inline]
 pub fn limits(s: &Server) -> Limits {
-    Limits { entries: s.config.hash_max_listpack_entries, value: s.config.hash_max_listpack_value }
+    s.config.value_limits().hash
 }
 
 /// The time by which fields expire: never where the primary's word counts.

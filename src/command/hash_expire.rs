@@ -1,6 +1,495 @@
-//! Expiry of single fields of a hash.
+//! Expiry of single fields of a hash, as Redis 8 and Valkey 9 have it: setting it, asking for it, and commands that get
+//! or set fields and their expiry in one go.
+//!
+//! All are propagated by effect: what was set with its point in time, what had to go as `HDEL`.
 #![forbid(unsafe_code)]
 
+use super::args::{self, ExpireOption, Unit, invalid_expire, is};
+use super::expire::{Conditions, is_already_expired};
+use super::hash::{field_clock, limits, note_removed, reply_values};
 use super::table::Row;
+use crate::db::notify::Class;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::value::hash::Hash;
+use std::fmt::Display;
 
-pub const COMMANDS: &[Row] = &[];
+/// The latest expiry of a field, in milliseconds since 1970; Redis can't store later ones.
+const MAX_EXPIRE: i64 = (1 << 46) - 1;
+
+const NOT_POSITIVE: &str = "Number of fields must be a positive integer";
+
+/// The fields of `FIELDS numfields field [field ...]`, which `args` has to be. `not_positive`: the error for a number
+/// that is none.
+fn fields<'a, 'b>(args: &'b [&'a [u8]], not_positive: &str) -> CommandResult<&'b [&'a [u8]]> {
+    let [token, count, fields @ ..] = args else {
+        return Err(CommandError::err(
+            "Mandatory argument FIELDS is missing or not at the right position",
+        ));
+    };
+    if !is(token, "FIELDS") {
+        return Err(CommandError::err(
+            "Mandatory argument FIELDS is missing or not at the right position",
+        ));
+    }
+    match args::int(count) {
+        Ok(count) if count > 0 => {
+            if count as u64 != fields.len() as u64 {
+                return Err(CommandError::err(
+                    "The `numfields` parameter must match the number of arguments",
+                ));
+            }
+            Ok(fields)
+        }
+        _ => Err(CommandError::err(not_positive)),
+    }
+}
+
+/// A time that an argument states, as milliseconds since 1970. `command`: its name in lower case, for the error.
+fn expiry(arg: &[u8], unit: Unit, base_ms: i64, command: &str) -> CommandResult<i64> {
+    let n = args::int(arg)?;
+    if n < 0 {
+        return Err(CommandError::err("invalid expire time, must be >= 0"));
+    }
+    let ms = match unit {
+        Unit::Seconds => n.checked_mul(1000),
+        Unit::Milliseconds => Some(n),
+    };
+    let at = ms.and_then(|ms| ms.checked_add(base_ms)).filter(|&at| at <= MAX_EXPIRE);
+    at.ok_or_else(|| invalid_expire(command))
+}
+
+/// The time that an option such as `EX` and its argument state.
+fn option_expiry(
+    s: &Server,
+    option: ExpireOption,
+    arg: &[u8],
+    command: &str,
+) -> CommandResult<i64> {
+    let unit = match option {
+        ExpireOption::Ex | ExpireOption::ExAt => Unit::Seconds,
+        ExpireOption::Px | ExpireOption::PxAt => Unit::Milliseconds,
+    };
+    expiry(arg, unit, if option.is_absolute() { 0 } else { s.ks.now_ms }, command)
+}
+
+/// What a command has done to fields.
+#[derive(Default)]
+struct Effect<'a> {
+    /// Those that expire at another time now.
+    expiring: Vec<&'a [u8]>,
+    /// Those that do not expire any more.
+    persisted: Vec<&'a [u8]>,
+    /// Those that were removed.
+    removed: Vec<&'a [u8]>,
+}
+
+impl Effect<'_> {
+    /// Counts, signals and propagates it. `at`: when `expiring` expire.
+    fn done(self, s: &mut Server, key: &[u8], at: i64) {
+        let (mut digits, mut time) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let time = time.format(at).as_bytes();
+        let mut propagate = |s: &mut Server, head: &[&[u8]], fields: &[&[u8]]| {
+            let count: [&[u8]; 2] = [b"FIELDS", digits.format(fields.len()).as_bytes()];
+            let count = if head[0] == b"HDEL" { &[][..] } else { &count[..] };
+            s.propagate_instead(&[head, count, fields].concat());
+        };
+        if !self.expiring.is_empty() {
+            note(s, key, "hexpire", self.expiring.len());
+            s.ks.watch_fields(s.db, key);
+            propagate(s, &[b"HPEXPIREAT", key, time], &self.expiring);
+        }
+        if !self.persisted.is_empty() {
+            note(s, key, "hpersist", self.persisted.len());
+            propagate(s, &[b"HPERSIST", key], &self.persisted);
+        }
+        if !self.removed.is_empty() {
+            note_removed(s, key, "hdel", self.removed.len());
+            propagate(s, &[b"HDEL", key], &self.removed);
+        }
+    }
+}
+
+fn note(s: &mut Server, key: &[u8], event: &'static str, fields: usize) {
+    s.ks.changes.write(Class::HASH, event, s.db, key);
+    s.ks.changes.dirty += fields as u64 - 1;
+}
+
+/// HEXPIRE key seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]
+fn expire_generic(
+    s: &mut Server,
+    args: &[&[u8]],
+    unit: Unit,
+    base_ms: i64,
+    command: &str,
+) -> CommandResult {
+    let key = args[1];
+    let at = expiry(args[2], unit, base_ms, command)?;
+    let options = usize::from(["NX", "XX", "GT", "LT"].iter().any(|name| is(args[3], name)));
+    let conditions = Conditions::parse(&args[3..3 + options])?;
+    let fields = fields(&args[3 + options..], "Parameter `numFields` should be greater than 0")?;
+    let (now, past) = (field_clock(&s.ks), is_already_expired(&s.ks, at));
+
+    let mut effect = Effect::default();
+    let mut hash = s.ks.write::<Hash>(s.db, key)?;
+    s.reply.array(fields.len());
+    for field in fields {
+        let old = hash.as_ref().and_then(|hash| hash.find(field, now)).map(|pair| pair.expire);
+        let answer = match (&mut hash, old) {
+            (Some(_), Some(old)) if !conditions.hold(old, at) => 0,
+            (Some(hash), Some(_)) if past => {
+                hash.remove(field, now);
+                effect.removed.push(*field);
+                2
+            }
+            (Some(hash), Some(_)) => {
+                hash.set_expire(field, Some(at));
+                effect.expiring.push(*field);
+                1
+            }
+            _ => -2,
+        };
+        s.reply.int(answer);
+    }
+    effect.done(s, key, at);
+    Ok(())
+}
+
+fn hexpire(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, args, Unit::Seconds, s.ks.now_ms, "hexpire")
+}
+
+fn hpexpire(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, args, Unit::Milliseconds, s.ks.now_ms, "hpexpire")
+}
+
+fn hexpireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, args, Unit::Seconds, 0, "hexpireat")
+}
+
+fn hpexpireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, args, Unit::Milliseconds, 0, "hpexpireat")
+}
+
+/// HTTL key FIELDS numfields field [field ...]: -2 for a field that is not there, -1 for one that does not expire, and
+/// else the time from `base_ms` on, seconds rounded up.
+fn ttl_generic(s: &mut Server, args: &[&[u8]], unit: Unit, base_ms: i64) -> CommandResult {
+    let fields = fields(&args[2..], NOT_POSITIVE)?;
+    let now = field_clock(&s.ks);
+    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    s.reply.array(fields.len());
+    for field in fields {
+        let answer = match hash.and_then(|hash| hash.find(field, now)).map(|pair| pair.expire) {
+            None => -2,
+            Some(None) => -1,
+            Some(Some(at)) => {
+                let ms = at.saturating_sub(base_ms).max(0);
+                if unit == Unit::Seconds { ms.saturating_add(999) / 1000 } else { ms }
+            }
+        };
+        s.reply.int(answer);
+    }
+    Ok(())
+}
+
+fn httl(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, args, Unit::Seconds, s.ks.now_ms)
+}
+
+fn hpttl(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, args, Unit::Milliseconds, s.ks.now_ms)
+}
+
+fn hexpiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, args, Unit::Seconds, 0)
+}
+
+fn hpexpiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, args, Unit::Milliseconds, 0)
+}
+
+/// HPERSIST key FIELDS numfields field [field ...]
+fn hpersist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let fields = fields(&args[2..], NOT_POSITIVE)?;
+    let now = field_clock(&s.ks);
+    let mut effect = Effect::default();
+    let mut hash = s.ks.write::<Hash>(s.db, args[1])?;
+    s.reply.array(fields.len());
+    for field in fields {
+        let old = hash.as_ref().and_then(|hash| hash.find(field, now)).map(|pair| pair.expire);
+        let answer = match (&mut hash, old) {
+            (Some(hash), Some(Some(_))) => {
+                hash.set_expire(field, None);
+                effect.persisted.push(*field);
+                1
+            }
+            (_, Some(_)) => -1,
+            (_, None) => -2,
+        };
+        s.reply.int(answer);
+    }
+    effect.done(s, args[1], 0);
+    Ok(())
+}
+
+/// HGETEX key [EX seconds | PX milliseconds | EXAT time | PXAT time | PERSIST] FIELDS numfields field [field ...]
+fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    let option = ExpireOption::parse(args[2]);
+    let persist = is(args[2], "PERSIST");
+    let options = if option.is_some() { 2 } else { usize::from(persist) };
+    let fields = fields(args.get(2 + options..).unwrap_or_default(), NOT_POSITIVE)?;
+    let at = option.map(|option| option_expiry(s, option, args[3], "hgetex")).transpose()?;
+    let (now, past) = (field_clock(&s.ks), at.is_some_and(|at| is_already_expired(&s.ks, at)));
+
+    let mut hash = s.ks.write::<Hash>(s.db, key)?;
+    reply_values(&mut s.reply, hash.as_deref(), fields, now);
+    let mut effect = Effect::default();
+    if let Some(hash) = hash.as_mut().filter(|_| persist || at.is_some()) {
+        for field in fields {
+            let Some(old) = hash.find(field, now).map(|pair| pair.expire) else { continue };
+            if past {
+                hash.remove(field, now);
+                effect.removed.push(*field);
+            } else if at.is_some() {
+                hash.set_expire(field, at);
+                effect.expiring.push(*field);
+            } else if old.is_some() {
+                hash.set_expire(field, None);
+                effect.persisted.push(*field);
+            }
+        }
+    }
+    effect.done(s, key, at.unwrap_or(0));
+    Ok(())
+}
+
+/// HGETDEL key FIELDS numfields field [field ...]
+fn hgetdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let fields = fields(&args[2..], NOT_POSITIVE)?;
+    let now = field_clock(&s.ks);
+    let mut hash = s.ks.write::<Hash>(s.db, args[1])?;
+    s.reply.array(fields.len());
+    let mut effect = Effect::default();
+    for field in fields {
+        match hash.as_ref().and_then(|hash| hash.get(field, now)) {
+            Some(value) => super::set::reply_entry(&mut s.reply, value),
+            None => s.reply.null(),
+        }
+        if hash.as_mut().is_some_and(|hash| hash.remove(field, now)) {
+            effect.removed.push(*field);
+        }
+    }
+    effect.done(s, args[1], 0);
+    Ok(())
+}
+
+/// Whether something has to be there, or must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Absent,
+    Present,
+}
+
+impl Presence {
+    fn holds(self, there: bool) -> bool {
+        there == (self == Presence::Present)
+    }
+}
+
+/// What becomes of the expiry of a field that is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ttl<'a> {
+    Keep,
+    Expire(ExpireOption, &'a [u8]),
+}
+
+/// The arguments of `HSETEX` behind the key.
+#[derive(Debug)]
+struct SetOptions<'a, 'b> {
+    /// `NX` and `XX`: about the key.
+    key: Option<Presence>,
+    /// `FNX` and `FXX`: about all of the fields.
+    fields: Option<Presence>,
+    ttl: Option<Ttl<'a>>,
+    /// Fields and values in turn.
+    pairs: &'b [&'a [u8]],
+}
+
+impl<'a, 'b> SetOptions<'a, 'b> {
+    fn parse(args: &'b [&'a [u8]]) -> CommandResult<Self> {
+        let mut options = SetOptions { key: None, fields: None, ttl: None, pairs: &[] };
+        let mut at = 0;
+        while let Some(&arg) = args.get(at) {
+            at += 1;
+            if is(arg, "FNX") {
+                once(&mut options.fields, Presence::Absent, "FXX or FNX")?;
+            } else if is(arg, "FXX") {
+                once(&mut options.fields, Presence::Present, "FXX or FNX")?;
+            } else if is(arg, "NX") {
+                once(&mut options.key, Presence::Absent, "XX or NX")?;
+            } else if is(arg, "XX") {
+                once(&mut options.key, Presence::Present, "XX or NX")?;
+            } else if is(arg, "KEEPTTL") {
+                once(&mut options.ttl, Ttl::Keep, EXPIRE_OPTIONS)?;
+            } else if let Some(option) = ExpireOption::parse(arg) {
+                let time = args.get(at).ok_or(CommandError::SYNTAX)?;
+                once(&mut options.ttl, Ttl::Expire(option, time), EXPIRE_OPTIONS)?;
+                at += 1;
+            } else if is(arg, "FIELDS") {
+                options.pairs = pairs(&args[at..])?;
+                return Ok(options);
+            } else {
+                let shown = String::from_utf8_lossy(arg);
+                return Err(CommandError::err(format_args!("unknown argument: {shown}")));
+            }
+        }
+        Err(CommandError::err("Mandatory argument FIELDS is missing or not at the right position"))
+    }
+}
+
+const EXPIRE_OPTIONS: &str = "EX, PX, EXAT, PXAT or KEEPTTL";
+
+/// Sets an option that excludes all others of its kind.
+fn once<T>(option: &mut Option<T>, value: T, kind: impl Display) -> CommandResult {
+    match option.replace(value) {
+        None => Ok(()),
+        Some(_) => {
+            Err(CommandError::err(format_args!("Only one of {kind} arguments can be specified")))
+        }
+    }
+}
+
+/// The fields and values behind their number, and nothing else.
+fn pairs<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<&'b [&'a [u8]]> {
+    let invalid = || CommandError::err("invalid number of fields");
+    let (count, pairs) = args.split_first().ok_or_else(invalid)?;
+    match args::int(count) {
+        Ok(count) if count > 0 => match (count as u64).checked_mul(2) {
+            Some(wanted) if wanted == pairs.len() as u64 => Ok(pairs),
+            _ => Err(CommandError::err("wrong number of arguments for 'hsetex' command")),
+        },
+        _ => Err(invalid()),
+    }
+}
+
+/// HSETEX key [NX | XX] [FNX | FXX] [EX seconds | PX milliseconds | EXAT time | PXAT time | KEEPTTL]
+/// FIELDS numfields field value [field value ...]
+fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    let SetOptions { key: key_presence, fields: field_presence, ttl, pairs } =
+        SetOptions::parse(&args[2..])?;
+    let at = match ttl {
+        Some(Ttl::Expire(option, arg)) => Some(option_expiry(s, option, arg, "hsetex")?),
+        _ => None,
+    };
+    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let past = at.is_some_and(|at| is_already_expired(&s.ks, at));
+
+    let hash = s.ks.write::<Hash>(s.db, key)?;
+    let is_there = |field: &[u8]| hash.as_ref().is_some_and(|hash| hash.find(field, now).is_some());
+    let allowed = key_presence.is_none_or(|wanted| wanted.holds(hash.is_some()))
+        && field_presence
+            .is_none_or(|wanted| pairs.chunks_exact(2).all(|pair| wanted.holds(is_there(pair[0]))));
+    s.reply.int(allowed.into());
+    if !allowed {
+        return Ok(());
+    }
+    if past {
+        // Nobody could ever see the new values: what is left is the end of the old ones.
+        let mut effect = Effect::default();
+        if let Some(hash) = hash {
+            let fields = pairs.chunks_exact(2).map(|pair| pair[0]);
+            effect.removed.extend(fields.filter(|field| hash.remove(field, now)));
+        }
+        effect.done(s, key, 0);
+        return Ok(());
+    }
+    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    hash.expect(pairs, &limits);
+    for pair in pairs.chunks_exact(2) {
+        let expire = match ttl {
+            Some(Ttl::Keep) => hash.find(pair[0], now).and_then(|old| old.expire),
+            _ => at,
+        };
+        hash.set(pair[0], pair[1], expire, &limits, now);
+    }
+    note(s, key, "hset", pairs.len() / 2);
+    let mut digits = itoa::Buffer::new();
+    let mut effect: Vec<&[u8]> = vec![b"HSETEX", key];
+    match (ttl, at) {
+        (Some(Ttl::Keep), _) => effect.push(b"KEEPTTL"),
+        (_, Some(at)) => {
+            s.ks.watch_fields(s.db, key);
+            s.ks.changes.notifications.push(Class::HASH, "hexpire", s.db, key);
+            effect.extend([b"PXAT", digits.format(at).as_bytes()]);
+        }
+        _ => {}
+    }
+    let mut count = itoa::Buffer::new();
+    effect.extend([&b"FIELDS"[..], count.format(pairs.len() / 2).as_bytes()]);
+    effect.extend(pairs);
+    s.propagate_instead(&effect);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("hexpire", hexpire),
+    ("hexpireat", hexpireat),
+    ("hexpiretime", hexpiretime),
+    ("hgetdel", hgetdel),
+    ("hgetex", hgetex),
+    ("hpersist", hpersist),
+    ("hpexpire", hpexpire),
+    ("hpexpireat", hpexpireat),
+    ("hpexpiretime", hpexpiretime),
+    ("hpttl", hpttl),
+    ("hsetex", hsetex),
+    ("httl", httl),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_hsetex() {
+        let parse = |line: &str| {
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            SetOptions::parse(&args)
+                .map(|options| options.pairs.len())
+                .map_err(|error| error.0.into_owned())
+        };
+        assert_eq!(parse("FIELDS 1 f v"), Ok(2));
+        assert_eq!(parse("ex 5 fnx xx FIELDS 2 f v g w"), Ok(4));
+        for (bad, error) in [
+            ("FNX FXX FIELDS 1 f v", "ERR Only one of FXX or FNX arguments can be specified"),
+            (
+                "PX 5 KEEPTTL FIELDS 1 f v",
+                "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
+            ),
+            ("FOO FIELDS 1 f v", "ERR unknown argument: FOO"),
+            ("FIELDS 2 f v", "ERR wrong number of arguments for 'hsetex' command"),
+            (
+                "FIELDS 9223372036854775807 f v",
+                "ERR wrong number of arguments for 'hsetex' command",
+            ),
+            ("FIELDS 0 f v", "ERR invalid number of fields"),
+            ("FIELDS x f v", "ERR invalid number of fields"),
+            ("FIELDS", "ERR invalid number of fields"),
+            ("EX", "ERR syntax error"),
+        ] {
+            assert_eq!(parse(bad), Err(error.to_string()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_bounds() {
+        assert_eq!(expiry(b"0", Unit::Seconds, 500, "x"), Ok(500));
+        assert_eq!(expiry(b"70368744177663", Unit::Milliseconds, 0, "x"), Ok(MAX_EXPIRE));
+        for bad in ["70368744177664", "9223372036854775807", "-1", "x"] {
+            assert!(expiry(bad.as_bytes(), Unit::Milliseconds, 0, "x").is_err());
+            assert!(expiry(bad.as_bytes(), Unit::Seconds, i64::MAX, "x").is_err());
+        }
+    }
+}

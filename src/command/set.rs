@@ -21,11 +21,7 @@ const PROPAGATED_AT_ONCE: usize = 1024;
 /// The limits in force.
 #[inline]
 pub fn limits(s: &Server) -> Limits {
-    Limits {
-        intset: s.config.set_max_intset_entries,
-        entries: s.config.set_max_listpack_entries,
-        value: s.config.set_max_listpack_value,
-    }
+    s.config.value_limits().set
 }
 
 /// An element of a collection as a bulk string.

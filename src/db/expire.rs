@@ -35,6 +35,7 @@ impl Keyspace {
         let acceptable = ACCEPTABLE_STALE.saturating_sub(extra);
         let (mut sampled, mut expired, mut out_of_time) = (0, 0, false);
         for db in 0..self.dbs.len() {
+            self.expire_fields(db, start + effort.budget);
             loop {
                 if out_of_time || self.dbs[db].volatile() == 0 {
                     break;

@@ -6,6 +6,7 @@
 
 use super::blocked::BlockedKeys;
 use super::entry::{Entry, EntryRef};
+use super::field_expire::VolatileHashes;
 use super::lru::AccessPolicy;
 use super::notify::{Class, Notifications};
 use crate::ds::hash::HashSeed;
@@ -20,11 +21,17 @@ pub struct Db {
     pub(super) expire_cursor: u64,
     /// A running average of the time that volatile keys have left, in milliseconds.
     pub avg_ttl: i64,
+    pub(super) volatile_hashes: VolatileHashes,
 }
 
 impl Db {
     fn new(seed: HashSeed) -> Db {
-        Db { table: Table::new(seed), expire_cursor: 0, avg_ttl: 0 }
+        Db {
+            table: Table::new(seed),
+            expire_cursor: 0,
+            avg_ttl: 0,
+            volatile_hashes: VolatileHashes::default(),
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -83,6 +90,8 @@ pub struct Changes {
     pub dirty: u64,
     /// Keys deleted because they had expired or were evicted, to be propagated as deletions: database and key.
     pub deleted: Vec<(usize, Box<[u8]>)>,
+    /// Fields of hashes removed because they had expired, to be propagated likewise: database, key and fields.
+    pub expired_fields: Vec<(usize, Box<[u8]>, Vec<Vec<u8>>)>,
     pub notifications: Notifications,
     /// Keys modified since the server last looked; only kept while `track` is set, because somebody watches.
     pub modified: Vec<(usize, Box<[u8]>)>,
@@ -112,6 +121,7 @@ impl Changes {
     #[inline]
     pub fn needs_attention(&self) -> bool {
         !self.deleted.is_empty()
+            || !self.expired_fields.is_empty()
             || !self.notifications.waiting.is_empty()
             || !self.modified.is_empty()
     }
@@ -366,6 +376,7 @@ impl Keyspace {
     pub fn put(&mut self, db: usize, entry: Entry) -> Option<Entry> {
         let hash = self.hash(entry.view().key());
         let marked = entry.view().has_expire();
+        self.dbs[db].note_volatile_hash(entry.view());
         self.changes.blocked.signal_ready(db, entry.view().key());
         let table = &mut self.dbs[db].table;
         if let Some(mut found) = table.find(hash, entry.view().key()) {
@@ -415,6 +426,7 @@ impl Keyspace {
         self.changes.notifications.push(Class::NEW, "new", db, key);
         self.changes.blocked.signal_ready(db, key);
         let (hash, marked) = (self.hash(key), entry.view().has_expire());
+        self.dbs[db].note_volatile_hash(entry.view());
         self.dbs[db].table.insert_unique(hash, entry, marked);
     }
 

@@ -3,6 +3,7 @@
 pub mod blocked;
 pub mod entry;
 pub mod expire;
+mod field_expire;
 pub mod keyspace;
 pub mod lru;
 pub mod notify;

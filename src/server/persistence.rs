@@ -613,7 +613,7 @@ impl Server {
                         loading.db,
                         entry,
                         loading.options,
-                        self.config.list_limits(),
+                        &self.config.value_limits(),
                         &mut loading.keys_loaded,
                         &mut loading.keys_expired,
                     )?;
@@ -668,7 +668,7 @@ fn load_entry(
     db: usize,
     loaded: RdbEntry<'_>,
     options: LoadOptions,
-    lists: crate::value::list::Limits,
+    limits: &crate::value::Limits,
     keys_loaded: &mut u64,
     keys_expired: &mut u64,
 ) -> Result<(), LoadError> {
@@ -677,9 +677,7 @@ fn load_entry(
         return Ok(());
     }
     let mut value: Value = loaded.value.into();
-    if let Value::List(list) = &mut value {
-        list.adopt(lists);
-    }
+    value.adopt(limits);
     let entry = Entry::new(&loaded.key, value, loaded.expire_ms);
     let access = &ks.access;
     entry.view().set_lru(match (loaded.freq, loaded.idle_secs) {

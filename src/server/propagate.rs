@@ -134,6 +134,11 @@ impl Server {
 
     /// Propagates the deletions that the keyspace made by itself.
     pub fn propagate_deletions(&mut self) {
+        for (db, key, fields) in std::mem::take(&mut self.ks.changes.expired_fields) {
+            let mut command: Vec<&[u8]> = vec![b"HDEL", &key];
+            command.extend(fields.iter().map(Vec::as_slice));
+            self.propagate(db, &command);
+        }
         if self.ks.changes.deleted.is_empty() {
             return;
         }

@@ -26,7 +26,7 @@ const SAMPLE: usize = 64;
 const TRIES: usize = 100;
 
 /// The sizes up to which a hash stays compact.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// `hash-max-listpack-entries`, in fields.
     pub entries: u64,
@@ -199,6 +199,22 @@ impl Hash {
             },
             Repr::Listpack(_) => None,
         }
+    }
+
+    /// Takes the encoding that suits these limits; for a hash that was made under the default ones.
+    pub fn adopt(&mut self, limits: &Limits) {
+        if *limits == Limits::default()
+            || (self.table().is_some() && self.len() as u64 > limits.entries)
+        {
+            return;
+        }
+        let mut new = Hash::default();
+        self.for_each(FOREVER_YOUNG, |pair| {
+            let (mut field, mut value) = ([0; INT_TEXT_MAX], [0; INT_TEXT_MAX]);
+            let (field, value) = (pair.field.to_bytes(&mut field), pair.value.to_bytes(&mut value));
+            new.set(field, value, pair.expire, limits, FOREVER_YOUNG);
+        });
+        *self = new;
     }
 
     /// The listpack of fields and values, if the hash is one.

@@ -66,6 +66,28 @@ impl Value {
     }
 }
 
+/// The limits that decide about the encodings of all types.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub list: list::Limits,
+    pub set: set::Limits,
+    pub hash: hash::Limits,
+    pub zset: zset::Limits,
+}
+
+impl Value {
+    /// Takes the encoding that suits these limits; for a value that was not made under them.
+    pub fn adopt(&mut self, limits: &Limits) {
+        match self {
+            Value::Int(_) | Value::Str(_) | Value::Stream(_) => {}
+            Value::List(list) => list.adopt(limits.list),
+            Value::Set(set) => set.adopt(&limits.set),
+            Value::Hash(hash) => hash.adopt(&limits.hash),
+            Value::Zset(zset) => zset.adopt(&limits.zset),
+        }
+    }
+}
+
 /// A value seen in place.
 #[derive(Clone, Copy, Debug)]
 pub enum ValueRef<'a> {

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 const MAX_INTSET: u64 = 1 << 30;
 
 /// The sizes up to which a set stays compact.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// `set-max-intset-entries`.
     pub intset: u64,
@@ -147,6 +147,23 @@ impl Set {
             Repr::Table(table) => Some(table),
             _ => None,
         }
+    }
+
+    /// Takes the encoding that suits these limits; for a set that was made under the default ones.
+    pub fn adopt(&mut self, limits: &Limits) {
+        let len = self.len();
+        let compact = limits.fits_intset(len) || limits.fits_listpack(len, 0);
+        if *limits == Limits::default() || (self.table().is_some() && !compact) {
+            return;
+        }
+        let mut new = Set::default();
+        if matches!(self.0, Repr::Listpack(_)) {
+            new.0 = Repr::Listpack(Packed::default());
+        }
+        self.for_each(|member| {
+            new.add_entry(member, limits);
+        });
+        *self = new;
     }
 
     /// The intset, if the set is one.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 /// The databases that are written to.
 pub const DATABASES: [usize; 3] = [0, 3, 15];
 /// Keys written before the replica comes, in each database.
-const KEYS: usize = 3000;
+const KEYS: usize = 1500;
 /// Commands in one pipeline of the load.
 const BURST: usize = 50;
 
@@ -24,7 +24,7 @@ pub fn fill(connection: &mut Connection) {
             let mut set = cmd("SET");
             set.arg(format!("key:{n}")).arg(value(&mut rng));
             match n % 10 {
-                0 => set.arg("PX").arg(rng.random_range(1..2000)),
+                0 => set.arg("PX").arg(rng.random_range(1..1000)),
                 1..4 => set.arg("EX").arg(rng.random_range(1000..100_000)),
                 _ => &mut set,
             };
@@ -110,20 +110,20 @@ impl Drop for Load {
 
 /// Adds one random write.
 fn write(pipe: &mut Pipeline, rng: &mut SmallRng) {
-    let key = |rng: &mut SmallRng| format!("key:{}", rng.random_range(0..KEYS + 500)).into_bytes();
+    let key = |rng: &mut SmallRng| format!("key:{}", rng.random_range(0..KEYS + 250)).into_bytes();
     let number = |n: usize| n.to_string().into_bytes();
     let (name, rest) = match rng.random_range(0..18) {
         0..4 => ("SET", vec![value(rng)]),
-        4 => ("SETEX", vec![number(rng.random_range(1..3)), value(rng)]),
+        4 => ("PSETEX", vec![number(rng.random_range(1..500)), value(rng)]),
         5 => ("APPEND", vec![b"more".to_vec()]),
         6 => ("INCR", vec![]),
         7 => ("INCRBYFLOAT", vec![b"0.25".to_vec()]),
         8 => ("DEL", vec![]),
-        9 => ("PEXPIRE", vec![number(rng.random_range(1..1000))]),
+        9 => ("PEXPIRE", vec![number(rng.random_range(1..500))]),
         10 => ("PERSIST", vec![]),
         11 => ("RENAME", vec![key(rng)]),
         12 => ("COPY", vec![key(rng), b"REPLACE".to_vec()]),
-        13 => ("GETEX", vec![b"PX".to_vec(), number(rng.random_range(1..1000))]),
+        13 => ("GETEX", vec![b"PX".to_vec(), number(rng.random_range(1..500))]),
         14 => ("MSET", vec![value(rng), key(rng), value(rng)]),
         15 => ("SETRANGE", vec![number(rng.random_range(0..100)), b"range".to_vec()]),
         16 => ("GETDEL", vec![]),

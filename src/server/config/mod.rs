@@ -97,6 +97,26 @@ impl Config {
         Limits::new(self.list_max_listpack_size, self.list_compress_depth)
     }
 
+    /// The limits that decide about the encodings of all types.
+    pub fn value_limits(&self) -> crate::value::Limits {
+        crate::value::Limits {
+            list: self.list_limits(),
+            set: crate::value::set::Limits {
+                intset: self.set_max_intset_entries,
+                entries: self.set_max_listpack_entries,
+                value: self.set_max_listpack_value,
+            },
+            hash: crate::value::hash::Limits {
+                entries: self.hash_max_listpack_entries,
+                value: self.hash_max_listpack_value,
+            },
+            zset: crate::value::zset::Limits {
+                entries: self.zset_max_listpack_entries,
+                value: self.zset_max_listpack_value,
+            },
+        }
+    }
+
     /// Names and values for `CONFIG GET`: each name, or alias, that one of the patterns matches, once.
     ///
     /// Case does not matter. A pattern without `*`, `?` and `[` is a name, which the answer spells as the question

@@ -1,0 +1,144 @@
+//! Active expiry of single fields of hashes.
+//!
+//! Each database keeps the keys of its hashes that have fields with an expiry. A key gets in when such a hash comes
+//! into the database or gets such a field, and out when the cycle finds none any more: so nobody else has to care.
+#![forbid(unsafe_code)]
+
+use super::entry::EntryRef;
+use super::keyspace::{Db, Keyspace};
+use super::notify::Class;
+use crate::value::hash::Hash;
+use crate::value::{Collection, ValueRef};
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Instant;
+
+/// Hashes looked at before the time is looked at.
+const HASHES_PER_LOOP: usize = 20;
+/// Buckets of a large hash looked at in one go.
+const BUCKETS_PER_HASH: usize = 64;
+/// Rounds of a cycle that find nothing at all before it ends.
+const HASHES_PER_CYCLE: usize = 400;
+
+/// The hashes of a database in which fields may expire.
+#[derive(Default)]
+pub(super) struct VolatileHashes {
+    keys: BTreeSet<Box<[u8]>>,
+    /// The last key that was looked at.
+    cursor: Box<[u8]>,
+}
+
+impl VolatileHashes {
+    /// The next key in turn.
+    fn next(&mut self) -> Option<Box<[u8]>> {
+        let after = (Excluded(&*self.cursor), Unbounded);
+        let key = self.keys.range::<[u8], _>(after).next().or_else(|| self.keys.first())?;
+        self.cursor = key.clone();
+        Some(key.clone())
+    }
+}
+
+impl Db {
+    /// Notes an entry that comes into the database.
+    #[inline]
+    pub(super) fn note_volatile_hash(&mut self, entry: EntryRef<'_>) {
+        if let ValueRef::Hash(hash) = entry.value()
+            && hash.volatile_fields()
+        {
+            self.volatile_hashes.keys.insert(entry.key().into());
+        }
+    }
+}
+
+impl Keyspace {
+    /// Notes that fields of a hash got an expiry.
+    pub fn watch_fields(&mut self, db: usize, key: &[u8]) {
+        let keys = &mut self.dbs[db].volatile_hashes.keys;
+        if !keys.contains(key) {
+            keys.insert(key.into());
+        }
+    }
+
+    /// Removes expired fields of a database's hashes, as many as there are until `deadline`.
+    pub(super) fn expire_fields(&mut self, db: usize, deadline: Instant) {
+        let mut idle = HASHES_PER_CYCLE.min(self.dbs[db].volatile_hashes.keys.len());
+        let mut looked_at = 0;
+        while idle > 0 {
+            let Some(key) = self.dbs[db].volatile_hashes.next() else { return };
+            if self.expire_fields_of(db, &key) == 0 {
+                idle -= 1;
+            }
+            looked_at += 1;
+            if looked_at % HASHES_PER_LOOP == 0 && Instant::now() > deadline {
+                return;
+            }
+        }
+    }
+
+    /// Removes expired fields of a hash, all of them or, of a large one, some; answers how many.
+    fn expire_fields_of(&mut self, db: usize, key: &[u8]) -> usize {
+        let (now, hash) = (self.now_ms, self.hash(key));
+        let database = &mut self.dbs[db];
+        let entry = database.table.get_mut(hash, key);
+        let Some(value) = entry.and_then(|entry| Hash::of_mut(entry.into_value_mut())) else {
+            database.volatile_hashes.keys.remove(key);
+            return 0;
+        };
+        let expired = value.reclaim(now, BUCKETS_PER_HASH);
+        if !value.volatile_fields() {
+            database.volatile_hashes.keys.remove(key);
+        }
+        let removed = expired.len();
+        if removed > 0 {
+            self.changes.signal_modified(db, key);
+            self.changes.notifications.push(Class::HASH, "hexpired", db, key);
+            self.changes.expired_fields.push((db, key.into(), expired));
+            if self.remove_if_empty::<Hash>(db, key) {
+                self.changes.notifications.push(Class::GENERIC, "del", db, key);
+            }
+        }
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ds::hash::HashSeed;
+    use crate::value::Value;
+    use crate::value::hash::Limits;
+    use std::time::Duration;
+
+    #[test]
+    fn fields_go_when_their_time_comes() {
+        let mut ks = Keyspace::new(1, HashSeed::new([1, 2]));
+        let limits = Limits::default();
+        for fields in [3, 3000] {
+            let mut hash = Hash::default();
+            for n in 0..fields {
+                let expire = (n > 0).then_some(n % 3 * 100);
+                hash.set(n.to_string().as_bytes(), b"v", expire, &limits, 0);
+            }
+            ks.set(0, fields.to_string().as_bytes(), Value::Hash(hash), None);
+        }
+        ks.now_ms = 150;
+        let deadline = || Instant::now() + Duration::from_secs(5);
+        (0..50).for_each(|_| ks.expire_fields(0, deadline()));
+        assert_eq!(ks.dbs[0].volatile_hashes.keys.len(), 2);
+        let gone: usize = ks.changes.expired_fields.iter().map(|(_, _, fields)| fields.len()).sum();
+        assert_eq!(gone, 1 + 1999);
+        assert_eq!(ks.read::<Hash>(0, b"3000").unwrap().unwrap().len(), 1001);
+        ks.now_ms = 250;
+        (0..50).for_each(|_| ks.expire_fields(0, deadline()));
+        assert!(ks.dbs[0].volatile_hashes.keys.is_empty());
+        assert_eq!(ks.read::<Hash>(0, b"3").unwrap().unwrap().len(), 1);
+
+        ks.write::<Hash>(0, b"3").unwrap().unwrap().set_expire(b"0", Some(260));
+        ks.watch_fields(0, b"3");
+        ks.now_ms = 300;
+        ks.expire_fields(0, deadline());
+        assert!(!ks.exists(0, b"3"));
+        ks.expire_fields(0, deadline());
+        assert!(ks.dbs[0].volatile_hashes.keys.is_empty());
+    }
+}
