@@ -168,7 +168,7 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// Names the current client; an empty name takes its name away.
 pub fn set_client_name(s: &mut Server, name: &[u8]) {
-    s.client().name = Some(Box::from(name)).filter(|name: &Box<[u8]>| !name.is_empty());
+    s.client().name = (!name.is_empty()).then(|| name.into());
 }
 
 fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {

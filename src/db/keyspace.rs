@@ -83,6 +83,9 @@ pub struct KeyspaceStats {
     pub expire_cycle_us: u64,
 }
 
+/// A hash's fields that have expired: database, key, fields.
+pub type ExpiredFields = (usize, Box<[u8]>, Vec<Vec<u8>>);
+
 /// What happened to keys, noted for the server, which empties the queues after each command.
 #[derive(Default)]
 pub struct Changes {
@@ -91,7 +94,7 @@ pub struct Changes {
     /// Keys deleted because they had expired or were evicted, to be propagated as deletions: database and key.
     pub deleted: Vec<(usize, Box<[u8]>)>,
     /// Fields of hashes removed because they had expired, to be propagated likewise: database, key and fields.
-    pub expired_fields: Vec<(usize, Box<[u8]>, Vec<Vec<u8>>)>,
+    pub expired_fields: Vec<ExpiredFields>,
     pub notifications: Notifications,
     /// Keys modified since the server last looked; only kept while `track` is set, because somebody watches.
     pub modified: Vec<(usize, Box<[u8]>)>,

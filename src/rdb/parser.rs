@@ -226,13 +226,12 @@ impl State {
             if input.len() < self.need {
                 break;
             }
-            if let Some(skim) = &mut self.skim {
-                if let Err(fault) = skim.advance(input) {
+            if let Some(skim) = &mut self.skim
+                && let Err(fault) = skim.advance(input) {
                     let pos = skim.pos();
                     self.wait_or_fail(pos, fault)?;
                     break;
                 }
-            }
             let mut r = Reader::new(input);
             match self.record(&mut r, buf) {
                 Ok(event) => {

@@ -468,9 +468,8 @@ impl Server {
         }
         self.flush_reply(token);
         if let Some(client) = self.clients.get(token) {
-            if client.is(ClientFlags::CLOSE_ASAP) {
-                self.free_client(token);
-            } else if client.is(ClientFlags::CLOSE_AFTER_REPLY) && client.out.is_empty() {
+            let answered = client.is(ClientFlags::CLOSE_AFTER_REPLY) && client.out.is_empty();
+            if answered || client.is(ClientFlags::CLOSE_ASAP) {
                 self.free_client(token);
             }
         }

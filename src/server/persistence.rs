@@ -121,7 +121,7 @@ pub struct Loading {
 /// Where a snapshot comes from.
 enum LoadSource {
     /// A file, read as fast as it can be parsed.
-    File { file: File, name: String },
+    File { file: File },
     /// Pieces that somebody feeds.
     Fed,
 }
@@ -467,8 +467,7 @@ impl Server {
             Err(error) => return Err(error),
         };
         let size = file.metadata()?.len();
-        let name = path.display().to_string();
-        let source = LoadSource::File { file, name };
+        let source = LoadSource::File { file };
         let checksum = self.config.rdbchecksum && !self.skip_checksum_validation;
         self.begin_loading(Loading::new(source, checksum, size, self.ks.now_ms));
         Ok(true)
@@ -492,7 +491,7 @@ impl Server {
                 self.finish_loading();
                 return Ok(LoadProgress::Done);
             }
-            let LoadSource::File { file, .. } = &mut loading.source else {
+            let LoadSource::File { file } = &mut loading.source else {
                 return Ok(LoadProgress::More);
             };
             match file.read(loading.parser.space()) {

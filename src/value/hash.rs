@@ -127,7 +127,7 @@ impl Hash {
         }
         let mut hash = Hash(Repr::Listpack(list.into()));
         if !fits {
-            hash.to_table(0);
+            hash.convert_to_table(0);
         }
         hash
     }
@@ -138,9 +138,9 @@ impl Hash {
             return;
         }
         if pairs.len() as u64 / 2 > limits.entries {
-            self.to_table(pairs.len() / 2);
+            self.convert_to_table(pairs.len() / 2);
         } else if !pairs.iter().all(|text| limits.fit(text)) {
-            self.to_table(0);
+            self.convert_to_table(0);
         }
     }
 
@@ -267,10 +267,10 @@ impl Hash {
         now: i64,
     ) -> bool {
         if expire.is_some() {
-            self.to_volatile();
+            self.convert_to_volatile();
         }
         if !(limits.fit(field) && limits.fit(value)) {
-            self.to_table(0);
+            self.convert_to_table(0);
         }
         let full = self.len() as u64 >= limits.entries;
         let done = match &mut self.0 {
@@ -287,7 +287,7 @@ impl Hash {
             Some(Before::Nothing) => true,
             Some(Before::Field(expire)) => has_expired(expire, now),
             None => {
-                self.to_table(1);
+                self.convert_to_table(1);
                 self.set(field, value, expire, limits, now)
             }
         }
@@ -296,7 +296,7 @@ impl Hash {
     /// Changes when a field expires. Does nothing if there is no such field.
     pub fn set_expire(&mut self, field: &[u8], expire: Option<i64>) {
         if expire.is_some() {
-            self.to_volatile();
+            self.convert_to_volatile();
         }
         let Repr::Other(other) = &mut self.0 else { return };
         match &mut **other {
@@ -523,7 +523,7 @@ impl Hash {
 
     /// Makes a plain listpack one with expiries.
     #[inline]
-    fn to_volatile(&mut self) {
+    fn convert_to_volatile(&mut self) {
         let Repr::Listpack(list) = &self.0 else { return };
         let mut triples =
             Listpack::with_capacity(list.view().as_bytes().len() + 2 * list.view().len());
@@ -538,7 +538,7 @@ impl Hash {
 
     /// Turns the hash into a table, with room for `more` fields.
     #[cold]
-    fn to_table(&mut self, more: usize) {
+    fn convert_to_table(&mut self, more: usize) {
         if self.table().is_some() {
             return;
         }

@@ -83,7 +83,7 @@ impl Set {
         let fits = limits.fits_intset(intset.len());
         let mut set = Set(Repr::Intset(intset));
         if !fits {
-            set.to_table(0);
+            set.convert_to_table(0);
         }
         set
     }
@@ -96,7 +96,7 @@ impl Set {
             Repr::Table(_) => true,
         };
         if !fits {
-            self.to_table(more);
+            self.convert_to_table(more);
         }
     }
 
@@ -215,7 +215,7 @@ impl Set {
                 if !(fits
                     && list.edit(|list| list.safe_to_add(member.len()) && list.push_back(member)))
                 {
-                    self.to_table(1);
+                    self.convert_to_table(1);
                     self.add(member, limits);
                 }
                 true
@@ -224,7 +224,7 @@ impl Set {
                 Some(n) => {
                     let added = set.add(n);
                     if added && !limits.fits_intset(set.len()) {
-                        self.to_table(0);
+                        self.convert_to_table(0);
                     }
                     added
                 }
@@ -242,7 +242,7 @@ impl Set {
             (Repr::Intset(set), Entry::Int(n)) => {
                 let added = set.add(n);
                 if added && !limits.fits_intset(set.len()) {
-                    self.to_table(0);
+                    self.convert_to_table(0);
                 }
                 added
             }
@@ -426,7 +426,7 @@ impl Set {
             .map(|n| Entry::Int(n).text_len())
             .fold(len, usize::max);
         if !limits.fits_listpack(set.len() + 1, longest) {
-            return self.to_table(1);
+            return self.convert_to_table(1);
         }
         let mut list = Listpack::with_capacity(set.bytes() + len);
         for n in set.iter() {
@@ -437,7 +437,7 @@ impl Set {
 
     /// Turns the set into a hash table, with room for `more` members.
     #[cold]
-    fn to_table(&mut self, more: usize) {
+    fn convert_to_table(&mut self, more: usize) {
         if matches!(self.0, Repr::Table(_)) {
             return;
         }

@@ -82,7 +82,7 @@ impl Zset {
     /// The sorted set whose members and scores a listpack has, which came from outside and has been checked deeply.
     /// `None` if it is none: a score is no number, a member is there twice, or there is nothing.
     pub fn from_listpack(listpack: Listpack) -> Option<Zset> {
-        if listpack.is_empty() || listpack.len() % 2 != 0 {
+        if listpack.is_empty() || !listpack.len().is_multiple_of(2) {
             return None;
         }
         let mut elements = Builder::with_capacity(listpack.len() / 2);

@@ -1,4 +1,5 @@
 //! The other side of replication, played by the test: a replica for a primary under test, a primary for a replica.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use crate::common::{PATIENCE, Raw, Server, wait_for};
 use std::io::ErrorKind;

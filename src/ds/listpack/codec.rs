@@ -367,11 +367,10 @@ pub(crate) fn find(buf: &[u8], mut at: usize, needle: &[u8], skip_count: usize) 
                     if buf.get(at + 1..at + 1 + needle.len())? == needle {
                         return Some(at);
                     }
-                } else if let Some(int) = needle_int {
-                    if decode(buf, at)?.0 == Entry::Int(int) {
+                } else if let Some(int) = needle_int
+                    && decode(buf, at)?.0 == Entry::Int(int) {
                         return Some(at);
                     }
-                }
                 at += len;
             }
         }

@@ -123,7 +123,7 @@ impl Array {
     /// its buckets read as empty from now on. Returns whether it did.
     pub fn release_before(&mut self, index: usize) -> bool {
         let end = index * size_of::<Bucket>();
-        if end % CHUNK != 0 || end == 0 || index > self.len || !self.is_mapped() {
+        if !end.is_multiple_of(CHUNK) || end == 0 || index > self.len || !self.is_mapped() {
             return false;
         }
         // SAFETY: the range lies within this array's own private mapping and starts at a page,

@@ -250,11 +250,10 @@ impl<T: Item> Table<T> {
         // SAFETY: the head of a chain of this table.
         let bucket = unsafe { self.head(hash).as_ref() };
         let matches = bucket.matches(Bucket::tag(hash));
-        if matches.len() == 0 {
-            if let Some(next) = bucket.next() {
+        if matches.len() == 0
+            && let Some(next) = bucket.next() {
                 prefetch(next.as_ptr());
             }
-        }
         for slot in matches {
             // SAFETY: a slot with a tag is occupied.
             let raw = unsafe { bucket.raw(slot) };

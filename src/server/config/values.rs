@@ -424,7 +424,7 @@ impl Special for OutputLimits {
 /// Bytes with the largest unit that divides them, as `CONFIG REWRITE` writes them.
 pub fn format_memory(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")];
-    match UNITS.iter().find(|(size, _)| bytes != 0 && bytes % size == 0) {
+    match UNITS.iter().find(|(size, _)| bytes != 0 && bytes.is_multiple_of(*size)) {
         Some((size, unit)) => format!("{}{unit}", bytes / size),
         None => bytes.to_string(),
     }

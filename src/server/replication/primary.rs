@@ -313,11 +313,10 @@ impl Server {
             self.queue_write(token);
         }
         if ended {
-            if let Some(child) = &mut self.persistence.child {
-                if let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &self.registry) {
+            if let Some(child) = &mut self.persistence.child
+                && let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &self.registry) {
                     let _ = registry.deregister(&mut pipe);
                 }
-            }
             self.check_child();
         }
     }
@@ -404,7 +403,7 @@ impl Server {
         let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
         if let Some(transfer) = &mut link.transfer {
             for _ in 0..STREAM_PER_TURN / (64 * 1024) {
-                let bytes = transfer.next()?;
+                let bytes = transfer.pending()?;
                 if bytes.is_empty() {
                     link.transfer = None;
                     break;

@@ -709,8 +709,8 @@ impl Server {
         if line.is_empty() {
             return Ok(());
         }
-        if line.starts_with('-') {
-            return Err(format!("MASTER aborted replication with an error: {}", &line[1..]));
+        if let Some(error) = line.strip_prefix('-') {
+            return Err(format!("MASTER aborted replication with an error: {error}"));
         }
         let Some(head) = line.strip_prefix('$') else {
             return Err(format!(
@@ -808,9 +808,7 @@ impl Server {
         };
         let marked = matches!(download.ending, Ending::Mark(_));
         self.link().download = Some(download);
-        if let Err(text) = outcome {
-            return Err(text);
-        }
+        outcome?;
         if complete {
             self.link().input = beyond;
             self.snapshot_complete(token, marked)?;

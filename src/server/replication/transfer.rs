@@ -30,7 +30,7 @@ impl Transfer {
     ///
     /// # Errors
     /// If the file can't be read, or is shorter than announced.
-    pub fn next(&mut self) -> io::Result<&[u8]> {
+    pub fn pending(&mut self) -> io::Result<&[u8]> {
         if self.sent == self.chunk.len() && self.at < self.size {
             use std::os::unix::fs::FileExt;
             self.chunk.resize(CHUNK.min((self.size - self.at) as usize), 0);

@@ -1,0 +1,16 @@
+//! Replication on the wire, with the other side played by the test.
+//!
+//! * [`primary`]: the server under test is the primary, its replicas are played.
+//! * [`replica`]: the server under test is the replica, its primary is played.
+//! * [`hostile`]: a played primary that closes, lies or sends nonsense.
+//! * [`chain`]: several servers under test.
+
+#[path = "../process/mod.rs"]
+mod common;
+#[path = "../process/replication.rs"]
+mod fakes;
+
+mod chain;
+mod hostile;
+mod primary;
+mod replica;
