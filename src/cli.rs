@@ -31,6 +31,8 @@ const FAMILIES: &[&[Row]] = &[
     command::set::COMMANDS,
     command::hash::COMMANDS,
     command::hash_expire::COMMANDS,
+    command::zset::COMMANDS,
+    command::geo::COMMANDS,
     command::object::COMMANDS,
     command::info::COMMANDS,
     command::config::COMMANDS,

@@ -296,9 +296,7 @@ impl Signature {
                 self.xor(&one.0);
             }),
             // Collections have no elements that could be added yet.
-            ValueRef::List(_)
-            | ValueRef::Zset(_)
-            | ValueRef::Stream(_) => {}
+            ValueRef::List(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {}
         }
         if entry.has_expire() {
             self.xor(b"!!expire!!");

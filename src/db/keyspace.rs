@@ -236,6 +236,13 @@ impl Keyspace {
         }
     }
 
+    /// Finds a key as [`Keyspace::peek`] does, but leaves even one whose time has come where it is.
+    pub fn inspect(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let stale = |entry: &EntryRef<'_>| entry.expire().is_some_and(|at| at < self.now_ms);
+        let entry = self.dbs[db].table.get(self.hash(key), key)?;
+        (self.role == ExpiryRole::Keep || !stale(&entry)).then_some(entry)
+    }
+
     /// Finds a key that is about to be changed.
     #[inline]
     pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Occupied<'_, Entry>> {

@@ -256,11 +256,7 @@ mod tests {
         let head = |width: u8| vec![width, 0, 0, 0, 3, 0, 0, 0];
         let cases: [(i64, u8, &[u8]); 3] = [
             (300, 2, &[0xff, 0xff, 1, 0, 0x2c, 1]),
-            (
-                70_000,
-                4,
-                &[0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0x70, 0x11, 1, 0],
-            ),
+            (70_000, 4, &[0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0x70, 0x11, 1, 0]),
             (
                 5_000_000_000,
                 8,
@@ -274,10 +270,7 @@ mod tests {
             let bytes = [&head(width), body].concat();
             assert_eq!(set_of(&[1, -1, third]).as_bytes(), bytes);
             assert_eq!(set_of(&[third, 1, -1]).as_bytes(), bytes);
-            assert_eq!(
-                Intset::from_bytes(bytes, true),
-                Some(set_of(&[1, -1, third]))
-            );
+            assert_eq!(Intset::from_bytes(bytes, true), Some(set_of(&[1, -1, third])));
         }
     }
 

@@ -585,10 +585,12 @@ impl Quicklist {
             };
             let packed = a.container() == Container::Packed && b.container() == Container::Packed;
             let bytes = (a.bytes() + b.bytes()).saturating_sub(LISTPACK_OVERHEAD);
-            if packed && !exceeds_limit(self.fill, bytes, a.count() + b.count())
-                && let Some(right) = self.nodes.remove(left + 1) {
-                    self.nodes[left].merge(&right);
-                }
+            if packed
+                && !exceeds_limit(self.fill, bytes, a.count() + b.count())
+                && let Some(right) = self.nodes.remove(left + 1)
+            {
+                self.nodes[left].merge(&right);
+            }
         }
     }
 

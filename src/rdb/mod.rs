@@ -27,6 +27,7 @@ mod string;
 #[cfg(test)]
 mod vectors;
 pub mod writer;
+mod zset;
 
 pub use error::{ErrorKind, RdbError};
 pub use object::Loaded;

@@ -7,7 +7,7 @@ use super::list;
 use super::reader::Reader;
 use super::stream;
 use super::writer::RdbWriter;
-use super::{hash, set, string};
+use super::{hash, set, string, zset};
 use crate::value::{Collection, Value, ValueRef};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -40,9 +40,7 @@ pub(super) fn value_type(value: ValueRef<'_>) -> u8 {
         ValueRef::List(_) => value_type::LIST_QUICKLIST_2,
         ValueRef::Set(set) => set::value_type(set),
         ValueRef::Hash(hash) => hash::value_type(hash),
-        ValueRef::Zset(_) => {
-            unreachable!("no command makes such a value yet")
-        }
+        ValueRef::Zset(zset) => zset::value_type(zset),
     }
 }
 
@@ -55,7 +53,7 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
         ValueRef::List(list) => list::write(w, list),
         ValueRef::Set(set) => set::write(w, set),
         ValueRef::Hash(hash) => hash::write(w, hash),
-        ValueRef::Zset(_) => Err(io::ErrorKind::Unsupported.into()),
+        ValueRef::Zset(zset) => zset::write(w, zset),
     }
 }
 
@@ -80,6 +78,10 @@ pub(super) fn parse<'a>(t: u8, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> 
         value_type::LIST_ZIPLIST => list::parse_ziplist(r).map(other),
         value_type::LIST_QUICKLIST => list::parse_quicklist(r).map(other),
         value_type::LIST_QUICKLIST_2 => list::parse_quicklist_2(r).map(other),
+        value_type::ZSET => zset::parse_text(r).map(other),
+        value_type::ZSET_2 => zset::parse_binary(r).map(other),
+        value_type::ZSET_ZIPLIST => zset::parse_ziplist(r).map(other),
+        value_type::ZSET_LISTPACK => zset::parse_listpack(r).map(other),
         _ => Err(Fault::Bad(not_loadable(t))),
     }
 }

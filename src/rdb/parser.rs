@@ -227,11 +227,12 @@ impl State {
                 break;
             }
             if let Some(skim) = &mut self.skim
-                && let Err(fault) = skim.advance(input) {
-                    let pos = skim.pos();
-                    self.wait_or_fail(pos, fault)?;
-                    break;
-                }
+                && let Err(fault) = skim.advance(input)
+            {
+                let pos = skim.pos();
+                self.wait_or_fail(pos, fault)?;
+                break;
+            }
             let mut r = Reader::new(input);
             match self.record(&mut r, buf) {
                 Ok(event) => {

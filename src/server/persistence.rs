@@ -226,6 +226,7 @@ impl Server {
                 let idle = lru.then(|| self.ks.access.idle_seconds(entry));
                 let freq = lfu.then(|| self.ks.access.frequency(entry));
                 rdb.entry(entry.key(), entry.value(), entry.expire(), idle, freq)?;
+                delay(self.config.rdb_key_save_delay);
             }
         }
         Ok(rdb.finish()?.0)
@@ -659,6 +660,16 @@ impl Server {
             self.persistence_origin_loaded(loading.origin);
         }
         true
+    }
+}
+
+/// Waits before the next key, where a test wants a snapshot to take its time: so many microseconds; if negative, one
+/// for so many keys.
+fn delay(micros: i32) {
+    if micros > 0 {
+        std::thread::sleep(Duration::from_micros(micros.unsigned_abs().into()));
+    } else if micros < 0 && rand::random_ratio(1, micros.unsigned_abs()) {
+        std::thread::sleep(Duration::from_micros(1));
     }
 }
 

@@ -79,6 +79,29 @@ impl Zset {
         zset
     }
 
+    /// The sorted set of elements that are in order, as another sorted set has them.
+    pub fn from_sorted<'a>(
+        elements: impl ExactSizeIterator<Item = (Entry<'a>, f64)>,
+        limits: &Limits,
+    ) -> Zset {
+        let mut zset = Zset::new(elements.len(), 0, limits);
+        for (member, score) in elements {
+            let mut buf = [0; INT_TEXT_MAX];
+            let member = member.to_bytes(&mut buf);
+            match &mut zset.0 {
+                Repr::Listpack(packed)
+                    if limits.fit(0, member.len()) && packed.has_room_for(member.len()) =>
+                {
+                    packed.push(member, score);
+                }
+                _ => {
+                    zset.unpack(0).update(member, |_| Some(score));
+                }
+            }
+        }
+        zset
+    }
+
     /// The sorted set whose members and scores a listpack has, which came from outside and has been checked deeply.
     /// `None` if it is none: a score is no number, a member is there twice, or there is nothing.
     pub fn from_listpack(listpack: Listpack) -> Option<Zset> {

@@ -368,9 +368,10 @@ pub(crate) fn find(buf: &[u8], mut at: usize, needle: &[u8], skip_count: usize) 
                         return Some(at);
                     }
                 } else if let Some(int) = needle_int
-                    && decode(buf, at)?.0 == Entry::Int(int) {
-                        return Some(at);
-                    }
+                    && decode(buf, at)?.0 == Entry::Int(int)
+                {
+                    return Some(at);
+                }
                 at += len;
             }
         }

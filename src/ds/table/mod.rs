@@ -251,9 +251,10 @@ impl<T: Item> Table<T> {
         let bucket = unsafe { self.head(hash).as_ref() };
         let matches = bucket.matches(Bucket::tag(hash));
         if matches.len() == 0
-            && let Some(next) = bucket.next() {
-                prefetch(next.as_ptr());
-            }
+            && let Some(next) = bucket.next()
+        {
+            prefetch(next.as_ptr());
+        }
         for slot in matches {
             // SAFETY: a slot with a tag is occupied.
             let raw = unsafe { bucket.raw(slot) };

@@ -62,10 +62,11 @@ fn parse_options(args: &[Vec<u8>]) -> Options {
     let mut options = Options::default();
     let mut rest = args;
     if let [first, others @ ..] = args
-        && !first.starts_with(b"-") {
-            options.file = Some(first.clone());
-            rest = others;
-        }
+        && !first.starts_with(b"-")
+    {
+        options.file = Some(first.clone());
+        rest = others;
+    }
     // The first argument after a lone option name is its value even if it starts with `--`.
     let mut name_waits = false;
     for (index, arg) in rest.iter().enumerate() {

@@ -314,9 +314,10 @@ impl Server {
         }
         if ended {
             if let Some(child) = &mut self.persistence.child
-                && let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &self.registry) {
-                    let _ = registry.deregister(&mut pipe);
-                }
+                && let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &self.registry)
+            {
+                let _ = registry.deregister(&mut pipe);
+            }
             self.check_child();
         }
     }

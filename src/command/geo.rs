@@ -1,0 +1,603 @@
+//! Places on the map: members of a sorted set whose scores are geohashes.
+#![forbid(unsafe_code)]
+
+use super::args::{float, int, is};
+use super::table::Row;
+use super::zset::{AddFlags, add_members, limits, reply_member, store};
+use crate::ds::listpack::{Entry, INT_TEXT_MAX};
+use crate::ds::sorted_set::Builder;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::util::geohash::{Point, Shape, ShapeKind};
+use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
+use crate::value::zset::{ScoreBound, ScoreRange, Zset};
+use std::cmp::Ordering;
+
+const NO_SUCH_MEMBER: CommandError =
+    CommandError::text("ERR could not decode requested zset member");
+
+/// A point on the map, by its longitude and latitude.
+fn point(longitude: &[u8], latitude: &[u8]) -> CommandResult<Point> {
+    let (longitude, latitude) = (float(longitude)?, float(latitude)?);
+    Point::new(longitude, latitude).ok_or_else(|| {
+        CommandError::err(format_args!(
+            "invalid longitude,latitude pair {longitude:.6},{latitude:.6}"
+        ))
+    })
+}
+
+/// The point that a score stands for. One that no point has, since it is negative, say, stands for one of the edge.
+fn point_of(score: f64) -> Point {
+    Point::from_score(score as u64)
+}
+
+fn member_point(zset: &Zset, member: &[u8]) -> Option<Point> {
+    zset.score(member).map(point_of)
+}
+
+/// How many metres the unit has.
+fn unit(arg: &[u8]) -> CommandResult<f64> {
+    const UNITS: [(&str, f64); 4] = [("m", 1.0), ("km", 1000.0), ("ft", 0.3048), ("mi", 1609.34)];
+    const UNSUPPORTED: CommandError =
+        CommandError::text("ERR unsupported unit provided. please use M, KM, FT, MI");
+    let unit = UNITS.into_iter().find(|(name, _)| is(arg, name));
+    unit.map(|(_, metres)| metres).ok_or(UNSUPPORTED)
+}
+
+/// Coordinates are answered with all their digits, in RESP3 as doubles.
+fn reply_point(reply: &mut Reply, point: Point) {
+    reply.array(2);
+    for degrees in [point.longitude, point.latitude] {
+        let text = fmt_human_f64(degrees);
+        if reply.is_resp3() {
+            reply.raw(b",");
+            reply.raw(text.as_bytes());
+            reply.raw(b"\r\n");
+        } else {
+            reply.bulk_str(&text);
+        }
+    }
+}
+
+/// GEOADD key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]
+fn geoadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let mut flags = AddFlags::default();
+    let mut places = &args[2..];
+    while let [option, rest @ ..] = places {
+        match option {
+            option if is(option, "NX") => flags.nx = true,
+            option if is(option, "XX") => flags.xx = true,
+            option if is(option, "CH") => flags.ch = true,
+            _ => break,
+        }
+        places = rest;
+    }
+    let (places, rest) = places.as_chunks::<3>();
+    if places.is_empty() || !rest.is_empty() || (flags.nx && flags.xx) {
+        return Err(CommandError::SYNTAX);
+    }
+    for [longitude, latitude, _] in places {
+        point(longitude, latitude)?;
+    }
+    let longest = places.iter().map(|[.., member]| member.len()).max().unwrap_or(0);
+    let elements = places.iter().map(|&[longitude, latitude, member]| {
+        Ok((point(longitude, latitude)?.to_score() as f64, member))
+    });
+    add_members(s, args[1], places.len(), longest, elements, flags)
+}
+
+/// GEOPOS key [member [member ...]]
+fn geopos(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    s.reply.array(args.len() - 2);
+    for member in &args[2..] {
+        match zset.and_then(|zset| member_point(zset, member)) {
+            Some(point) => reply_point(&mut s.reply, point),
+            None => s.reply.null_array(),
+        }
+    }
+    Ok(())
+}
+
+/// GEOHASH key [member [member ...]]
+fn geohash(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    s.reply.array(args.len() - 2);
+    for member in &args[2..] {
+        match zset.and_then(|zset| member_point(zset, member)) {
+            Some(point) => s.reply.bulk(&point.to_base32()),
+            None => s.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+/// GEODIST key member1 member2 [M | KM | FT | MI]
+fn geodist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let metres = match args[4..] {
+        [] => 1.0,
+        [name] => unit(name)?,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    let distance = zset
+        .and_then(|zset| Some(member_point(zset, args[2])?.distance(member_point(zset, args[3])?)));
+    match distance {
+        Some(distance) => s.reply.bulk_str(&fmt_distance(distance / metres)),
+        None => s.reply.null(),
+    }
+    Ok(())
+}
+
+/// Which command searches: the options depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    /// `GEORADIUS` and `GEORADIUSBYMEMBER`.
+    Radius { stores: bool },
+    /// `GEOSEARCH` and `GEOSEARCHSTORE`.
+    Search { stores: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Nearest,
+    Farthest,
+}
+
+/// What to search for.
+#[derive(Clone, Debug, Default)]
+struct Search<'a> {
+    center: Option<Center<'a>>,
+    area: Option<Area>,
+    with_distance: bool,
+    with_hash: bool,
+    with_point: bool,
+    order: Option<Order>,
+    /// At most so many results; 0 for all.
+    count: usize,
+    /// `ANY`: the search ends when so many are found, whichever they are.
+    any: bool,
+    /// The key to store the result under.
+    store: Option<&'a [u8]>,
+    /// Store distances, not geohashes.
+    store_distances: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Center<'a> {
+    Point(Point),
+    Member(&'a [u8]),
+}
+
+/// The area around the centre.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Area {
+    /// In metres.
+    kind: ShapeKind,
+    /// Metres of the unit that distances are answered in.
+    unit: f64,
+}
+
+impl Area {
+    fn circle(radius: &[u8], unit_name: &[u8]) -> CommandResult<Area> {
+        let radius = parse_f64(radius).ok_or(CommandError::text("ERR need numeric radius"))?;
+        if radius < 0.0 {
+            return Err(CommandError::text("ERR radius cannot be negative"));
+        }
+        let unit = unit(unit_name)?;
+        Ok(Area { kind: ShapeKind::Circle { radius: radius * unit }, unit })
+    }
+
+    fn rectangle(width: &[u8], height: &[u8], unit_name: &[u8]) -> CommandResult<Area> {
+        let width = parse_f64(width).ok_or(CommandError::text("ERR need numeric width"))?;
+        let height = parse_f64(height).ok_or(CommandError::text("ERR need numeric height"))?;
+        if width < 0.0 || height < 0.0 {
+            return Err(CommandError::text("ERR height or width cannot be negative"));
+        }
+        let unit = unit(unit_name)?;
+        let kind = ShapeKind::Box { width: width * unit, height: height * unit };
+        Ok(Area { kind, unit })
+    }
+}
+
+impl<'a> Search<'a> {
+    /// Parses options. `command`: the name as it came, for errors.
+    fn options(
+        mut self,
+        mut rest: &[&'a [u8]],
+        family: Family,
+        command: &[u8],
+    ) -> CommandResult<Search<'a>> {
+        let searches = matches!(family, Family::Search { .. });
+        let (may_store, stores_always) = match family {
+            Family::Radius { stores } => (stores, false),
+            Family::Search { stores } => (false, stores),
+        };
+        let (mut is_circle, mut is_box) = (false, false);
+        while let [option, more @ ..] = rest {
+            rest = match more {
+                _ if is(option, "WITHDIST") => {
+                    self.with_distance = true;
+                    more
+                }
+                _ if is(option, "WITHHASH") => {
+                    self.with_hash = true;
+                    more
+                }
+                _ if is(option, "WITHCOORD") => {
+                    self.with_point = true;
+                    more
+                }
+                _ if is(option, "ANY") => {
+                    self.any = true;
+                    more
+                }
+                _ if is(option, "ASC") => {
+                    self.order = Some(Order::Nearest);
+                    more
+                }
+                _ if is(option, "DESC") => {
+                    self.order = Some(Order::Farthest);
+                    more
+                }
+                [count, more @ ..] if is(option, "COUNT") => {
+                    let too_few = CommandError::text("ERR COUNT must be > 0");
+                    let count = int(count)?;
+                    self.count = usize::try_from(count).ok().filter(|n| *n > 0).ok_or(too_few)?;
+                    more
+                }
+                [key, more @ ..]
+                    if may_store && (is(option, "STORE") || is(option, "STOREDIST")) =>
+                {
+                    self.store = Some(key);
+                    self.store_distances = is(option, "STOREDIST");
+                    more
+                }
+                _ if stores_always && is(option, "STOREDIST") => {
+                    self.store_distances = true;
+                    more
+                }
+                [member, more @ ..]
+                    if searches
+                        && is(option, "FROMMEMBER")
+                        && !matches!(self.center, Some(Center::Point(_))) =>
+                {
+                    self.center = Some(Center::Member(member));
+                    more
+                }
+                [longitude, latitude, more @ ..]
+                    if searches
+                        && is(option, "FROMLONLAT")
+                        && !matches!(self.center, Some(Center::Member(_))) =>
+                {
+                    self.center = Some(Center::Point(point(longitude, latitude)?));
+                    more
+                }
+                [radius, unit, more @ ..] if searches && !is_box && is(option, "BYRADIUS") => {
+                    self.area = Some(Area::circle(radius, unit)?);
+                    is_circle = true;
+                    more
+                }
+                [width, height, unit, more @ ..]
+                    if searches && !is_circle && is(option, "BYBOX") =>
+                {
+                    self.area = Some(Area::rectangle(width, height, unit)?);
+                    is_box = true;
+                    more
+                }
+                _ => return Err(CommandError::SYNTAX),
+            };
+        }
+        self.check(family, command)
+    }
+
+    fn check(mut self, family: Family, command: &[u8]) -> CommandResult<Search<'a>> {
+        if self.store.is_some() && (self.with_distance || self.with_hash || self.with_point) {
+            let who = match family {
+                Family::Search { .. } => "GEOSEARCHSTORE",
+                Family::Radius { .. } => "STORE option in GEORADIUS",
+            };
+            return Err(CommandError::err(format_args!(
+                "{who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
+            )));
+        }
+        let command = String::from_utf8_lossy(command);
+        if self.center.is_none() {
+            return Err(CommandError::err(format_args!(
+                "exactly one of FROMMEMBER or FROMLONLAT can be specified for {command}"
+            )));
+        }
+        if self.area.is_none() {
+            return Err(CommandError::err(format_args!(
+                "exactly one of BYRADIUS and BYBOX can be specified for {command}"
+            )));
+        }
+        if self.any && self.count == 0 {
+            return Err(CommandError::text("ERR the ANY argument requires COUNT argument"));
+        }
+        if self.count > 0 && !self.any {
+            // The first ones of no order would make little sense.
+            self.order.get_or_insert(Order::Nearest);
+        }
+        Ok(self)
+    }
+
+    /// The members in the area, in the order that is wanted.
+    fn find<'z>(&self, zset: &'z Zset, shape: &Shape) -> Vec<Found<'z>> {
+        let enough = if self.any { self.count } else { usize::MAX };
+        let mut found = Vec::new();
+        'cells: for (min, max) in shape.score_ranges() {
+            let bound = |score, exclusive| ScoreBound { score: score as f64, exclusive };
+            let cell = ScoreRange { min: bound(min, false), max: bound(max, true) };
+            for (member, score) in zset.range(zset.ranks_by_score(&cell)) {
+                let point = point_of(score);
+                if let Some(distance) = shape.distance_within(point) {
+                    found.push(Found { member, score, point, distance });
+                    if found.len() >= enough {
+                        break 'cells;
+                    }
+                }
+            }
+        }
+        let wanted = if self.count > 0 { self.count.min(found.len()) } else { found.len() };
+        if let Some(order) = self.order {
+            let compare = |a: &Found<'_>, b: &Found<'_>| {
+                let nearest = a.distance.partial_cmp(&b.distance).unwrap_or(Ordering::Equal);
+                if order == Order::Nearest { nearest } else { nearest.reverse() }
+            };
+            if wanted < found.len() {
+                found.select_nth_unstable_by(wanted, compare);
+                found.truncate(wanted);
+            }
+            found.sort_by(compare);
+        }
+        found.truncate(wanted);
+        found
+    }
+
+    fn reply(&self, reply: &mut Reply, found: &[Found<'_>], unit: f64) {
+        let details =
+            [self.with_distance, self.with_hash, self.with_point].iter().filter(|on| **on).count();
+        reply.array(found.len());
+        for place in found {
+            if details > 0 {
+                reply.array(1 + details);
+            }
+            reply_member(reply, place.member);
+            if self.with_distance {
+                reply.bulk_str(&fmt_distance(place.distance / unit));
+            }
+            if self.with_hash {
+                reply.int(place.score as i64);
+            }
+            if self.with_point {
+                reply_point(reply, place.point);
+            }
+        }
+    }
+}
+
+/// A member in the area.
+#[derive(Clone, Copy, Debug)]
+struct Found<'z> {
+    member: Entry<'z>,
+    score: f64,
+    point: Point,
+    /// In metres from the centre.
+    distance: f64,
+}
+
+/// Searches under `key`; `parse` gets the sorted set, since a missing member is an error of its own, found early.
+fn search(s: &mut Server, key: &[u8], wanted: Search<'_>, event: &'static str) -> CommandResult {
+    let limits = limits(&s.config);
+    let Some(zset) = s.ks.read::<Zset>(s.db, key)? else {
+        match wanted.store {
+            Some(destination) => store(s, destination, Zset::default(), event),
+            None => s.reply.array(0),
+        }
+        return Ok(());
+    };
+    let (Some(center), Some(area)) = (wanted.center, wanted.area) else {
+        return Err(CommandError::SYNTAX);
+    };
+    let center = match center {
+        Center::Point(point) => point,
+        Center::Member(member) => member_point(zset, member).ok_or(NO_SUCH_MEMBER)?,
+    };
+    let found = wanted.find(zset, &Shape { center, kind: area.kind });
+    let Some(destination) = wanted.store else {
+        wanted.reply(&mut s.reply, &found, area.unit);
+        return Ok(());
+    };
+    let mut result = Builder::with_capacity(found.len());
+    for place in &found {
+        let score = if wanted.store_distances { place.distance / area.unit } else { place.score };
+        result.merge(place.member.to_bytes(&mut [0; INT_TEXT_MAX]), |_| score);
+    }
+    let stored = result.len();
+    store(s, destination, Zset::from_builder(result, &limits), event);
+    s.ks.changes.dirty += stored.saturating_sub(1) as u64;
+    Ok(())
+}
+
+/// GEORADIUS key longitude latitude radius unit [options]
+fn georadius(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    radius_around_point(s, args, true)
+}
+
+/// GEORADIUS_RO key longitude latitude radius unit [options]
+fn georadius_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    radius_around_point(s, args, false)
+}
+
+fn radius_around_point(s: &mut Server, args: &[&[u8]], stores: bool) -> CommandResult {
+    s.ks.read::<Zset>(s.db, args[1])?;
+    let wanted = Search {
+        center: Some(Center::Point(point(args[2], args[3])?)),
+        area: Some(Area::circle(args[4], args[5])?),
+        ..Search::default()
+    };
+    let wanted = wanted.options(&args[6..], Family::Radius { stores }, args[0])?;
+    search(s, args[1], wanted, "georadiusstore")
+}
+
+/// GEORADIUSBYMEMBER key member radius unit [options]
+fn georadiusbymember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    radius_around_member(s, args, true)
+}
+
+/// GEORADIUSBYMEMBER_RO key member radius unit [options]
+fn georadiusbymember_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    radius_around_member(s, args, false)
+}
+
+fn radius_around_member(s: &mut Server, args: &[&[u8]], stores: bool) -> CommandResult {
+    let member = Center::Member(args[2]);
+    require_member(s, args[1], Some(member))?;
+    let wanted = Search {
+        center: Some(member),
+        area: Some(Area::circle(args[3], args[4])?),
+        ..Search::default()
+    };
+    let wanted = wanted.options(&args[5..], Family::Radius { stores }, args[0])?;
+    search(s, args[1], wanted, "georadiusstore")
+}
+
+/// Refuses a centre that is no member of a sorted set that is there.
+fn require_member(s: &mut Server, key: &[u8], center: Option<Center<'_>>) -> CommandResult {
+    match (s.ks.read::<Zset>(s.db, key)?, center) {
+        (Some(zset), Some(Center::Member(member))) if zset.score(member).is_none() => {
+            Err(NO_SUCH_MEMBER)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit>
+/// [options]
+fn geosearch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    s.ks.read::<Zset>(s.db, args[1])?;
+    let family = Family::Search { stores: false };
+    let wanted = Search::default().options(&args[2..], family, args[0])?;
+    search(s, args[1], wanted, "geosearchstore")
+}
+
+/// GEOSEARCHSTORE destination source [as GEOSEARCH] [STOREDIST]
+fn geosearchstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    s.ks.read::<Zset>(s.db, args[2])?;
+    let wanted = Search { store: Some(args[1]), ..Search::default() };
+    let wanted = wanted.options(&args[3..], Family::Search { stores: true }, args[0])?;
+    search(s, args[2], wanted, "geosearchstore")
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("geoadd", geoadd),
+    ("geodist", geodist),
+    ("geohash", geohash),
+    ("geopos", geopos),
+    ("georadius", georadius),
+    ("georadius_ro", georadius_ro),
+    ("georadiusbymember", georadiusbymember),
+    ("georadiusbymember_ro", georadiusbymember_ro),
+    ("geosearch", geosearch),
+    ("geosearchstore", geosearchstore),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str, family: Family) -> Result<(), String> {
+        let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+        let stores = family == (Family::Search { stores: true });
+        let mut wanted = Search { store: stores.then_some(b"key"), ..Search::default() };
+        if matches!(family, Family::Radius { .. }) {
+            wanted.center = Some(Center::Member(b"m"));
+            wanted.area = Area::circle(b"1", b"m").ok();
+        }
+        wanted.options(&args, family, b"GeoX").map(|_| ()).map_err(|error| error.0.into_owned())
+    }
+
+    #[test]
+    fn options() {
+        let radius = Family::Radius { stores: true };
+        let radius_ro = Family::Radius { stores: false };
+        let search = Family::Search { stores: false };
+        let search_store = Family::Search { stores: true };
+        for (line, family) in [
+            ("", radius),
+            ("withdist WITHHASH WITHCOORD DESC COUNT 3 ANY", radius_ro),
+            ("STORE a STOREDIST b", radius),
+            ("FROMMEMBER a FROMMEMBER b BYRADIUS 1 km", search),
+            ("BYBOX 1 2 ft FROMLONLAT 1 2 ASC", search),
+            ("FROMLONLAT 1 2 BYBOX 1 2 mi STOREDIST", search_store),
+        ] {
+            assert_eq!(parse(line, family), Ok(()), "{line}");
+        }
+        let syntax = "ERR syntax error";
+        for (line, family, error) in [
+            ("STORE a", radius_ro, syntax),
+            ("STORE", radius, syntax),
+            ("STORE a", search, syntax),
+            ("STOREDIST", search, syntax),
+            ("FROMMEMBER a", radius, syntax),
+            ("FROMMEMBER a FROMLONLAT 1 2", search, syntax),
+            ("BYRADIUS 1 m BYBOX 1 1 m", search, syntax),
+            ("COUNT 0", radius, "ERR COUNT must be > 0"),
+            ("COUNT x", radius, "ERR value is not an integer or out of range"),
+            ("ANY", radius, "ERR the ANY argument requires COUNT argument"),
+            (
+                "STORE a WITHDIST",
+                radius,
+                "ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+            ),
+            (
+                "WITHDIST",
+                search_store,
+                "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+            ),
+            (
+                "BYRADIUS 1 m",
+                search,
+                "ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for GeoX",
+            ),
+            (
+                "FROMMEMBER a",
+                search,
+                "ERR exactly one of BYRADIUS and BYBOX can be specified for GeoX",
+            ),
+            ("BYRADIUS x m", search, "ERR need numeric radius"),
+            ("BYRADIUS -1 m", search, "ERR radius cannot be negative"),
+            ("BYBOX 1 x m", search, "ERR need numeric height"),
+            ("BYBOX x 1 m", search, "ERR need numeric width"),
+            ("BYBOX -1 1 m", search, "ERR height or width cannot be negative"),
+            ("BYRADIUS 1 x", search, "ERR unsupported unit provided. please use M, KM, FT, MI"),
+            ("FROMLONLAT 181 0", search, "ERR invalid longitude,latitude pair 181.000000,0.000000"),
+        ] {
+            assert_eq!(parse(line, family), Err(error.into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn nearest_and_farthest() {
+        let mut zset = Zset::default();
+        for i in 0..50 {
+            let score = Point::new(f64::from(i) / 10.0, 1.0).unwrap().to_score() as f64;
+            zset.update(format!("p{i:02}").as_bytes(), &Default::default(), |_| Some(score));
+        }
+        let center = Point::new(0.0, 1.0).unwrap();
+        let shape = Shape { center, kind: ShapeKind::Circle { radius: 300_000.0 } };
+        let find = |order, count, any| {
+            let search = Search { order, count, any, ..Search::default() };
+            let found = search.find(&zset, &shape);
+            found.iter().map(|f| String::from_utf8(f.member.to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(find(None, 0, false).len(), 27);
+        assert_eq!(find(Some(Order::Nearest), 3, false), ["p00", "p01", "p02"]);
+        assert_eq!(find(Some(Order::Farthest), 2, false), ["p26", "p25"]);
+        assert_eq!(find(Some(Order::Nearest), 0, false).last().unwrap(), "p26");
+        assert_eq!(find(None, 5, true).len(), 5);
+        assert_eq!(find(None, 100, true).len(), 27);
+    }
+}

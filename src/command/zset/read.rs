@@ -1,0 +1,184 @@
+//! Asking about single members and about how many there are; members by chance; scanning.
+#![forbid(unsafe_code)]
+
+use super::super::args::{self, int_between, is};
+use super::super::scan::ScanOptions;
+use super::{NOT_A_LEX_RANGE, NOT_A_SCORE_RANGE, reply_element, reply_elements, reply_member};
+use crate::ds::listpack::INT_TEXT_MAX;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::util::number::{MAX_F64_CHARS, fmt_f64};
+use crate::value::zset::{LexRange, ScoreRange, Zset};
+use rand::RngCore;
+use rand::seq::index;
+
+/// ZCARD key
+pub fn zcard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<Zset>(s.db, args[1])?.map_or(0, Zset::len);
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+/// ZSCORE key member
+pub fn zscore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    reply_score(&mut s.reply, zset, args[2]);
+    Ok(())
+}
+
+/// ZMSCORE key member [member ...]
+pub fn zmscore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    s.reply.array(args.len() - 2);
+    for member in &args[2..] {
+        reply_score(&mut s.reply, zset, member);
+    }
+    Ok(())
+}
+
+fn reply_score(reply: &mut Reply, zset: Option<&Zset>, member: &[u8]) {
+    match zset.and_then(|zset| zset.score(member)) {
+        Some(score) => reply.double(score),
+        None => reply.null(),
+    }
+}
+
+/// ZRANK key member [WITHSCORE]
+pub fn zrank(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    zrank_generic(s, args, false)
+}
+
+/// ZREVRANK key member [WITHSCORE]
+pub fn zrevrank(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    zrank_generic(s, args, true)
+}
+
+fn zrank_generic(s: &mut Server, args: &[&[u8]], reverse: bool) -> CommandResult {
+    let with_score = match args[3..] {
+        [] => false,
+        [option] if is(option, "WITHSCORE") => true,
+        [_] => return Err(CommandError::SYNTAX),
+        _ => {
+            let name = if reverse { "zrevrank" } else { "zrank" };
+            return Err(CommandError::err(format_args!(
+                "wrong number of arguments for '{name}' command"
+            )));
+        }
+    };
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    let place = zset.and_then(|zset| {
+        let (rank, score) = zset.rank(args[2])?;
+        Some((if reverse { zset.len() - 1 - rank } else { rank }, score))
+    });
+    match place {
+        Some((rank, score)) if with_score => {
+            s.reply.array(2);
+            s.reply.int(rank as i64);
+            s.reply.double(score);
+        }
+        Some((rank, _)) => s.reply.int(rank as i64),
+        None if with_score => s.reply.null_array(),
+        None => s.reply.null(),
+    }
+    Ok(())
+}
+
+/// ZCOUNT key min max
+pub fn zcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let range = ScoreRange::parse(args[2], args[3]).ok_or(NOT_A_SCORE_RANGE)?;
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    s.reply.int(zset.map_or(0, |zset| zset.ranks_by_score(&range).len()) as i64);
+    Ok(())
+}
+
+/// ZLEXCOUNT key min max
+pub fn zlexcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let range = LexRange::parse(args[2], args[3]).ok_or(NOT_A_LEX_RANGE)?;
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    s.reply.int(zset.map_or(0, |zset| zset.ranks_by_lex(&range).len()) as i64);
+    Ok(())
+}
+
+/// ZRANDMEMBER key [count [WITHSCORES]]
+pub fn zrandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let Some(count) = args.get(2) else {
+        let zset = s.ks.read::<Zset>(s.db, args[1])?;
+        match zset.and_then(|zset| zset.random(&mut || s.rng.next_u64())) {
+            Some((member, _)) => reply_member(&mut s.reply, member),
+            None => s.reply.null(),
+        }
+        return Ok(());
+    };
+    let count = int_between(count, -i64::MAX, i64::MAX, None)?;
+    let with_scores = match args[3..] {
+        [] => false,
+        [option] if is(option, "WITHSCORES") => true,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    if with_scores && !(-i64::MAX / 2..=i64::MAX / 2).contains(&count) {
+        return Err(CommandError::text("ERR value is out of range"));
+    }
+    let wanted = count.unsigned_abs() as usize;
+    let Some(zset) = s.ks.read::<Zset>(s.db, args[1])?.filter(|_| wanted > 0) else {
+        s.reply.array(0);
+        return Ok(());
+    };
+    let len = zset.len();
+    if count < 0 {
+        // With repetitions: each for itself.
+        reply_elements(&mut s.reply, wanted, with_scores);
+        for _ in 0..wanted {
+            if let Some(element) = zset.random(&mut || s.rng.next_u64()) {
+                reply_element(&mut s.reply, element, with_scores);
+            }
+        }
+    } else if wanted >= len {
+        reply_elements(&mut s.reply, len, with_scores);
+        zset.iter().for_each(|element| reply_element(&mut s.reply, element, with_scores));
+    } else {
+        reply_elements(&mut s.reply, wanted, with_scores);
+        for rank in index::sample(&mut s.rng, len, wanted) {
+            for element in zset.range(rank..rank + 1) {
+                reply_element(&mut s.reply, element, with_scores);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// ZSCAN key cursor [MATCH pattern] [COUNT count]
+pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let mut cursor = args::cursor(args[2])?;
+    let Some(zset) = s.ks.read::<Zset>(s.db, args[1])? else {
+        s.reply.array(2);
+        s.reply.bulk(b"0");
+        s.reply.array(0);
+        return Ok(());
+    };
+    let options = ScanOptions::parse(&args[3..], false)?;
+    let mut found = Reply::new(s.reply.protocol);
+    let (mut n, mut visited) = (0, 0);
+    // A table that is nearly empty must not keep everybody waiting.
+    let mut parts = options.count.saturating_mul(10);
+    loop {
+        cursor = zset.scan(cursor, |member, score| {
+            visited += 1;
+            if options.matches(member.to_bytes(&mut [0; INT_TEXT_MAX])) {
+                reply_member(&mut found, member);
+                found.bulk(fmt_f64(score, &mut [0; MAX_F64_CHARS]));
+                n += 1;
+            }
+        });
+        parts -= 1;
+        if cursor == 0 || parts == 0 || visited >= options.count {
+            break;
+        }
+    }
+    let mut digits = itoa::Buffer::new();
+    s.reply.array(2);
+    s.reply.bulk_str(digits.format(cursor));
+    s.reply.array(2 * n);
+    s.reply.raw(found.as_bytes());
+    Ok(())
+}
