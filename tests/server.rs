@@ -219,12 +219,27 @@ fn digests_are_those_of_redis() {
     server.text(&["SET", "n", "123"]);
     server.text(&["SELECT", "2"]);
     server.text(&["SET", "x", "y", "EX", "1000"]);
-    // As Redis 7.0.15 answers to the same commands.
+    // As Redis 7.0.15 answers to the same commands, and below Valkey 9.1.2.
     assert_eq!(server.text(&["DEBUG", "DIGEST"]), "20bb8a866b43b636d1f7fda38288166678537bff");
     assert_eq!(
         server.text(&["DEBUG", "DIGEST-VALUE", "x", "nosuch"]),
         "[bb67146283c35b8da65d36f614b8206b0909634f 0000000000000000000000000000000000000000]"
     );
+}
+
+#[test]
+fn digests_of_collections_are_those_of_valkey() {
+    let mut server = Server::start(&[]);
+    for request in [
+        "RPUSH l a 2 c",
+        "SADD s x y 3",
+        "SADD i 1 2 3",
+        "HSET h f v g 2",
+        "ZADD z 1 a 0.1 b 1e300 c -inf d",
+    ] {
+        server.text(&request.split(' ').collect::<Vec<_>>());
+    }
+    assert_eq!(server.text(&["DEBUG", "DIGEST"]), "cd3d60fb3f53a0208c310e0b50074b32e85df2a0");
 }
 
 #[test]

@@ -336,7 +336,7 @@ fn pause(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let until = s.ks.now_ms.checked_add(timeout);
     let until = until.ok_or_else(|| CommandError::err("timeout is out of range"))?;
-    s.pause.start(kind, until, s.ks.now_ms);
+    s.pause_clients(kind, until);
     s.reply.ok();
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::config::rewrite_config_file;
 use super::help::reply_help;
 use super::table::Row;
 use crate::db::{Entry, EntryRef};
-use crate::ds::quicklist::set_packed_threshold;
+use crate::ds::quicklist::{Direction, NodeBytes, Quicklist, set_packed_threshold};
 use crate::ds::table::TableStats;
 use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult};
@@ -16,7 +16,7 @@ use crate::server::{Server, random_id};
 use crate::sys::process;
 use crate::util::glob::glob_match;
 use crate::util::memory_units::parse_memory;
-use crate::util::number::parse_i64;
+use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_i64};
 use crate::value::hash::FOREVER_YOUNG;
 use crate::value::{Type, ValueRef};
 use sha1::{Digest, Sha1};
@@ -201,8 +201,32 @@ fn object(s: &mut Server, key: &[u8]) -> CommandResult {
         access.frequency(entry),
         entry.lru() >> 8,
     );
+    let quicklist = match entry.value() {
+        ValueRef::List(list) => list.as_quicklist(),
+        _ => None,
+    };
+    let text = text + &quicklist.map(quicklist_facts).unwrap_or_default();
     s.reply.simple(&text);
     Ok(())
+}
+
+/// What DEBUG OBJECT says of a list of nodes beside what it says of any value.
+fn quicklist_facts(list: &Quicklist) -> String {
+    let nodes = list.node_count();
+    let average = list.len() as f64 / nodes.max(1) as f64;
+    let (fill, depth) = list.limits();
+    let compressed = u8::from(depth != 0);
+    let bytes: usize = list
+        .nodes()
+        .map(|(_, node)| match node {
+            NodeBytes::Raw(bytes) => bytes.len(),
+            NodeBytes::Lzf { raw_len, .. } => raw_len,
+        })
+        .sum();
+    format!(
+        " ql_nodes:{nodes} ql_avg_node:{average:.2} ql_listpack_max:{fill} ql_compressed:{compressed} \
+         ql_uncompressed_size:{bytes}"
+    )
 }
 
 fn reload(s: &mut Server, options: &[&[u8]]) -> CommandResult {
@@ -295,8 +319,21 @@ impl Signature {
                 one.mix(&pair.value.to_vec());
                 self.xor(&one.0);
             }),
-            // Collections have no elements that could be added yet.
-            ValueRef::List(_) | ValueRef::Zset(_) | ValueRef::Stream(_) => {}
+            ValueRef::List(list) => {
+                list.range(0, list.len(), Direction::Forward, |element| {
+                    self.mix(&element.to_vec())
+                });
+            }
+            ValueRef::Zset(zset) => {
+                for (member, score) in zset.iter() {
+                    let mut one = Signature::default();
+                    one.mix(&member.to_vec());
+                    one.mix(fmt_f64(score, &mut [0; MAX_F64_CHARS]));
+                    self.xor(&one.0);
+                }
+            }
+            // A stream has no entries that could be added yet.
+            ValueRef::Stream(_) => {}
         }
         if entry.has_expire() {
             self.xor(b"!!expire!!");
@@ -370,6 +407,8 @@ fn protocol(reply: &mut Reply, kind: &[u8]) -> CommandResult {
     match kind.to_ascii_lowercase().as_slice() {
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.int(12345),
+        // What Redis answers: not meant to be pi.
+        #[expect(clippy::approx_constant, reason = "the value is part of the interface")]
         // What Redis answers: not meant to be pi.
         #[expect(clippy::approx_constant, reason = "the value is part of the interface")]
         b"double" => reply.double(3.141),

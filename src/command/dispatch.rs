@@ -298,6 +298,9 @@ impl Server {
         let outcome = handler(self, args);
 
         let nanos = self.clock.nanos().saturating_sub(started);
+        if !self.monitors.is_empty() && !self.is_resuming() {
+            self.feed_monitors(token, flags, args);
+        }
         // A command that blocked is counted when it goes on.
         if !self.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
             self.note_call(token, id, args, nanos, outcome, start_reply);
@@ -339,9 +342,6 @@ impl Server {
         }
         if self.slow_log.wants(nanos / 1000, flags) {
             self.log_slow_command(token, nanos / 1000, &redact(args));
-        }
-        if !self.monitors.is_empty() {
-            self.feed_monitors(token, flags, args);
         }
         let threshold = self.config.latency_monitor_threshold;
         if threshold > 0 && nanos / 1_000_000 >= threshold {

@@ -2,6 +2,8 @@
 //! their specifications; and [`dispatch`], which decides whether a request may run, and runs it.
 
 pub mod args;
+mod bitfield;
+pub mod bits;
 pub mod client;
 pub mod config;
 pub mod connection;
@@ -14,6 +16,7 @@ pub mod geo;
 pub mod hash;
 pub mod hash_expire;
 pub mod help;
+pub mod hyperloglog;
 pub mod info;
 pub mod keys;
 pub mod lcs;
@@ -28,6 +31,7 @@ pub mod scan;
 pub mod server;
 pub mod set;
 pub mod set_algebra;
+pub mod sort;
 pub mod spec;
 pub mod stream;
 pub mod string;

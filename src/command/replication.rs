@@ -23,8 +23,8 @@ fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if s.client().is(ClientFlags::SLAVE) {
         return Err(CommandError::err("Command is not valid when client is a replica."));
     }
-    let port = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
-    let port = u16::try_from(port).map_err(|_| CommandError::err("Invalid master port"))?;
+    let port = parse_i64(args[2]).and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or_else(|| CommandError::err("Invalid master port"))?;
     let host = String::from_utf8_lossy(args[1]).into_owned();
     if s.repl.primary.as_ref().is_some_and(|p| p.host == host && p.port == port) {
         s.notice("REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.");
@@ -101,7 +101,8 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 let wanted = match parse_i64(value) {
                     Some(0) => false,
                     Some(1) => true,
-                    _ => return Err(CommandError::NOT_AN_INTEGER),
+                    Some(_) => return Err(CommandError::err("value is out of range, value must between 0 and 1")),
+                    None => return Err(CommandError::NOT_AN_INTEGER),
                 };
                 s.client().flags.set(ClientFlags::REPL_RDB_ONLY, wanted);
             }

@@ -1,6 +1,7 @@
 //! Data structures, pure: they know no keys, clients or clocks.
 
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod legacy;
 pub mod listpack;

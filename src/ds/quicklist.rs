@@ -169,6 +169,11 @@ impl Quicklist {
         self.len == 0
     }
 
+    /// The limits that it heeds: `list-max-listpack-size` and `list-compress-depth`.
+    pub fn limits(&self) -> (i16, u16) {
+        (self.fill, self.depth)
+    }
+
     /// Number of nodes.
     pub fn node_count(&self) -> usize {
         self.nodes.len()

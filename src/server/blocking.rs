@@ -135,6 +135,10 @@ impl Server {
             // The keys stay ready: they are served when the pause is over.
             return;
         }
+        if self.ks.changes.blocked.has_ready() {
+            // What made the keys ready may have taken so long that they have expired since.
+            self.update_time();
+        }
         while let Some((db, key)) = self.ks.changes.blocked.next_ready() {
             self.serve_key(db, &key);
         }
@@ -148,7 +152,7 @@ impl Server {
         while let Some((ticket, waiter)) = self.ks.changes.blocked.next_waiter(db, key, after, last)
         {
             after = Some(ticket);
-            let kind = self.ks.peek(db, key).map(|entry| entry.value().kind());
+            let kind = self.ks.inspect(db, key).map(|entry| entry.value().kind());
             if kind.is_none() && !self.ks.changes.blocked.concerns_absence(db, key) {
                 return;
             }
@@ -188,6 +192,11 @@ impl Server {
                 self.queue_input(token);
             }
         }
+    }
+
+    /// Whether the command that runs is one that a client blocked with: it has been seen before.
+    pub fn is_resuming(&self) -> bool {
+        self.blocking.resumed.is_some()
     }
 
     /// Ends the waits whose time is over.

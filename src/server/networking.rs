@@ -24,6 +24,8 @@ const QUERY_BUFFER: usize = 64 * 1024;
 const BATCH: usize = 16;
 /// Replies are handed to the socket when this much has gathered, though more requests wait.
 const REPLY_FLUSH: usize = 64 * 1024;
+/// Replies up to this size are written before any limit is looked at, as Redis's static buffer has it.
+const STATIC_REPLY: usize = 16 * 1024;
 /// Reads in a row from one client before others have their turn.
 const READS_PER_EVENT: usize = 16;
 /// A bulk argument of at least this size is read into a buffer allocated at its size.
@@ -463,8 +465,7 @@ impl Server {
     pub fn leave_client(&mut self, token: Token) {
         self.current = None;
         if self.ks.role == ExpiryRole::Keep {
-            self.ks.role =
-                if self.repl.is_replica() { ExpiryRole::Hide } else { ExpiryRole::Delete };
+            self.restore_expiry_role();
         }
         self.flush_reply(token);
         if let Some(client) = self.clients.get(token) {
@@ -484,6 +485,15 @@ impl Server {
             self.reply.clear();
             return;
         };
+        let limit = self.config.client_output_buffer_limit[client.class()].hard;
+        if self.reply.len() > STATIC_REPLY && limit > 0 && self.reply.len() as u64 >= limit {
+            // Too much even if the socket took it all at once: how fast it takes is not for the limit to depend on.
+            client.out.push(Bytes::copy_from_slice(self.reply.as_bytes()));
+            self.reply.clear();
+            self.queue_write(token);
+            self.check_output_limit(token);
+            return;
+        }
         let mut written = 0;
         if client.out.is_empty() && !client.is(ClientFlags::CLOSE_ASAP) {
             match client.conn.write(self.reply.as_bytes()) {

@@ -3,6 +3,7 @@
 
 use super::Server;
 use super::client::Blocked;
+use crate::db::ExpiryRole;
 
 /// What is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +46,23 @@ impl Pause {
 }
 
 impl Server {
+    /// Starts a pause, or makes the one that is running stronger or longer. `until` is in milliseconds since 1970.
+    pub fn pause_clients(&mut self, kind: PauseKind, until: i64) {
+        self.pause.start(kind, until, self.ks.now_ms);
+        self.restore_expiry_role();
+    }
+
+    /// Who decides that keys have expired, where it is not the primary that speaks: nobody while clients are paused,
+    /// because nothing may change then.
+    pub fn restore_expiry_role(&mut self) {
+        let hide = self.repl.is_replica() || self.pause.is_active();
+        self.ks.role = if hide { ExpiryRole::Hide } else { ExpiryRole::Delete };
+    }
+
     /// Ends the pause, and has those who waited try again.
     pub fn unpause_clients(&mut self) {
         self.pause.current = None;
+        self.restore_expiry_role();
         for noted in self.blocked.clone() {
             if let Some(token) = self.still(noted)
                 && self.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Pause)

@@ -219,6 +219,7 @@ impl Server {
         rdb.aux(b"aof-base", b"0")?;
         let lfu = self.config.maxmemory_policy.is_lfu();
         let lru = self.config.maxmemory_policy.is_lru();
+        let mut keys = 0;
         for (n, db) in self.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
             rdb.select_db(n as u64)?;
             rdb.resize_db(db.len() as u64, db.volatile() as u64)?;
@@ -226,7 +227,8 @@ impl Server {
                 let idle = lru.then(|| self.ks.access.idle_seconds(entry));
                 let freq = lfu.then(|| self.ks.access.frequency(entry));
                 rdb.entry(entry.key(), entry.value(), entry.expire(), idle, freq)?;
-                delay(self.config.rdb_key_save_delay);
+                keys += 1;
+                delay(self.config.rdb_key_save_delay, keys);
             }
         }
         Ok(rdb.finish()?.0)
@@ -617,6 +619,7 @@ impl Server {
                         &mut loading.keys_loaded,
                         &mut loading.keys_expired,
                     )?;
+                    delay(self.config.key_load_delay, loading.keys_loaded);
                 }
                 Event::SlotInfo { .. } => {}
                 Event::Function(_) => {
@@ -663,14 +666,15 @@ impl Server {
     }
 }
 
-/// Waits before the next key, where a test wants a snapshot to take its time: so many microseconds; if negative, one
-/// for so many keys.
-fn delay(micros: i32) {
-    if micros > 0 {
-        std::thread::sleep(Duration::from_micros(micros.unsigned_abs().into()));
-    } else if micros < 0 && rand::random_ratio(1, micros.unsigned_abs()) {
-        std::thread::sleep(Duration::from_micros(1));
-    }
+/// Waits after the `n`th key, where a test wants a snapshot to take its time: so many microseconds; if negative, one
+/// after so many keys.
+fn delay(micros: i32, n: u64) {
+    let pause = match micros {
+        0 => return,
+        1.. => micros.unsigned_abs(),
+        _ => u32::from(n.is_multiple_of(micros.unsigned_abs().into())),
+    };
+    std::thread::sleep(Duration::from_micros(pause.into()));
 }
 
 fn load_entry(

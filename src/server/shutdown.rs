@@ -93,7 +93,7 @@ impl Server {
             let deadline = self.ks.now_ms + timeout;
             self.shutdown.deadline = Some(deadline);
             // Nothing new is written, so that the replicas can catch up.
-            self.pause.start(PauseKind::Write, i64::MAX, self.ks.now_ms);
+            self.pause_clients(PauseKind::Write, i64::MAX);
             self.repl.get_ack = true;
             self.notice(&format!(
                 "{} replicas are lagging: waiting for them before shutting down.",

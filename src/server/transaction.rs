@@ -356,7 +356,7 @@ mod tests {
         });
         let given = commands.map(|(id, args)| (id, args.iter().map(|arg| arg.to_vec()).collect()));
         assert_eq!(seen, given);
-        assert_eq!(transaction.queued_bytes(), 17 + 9 * 8);
+        assert_eq!(transaction.queued_bytes(), 13 + 9 * 8);
         transaction.clear_queue();
         assert_eq!((transaction.len(), transaction.queued_bytes()), (0, 0));
     }

@@ -6,6 +6,7 @@
 //!
 //! `unsafe` is needed to be an allocator at all.
 
+use libmimalloc_sys::{mi_free, mi_malloc, mi_realloc, mi_zalloc};
 use mimalloc::MiMalloc;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
@@ -26,14 +27,27 @@ pub struct Counting;
 
 /// The bytes that an allocation of `size` really takes: the allocator's size class.
 ///
-/// Classes of 8 bytes up to 64, then eighths of a power of two in steps of four per doubling, as mimalloc rounds.
+/// 8, multiples of 16 up to 64, then four classes for each doubling, as mimalloc rounds.
 #[inline]
 pub const fn size_class(size: usize) -> usize {
+    if size <= 8 {
+        return 8;
+    }
     if size <= 64 {
-        return (size + 7) & !7;
+        return (size + 15) & !15;
     }
     let step = 1 << ((size - 1).ilog2() - 2);
     (size + step - 1) & !(step - 1)
+}
+
+/// The alignment of every block of at least this size; smaller ones are aligned to 8.
+const NATURAL_ALIGN: usize = 16;
+
+/// Whether plain `mi_malloc` aligns well enough. Its aligned cousin may take a block of the next larger class to be
+/// sure, which costs every string of the keyspace sixteen bytes.
+#[inline]
+const fn is_natural(layout: Layout) -> bool {
+    layout.align() <= 8 || (layout.align() <= NATURAL_ALIGN && layout.size() >= NATURAL_ALIGN)
 }
 
 #[inline]
@@ -54,11 +68,16 @@ pub fn used_memory() -> usize {
     heap.max(0) as usize + crate::ds::table::MAPPED_BYTES.load(Relaxed)
 }
 
-// SAFETY: every call goes to mimalloc with the caller's own arguments; counting does not touch the memory.
+// SAFETY: every call goes to mimalloc with the caller's own arguments; counting does not touch the memory. Blocks of
+// `mi_malloc` and of the aligned calls are freed and grown the same way.
 unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(size_class(layout.size()) as isize);
+        if is_natural(layout) {
+            // SAFETY: mi_malloc takes any size.
+            return unsafe { mi_malloc(layout.size()).cast() };
+        }
         // SAFETY: the caller keeps `alloc`'s contract, which is mimalloc's.
         unsafe { MiMalloc.alloc(layout) }
     }
@@ -66,13 +85,17 @@ unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         count(-(size_class(layout.size()) as isize));
-        // SAFETY: `ptr` came from `alloc` above with this layout, and so from mimalloc.
-        unsafe { MiMalloc.dealloc(ptr, layout) }
+        // SAFETY: `ptr` came from an allocation above, and so from mimalloc.
+        unsafe { mi_free(ptr.cast()) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(size_class(layout.size()) as isize);
+        if is_natural(layout) {
+            // SAFETY: mi_zalloc takes any size.
+            return unsafe { mi_zalloc(layout.size()).cast() };
+        }
         // SAFETY: as for `alloc`.
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
@@ -80,7 +103,11 @@ unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         count(size_class(new_size) as isize - size_class(layout.size()) as isize);
-        // SAFETY: as for `dealloc`; the caller vouches for `new_size`.
+        if layout.align() <= 8 {
+            // SAFETY: as for `dealloc`; the caller vouches for `new_size`.
+            return unsafe { mi_realloc(ptr.cast(), new_size).cast() };
+        }
+        // SAFETY: as above, with an alignment to be kept.
         unsafe { MiMalloc.realloc(ptr, layout, new_size) }
     }
 }
@@ -95,7 +122,8 @@ mod tests {
             (1, 8),
             (8, 8),
             (9, 16),
-            (24, 24),
+            (17, 32),
+            (33, 48),
             (57, 64),
             (65, 80),
             (92, 96),

@@ -4,6 +4,7 @@
 pub mod alloc;
 pub mod args;
 pub mod clock;
+pub mod bitmap;
 pub mod crc64;
 pub mod geohash;
 pub mod glob;

@@ -76,6 +76,7 @@ fn it_refuses_or_talks_nonsense() {
         &format!("+FULLRESYNC {HISTORY} 0\r\n-ERR I have changed my mind\r\n"),
         &format!("+FULLRESYNC {HISTORY} 0\r\n+REDIS0011\r\n"),
         &format!("+FULLRESYNC {HISTORY} 0\r\n$-1\r\n"),
+        &format!("+FULLRESYNC {HISTORY} 0\r\n$0\r\n"),
         &format!("+FULLRESYNC {HISTORY} 0\r\n$18446744073709551616\r\n"),
         &format!("+FULLRESYNC {HISTORY} 0\r\n$EOF:short\r\n"),
         &endless,
@@ -117,7 +118,7 @@ fn its_snapshot_is_no_good() {
     let twice = snapshot(&[("key", "new", None), ("key", "newer", None)]);
     // Old data survives only where the new was to be swapped in at the end.
     for (load, survives) in [("disabled", false), ("on-empty-db", false), ("swapdb", true)] {
-        for rdb in [&flipped[..], &unknown_type, &lying_length, &twice, b"", &good[..good.len() - 9], b"\xff\xfe\xfd"] {
+        for rdb in [&flipped[..], &unknown_type, &lying_length, &twice, &good[..good.len() - 9], b"\xff\xfe\xfd"] {
             let primary = FakePrimary::new();
             let mut server = replica(&primary, &["--repl-diskless-load", load]);
             let mut raw = primary.full_sync(0, rdb);

@@ -79,6 +79,7 @@ fn replconf_alone_makes_no_replica() {
     for (args, reply) in [
         (&["REPLCONF", "listening-port"][..], "-ERR syntax error"),
         (&["REPLCONF", "listening-port", "x"], "-ERR value is not an integer or out of range"),
+        (&["REPLCONF", "rdb-only", "2"], "-ERR value is out of range, value must between 0 and 1"),
         (&["REPLCONF", "what", "ever"], "-ERR Unrecognized REPLCONF option: what"),
         (&["PSYNC", "?", "x"], "-ERR value is not an integer or out of range"),
         (&["PING"], "+PONG"),
@@ -268,6 +269,7 @@ fn the_backlog_has_its_size_and_its_time() {
     raw.command(&["PSYNC", &id, &(offset - kept + 1).to_string()]);
     raw.expect("+CONTINUE\r\n");
     assert_eq!(raw.read(kept as usize).len() as u64, kept);
+    drop(raw);
     let mut raw = server.raw();
     raw.command(&["PSYNC", &id, &(offset - kept).to_string()]);
     assert_eq!(FakeReplica::take_snapshot(raw).id, id);

@@ -221,7 +221,7 @@ impl Server {
         let id = random_id(&mut self.rng);
         self.repl.shift_id(id);
         self.repl.selected_db = None;
-        self.ks.role = ExpiryRole::Delete;
+        self.restore_expiry_role();
         self.repl.no_replicas_since = self.now_seconds();
         self.disconnect_replicas();
         let text = format!(
@@ -721,9 +721,10 @@ impl Server {
             Some(mark) => Ending::Mark(
                 mark.as_bytes().try_into().map_err(|_| "Bad end mark from MASTER".to_string())?,
             ),
-            None => Ending::Length(
-                head.parse().map_err(|_| format!("Bad snapshot length from MASTER: {head}"))?,
-            ),
+            None => match head.parse() {
+                Ok(length) if length > 0 => Ending::Length(length),
+                _ => return Err(format!("Bad snapshot length from MASTER: {head}")),
+            },
         };
         let memory = match self.config.repl_diskless_load {
             ReplDisklessLoad::Disabled => false,

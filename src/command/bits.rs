@@ -1,0 +1,224 @@
+//! Strings as bitmaps: SETBIT, GETBIT, BITCOUNT, BITPOS, BITOP. Integers inside of them are [`bitfield`]'s.
+//!
+//! [`bitfield`]: super::bitfield
+#![forbid(unsafe_code)]
+
+use super::args::{self, is};
+use super::string::string_bytes;
+use super::table::Row;
+use crate::db::notify::Class;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::server::client::ClientFlags;
+use crate::util::bitmap::{self, Combine};
+use crate::util::number::parse_i64;
+use crate::value::Value;
+
+const BAD_OFFSET: CommandError =
+    CommandError::text("ERR bit offset is not an integer or out of range");
+const BAD_BIT: CommandError = CommandError::text("ERR bit is not an integer or out of range");
+
+/// The offset of a bit; `#n` is `n` times `width`, where that is given. It lies within the largest string that there
+/// may be, except where the primary says otherwise.
+pub(super) fn bit_offset(s: &mut Server, arg: &[u8], width: Option<u32>) -> CommandResult<u64> {
+    let offset = match (arg, width) {
+        ([b'#', n @ ..], Some(width)) => parse_i64(n).and_then(|n| n.checked_mul(i64::from(width))),
+        _ => parse_i64(arg),
+    };
+    let offset = offset.and_then(|offset| u64::try_from(offset).ok()).ok_or(BAD_OFFSET)?;
+    if offset / 8 >= s.config.proto_max_bulk_len && !s.client().is(ClientFlags::MASTER) {
+        return Err(BAD_OFFSET);
+    }
+    Ok(offset)
+}
+
+/// Appends zeros until there are `len` bytes. An error if memory is short.
+pub(super) fn grow(bytes: &mut Vec<u8>, len: u64) -> CommandResult {
+    let len = usize::try_from(len).map_err(|_| CommandError::TOO_LONG)?;
+    if len > bytes.len() {
+        bytes.try_reserve(len - bytes.len()).map_err(|_| CommandError::TOO_LONG)?;
+        bytes.resize(len, 0);
+    }
+    Ok(())
+}
+
+fn setbit(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, offset) = (args[1], bit_offset(s, args[2], None)?);
+    let bit = match args::int(args[3]) {
+        Ok(0) => 0,
+        Ok(1) => 1,
+        _ => return Err(BAD_BIT),
+    };
+    let len = offset / 8 + 1;
+    let old = match s.ks.write_string(s.db, key)? {
+        None => {
+            let mut bytes = Vec::new();
+            grow(&mut bytes, len)?;
+            bitmap::set_field(&mut bytes, offset, 1, bit);
+            s.ks.add_raw_string(s.db, key, bytes);
+            0
+        }
+        Some(mut found) => {
+            let digits = &mut itoa::Buffer::new();
+            let bytes = string_bytes(found.get().value(), digits);
+            let old = bitmap::field(bytes, offset, 1);
+            if old == bit && bytes.len() as u64 >= len {
+                s.reply.int(old as i64);
+                return Ok(());
+            }
+            let mut outcome = Ok(());
+            found.update(|entry| {
+                entry.modify_string(|bytes| {
+                    outcome = grow(bytes, len);
+                    if outcome.is_ok() {
+                        bitmap::set_field(bytes, offset, 1, bit);
+                    }
+                })
+            });
+            outcome?;
+            old
+        }
+    };
+    s.ks.changes.write(Class::STRING, "setbit", s.db, key);
+    s.reply.int(old as i64);
+    Ok(())
+}
+
+fn getbit(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let offset = bit_offset(s, args[2], None)?;
+    let bit = match s.ks.read_string(s.db, args[1])? {
+        Some(value) => bitmap::field(string_bytes(value, &mut itoa::Buffer::new()), offset, 1),
+        None => 0,
+    };
+    s.reply.int(bit as i64);
+    Ok(())
+}
+
+/// `[start [end [BIT|BYTE]]]`, as BITCOUNT and BITPOS have it.
+struct Span {
+    start: i64,
+    end: Option<i64>,
+    in_bits: bool,
+}
+
+impl Span {
+    fn parse(args: &[&[u8]]) -> CommandResult<Span> {
+        let (start, end, unit): (_, _, &[u8]) = match *args {
+            [] => return Ok(Span { start: 0, end: None, in_bits: false }),
+            [start] => (start, None, b"BYTE"),
+            [start, end] => (start, Some(end), b"BYTE"),
+            [start, end, unit] => (start, Some(end), unit),
+            _ => return Err(CommandError::SYNTAX),
+        };
+        let start = args::int(start)?;
+        let in_bits = match unit {
+            unit if is(unit, "BIT") => true,
+            unit if is(unit, "BYTE") => false,
+            _ => return Err(CommandError::SYNTAX),
+        };
+        Ok(Span { start, end: end.map(args::int).transpose()?, in_bits })
+    }
+
+    /// The first and the last bit of a string of `len` bytes that are meant; `None` if there are none.
+    fn resolve(&self, len: usize) -> Option<(u64, u64)> {
+        let unit = if self.in_bits { 1 } else { 8 };
+        let total = len as i64 * 8 / unit;
+        let absolute = |at: i64| if at < 0 { (total + at).max(0) } else { at };
+        let start = absolute(self.start);
+        let end = absolute(self.end.unwrap_or(-1)).min(total - 1);
+        (start <= end).then(|| ((start * unit) as u64, (end * unit + unit - 1) as u64))
+    }
+}
+
+fn bitcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let span = Span::parse(&args[2..])?;
+    // Both counted from the end, and in the wrong order: not what is left of it when the start is cut off.
+    let reversed = span.start < 0 && span.end.is_some_and(|end| end < 0 && span.start > end);
+    let value = s.ks.read_string(s.db, args[1])?;
+    let mut n = 0;
+    if let Some(value) = value.filter(|_| !reversed) {
+        let digits = &mut itoa::Buffer::new();
+        let bytes = string_bytes(value, digits);
+        if let Some((first, last)) = span.resolve(bytes.len()) {
+            n = bitmap::count_range(bytes, first, last);
+        }
+    }
+    s.reply.int(n as i64);
+    Ok(())
+}
+
+fn bitpos(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let wanted = match args::int(args[2])? {
+        0 => false,
+        1 => true,
+        _ => return Err(CommandError::text("ERR The bit argument must be 1 or 0.")),
+    };
+    let span = Span::parse(&args[3..])?;
+    let Some(value) = s.ks.read_string(s.db, args[1])? else {
+        // An endless row of zeros.
+        s.reply.int(if wanted { -1 } else { 0 });
+        return Ok(());
+    };
+    let digits = &mut itoa::Buffer::new();
+    let bytes = string_bytes(value, digits);
+    let at = span.resolve(bytes.len()).and_then(|(first, last)| {
+        let behind = (!wanted && span.end.is_none()).then_some(bytes.len() as u64 * 8);
+        bitmap::find(bytes, first, last, wanted).or(behind)
+    });
+    s.reply.int(at.map_or(-1, |at| at as i64));
+    Ok(())
+}
+
+fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (name, target, sources) = (args[1], args[2], &args[3..]);
+    let how = match name {
+        _ if is(name, "AND") => Some(Combine::And),
+        _ if is(name, "OR") => Some(Combine::Or),
+        _ if is(name, "XOR") => Some(Combine::Xor),
+        _ if is(name, "NOT") => None,
+        _ => return Err(CommandError::SYNTAX),
+    };
+    if how.is_none() && sources.len() != 1 {
+        return Err(CommandError::text("ERR BITOP NOT must be called with a single source key."));
+    }
+    let mut result: Option<Vec<u8>> = None;
+    for source in sources {
+        let value = s.ks.read_string(s.db, source)?;
+        let digits = &mut itoa::Buffer::new();
+        let bytes = value.map_or(&b""[..], |value| string_bytes(value, digits));
+        match (&mut result, how) {
+            (Some(result), Some(how)) => bitmap::combine(result, bytes, how),
+            _ => result = Some(bytes.to_vec()),
+        }
+    }
+    let mut result = result.unwrap_or_default();
+    if how.is_none() {
+        bitmap::invert(&mut result);
+    }
+    let len = result.len();
+    if len == 0 {
+        if let Some(old) = s.ks.delete(s.db, target) {
+            s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
+            s.ks.changes.write(Class::GENERIC, "del", s.db, target);
+        }
+    } else {
+        if s.ks.lookup_write(s.db, target).is_none() {
+            s.ks.add_raw_string(s.db, target, result);
+        } else if let Some(old) = s.ks.set(s.db, target, Value::Str(result), None) {
+            s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
+        }
+        s.ks.changes.write(Class::STRING, "set", s.db, target);
+    }
+    s.reply.int(len as i64);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("bitcount", bitcount),
+    ("bitfield", super::bitfield::bitfield),
+    ("bitfield_ro", super::bitfield::bitfield_ro),
+    ("bitop", bitop),
+    ("bitpos", bitpos),
+    ("getbit", getbit),
+    ("setbit", setbit),
+];

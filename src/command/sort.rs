@@ -1,0 +1,466 @@
+//! `SORT` and `SORT_RO`: the elements of a list, set or sorted set in order, by themselves or by what is found under
+//! keys made from them; what is answered or stored may be found that way too.
+//!
+//! The elements' texts are copied into one piece of memory, so that keys may be looked up while they are sorted, and
+//! sorting moves small rows only.
+#![forbid(unsafe_code)]
+
+use super::args::{int, is};
+use super::string::string_bytes;
+use super::table::Row as TableRow;
+use crate::db::Keyspace;
+use crate::db::notify::Class;
+use crate::ds::listpack::{Entry, INT_TEXT_MAX};
+use crate::ds::quicklist::Direction;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::util::number::parse_f64;
+use crate::value::list::{End, List};
+use crate::value::{Collection, Type, ValueRef};
+use std::cmp::Ordering;
+use std::ops::Range;
+
+/// Where a value is found for an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pattern<'a> {
+    /// `#`: the element itself.
+    Element,
+    /// A pattern without `*` finds nothing, whatever is there.
+    Nothing,
+    /// The key that has the element between two texts; of a hash, the field behind `->`.
+    Key { prefix: &'a [u8], suffix: &'a [u8], field: Option<&'a [u8]> },
+}
+
+impl<'a> Pattern<'a> {
+    fn parse(pattern: &'a [u8]) -> Pattern<'a> {
+        if pattern == b"#" {
+            return Pattern::Element;
+        }
+        let Some(star) = memchr::memchr(b'*', pattern) else { return Pattern::Nothing };
+        let (prefix, rest) = (&pattern[..star], &pattern[star + 1..]);
+        match memchr::memmem::find(rest, b"->").filter(|arrow| arrow + 2 < rest.len()) {
+            Some(arrow) => {
+                Pattern::Key { prefix, suffix: &rest[..arrow], field: Some(&rest[arrow + 2..]) }
+            }
+            None => Pattern::Key { prefix, suffix: rest, field: None },
+        }
+    }
+
+    /// Gives what is found for `element` to `visit`. `key` is a buffer.
+    fn look_up<R>(
+        self,
+        ks: &mut Keyspace,
+        db: usize,
+        element: &[u8],
+        key: &mut Vec<u8>,
+        visit: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> R {
+        let (prefix, suffix, field) = match self {
+            Pattern::Element => return visit(Some(element)),
+            Pattern::Nothing => return visit(None),
+            Pattern::Key { prefix, suffix, field } => (prefix, suffix, field),
+        };
+        key.clear();
+        [prefix, element, suffix].iter().for_each(|part| key.extend_from_slice(part));
+        let now = ks.now_ms;
+        let value = ks.lookup_read(db, key).map(|entry| entry.value());
+        match (value, field) {
+            (Some(ValueRef::Hash(hash)), Some(field)) => match hash.get(field, now) {
+                Some(value) => visit(Some(value.to_bytes(&mut [0; INT_TEXT_MAX]))),
+                None => visit(None),
+            },
+            (Some(value), None) if value.kind() == Type::String => {
+                visit(Some(string_bytes(value, &mut itoa::Buffer::new())))
+            }
+            _ => visit(None),
+        }
+    }
+}
+
+/// The arguments of `SORT`.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Options<'a> {
+    descending: bool,
+    alpha: bool,
+    by: Option<&'a [u8]>,
+    /// Offset and count; a negative count is none.
+    limit: Option<(i64, i64)>,
+    get: Vec<Pattern<'a>>,
+    store: Option<&'a [u8]>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(args: &[&'a [u8]], read_only: bool) -> CommandResult<Options<'a>> {
+        let mut options = Options::default();
+        let mut rest = args;
+        while let Some((name, after)) = rest.split_first() {
+            rest = match *after {
+                _ if is(name, "ASC") => {
+                    options.descending = false;
+                    after
+                }
+                _ if is(name, "DESC") => {
+                    options.descending = true;
+                    after
+                }
+                _ if is(name, "ALPHA") => {
+                    options.alpha = true;
+                    after
+                }
+                [offset, count, ..] if is(name, "LIMIT") => {
+                    options.limit = Some((int(offset)?, int(count)?));
+                    &after[2..]
+                }
+                [key, ..] if is(name, "STORE") && !read_only => {
+                    options.store = Some(key);
+                    &after[1..]
+                }
+                [pattern, ..] if is(name, "BY") => {
+                    options.by = Some(pattern);
+                    &after[1..]
+                }
+                [pattern, ..] if is(name, "GET") => {
+                    options.get.push(Pattern::parse(pattern));
+                    &after[1..]
+                }
+                _ => return Err(CommandError::SYNTAX),
+            };
+        }
+        Ok(options)
+    }
+
+    /// Which of `len` sorted elements are wanted.
+    fn range(&self, len: usize) -> Range<usize> {
+        let Some((offset, count)) = self.limit else { return 0..len };
+        let clamp = |n: i64| usize::try_from(n.max(0)).map_or(len, |n| n.min(len));
+        let start = clamp(offset);
+        let end = if count < 0 { len } else { (start + clamp(count)).min(len) };
+        start..end
+    }
+}
+
+/// What a row is sorted by, besides its element.
+#[derive(Clone, Debug, PartialEq)]
+enum Weight {
+    Number(f64),
+    /// A text in the rows' memory, or none.
+    Text(Option<Range<usize>>),
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    element: Range<usize>,
+    weight: Weight,
+}
+
+/// Rows and the memory that their texts are in.
+#[derive(Debug, Default)]
+struct Rows {
+    texts: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+impl Rows {
+    fn text(&self, at: &Range<usize>) -> &[u8] {
+        &self.texts[at.clone()]
+    }
+
+    fn push(&mut self, element: Entry<'_>) {
+        let start = self.texts.len();
+        self.texts.extend_from_slice(element.to_bytes(&mut [0; INT_TEXT_MAX]));
+        let weight = match element {
+            Entry::Int(n) => Weight::Number(n as f64),
+            Entry::Str(_) => Weight::Text(None),
+        };
+        self.rows.push(Row { element: start..self.texts.len(), weight });
+    }
+
+    /// The elements of `range` in the order that the collection has them, or from its end. A set has no order: all
+    /// of its elements come.
+    fn fill(&mut self, value: ValueRef<'_>, range: Range<usize>, backward: bool) {
+        self.rows.reserve(range.len());
+        match value {
+            ValueRef::Set(set) => set.for_each(|member| self.push(member)),
+            ValueRef::List(list) if backward => {
+                let Some(first) = list.len().checked_sub(range.start + 1) else { return };
+                list.range(first, range.len(), Direction::Backward, |element| self.push(element));
+            }
+            ValueRef::List(list) => {
+                list.range(range.start, range.len(), Direction::Forward, |element| {
+                    self.push(element)
+                });
+            }
+            ValueRef::Zset(zset) if backward => {
+                let ranks = zset.len() - range.end..zset.len() - range.start;
+                zset.range(ranks).rev().for_each(|(member, _)| self.push(member));
+            }
+            ValueRef::Zset(zset) => {
+                zset.range(range).for_each(|(member, _)| self.push(member));
+            }
+            _ => {}
+        }
+    }
+
+    /// Finds what the rows are sorted by.
+    fn weigh(&mut self, ks: &mut Keyspace, db: usize, options: &Options<'_>) -> CommandResult {
+        const NOT_A_NUMBER: CommandError =
+            CommandError::text("ERR One or more scores can't be converted into double");
+        let by = options.by.map(Pattern::parse);
+        let mut key = Vec::new();
+        let mut weight_text = Vec::new();
+        for i in 0..self.rows.len() {
+            let Row { element, weight } = &self.rows[i];
+            let weight = match by {
+                None if options.alpha || matches!(weight, Weight::Number(_)) => continue,
+                None => Weight::Number(number(self.text(element)).ok_or(NOT_A_NUMBER)?),
+                Some(pattern) => {
+                    let found = pattern.look_up(ks, db, self.text(element), &mut key, |value| {
+                        weight_text.clear();
+                        weight_text.extend_from_slice(value.unwrap_or_default());
+                        value.is_some()
+                    });
+                    if options.alpha {
+                        let start = self.texts.len();
+                        self.texts.extend_from_slice(&weight_text);
+                        Weight::Text(found.then_some(start..self.texts.len()))
+                    } else {
+                        // A key that is missing weighs nothing, as an empty one does.
+                        Weight::Number(number(&weight_text).ok_or(NOT_A_NUMBER)?)
+                    }
+                }
+            };
+            self.rows[i].weight = weight;
+        }
+        Ok(())
+    }
+
+    /// Sorts so that the rows of `range` are those that belong there.
+    fn sort(&mut self, range: &Range<usize>, options: &Options<'_>) {
+        let mut rows = std::mem::take(&mut self.rows);
+        let by_weight = !options.alpha || options.by.is_some();
+        let compare = |a: &Row, b: &Row| {
+            // Equal weights are told apart by the elements, so that the result is always the same.
+            let order = if by_weight { self.compare_weights(a, b) } else { Ordering::Equal };
+            let order = order.then_with(|| self.text(&a.element).cmp(self.text(&b.element)));
+            if options.descending { order.reverse() } else { order }
+        };
+        let mut wanted = rows.as_mut_slice();
+        if range.end < wanted.len() {
+            wanted.select_nth_unstable_by(range.end, compare);
+            wanted = &mut wanted[..range.end];
+        }
+        if range.start > 0 && range.start < wanted.len() {
+            wanted.select_nth_unstable_by(range.start, compare);
+            wanted = &mut wanted[range.start..];
+        }
+        wanted.sort_unstable_by(compare);
+        self.rows = rows;
+    }
+
+    fn compare_weights(&self, a: &Row, b: &Row) -> Ordering {
+        match (&a.weight, &b.weight) {
+            // There is no NaN among them.
+            (Weight::Number(a), Weight::Number(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
+            (Weight::Text(a), Weight::Text(b)) => {
+                let text =
+                    |at: &Option<Range<usize>>| at.as_ref().map(|at| &self.texts[at.clone()]);
+                text(a).cmp(&text(b))
+            }
+            (Weight::Number(_), Weight::Text(_)) => Ordering::Greater,
+            (Weight::Text(_), Weight::Number(_)) => Ordering::Less,
+        }
+    }
+}
+
+/// A weight as `strtod` reads it: white space may stand in front, and nothing is zero.
+fn number(text: &[u8]) -> Option<f64> {
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let start = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'..=b'\r'))?;
+    parse_f64(&text[start..])
+}
+
+fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
+    let db = s.db;
+    let options = Options::parse(&args[2..], read_only)?;
+    // A constant weight leaves the order that there is. A set has none, so that what is stored is sorted after all:
+    // it has to be the same on replicas.
+    let mut sorted = options.by.is_none_or(|by| by.contains(&b'*'));
+    let mut alphabetical = None;
+    let mut rows = Rows::default();
+    let mut range = 0..0;
+    if let Some(entry) = s.ks.lookup_read(db, args[1]) {
+        let value = entry.value();
+        let len = match value {
+            ValueRef::List(list) => list.len(),
+            ValueRef::Set(set) => set.len(),
+            ValueRef::Zset(zset) => zset.len(),
+            _ => return Err(CommandError::WRONG_TYPE),
+        };
+        range = options.range(len);
+        let is_set = matches!(value, ValueRef::Set(_));
+        if !sorted && is_set && options.store.is_some() {
+            sorted = true;
+            alphabetical = Some(Options { alpha: true, by: None, ..options.clone() });
+        }
+        if sorted || is_set {
+            rows.fill(value, 0..len, false);
+        } else {
+            rows.fill(value, range.clone(), options.descending);
+            range = 0..rows.rows.len();
+        }
+    }
+    if sorted {
+        let order = alphabetical.as_ref().unwrap_or(&options);
+        rows.weigh(&mut s.ks, db, order)?;
+        rows.sort(&range, order);
+    }
+    match options.store {
+        None => answer(s, &rows, range, &options.get),
+        Some(key) => store(s, &rows, range, &options.get, key),
+    }
+    Ok(())
+}
+
+fn answer(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>]) {
+    let (db, reply) = (s.db, &mut s.reply);
+    let mut key = Vec::new();
+    reply.array(range.len() * get.len().max(1));
+    for row in &rows.rows[range] {
+        let element = rows.text(&row.element);
+        if get.is_empty() {
+            reply.bulk(element);
+        }
+        for pattern in get {
+            pattern.look_up(&mut s.ks, db, element, &mut key, |value| reply.bulk_or_null(value));
+        }
+    }
+}
+
+/// Makes a list of the result, in place of whatever is under `to`.
+fn store(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>], to: &[u8]) {
+    let (db, limits) = (s.db, s.config.list_limits());
+    let mut list = List::new();
+    let mut key = Vec::new();
+    for row in &rows.rows[range] {
+        let element = rows.text(&row.element);
+        if get.is_empty() {
+            list.push(End::Tail, &[element], limits);
+        }
+        for pattern in get {
+            pattern.look_up(&mut s.ks, db, element, &mut key, |value| {
+                list.push(End::Tail, &[value.unwrap_or_default()], limits);
+            });
+        }
+    }
+    let len = list.len();
+    let lazy = s.config.lazyfree_lazy_server_del;
+    if len == 0 {
+        if let Some(old) = s.ks.delete(db, to) {
+            s.lazyfree.free_entry(old, lazy);
+            s.ks.changes.write(Class::GENERIC, "del", db, to);
+        }
+    } else {
+        if s.ks.lookup_write(db, to).is_none() {
+            s.ks.changes.notifications.push(Class::NEW, "new", db, to);
+        }
+        if let Some(old) = s.ks.set(db, to, list.into_value(), None) {
+            s.lazyfree.free_entry(old, lazy);
+        }
+        s.ks.changes.write(Class::LIST, "sortstore", db, to);
+        s.ks.changes.dirty += len as u64 - 1;
+    }
+    s.reply.int(len as i64);
+}
+
+fn sort(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    sort_generic(s, args, false)
+}
+
+fn sort_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    sort_generic(s, args, true)
+}
+
+pub const COMMANDS: &[TableRow] = &[("sort", sort), ("sort_ro", sort_ro)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn patterns() {
+        let key = |prefix: &'static [u8], suffix: &'static [u8], field| Pattern::Key {
+            prefix,
+            suffix,
+            field,
+        };
+        for (text, pattern) in [
+            (&b"#"[..], Pattern::Element),
+            (b"", Pattern::Nothing),
+            (b"#x", Pattern::Nothing),
+            (b"a->b", Pattern::Nothing),
+            (b"*", key(b"", b"", None)),
+            (b"a*b*c", key(b"a", b"b*c", None)),
+            (b"a_*_b->f", key(b"a_", b"_b", Some(b"f"))),
+            (b"*->", key(b"", b"->", None)),
+            (b"x->*->y->z", key(b"x->", b"", Some(b"y->z"))),
+        ] {
+            assert_eq!(Pattern::parse(text), pattern, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn limits() {
+        for (limit, len, expected) in [
+            ((0, 10), 3, 0..3),
+            ((1, 1), 3, 1..2),
+            ((-5, 2), 3, 0..2),
+            ((1, -1), 3, 1..3),
+            ((3, 5), 3, 3..3),
+            ((i64::MAX, i64::MAX), 3, 3..3),
+            ((0, 0), 3, 0..0),
+            ((i64::MIN, i64::MIN), 3, 0..3),
+        ] {
+            let options = Options { limit: Some(limit), ..Options::default() };
+            assert_eq!(options.range(len), expected, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number(b""), Some(0.0));
+        assert_eq!(number(b" \t-1.5e2"), Some(-150.0));
+        assert_eq!(number(b"inf"), Some(f64::INFINITY));
+        for bad in [&b" "[..], b"1 ", b"nan", b"x", b"1e999"] {
+            assert_eq!(number(bad), None, "{}", bad.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_is_as_in_the_whole(
+            elements in prop::collection::vec(-30..30i64, 0..60),
+            offset in 0..70i64,
+            count in -1..70i64,
+            descending: bool,
+            alpha: bool,
+        ) {
+            let options = Options { limit: Some((offset, count)), descending, alpha, ..Options::default() };
+            let mut rows = Rows::default();
+            elements.iter().for_each(|n| rows.push(Entry::Int(*n)));
+            let range = options.range(elements.len());
+            rows.sort(&range, &options);
+            let mut model: Vec<String> = elements.iter().map(i64::to_string).collect();
+            model.sort_by(|a, b| {
+                let numbers = a.parse::<i64>().unwrap().cmp(&b.parse::<i64>().unwrap());
+                let order = if alpha { a.cmp(b) } else { numbers };
+                if descending { order.reverse() } else { order }
+            });
+            for i in range {
+                prop_assert_eq!(rows.text(&rows.rows[i].element), model[i].as_bytes());
+            }
+        }
+    }
+}
