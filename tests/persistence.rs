@@ -16,7 +16,17 @@ const FILE: &str = "dump.rdb";
 
 /// Fills a few databases.
 fn fill(server: &mut Server) {
-    server.text(&["MSET", "int", "12345", "text", "some text", "", "", "long", &"abc".repeat(1000)]);
+    server.text(&[
+        "MSET",
+        "int",
+        "12345",
+        "text",
+        "some text",
+        "",
+        "",
+        "long",
+        &"abc".repeat(1000),
+    ]);
     server.text(&["SET", "volatile", "x", "EX", "1000"]);
     server.text(&["SELECT", "15"]);
     server.text(&["SET", "key", "value"]);
@@ -140,13 +150,15 @@ fn a_damaged_file_is_refused_and_left_alone() {
         bytes[at] ^= 0x55;
         bytes
     });
-    let foreign = [b"".to_vec(), b"PK\x03\x04".repeat(10), b"REDIS9999".repeat(3), b"REDIS0011".to_vec()];
+    let foreign =
+        [b"".to_vec(), b"PK\x03\x04".repeat(10), b"REDIS9999".repeat(3), b"REDIS0011".to_vec()];
     for bytes in cut.chain(flipped).chain(foreign) {
         let dir = with_file(&bytes);
         let output = start_in_vain(dir.path());
         let log = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{} in:\n{log}", bytes.escape_ascii());
-        let message = log.lines().find(|l| l.contains("Fatal error loading the DB")).expect("a reason");
+        let message =
+            log.lines().find(|l| l.contains("Fatal error loading the DB")).expect("a reason");
         assert!(message.contains("offset"), "{message}");
         assert_eq!(fs::read(dir.path().join(FILE)).expect("the file"), bytes, "it is as it was");
     }
@@ -189,10 +201,12 @@ fn writes_stop_when_a_background_save_fails() {
     server.text(&["SET", "key", "value"]);
     let path = obstruct(&server);
     assert_eq!(server.text(&["SAVE"]), "ERR ");
+    assert_eq!(server.text(&["SET", "key", "value"]), "OK");
     assert_eq!(server.text(&["BGSAVE"]), "Background saving started");
     server.wait_info("rdb_last_bgsave_status", "err");
     let reply = server.text(&["SET", "key", "other"]);
     assert!(reply.starts_with("MISCONF Redis is configured to save RDB snapshots"), "{reply}");
+    assert_eq!(server.text(&["PING"]), reply);
     assert_eq!(server.text(&["GET", "key"]), "value");
     assert!(temporary_files(&server).is_empty());
     server.text(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
@@ -228,7 +242,11 @@ fn sigterm_saves_if_there_are_save_points() {
         fill(&mut server);
         assert_eq!(server.terminate(), Some(0));
         assert_eq!(server.dir.path().join(FILE).exists(), kept, "save {save:?}");
-        assert!(server.log().contains("Received SIGTERM scheduling shutdown..."), "{}", server.log());
+        assert!(
+            server.log().contains("Received SIGTERM scheduling shutdown..."),
+            "{}",
+            server.log()
+        );
         if kept {
             is_filled(&mut Server::start_in(server.into_dir(), &[]));
         }
@@ -258,7 +276,9 @@ fn a_server_that_can_not_save_does_not_end() {
     obstruct(&server);
     assert_eq!(server.text(&["SHUTDOWN"]), "ERR Errors trying to SHUTDOWN. Check logs.");
     Command::new("kill").arg(server.pid().to_string()).status().expect("kill runs");
-    wait_for("the attempt", || server.log().contains("Error trying to save the DB, can't exit").then_some(()));
+    wait_for("the attempt", || {
+        server.log().contains("Error trying to save the DB, can't exit").then_some(())
+    });
     is_filled(&mut server);
     server.text(&["SHUTDOWN", "FORCE"]);
     assert_eq!(server.wait_exit(), Some(0));

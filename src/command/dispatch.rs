@@ -210,10 +210,13 @@ impl Server {
                 return Err(OOM);
             }
         }
-        if flags.contains(CommandFlags::WRITE) && !from_primary {
-            if self.writes_are_denied() {
+        if self.writes_are_denied() && !from_primary {
+            // PING tells those who watch over the server that something is wrong.
+            if flags.contains(CommandFlags::WRITE) || self.commands.get(id).name == "ping" {
                 return Err(MISCONF_RDB);
             }
+        }
+        if flags.contains(CommandFlags::WRITE) && !from_primary {
             if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
                 return Err(NO_REPLICAS);
             }

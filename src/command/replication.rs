@@ -101,7 +101,11 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 let wanted = match parse_i64(value) {
                     Some(0) => false,
                     Some(1) => true,
-                    Some(_) => return Err(CommandError::err("value is out of range, value must between 0 and 1")),
+                    Some(_) => {
+                        return Err(CommandError::err(
+                            "value is out of range, value must between 0 and 1",
+                        ));
+                    }
                     None => return Err(CommandError::NOT_AN_INTEGER),
                 };
                 s.client().flags.set(ClientFlags::REPL_RDB_ONLY, wanted);

@@ -123,13 +123,13 @@ mod tests {
         }
         ks.now_ms = 150;
         let deadline = || Instant::now() + Duration::from_secs(5);
-        (0..50).for_each(|_| ks.expire_fields(0, deadline()));
+        (0..500).for_each(|_| ks.expire_fields(0, deadline()));
         assert_eq!(ks.dbs[0].volatile_hashes.keys.len(), 2);
         let gone: usize = ks.changes.expired_fields.iter().map(|(_, _, fields)| fields.len()).sum();
         assert_eq!(gone, 1 + 1999);
         assert_eq!(ks.read::<Hash>(0, b"3000").unwrap().unwrap().len(), 1001);
         ks.now_ms = 250;
-        (0..50).for_each(|_| ks.expire_fields(0, deadline()));
+        (0..500).for_each(|_| ks.expire_fields(0, deadline()));
         assert!(ks.dbs[0].volatile_hashes.keys.is_empty());
         assert_eq!(ks.read::<Hash>(0, b"3").unwrap().unwrap().len(), 1);
 

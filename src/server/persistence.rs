@@ -7,7 +7,7 @@ use super::replication::NO_ID;
 use crate::db::{Db, Entry, ExpiryRole};
 use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::writer::{RdbVersion, WriterOptions};
-use crate::rdb::{RdbError, RdbParser, RdbWriter};
+use crate::rdb::{ErrorKind, RdbError, RdbParser, RdbWriter};
 use crate::sys::process::{self, ChildEnd};
 use crate::util::alloc;
 use crate::value::Value;
@@ -115,6 +115,8 @@ pub struct Loading {
     pub is_async: bool,
     keys_loaded: u64,
     keys_expired: u64,
+    /// The parser has more, but a slice's time was over.
+    behind: bool,
     finished: bool,
 }
 
@@ -146,6 +148,11 @@ impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LoadError::Io(error) => write!(f, "{error}"),
+            LoadError::Format(error)
+                if matches!(error.kind, ErrorKind::WrongSignature | ErrorKind::Version(_)) =>
+            {
+                write!(f, "{error} (offset {})", error.offset)
+            }
             LoadError::Format(error) => write!(f, "{error}"),
             LoadError::Content(text) => f.write_str(text),
         }
@@ -179,6 +186,7 @@ impl Loading {
             is_async: false,
             keys_loaded: 0,
             keys_expired: 0,
+            behind: false,
             finished: false,
         }
     }
@@ -277,7 +285,6 @@ impl Server {
                     self.config.dir.display()
                 );
                 self.warning(&text);
-                self.persistence.last_bgsave_ok = false;
                 false
             }
         }
@@ -453,9 +460,9 @@ impl Server {
 
     /// Whether writes are refused because the last background save failed.
     pub fn writes_are_denied(&self) -> bool {
-        self.config.stop_writes_on_bgsave_error
+        !self.persistence.last_bgsave_ok
+            && self.config.stop_writes_on_bgsave_error
             && !self.config.save.is_empty()
-            && !self.persistence.last_bgsave_ok
             && !self.repl.is_replica()
     }
 
@@ -493,6 +500,9 @@ impl Server {
             if loading.finished {
                 self.finish_loading();
                 return Ok(LoadProgress::Done);
+            }
+            if loading.behind {
+                return Ok(LoadProgress::More);
             }
             let LoadSource::File { file } = &mut loading.source else {
                 return Ok(LoadProgress::More);
@@ -537,12 +547,17 @@ impl Server {
     /// Puts into the keyspace what the parser has.
     fn load_parsed(&mut self) -> Result<(), LoadError> {
         let Some(mut loading) = self.loading.take() else { return Ok(()) };
+        loading.behind = false;
         // While this runs the databases that take the data are in the keyspace's place.
         self.swap_staging(&mut loading);
         let outcome = self.load_events(&mut loading);
         self.swap_staging(&mut loading);
+        let offset = loading.parser.offset();
         self.loading = Some(loading);
-        outcome
+        outcome.map_err(|error| match error {
+            LoadError::Content(text) => LoadError::Content(format!("{text} (offset {offset})")),
+            error => error,
+        })
     }
 
     fn swap_staging(&mut self, loading: &mut Loading) {
@@ -552,7 +567,8 @@ impl Server {
     }
 
     fn load_events(&mut self, loading: &mut Loading) -> Result<(), LoadError> {
-        while !loading.finished {
+        let start = Instant::now();
+        while !loading.finished && !loading.behind {
             let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else {
                 break;
             };
@@ -619,7 +635,10 @@ impl Server {
                         &mut loading.keys_loaded,
                         &mut loading.keys_expired,
                     )?;
-                    delay(self.config.key_load_delay, loading.keys_loaded);
+                    if self.config.key_load_delay != 0 {
+                        delay(self.config.key_load_delay, loading.keys_loaded);
+                        loading.behind = !loading.is_fed() && start.elapsed() > LOAD_SLICE;
+                    }
                 }
                 Event::SlotInfo { .. } => {}
                 Event::Function(_) => {

@@ -3,8 +3,8 @@
 
 pub mod alloc;
 pub mod args;
-pub mod clock;
 pub mod bitmap;
+pub mod clock;
 pub mod crc64;
 pub mod geohash;
 pub mod glob;

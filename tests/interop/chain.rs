@@ -1,9 +1,9 @@
 //! A chain of servers, each the replica of the one before it, and what has to be true of it.
 
 use crate::common::{PATIENCE, Server, wait_for};
-use crate::load::{DATABASES, Load, fill};
+use crate::data::{self, Data};
+use crate::load::{Load, fill};
 use crate::peers::Kind;
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// How a snapshot travels.
@@ -14,9 +14,6 @@ enum Snapshot {
     /// Sent as it is made, loaded as it comes.
     Diskless,
 }
-
-/// A key of a database, and its value and expiry.
-type Data = BTreeMap<(usize, Vec<u8>), (Vec<u8>, i64)>;
 
 /// Checks a chain, with snapshots of both kinds.
 pub fn check(kinds: &[Kind]) {
@@ -70,25 +67,11 @@ fn check_chain(mut chain: Vec<Server>) {
 /// What is not yet the same everywhere: an offset, or a key.
 fn difference(chain: &mut [Server]) -> Option<String> {
     let before = offsets(chain);
-    let all: Vec<Data> = chain.iter().map(data).collect();
+    let all: Vec<Data> = chain.iter().map(data::read).collect();
     if before.iter().any(|o| *o != before[0]) || offsets(chain) != before {
         return Some(format!("histories and offsets: {before:?}"));
     }
-    let (first, others) = all.split_first()?;
-    others.iter().zip(1..).find_map(|(other, n)| {
-        let key =
-            first.keys().chain(other.keys()).find(|key| first.get(*key) != other.get(*key))?;
-        let shown = |data: &Data| {
-            data.get(key).map(|(value, expires)| (value.escape_ascii().to_string(), *expires))
-        };
-        let name = key.1.escape_ascii();
-        Some(format!(
-            "server {n}, database {}, key {name}: {:?} and {:?}",
-            key.0,
-            shown(first),
-            shown(other)
-        ))
-    })
+    all.iter().find_map(|other| data::difference(&all[0], other))
 }
 
 /// Waits until a replica has got beyond what was written up to now.
@@ -106,37 +89,4 @@ fn offsets(chain: &mut [Server]) -> Vec<(Option<String>, Option<String>)> {
         .iter_mut()
         .map(|server| (server.info("master_replid"), server.info("master_repl_offset")))
         .collect()
-}
-
-/// All that a server has.
-fn data(server: &Server) -> Data {
-    let mut connection = server.connect();
-    let mut all = Data::new();
-    for db in DATABASES {
-        let mut select = redis::cmd("SELECT");
-        let _: () = select.arg(db).query(&mut connection).expect("the database");
-        let keys: Vec<Vec<u8>> =
-            redis::cmd("KEYS").arg("*").query(&mut connection).expect("the keys");
-        for some in keys.chunks(1000) {
-            let mut pipe = redis::pipe();
-            for key in some {
-                pipe.cmd("GET").arg(key).cmd("PEXPIRETIME").arg(key);
-            }
-            let values: Vec<(Option<Vec<u8>>, i64)> =
-                pairs(pipe.query(&mut connection).expect("the values"));
-            for (key, (value, expires)) in some.iter().zip(values) {
-                if let Some(value) = value {
-                    all.insert((db, key.clone()), (value, expires));
-                }
-            }
-        }
-    }
-    all
-}
-
-fn pairs(values: Vec<redis::Value>) -> Vec<(Option<Vec<u8>>, i64)> {
-    let value = |pair: &[redis::Value]| -> redis::RedisResult<_> {
-        Ok((redis::from_redis_value(&pair[0])?, redis::from_redis_value(&pair[1])?))
-    };
-    values.chunks_exact(2).map(|pair| value(pair).expect("a value and a time")).collect()
 }

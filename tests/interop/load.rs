@@ -9,12 +9,16 @@ use std::thread::JoinHandle;
 
 /// The databases that are written to.
 pub const DATABASES: [usize; 3] = [0, 3, 15];
+/// The consumer group of every stream.
+const GROUP: &str = "group";
+/// Collections of each type, in each database.
+const COLLECTIONS: usize = 8;
 /// Keys written before the replica comes, in each database.
 const KEYS: usize = 1500;
 /// Commands in one pipeline of the load.
 const BURST: usize = 50;
 
-/// Fills the databases with strings of every encoding, with and without expiry.
+/// Fills the databases with values of every type and encoding, with and without expiry.
 pub fn fill(connection: &mut Connection) {
     let mut rng = SmallRng::seed_from_u64(1);
     for db in DATABASES {
@@ -33,7 +37,21 @@ pub fn fill(connection: &mut Connection) {
         let binary: Vec<u8> = (0..=255).collect();
         pipe.cmd("SET").arg(&binary).arg(&binary).ignore();
         pipe.cmd("SET").arg("").arg("").ignore();
+        for n in 0..COLLECTIONS {
+            pipe.cmd("XGROUP")
+                .arg("CREATE")
+                .arg(format!("stream:{n}"))
+                .arg(GROUP)
+                .arg("0")
+                .arg("MKSTREAM")
+                .ignore();
+        }
         pipe.exec(connection).expect("the primary takes the data");
+        let mut pipe = redis::pipe();
+        for _ in 0..COLLECTIONS * 60 {
+            write_collection(&mut pipe, &mut rng);
+        }
+        flush(&pipe, connection);
     }
 }
 
@@ -77,12 +95,10 @@ impl Load {
                 let mut pipe = redis::pipe();
                 pipe.add_command(select(DATABASES[rng.random_range(0..DATABASES.len())]));
                 for _ in 0..BURST {
-                    write(&mut pipe, &mut rng);
+                    write_string(&mut pipe, &mut rng);
+                    write_collection(&mut pipe, &mut rng);
                 }
-                if let Err(error) = pipe.exec(&mut connection) {
-                    // Who writes does not know what a key holds: that a command is refused is no failure.
-                    assert!(error.code().is_some(), "the primary is gone: {error}");
-                }
+                flush(&pipe, &mut connection);
             }
         });
         Load { stop, thread: Some(thread) }
@@ -108,8 +124,16 @@ impl Drop for Load {
     }
 }
 
-/// Adds one random write.
-fn write(pipe: &mut Pipeline, rng: &mut SmallRng) {
+/// Sends a pipeline.
+fn flush(pipe: &Pipeline, connection: &mut Connection) {
+    if let Err(error) = pipe.exec(connection) {
+        // Who writes does not know what a key holds: that a command is refused is no failure.
+        assert!(error.code().is_some(), "the primary is gone: {error}");
+    }
+}
+
+/// Adds one random write to a string.
+fn write_string(pipe: &mut Pipeline, rng: &mut SmallRng) {
     let key = |rng: &mut SmallRng| format!("key:{}", rng.random_range(0..KEYS + 250)).into_bytes();
     let number = |n: usize| n.to_string().into_bytes();
     let (name, rest) = match rng.random_range(0..18) {
@@ -135,4 +159,57 @@ fn write(pipe: &mut Pipeline, rng: &mut SmallRng) {
         command.arg(arg);
     }
     pipe.add_command(command);
+}
+
+/// Adds one random write to a list, set, hash, sorted set or stream. Some have an effect that only the primary knows.
+fn write_collection(pipe: &mut Pipeline, rng: &mut SmallRng) {
+    let (name, kind, rest): (&str, &str, &[&str]) = match rng.random_range(0..22) {
+        0..2 => ("RPUSH", "list", &["?", "?"]),
+        2 => ("LPUSH", "list", &["?"]),
+        3 => ("LPOP", "list", &[]),
+        4 => ("LTRIM", "list", &["-200", "-1"]),
+        5..8 => ("SADD", "set", &["?", "?"]),
+        8 => ("SREM", "set", &["?"]),
+        9 => ("SPOP", "set", &["2"]),
+        10..12 => ("HSET", "hash", &["?", "?"]),
+        12 => ("HINCRBYFLOAT", "hash", &["sum", "0.5"]),
+        13 => ("HDEL", "hash", &["?"]),
+        14..17 => ("ZADD", "zset", &["#", "?"]),
+        17 => ("ZINCRBY", "zset", &["#", "?"]),
+        18 => ("ZPOPMIN", "zset", &[]),
+        19..21 => ("XADD", "stream", &["MAXLEN", "~", "300", "*", "field", "?"]),
+        _ => ("XTRIM", "stream", &["MAXLEN", "250"]),
+    };
+    let mut command = cmd(name);
+    command.arg(format!("{kind}:{}", rng.random_range(0..COLLECTIONS)));
+    for word in rest {
+        match *word {
+            "?" => command.arg(element(rng)),
+            "#" => command.arg(rng.random_range(-50..50)),
+            word => command.arg(word),
+        };
+    }
+    pipe.add_command(command);
+    if name == "XADD" && rng.random_range(0..4) == 0 {
+        let mut read = cmd("XREADGROUP");
+        let stream = format!("stream:{}", rng.random_range(0..COLLECTIONS));
+        read.arg("GROUP")
+            .arg(GROUP)
+            .arg("consumer")
+            .arg("COUNT")
+            .arg(3)
+            .arg("STREAMS")
+            .arg(stream)
+            .arg(">");
+        pipe.add_command(read);
+    }
+}
+
+/// Mostly small numbers, sometimes a text, rarely a long one: collections of all encodings come of it.
+fn element(rng: &mut SmallRng) -> String {
+    match rng.random_range(0..50) {
+        0..40 => rng.random_range(0..150).to_string(),
+        40..49 => format!("element {}", rng.random_range(0..150)),
+        _ => "long ".repeat(rng.random_range(1..40)),
+    }
 }

@@ -2,12 +2,14 @@
 //!
 //! Each pairing is a chain of two or three servers ([`chain`]). Under a write load ([`load`]) every replica makes a
 //! full synchronisation, loses its link twice, resumes partially, and in the end has the primary's data and offset.
-//! [`peers`] finds the servers to pair with.
+//! [`files`] exchanges snapshot files. [`peers`] finds the servers to pair with, [`data`] compares what they have.
 
 #[path = "../process/mod.rs"]
 mod common;
 
 mod chain;
+mod data;
+mod files;
 mod load;
 mod pairings;
 mod peers;

@@ -6,7 +6,8 @@ use crate::fakes::{FakePrimary, HISTORY, encoded, read_command, snapshot};
 /// A replica that has data of its own from an earlier life.
 fn replica(primary: &FakePrimary, options: &[&str]) -> Server {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("dump.rdb"), snapshot(&[("key", "old", None)])).expect("the file");
+    std::fs::write(dir.path().join("dump.rdb"), snapshot(&[("key", "old", None)]))
+        .expect("the file");
     let address = format!("127.0.0.1 {}", primary.port);
     Server::start_in(dir, &[&["--replicaof", &address], options].concat())
 }
@@ -100,7 +101,9 @@ fn it_does_not_know_psync() {
     raw.send(&rdb);
     raw.send(encoded(&["APPEND", "key", "er"]));
     server.wait_info("master_link_status", "up");
-    crate::common::wait_for("the stream", || (server.text(&["GET", "key"]) == "newer").then_some(()));
+    crate::common::wait_for("the stream", || {
+        (server.text(&["GET", "key"]) == "newer").then_some(())
+    });
     // It counts no offsets, so there is nothing to resume.
     drop(raw);
     let (_raw, asked) = primary.handshake();
@@ -118,7 +121,14 @@ fn its_snapshot_is_no_good() {
     let twice = snapshot(&[("key", "new", None), ("key", "newer", None)]);
     // Old data survives only where the new was to be swapped in at the end.
     for (load, survives) in [("disabled", false), ("on-empty-db", false), ("swapdb", true)] {
-        for rdb in [&flipped[..], &unknown_type, &lying_length, &twice, &good[..good.len() - 9], b"\xff\xfe\xfd"] {
+        for rdb in [
+            &flipped[..],
+            &unknown_type,
+            &lying_length,
+            &twice,
+            &good[..good.len() - 9],
+            b"\xff\xfe\xfd",
+        ] {
             let primary = FakePrimary::new();
             let mut server = replica(&primary, &["--repl-diskless-load", load]);
             let mut raw = primary.full_sync(0, rdb);
@@ -147,7 +157,9 @@ fn its_snapshot_is_longer_or_shorter_than_announced() {
 fn its_stream_makes_no_sense() {
     let primary = FakePrimary::new();
     let mut server = replica(&primary, &[]);
-    for garbage in ["*1\r\n!3\r\nfoo\r\n", "*99999999999\r\n", "*1\r\n$-5\r\n", "SET key inline\r\n"] {
+    for garbage in
+        ["*1\r\n!3\r\nfoo\r\n", "*99999999999\r\n", "*1\r\n$-5\r\n", "SET key inline\r\n"]
+    {
         let mut raw = primary.full_sync(0, &snapshot(&[("key", "old", None)]));
         raw.send(garbage);
         raw.read_to_end();

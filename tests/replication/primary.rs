@@ -1,7 +1,9 @@
 //! The server under test is the primary.
 
 use crate::common::{Raw, Server, wait_for};
-use crate::fakes::{EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET, encoded, line_after_newlines};
+use crate::fakes::{
+    EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET, encoded, line_after_newlines,
+};
 use std::time::{Duration, Instant};
 
 /// Snapshots are sent at once.
@@ -41,7 +43,10 @@ fn two_replicas_behind_one_address_are_two() {
     let offset = replicas[1].offset;
     wait_for("one acknowledgement", || {
         let lines = ["slave0", "slave1"].map(|field| server.info(field).expect("two replicas"));
-        assert!(lines.iter().all(|l| l.starts_with("ip=127.0.0.1,port=6380,state=online,offset=")), "{lines:?}");
+        assert!(
+            lines.iter().all(|l| l.starts_with("ip=127.0.0.1,port=6380,state=online,offset=")),
+            "{lines:?}"
+        );
         let offsets = lines.map(|l| l.contains(&format!("offset={offset},")));
         (offsets == [false, true]).then_some(())
     });
@@ -159,7 +164,8 @@ fn the_stream_behind_an_end_mark_waits_for_the_first_acknowledgement() {
 #[test]
 fn replicas_that_come_together_share_a_snapshot() {
     for diskless in ["yes", "no"] {
-        let mut server = Server::start(&["--repl-diskless-sync", diskless, "--repl-diskless-sync-delay", "1"]);
+        let mut server =
+            Server::start(&["--repl-diskless-sync", diskless, "--repl-diskless-sync-delay", "1"]);
         server.text(&["SET", "key", "value"]);
         // Slow enough for the others to come while the snapshot is being made.
         server.text(&["CONFIG", "SET", "rdb-key-save-delay", "300000"]);
@@ -196,7 +202,12 @@ fn a_partial_resynchronisation_sends_what_was_missed() {
     server.text(&["SET", "key", "2"]);
     // From where it stopped, and from the very beginning; offsets on the wire count from one.
     for (capabilities, at, answer, missed) in [
-        (&["REPLCONF", "capa", "psync2"][..], offset, format!("+CONTINUE {id}\r\n"), vec!["SET key 2"]),
+        (
+            &["REPLCONF", "capa", "psync2"][..],
+            offset,
+            format!("+CONTINUE {id}\r\n"),
+            vec!["SET key 2"],
+        ),
         (&["PING"], offset, "+CONTINUE\r\n".into(), vec!["SET key 2"]),
         (&["PING"], 0, "+CONTINUE\r\n".into(), vec!["SELECT 0", "SET key 1", "SET key 2"]),
     ] {
@@ -399,14 +410,24 @@ fn a_replica_may_want_the_snapshot_only() {
 #[test]
 fn a_replica_must_not_ask_for_data() {
     let mut server = primary(&[]);
-    for command in [&["GET", "key"][..], &["SET", "key", "1"], &["PING"], &["REPLCONF", "capa", "eof"], &["NONSENSE"]] {
+    for command in [
+        &["GET", "key"][..],
+        &["SET", "key", "1"],
+        &["PING"],
+        &["REPLCONF", "capa", "eof"],
+        &["NONSENSE"],
+    ] {
         let mut replica = FakeReplica::sync(&server, &[]);
         replica.raw.command(command);
         assert_eq!(replica.raw.read_to_end(), b"", "{command:?} is not answered");
         server.wait_info("connected_slaves", "0");
     }
     assert_eq!(server.text(&["EXISTS", "key"]), "0");
-    assert!(server.log().contains("Replica generated a reply to command 'get'"), "{}", server.log());
+    assert!(
+        server.log().contains("Replica generated a reply to command 'get'"),
+        "{}",
+        server.log()
+    );
 }
 
 #[test]
@@ -421,7 +442,11 @@ fn pings_keep_the_stream_alive_and_silence_ends_it() {
     }
     closes(&mut replica.raw);
     server.wait_info("connected_slaves", "0");
-    assert!(server.log().contains("Disconnecting timedout replica (streaming sync)"), "{}", server.log());
+    assert!(
+        server.log().contains("Disconnecting timedout replica (streaming sync)"),
+        "{}",
+        server.log()
+    );
 }
 
 #[test]
@@ -454,6 +479,10 @@ fn a_replica_without_a_primary_can_have_no_replicas() {
     let fake = FakePrimary::new();
     let server = fake.start_replica(&[]);
     let mut raw = server.raw();
-    ask(&mut raw, &["PSYNC", "?", "-1"], "-NOMASTERLINK Can't SYNC while not connected with my master");
+    ask(
+        &mut raw,
+        &["PSYNC", "?", "-1"],
+        "-NOMASTERLINK Can't SYNC while not connected with my master",
+    );
     ask(&mut raw, &["SYNC"], "-NOMASTERLINK Can't SYNC while not connected with my master");
 }

@@ -1,14 +1,18 @@
 //! The server under test is the replica, of a primary that behaves.
 
 use crate::common::{Raw, Server, wait_for};
-use crate::fakes::{EMPTY_RDB, FakePrimary, HISTORY, QUIET, acknowledged, encoded, read_command, snapshot};
+use crate::fakes::{
+    EMPTY_RDB, FakePrimary, HISTORY, QUIET, acknowledged, encoded, read_command, snapshot,
+};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const DOWN: &str = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+const DOWN: &str =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 
 /// Sends commands of the stream; how many bytes they are.
 fn stream(raw: &mut Raw, commands: &[&str]) -> u64 {
-    let bytes: Vec<u8> = commands.iter().flat_map(|c| encoded(&c.split(' ').collect::<Vec<_>>())).collect();
+    let bytes: Vec<u8> =
+        commands.iter().flat_map(|c| encoded(&c.split(' ').collect::<Vec<_>>())).collect();
     raw.send(&bytes);
     bytes.len() as u64
 }
@@ -137,12 +141,18 @@ fn clients_may_read_but_not_write() {
     let mut raw = primary.full_sync(0, &snapshot(&[("key", "value", None)]));
     server.wait_info("master_link_status", "up");
     assert_eq!(server.text(&["GET", "key"]), "value");
-    assert_eq!(server.text(&["SET", "key", "x"]), "READONLY You can't write against a read only replica.");
+    assert_eq!(
+        server.text(&["SET", "key", "x"]),
+        "READONLY You can't write against a read only replica."
+    );
     // Unless it is wished; such writes are nobody else's.
     server.text(&["CONFIG", "SET", "replica-read-only", "no"]);
     assert_eq!(server.text(&["SET", "mine", "x"]), "OK");
     acknowledged(&mut raw, 0);
-    assert_eq!(server.info("master_repl_offset"), Some(encoded(&["REPLCONF", "GETACK", "*"]).len().to_string()));
+    assert_eq!(
+        server.info("master_repl_offset"),
+        Some(encoded(&["REPLCONF", "GETACK", "*"]).len().to_string())
+    );
     let refused = "ERR WAIT cannot be used with replica instances.";
     assert!(server.text(&["WAIT", "0", "0"]).starts_with(refused));
 }
@@ -168,7 +178,8 @@ fn what_expires_is_the_primarys_decision() {
     let primary = FakePrimary::new();
     let mut server = primary.start_replica(&[]);
     let past = millis_from_now(-1000);
-    let rdb = snapshot(&[("old", "5", Some(past)), ("older", "5", Some(past)), ("young", "5", None)]);
+    let rdb =
+        snapshot(&[("old", "5", Some(past)), ("older", "5", Some(past)), ("young", "5", None)]);
     let mut raw = primary.full_sync(0, &rdb);
     let soon = millis_from_now(30);
     let mut offset = stream(&mut raw, &[&format!("PEXPIREAT young {soon}")]);
@@ -198,7 +209,10 @@ fn promotion_and_demotion_at_run_time() {
     let raw = primary.full_sync(100, &snapshot(&[("key", "value", None)]));
     server.wait_info("master_link_status", "up");
     let port = primary.port.to_string();
-    assert_eq!(server.text(&["REPLICAOF", "127.0.0.1", &port]), "OK Already connected to specified master");
+    assert_eq!(
+        server.text(&["REPLICAOF", "127.0.0.1", &port]),
+        "OK Already connected to specified master"
+    );
     // Another primary may know the same history.
     assert_eq!(server.text(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]), "OK");
     let (_link, asked) = other.handshake();
@@ -210,7 +224,8 @@ fn promotion_and_demotion_at_run_time() {
     assert_eq!(server.text(&["GET", "key"]), "value");
     assert_eq!(server.text(&["SET", "key", "mine"]), "OK");
     // And back: its own history, in case the other has followed it.
-    let (id, offset) = (server.info("master_replid").expect("an id"), server.info("master_repl_offset"));
+    let (id, offset) =
+        (server.info("master_replid").expect("an id"), server.info("master_repl_offset"));
     let offset: u64 = offset.and_then(|o| o.parse().ok()).expect("an offset");
     server.text(&["REPLICAOF", "127.0.0.1", &port]);
     let (_link, asked) = primary.handshake();
@@ -251,7 +266,8 @@ fn a_snapshot_of_unknown_length_ends_at_its_mark() {
         // In pieces, with the mark cut in two.
         for piece in [&rdb[..20], &rdb[20..], &mark.as_bytes()[..13]] {
             raw.send(piece);
-            let before: u64 = server.info("total_net_repl_input_bytes").and_then(|n| n.parse().ok()).unwrap_or(0);
+            let before: u64 =
+                server.info("total_net_repl_input_bytes").and_then(|n| n.parse().ok()).unwrap_or(0);
             assert!(before > 0 || raw.is_silent(QUIET), "it waits for the mark");
         }
         assert_eq!(server.info("master_sync_in_progress").as_deref(), Some("1"), "{load}");

@@ -1,0 +1,95 @@
+//! All that a server has, in a form that does not depend on its version, and where two servers differ.
+
+use crate::common::Server;
+use crate::load::DATABASES;
+use redis::{Cmd, Connection, Value, cmd};
+use std::collections::BTreeMap;
+
+/// Keys asked for in one pipeline.
+const CHUNK: usize = 500;
+
+/// For each database and key: the value's parts, in text, and its expiry in milliseconds since 1970.
+pub type Data = BTreeMap<(usize, String), (Vec<String>, i64)>;
+
+/// Reads all data of a server.
+pub fn read(server: &Server) -> Data {
+    let mut connection = server.connect();
+    let mut data = Data::new();
+    for db in DATABASES {
+        cmd("SELECT").arg(db).exec(&mut connection).expect("the database");
+        let keys: Vec<Vec<u8>> = cmd("KEYS").arg("*").query(&mut connection).expect("the keys");
+        for some in keys.chunks(CHUNK) {
+            let types = ask(&mut connection, some.iter().map(|key| command("TYPE", key, &[])));
+            let readers = some.iter().zip(&types).map(|(key, kind)| reader(&kind.join(""), key));
+            let values = ask(&mut connection, readers);
+            let times =
+                ask(&mut connection, some.iter().map(|key| command("PEXPIRETIME", key, &[])));
+            for (((key, kind), value), time) in some.iter().zip(types).zip(values).zip(times) {
+                let value = in_order(&kind.join(""), value);
+                let time = time.join("").parse().expect("a time");
+                // It may have expired between the questions.
+                if time != -2 {
+                    data.insert((db, key.escape_ascii().to_string()), (value, time));
+                }
+            }
+        }
+    }
+    data
+}
+
+/// The first key that two servers do not agree upon, if any.
+pub fn difference(one: &Data, other: &Data) -> Option<String> {
+    let key = one.keys().chain(other.keys()).find(|key| one.get(*key) != other.get(*key))?;
+    Some(format!("database {}, key {}: {:?} and {:?}", key.0, key.1, one.get(key), other.get(key)))
+}
+
+/// The command that tells all of a value.
+fn reader(kind: &str, key: &[u8]) -> Cmd {
+    match kind {
+        "list" => command("LRANGE", key, &["0", "-1"]),
+        "set" => command("SMEMBERS", key, &[]),
+        "hash" => command("HGETALL", key, &[]),
+        "zset" => command("ZRANGE", key, &["0", "-1", "WITHSCORES"]),
+        "stream" => command("XRANGE", key, &["-", "+"]),
+        _ => command("GET", key, &[]),
+    }
+}
+
+/// Neither a set nor a hash has an order that two servers would share.
+fn in_order(kind: &str, mut parts: Vec<String>) -> Vec<String> {
+    match kind {
+        "set" => parts.sort(),
+        "hash" => {
+            parts = parts.chunks(2).map(|pair| pair.join("=")).collect();
+            parts.sort();
+        }
+        _ => {}
+    }
+    parts
+}
+
+fn command(name: &str, key: &[u8], rest: &[&str]) -> Cmd {
+    let mut command = cmd(name);
+    command.arg(key).arg(rest);
+    command
+}
+
+fn ask(connection: &mut Connection, commands: impl Iterator<Item = Cmd>) -> Vec<Vec<String>> {
+    let mut pipe = redis::pipe();
+    for command in commands {
+        pipe.add_command(command);
+    }
+    let replies: Vec<Value> = pipe.query(connection).expect("the server answers");
+    replies.iter().map(leaves).collect()
+}
+
+/// The strings and numbers of a reply, in their order.
+fn leaves(reply: &Value) -> Vec<String> {
+    match reply {
+        Value::Array(parts) => parts.iter().flat_map(leaves).collect(),
+        Value::BulkString(bytes) => vec![bytes.escape_ascii().to_string()],
+        Value::SimpleString(text) => vec![text.clone()],
+        Value::Int(n) => vec![n.to_string()],
+        other => vec![format!("{other:?}")],
+    }
+}
