@@ -409,8 +409,6 @@ fn protocol(reply: &mut Reply, kind: &[u8]) -> CommandResult {
         b"integer" => reply.int(12345),
         // What Redis answers: not meant to be pi.
         #[expect(clippy::approx_constant, reason = "the value is part of the interface")]
-        // What Redis answers: not meant to be pi.
-        #[expect(clippy::approx_constant, reason = "the value is part of the interface")]
         b"double" => reply.double(3.141),
         b"bignum" => reply.bignum(b"1234567999999999999999999999999999999"),
         b"null" => reply.null(),

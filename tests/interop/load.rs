@@ -52,6 +52,11 @@ pub fn fill(connection: &mut Connection) {
             write_collection(&mut pipe, &mut rng);
         }
         flush(&pipe, connection);
+        for kind in ["list", "set", "hash", "zset", "stream"] {
+            let found: usize =
+                cmd("EXISTS").arg(format!("{kind}:0")).query(connection).expect("an answer");
+            assert_eq!(found, 1, "there is a {kind}");
+        }
     }
 }
 
@@ -61,7 +66,7 @@ fn value(rng: &mut SmallRng) -> Vec<u8> {
         0 => rng.random_range(0..100).to_string().into_bytes(),
         1 => rng.random::<i32>().to_string().into_bytes(),
         2 => rng.random::<i64>().to_string().into_bytes(),
-        3 => b"0123456789".repeat(2).into(),
+        3 => b"0123456789".repeat(2),
         4 => vec![b'x'; rng.random_range(0..44)],
         5 => b"compressible ".repeat(rng.random_range(1..200)),
         6 => format!("{}.5", rng.random::<u32>()).into_bytes(),

@@ -121,12 +121,12 @@ enum Purpose {
     Count,
 }
 
+/// A part of a request's arguments.
+type Args<'a> = &'a [&'a [u8]];
+
 impl<'a> Request<'a> {
     /// Splits the keys off; what is behind them is returned. `command`: the name in lower case, for the error.
-    fn keys(
-        args: &'a [&'a [u8]],
-        command: &str,
-    ) -> CommandResult<(&'a [&'a [u8]], &'a [&'a [u8]])> {
+    fn keys(args: &'a [&'a [u8]], command: &str) -> CommandResult<(Args<'a>, Args<'a>)> {
         let keys = int(args[0])?;
         if keys < 1 {
             return Err(CommandError::err(format_args!(
