@@ -126,7 +126,7 @@ mod tests {
             (b"\x02\x01m\x031.5\x01n\xff", parse_text),
             (b"\x18\x18\0\0\0\x04\0\x81n\x02\x84-inf\x05\x81m\x02\x831.5\x04\xff", parse_listpack),
             (
-                b"\x1a\x1a\0\0\0\x14\0\0\0\x04\0\0\x01n\x03\x04-inf\x06\x01m\x03\x031.5\xff",
+                b"\x1c\x1c\0\0\0\x16\0\0\0\x04\0\0\x01n\x03\x04-inf\x06\x01m\x03\x031.5\xff",
                 parse_ziplist,
             ),
         ] {

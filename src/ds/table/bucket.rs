@@ -318,7 +318,7 @@ mod tests {
         let entry = |i: usize| Entry {
             raw: NonNull::new(ptr::with_exposed_provenance_mut(0xffff_ffff_0000 + i)).unwrap(),
             tag: [1, 2, 255, 128, 127, 129, 1, 254][i],
-            mark: i % 3 == 0,
+            mark: i.is_multiple_of(3),
         };
         for (n, i) in [3, 0, 7, 5, 1, 2, 6, 4].into_iter().enumerate() {
             assert_eq!(bucket.occupied().len(), n);

@@ -253,7 +253,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(numbers.table.len(), model.len());
-            if time % 4 == 0 {
+            if time.is_multiple_of(4) {
                 numbers.check(&model);
             }
         }
@@ -342,7 +342,7 @@ fn scan_visits_all_while_changing_at_random() {
         let mut others = Vec::new();
         let mut growing = true;
         let visits = scan_all(&mut numbers, |numbers| {
-            if rng() % 20 == 0 {
+            if rng().is_multiple_of(20) {
                 growing = !growing;
             }
             for _ in 0..rng() % 200 {
