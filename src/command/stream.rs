@@ -1,11 +1,11 @@
 //! Streams.
 //!
-//! * [`add`]: what changes the log: XADD, XDEL, XTRIM, XSETID; and XLEN.
-//! * [`range`]: XRANGE, XREVRANGE.
-//! * [`read`]: XREAD and XREADGROUP.
-//! * [`group`]: XGROUP.
-//! * [`pending`]: what was delivered and not yet acknowledged: XACK, XPENDING, XCLAIM, XAUTOCLAIM.
-//! * [`info`]: XINFO.
+//! * `add`: what changes the log: XADD, XDEL, XTRIM, XSETID; and XLEN.
+//! * `range`: XRANGE, XREVRANGE.
+//! * `read`: XREAD and XREADGROUP.
+//! * `group`: XGROUP.
+//! * `pending`: what was delivered and not yet acknowledged: XACK, XPENDING, XCLAIM, XAUTOCLAIM.
+//! * `info`: XINFO.
 #![forbid(unsafe_code)]
 
 mod add;
