@@ -345,9 +345,9 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("pubsubshard_channels", s.pubsub.of(Topic::Shard).len());
     lines.add("latest_fork_usec", stats.latest_fork_us);
     lines.add("total_forks", stats.forks);
+    lines.add("migrate_cached_sockets", 0);
+    lines.add("slave_expires_tracked_keys", s.ks.replica_keys.len());
     lines.add_zeros(&[
-        "migrate_cached_sockets",
-        "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",

@@ -9,6 +9,7 @@ use super::entry::{Entry, EntryRef};
 use super::field_expire::VolatileHashes;
 use super::lru::AccessPolicy;
 use super::notify::{Class, Notifications};
+use super::replica_keys::ReplicaKeys;
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Occupied, Table};
 use crate::resp::error::{CommandError, CommandResult};
@@ -142,6 +143,8 @@ pub struct Keyspace {
     /// The current client's accesses leave no trace (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
     pub access: AccessPolicy,
+    /// What a replica's own clients made volatile.
+    pub replica_keys: ReplicaKeys,
     pub stats: KeyspaceStats,
     pub changes: Changes,
 }
@@ -163,6 +166,7 @@ impl Keyspace {
             role: ExpiryRole::Delete,
             no_touch: false,
             access: AccessPolicy::default(),
+            replica_keys: ReplicaKeys::default(),
             stats: KeyspaceStats::default(),
             changes: Changes::default(),
         }
@@ -336,6 +340,7 @@ impl Keyspace {
         string: &[u8],
         expire: Option<i64>,
     ) -> Option<Entry> {
+        self.note_own_expiry(db, key, expire);
         let hash = self.hash(key);
         let table = &mut self.dbs[db].table;
         let Some(mut found) = table.find(hash, key) else {
@@ -377,6 +382,7 @@ impl Keyspace {
         value: Value,
         expire: Option<i64>,
     ) -> Option<Entry> {
+        self.note_own_expiry(db, key, expire);
         let entry = Entry::new(key, value, expire);
         entry.view().set_lru(self.access.fresh());
         self.put(db, entry)
@@ -446,7 +452,16 @@ impl Keyspace {
         let Some(mut found) = self.dbs[db].table.find(hash, key) else { return false };
         found.update(|entry| entry.with_expire(expire));
         found.set_mark(expire.is_some());
+        self.note_own_expiry(db, key, expire);
         true
+    }
+
+    /// On a replica, a client has given a key an expiry: the primary will not see to it.
+    #[inline]
+    fn note_own_expiry(&mut self, db: usize, key: &[u8], expire: Option<i64>) {
+        if self.role == ExpiryRole::Hide && expire.is_some() {
+            self.replica_keys.note(db, key);
+        }
     }
 
     /// Deletes a key because its time has come, and notes it.

@@ -7,6 +7,7 @@ mod field_expire;
 pub mod keyspace;
 pub mod lru;
 pub mod notify;
+pub mod replica_keys;
 
 pub use entry::{Entry, EntryRef};
 pub use keyspace::{Db, ExpiryRole, Keyspace};

@@ -113,8 +113,12 @@ impl Server {
         if self.pause.is_active() || self.loading.is_some() {
             return;
         }
-        let effort = self.config.active_expire_effort;
-        self.ks.active_expire_cycle(Effort { effort, budget });
+        if self.repl.is_replica() {
+            self.ks.expire_replica_keys(budget);
+        } else {
+            let effort = self.config.active_expire_effort;
+            self.ks.active_expire_cycle(Effort { effort, budget });
+        }
         self.propagate_deletions();
         self.tell_changes();
     }

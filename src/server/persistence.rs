@@ -625,6 +625,11 @@ impl Server {
                         loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
                     self.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
                 }
+                Event::Entry(entry) if self.is_stale(&entry) => {
+                    loading.keys_expired += 1;
+                    let key = entry.key.to_vec();
+                    self.stale_key_skipped(loading, &key);
+                }
                 Event::Entry(entry) => {
                     load_entry(
                         &mut self.ks,
@@ -633,7 +638,6 @@ impl Server {
                         loading.options,
                         &self.config.value_limits(),
                         &mut loading.keys_loaded,
-                        &mut loading.keys_expired,
                     )?;
                     if self.config.key_load_delay != 0 {
                         delay(self.config.key_load_delay, loading.keys_loaded);
@@ -658,6 +662,27 @@ impl Server {
         Ok(())
     }
 
+    /// Whether a key in a snapshot has expired, and it is for this server to say so.
+    fn is_stale(&self, entry: &RdbEntry<'_>) -> bool {
+        self.ks.role == ExpiryRole::Delete && entry.expire_ms.is_some_and(|at| at < self.ks.now_ms)
+    }
+
+    /// A restarted primary has left out a key whose time had come. Replicas that go on in its old history have the
+    /// key still, and must be told.
+    fn stale_key_skipped(&mut self, loading: &mut Loading, key: &[u8]) {
+        if !self.starting || loading.options.ignore_origin {
+            return;
+        }
+        if let Some(origin) = loading.origin.take() {
+            self.persistence_origin_loaded(Some(origin));
+        }
+        if self.repl.stream.is_some() {
+            self.ks.changes.deleted.push((loading.db, key.into()));
+            self.propagate_deletions();
+            self.trim_stream();
+        }
+    }
+
     /// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
     pub fn finish_loading(&mut self) -> bool {
         let Some(mut loading) = self.loading.take_if(|l| l.finished) else { return false };
@@ -666,6 +691,7 @@ impl Server {
             let old = std::mem::replace(&mut self.ks.dbs, new);
             self.lazy_free(old);
         }
+        self.ks.replica_keys.clear();
         self.touch_all_watched_keys();
         self.signal_all_databases();
         self.persistence.keys_loaded = loading.keys_loaded;
@@ -703,12 +729,7 @@ fn load_entry(
     options: LoadOptions,
     limits: &crate::value::Limits,
     keys_loaded: &mut u64,
-    keys_expired: &mut u64,
 ) -> Result<(), LoadError> {
-    if ks.role == ExpiryRole::Delete && loaded.expire_ms.is_some_and(|at| at < ks.now_ms) {
-        *keys_expired += 1;
-        return Ok(());
-    }
     let mut value: Value = loaded.value.into();
     value.adopt(limits);
     let entry = Entry::new(&loaded.key, value, loaded.expire_ms);

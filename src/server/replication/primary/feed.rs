@@ -1,0 +1,180 @@
+//! The stream goes out to the replicas, and they say how far they have got.
+#![forbid(unsafe_code)]
+
+use super::super::ReplState;
+use crate::server::Server;
+use crate::server::client::{Blocked, ClientFlags, Token};
+use crate::server::log::Level;
+use std::io::{self, ErrorKind};
+
+/// Bytes of the stream written to one replica before others have their turn.
+const STREAM_PER_TURN: usize = 1024 * 1024;
+
+impl Server {
+    /// Writes to a replica whose ordinary output is empty: its snapshot, then the stream.
+    pub fn write_to_replica(&mut self, token: Token) {
+        if let Err(error) = self.try_write_to_replica(token)
+            && error.kind() != ErrorKind::WouldBlock
+        {
+            let name = self.replica_name(token);
+            self.log(Level::Verbose, &format!("Write error sending to replica {name}: {error}"));
+            self.free_client(token);
+        }
+    }
+
+    pub(super) fn try_write_to_replica(&mut self, token: Token) -> io::Result<()> {
+        let client = &mut self.clients[token];
+        let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
+        if let Some(transfer) = &mut link.transfer {
+            for _ in 0..STREAM_PER_TURN / (64 * 1024) {
+                let bytes = transfer.pending()?;
+                if bytes.is_empty() {
+                    link.transfer = None;
+                    break;
+                }
+                let n = client.conn.write(bytes)?;
+                transfer.sent(n);
+                client.net_out += n as u64;
+                self.stats.net_repl_out += n as u64;
+            }
+            if link.transfer.is_some() {
+                self.queue_write(token);
+                return Ok(());
+            }
+            self.put_replica_online(token);
+            if self.clients[token].is(ClientFlags::CLOSE_AFTER_REPLY) {
+                self.free_client(token);
+                return Ok(());
+            }
+        }
+        let client = &mut self.clients[token];
+        let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
+        if link.state != Some(ReplState::Online) || link.start_on_ack {
+            return Ok(());
+        }
+        let Some(stream) = &self.repl.stream else { return Ok(()) };
+        let mut budget = STREAM_PER_TURN;
+        while link.cursor < stream.end() {
+            if budget == 0 {
+                self.queue_write(token);
+                return Ok(());
+            }
+            let n = client.conn.write_vectored(&stream.slices(link.cursor))?;
+            link.cursor += n as u64;
+            client.net_out += n as u64;
+            self.stats.net_repl_out += n as u64;
+            budget = budget.saturating_sub(n.max(1));
+        }
+        Ok(())
+    }
+
+    /// Bytes of the stream that a replica has not been sent.
+    pub fn replica_lag_bytes(&self, token: Token) -> usize {
+        match (&self.clients[token].replica, &self.repl.stream) {
+            (Some(link), Some(stream)) if matches!(link.state, Some(s) if s != ReplState::WaitBgsaveStart && s != ReplState::RdbTransmitted) => {
+                (stream.end() - link.cursor) as usize
+            }
+            _ => 0,
+        }
+    }
+
+    /// Before the loop sleeps: new bytes of the stream go out, and old ones that nobody needs are dropped.
+    pub fn feed_replicas(&mut self) {
+        if self.repl.replicas.is_empty() && self.repl.stream.is_none() {
+            return;
+        }
+        if self.repl.get_ack {
+            self.repl.get_ack = false;
+            if !self.repl.is_replica() {
+                self.feed_without_select(&[b"REPLCONF", b"GETACK", b"*"]);
+            }
+        }
+        for token in self.repl.replicas.clone() {
+            if self.clients.get(token).is_none_or(|c| c.is(ClientFlags::CLOSE_ASAP)) {
+                continue;
+            }
+            if self.replica_lag_bytes(token) > 0 && self.clients[token].out.is_empty() {
+                self.write_to_replica(token);
+            }
+            if self.clients.contains(token) {
+                self.check_output_limit(token);
+            }
+        }
+        self.trim_stream();
+    }
+
+    /// Drops the part of the stream that neither the backlog nor a replica needs.
+    pub fn trim_stream(&mut self) {
+        let waiting = self.repl.replicas.iter().filter_map(|&t| {
+            let link = self.clients.get(t)?.replica.as_ref()?;
+            (link.state != Some(ReplState::WaitBgsaveStart)).then_some(link.cursor)
+        });
+        let needed = waiting.min().unwrap_or(u64::MAX);
+        if let Some(stream) = &mut self.repl.stream {
+            let backlog = stream.end().saturating_sub(self.config.repl_backlog_size);
+            stream.trim(backlog.min(needed));
+        }
+    }
+
+    /// Appends a command that belongs to no database.
+    pub(super) fn feed_without_select(&mut self, args: &[&[u8]]) {
+        let selected = self.repl.selected_db.replace(0);
+        self.repl.feed(0, args);
+        self.repl.selected_db = selected;
+    }
+
+    /// `REPLCONF ACK`: how far a replica has got.
+    pub fn replica_acknowledged(&mut self, token: Token, offset: u64, aof_offset: Option<u64>) {
+        let now = self.now_seconds();
+        let link = self.replica_link(token);
+        link.ack_offset = link.ack_offset.max(offset);
+        if let Some(offset) = aof_offset {
+            link.aof_ack_offset = link.aof_ack_offset.max(offset);
+        }
+        link.ack_time = now;
+        if link.start_on_ack && link.state == Some(ReplState::Online) {
+            link.start_on_ack = false;
+            self.queue_write(token);
+        }
+        self.refresh_good_replicas();
+    }
+
+    /// How many replicas have acknowledged an offset.
+    pub fn replicas_at(&self, offset: u64) -> usize {
+        let links =
+            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
+        links.filter(|l| l.state == Some(ReplState::Online) && l.ack_offset >= offset).count()
+    }
+
+    /// Lets go clients in `WAIT` whose replicas have acknowledged.
+    pub fn process_clients_waiting_replicas(&mut self) {
+        for noted in self.blocked.clone() {
+            let Some(token) = self.still(noted) else { continue };
+            let Some(blocked) = &self.clients[token].blocked else { continue };
+            let Blocked::Replicas { wanted, offset } = blocked.on else { continue };
+            let reached = self.replicas_at(offset);
+            if reached >= wanted {
+                self.reply_to(token, |reply| reply.int(reached as i64));
+                self.unblock_client(token);
+            }
+        }
+    }
+
+    /// Counts the replicas that are online and answered lately.
+    pub fn refresh_good_replicas(&mut self) {
+        let now = self.now_seconds();
+        let max_lag = i64::from(self.config.min_replicas_max_lag);
+        let links =
+            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
+        let good = links
+            .filter(|l| l.state == Some(ReplState::Online) && now - l.ack_time <= max_lag)
+            .count();
+        self.repl.good_replicas = good;
+    }
+
+    pub fn enough_good_replicas(&self) -> bool {
+        self.repl.is_replica()
+            || self.config.min_replicas_max_lag == 0
+            || self.repl.good_replicas >= self.config.min_replicas_to_write as usize
+    }
+}

@@ -1,0 +1,130 @@
+//! `PSYNC` and `SYNC`: a replica asks to go on where it stopped, or for everything.
+#![forbid(unsafe_code)]
+
+use super::super::stream::Stream;
+use super::super::{Capabilities, ReplState};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::client::{ClientFlags, Token};
+use crate::server::{Server, random_id};
+
+impl Server {
+    /// `PSYNC` (`id` and `offset` as the replica sent them) or `SYNC` (`None`) of the current client.
+    pub fn sync_command(&mut self, request: Option<(&[u8], i64)>) -> CommandResult {
+        let token = self.current.expect("a command has a client");
+        if self.clients[token].is(ClientFlags::SLAVE) {
+            // The connection is a replica already: whatever is asked again has been answered.
+            return Ok(());
+        }
+        if self.repl.is_replica() && !self.repl.is_connected_to_primary() {
+            return Err(CommandError::text(
+                "NOMASTERLINK Can't SYNC while not connected with my master",
+            ));
+        }
+        if !self.reply.is_empty() || !self.clients[token].out.is_empty() {
+            return Err(CommandError::err("SYNC and PSYNC are invalid with pending output"));
+        }
+        let name = self.replica_name(token);
+        self.notice(&format!("Replica {name} asks for synchronization"));
+        match request {
+            Some((id, offset)) => {
+                if self.master_try_partial_resynchronization(token, id, offset) {
+                    self.stats.sync_partial_ok += 1;
+                    return Ok(());
+                }
+                if id != b"?" {
+                    self.stats.sync_partial_err += 1;
+                }
+            }
+            None => self.clients[token].flags |= ClientFlags::PRE_PSYNC,
+        }
+        self.stats.sync_full += 1;
+        self.replication_create_slave(token, ReplState::WaitBgsaveStart);
+        self.start_or_join_snapshot(token);
+        Ok(())
+    }
+
+    /// Marks the connection: from here on this client is a replica.
+    pub(super) fn replication_create_slave(&mut self, token: Token, state: ReplState) {
+        let now = self.now_seconds();
+        self.clients[token].flags |= ClientFlags::SLAVE;
+        let link = self.replica_link(token);
+        link.state = Some(state);
+        link.ack_time = now;
+        self.repl.replicas.push(token);
+        if self.repl.stream.is_none() {
+            if !self.repl.is_replica() {
+                // What was written before the first replica came was not kept: a new history starts here.
+                let id = random_id(&mut self.rng);
+                self.repl.change_id(id);
+            }
+            self.create_replication_stream();
+            let ids = format!(
+                "Replication backlog created, my new replication IDs are '{}' and '{}'",
+                self.repl.id, self.repl.id2
+            );
+            self.notice(&ids);
+        }
+    }
+
+    pub fn create_replication_stream(&mut self) {
+        self.repl.stream = Some(Stream::new(self.repl.offset, self.config.repl_backlog_size));
+    }
+
+    /// Continues where the replica stopped, if the history is the same and the backlog still holds what it misses.
+    pub(super) fn master_try_partial_resynchronization(
+        &mut self,
+        token: Token,
+        id: &[u8],
+        offset: i64,
+    ) -> bool {
+        let name = self.replica_name(token);
+        let repl = &self.repl;
+        let wanted = u64::try_from(offset).unwrap_or(0);
+        let same = id.eq_ignore_ascii_case(repl.id.as_bytes());
+        let before = id.eq_ignore_ascii_case(repl.id2.as_bytes())
+            && repl.second_offset.is_some_and(|limit| wanted <= limit);
+        if !same && !before {
+            if id != b"?" {
+                let shown = id.escape_ascii();
+                let text = if id.eq_ignore_ascii_case(repl.id2.as_bytes()) {
+                    format!(
+                        "Partial resynchronization not accepted: Requested offset for second ID was {offset}, but I can reply up to {}",
+                        repl.second_offset.unwrap_or(0)
+                    )
+                } else {
+                    format!(
+                        "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for '{shown}', my replication IDs are '{}' and '{}')",
+                        repl.id, repl.id2
+                    )
+                };
+                self.notice(&text);
+            } else {
+                self.notice(&format!("Full resync requested by replica {name}"));
+            }
+            return false;
+        }
+        // Offsets on the wire count from 1; the stream's from 0.
+        let from = wanted.wrapping_sub(1);
+        let kept = self.repl.stream.as_ref().is_some_and(|s| wanted > 0 && s.has(from));
+        if !kept {
+            self.notice(&format!("Unable to partial resync with replica {name} for lack of backlog (Replica request was: {offset})."));
+            return false;
+        }
+        self.replication_create_slave(token, ReplState::Online);
+        let link = self.replica_link(token);
+        link.cursor = from;
+        let new_id = link.capabilities.contains(Capabilities::PSYNC2);
+        // Without it the replica could not follow a change of history, and needs not know of one.
+        let answer = if new_id {
+            format!("+CONTINUE {}\r\n", self.repl.id)
+        } else {
+            "+CONTINUE\r\n".to_string()
+        };
+        self.send_to_replica(token, answer);
+        self.repl.no_replicas_since = 0;
+        let sent = self.repl.offset - from;
+        self.notice(&format!("Partial resynchronization request from {name} accepted. Sending {sent} bytes of backlog starting from offset {offset}."));
+        self.refresh_good_replicas();
+        true
+    }
+}

@@ -1,0 +1,294 @@
+//! A full resynchronisation: the snapshot comes, to a file or straight into memory, and is loaded.
+#![forbid(unsafe_code)]
+
+use super::LinkState;
+use crate::server::Server;
+use crate::server::client::Token;
+use crate::server::config::ReplDisklessLoad;
+use crate::server::persistence::{LoadProgress, Loading};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The length of the mark behind a snapshot of unknown length.
+const MARK_LEN: usize = 40;
+
+/// How a snapshot's end is known.
+#[derive(Clone, Debug)]
+enum Ending {
+    /// The `$` line has not come.
+    Unknown,
+    Length(u64),
+    Mark([u8; MARK_LEN]),
+}
+
+/// A snapshot on its way here.
+pub(super) struct Download {
+    ending: Ending,
+    received: u64,
+    /// The last bytes received, where a mark has to be found.
+    tail: Vec<u8>,
+    target: Target,
+}
+
+enum Target {
+    /// Nowhere yet.
+    Undecided,
+    File(File, PathBuf),
+    /// The keyspace, as it comes.
+    Memory,
+}
+
+impl Download {
+    /// A snapshot of which nothing is known yet.
+    fn new() -> Download {
+        Download {
+            ending: Ending::Unknown,
+            received: 0,
+            tail: Vec::new(),
+            target: Target::Undecided,
+        }
+    }
+
+    /// Bytes: all (0: unknown), and those that have come.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        match self.ending {
+            Ending::Length(total) => (total, self.received),
+            _ => (0, self.received),
+        }
+    }
+
+    /// Half a snapshot is of no use.
+    pub(super) fn discard(self) {
+        if let Target::File(_, path) = self.target {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn begin_transfer(&mut self) {
+        self.enter_link_state(LinkState::Transfer);
+        self.link().download = Some(Download::new());
+    }
+
+    pub(super) fn receive_snapshot(&mut self, token: Token) -> Result<(), String> {
+        // Bounded, so that a fast primary does not keep everybody else waiting.
+        for _ in 0..64 {
+            if self.link().input.is_empty() && !self.read_link(token)? {
+                return Ok(());
+            }
+            let unknown =
+                matches!(self.link().download, Some(Download { ending: Ending::Unknown, .. }));
+            if unknown {
+                let Some(line) = self.read_line(token)? else { return Ok(()) };
+                self.snapshot_announced(&line)?;
+                continue;
+            }
+            let bytes = std::mem::take(&mut self.link().input);
+            if self.snapshot_bytes(token, bytes)? {
+                return Ok(());
+            }
+        }
+        self.queue_input(token);
+        Ok(())
+    }
+
+    /// The `$` line: the snapshot's length, or the mark behind it.
+    pub(super) fn snapshot_announced(&mut self, line: &str) -> Result<(), String> {
+        if line.is_empty() {
+            return Ok(());
+        }
+        if let Some(error) = line.strip_prefix('-') {
+            return Err(format!("MASTER aborted replication with an error: {error}"));
+        }
+        let Some(head) = line.strip_prefix('$') else {
+            return Err(format!(
+                "Bad protocol from MASTER, the first byte is not '$' (we received '{line}'), are you sure the host and port are right?"
+            ));
+        };
+        let ending = match head.strip_prefix("EOF:") {
+            Some(mark) => Ending::Mark(
+                mark.as_bytes().try_into().map_err(|_| "Bad end mark from MASTER".to_string())?,
+            ),
+            None => match head.parse() {
+                Ok(length) if length > 0 => Ending::Length(length),
+                _ => return Err(format!("Bad snapshot length from MASTER: {head}")),
+            },
+        };
+        let memory = match self.config.repl_diskless_load {
+            ReplDisklessLoad::Disabled => false,
+            ReplDisklessLoad::OnEmptyDb => self.ks.is_empty(),
+            ReplDisklessLoad::Swapdb => true,
+        };
+        let place = if memory { "to parser" } else { "to disk" };
+        self.notice(&match &ending {
+            Ending::Length(n) => {
+                format!("MASTER <-> REPLICA sync: receiving {n} bytes from master {place}")
+            }
+            _ => format!(
+                "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {place}"
+            ),
+        });
+        let total = if let Ending::Length(n) = ending { n } else { 0 };
+        let target = if memory {
+            let mut loading = Loading::fed(self.config.rdbchecksum, total, self.ks.now_ms);
+            if self.config.repl_diskless_load == ReplDisklessLoad::Swapdb {
+                loading.staging = Some((0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect());
+                // What is here is an earlier state of the same data: good enough to be read meanwhile.
+                let announced = self.link().announced.0.clone();
+                loading.is_async = self.repl.id == announced;
+            } else {
+                self.prepare_for_new_data();
+            }
+            self.begin_loading(loading);
+            Target::Memory
+        } else {
+            let name = format!("temp-{}.{}.rdb", self.now_seconds(), std::process::id());
+            let path = self.config.dir.join(name);
+            let file = File::create(&path).map_err(|e| {
+                format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {e}")
+            })?;
+            Target::File(file, path)
+        };
+        if let Some(download) = &mut self.link().download {
+            download.ending = ending;
+            download.target = target;
+        }
+        Ok(())
+    }
+
+    /// What was known before gives way to the primary's data, and so do those who followed it.
+    pub(super) fn prepare_for_new_data(&mut self) {
+        self.notice("MASTER <-> REPLICA sync: Flushing old data");
+        self.disconnect_replicas();
+        self.repl.stream = None;
+        self.flush_all_for_resync();
+    }
+
+    /// Takes bytes of the snapshot; answers whether that was all of it.
+    pub(super) fn snapshot_bytes(&mut self, token: Token, mut bytes: Vec<u8>) -> Result<bool, String> {
+        let Some(mut download) = self.link().download.take() else { return Ok(true) };
+        let mut beyond = Vec::new();
+        if let Ending::Length(total) = download.ending {
+            let left = (total - download.received) as usize;
+            if bytes.len() > left {
+                beyond = bytes.split_off(left);
+            }
+        }
+        download.received += bytes.len() as u64;
+        let complete = match &download.ending {
+            Ending::Length(total) => download.received == *total,
+            Ending::Mark(mark) => {
+                download.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(MARK_LEN)..]);
+                let excess = download.tail.len().saturating_sub(MARK_LEN);
+                download.tail.drain(..excess);
+                download.tail == mark
+            }
+            Ending::Unknown => false,
+        };
+        let outcome = match &mut download.target {
+            Target::File(file, _) => file
+                .write_all(&bytes)
+                .map_err(|e| format!("Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {e}")),
+            Target::Memory => match self.load_fed(&bytes) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("Failed trying to load the MASTER synchronization DB from socket: {error}")),
+            },
+            Target::Undecided => Ok(()),
+        };
+        let marked = matches!(download.ending, Ending::Mark(_));
+        self.link().download = Some(download);
+        outcome?;
+        if complete {
+            self.link().input = beyond;
+            self.snapshot_complete(token, marked)?;
+        }
+        Ok(complete)
+    }
+
+    pub(super) fn snapshot_complete(&mut self, token: Token, marked: bool) -> Result<(), String> {
+        let Some(download) = self.link().download.take() else { return Ok(()) };
+        self.link().wants_ack = marked;
+        match download.target {
+            Target::File(file, path) => {
+                if marked {
+                    let size = download.received - MARK_LEN as u64;
+                    file.set_len(size).map_err(|e| {
+                        format!(
+                            "Error truncating the RDB file received from the master for SYNC: {e}"
+                        )
+                    })?;
+                }
+                file.sync_all().map_err(|e| format!("Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization: {e}"))?;
+                let target = self.rdb_path();
+                std::fs::rename(&path, &target)
+                    .map_err(|e| format!("Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {e}", target.display()))?;
+                // A snapshot of our own would overwrite the file that is about to be loaded.
+                self.kill_save_child();
+                self.prepare_for_new_data();
+                self.notice("MASTER <-> REPLICA sync: Loading DB in memory");
+                self.enter_link_state(LinkState::Loading);
+                self.begin_loading_file(&target).map_err(|e| {
+                    format!("Failed trying to load the MASTER synchronization DB from disk: {e}")
+                })?;
+                self.continue_loading_snapshot();
+            }
+            Target::Memory => {
+                if !self.finish_loading() {
+                    return Err("Failed trying to load the MASTER synchronization DB from socket: it ends too early".to_string());
+                }
+                self.full_sync_loaded(token);
+            }
+            Target::Undecided => return Err("MASTER sent no snapshot".to_string()),
+        }
+        Ok(())
+    }
+
+    /// Loads on for a while; to be called in every turn of the loop while a snapshot from the primary is loaded.
+    pub fn continue_loading_snapshot(&mut self) {
+        let Some(link) = &self.repl.primary else { return };
+        if link.state != LinkState::Loading {
+            return;
+        }
+        let token = link.token;
+        match self.load_some() {
+            Ok(LoadProgress::More) => {}
+            Ok(LoadProgress::Done) => {
+                if let Some(token) = token {
+                    self.full_sync_loaded(token);
+                }
+            }
+            Err(error) => {
+                self.warning(&format!(
+                    "Failed trying to load the MASTER synchronization DB from disk: {error}"
+                ));
+                self.flush_all_for_resync();
+                self.cancel_replication_handshake();
+            }
+        }
+    }
+
+    /// The data is the primary's: its history is ours now, and the stream goes on from there.
+    pub(super) fn full_sync_loaded(&mut self, token: Token) {
+        let (id, offset) = self.link().announced.clone();
+        let db = self.link().stream_db;
+        if self.repl.stream.is_some() {
+            // Old data was served until now, and has been replaced under those who followed it.
+            self.disconnect_replicas();
+        }
+        self.repl.id = id;
+        self.repl.offset = offset;
+        self.repl.clear_second_id();
+        self.create_replication_stream();
+        self.repl.selected_db = None;
+        self.ks.changes.dirty = 0;
+        self.notice("MASTER <-> REPLICA sync: Finished with success");
+        let wants_ack = self.link().wants_ack;
+        self.link_becomes_primary_client(token, offset, db);
+        if wants_ack {
+            // The primary can't see by itself that the mark was found; it holds the stream back until it hears.
+            self.replication_send_ack();
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The way to a link: connecting, saying who we are, asking to resume.
+#![forbid(unsafe_code)]
+
+use super::super::{NO_ID, encode_command};
+use super::LinkState;
+use crate::server::Server;
+use crate::server::client::{ClientFlags, Token};
+use crate::server::connection::Connection;
+use crate::server::log::Level;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// The longest line that a primary may send during the handshake.
+const MAX_LINE: usize = 1024;
+/// Bytes read from the link at once.
+const CHUNK: usize = 64 * 1024;
+
+impl Server {
+    pub(super) fn connect_with_primary(&mut self) {
+        let now = self.now_seconds();
+        let Some(link) = &mut self.repl.primary else { return };
+        (link.since, link.last_io) = (now, now);
+        let (host, port) = (link.host.clone(), link.port);
+        let outcome = self
+            .connect_to(&host, port)
+            .and_then(|stream| self.create_client(Connection::Tcp(stream)));
+        match outcome {
+            Ok(token) => {
+                self.clients[token].flags |= ClientFlags::HANDSHAKE | ClientFlags::AUTHENTICATED;
+                if let Some(link) = &mut self.repl.primary {
+                    link.token = Some(token);
+                    link.state = LinkState::Connecting;
+                }
+                self.notice("MASTER <-> REPLICA sync started");
+            }
+            Err(error) => self.warning(&format!("Unable to connect to MASTER: {error}")),
+        }
+    }
+
+    /// Connects to the first of a host's addresses that does not refuse at once.
+    pub(super) fn connect_to(&self, host: &str, port: u16) -> io::Result<mio::net::TcpStream> {
+        let mut refusal = io::Error::new(ErrorKind::NotFound, "the host has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match self.connect_from(address) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    pub(super) fn connect_from(&self, address: SocketAddr) -> io::Result<mio::net::TcpStream> {
+        let Some(source) = &self.config.bind_source_addr else {
+            return mio::net::TcpStream::connect(address);
+        };
+        let source: std::net::IpAddr = source.parse().map_err(io::Error::other)?;
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM.nonblocking(),
+            None,
+        )?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+            _ => {}
+        }
+        Ok(mio::net::TcpStream::from_std(socket.into()))
+    }
+
+    /// Something happened on the link before it became the primary's client.
+    pub fn sync_with_primary(&mut self, token: Token) {
+        if self.repl.primary_token() != Some(token) {
+            self.free_client(token);
+            return;
+        }
+        if let Err(text) = self.advance_link(token) {
+            self.warning(&text);
+            self.cancel_replication_handshake();
+        }
+    }
+
+    pub(super) fn advance_link(&mut self, token: Token) -> Result<(), String> {
+        if self.link().state == LinkState::Connecting {
+            if let Ok(Some(error)) = self.clients[token].conn.take_error() {
+                return Err(format!("Error condition on socket for SYNC: {error}"));
+            }
+            match self.send_to_primary(token, &[b"PING"]) {
+                Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
+                Err(error) => return Err(format!("Error condition on socket for SYNC: {error}")),
+                Ok(()) => {}
+            }
+            self.notice("Non blocking connect for SYNC fired the event.");
+            self.enter_link_state(LinkState::ReceivePing);
+        }
+        loop {
+            match self.link().state {
+                LinkState::Loading => return Ok(()),
+                LinkState::Transfer => return self.receive_snapshot(token),
+                LinkState::Connected => return Ok(()),
+                _ => {}
+            }
+            let Some(line) = self.read_line(token)? else { return Ok(()) };
+            self.handle_handshake_line(token, &line)?;
+        }
+    }
+
+    /// The next line that the primary sent, without its end; `None`: it has not come yet.
+    pub(super) fn read_line(&mut self, token: Token) -> Result<Option<String>, String> {
+        loop {
+            let link = self.link();
+            if let Some(end) = memchr::memchr(b'\n', &link.input) {
+                let line: Vec<u8> = link.input.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_string()));
+            }
+            if link.input.len() > MAX_LINE {
+                return Err("Bad protocol from MASTER: a line without an end".to_string());
+            }
+            if !self.read_link(token)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what the link has into its input; answers whether anything came.
+    pub(super) fn read_link(&mut self, token: Token) -> Result<bool, String> {
+        let now = self.now_seconds();
+        let mut chunk = vec![0; CHUNK];
+        match self.clients[token].conn.read(&mut chunk) {
+            Ok(0) => Err("MASTER closed the connection during the handshake: I/O error reading from node: connection closed".to_string()),
+            Ok(n) => {
+                self.stats.net_repl_in += n as u64;
+                let link = self.link();
+                link.input.extend_from_slice(&chunk[..n]);
+                link.last_io = now;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(format!("I/O error reading from MASTER: {error}")),
+        }
+    }
+
+    pub(super) fn send_to_primary(&mut self, token: Token, args: &[&[u8]]) -> io::Result<()> {
+        let mut out = Vec::new();
+        encode_command(args, &mut out);
+        // The handshake's few bytes always fit into an empty socket buffer.
+        let n = self.clients[token].conn.write(&out)?;
+        if n == out.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
+    }
+
+    pub(super) fn handle_handshake_line(&mut self, token: Token, line: &str) -> Result<(), String> {
+        if line.is_empty() {
+            // A newline before the answer: the primary is alive.
+            return Ok(());
+        }
+        let is_error = line.starts_with('-');
+        match self.link().state {
+            LinkState::ReceivePing => {
+                let tolerated = [
+                    "-NOAUTH",
+                    "-NOPERM",
+                    "-ERR operation not permitted",
+                    "-LOADING",
+                    "-MASTERDOWN",
+                ];
+                if is_error && !tolerated.iter().any(|t| line.starts_with(t)) {
+                    return Err(format!("Error reply to PING from master: '{line}'"));
+                }
+                self.notice("Master replied to PING, replication can continue...");
+                self.send_handshake(token).map_err(|e| format!("Failed to send to MASTER: {e}"))?;
+            }
+            LinkState::ReceiveAuth => {
+                if is_error {
+                    return Err(format!("Unable to AUTH to MASTER: {line}"));
+                }
+                self.enter_link_state(LinkState::ReceivePort);
+            }
+            LinkState::ReceivePort => {
+                if is_error {
+                    self.notice(&format!(
+                        "(Non critical) Master does not understand REPLCONF listening-port: {line}"
+                    ));
+                }
+                let next = if self.config.replica_announce_ip.is_some() {
+                    LinkState::ReceiveIp
+                } else {
+                    LinkState::ReceiveCapa
+                };
+                self.enter_link_state(next);
+            }
+            LinkState::ReceiveIp => {
+                if is_error {
+                    self.notice(&format!(
+                        "(Non critical) Master does not understand REPLCONF ip-address: {line}"
+                    ));
+                }
+                self.enter_link_state(LinkState::ReceiveCapa);
+            }
+            LinkState::ReceiveCapa => {
+                if is_error {
+                    self.log(Level::Verbose, &format!("(Non critical) Master does not understand REPLCONF capa or version: {line}"));
+                }
+                self.slave_try_partial_resynchronization(token)
+                    .map_err(|e| format!("Failed to send PSYNC to MASTER: {e}"))?;
+                self.enter_link_state(LinkState::ReceivePsync);
+            }
+            LinkState::ReceivePsync => self.handle_psync_reply(token, line)?,
+            state => return Err(format!("A line from MASTER in state {state:?}")),
+        }
+        Ok(())
+    }
+
+    /// Sends who we are, all at once; the answers come one by one.
+    pub(super) fn send_handshake(&mut self, token: Token) -> io::Result<()> {
+        let port = match self.config.replica_announce_port {
+            0 => self.config.port,
+            port => port,
+        };
+        let auth = self.config.masterauth.clone();
+        if let Some(password) = &auth {
+            match self.config.masteruser.clone() {
+                Some(user) => self.send_to_primary(token, &[b"AUTH", &user, password])?,
+                None => self.send_to_primary(token, &[b"AUTH", password])?,
+            }
+        }
+        self.send_to_primary(
+            token,
+            &[b"REPLCONF", b"listening-port", port.to_string().as_bytes()],
+        )?;
+        if let Some(ip) = self.config.replica_announce_ip.clone() {
+            self.send_to_primary(token, &[b"REPLCONF", b"ip-address", ip.as_bytes()])?;
+        }
+        // The version goes with the capabilities, in one command: a primary that does not know it has heeded
+        // what stands before it, and every answer but this command's is one line to wait for less.
+        let version = crate::server::REDIS_VERSION.as_bytes();
+        self.send_to_primary(
+            token,
+            &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"version", version],
+        )?;
+        self.enter_link_state(if auth.is_some() {
+            LinkState::ReceiveAuth
+        } else {
+            LinkState::ReceivePort
+        });
+        Ok(())
+    }
+
+    pub(super) fn slave_try_partial_resynchronization(&mut self, token: Token) -> io::Result<()> {
+        match self.repl.cached.clone() {
+            Some(cached) => {
+                let offset = (cached.offset + 1).to_string();
+                self.notice(&format!(
+                    "Trying a partial resynchronization (request {}:{offset}).",
+                    cached.id
+                ));
+                self.send_to_primary(token, &[b"PSYNC", cached.id.as_bytes(), offset.as_bytes()])
+            }
+            None => {
+                self.notice("Partial resynchronization not possible (no cached master)");
+                self.send_to_primary(token, &[b"PSYNC", b"?", b"-1"])
+            }
+        }
+    }
+
+    pub(super) fn handle_psync_reply(&mut self, token: Token, line: &str) -> Result<(), String> {
+        if let Some(rest) = line.strip_prefix("+FULLRESYNC ") {
+            let mut words = rest.split(' ');
+            let id = words.next().filter(|id| id.len() == NO_ID.len());
+            let offset = words.next().and_then(|o| o.parse::<u64>().ok());
+            let (Some(id), Some(offset)) = (id, offset) else {
+                return Err("Master replied with wrong +FULLRESYNC syntax.".to_string());
+            };
+            self.notice(&format!("Full resync from master: {id}:{offset}"));
+            self.link().announced = (id.to_string(), offset);
+            self.repl.cached = None;
+            self.begin_transfer();
+            return Ok(());
+        }
+        if let Some(rest) = line.strip_prefix("+CONTINUE") {
+            return self.resume(token, rest.trim());
+        }
+        if line.starts_with("-NOMASTERLINK") || line.starts_with("-LOADING") {
+            return Err(format!(
+                "Master is currently unable to PSYNC but should be in the future: {line}"
+            ));
+        }
+        if line.starts_with('-') {
+            self.notice(&format!(
+                "Master does not support PSYNC or is in error state (reply: {line})"
+            ));
+            self.notice("Retrying with SYNC...");
+            self.repl.cached = None;
+            self.clients[token].flags |= ClientFlags::PRE_PSYNC;
+            self.link().announced = (NO_ID.to_string(), 0);
+            self.send_to_primary(token, &[b"SYNC"])
+                .map_err(|e| format!("I/O error writing to MASTER: {e}"))?;
+            self.begin_transfer();
+            return Ok(());
+        }
+        Err(format!("Unexpected reply to PSYNC from master: {line}"))
+    }
+}

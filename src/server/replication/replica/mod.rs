@@ -1,0 +1,283 @@
+//! This server has a primary: the handshake, the snapshot, the stream, and resuming after a broken link.
+//!
+//! The link is a client of the slab from the moment that it connects. While it shakes hands or takes the snapshot it
+//! is in `HANDSHAKE`, and its bytes come to [`handshake`] and [`download`]; then it becomes the `MASTER` client, and
+//! its bytes are commands: [`follow`].
+#![forbid(unsafe_code)]
+
+mod download;
+mod follow;
+mod handshake;
+
+use super::NO_ID;
+use crate::db::{Db, ExpiryRole};
+use crate::server::Server;
+use crate::server::client::{Client, Token};
+use crate::server::random_id;
+use download::Download;
+use slab::Slab;
+
+/// Where the link to the primary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// To be connected.
+    Connect,
+    Connecting,
+    /// Steps of the handshake: what answer is awaited.
+    ReceivePing,
+    ReceiveAuth,
+    ReceivePort,
+    ReceiveIp,
+    ReceiveCapa,
+    ReceivePsync,
+    /// A full resynchronisation: the snapshot comes.
+    Transfer,
+    /// The snapshot is here, and being loaded.
+    Loading,
+    Connected,
+}
+
+impl LinkState {
+    /// As `ROLE` prints it.
+    pub fn role_name(self) -> &'static str {
+        match self {
+            LinkState::Connect => "connect",
+            LinkState::Connecting => "connecting",
+            LinkState::Transfer | LinkState::Loading => "sync",
+            LinkState::Connected => "connected",
+            _ => "handshake",
+        }
+    }
+}
+
+/// The primary that this server follows, and the link to it.
+pub struct PrimaryLink {
+    pub host: String,
+    pub port: u16,
+    pub state: LinkState,
+    /// The link's client, once there is a connection.
+    pub token: Option<Token>,
+    /// What came during the handshake and has not been understood.
+    input: Vec<u8>,
+    download: Option<Download>,
+    /// The history and offset that the primary announced with its snapshot.
+    announced: (String, u64),
+    /// When the primary was last heard, in seconds since 1970.
+    pub last_io: i64,
+    /// When it was last told how far we are, in milliseconds since 1970.
+    last_ack_ms: i64,
+    /// When the present state began, in seconds since 1970.
+    since: i64,
+    /// The database of the stream, when a link is resumed.
+    stream_db: usize,
+    /// The primary holds the stream back until it hears that the snapshot is here.
+    wants_ack: bool,
+    /// The stream made no sense: there is no going on from here.
+    corrupt: bool,
+    /// The bytes of a transaction whose end has not come: applied only with it, or not at all.
+    transaction: Vec<u8>,
+}
+
+impl PrimaryLink {
+    fn new(host: String, port: u16) -> PrimaryLink {
+        PrimaryLink {
+            host,
+            port,
+            state: LinkState::Connect,
+            token: None,
+            input: Vec::new(),
+            download: None,
+            announced: (NO_ID.to_string(), 0),
+            last_io: 0,
+            last_ack_ms: 0,
+            since: 0,
+            stream_db: 0,
+            wants_ack: false,
+            corrupt: false,
+            transaction: Vec::new(),
+        }
+    }
+
+    /// The database that the primary's stream has selected.
+    pub fn selected_db(&self, clients: &Slab<Client>) -> usize {
+        match (self.state, self.token) {
+            (LinkState::Connected, Some(token)) => {
+                clients.get(token).map_or(self.stream_db, |c| c.db)
+            }
+            _ => self.stream_db,
+        }
+    }
+
+    /// Bytes of the snapshot: all (0: unknown), and those that have come.
+    pub fn transfer_progress(&self) -> Option<(u64, u64)> {
+        self.download.as_ref().map(Download::progress)
+    }
+}
+
+/// What to resume with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedPrimary {
+    pub id: String,
+    pub offset: u64,
+    pub stream_db: usize,
+}
+
+impl super::Replication {
+    /// The client of the link to the primary.
+    pub fn primary_token(&self) -> Option<Token> {
+        self.primary.as_ref()?.token
+    }
+
+    pub fn is_connected_to_primary(&self) -> bool {
+        self.primary.as_ref().is_some_and(|p| p.state == LinkState::Connected)
+    }
+}
+
+impl Server {
+    /// Follows a primary from now on.
+    pub fn replication_set_primary(&mut self, host: String, port: u16) {
+        let was_primary = !self.repl.is_replica();
+        if was_primary {
+            // The history that was written here may be a part of the new primary's: try to go on in it.
+            self.repl.cached = Some(CachedPrimary {
+                id: self.repl.id.clone(),
+                offset: self.repl.offset,
+                stream_db: self.repl.selected_db.unwrap_or(0),
+            });
+        } else {
+            self.cancel_replication_handshake();
+            if let Some(token) = self.repl.primary_token() {
+                self.free_client(token);
+            }
+        }
+        let text = format!("Connecting to MASTER {host}:{port}");
+        self.repl.primary = Some(Box::new(PrimaryLink::new(host, port)));
+        self.repl.down_since = self.now_seconds();
+        self.ks.role = ExpiryRole::Hide;
+        // Our replicas stay: if the new primary lets us go on in the same history, so can they.
+        self.disconnect_all_blocked_clients();
+        self.notice(&text);
+        self.connect_with_primary();
+    }
+
+    /// Follows a primary from the start: the link is made when the data has been loaded.
+    pub fn become_replica_at_startup(&mut self, host: String, port: u16) {
+        self.repl.primary = Some(Box::new(PrimaryLink::new(host, port)));
+        self.repl.down_since = self.now_seconds();
+        self.ks.role = ExpiryRole::Hide;
+    }
+
+    /// Stops following: this server is a primary, of a new history that continues the old one.
+    pub fn replication_unset_primary(&mut self) {
+        if !self.repl.is_replica() {
+            return;
+        }
+        self.cancel_replication_handshake();
+        if let Some(token) = self.repl.primary_token() {
+            self.free_client(token);
+        }
+        self.repl.primary = None;
+        self.repl.cached = None;
+        self.ks.replica_keys.clear();
+        let id = random_id(&mut self.rng);
+        self.repl.shift_id(id);
+        self.repl.selected_db = None;
+        self.restore_expiry_role();
+        self.repl.no_replicas_since = self.now_seconds();
+        self.disconnect_replicas();
+        let text = format!(
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+            self.repl.id2,
+            self.repl.second_offset.unwrap_or(0),
+            self.repl.id
+        );
+        self.notice(&text);
+    }
+
+    /// Gives up whatever is going on with the primary short of a working link; the next cron connects again.
+    fn cancel_replication_handshake(&mut self) {
+        let Some(link) = &mut self.repl.primary else { return };
+        if link.state == LinkState::Connected {
+            return;
+        }
+        link.state = LinkState::Connect;
+        link.input = Vec::new();
+        let token = link.token.take();
+        if let Some(download) = link.download.take() {
+            download.discard();
+        }
+        self.abandon_loading();
+        if let Some(token) = token {
+            self.free_client(token);
+        }
+    }
+
+    /// Gives up the snapshot that is being loaded. Half of it is of no use; the old data is, where it is still there.
+    fn abandon_loading(&mut self) {
+        let Some(loading) = self.loading.take() else { return };
+        if loading.staging.is_none() {
+            self.flush_all_for_resync();
+        }
+    }
+
+    fn flush_all_for_resync(&mut self) {
+        self.touch_all_watched_keys();
+        let fresh: Vec<Db> = (0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect();
+        let old = std::mem::replace(&mut self.ks.dbs, fresh);
+        self.lazy_free(old);
+        self.ks.replica_keys.clear();
+        self.signal_all_databases();
+    }
+
+    fn link(&mut self) -> &mut PrimaryLink {
+        self.repl.primary.as_mut().expect("only called while a primary is followed")
+    }
+
+    fn enter_link_state(&mut self, state: LinkState) {
+        let now = self.now_seconds();
+        let link = self.link();
+        link.state = state;
+        (link.since, link.last_io) = (now, now);
+    }
+
+    /// Once a second: connects, gives up what takes too long, tells the primary how far we are.
+    pub fn replica_cron(&mut self) {
+        let now = self.now_seconds();
+        let timeout = i64::from(self.config.repl_timeout);
+        if self.starting {
+            return;
+        }
+        let Some(link) = &self.repl.primary else { return };
+        // A large request is heard of long before it is complete and applied.
+        let heard = link.token.and_then(|t| self.clients.get(t)).map_or(0, |c| c.last_interaction);
+        let silent = now - link.last_io.max(link.since).max(heard);
+        match link.state {
+            LinkState::Connect => self.connect_with_primary(),
+            LinkState::Connected if silent > timeout => {
+                self.warning("MASTER timeout: no data nor PING received...");
+                if let Some(token) = self.repl.primary_token() {
+                    self.free_client(token);
+                }
+            }
+            LinkState::Transfer if silent > timeout => {
+                self.warning("Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.");
+                self.cancel_replication_handshake();
+            }
+            LinkState::Connected | LinkState::Loading | LinkState::Transfer => {}
+            _ if silent > timeout => {
+                self.warning("Timeout connecting to the MASTER...");
+                self.cancel_replication_handshake();
+            }
+            _ => {}
+        }
+        self.ack_if_due();
+    }
+
+    /// Connects again at once when a link that worked has broken. After a failed attempt the cron takes its time.
+    pub fn reconnect_to_primary(&mut self) {
+        let lost = std::mem::take(&mut self.repl.reconnect);
+        if lost && self.repl.primary.as_ref().is_some_and(|p| p.state == LinkState::Connect) {
+            self.connect_with_primary();
+        }
+    }
+}
