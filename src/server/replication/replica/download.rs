@@ -167,7 +167,11 @@ impl Server {
     }
 
     /// Takes bytes of the snapshot; answers whether that was all of it.
-    pub(super) fn snapshot_bytes(&mut self, token: Token, mut bytes: Vec<u8>) -> Result<bool, String> {
+    pub(super) fn snapshot_bytes(
+        &mut self,
+        token: Token,
+        mut bytes: Vec<u8>,
+    ) -> Result<bool, String> {
         let Some(mut download) = self.link().download.take() else { return Ok(true) };
         let mut beyond = Vec::new();
         if let Ending::Length(total) = download.ending {
