@@ -63,6 +63,8 @@ bitflags! {
         const PUBSUB = 1 << 21;
         /// The link to the primary, before it is one: not a client that anybody should see.
         const HANDSHAKE = 1 << 22;
+        /// Has a piece of what is written at the end of the turn.
+        const DEFERRED = 1 << 23;
     }
 }
 

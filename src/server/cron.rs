@@ -33,6 +33,7 @@ impl Server {
         if !self.pushes.is_empty() {
             self.flush_pushes();
         }
+        self.write_turn_output();
         for noted in std::mem::take(&mut self.pending_writes) {
             if let Some(token) = self.still(noted) {
                 self.clients[token].flags.remove(ClientFlags::PENDING_WRITE);

@@ -15,6 +15,7 @@ pub mod latency;
 pub mod lazyfree;
 pub mod log;
 pub mod networking;
+pub mod output;
 pub mod pause;
 pub mod persistence;
 pub mod propagate;
@@ -124,6 +125,7 @@ pub struct Server {
 
     query_buffer: Vec<u8>,
     batch: networking::Batch,
+    turn_output: output::TurnOutput,
     pending_writes: Vec<(Token, u64)>,
     pending_input: Vec<(Token, u64)>,
     closing: Vec<(Token, u64)>,
@@ -189,6 +191,7 @@ impl Server {
             last_replication_cron_ms: 0,
             query_buffer: Vec::new(),
             batch: networking::Batch::default(),
+            turn_output: output::TurnOutput::default(),
             pending_writes: Vec::new(),
             pending_input: Vec::new(),
             closing: Vec::new(),

@@ -2,30 +2,25 @@
 //!
 //! A readable client's bytes go into ONE query buffer that all clients share. Requests are parsed a batch ahead; the
 //! buckets and then the entries of their keys are prefetched, so that the cache misses of a batch overlap; then they
-//! execute in order. Replies gather in one shared [`Reply`] and are written when the batch is done. Only what is left
-//! over (half a request, replies that the socket does not take) moves into buffers of the client's own.
+//! execute in order. Only what is left over (half a request) moves into a buffer of the
+//! client's own. Replies gather in one shared [`Reply`](crate::resp::reply::Reply) and leave through [`super::output`].
 #![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use super::connection::Connection;
+use super::output::REPLY_FLUSH;
 use crate::command::dispatch::Verdict;
 use crate::command::table::CommandId;
 use crate::db::ExpiryRole;
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
-use crate::resp::reply::Reply;
 use crate::server::log::Level;
-use bytes::Bytes;
 use std::io::{self, ErrorKind};
 
 /// The shared query buffer's size: one read takes at most so much.
 const QUERY_BUFFER: usize = 64 * 1024;
 /// Requests parsed, hashed and prefetched ahead. More would evict each other from the first-level cache.
 const BATCH: usize = 16;
-/// Replies are handed to the socket when this much has gathered, though more requests wait.
-const REPLY_FLUSH: usize = 64 * 1024;
-/// Replies up to this size are written before any limit is looked at, as Redis's static buffer has it.
-const STATIC_REPLY: usize = 16 * 1024;
 /// Reads in a row from one client before others have their turn.
 const READS_PER_EVENT: usize = 16;
 /// A bulk argument of at least this size is read into a buffer allocated at its size.
@@ -467,86 +462,16 @@ impl Server {
         if self.ks.role == ExpiryRole::Keep {
             self.restore_expiry_role();
         }
-        self.flush_reply(token);
+        self.send_reply(token);
+        let closing = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_ASAP;
+        if self.clients.get(token).is_some_and(|c| c.is(closing)) {
+            self.settle(token);
+        }
         if let Some(client) = self.clients.get(token) {
             let answered = client.is(ClientFlags::CLOSE_AFTER_REPLY) && client.out.is_empty();
             if answered || client.is(ClientFlags::CLOSE_ASAP) {
                 self.free_client(token);
             }
-        }
-    }
-
-    /// Hands the gathered replies to the socket, or to the client's output what it does not take.
-    fn flush_reply(&mut self, token: Token) {
-        if self.reply.is_empty() {
-            return;
-        }
-        let Some(client) = self.clients.get_mut(token) else {
-            self.reply.clear();
-            return;
-        };
-        let limit = self.config.client_output_buffer_limit[client.class()].hard;
-        if self.reply.len() > STATIC_REPLY && limit > 0 && self.reply.len() as u64 >= limit {
-            // Too much even if the socket took it all at once: how fast it takes is not for the limit to depend on.
-            client.out.push(Bytes::copy_from_slice(self.reply.as_bytes()));
-            self.reply.clear();
-            self.queue_write(token);
-            self.check_output_limit(token);
-            return;
-        }
-        let mut written = 0;
-        if client.out.is_empty() && !client.is(ClientFlags::CLOSE_ASAP) {
-            match client.conn.write(self.reply.as_bytes()) {
-                Ok(n) => {
-                    written = n;
-                    client.net_out += n as u64;
-                    self.stats.net_out += n as u64;
-                    self.stats.writes += 1;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // The peer is gone; reading will say so.
-                Err(_) => written = self.reply.len(),
-            }
-        }
-        if written < self.reply.len() {
-            client.out.push(Bytes::copy_from_slice(&self.reply.as_bytes()[written..]));
-            self.check_output_limit(token);
-        }
-        self.reply.clear();
-        if self.reply.capacity() > 4 * REPLY_FLUSH {
-            self.reply.shrink_to(REPLY_FLUSH);
-        }
-    }
-
-    /// Appends to the output of any client, current or not.
-    pub fn add_reply_to(&mut self, token: Token, bytes: &[u8]) {
-        if self.current == Some(token) {
-            self.reply.raw(bytes);
-            return;
-        }
-        let Some(client) = self.clients.get_mut(token) else { return };
-        if client.is(ClientFlags::CLOSE_ASAP) {
-            return;
-        }
-        client.out.push(Bytes::copy_from_slice(bytes));
-        self.queue_write(token);
-        self.check_output_limit(token);
-    }
-
-    /// Writes a reply to any client, in the protocol that it speaks.
-    pub fn reply_to(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
-        let Some(client) = self.clients.get(token) else { return };
-        let mut reply = Reply::new(client.protocol);
-        write(&mut reply);
-        self.add_reply_to(token, reply.as_bytes());
-    }
-
-    /// Has `before_sleep` write to a client.
-    pub fn queue_write(&mut self, token: Token) {
-        let client = &mut self.clients[token];
-        if !client.is(ClientFlags::PENDING_WRITE) {
-            client.flags |= ClientFlags::PENDING_WRITE;
-            self.pending_writes.push((token, client.id));
         }
     }
 
@@ -562,81 +487,6 @@ impl Server {
     /// The client behind a token that was noted with its id earlier, unless it is another by now.
     pub fn still(&self, (token, id): (Token, u64)) -> Option<Token> {
         self.clients.get(token).filter(|c| c.id == id).map(|_| token)
-    }
-
-    /// The socket takes bytes again, or `before_sleep` finds some to write.
-    pub fn send_reply_to_client(&mut self, token: Token) {
-        loop {
-            let Some(client) = self.clients.get_mut(token) else { return };
-            if client.out.is_empty() {
-                break;
-            }
-            match client.conn.write_vectored(&client.out.slices()) {
-                Ok(0) => return,
-                Ok(n) => {
-                    client.out.consume(n);
-                    client.net_out += n as u64;
-                    self.stats.net_out += n as u64;
-                    self.stats.writes += 1;
-                    if !client.is(ClientFlags::MASTER) {
-                        client.last_interaction = self.ks.now_ms / 1000;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.log(Level::Verbose, &format!("Error writing to client: {error}"));
-                    self.free_client(token);
-                    return;
-                }
-            }
-        }
-        let client = &self.clients[token];
-        if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
-            self.free_client(token);
-        } else if client.is(ClientFlags::SLAVE) {
-            self.write_to_replica(token);
-        }
-    }
-
-    /// Closes a client whose output is over its class's limit: at once over the hard one, after a while over the soft.
-    pub fn check_output_limit(&mut self, token: Token) {
-        let now = self.now_seconds();
-        let pending = self.output_bytes(token);
-        let client = &mut self.clients[token];
-        if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
-            return;
-        }
-        let class = client.class();
-        let mut limit = self.config.client_output_buffer_limit[class];
-        if class == 1 && limit.hard > 0 && limit.hard < self.config.repl_backlog_size {
-            // A replica may always lag as far as the backlog reaches.
-            limit.hard = self.config.repl_backlog_size;
-        }
-        let over = |bound: u64| bound > 0 && pending as u64 >= bound;
-        let soft = over(limit.soft) && {
-            let since = *client.soft_limit_since.get_or_insert(now);
-            (now - since) as u64 > limit.soft_seconds
-        };
-        if !over(limit.soft) {
-            client.soft_limit_since = None;
-        }
-        if soft || over(limit.hard) {
-            client.flags |= ClientFlags::CLOSE_ASAP;
-            self.stats.output_buffer_limit_disconnections += 1;
-            let info = self.client_info(token);
-            let text = format!(
-                "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
-            );
-            self.log(Level::Warning, &text);
-            self.close_later(token);
-        }
-    }
-
-    /// Bytes that wait to be written to a client, with a replica's share of the replication buffer.
-    pub fn output_bytes(&self, token: Token) -> usize {
-        let client = &self.clients[token];
-        client.out.len() + self.replica_lag_bytes(token)
     }
 
     /// Has `before_sleep` free a client.
@@ -656,6 +506,8 @@ impl Server {
         if !self.clients.contains(token) {
             return;
         }
+        // What it was answered before is still its due.
+        self.settle(token);
         self.forget_client(token);
         let mut client = self.clients.remove(token);
         if let Some(registry) = &self.registry {

@@ -205,13 +205,10 @@ impl Server {
             self.pushes.push((token, bytes));
             return;
         }
-        let client = &mut self.clients[token];
-        if client.is(ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY) {
-            return;
+        let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
+        if !self.clients[token].is(closing) {
+            self.add_output(token, bytes);
         }
-        client.out.push(bytes);
-        self.queue_write(token);
-        self.check_output_limit(token);
     }
 
     /// The current client's reply is complete: what was to follow it follows.

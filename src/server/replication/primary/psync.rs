@@ -20,6 +20,7 @@ impl Server {
                 "NOMASTERLINK Can't SYNC while not connected with my master",
             ));
         }
+        self.settle(token);
         if !self.reply.is_empty() || !self.clients[token].out.is_empty() {
             return Err(CommandError::err("SYNC and PSYNC are invalid with pending output"));
         }

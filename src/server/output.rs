@@ -1,0 +1,266 @@
+//! Replies on their way out: gathered, deferred to the end of the turn, buffered where a socket lags, and limited.
+//!
+//! What a client is answered in one turn of the loop waits in ONE buffer that all clients share ([`TurnOutput`]), and is
+//! written by `before_sleep`, one write a client: many clients are woken together, and the next turn finds many
+//! requests. Only what a socket does not take moves into the client's own [`Output`](super::client::Output).
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::client::{ClientFlags, Token};
+use crate::resp::reply::Reply;
+use crate::server::log::Level;
+use bytes::Bytes;
+use std::io::ErrorKind;
+
+/// Replies are handed to the socket when this much has gathered, though more requests wait.
+pub const REPLY_FLUSH: usize = 64 * 1024;
+/// Replies up to this size are written before any limit is looked at, as Redis's static buffer has it.
+const STATIC_REPLY: usize = 16 * 1024;
+/// A larger piece is written at once instead of being copied into the shared buffer.
+const DEFER_MAX: usize = 16 * 1024;
+
+/// What this turn's clients will be written, in the order in which it arose.
+#[derive(Debug, Default)]
+pub struct TurnOutput {
+    bytes: Vec<u8>,
+    /// Whose piece ends where. A client's id tells whether the token is still its own.
+    pieces: Vec<(Token, u64, usize)>,
+}
+
+impl TurnOutput {
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+}
+
+impl Server {
+    /// Sends the current client's gathered replies off: with this turn's other writes if they are small.
+    pub fn send_reply(&mut self, token: Token) {
+        let len = self.reply.len();
+        if len == 0 {
+            return;
+        }
+        if len > DEFER_MAX || !self.defer(token, None) {
+            self.flush_reply(token);
+            return;
+        }
+        self.reply.clear();
+    }
+
+    /// Adds `bytes` (`None`: the gathered replies) to what is written at the end of the turn. `false`: the client's
+    /// output must take another way, because some already waits behind its socket or it is a replica, whose stream
+    /// has buffers of its own.
+    fn defer(&mut self, token: Token, bytes: Option<&[u8]>) -> bool {
+        let Some(client) = self.clients.get_mut(token) else { return true };
+        if !client.out.is_empty() || client.is(ClientFlags::SLAVE | ClientFlags::CLOSE_ASAP) {
+            return false;
+        }
+        client.flags |= ClientFlags::DEFERRED;
+        let id = client.id;
+        self.turn_output.bytes.extend_from_slice(bytes.unwrap_or(self.reply.as_bytes()));
+        self.turn_output.pieces.push((token, id, self.turn_output.bytes.len()));
+        if self.turn_output.bytes.len() >= REPLY_FLUSH {
+            self.write_turn_output();
+        }
+        true
+    }
+
+    /// Writes what was deferred; what a socket does not take waits in its client's output.
+    pub fn write_turn_output(&mut self) {
+        if self.turn_output.is_empty() {
+            return;
+        }
+        let mut output = std::mem::take(&mut self.turn_output);
+        let mut start = 0;
+        let mut pieces = output.pieces.iter().peekable();
+        while let Some(&(token, id, mut end)) = pieces.next() {
+            // A client's pieces in a row are one write.
+            while let Some(&&(_, _, further)) = pieces.peek().filter(|p| (p.0, p.1) == (token, id))
+            {
+                end = further;
+                pieces.next();
+            }
+            let piece = &output.bytes[start..end];
+            start = end;
+            if let Some(client) = self.clients.get_mut(token).filter(|c| c.id == id) {
+                client.flags.remove(ClientFlags::DEFERRED);
+                self.write_or_keep(token, piece);
+            }
+        }
+        output.bytes.clear();
+        output.pieces.clear();
+        self.turn_output = output;
+    }
+
+    /// Writes what a client was promised so far, so that something else may follow.
+    pub fn settle(&mut self, token: Token) {
+        if self.clients[token].is(ClientFlags::DEFERRED) {
+            self.write_turn_output();
+        }
+    }
+
+    /// Hands the gathered replies to the socket, or to the client's output what it does not take.
+    pub fn flush_reply(&mut self, token: Token) {
+        if self.reply.is_empty() {
+            return;
+        }
+        if self.clients.contains(token) {
+            self.settle(token);
+            let reply = std::mem::take(&mut self.reply);
+            self.write_or_keep(token, reply.as_bytes());
+            self.reply = reply;
+        }
+        self.reply.clear();
+        if self.reply.capacity() > 4 * REPLY_FLUSH {
+            self.reply.shrink_to(REPLY_FLUSH);
+        }
+    }
+
+    /// Writes to a client's socket, or keeps what it does not take.
+    fn write_or_keep(&mut self, token: Token, bytes: &[u8]) {
+        let client = &mut self.clients[token];
+        let limit = self.config.client_output_buffer_limit[client.class()].hard;
+        // Too much even if the socket took it all at once: how fast it takes is not for the limit to depend on.
+        let beyond = bytes.len() > STATIC_REPLY && limit > 0 && bytes.len() as u64 >= limit;
+        let mut written = 0;
+        if client.out.is_empty() && !client.is(ClientFlags::CLOSE_ASAP) && !beyond {
+            match client.conn.write(bytes) {
+                Ok(n) => {
+                    written = n;
+                    client.net_out += n as u64;
+                    self.stats.net_out += n as u64;
+                    self.stats.writes += 1;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The peer is gone; reading will say so.
+                Err(_) => written = bytes.len(),
+            }
+        }
+        if written < bytes.len() {
+            client.out.push(Bytes::copy_from_slice(&bytes[written..]));
+            self.queue_write(token);
+            self.check_output_limit(token);
+        }
+    }
+
+    /// Appends to the output of any client, current or not.
+    pub fn add_reply_to(&mut self, token: Token, bytes: &[u8]) {
+        if self.current == Some(token) {
+            self.reply.raw(bytes);
+            return;
+        }
+        let Some(client) = self.clients.get_mut(token) else { return };
+        if client.is(ClientFlags::CLOSE_ASAP) {
+            return;
+        }
+        if bytes.len() > DEFER_MAX || !self.defer(token, Some(bytes)) {
+            self.push_output(token, Bytes::copy_from_slice(bytes));
+        }
+    }
+
+    /// The same for bytes that several clients share, and a client that is not the current one.
+    pub fn add_output(&mut self, token: Token, bytes: Bytes) {
+        if bytes.len() > DEFER_MAX || !self.defer(token, Some(&bytes)) {
+            self.push_output(token, bytes);
+        }
+    }
+
+    fn push_output(&mut self, token: Token, bytes: Bytes) {
+        self.settle(token);
+        self.clients[token].out.push(bytes);
+        self.queue_write(token);
+        self.check_output_limit(token);
+    }
+
+    /// Writes a reply to any client, in the protocol that it speaks.
+    pub fn reply_to(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
+        let Some(client) = self.clients.get(token) else { return };
+        let mut reply = Reply::new(client.protocol);
+        write(&mut reply);
+        self.add_reply_to(token, reply.as_bytes());
+    }
+
+    /// Has `before_sleep` write to a client.
+    pub fn queue_write(&mut self, token: Token) {
+        let client = &mut self.clients[token];
+        if !client.is(ClientFlags::PENDING_WRITE) {
+            client.flags |= ClientFlags::PENDING_WRITE;
+            self.pending_writes.push((token, client.id));
+        }
+    }
+
+    /// The socket takes bytes again, or `before_sleep` finds some to write.
+    pub fn send_reply_to_client(&mut self, token: Token) {
+        loop {
+            let Some(client) = self.clients.get_mut(token) else { return };
+            if client.out.is_empty() {
+                break;
+            }
+            match client.conn.write_vectored(&client.out.slices()) {
+                Ok(0) => return,
+                Ok(n) => {
+                    client.out.consume(n);
+                    client.net_out += n as u64;
+                    self.stats.net_out += n as u64;
+                    self.stats.writes += 1;
+                    if !client.is(ClientFlags::MASTER) {
+                        client.last_interaction = self.ks.now_ms / 1000;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.log(Level::Verbose, &format!("Error writing to client: {error}"));
+                    self.free_client(token);
+                    return;
+                }
+            }
+        }
+        let client = &self.clients[token];
+        if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
+            self.free_client(token);
+        } else if client.is(ClientFlags::SLAVE) {
+            self.write_to_replica(token);
+        }
+    }
+
+    /// Closes a client whose output is over its class's limit: at once over the hard one, after a while over the soft.
+    pub fn check_output_limit(&mut self, token: Token) {
+        let now = self.now_seconds();
+        let pending = self.output_bytes(token);
+        let client = &mut self.clients[token];
+        if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
+            return;
+        }
+        let class = client.class();
+        let mut limit = self.config.client_output_buffer_limit[class];
+        if class == 1 && limit.hard > 0 && limit.hard < self.config.repl_backlog_size {
+            // A replica may always lag as far as the backlog reaches.
+            limit.hard = self.config.repl_backlog_size;
+        }
+        let over = |bound: u64| bound > 0 && pending as u64 >= bound;
+        let soft = over(limit.soft) && {
+            let since = *client.soft_limit_since.get_or_insert(now);
+            (now - since) as u64 > limit.soft_seconds
+        };
+        if !over(limit.soft) {
+            client.soft_limit_since = None;
+        }
+        if soft || over(limit.hard) {
+            client.flags |= ClientFlags::CLOSE_ASAP;
+            self.stats.output_buffer_limit_disconnections += 1;
+            let info = self.client_info(token);
+            let text = format!(
+                "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
+            );
+            self.log(Level::Warning, &text);
+            self.close_later(token);
+        }
+    }
+
+    /// Bytes that wait to be written to a client, with a replica's share of the replication buffer.
+    pub fn output_bytes(&self, token: Token) -> usize {
+        let client = &self.clients[token];
+        client.out.len() + self.replica_lag_bytes(token)
+    }
+}
