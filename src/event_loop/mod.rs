@@ -72,10 +72,7 @@ impl EventLoop {
             for event in &events {
                 self.dispatch(server, event);
             }
-            server.process_pending_input();
-            if server.loading.as_ref().is_some_and(|l| !l.is_fed()) {
-                load_on(server);
-            }
+            work_without_events(server);
             server.stats.note_cycle((server.clock.nanos() - turn) / 1000, commands);
             if Instant::now() >= next_cron {
                 let start = server.clock.nanos();
@@ -97,19 +94,9 @@ impl EventLoop {
             }
             _ if event.token() == SNAPSHOT_PIPE => server.read_snapshot_pipe(),
             FIRST_CLIENT.. => {
-                let token = token - FIRST_CLIENT;
-                let Some(client) = server.clients.get(token) else { return };
-                if client.is(ClientFlags::HANDSHAKE) {
-                    server.sync_with_primary(token);
-                    return;
-                }
-                if event.is_writable() {
-                    server.send_reply_to_client(token);
-                }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    server
-                        .read_query_from_client(token, event.is_read_closed() || event.is_error());
-                }
+                let closed = event.is_read_closed() || event.is_error();
+                let readable = event.is_readable() || closed;
+                client_event(server, token - FIRST_CLIENT, event.is_writable(), readable, closed);
             }
             FIRST_LISTENER.. => self.accept(server, token - FIRST_LISTENER),
             _ => {}
@@ -149,6 +136,35 @@ impl EventLoop {
                 &format!("Failed to listen after a change of address: {error}"),
             );
         }
+    }
+}
+
+/// A client's connection can be written to, or read from; `closed`: no further event will say that there is more.
+pub fn client_event(
+    server: &mut Server,
+    token: usize,
+    writable: bool,
+    readable: bool,
+    closed: bool,
+) {
+    let Some(client) = server.clients.get(token) else { return };
+    if client.is(ClientFlags::HANDSHAKE) {
+        server.sync_with_primary(token);
+        return;
+    }
+    if writable {
+        server.send_reply_to_client(token);
+    }
+    if readable {
+        server.read_query_from_client(token, closed);
+    }
+}
+
+/// What a turn has to do that no event announces: input that waits, and the next slice of a file.
+pub fn work_without_events(server: &mut Server) {
+    server.process_pending_input();
+    if server.loading.as_ref().is_some_and(|l| !l.is_fed()) {
+        load_on(server);
     }
 }
 

@@ -1,4 +1,4 @@
-//! One of the three seams: bytes in and bytes out, over TCP or a Unix socket.
+//! One of the three seams: bytes in and bytes out, over TCP, a Unix socket, or whatever a simulation puts in their place.
 //!
 //! Every connection is non-blocking and registered once, edge-triggered, for reading and writing.
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A stream socket.
@@ -14,6 +15,30 @@ use std::time::Duration;
 pub enum Connection {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Virtual(Box<dyn VirtualStream>),
+}
+
+/// A connection that is no socket. Dropping it closes it.
+pub trait VirtualStream: std::fmt::Debug {
+    /// The index of the client that owns it: events are to be told to that.
+    fn attach(&mut self, token: usize);
+    /// As of a non-blocking socket.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+    /// As of a non-blocking socket.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Why connecting failed, if it did.
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+    fn peer(&self) -> SocketAddr;
+    fn local(&self) -> SocketAddr;
+}
+
+/// Where connections to other servers come from, if not from the system.
+pub trait Dialer {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// If it fails at once.
+    fn dial(&mut self, host: &str, port: u16) -> io::Result<Box<dyn VirtualStream>>;
 }
 
 impl Connection {
@@ -23,6 +48,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.read(buf),
             Connection::Unix(stream) => stream.read(buf),
+            Connection::Virtual(stream) => stream.read(buf),
         }
     }
 
@@ -32,6 +58,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.write(bytes),
             Connection::Unix(stream) => stream.write(bytes),
+            Connection::Virtual(stream) => stream.write(bytes),
         }
     }
 
@@ -39,14 +66,17 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.write_vectored(slices),
             Connection::Unix(stream) => stream.write_vectored(slices),
+            Connection::Virtual(stream) => stream.write(slices.first().map_or(&[], |s| s)),
         }
     }
 
+    /// Has events announced as those of `token`.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interests = Interest::READABLE | Interest::WRITABLE;
         match self {
             Connection::Tcp(stream) => registry.register(stream, token, interests),
             Connection::Unix(stream) => registry.register(stream, token, interests),
+            Connection::Virtual(_) => Ok(()),
         }
     }
 
@@ -54,6 +84,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => registry.deregister(stream),
             Connection::Unix(stream) => registry.deregister(stream),
+            Connection::Virtual(_) => Ok(()),
         }
     }
 
@@ -62,6 +93,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.take_error(),
             Connection::Unix(stream) => stream.take_error(),
+            Connection::Virtual(stream) => stream.take_error(),
         }
     }
 
@@ -89,6 +121,7 @@ impl Connection {
                 stream.peer_addr().map_or_else(|_| "?:0".to_string(), |a| a.to_string())
             }
             Connection::Unix(_) => format!("{unix_path}:0"),
+            Connection::Virtual(stream) => stream.peer().to_string(),
         }
     }
 
@@ -99,6 +132,7 @@ impl Connection {
                 stream.local_addr().map_or_else(|_| "?:0".to_string(), |a| a.to_string())
             }
             Connection::Unix(_) => format!("{unix_path}:0"),
+            Connection::Virtual(stream) => stream.local().to_string(),
         }
     }
 
@@ -107,6 +141,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.peer_addr().ok().map(|a| a.ip().to_canonical()),
             Connection::Unix(_) => None,
+            Connection::Virtual(stream) => Some(stream.peer().ip()),
         }
     }
 
@@ -116,6 +151,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.as_raw_fd(),
             Connection::Unix(stream) => stream.as_raw_fd(),
+            Connection::Virtual(_) => -1,
         }
     }
 }

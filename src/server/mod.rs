@@ -102,6 +102,8 @@ pub struct Server {
     pub rng: SmallRng,
     /// Where connections are registered; `None` where no event loop runs (tests).
     pub registry: Option<mio::Registry>,
+    /// Where connections to a primary come from; `None`: the system.
+    pub dialer: Option<Box<dyn connection::Dialer>>,
     pub active_expire: bool,
     pub startup_memory: usize,
     pub cron_loops: u64,
@@ -143,10 +145,20 @@ pub struct Server {
 
 impl Server {
     /// A server with no connections and no data.
-    pub fn new(config: Config, commands: CommandTable, mut rng: SmallRng, log: log::Log) -> Server {
+    pub fn new(config: Config, commands: CommandTable, rng: SmallRng, log: log::Log) -> Server {
+        Server::with_clock(config, commands, rng, log, Clock::default())
+    }
+
+    /// The same, in a time of one's own.
+    pub fn with_clock(
+        config: Config,
+        commands: CommandTable,
+        mut rng: SmallRng,
+        log: log::Log,
+        clock: Clock,
+    ) -> Server {
         let seed = HashSeed::new([rng.random(), rng.random()]);
         hash::set_seed(seed);
-        let clock = Clock::default();
         let mut ks = Keyspace::new(config.databases as usize, seed);
         ks.now_ms = clock.unix_ms();
         ks.access.seed(rng.random());
@@ -176,6 +188,7 @@ impl Server {
             clock,
             rng: SmallRng::from_rng(&mut rng),
             registry: None,
+            dialer: None,
             active_expire: true,
             startup_memory: 0,
             cron_loops: 0,

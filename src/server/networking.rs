@@ -99,6 +99,9 @@ impl Server {
         let _ = conn.set_options(true, self.config.tcp_keepalive);
         let slot = self.clients.vacant_entry();
         let token = slot.key();
+        if let Connection::Virtual(stream) = &mut conn {
+            stream.attach(token);
+        }
         if let Some(registry) = &self.registry {
             conn.register(registry, super::client_token(token))?;
         }

@@ -2,19 +2,35 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::tsc::Stopwatch;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the server reads the time.
-#[derive(Clone, Debug, Default)]
-pub struct Clock {
-    watch: Stopwatch,
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's.
+    System(Stopwatch),
+    /// Microseconds since 1970, as a simulation has them.
+    Simulated(Rc<Cell<i64>>),
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::System(Stopwatch::default())
+    }
 }
 
 impl Clock {
     /// Microseconds since 1970.
     pub fn unix_us(&self) -> i64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+        match self {
+            Clock::System(_) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+            }
+            Clock::Simulated(now) => now.get(),
+        }
     }
 
     /// Milliseconds since 1970.
@@ -25,6 +41,9 @@ impl Clock {
     /// Nanoseconds of a clock that never jumps.
     #[inline]
     pub fn nanos(&self) -> u64 {
-        self.watch.nanos()
+        match self {
+            Clock::System(watch) => watch.nanos(),
+            Clock::Simulated(now) => now.get().unsigned_abs() * 1000,
+        }
     }
 }

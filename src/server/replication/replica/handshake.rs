@@ -21,9 +21,8 @@ impl Server {
         let Some(link) = &mut self.repl.primary else { return };
         (link.since, link.last_io) = (now, now);
         let (host, port) = (link.host.clone(), link.port);
-        let outcome = self
-            .connect_to(&host, port)
-            .and_then(|stream| self.create_client(Connection::Tcp(stream)));
+        let outcome =
+            self.connect_to(&host, port).and_then(|connection| self.create_client(connection));
         match outcome {
             Ok(token) => {
                 self.clients[token].flags |= ClientFlags::HANDSHAKE | ClientFlags::AUTHENTICATED;
@@ -38,11 +37,14 @@ impl Server {
     }
 
     /// Connects to the first of a host's addresses that does not refuse at once.
-    pub(super) fn connect_to(&self, host: &str, port: u16) -> io::Result<mio::net::TcpStream> {
+    pub(super) fn connect_to(&mut self, host: &str, port: u16) -> io::Result<Connection> {
+        if let Some(dialer) = &mut self.dialer {
+            return dialer.dial(host, port).map(Connection::Virtual);
+        }
         let mut refusal = io::Error::new(ErrorKind::NotFound, "the host has no address");
         for address in (host, port).to_socket_addrs()? {
             match self.connect_from(address) {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok(Connection::Tcp(stream)),
                 Err(error) => refusal = error,
             }
         }
