@@ -1,13 +1,14 @@
 //! The command line, and everything between it and the running loop.
 #![forbid(unsafe_code)]
 
+use crate::command::config::update_title;
 use crate::command::table::{CommandTable, Row};
 use crate::command::{self};
 use crate::event_loop::EventLoop;
 use crate::server::config::{Config, Startup, Supervised};
 use crate::server::log::{Level, Log};
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
-use crate::sys::process;
+use crate::sys::{process, title};
 use crate::util::alloc;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -104,6 +105,9 @@ fn help_or_version(args: &[OsString]) -> Option<i32> {
 /// Makes the server and runs its loop.
 fn serve(startup: Startup, executable: String) -> i32 {
     let mut config = startup.config;
+    if config.set_proc_title {
+        title::init();
+    }
     if let Err(error) = std::env::set_current_dir(&config.dir) {
         eprintln!("Can't chdir to '{}': {error}", config.dir.display());
         return 1;
@@ -171,7 +175,7 @@ fn serve(startup: Startup, executable: String) -> i32 {
     if server.config.disable_thp {
         process::disable_huge_pages();
     }
-    set_title(&server);
+    update_title(&server);
     write_pid_file(&server);
     greet(&server);
     server.notice("Server initialized");
@@ -215,13 +219,6 @@ fn supervision(mode: Supervised) -> Option<&'static str> {
 
 fn absolute(path: &str) -> String {
     std::path::absolute(path).map_or_else(|_| path.to_string(), |p| p.display().to_string())
-}
-
-fn set_title(server: &Server) {
-    if !server.config.set_proc_title {
-        return;
-    }
-    process::set_title("aeolis");
 }
 
 /// Says who is here: a picture on a terminal, or if `always-show-logo` wants it; else a line.

@@ -10,7 +10,7 @@ use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, io_reason,
     rewrite_file,
 };
-use crate::sys::process;
+use crate::sys::{process, title};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::borrow::Cow;
 use std::io;
@@ -105,13 +105,16 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
     Ok(())
 }
 
-/// Names the process after `proc-title-template`.
+/// Names the process after `proc-title-template`, if it is to have a title.
 pub fn update_title(s: &Server) {
     let config = &s.config;
+    if !config.set_proc_title {
+        return;
+    }
     let port = config.port.to_string();
     let address = config.bind.first().map_or("*", |address| address.trim_start_matches('-'));
     let variable = |name: &str| match name {
-        "title" => Some("aeolis".to_string()),
+        "title" => Some(title::name().to_string()),
         "listen-addr" => Some(format!("{address}:{port}")),
         "server-mode" => Some(String::new()),
         "port" => Some(port.clone()),
@@ -121,7 +124,7 @@ pub fn update_title(s: &Server) {
         _ => None,
     };
     if let Some(title) = expand_template(&config.proc_title_template, variable) {
-        process::set_title(title.trim_end());
+        title::set(title.trim_end());
     }
 }
 

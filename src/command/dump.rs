@@ -68,11 +68,15 @@ pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let mut value = payload::restore(args[3], true).map_err(|error| match error.kind {
+    let verify = !s.skip_checksum_validation;
+    let mut value = payload::restore(args[3], verify).map_err(|error| match error.kind {
         ErrorKind::PayloadFooter => {
             CommandError::text("ERR DUMP payload version or checksum are wrong")
         }
-        _ => CommandError::text("ERR Bad data format"),
+        _ => {
+            s.verbose(&error.to_string());
+            CommandError::text("ERR Bad data format")
+        }
     })?;
     value.adopt(&s.config.value_limits());
 

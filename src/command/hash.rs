@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::args::{self, is};
-use super::scan::ScanOptions;
-use super::set::{RandomReply, reply_entry, reply_scan, scan_steps};
+use super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
+use super::set::{RandomReply, reply_entry};
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{ExpiryRole, Keyspace};
@@ -330,22 +330,6 @@ fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     reply_scan(&mut s.reply, cursor, n, &found);
     Ok(())
-}
-
-/// Options that come in pairs, without a flag that may stand between them, and whether it did.
-fn without_flag<'a>(options: &[&'a [u8]], flag: &str) -> (Vec<&'a [u8]>, bool) {
-    let mut pairs = Vec::with_capacity(options.len());
-    let mut found = false;
-    let mut rest = options.iter();
-    while let Some(&option) = rest.next() {
-        if is(option, flag) {
-            found = true;
-        } else {
-            pairs.push(option);
-            pairs.extend(rest.next());
-        }
-    }
-    (pairs, found)
 }
 
 pub const COMMANDS: &[Row] = &[

@@ -1,12 +1,12 @@
 //! Commands on keys, whatever they hold: deleting, counting, looking for, renaming, copying and moving them.
 //!
 //! `SCAN` is in [`scan`](super::scan), whole databases are in [`database`](super::database), `DUMP` and `RESTORE` in
-//! [`dump`](super::dump).
+//! [`dump`](super::dump), `MIGRATE` in [`migrate`].
 #![forbid(unsafe_code)]
 
 use super::args::{db_index, is};
 use super::table::Row;
-use super::{database, dump, scan};
+use super::{database, dump, migrate, scan};
 use crate::db::notify::Class;
 use crate::db::{Entry, EntryRef, ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
@@ -198,6 +198,7 @@ pub const COMMANDS: &[Row] = &[
     ("flushall", database::flushall),
     ("flushdb", database::flushdb),
     ("keys", keys),
+    ("migrate", migrate::migrate),
     ("move", move_),
     ("randomkey", randomkey),
     ("rename", rename),

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod lcs;
 pub mod list;
 pub mod memory;
+pub mod migrate;
 pub mod monitor;
 pub mod object;
 pub mod pubsub;

@@ -96,12 +96,47 @@ pub fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         // Looking at an expired key deletes it.
         s.ks.peek(s.db, &key);
     }
-    let mut digits = itoa::Buffer::new();
-    s.reply.array(2);
-    s.reply.bulk_str(digits.format(cursor));
-    s.reply.array(n);
-    s.reply.raw(found.as_bytes());
+    reply_scan(&mut s.reply, cursor, n, &found);
     Ok(())
+}
+
+/// Repeats a `step` of a scan, which answers the next cursor and counts what it has visited, until there were as many
+/// as wanted or nothing is left; answers the last cursor.
+pub fn scan_steps(options: &ScanOptions<'_>, mut step: impl FnMut(&mut u64) -> u64) -> u64 {
+    let mut visited = 0;
+    // A table that is nearly empty must not keep everybody waiting.
+    let mut steps = options.count.saturating_mul(10);
+    loop {
+        let cursor = step(&mut visited);
+        steps -= 1;
+        if cursor == 0 || steps == 0 || visited >= options.count {
+            return cursor;
+        }
+    }
+}
+
+/// The reply to a scan: the cursor, and `n` elements found.
+pub fn reply_scan(reply: &mut Reply, cursor: u64, n: usize, found: &Reply) {
+    reply.array(2);
+    reply.bulk_str(itoa::Buffer::new().format(cursor));
+    reply.array(n);
+    reply.raw(found.as_bytes());
+}
+
+/// Options that come in pairs, without a flag that may stand between them, and whether it did.
+pub fn without_flag<'a>(options: &[&'a [u8]], flag: &str) -> (Vec<&'a [u8]>, bool) {
+    let mut pairs = Vec::with_capacity(options.len());
+    let mut found = false;
+    let mut rest = options.iter();
+    while let Some(&option) = rest.next() {
+        if is(option, flag) {
+            found = true;
+        } else {
+            pairs.push(option);
+            pairs.extend(rest.next());
+        }
+    }
+    (pairs, found)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args;
-use super::scan::ScanOptions;
+use super::scan::{ScanOptions, reply_scan, scan_steps};
 use super::set_algebra as algebra;
 use super::table::Row;
 use crate::db::notify::Class;
@@ -296,29 +296,6 @@ fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     reply_scan(&mut s.reply, cursor, n, &found);
     Ok(())
-}
-
-/// Repeats a `step` of a scan, which answers the next cursor and counts what it has visited, until there were as many
-/// as wanted or nothing is left; answers the last cursor.
-pub fn scan_steps(options: &ScanOptions<'_>, mut step: impl FnMut(&mut u64) -> u64) -> u64 {
-    let mut visited = 0;
-    // A table that is nearly empty must not keep everybody waiting.
-    let mut steps = options.count.saturating_mul(10);
-    loop {
-        let cursor = step(&mut visited);
-        steps -= 1;
-        if cursor == 0 || steps == 0 || visited >= options.count {
-            return cursor;
-        }
-    }
-}
-
-/// The reply to a scan: the cursor, and `n` elements found.
-pub fn reply_scan(reply: &mut Reply, cursor: u64, n: usize, found: &Reply) {
-    reply.array(2);
-    reply.bulk_str(itoa::Buffer::new().format(cursor));
-    reply.array(n);
-    reply.raw(found.as_bytes());
 }
 
 pub const COMMANDS: &[Row] = &[

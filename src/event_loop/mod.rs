@@ -8,7 +8,7 @@ pub mod signals;
 
 use crate::server::connection::Connection;
 use crate::server::log::Level;
-use crate::server::persistence::LoadProgress;
+use crate::server::persistence::{LoadError, LoadProgress};
 use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, client::ClientFlags};
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
@@ -178,9 +178,13 @@ fn load_on(server: &mut Server) {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => server.startup_finished(),
         Err(error) => {
-            server.warning(&format!(
-                "Fatal error loading the DB, check server logs. Exiting: {error}"
-            ));
+            server.warning(&error.to_string());
+            server.warning(match error {
+                LoadError::Format(error) if error.is_damage() => {
+                    "Terminating server after rdb file reading failure."
+                }
+                _ => "Fatal error loading the DB, check server logs. Exiting.",
+            });
             server.shutdown.exit = Some(1);
         }
     }

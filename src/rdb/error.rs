@@ -12,6 +12,13 @@ pub struct RdbError {
     pub kind: ErrorKind,
 }
 
+impl RdbError {
+    /// Whether the input was an RDB and has come to harm, rather than something that can't be read at all.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self.kind, ErrorKind::WrongSignature | ErrorKind::Version(_))
+    }
+}
+
 /// The reasons not to read an RDB. `Display` words them as Redis's log does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -33,6 +40,8 @@ pub enum ErrorKind {
     UnsupportedType(u8),
     /// Functions as Redis 7.0's release candidates wrote them.
     PreReleaseFunctions,
+    /// A collection without elements. Servers before 6.2 could write such a key: a file that has one is no less good.
+    EmptyKey,
     /// Bytes that make no sense; what is wrong with them.
     Corrupt(&'static str),
 }
@@ -65,6 +74,7 @@ impl fmt::Display for ErrorKind {
                 value_type::name(t).unwrap_or("unknown")
             ),
             Self::PreReleaseFunctions => f.write_str("Pre-release function format not supported."),
+            Self::EmptyKey => f.write_str("A collection without elements"),
             Self::Corrupt(what) => f.write_str(what),
         }
     }
@@ -84,6 +94,9 @@ impl Fault {
     pub(super) fn corrupt(what: &'static str) -> Self {
         Self::Bad(ErrorKind::Corrupt(what))
     }
+
+    /// The value, all of which has been read, has no elements.
+    pub(super) const EMPTY: Self = Self::Bad(ErrorKind::EmptyKey);
 
     /// As an error for input that has come to its end.
     pub(super) fn at_end(self) -> ErrorKind {

@@ -17,10 +17,6 @@ use std::ops::ControlFlow;
 /// Bytes that a field and its value take at least, but for the few that are shorter.
 const MIN_PAIR: usize = 4;
 
-fn empty() -> Fault {
-    Fault::corrupt("A hash without fields")
-}
-
 fn twice() -> Fault {
     Fault::corrupt("Duplicate hash fields detected")
 }
@@ -78,25 +74,26 @@ pub(super) fn parse(r: &mut Reader<'_>) -> Result<Hash, Fault> {
 pub(super) fn parse_zipmap(r: &mut Reader<'_>) -> Result<Hash, Fault> {
     let bytes = r.string()?;
     let map = Zipmap::from_bytes(&bytes).ok_or(Fault::corrupt("Zipmap integrity check failed"))?;
-    from_listpack(map.to_listpack())
+    from_listpack(map.to_listpack(), "Zipmap integrity check failed")
 }
 
 pub(super) fn parse_ziplist(r: &mut Reader<'_>) -> Result<Hash, Fault> {
     let bytes = r.string()?;
-    let list = Ziplist::from_bytes(&bytes);
-    from_listpack(list.ok_or(Fault::corrupt("Hash ziplist integrity check failed"))?.to_listpack())
+    let list = Ziplist::from_bytes(&bytes).and_then(Ziplist::to_listpack);
+    from_listpack(list, "Hash ziplist integrity check failed")
 }
 
 pub(super) fn parse_listpack(r: &mut Reader<'_>) -> Result<Hash, Fault> {
-    from_listpack(Listpack::from_bytes(r.string()?.into_owned(), true))
+    let list = Listpack::from_bytes(r.string()?.into_owned(), true);
+    from_listpack(list, "Hash listpack integrity check failed")
 }
 
-/// The hash of fields and values in turn. `None`: they were no proper listpack.
-fn from_listpack(list: Option<Listpack>) -> Result<Hash, Fault> {
-    let list = list.ok_or(Fault::corrupt("Hash listpack integrity check failed"))?;
+/// The hash of fields and values in turn; where they are none, `otherwise` is what is wrong.
+fn from_listpack(list: Option<Listpack>, otherwise: &'static str) -> Result<Hash, Fault> {
+    let list = list.ok_or(Fault::corrupt(otherwise))?;
     let (limits, entries) = (Limits::default(), list.len());
     if entries == 0 {
-        return Err(empty());
+        return Err(Fault::EMPTY);
     }
     if !entries.is_multiple_of(2) {
         return Err(Fault::corrupt("A hash field without a value"));
@@ -104,7 +101,7 @@ fn from_listpack(list: Option<Listpack>) -> Result<Hash, Fault> {
     if entries as u64 / 2 <= limits.entries {
         // Few enough to compare each field with all that follow.
         return match has_duplicates(list.view()) {
-            true => Err(twice()),
+            true => Err(Fault::corrupt(otherwise)),
             false => Ok(Hash::from_listpack(list, &limits)),
         };
     }
@@ -200,7 +197,7 @@ impl Builder {
     fn new(r: &Reader<'_>, len: u64) -> Result<Builder, Fault> {
         let limits = Limits::default();
         let hash = match len {
-            0 => return Err(empty()),
+            0 => return Err(Fault::EMPTY),
             _ if len <= limits.entries => Hash::default(),
             _ => Hash::with_capacity(r.at_most(len, MIN_PAIR)),
         };

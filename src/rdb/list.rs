@@ -40,6 +40,9 @@ pub(super) fn parse_quicklist_2(r: &mut Reader<'_>) -> Result<List, Fault> {
         let container = r.length()?;
         let bytes = r.string()?.into_owned();
         match container {
+            PLAIN if bytes.is_empty() => {
+                return Err(Fault::corrupt("A list node without an element"));
+            }
             PLAIN => nodes.push_plain_node(bytes),
             PACKED => nodes.push_packed_node(
                 Listpack::from_bytes(bytes, true)
@@ -90,7 +93,7 @@ fn empty() -> Quicklist {
 /// The list of these nodes. What the limits in force make of it is seen when it gets its place in the keyspace.
 fn finish(nodes: Quicklist) -> Result<List, Fault> {
     if nodes.is_empty() {
-        return Err(Fault::corrupt("Empty list"));
+        return Err(Fault::EMPTY);
     }
     let mut list = List::from_quicklist(nodes);
     list.adopt(Limits::default());

@@ -45,6 +45,10 @@ pub enum Event<'a> {
         expires: u64,
     },
     Entry(Entry<'a>),
+    /// A key whose value has no elements, to be passed over.
+    EmptyKey {
+        key: Cow<'a, [u8]>,
+    },
     /// The source of a function library.
     Function(Cow<'a, [u8]>),
     /// Data of a module, which has been skipped. Redis refuses a file with data of a module that it
@@ -288,11 +292,18 @@ impl State {
             opcode::MODULE_AUX => module_aux(r)?,
             opcode::EOF => self.eof(r, buf)?,
             value_type => {
-                let (key, value) = (r.string()?, object::parse(value_type, r)?);
+                let key = r.string()?;
+                let value = match object::parse(value_type, r) {
+                    Err(Fault::Bad(ErrorKind::EmptyKey)) => None,
+                    parsed => Some(parsed?),
+                };
                 // Redis takes an expiry of -1 for none.
                 let expire_ms = self.expire_ms.take().filter(|&ms| ms != -1);
                 let (idle_secs, freq) = (self.idle_secs.take(), self.freq.take());
-                Event::Entry(Entry { key, value, expire_ms, idle_secs, freq })
+                match value {
+                    Some(value) => Event::Entry(Entry { key, value, expire_ms, idle_secs, freq }),
+                    None => Event::EmptyKey { key },
+                }
             }
         }))
     }

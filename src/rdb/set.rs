@@ -11,10 +11,6 @@ use crate::value::set::{Limits, Set};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-fn empty() -> Fault {
-    Fault::corrupt("A set without members")
-}
-
 fn twice() -> Fault {
     Fault::corrupt("Duplicate set members detected")
 }
@@ -44,7 +40,7 @@ const MIN_MEMBER: usize = 3;
 pub(super) fn parse(r: &mut Reader<'_>) -> Result<Set, Fault> {
     let len = r.length()?;
     if len == 0 {
-        return Err(empty());
+        return Err(Fault::EMPTY);
     }
     let limits = Limits::default();
     let mut set = Set::default();
@@ -72,7 +68,7 @@ pub(super) fn parse_listpack(r: &mut Reader<'_>) -> Result<Set, Fault> {
     let list = ListpackRef::from_bytes(&bytes, true)
         .ok_or(Fault::corrupt("Set listpack integrity check failed"))?;
     if list.is_empty() {
-        return Err(empty());
+        return Err(Fault::EMPTY);
     }
     let limits = Limits::default();
     // Whatever its members are, it is no intset.

@@ -80,7 +80,7 @@ fn parse_elements(
         }
     }
     if elements.is_empty() {
-        return Err(Fault::corrupt("Empty sorted set"));
+        return Err(Fault::EMPTY);
     }
     Ok(Zset::from_builder(elements, &Limits::default()))
 }
@@ -88,18 +88,23 @@ fn parse_elements(
 /// Reads one listpack of members and scores by turns.
 pub(super) fn parse_listpack(r: &mut Reader<'_>) -> Result<Zset, Fault> {
     let listpack = Listpack::from_bytes(r.string()?.into_owned(), true);
-    listpack
-        .and_then(Zset::from_listpack)
-        .ok_or(Fault::corrupt("Zset listpack integrity check failed."))
+    from_listpack(listpack, "Zset listpack integrity check failed.")
 }
 
 /// Reads one ziplist of members and scores by turns.
 pub(super) fn parse_ziplist(r: &mut Reader<'_>) -> Result<Zset, Fault> {
     let bytes = r.string()?;
     let listpack = Ziplist::from_bytes(&bytes).and_then(Ziplist::to_listpack);
-    listpack
-        .and_then(Zset::from_listpack)
-        .ok_or(Fault::corrupt("Zset ziplist integrity check failed."))
+    from_listpack(listpack, "Zset ziplist integrity check failed.")
+}
+
+/// The sorted set of a listpack; where there is none, or not of a sorted set, `otherwise` is what is wrong.
+fn from_listpack(listpack: Option<Listpack>, otherwise: &'static str) -> Result<Zset, Fault> {
+    let listpack = listpack.ok_or(Fault::corrupt(otherwise))?;
+    if listpack.is_empty() {
+        return Err(Fault::EMPTY);
+    }
+    Zset::from_listpack(listpack).ok_or(Fault::corrupt(otherwise))
 }
 
 #[cfg(test)]

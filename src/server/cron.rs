@@ -93,6 +93,7 @@ impl Server {
         self.check_child();
         self.check_save_points();
         self.clients_cron();
+        self.targets.close_unused(now);
         if self.config.activerehashing {
             for db in &mut self.ks.dbs {
                 if db.table.is_rehashing() {

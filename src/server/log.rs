@@ -97,6 +97,10 @@ impl Server {
         self.log.line(role, level, text);
     }
 
+    pub fn verbose(&self, text: &str) {
+        self.log(Level::Verbose, text);
+    }
+
     pub fn notice(&self, text: &str) {
         self.log(Level::Notice, text);
     }

@@ -24,6 +24,7 @@ pub mod replication;
 pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
+pub mod targets;
 pub mod transaction;
 
 use crate::command::table::CommandTable;
@@ -96,6 +97,8 @@ pub struct Server {
     pub loading: Option<Box<Loading>>,
     pub shutdown: shutdown::Shutdown,
     pub lazyfree: lazyfree::LazyFree,
+    /// Where `MIGRATE` sent keys lately.
+    pub targets: targets::CachedTargets,
     pub run_id: String,
     pub started_ms: i64,
     pub clock: Clock,
@@ -185,6 +188,7 @@ impl Server {
             loading: None,
             shutdown: shutdown::Shutdown::default(),
             lazyfree: lazyfree::LazyFree::default(),
+            targets: targets::CachedTargets::default(),
             clock,
             rng: SmallRng::from_rng(&mut rng),
             registry: None,

@@ -9,6 +9,7 @@ use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::rdb::{ErrorKind, RdbError, RdbParser, RdbWriter};
 use crate::sys::process::{self, ChildEnd};
+use crate::sys::title;
 use crate::util::alloc;
 use crate::value::Value;
 use std::fs::{self, File};
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 const LOAD_SLICE: Duration = Duration::from_millis(20);
 /// How long to wait before another attempt by itself, after a background save failed, in seconds.
 const RETRY_DELAY: i64 = 5;
+
+/// So many keys without a value are named in the log.
+const MAX_EMPTY_KEYS_LOGGED: u64 = 10;
 
 /// Where a child's snapshot goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +119,8 @@ pub struct Loading {
     pub is_async: bool,
     keys_loaded: u64,
     keys_expired: u64,
+    /// Keys passed over because their values have no elements.
+    empty_keys: u64,
     /// The parser has more, but a slice's time was over.
     behind: bool,
     finished: bool,
@@ -186,6 +192,7 @@ impl Loading {
             is_async: false,
             keys_loaded: 0,
             keys_expired: 0,
+            empty_keys: 0,
             behind: false,
             finished: false,
         }
@@ -325,7 +332,7 @@ impl Server {
             self.config.dir.join(format!("temp-bg-{}-{}.rdb", std::process::id(), self.cron_loops));
         let started = Instant::now();
         let forked = process::fork_child(|| {
-            crate::sys::process::set_title("aeolis-rdb-bgsave");
+            title::set("aeolis-rdb-bgsave");
             let outcome = match sender.take() {
                 Some(pipe) => self.write_snapshot(pipe, origin.as_ref()).map(drop),
                 None => self.write_rdb_file(&temporary, origin.as_ref()),
@@ -644,6 +651,13 @@ impl Server {
                         loading.behind = !loading.is_fed() && start.elapsed() > LOAD_SLICE;
                     }
                 }
+                Event::EmptyKey { key } => {
+                    loading.empty_keys += 1;
+                    if loading.empty_keys <= MAX_EMPTY_KEYS_LOGGED {
+                        let key = String::from_utf8_lossy(&key);
+                        self.notice(&format!("rdbLoadObject skipping empty key: {key}"));
+                    }
+                }
                 Event::SlotInfo { .. } => {}
                 Event::Function(_) => {
                     return Err(LoadError::Content(
@@ -696,10 +710,14 @@ impl Server {
         self.signal_all_databases();
         self.persistence.keys_loaded = loading.keys_loaded;
         self.persistence.keys_expired = loading.keys_expired;
-        self.notice(&format!(
-            "Done loading RDB, keys loaded: {}, keys expired: {}.",
+        let mut summary = format!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}",
             loading.keys_loaded, loading.keys_expired
-        ));
+        );
+        if loading.empty_keys > 0 {
+            summary += &format!(", empty keys skipped: {}", loading.empty_keys);
+        }
+        self.notice(&(summary + "."));
         if let LoadSource::File { .. } = &loading.source {
             let seconds = loading.started.elapsed().as_secs_f64();
             self.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));

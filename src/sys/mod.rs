@@ -3,4 +3,5 @@
 pub mod children;
 pub mod process;
 pub mod time;
+pub mod title;
 pub mod tsc;

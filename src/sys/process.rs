@@ -183,11 +183,3 @@ pub fn disable_huge_pages() {
     // SAFETY: PR_SET_THP_DISABLE takes no pointers.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
-
-/// Names the process, as `ps -o comm` and `top` show it.
-pub fn set_title(title: &str) {
-    if let Ok(title) = std::ffi::CString::new(title) {
-        // SAFETY: PR_SET_NAME reads a terminated string, and truncates it by itself.
-        unsafe { libc::prctl(libc::PR_SET_NAME, title.as_ptr()) };
-    }
-}

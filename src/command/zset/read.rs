@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::args::{self, int_between, is};
-use super::super::scan::ScanOptions;
+use super::super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
 use super::{NOT_A_LEX_RANGE, NOT_A_SCORE_RANGE, reply_element, reply_elements, reply_member};
 use crate::ds::listpack::INT_TEXT_MAX;
 use crate::resp::error::{CommandError, CommandResult};
@@ -147,38 +147,31 @@ pub fn zrandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// ZSCAN key cursor [MATCH pattern] [COUNT count]
+/// ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]
 pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
+    let mut found = Reply::new(s.reply.protocol);
     let Some(zset) = s.ks.read::<Zset>(s.db, args[1])? else {
-        s.reply.array(2);
-        s.reply.bulk(b"0");
-        s.reply.array(0);
+        reply_scan(&mut s.reply, 0, 0, &found);
         return Ok(());
     };
-    let options = ScanOptions::parse(&args[3..], false)?;
-    let mut found = Reply::new(s.reply.protocol);
-    let (mut n, mut visited) = (0, 0);
-    // A table that is nearly empty must not keep everybody waiting.
-    let mut parts = options.count.saturating_mul(10);
-    loop {
+    let (options, no_scores) = without_flag(&args[3..], "NOSCORES");
+    let options = ScanOptions::parse(&options, false)?;
+    let mut n = 0;
+    cursor = scan_steps(&options, |visited| {
         cursor = zset.scan(cursor, |member, score| {
-            visited += 1;
+            *visited += 1;
             if options.matches(member.to_bytes(&mut [0; INT_TEXT_MAX])) {
                 reply_member(&mut found, member);
-                found.bulk(fmt_f64(score, &mut [0; MAX_F64_CHARS]));
                 n += 1;
+                if !no_scores {
+                    found.bulk(fmt_f64(score, &mut [0; MAX_F64_CHARS]));
+                    n += 1;
+                }
             }
         });
-        parts -= 1;
-        if cursor == 0 || parts == 0 || visited >= options.count {
-            break;
-        }
-    }
-    let mut digits = itoa::Buffer::new();
-    s.reply.array(2);
-    s.reply.bulk_str(digits.format(cursor));
-    s.reply.array(2 * n);
-    s.reply.raw(found.as_bytes());
+        cursor
+    });
+    reply_scan(&mut s.reply, cursor, n, &found);
     Ok(())
 }

@@ -1,0 +1,112 @@
+//! Connections to servers that `MIGRATE` sends keys to: blocking ones with timeouts, kept for a few seconds.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// At most so many connections are kept,
+const MAX_CACHED: usize = 64;
+/// each for so many milliseconds after its last use.
+const KEPT_MS: i64 = 10_000;
+/// The longest reply of the other server that is a reply.
+const MAX_LINE: u64 = 1024;
+
+/// A connection to another server.
+pub struct Target {
+    stream: BufReader<TcpStream>,
+    /// The database selected there, if it is known.
+    pub db: Option<i64>,
+    /// Milliseconds since 1970.
+    pub last_use_ms: i64,
+}
+
+impl Target {
+    fn connect(address: &Address, timeout: Duration) -> io::Result<Target> {
+        let port: u16 = address.1.parse().map_err(|_| ErrorKind::InvalidInput)?;
+        let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
+        for address in (address.0.as_str(), port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(Target { stream: BufReader::new(stream), db: None, last_use_ms: 0 });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        let socket = self.stream.get_ref();
+        socket.set_read_timeout(Some(timeout))?;
+        socket.set_write_timeout(Some(timeout))
+    }
+
+    /// Sends requests.
+    ///
+    /// # Errors
+    /// If the other server does not take them in time.
+    pub fn send(&mut self, requests: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(requests)
+    }
+
+    /// Reads a reply of one line; what an error says is `Err` inside.
+    ///
+    /// # Errors
+    /// If none comes, within the timeout or at all.
+    pub fn read_reply(&mut self) -> io::Result<Result<(), String>> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line)?;
+        let Some(line) = line.strip_suffix(b"\n") else {
+            return Err(ErrorKind::UnexpectedEof.into());
+        };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Ok(match line.strip_prefix(b"-") {
+            Some(error) => Err(String::from_utf8_lossy(error).into_owned()),
+            None => Ok(()),
+        })
+    }
+}
+
+/// Host and port, as they were given.
+pub type Address = (String, String);
+
+/// The connections that are kept.
+#[derive(Default)]
+pub struct CachedTargets(HashMap<Address, Target>);
+
+impl CachedTargets {
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Closes those that have not been used lately.
+    pub fn close_unused(&mut self, now_ms: i64) {
+        self.0.retain(|_, target| now_ms - target.last_use_ms <= KEPT_MS);
+    }
+
+    /// The connection to a server: the one that was kept, or a new one.
+    ///
+    /// # Errors
+    /// If there is no connecting to it.
+    pub fn take(&mut self, address: &Address, timeout: Duration) -> io::Result<Target> {
+        let target = match self.0.remove(address) {
+            Some(target) => target,
+            None => Target::connect(address, timeout)?,
+        };
+        target.set_timeout(timeout)?;
+        Ok(target)
+    }
+
+    /// Keeps a connection for the next time.
+    pub fn put(&mut self, address: Address, target: Target) {
+        if self.0.len() >= MAX_CACHED
+            && let Some(any) = self.0.keys().next().cloned()
+        {
+            self.0.remove(&any);
+        }
+        self.0.insert(address, target);
+    }
+}
