@@ -7,7 +7,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{Client, ClientFlags, Token};
-use crate::server::pause::PauseKind;
+use crate::server::pause::{PauseKind, PausePurpose};
 use crate::util::number::parse_i64;
 
 const HELP: &[&str] = &[
@@ -336,13 +336,13 @@ fn pause(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let until = s.ks.now_ms.checked_add(timeout);
     let until = until.ok_or_else(|| CommandError::err("timeout is out of range"))?;
-    s.pause_clients(kind, until);
+    s.pause_clients(PausePurpose::Command, kind, until);
     s.reply.ok();
     Ok(())
 }
 
 fn unpause(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.unpause_clients();
+    s.unpause_clients(PausePurpose::Command);
     s.reply.ok();
     Ok(())
 }

@@ -29,6 +29,8 @@ const HELP: &[&str] = &[
     "CONFIG-REWRITE-FORCE-ALL",
     "    Like CONFIG REWRITE but writes all configuration options, including",
     "    keywords not listed in original configuration file or default values.",
+    "DELAY-RDB-CLIENT-FREE-SECONDS <seconds>",
+    "    How long the stream is kept for a replica whose RDB channel was closed.",
     "DICT-RESIZING <0|1>",
     "    Enable or disable the resizing of the databases' tables.",
     "DIGEST",
@@ -50,6 +52,8 @@ const HELP: &[&str] = &[
     "    Show low level info about `key` and associated value.",
     "PANIC",
     "    Crash the server simulating a panic.",
+    "PAUSE-AFTER-FORK <0|1>",
+    "    Stop the process with SIGSTOP after it forked for replication.",
     "PAUSE-CRON <0|1>",
     "    Stop periodic cron job processing.",
     "POPULATE <count> [<prefix>] [<size>]",
@@ -122,6 +126,14 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         (b"set-skip-checksum-validation", [flag]) => {
             s.skip_checksum_validation = is_on(flag);
+            s.reply.ok();
+        }
+        (b"pause-after-fork", [flag]) => {
+            s.repl.pause_after_fork = is_on(flag);
+            s.reply.ok();
+        }
+        (b"delay-rdb-client-free-seconds", [seconds]) => {
+            s.repl.rdb_channel_grace = parse_i64(seconds).ok_or(CommandError::NOT_AN_INTEGER)?;
             s.reply.ok();
         }
         (b"pause-cron", [flag]) => {

@@ -398,7 +398,8 @@ fn replication(s: &Server, lines: &mut Lines) {
         lines.add("min_slaves_good_slaves", repl.good_replicas);
     }
     replicas(s, lines);
-    lines.add("master_failover_state", "no-failover");
+    lines.add("replicas_waiting_psync", repl.reservations.len());
+    lines.add("master_failover_state", repl.failover.name());
     lines.add("master_replid", &repl.id);
     lines.add("master_replid2", &repl.id2);
     lines.add("master_repl_offset", repl.offset);
@@ -422,7 +423,7 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
         (None, Some(cached)) => (cached.offset, cached.offset),
         (None, None) => (1, 1),
     };
-    let syncing = matches!(link.state, LinkState::Transfer | LinkState::Loading);
+    let syncing = link.is_syncing();
     lines.add("master_host", &link.host);
     lines.add("master_port", link.port);
     lines.add("master_link_status", if connected { "up" } else { "down" });
@@ -430,6 +431,8 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
     lines.add_flag("master_sync_in_progress", syncing);
     lines.add("slave_read_repl_offset", read);
     lines.add("slave_repl_offset", applied);
+    lines.add("replicas_repl_buffer_size", link.kept_stream.len());
+    lines.add("replicas_repl_buffer_peak", link.kept_stream.peak());
     if syncing {
         let (total, received) = link.transfer_progress().unwrap_or((0, 0));
         lines.add("master_sync_total_bytes", total);
@@ -460,10 +463,15 @@ fn replicas(s: &Server, lines: &mut Lines) {
             link.ip_address.clone()
         };
         let lag = if state == ReplState::Online { s.now_seconds() - link.ack_time } else { 0 };
+        let kind = match state {
+            _ if link.rdb_channel => "rdb-channel",
+            ReplState::BgTransfer => "main-channel",
+            _ => "replica",
+        };
         let (port, state, offset) = (link.listening_port, state.name(), link.ack_offset);
         lines.add(
             &format!("slave{i}"),
-            format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag}"),
+            format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag},type={kind}"),
         );
     }
 }

@@ -5,15 +5,19 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags};
-use crate::server::config::PrimaryAddress;
 use crate::server::replication::Capabilities;
+use crate::server::replication::failover::Handover;
+use crate::server::replication::primary::psync::PsyncRequest;
 use crate::util::number::parse_i64;
 
 fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if !s.repl.failover.is_none() {
+        return Err(CommandError::err("REPLICAOF not allowed while failing over."));
+    }
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         if s.repl.is_replica() {
             s.replication_unset_primary();
-            s.config.replicaof = None;
+            s.set_primary_address(None);
             let client = s.client_info(s.current.expect("a command has a client"));
             s.notice(&format!("MASTER MODE enabled (user request from '{client}')"));
         }
@@ -32,7 +36,7 @@ fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     let client = s.client_info(s.current.expect("a command has a client"));
-    s.config.replicaof = Some(PrimaryAddress { host: host.clone(), port });
+    s.set_primary_address(Some((host.clone(), port)));
     s.replication_set_primary(host.clone(), port);
     s.notice(&format!("REPLICAOF {host}:{port} enabled (user request from '{client}')"));
     s.reply.ok();
@@ -63,11 +67,15 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
             b"capa" => {
                 // A capability that is not known here is none of our business.
+                let dual_channel =
+                    s.config.dual_channel_replication_enabled && s.config.repl_diskless_sync;
                 let link = s.replica_link(token);
                 if value.eq_ignore_ascii_case(b"eof") {
                     link.capabilities |= Capabilities::EOF;
                 } else if value.eq_ignore_ascii_case(b"psync2") {
                     link.capabilities |= Capabilities::PSYNC2;
+                } else if value.eq_ignore_ascii_case(b"dual-channel") && dual_channel {
+                    link.capabilities |= Capabilities::DUAL_CHANNEL;
                 }
             }
             b"version" => {
@@ -98,17 +106,17 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 return Ok(());
             }
             b"rdb-only" => {
-                let wanted = match parse_i64(value) {
-                    Some(0) => false,
-                    Some(1) => true,
-                    Some(_) => {
-                        return Err(CommandError::err(
-                            "value is out of range, value must between 0 and 1",
-                        ));
-                    }
-                    None => return Err(CommandError::NOT_AN_INTEGER),
-                };
+                let wanted = zero_or_one(value)?;
                 s.client().flags.set(ClientFlags::REPL_RDB_ONLY, wanted);
+            }
+            b"rdb-channel" => s.replica_link(token).rdb_channel = zero_or_one(value)?,
+            b"set-rdb-client-id" => {
+                let id = parse_i64(value).ok_or(CommandError::NOT_AN_INTEGER)?;
+                let client = u64::try_from(id).ok().filter(|id| s.has_reservation(*id));
+                let client = client.ok_or_else(|| {
+                    CommandError::err(format_args!("Unrecognized RDB client id {id}"))
+                })?;
+                s.replica_link(token).rdb_client = Some(client);
             }
             _ => {
                 let shown = String::from_utf8_lossy(pair[0]);
@@ -122,9 +130,19 @@ fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
+    match parse_i64(value) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(_) => Err(CommandError::err("value is out of range, value must between 0 and 1")),
+        None => Err(CommandError::NOT_AN_INTEGER),
+    }
+}
+
 fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let offset = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
-    s.sync_command(Some((args[1], offset)))
+    let failover = args.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover"));
+    s.sync_command(Some(PsyncRequest { id: args[1], offset, failover }))
 }
 
 fn sync(s: &mut Server, _: &[&[u8]]) -> CommandResult {
@@ -154,6 +172,48 @@ fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let wanted = usize::try_from(wanted).unwrap_or(0);
     s.block_client(token, Blocked::Replicas { wanted, offset }, deadline);
     s.repl.get_ack = true;
+    Ok(())
+}
+
+fn failover(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if args.len() == 2 && args[1].eq_ignore_ascii_case(b"abort") {
+        if s.repl.failover.is_none() {
+            return Err(CommandError::err("No failover in progress."));
+        }
+        s.abort_failover("Failover manually aborted");
+        s.reply.ok();
+        return Ok(());
+    }
+    let mut asked = Handover { target: None, deadline: None, force: false };
+    let mut at = 1;
+    while let Some(option) = args.get(at) {
+        let option = option.to_ascii_lowercase();
+        let values = &args[at + 1..];
+        match (option.as_slice(), values) {
+            (b"timeout", [ms, ..]) if asked.deadline.is_none() => {
+                let ms = parse_i64(ms).ok_or(CommandError::NOT_AN_INTEGER)?;
+                if ms <= 0 {
+                    return Err(CommandError::err("FAILOVER timeout must be greater than 0"));
+                }
+                asked.deadline = Some(s.ks.now_ms.saturating_add(ms));
+                at += 2;
+            }
+            (b"to", [host, port, ..]) if asked.target.is_none() => {
+                let port = parse_i64(port).ok_or(CommandError::NOT_AN_INTEGER)?;
+                // A port that can't be is no replica's.
+                let port = u16::try_from(port).unwrap_or(0);
+                asked.target = Some((String::from_utf8_lossy(host).into_owned(), port));
+                at += 3;
+            }
+            (b"force", _) if !asked.force => {
+                asked.force = true;
+                at += 1;
+            }
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    s.start_failover(asked)?;
+    s.reply.ok();
     Ok(())
 }
 
@@ -200,4 +260,5 @@ pub const COMMANDS: &[Row] = &[
     ("sync", sync),
     ("wait", wait),
     ("role", role),
+    ("failover", failover),
 ];

@@ -65,6 +65,8 @@ bitflags! {
         const HANDSHAKE = 1 << 22;
         /// Has a piece of what is written at the end of the turn.
         const DEFERRED = 1 << 23;
+        /// The primary, while what it sent before its snapshot was loaded is executed: its socket is not read.
+        const REPLAYING = 1 << 24;
     }
 }
 

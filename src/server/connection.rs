@@ -145,6 +145,28 @@ impl Connection {
         }
     }
 
+    /// Ends the connection for everybody who holds it, a child too.
+    pub fn shutdown(&self) {
+        let how = std::net::Shutdown::Both;
+        // It may have ended already.
+        let _ = match self {
+            Connection::Tcp(stream) => stream.shutdown(how),
+            Connection::Unix(stream) => stream.shutdown(how),
+            Connection::Virtual(_) => Ok(()),
+        };
+    }
+
+    /// Another descriptor of the same connection, for a child to write to.
+    pub fn duplicate(&self) -> io::Result<std::fs::File> {
+        use std::os::fd::AsFd;
+        let fd = match self {
+            Connection::Tcp(stream) => stream.as_fd(),
+            Connection::Unix(stream) => stream.as_fd(),
+            Connection::Virtual(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok(fd.try_clone_to_owned()?.into())
+    }
+
     /// The file descriptor's number, for `CLIENT LIST`.
     pub fn fd(&self) -> i32 {
         use std::os::fd::AsRawFd;

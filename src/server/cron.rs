@@ -29,6 +29,7 @@ impl Server {
             self.process_clients_waiting_replicas();
         }
         self.check_shutdown();
+        self.check_failover();
         self.feed_replicas();
         if !self.pushes.is_empty() {
             self.flush_pushes();
@@ -45,6 +46,7 @@ impl Server {
                 self.free_client(token);
             }
         }
+        self.abandon_unwanted_snapshot();
         if self.persistence.child.as_ref().is_some_and(|c| c.pipe.is_some()) {
             // The pipe may hold bytes that were left there while a replica lagged.
             self.read_snapshot_pipe();

@@ -120,7 +120,10 @@ impl Server {
     pub fn read_query_from_client(&mut self, token: Token, peer_closed: bool) {
         for turn in 0.. {
             let Some(client) = self.clients.get(token) else { return };
-            if client.is(ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY) {
+            if client.is(ClientFlags::CLOSE_ASAP
+                | ClientFlags::CLOSE_AFTER_REPLY
+                | ClientFlags::REPLAYING)
+            {
                 return;
             }
             if turn == READS_PER_EVENT {
@@ -546,6 +549,10 @@ impl Server {
             client.flags.remove(ClientFlags::PENDING_INPUT);
             if client.is(ClientFlags::HANDSHAKE) {
                 self.sync_with_primary(token);
+                continue;
+            }
+            if client.is(ClientFlags::REPLAYING) {
+                self.replay_kept_stream(token);
                 continue;
             }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {

@@ -228,15 +228,15 @@ impl Server {
     pub fn check_output_limit(&mut self, token: Token) {
         let now = self.now_seconds();
         let pending = self.output_bytes(token);
+        let replica_limit = self.replica_output_limit();
         let client = &mut self.clients[token];
         if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
             return;
         }
         let class = client.class();
         let mut limit = self.config.client_output_buffer_limit[class];
-        if class == 1 && limit.hard > 0 && limit.hard < self.config.repl_backlog_size {
-            // A replica may always lag as far as the backlog reaches.
-            limit.hard = self.config.repl_backlog_size;
+        if class == 1 {
+            limit.hard = replica_limit;
         }
         let over = |bound: u64| bound > 0 && pending as u64 >= bound;
         let soft = over(limit.soft) && {
@@ -255,6 +255,14 @@ impl Server {
             );
             self.log(Level::Warning, &text);
             self.close_later(token);
+        }
+    }
+
+    /// How far a replica may lag, in bytes: always as far as the backlog reaches. 0: any distance.
+    pub fn replica_output_limit(&self) -> u64 {
+        match self.config.client_output_buffer_limit[1].hard {
+            0 => 0,
+            limit => limit.max(self.config.repl_backlog_size),
         }
     }
 

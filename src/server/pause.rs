@@ -1,4 +1,5 @@
-//! `CLIENT PAUSE`: clients wait, for a time, or until somebody lets them go on.
+//! Clients wait: for a time or until somebody lets them go on (`CLIENT PAUSE`), until replicas have caught up
+//! (`SHUTDOWN`), until another server is the primary (`FAILOVER`). Each of them has its own pause; the strongest rules.
 #![forbid(unsafe_code)]
 
 use super::Server;
@@ -13,42 +14,67 @@ pub enum PauseKind {
     All,
 }
 
-/// The pause in force.
+/// Who pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PausePurpose {
+    Command,
+    Shutdown,
+    Failover,
+}
+
+/// The pauses in force.
 #[derive(Clone, Debug, Default)]
 pub struct Pause {
-    current: Option<(PauseKind, i64)>,
+    /// By purpose: what, and until when, in milliseconds since 1970 (`i64::MAX`: until it is ended).
+    current: [Option<(PauseKind, i64)>; 3],
+    /// Whether there may be any: cheap to ask.
+    active: bool,
 }
 
 impl Pause {
     /// Whether there may be a pause: cheap, and true a little too long.
     #[inline]
     pub fn is_active(&self) -> bool {
-        self.current.is_some()
+        self.active
     }
 
     /// What is paused now.
     pub fn kind(&self, now_ms: i64) -> Option<PauseKind> {
-        self.current.filter(|&(_, until)| until > now_ms).map(|(kind, _)| kind)
+        let running = self.current.iter().flatten().filter(|(_, until)| *until > now_ms);
+        running.map(|(kind, _)| *kind).max()
     }
 
-    /// When the pause ends, in milliseconds since 1970; `None`: there is none, or it has no end.
+    /// When a pause ends next, in milliseconds since 1970; `None`: there is none, or it has no end.
     pub fn deadline(&self) -> Option<i64> {
-        self.current.map(|(_, until)| until).filter(|&until| until != i64::MAX)
+        self.current.iter().flatten().map(|(_, until)| *until).filter(|at| *at != i64::MAX).min()
     }
 
-    /// Starts a pause. One that is running is never weakened or shortened.
-    pub fn start(&mut self, kind: PauseKind, until: i64, now_ms: i64) {
-        self.current = Some(match self.current.filter(|&(_, end)| end > now_ms) {
+    /// Starts a pause. One for the same purpose that is running is never weakened or shortened.
+    pub fn start(&mut self, purpose: PausePurpose, kind: PauseKind, until: i64, now_ms: i64) {
+        let place = &mut self.current[purpose as usize];
+        *place = Some(match place.filter(|&(_, end)| end > now_ms) {
             Some((old, end)) => (old.max(kind), end.max(until)),
             None => (kind, until),
         });
+        self.active = true;
+    }
+
+    /// Ends one purpose's pause, and those whose time is over.
+    fn end(&mut self, purpose: Option<PausePurpose>, now_ms: i64) {
+        if let Some(purpose) = purpose {
+            self.current[purpose as usize] = None;
+        }
+        for place in &mut self.current {
+            *place = place.filter(|(_, until)| *until > now_ms);
+        }
+        self.active = self.current.iter().any(Option::is_some);
     }
 }
 
 impl Server {
     /// Starts a pause, or makes the one that is running stronger or longer. `until` is in milliseconds since 1970.
-    pub fn pause_clients(&mut self, kind: PauseKind, until: i64) {
-        self.pause.start(kind, until, self.ks.now_ms);
+    pub fn pause_clients(&mut self, purpose: PausePurpose, kind: PauseKind, until: i64) {
+        self.pause.start(purpose, kind, until, self.ks.now_ms);
         self.restore_expiry_role();
     }
 
@@ -59,9 +85,22 @@ impl Server {
         self.ks.role = if hide { ExpiryRole::Hide } else { ExpiryRole::Delete };
     }
 
-    /// Ends the pause, and has those who waited try again.
-    pub fn unpause_clients(&mut self) {
-        self.pause.current = None;
+    /// Ends a pause, and has those who waited try again.
+    pub fn unpause_clients(&mut self, purpose: PausePurpose) {
+        self.pause.end(Some(purpose), self.ks.now_ms);
+        self.paused_clients_go_on();
+    }
+
+    /// Ends the pauses whose time is over.
+    pub fn check_pause(&mut self) {
+        if self.pause.is_active() && self.pause.deadline().is_some_and(|at| at <= self.ks.now_ms) {
+            self.pause.end(None, self.ks.now_ms);
+            self.paused_clients_go_on();
+        }
+    }
+
+    /// Whoever still has to wait will find out when trying again.
+    fn paused_clients_go_on(&mut self) {
         self.restore_expiry_role();
         for noted in self.blocked.clone() {
             if let Some(token) = self.still(noted)
@@ -69,13 +108,6 @@ impl Server {
             {
                 self.unblock_client(token);
             }
-        }
-    }
-
-    /// Ends the pause when its time is over.
-    pub fn check_pause(&mut self) {
-        if self.pause.is_active() && self.pause.kind(self.ks.now_ms).is_none() {
-            self.unpause_clients();
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum SaveTarget {
     Disk,
     /// A pipe, and from it to the replicas that wait.
     Replicas,
+    /// Straight to the connections that replicas have opened for it.
+    RdbChannels,
 }
 
 /// A child that saves.
@@ -249,6 +251,18 @@ impl Server {
         Ok(rdb.finish()?.0)
     }
 
+    /// Writes all data as a snapshot between marks, as a reader needs it that can't see the end.
+    fn write_marked_snapshot(
+        &self,
+        mut out: impl Write,
+        origin: Option<&SnapshotOrigin>,
+    ) -> io::Result<()> {
+        let mark = &self.snapshot_eof_mark;
+        write!(out, "$EOF:{mark}\r\n")?;
+        out = self.write_snapshot(out, origin)?;
+        out.write_all(mark.as_bytes())
+    }
+
     /// The replication state to put into a snapshot, if there is any.
     pub fn snapshot_origin(&self) -> Option<SnapshotOrigin> {
         self.repl.stream.as_ref()?;
@@ -324,6 +338,10 @@ impl Server {
             }
             (sender, receiver) = (Some(tx), Some(rx));
         }
+        let mut channels = match target {
+            SaveTarget::RdbChannels => Some(self.rdb_channel_writer()?),
+            _ => None,
+        };
         for db in &mut self.ks.dbs {
             // Moving buckets while a child shares the memory would copy it page by page.
             db.table.set_resize_allowed(false);
@@ -333,9 +351,10 @@ impl Server {
         let started = Instant::now();
         let forked = process::fork_child(|| {
             title::set("aeolis-rdb-bgsave");
-            let outcome = match sender.take() {
-                Some(pipe) => self.write_snapshot(pipe, origin.as_ref()).map(drop),
-                None => self.write_rdb_file(&temporary, origin.as_ref()),
+            let outcome = match (sender.take(), channels.take()) {
+                (Some(pipe), _) => self.write_snapshot(pipe, origin.as_ref()).map(drop),
+                (_, Some(channels)) => self.write_marked_snapshot(channels, origin.as_ref()),
+                _ => self.write_rdb_file(&temporary, origin.as_ref()),
             };
             match outcome {
                 Ok(()) => {
@@ -372,7 +391,14 @@ impl Server {
         self.stats.latest_fork_us = started.elapsed().as_micros() as u64;
         self.notice(&match target {
             SaveTarget::Disk => format!("Background saving started by pid {pid}"),
-            SaveTarget::Replicas => format!("Background RDB transfer started by pid {pid}"),
+            SaveTarget::Replicas => {
+                format!(
+                    "Background RDB transfer started by pid {pid} to pipe through parent process"
+                )
+            }
+            SaveTarget::RdbChannels => {
+                format!("Background RDB transfer started by pid {pid} to direct socket to replica")
+            }
         });
         self.persistence.child =
             Some(SaveChild { pid, target, started: self.now_seconds(), temporary, pipe: receiver });
@@ -427,10 +453,11 @@ impl Server {
                     self.persistence.last_bgsave_ok = false;
                 }
             }
-            (SaveTarget::Replicas, _) if ok => {
+            (SaveTarget::Replicas | SaveTarget::RdbChannels, _) if ok => {
                 self.notice("Background RDB transfer terminated with success");
             }
             (SaveTarget::Replicas, _) => self.warning("Background transfer error"),
+            (SaveTarget::RdbChannels, _) => self.warning("Background RDB transfer error"),
         }
         if child.target == SaveTarget::Disk {
             self.persistence.last_bgsave_seconds = seconds;

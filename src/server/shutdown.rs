@@ -4,7 +4,7 @@
 use super::Server;
 use super::client::Blocked;
 use super::config::ShutdownFlags;
-use super::pause::PauseKind;
+use super::pause::{PauseKind, PausePurpose};
 use crate::resp::error::{CommandError, CommandResult};
 
 /// How far ending has come.
@@ -73,7 +73,7 @@ impl Server {
 
     fn cancel_shutdown(&mut self) {
         self.shutdown = Shutdown::default();
-        self.unpause_clients();
+        self.unpause_clients(PausePurpose::Shutdown);
         for noted in self.blocked.clone() {
             if let Some(token) = self.still(noted)
                 && self.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Shutdown)
@@ -93,8 +93,8 @@ impl Server {
             let deadline = self.ks.now_ms + timeout;
             self.shutdown.deadline = Some(deadline);
             // Nothing new is written, so that the replicas can catch up.
-            self.pause_clients(PauseKind::Write, i64::MAX);
-            self.repl.get_ack = true;
+            self.pause_clients(PausePurpose::Shutdown, PauseKind::Write, i64::MAX);
+            self.request_acks();
             self.notice(&format!(
                 "{} replicas are lagging: waiting for them before shutting down.",
                 self.lagging_replicas()

@@ -463,7 +463,7 @@ directives! {
     /// How a snapshot of the primary is loaded.
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled, choice, "repl-diskless-load", DENY_LOADING;
     /// Send the snapshot over a second connection.
-    dual_channel_replication_enabled: bool = false, bool, "dual-channel-replication-enabled", NO_EFFECT;
+    dual_channel_replication_enabled: bool = false, bool, "dual-channel-replication-enabled";
     /// Let the system join small packets to replicas.
     repl_disable_tcp_nodelay: bool = false, bool, "repl-disable-tcp-nodelay";
     /// Seconds between PINGs to replicas.

@@ -4,10 +4,13 @@
 //! * [`primary`]: this server has replicas: handshake, snapshots, streaming, acknowledgements.
 //! * [`replica`]: this server has a primary: its handshake, loading, following, resuming.
 //!
+//! * [`failover`]: the role is handed over from one to the other.
+//!
 //! A replica is known by its connection and by nothing else: all that is known of it hangs on its client. `PSYNC`
 //! carries no identity because none is needed.
 #![forbid(unsafe_code)]
 
+pub mod failover;
 pub mod primary;
 pub mod replica;
 pub mod stream;
@@ -15,6 +18,8 @@ pub mod transfer;
 
 use super::client::Token;
 use bitflags::bitflags;
+use failover::Failover;
+use primary::dual_channel::Reservation;
 use replica::{CachedPrimary, PrimaryLink};
 use stream::Stream;
 use transfer::Transfer;
@@ -30,6 +35,8 @@ pub enum ReplState {
     SendBulk,
     /// Receives the stream.
     Online,
+    /// Receives the stream while its snapshot travels on a connection of its own.
+    BgTransfer,
     /// Wanted a snapshot only, and has it.
     RdbTransmitted,
 }
@@ -41,6 +48,7 @@ impl ReplState {
             ReplState::WaitBgsaveStart | ReplState::WaitBgsaveEnd => "wait_bgsave",
             ReplState::SendBulk => "send_bulk",
             ReplState::Online => "online",
+            ReplState::BgTransfer => "bg_transfer",
             ReplState::RdbTransmitted => "rdb_transmitted",
         }
     }
@@ -54,6 +62,8 @@ bitflags! {
         const EOF = 1;
         /// Understands `+CONTINUE <new id>`.
         const PSYNC2 = 2;
+        /// Takes the snapshot on a connection of its own.
+        const DUAL_CHANNEL = 4;
     }
 }
 
@@ -67,6 +77,10 @@ pub struct ReplicaLink {
     pub ip_address: String,
     pub capabilities: Capabilities,
     pub version: u32,
+    /// This connection is for the snapshot; the stream goes over another.
+    pub rdb_channel: bool,
+    /// The id of the client that is this replica's RDB channel.
+    pub rdb_client: Option<u64>,
     /// How much of the stream has been sent: the offset of the next byte.
     pub cursor: u64,
     /// How much of it the replica says it has applied, and has made durable.
@@ -91,6 +105,13 @@ pub struct Replication {
     /// `None` until the first replica comes.
     pub stream: Option<Stream>,
     pub replicas: Vec<Token>,
+    /// Parts of the stream that are kept for replicas which will come for them.
+    pub reservations: Vec<Reservation>,
+    /// How long after its RDB channel was closed a replica may come, in seconds.
+    pub rdb_channel_grace: i64,
+    pub failover: Failover,
+    /// `DEBUG PAUSE-AFTER-FORK`: the process stops itself where a test wants to look at it.
+    pub pause_after_fork: bool,
     /// The database that the stream has selected; `None`: the next command selects its own.
     pub selected_db: Option<usize>,
     /// Since when there has been no replica, in seconds since 1970.
@@ -111,6 +132,8 @@ pub struct Replication {
     pub reconnect: bool,
 }
 
+/// How long after its RDB channel was closed a replica's main channel may come, in seconds.
+const RDB_CHANNEL_GRACE: i64 = 60;
 /// The id of no history.
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
 
@@ -123,6 +146,10 @@ impl Replication {
             second_offset: None,
             stream: None,
             replicas: Vec::new(),
+            reservations: Vec::new(),
+            rdb_channel_grace: RDB_CHANNEL_GRACE,
+            failover: Failover::None,
+            pause_after_fork: false,
             selected_db: None,
             no_replicas_since: 0,
             primary: None,

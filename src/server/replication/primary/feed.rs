@@ -49,7 +49,9 @@ impl Server {
         }
         let client = &mut self.clients[token];
         let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
-        if link.state != Some(ReplState::Online) || link.start_on_ack {
+        if !matches!(link.state, Some(ReplState::Online | ReplState::BgTransfer))
+            || link.start_on_ack
+        {
             return Ok(());
         }
         let Some(stream) = &self.repl.stream else { return Ok(()) };
@@ -70,12 +72,18 @@ impl Server {
 
     /// Bytes of the stream that a replica has not been sent.
     pub fn replica_lag_bytes(&self, token: Token) -> usize {
-        match (&self.clients[token].replica, &self.repl.stream) {
-            (Some(link), Some(stream)) if matches!(link.state, Some(s) if s != ReplState::WaitBgsaveStart && s != ReplState::RdbTransmitted) => {
-                (stream.end() - link.cursor) as usize
-            }
+        match (self.stream_cursor(token), &self.repl.stream) {
+            (Some(cursor), Some(stream)) => (stream.end() - cursor) as usize,
             _ => 0,
         }
+    }
+
+    /// From where on the stream is kept for a replica; `None`: nothing is kept for it.
+    fn stream_cursor(&self, token: Token) -> Option<u64> {
+        let client = self.clients.get(token)?;
+        let link = client.replica.as_ref()?;
+        let waits = matches!(link.state?, ReplState::WaitBgsaveStart | ReplState::RdbTransmitted);
+        (!waits && !client.is(ClientFlags::REPL_RDB_ONLY)).then_some(link.cursor)
     }
 
     /// Before the loop sleeps: new bytes of the stream go out, and old ones that nobody needs are dropped.
@@ -83,11 +91,11 @@ impl Server {
         if self.repl.replicas.is_empty() && self.repl.stream.is_none() {
             return;
         }
-        if self.repl.get_ack {
+        self.check_reservations();
+        // While writes are paused the offset stands still; who waits then asks by itself.
+        if self.repl.get_ack && self.pause.kind(self.ks.now_ms).is_none() {
             self.repl.get_ack = false;
-            if !self.repl.is_replica() {
-                self.feed_without_select(&[b"REPLCONF", b"GETACK", b"*"]);
-            }
+            self.request_acks();
         }
         for token in self.repl.replicas.clone() {
             if self.clients.get(token).is_none_or(|c| c.is(ClientFlags::CLOSE_ASAP)) {
@@ -103,13 +111,18 @@ impl Server {
         self.trim_stream();
     }
 
+    /// Asks the replicas how far they are.
+    pub fn request_acks(&mut self) {
+        if !self.repl.is_replica() {
+            self.feed_without_select(&[b"REPLCONF", b"GETACK", b"*"]);
+        }
+    }
+
     /// Drops the part of the stream that neither the backlog nor a replica needs.
     pub fn trim_stream(&mut self) {
-        let waiting = self.repl.replicas.iter().filter_map(|&t| {
-            let link = self.clients.get(t)?.replica.as_ref()?;
-            (link.state != Some(ReplState::WaitBgsaveStart)).then_some(link.cursor)
-        });
-        let needed = waiting.min().unwrap_or(u64::MAX);
+        let cursors = self.repl.replicas.iter().filter_map(|&token| self.stream_cursor(token));
+        let reserved = self.repl.reservations.iter().map(|kept| kept.cursor);
+        let needed = cursors.chain(reserved).min().unwrap_or(u64::MAX);
         if let Some(stream) = &mut self.repl.stream {
             let backlog = stream.end().saturating_sub(self.config.repl_backlog_size);
             stream.trim(backlog.min(needed));
@@ -135,6 +148,9 @@ impl Server {
         if link.start_on_ack && link.state == Some(ReplState::Online) {
             link.start_on_ack = false;
             self.queue_write(token);
+        }
+        if self.replica_state(token) == Some(ReplState::BgTransfer) {
+            self.put_replica_online(token);
         }
         self.refresh_good_replicas();
     }

@@ -2,13 +2,15 @@
 //!
 //! * [`psync`]: what a replica asks for, and whether it may go on where it stopped.
 //! * [`snapshot`]: a snapshot for those who may not.
+//! * [`dual_channel`]: that snapshot on a connection of its own, where both sides can.
 //! * [`feed`]: the stream to those who have one, and what they say about how far they are.
 //!
 //! Here: who a replica is, and what happens to it once a second.
 #![forbid(unsafe_code)]
 
+pub mod dual_channel;
 mod feed;
-mod psync;
+pub mod psync;
 mod snapshot;
 
 use super::{ReplState, ReplicaLink};
@@ -22,7 +24,7 @@ impl Server {
         self.clients[token].replica.get_or_insert_default()
     }
 
-    fn replica_state(&self, token: Token) -> Option<ReplState> {
+    pub(super) fn replica_state(&self, token: Token) -> Option<ReplState> {
         self.clients.get(token)?.replica.as_ref()?.state
     }
 
@@ -64,6 +66,9 @@ impl Server {
         }
         let name = self.replica_name(token);
         self.repl.replicas.retain(|&t| t != token);
+        if self.is_rdb_channel(token) {
+            self.rdb_channel_closed(token);
+        }
         self.notice(&format!("Connection with replica {name} lost."));
         if self.repl.replicas.is_empty() {
             self.repl.no_replicas_since = self.now_seconds();
@@ -86,7 +91,13 @@ impl Server {
         let period = u64::from(self.config.repl_ping_replica_period).max(1);
         let streaming =
             self.repl.replicas.iter().any(|&t| self.replica_state(t) == Some(ReplState::Online));
-        if self.repl.cron_loops.is_multiple_of(period) && streaming && !self.repl.is_replica() {
+        // A ping would move the offset that the replica to hand over to has to reach.
+        let quiet = !self.repl.failover.is_none();
+        if self.repl.cron_loops.is_multiple_of(period)
+            && streaming
+            && !self.repl.is_replica()
+            && !quiet
+        {
             self.feed_without_select(&[b"PING"]);
         }
         for token in self.repl.replicas.clone() {
@@ -101,6 +112,7 @@ impl Server {
             }
             self.check_replica_timeout(token, state);
         }
+        self.check_reservations();
         let waiting = self.waiting_for_start();
         if !waiting.is_empty()
             && self.persistence.child.is_none()
@@ -117,7 +129,9 @@ impl Server {
         let Some(link) = &client.replica else { return };
         let timeout = i64::from(self.config.repl_timeout);
         let silent = match state {
-            Some(ReplState::Online) if !client.is(ClientFlags::PRE_PSYNC) => {
+            Some(ReplState::Online | ReplState::BgTransfer)
+                if !client.is(ClientFlags::PRE_PSYNC) =>
+            {
                 self.now_seconds() - link.ack_time
             }
             Some(ReplState::WaitBgsaveEnd)
@@ -134,8 +148,8 @@ impl Server {
         };
         if silent > timeout {
             let name = self.replica_name(token);
-            let phase =
-                if state == Some(ReplState::Online) { "streaming sync" } else { "full sync" };
+            let streaming = matches!(state, Some(ReplState::Online | ReplState::BgTransfer));
+            let phase = if streaming { "streaming sync" } else { "full sync" };
             self.warning(&format!("Disconnecting timedout replica ({phase}): {name}"));
             self.free_client(token);
         }
@@ -145,6 +159,7 @@ impl Server {
     fn expire_backlog(&mut self) {
         let ttl = self.config.repl_backlog_ttl as i64;
         if !self.repl.replicas.is_empty()
+            || !self.repl.reservations.is_empty()
             || ttl == 0
             || self.repl.stream.is_none()
             || self.repl.is_replica()

@@ -7,13 +7,30 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::client::{ClientFlags, Token};
 use crate::server::{Server, random_id};
 
+/// What a replica asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct PsyncRequest<'a> {
+    /// The history, or `?`.
+    pub id: &'a [u8],
+    /// The first byte that it misses, counted from 1.
+    pub offset: i64,
+    /// The asker has been our primary, and wants us to be its.
+    pub failover: bool,
+}
+
 impl Server {
     /// `PSYNC` (`id` and `offset` as the replica sent them) or `SYNC` (`None`) of the current client.
-    pub fn sync_command(&mut self, request: Option<(&[u8], i64)>) -> CommandResult {
+    pub fn sync_command(&mut self, request: Option<PsyncRequest<'_>>) -> CommandResult {
         let token = self.current.expect("a command has a client");
         if self.clients[token].is(ClientFlags::SLAVE) {
             // The connection is a replica already: whatever is asked again has been answered.
             return Ok(());
+        }
+        if let Some(request) = request.filter(|r| r.failover) {
+            self.take_over(request.id)?;
+        }
+        if !self.repl.failover.is_none() {
+            return Err(CommandError::text("NOMASTERLINK Can't SYNC while failing over"));
         }
         if self.repl.is_replica() && !self.repl.is_connected_to_primary() {
             return Err(CommandError::text(
@@ -27,13 +44,18 @@ impl Server {
         let name = self.replica_name(token);
         self.notice(&format!("Replica {name} asks for synchronization"));
         match request {
-            Some((id, offset)) => {
+            Some(PsyncRequest { id, offset, .. }) => {
                 if self.master_try_partial_resynchronization(token, id, offset) {
                     self.stats.sync_partial_ok += 1;
                     return Ok(());
                 }
                 if id != b"?" {
                     self.stats.sync_partial_err += 1;
+                }
+                if self.replica_link(token).capabilities.contains(Capabilities::DUAL_CHANNEL) {
+                    self.notice(&format!("Replica {name} is capable of dual channel synchronization, and partial sync isn't possible. Full sync will continue with dedicated RDB channel."));
+                    self.reply.raw(b"+DUALCHANNELSYNC\r\n");
+                    return Ok(());
                 }
             }
             None => self.clients[token].flags |= ClientFlags::PRE_PSYNC,
@@ -111,7 +133,9 @@ impl Server {
             self.notice(&format!("Unable to partial resync with replica {name} for lack of backlog (Replica request was: {offset})."));
             return false;
         }
-        self.replication_create_slave(token, ReplState::Online);
+        let behind_snapshot = self.claim_reservation(token);
+        let state = if behind_snapshot { ReplState::BgTransfer } else { ReplState::Online };
+        self.replication_create_slave(token, state);
         let link = self.replica_link(token);
         link.cursor = from;
         let new_id = link.capabilities.contains(Capabilities::PSYNC2);

@@ -6,6 +6,7 @@ use super::super::{Capabilities, ReplState};
 use crate::server::client::{ClientFlags, Token};
 use crate::server::persistence::SaveTarget;
 use crate::server::{Server, random_id};
+use crate::sys::process;
 use bytes::Bytes;
 use std::fs::File;
 use std::rc::Rc;
@@ -23,11 +24,15 @@ impl Server {
                     .replica
                     .as_ref()
                     .map_or(Capabilities::empty(), |l| l.capabilities);
+                // One that wants no stream has none kept for it.
+                let rdb_only = self.clients[token].is(ClientFlags::REPL_RDB_ONLY);
+                let channel = self.is_rdb_channel(token);
                 let companion = self.repl.replicas.iter().copied().find(|&other| {
                     self.clients[other].replica.as_ref().is_some_and(|l| {
                         l.state == Some(ReplState::WaitBgsaveEnd)
                             && capable.contains(l.capabilities)
-                    })
+                    }) && (rdb_only || !self.clients[other].is(ClientFlags::REPL_RDB_ONLY))
+                        && !channel
                 });
                 match companion {
                     Some(other) => {
@@ -38,7 +43,7 @@ impl Server {
                     None => self.notice("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"),
                 }
             }
-            Some(SaveTarget::Replicas) => {
+            Some(SaveTarget::Replicas | SaveTarget::RdbChannels) => {
                 self.notice("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
             }
             None => {
@@ -72,32 +77,55 @@ impl Server {
         longest < delay
     }
 
-    /// Starts a snapshot for all replicas that wait for one, in a form that all of them understand.
+    /// Those that the next snapshot will be for: the first that waits, and all that want theirs in the same way.
+    fn next_receivers(&self) -> Vec<Token> {
+        let mut waiting = self.waiting_for_start();
+        if let Some(&first) = waiting.first() {
+            let channel = self.is_rdb_channel(first);
+            waiting.retain(|&token| self.is_rdb_channel(token) == channel);
+        }
+        waiting
+    }
+
+    /// Starts a snapshot for the replicas that wait for one, in a form that all of them understand.
     pub fn start_bgsave_for_replication(&mut self) {
-        let waiting = self.waiting_for_start();
+        let mut waiting = self.next_receivers();
+        let channels = waiting.first().is_some_and(|&token| self.is_rdb_channel(token));
         let all_eof = waiting.iter().all(|&t| {
             self.clients[t]
                 .replica
                 .as_ref()
                 .is_some_and(|l| l.capabilities.contains(Capabilities::EOF))
         });
-        let target = if self.config.repl_diskless_sync && all_eof {
+        let target = if channels {
+            SaveTarget::RdbChannels
+        } else if self.config.repl_diskless_sync && all_eof {
             SaveTarget::Replicas
         } else {
             SaveTarget::Disk
         };
         self.notice(&format!(
-            "Starting BGSAVE for SYNC with target: {}",
-            if target == SaveTarget::Disk { "disk" } else { "replicas sockets" }
+            "Starting BGSAVE for SYNC with target: {}{}",
+            if target == SaveTarget::Disk { "disk" } else { "replicas sockets" },
+            if channels { " using: dual-channel" } else { "" }
         ));
         if !self.repl.is_replica() {
             // The stream behind the snapshot must not rely on a database selected before it.
             self.repl.selected_db = None;
         }
         let offset = self.repl.offset;
+        self.snapshot_eof_mark = random_id(&mut self.rng);
+        if channels {
+            waiting = self.open_rdb_channels(&waiting, offset);
+            for &token in &waiting {
+                self.replication_setup_slave_for_full_resync(token, offset);
+            }
+        }
         if let Err(error) = self.rdb_save_background(target) {
             self.warning(&format!("BGSAVE for replication failed: {error}"));
             for token in waiting {
+                let id = self.clients[token].id;
+                self.repl.reservations.retain(|r| r.client != id);
                 let client = &mut self.clients[token];
                 client.flags.remove(ClientFlags::SLAVE);
                 client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
@@ -106,15 +134,27 @@ impl Server {
             }
             return;
         }
+        self.pause_after_fork();
+        if channels {
+            return;
+        }
         for &token in &waiting {
             self.replication_setup_slave_for_full_resync(token, offset);
         }
         if target == SaveTarget::Replicas {
-            self.snapshot_eof_mark = random_id(&mut self.rng);
             let head = format!("$EOF:{}\r\n", self.snapshot_eof_mark);
             for token in waiting {
                 self.send_to_replica(token, head.clone());
             }
+        }
+    }
+
+    /// Where a test wants to look at the process, it stops until it is told to go on.
+    pub fn pause_after_fork(&self) {
+        if self.repl.pause_after_fork {
+            self.notice("Process is about to stop.");
+            process::kill(std::process::id().cast_signed(), libc::SIGSTOP);
+            self.notice("Process has been continued.");
         }
     }
 
@@ -139,13 +179,6 @@ impl Server {
     /// The pipe of a diskless snapshot has bytes: they go to every replica that waits for them.
     pub fn read_snapshot_pipe(&mut self) {
         let receivers: Vec<Token> = self.snapshot_receivers();
-        if receivers.is_empty()
-            && self.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Replicas)
-        {
-            self.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
-            self.kill_save_child();
-            return;
-        }
         let slowest = receivers.iter().map(|&t| self.clients[t].out.len()).max().unwrap_or(0);
         if slowest > PIPE_AHEAD {
             return;
@@ -189,6 +222,11 @@ impl Server {
     /// A child has ended: those who waited for its snapshot get it, or are let go.
     pub fn snapshot_done(&mut self, target: SaveTarget, ok: bool) {
         let receivers = self.snapshot_receivers();
+        if target == SaveTarget::RdbChannels {
+            self.rdb_channels_done(receivers, ok);
+            self.start_next_snapshot(ok);
+            return;
+        }
         let file = (ok && target == SaveTarget::Disk && !receivers.is_empty()).then(|| {
             File::open(self.rdb_path()).and_then(|f| Ok((f.metadata()?.len(), Rc::new(f))))
         });
@@ -198,7 +236,7 @@ impl Server {
                     self.warning("SYNC failed. BGSAVE child returned an error");
                     self.free_client(token);
                 }
-                (SaveTarget::Replicas, _) => {
+                (SaveTarget::Replicas | SaveTarget::RdbChannels, _) => {
                     let mark = Bytes::from(self.snapshot_eof_mark.clone());
                     self.clients[token].out.push(mark);
                     let name = self.replica_name(token);
@@ -223,6 +261,11 @@ impl Server {
                 (SaveTarget::Disk, None) => {}
             }
         }
+        self.start_next_snapshot(ok);
+    }
+
+    /// Others may wait for a snapshot of their own.
+    fn start_next_snapshot(&mut self, ok: bool) {
         let due = self.waiting_for_start();
         // After a failure the cron tries again, not at once.
         if ok && !due.is_empty() && !self.diskless_delay_applies(&due) {

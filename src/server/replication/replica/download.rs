@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::LinkState;
+use super::dual_channel::RdbChannelState;
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::config::ReplDisklessLoad;
@@ -69,13 +70,26 @@ impl Download {
 impl Server {
     pub(super) fn begin_transfer(&mut self) {
         self.enter_link_state(LinkState::Transfer);
+        self.begin_download();
+    }
+
+    pub(super) fn begin_download(&mut self) {
         self.link().download = Some(Download::new());
+    }
+
+    /// The snapshot's connection has another state by now.
+    fn enter_snapshot_state(&mut self, state: LinkState, of_channel: RdbChannelState) {
+        if self.link().rdb_channel.is_some() {
+            self.enter_rdb_channel_state(of_channel);
+        } else {
+            self.enter_link_state(state);
+        }
     }
 
     pub(super) fn receive_snapshot(&mut self, token: Token) -> Result<(), String> {
         // Bounded, so that a fast primary does not keep everybody else waiting.
         for _ in 0..64 {
-            if self.link().input.is_empty() && !self.read_link(token)? {
+            if self.link_input(token).is_empty() && !self.read_link(token)? {
                 return Ok(());
             }
             let unknown =
@@ -85,7 +99,7 @@ impl Server {
                 self.snapshot_announced(&line)?;
                 continue;
             }
-            let bytes = std::mem::take(&mut self.link().input);
+            let bytes = std::mem::take(self.link_input(token));
             if self.snapshot_bytes(token, bytes)? {
                 return Ok(());
             }
@@ -205,13 +219,13 @@ impl Server {
         self.link().download = Some(download);
         outcome?;
         if complete {
-            self.link().input = beyond;
-            self.snapshot_complete(token, marked)?;
+            *self.link_input(token) = beyond;
+            self.snapshot_complete(marked)?;
         }
         Ok(complete)
     }
 
-    pub(super) fn snapshot_complete(&mut self, token: Token, marked: bool) -> Result<(), String> {
+    pub(super) fn snapshot_complete(&mut self, marked: bool) -> Result<(), String> {
         let Some(download) = self.link().download.take() else { return Ok(()) };
         self.link().wants_ack = marked;
         match download.target {
@@ -232,7 +246,7 @@ impl Server {
                 self.kill_save_child();
                 self.prepare_for_new_data();
                 self.notice("MASTER <-> REPLICA sync: Loading DB in memory");
-                self.enter_link_state(LinkState::Loading);
+                self.enter_snapshot_state(LinkState::Loading, RdbChannelState::Loading);
                 self.begin_loading_file(&target).map_err(|e| {
                     format!("Failed trying to load the MASTER synchronization DB from disk: {e}")
                 })?;
@@ -242,7 +256,7 @@ impl Server {
                 if !self.finish_loading() {
                     return Err("Failed trying to load the MASTER synchronization DB from socket: it ends too early".to_string());
                 }
-                self.full_sync_loaded(token);
+                self.snapshot_loaded();
             }
             Target::Undecided => return Err("MASTER sent no snapshot".to_string()),
         }
@@ -252,17 +266,12 @@ impl Server {
     /// Loads on for a while; to be called in every turn of the loop while a snapshot from the primary is loaded.
     pub fn continue_loading_snapshot(&mut self) {
         let Some(link) = &self.repl.primary else { return };
-        if link.state != LinkState::Loading {
+        if !link.is_loading() {
             return;
         }
-        let token = link.token;
         match self.load_some() {
             Ok(LoadProgress::More) => {}
-            Ok(LoadProgress::Done) => {
-                if let Some(token) = token {
-                    self.full_sync_loaded(token);
-                }
-            }
+            Ok(LoadProgress::Done) => self.snapshot_loaded(),
             Err(error) => {
                 self.warning(&format!(
                     "Failed trying to load the MASTER synchronization DB from disk: {error}"
@@ -270,6 +279,15 @@ impl Server {
                 self.flush_all_for_resync();
                 self.cancel_replication_handshake();
             }
+        }
+    }
+
+    /// The snapshot is loaded; the stream behind it comes over this link, or over the main channel.
+    fn snapshot_loaded(&mut self) {
+        if self.link().rdb_channel.is_some() {
+            self.rdb_channel_loaded();
+        } else if let Some(token) = self.link().token {
+            self.full_sync_loaded(token);
         }
     }
 

@@ -62,7 +62,7 @@ impl Server {
             self.replication_send_ack();
         }
         if let Some(link) = &self.repl.primary
-            && matches!(link.state, LinkState::Loading)
+            && (link.is_loading() || link.state == LinkState::Buffering)
             && let Some(token) = link.token
         {
             // A newline says that we are alive and busy loading.
@@ -137,10 +137,19 @@ impl Server {
         let (offset, db, shaking_hands) =
             (client.applied_offset, client.db, client.is(ClientFlags::HANDSHAKE));
         let Some(link) = &mut self.repl.primary else { return };
+        if link.rdb_token() == Some(token) {
+            // Somebody closed it from outside.
+            if let Some(channel) = &mut link.rdb_channel {
+                channel.token = None;
+            }
+            self.cancel_replication_handshake();
+            return;
+        }
         if link.token != Some(token) {
             return;
         }
         link.token = None;
+        link.kept_stream.clear();
         if shaking_hands {
             // Somebody closed it from outside.
             self.cancel_replication_handshake();

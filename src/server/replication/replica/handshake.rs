@@ -13,7 +13,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// The longest line that a primary may send during the handshake.
 const MAX_LINE: usize = 1024;
 /// Bytes read from the link at once.
-const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
 
 impl Server {
     pub(super) fn connect_with_primary(&mut self) {
@@ -21,11 +21,8 @@ impl Server {
         let Some(link) = &mut self.repl.primary else { return };
         (link.since, link.last_io) = (now, now);
         let (host, port) = (link.host.clone(), link.port);
-        let outcome =
-            self.connect_to(&host, port).and_then(|connection| self.create_client(connection));
-        match outcome {
+        match self.open_link(&host, port) {
             Ok(token) => {
-                self.clients[token].flags |= ClientFlags::HANDSHAKE | ClientFlags::AUTHENTICATED;
                 if let Some(link) = &mut self.repl.primary {
                     link.token = Some(token);
                     link.state = LinkState::Connecting;
@@ -34,6 +31,14 @@ impl Server {
             }
             Err(error) => self.warning(&format!("Unable to connect to MASTER: {error}")),
         }
+    }
+
+    /// Opens a connection to a primary; its client shakes hands.
+    pub(super) fn open_link(&mut self, host: &str, port: u16) -> io::Result<Token> {
+        let connection = self.connect_to(host, port)?;
+        let token = self.create_client(connection)?;
+        self.clients[token].flags |= ClientFlags::HANDSHAKE | ClientFlags::AUTHENTICATED;
+        Ok(token)
     }
 
     /// Connects to the first of a host's addresses that does not refuse at once.
@@ -71,11 +76,17 @@ impl Server {
 
     /// Something happened on the link before it became the primary's client.
     pub fn sync_with_primary(&mut self, token: Token) {
-        if self.repl.primary_token() != Some(token) {
+        let is_rdb_channel =
+            self.repl.primary.as_ref().and_then(|link| link.rdb_token()) == Some(token);
+        if self.repl.primary_token() != Some(token) && !is_rdb_channel {
             self.free_client(token);
             return;
         }
-        if let Err(text) = self.advance_link(token) {
+        let outcome = match is_rdb_channel {
+            true => self.advance_rdb_channel(token),
+            false => self.advance_link(token),
+        };
+        if let Err(text) = outcome {
             self.warning(&text);
             self.cancel_replication_handshake();
         }
@@ -95,9 +106,12 @@ impl Server {
             self.enter_link_state(LinkState::ReceivePing);
         }
         loop {
-            match self.link().state {
+            // An answer may have ended it all: this server is a primary again.
+            let Some(link) = &self.repl.primary else { return Ok(()) };
+            match link.state {
                 LinkState::Loading => return Ok(()),
                 LinkState::Transfer => return self.receive_snapshot(token),
+                LinkState::Buffering => return self.keep_stream(token),
                 LinkState::Connected => return Ok(()),
                 _ => {}
             }
@@ -106,15 +120,24 @@ impl Server {
         }
     }
 
+    /// What has come on a connection to the primary and has not been understood.
+    pub(super) fn link_input(&mut self, token: Token) -> &mut Vec<u8> {
+        let link = self.link();
+        match &mut link.rdb_channel {
+            Some(channel) if channel.token == Some(token) => &mut channel.input,
+            _ => &mut link.input,
+        }
+    }
+
     /// The next line that the primary sent, without its end; `None`: it has not come yet.
     pub(super) fn read_line(&mut self, token: Token) -> Result<Option<String>, String> {
         loop {
-            let link = self.link();
-            if let Some(end) = memchr::memchr(b'\n', &link.input) {
-                let line: Vec<u8> = link.input.drain(..=end).collect();
+            let input = self.link_input(token);
+            if let Some(end) = memchr::memchr(b'\n', input) {
+                let line: Vec<u8> = input.drain(..=end).collect();
                 return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_string()));
             }
-            if link.input.len() > MAX_LINE {
+            if input.len() > MAX_LINE {
                 return Err("Bad protocol from MASTER: a line without an end".to_string());
             }
             if !self.read_link(token)? {
@@ -131,9 +154,12 @@ impl Server {
             Ok(0) => Err("MASTER closed the connection during the handshake: I/O error reading from node: connection closed".to_string()),
             Ok(n) => {
                 self.stats.net_repl_in += n as u64;
+                self.link_input(token).extend_from_slice(&chunk[..n]);
                 let link = self.link();
-                link.input.extend_from_slice(&chunk[..n]);
-                link.last_io = now;
+                match &mut link.rdb_channel {
+                    Some(channel) if channel.token == Some(token) => channel.last_io = now,
+                    _ => link.last_io = now,
+                }
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
@@ -207,24 +233,38 @@ impl Server {
                 self.enter_link_state(LinkState::ReceivePsync);
             }
             LinkState::ReceivePsync => self.handle_psync_reply(token, line)?,
+            LinkState::ReceiveRdbClientId => {
+                if is_error {
+                    return Err(format!("Primary does not understand REPLCONF identify: {line}"));
+                }
+                self.psync_behind_snapshot(token)?;
+                self.enter_link_state(LinkState::ReceivePsync);
+            }
             state => return Err(format!("A line from MASTER in state {state:?}")),
         }
         Ok(())
     }
 
-    /// Sends who we are, all at once; the answers come one by one.
-    pub(super) fn send_handshake(&mut self, token: Token) -> io::Result<()> {
-        let port = match self.config.replica_announce_port {
+    /// The port that others are to know us by.
+    pub(super) fn announced_port(&self) -> u16 {
+        match self.config.replica_announce_port {
             0 => self.config.port,
             port => port,
-        };
-        let auth = self.config.masterauth.clone();
-        if let Some(password) = &auth {
-            match self.config.masteruser.clone() {
-                Some(user) => self.send_to_primary(token, &[b"AUTH", &user, password])?,
-                None => self.send_to_primary(token, &[b"AUTH", password])?,
-            }
         }
+    }
+
+    pub(super) fn send_auth(&mut self, token: Token) -> io::Result<()> {
+        let Some(password) = self.config.masterauth.clone() else { return Ok(()) };
+        match self.config.masteruser.clone() {
+            Some(user) => self.send_to_primary(token, &[b"AUTH", &user, &password]),
+            None => self.send_to_primary(token, &[b"AUTH", &password]),
+        }
+    }
+
+    /// Sends who we are, all at once; the answers come one by one.
+    pub(super) fn send_handshake(&mut self, token: Token) -> io::Result<()> {
+        let port = self.announced_port();
+        self.send_auth(token)?;
         self.send_to_primary(
             token,
             &[b"REPLCONF", b"listening-port", port.to_string().as_bytes()],
@@ -235,11 +275,13 @@ impl Server {
         // The version goes with the capabilities, in one command: a primary that does not know it has heeded
         // what stands before it, and every answer but this command's is one line to wait for less.
         let version = crate::server::REDIS_VERSION.as_bytes();
-        self.send_to_primary(
-            token,
-            &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"version", version],
-        )?;
-        self.enter_link_state(if auth.is_some() {
+        let mut capabilities: Vec<&[u8]> = vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"];
+        if self.config.dual_channel_replication_enabled && !self.link().no_dual_channel {
+            capabilities.extend([b"capa".as_slice(), b"dual-channel"]);
+        }
+        capabilities.extend([b"version".as_slice(), version]);
+        self.send_to_primary(token, &capabilities)?;
+        self.enter_link_state(if self.config.masterauth.is_some() {
             LinkState::ReceiveAuth
         } else {
             LinkState::ReceivePort
@@ -255,7 +297,12 @@ impl Server {
                     "Trying a partial resynchronization (request {}:{offset}).",
                     cached.id
                 ));
-                self.send_to_primary(token, &[b"PSYNC", cached.id.as_bytes(), offset.as_bytes()])
+                let mut request: Vec<&[u8]> =
+                    vec![b"PSYNC", cached.id.as_bytes(), offset.as_bytes()];
+                if self.is_failing_over() {
+                    request.push(b"FAILOVER");
+                }
+                self.send_to_primary(token, &request)
             }
             None => {
                 self.notice("Partial resynchronization not possible (no cached master)");
@@ -265,6 +312,21 @@ impl Server {
     }
 
     pub(super) fn handle_psync_reply(&mut self, token: Token, line: &str) -> Result<(), String> {
+        if self.link().rdb_channel.is_some() {
+            return self.handle_main_channel_psync_reply(token, line);
+        }
+        if self.is_failing_over() {
+            if line.starts_with("+CONTINUE") || line.starts_with("+FULLRESYNC") {
+                self.failover_is_done();
+            } else {
+                self.abort_failover("Failover target rejected psync request");
+                return Ok(());
+            }
+        }
+        if line == "+DUALCHANNELSYNC" {
+            self.repl.cached = None;
+            return self.open_rdb_channel();
+        }
         if let Some(rest) = line.strip_prefix("+FULLRESYNC ") {
             let mut words = rest.split(' ');
             let id = words.next().filter(|id| id.len() == NO_ID.len());

@@ -2,10 +2,11 @@
 //!
 //! The link is a client of the slab from the moment that it connects. While it shakes hands or takes the snapshot it
 //! is in `HANDSHAKE`, and its bytes come to [`handshake`] and [`download`]; then it becomes the `MASTER` client, and
-//! its bytes are commands: [`follow`].
+//! its bytes are commands: [`follow`]. The snapshot may come over a second connection: [`dual_channel`].
 #![forbid(unsafe_code)]
 
 mod download;
+pub mod dual_channel;
 mod follow;
 mod handshake;
 
@@ -13,8 +14,10 @@ use super::NO_ID;
 use crate::db::{Db, ExpiryRole};
 use crate::server::Server;
 use crate::server::client::{Client, Token};
+use crate::server::config::PrimaryAddress;
 use crate::server::random_id;
 use download::Download;
+use dual_channel::{KeptStream, RdbChannel, RdbChannelState};
 use slab::Slab;
 
 /// Where the link to the primary is.
@@ -30,6 +33,12 @@ pub enum LinkState {
     ReceiveIp,
     ReceiveCapa,
     ReceivePsync,
+    /// The RDB channel shakes hands.
+    AwaitRdbChannel,
+    /// The primary is to join the two channels.
+    ReceiveRdbClientId,
+    /// The stream comes while the snapshot does on the RDB channel.
+    Buffering,
     /// A full resynchronisation: the snapshot comes.
     Transfer,
     /// The snapshot is here, and being loaded.
@@ -43,7 +52,7 @@ impl LinkState {
         match self {
             LinkState::Connect => "connect",
             LinkState::Connecting => "connecting",
-            LinkState::Transfer | LinkState::Loading => "sync",
+            LinkState::Transfer | LinkState::Loading | LinkState::Buffering => "sync",
             LinkState::Connected => "connected",
             _ => "handshake",
         }
@@ -74,6 +83,12 @@ pub struct PrimaryLink {
     wants_ack: bool,
     /// The stream made no sense: there is no going on from here.
     corrupt: bool,
+    /// The second connection, while there is one.
+    pub(super) rdb_channel: Option<Box<RdbChannel>>,
+    /// What the first brought meanwhile.
+    pub kept_stream: KeptStream,
+    /// The primary offered a second connection, and did not understand it: it is not to offer it again.
+    no_dual_channel: bool,
     /// The bytes of a transaction whose end has not come: applied only with it, or not at all.
     transaction: Vec<u8>,
 }
@@ -95,7 +110,30 @@ impl PrimaryLink {
             wants_ack: false,
             corrupt: false,
             transaction: Vec::new(),
+            rdb_channel: None,
+            kept_stream: KeptStream::default(),
+            no_dual_channel: false,
         }
+    }
+
+    /// Whether a snapshot is coming or being loaded.
+    pub fn is_syncing(&self) -> bool {
+        matches!(self.state, LinkState::Transfer | LinkState::Loading | LinkState::Buffering)
+            || self.rdb_channel_is(RdbChannelState::Transfer)
+            || self.is_loading()
+    }
+
+    /// Whether a snapshot has come and is being loaded from its file.
+    pub fn is_loading(&self) -> bool {
+        self.state == LinkState::Loading || self.rdb_channel_is(RdbChannelState::Loading)
+    }
+
+    fn rdb_channel_is(&self, state: RdbChannelState) -> bool {
+        self.rdb_channel.as_ref().is_some_and(|channel| channel.state == state)
+    }
+
+    fn rdb_token(&self) -> Option<Token> {
+        self.rdb_channel.as_ref()?.token
     }
 
     /// The database that the primary's stream has selected.
@@ -167,6 +205,11 @@ impl Server {
         self.ks.role = ExpiryRole::Hide;
     }
 
+    /// What `CONFIG REWRITE` will write about the primary.
+    pub fn set_primary_address(&mut self, address: Option<(String, u16)>) {
+        self.config.replicaof = address.map(|(host, port)| PrimaryAddress { host, port });
+    }
+
     /// Stops following: this server is a primary, of a new history that continues the old one.
     pub fn replication_unset_primary(&mut self) {
         if !self.repl.is_replica() {
@@ -202,12 +245,14 @@ impl Server {
         }
         link.state = LinkState::Connect;
         link.input = Vec::new();
+        link.kept_stream.clear();
+        let rdb_channel = link.rdb_channel.take().and_then(|channel| channel.token);
         let token = link.token.take();
         if let Some(download) = link.download.take() {
             download.discard();
         }
         self.abandon_loading();
-        if let Some(token) = token {
+        for token in token.into_iter().chain(rdb_channel) {
             self.free_client(token);
         }
     }
@@ -248,6 +293,8 @@ impl Server {
             return;
         }
         let Some(link) = &self.repl.primary else { return };
+        let rdb_channel = link.rdb_channel.as_ref();
+        let rdb_channel_silent = rdb_channel.map_or(0, |channel| now - channel.last_io);
         // A large request is heard of long before it is complete and applied.
         let heard = link.token.and_then(|t| self.clients.get(t)).map_or(0, |c| c.last_interaction);
         let silent = now - link.last_io.max(link.since).max(heard);
@@ -263,7 +310,26 @@ impl Server {
                 self.warning("Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.");
                 self.cancel_replication_handshake();
             }
-            LinkState::Connected | LinkState::Loading | LinkState::Transfer => {}
+            LinkState::ReceiveRdbClientId | LinkState::ReceivePsync | LinkState::Buffering
+                if rdb_channel_silent > timeout
+                    && link.rdb_channel_is(RdbChannelState::Transfer) =>
+            {
+                self.warning("Timeout receiving bulk data from MASTER on the RDB channel... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.");
+                self.cancel_replication_handshake();
+            }
+            LinkState::AwaitRdbChannel if rdb_channel_silent > timeout => {
+                self.warning("Timeout connecting to the MASTER on the RDB channel...");
+                self.cancel_replication_handshake();
+            }
+            LinkState::Buffering if silent > timeout && !link.kept_stream.is_full() => {
+                self.warning("MASTER timeout: no data nor PING received...");
+                self.cancel_replication_handshake();
+            }
+            LinkState::Connected
+            | LinkState::Loading
+            | LinkState::Transfer
+            | LinkState::AwaitRdbChannel
+            | LinkState::Buffering => {}
             _ if silent > timeout => {
                 self.warning("Timeout connecting to the MASTER...");
                 self.cancel_replication_handshake();

@@ -1,0 +1,342 @@
+//! Dual-channel replication, the replica's side.
+//!
+//! The primary has answered `+DUALCHANNELSYNC`. A second connection, the RDB channel, asks for the snapshot and learns
+//! from the `$ENDOFF` line at which offset it stands; then the first, the main channel, asks for the stream from there.
+//! The snapshot is received and loaded as any other ([`super::download`]), while the stream that comes meanwhile is kept
+//! here, and not at the primary. When both are there the kept stream is executed, a piece in each turn of the loop.
+#![forbid(unsafe_code)]
+
+use super::super::NO_ID;
+use super::LinkState;
+use crate::server::Server;
+use crate::server::client::{ClientFlags, Token};
+use crate::server::log::Level;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+
+/// Where the RDB channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RdbChannelState {
+    Connecting,
+    /// Steps of its handshake: what answer is awaited.
+    ReceiveAuth,
+    ReceiveReplconf,
+    ReceiveEndOffset,
+    /// The snapshot comes.
+    Transfer,
+    /// The snapshot is here, and being loaded.
+    Loading,
+    /// The snapshot is loaded; the main channel is not ready.
+    Loaded,
+}
+
+/// The RDB channel.
+pub struct RdbChannel {
+    /// `None`: it has served and is closed.
+    pub(super) token: Option<Token>,
+    pub state: RdbChannelState,
+    /// What came and has not been understood.
+    pub(super) input: Vec<u8>,
+    /// The primary's name for this channel, which the main channel refers to.
+    client: u64,
+    /// When it was last heard, in seconds since 1970.
+    pub(super) last_io: i64,
+}
+
+/// The stream that came before it could be executed.
+#[derive(Debug, Default)]
+pub struct KeptStream {
+    pieces: VecDeque<Vec<u8>>,
+    len: usize,
+    /// The most that was ever kept, in bytes.
+    peak: usize,
+    /// There is no room: the rest stays in the socket, and so at the primary.
+    full: bool,
+}
+
+impl KeptStream {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the rest stays in the socket.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    pub fn peak(&self) -> usize {
+        self.peak
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        self.peak = self.peak.max(self.len);
+        match self.pieces.back_mut() {
+            Some(last) if last.capacity() - last.len() >= bytes.len() => {
+                last.extend_from_slice(bytes);
+            }
+            _ => {
+                let mut piece = Vec::with_capacity(bytes.len().max(super::handshake::CHUNK));
+                piece.extend_from_slice(bytes);
+                self.pieces.push_back(piece);
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let piece = self.pieces.pop_front()?;
+        self.len -= piece.len();
+        Some(piece)
+    }
+
+    /// Forgets what is kept, but not how much it was.
+    pub(super) fn clear(&mut self) {
+        *self = KeptStream { peak: self.peak, ..KeptStream::default() };
+    }
+}
+
+impl Server {
+    /// The primary wants the snapshot to go over a connection of its own.
+    pub(super) fn open_rdb_channel(&mut self) -> Result<(), String> {
+        let (host, port) = (self.link().host.clone(), self.link().port);
+        let token =
+            self.open_link(&host, port).map_err(|e| format!("Unable to connect to MASTER: {e}"))?;
+        let now = self.now_seconds();
+        let link = self.link();
+        link.kept_stream = KeptStream::default();
+        link.rdb_channel = Some(Box::new(RdbChannel {
+            token: Some(token),
+            state: RdbChannelState::Connecting,
+            input: Vec::new(),
+            client: 0,
+            last_io: now,
+        }));
+        self.enter_link_state(LinkState::AwaitRdbChannel);
+        Ok(())
+    }
+
+    pub(super) fn enter_rdb_channel_state(&mut self, state: RdbChannelState) {
+        let now = self.now_seconds();
+        if let Some(channel) = &mut self.link().rdb_channel {
+            channel.state = state;
+            channel.last_io = now;
+        }
+    }
+
+    /// Something happened on the RDB channel.
+    pub(super) fn advance_rdb_channel(&mut self, token: Token) -> Result<(), String> {
+        loop {
+            let Some(channel) = &self.link().rdb_channel else { return Ok(()) };
+            match channel.state {
+                RdbChannelState::Connecting => {
+                    if !self.start_rdb_channel(token)? {
+                        return Ok(());
+                    }
+                }
+                RdbChannelState::Transfer => return self.receive_snapshot(token),
+                RdbChannelState::Loading | RdbChannelState::Loaded => return Ok(()),
+                _ => {
+                    let Some(line) = self.read_line(token)? else { return Ok(()) };
+                    self.handle_rdb_channel_line(token, &line)?;
+                }
+            }
+        }
+    }
+
+    /// The connection is there, perhaps: says what it is for. `false`: it is not there yet.
+    fn start_rdb_channel(&mut self, token: Token) -> Result<bool, String> {
+        let failed = |e| format!("Error condition on socket for dual channel replication: {e}");
+        if let Ok(Some(error)) = self.clients[token].conn.take_error() {
+            return Err(failed(error));
+        }
+        let port = self.announced_port().to_string();
+        let who: [&[u8]; 9] = [
+            b"REPLCONF",
+            b"capa",
+            b"eof",
+            b"rdb-only",
+            b"1",
+            b"rdb-channel",
+            b"1",
+            b"listening-port",
+            port.as_bytes(),
+        ];
+        let auth = self.config.masterauth.is_some();
+        match self.send_auth(token).and_then(|()| self.send_to_primary(token, &who)) {
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            outcome => outcome.map_err(failed)?,
+        }
+        self.enter_rdb_channel_state(if auth {
+            RdbChannelState::ReceiveAuth
+        } else {
+            RdbChannelState::ReceiveReplconf
+        });
+        Ok(true)
+    }
+
+    fn handle_rdb_channel_line(&mut self, token: Token, line: &str) -> Result<(), String> {
+        let Some(channel) = &self.link().rdb_channel else { return Ok(()) };
+        if line.is_empty() {
+            // A newline before the answer: the primary is alive.
+            return Ok(());
+        }
+        match channel.state {
+            RdbChannelState::ReceiveAuth => {
+                if line.starts_with('-') {
+                    return Err(format!("Unable to AUTH to MASTER: {line}"));
+                }
+                self.enter_rdb_channel_state(RdbChannelState::ReceiveReplconf);
+            }
+            RdbChannelState::ReceiveReplconf => {
+                if line.starts_with('-') {
+                    // The next attempt does without.
+                    self.link().no_dual_channel = true;
+                    return Err(format!(
+                        "Server does not support sync with offset, dual channel sync approach cannot be used: {line}"
+                    ));
+                }
+                self.send_to_primary(token, &[b"SYNC"])
+                    .map_err(|e| format!("I/O error writing to MASTER: {e}"))?;
+                self.enter_rdb_channel_state(RdbChannelState::ReceiveEndOffset);
+            }
+            RdbChannelState::ReceiveEndOffset => self.handle_end_offset(line)?,
+            state => return Err(format!("A line from MASTER in state {state:?}")),
+        }
+        Ok(())
+    }
+
+    /// The `$ENDOFF` line: the snapshot's place in the stream. The main channel can go on.
+    fn handle_end_offset(&mut self, line: &str) -> Result<(), String> {
+        let unexpected = || format!("Received unexpected $ENDOFF response: {line}");
+        let words = line.strip_prefix("$ENDOFF:").ok_or_else(unexpected)?;
+        let words: Vec<&str> = words.split(' ').collect();
+        let [offset, id, db, client] = words[..] else { return Err(unexpected()) };
+        let offset: u64 = offset.parse().map_err(|_| unexpected())?;
+        let client: u64 = client.parse().map_err(|_| unexpected())?;
+        let db: usize = db.parse().map_err(|_| unexpected())?;
+        if id.len() != NO_ID.len() {
+            return Err(unexpected());
+        }
+        let main = self.link().token.ok_or("the main channel is gone")?;
+        self.link().announced = (id.to_string(), offset);
+        self.link().stream_db = db;
+        if let Some(channel) = &mut self.link().rdb_channel {
+            channel.client = client;
+        }
+        self.enter_rdb_channel_state(RdbChannelState::Transfer);
+        self.begin_download();
+        let client = client.to_string();
+        self.send_to_primary(main, &[b"REPLCONF", b"set-rdb-client-id", client.as_bytes()])
+            .map_err(|e| format!("Failed to send to MASTER: {e}"))?;
+        self.enter_link_state(LinkState::ReceiveRdbClientId);
+        Ok(())
+    }
+
+    /// The primary has joined the channels: the main one asks for the stream behind the snapshot.
+    pub(super) fn psync_behind_snapshot(&mut self, token: Token) -> Result<(), String> {
+        self.pause_after_fork();
+        let (id, offset) = self.link().announced.clone();
+        let offset = (offset + 1).to_string();
+        self.notice(&format!(
+            "Trying a partial resynchronization using main channel (request {id}:{offset})."
+        ));
+        self.send_to_primary(token, &[b"PSYNC", id.as_bytes(), offset.as_bytes()])
+            .map_err(|e| format!("Failed to send PSYNC to MASTER: {e}"))
+    }
+
+    /// The answer to that `PSYNC`.
+    pub(super) fn handle_main_channel_psync_reply(
+        &mut self,
+        token: Token,
+        line: &str,
+    ) -> Result<(), String> {
+        if !line.starts_with("+CONTINUE") {
+            return Err(format!("Aborting dual channel sync. Main channel psync result: {line}"));
+        }
+        self.notice("Primary <-> REPLICA sync: Primary accepted a Partial Resynchronization, RDB load in background.");
+        self.enter_link_state(LinkState::Buffering);
+        let loaded =
+            matches!(&self.link().rdb_channel, Some(c) if c.state == RdbChannelState::Loaded);
+        if loaded {
+            self.log(Level::Debug, "Dual channel sync - psync established after rdb load");
+            self.both_channels_done(token);
+        }
+        Ok(())
+    }
+
+    /// The main channel has bytes of the stream while the snapshot is not there: they are kept, as many as a primary
+    /// would keep for a replica.
+    pub(super) fn keep_stream(&mut self, token: Token) -> Result<(), String> {
+        let limit = self.replica_output_limit();
+        loop {
+            let link = self.link();
+            if link.kept_stream.full {
+                return Ok(());
+            }
+            let input = std::mem::take(&mut link.input);
+            link.kept_stream.push(&input);
+            if limit > 0 && link.kept_stream.len as u64 > limit {
+                link.kept_stream.full = true;
+                self.notice("Replication buffer limit reached, stopping buffering.");
+                return Ok(());
+            }
+            if !self.read_link(token)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The snapshot is loaded.
+    pub(super) fn rdb_channel_loaded(&mut self) {
+        self.enter_rdb_channel_state(RdbChannelState::Loaded);
+        if let Some(channel) = &mut self.link().rdb_channel
+            && let Some(token) = channel.token.take()
+        {
+            self.free_client(token);
+        }
+        if self.link().state == LinkState::Buffering
+            && let Some(token) = self.link().token
+        {
+            self.both_channels_done(token);
+        }
+    }
+
+    /// Snapshot and stream are there: the link works as any other, once what was kept has been executed.
+    fn both_channels_done(&mut self, token: Token) {
+        let link = self.link();
+        link.rdb_channel = None;
+        let rest = std::mem::take(&mut link.input);
+        link.kept_stream.push(&rest);
+        self.full_sync_loaded(token);
+        self.clients[token].flags |= ClientFlags::REPLAYING;
+    }
+
+    /// Executes a piece of the stream that was kept.
+    pub fn replay_kept_stream(&mut self, token: Token) {
+        if self.clients[token].is(ClientFlags::BLOCKED) {
+            return;
+        }
+        let piece = self.repl.primary.as_mut().and_then(|link| link.kept_stream.pop());
+        let Some(piece) = piece else {
+            self.clients[token].flags.remove(ClientFlags::REPLAYING);
+            self.notice("Successfully streamed replication data into memory");
+            self.replication_send_ack();
+            self.read_query_from_client(token, true);
+            return;
+        };
+        let client = &mut self.clients[token];
+        client.read_offset += piece.len() as u64;
+        client.last_interaction = self.ks.now_ms / 1000;
+        let mut query = std::mem::take(&mut client.query);
+        query.extend_from_slice(&piece);
+        let used = self.process_input_buffer(token, &query);
+        let Some(client) = self.clients.get_mut(token) else { return };
+        query.drain(..used);
+        client.query = query;
+        self.queue_input(token);
+    }
+}
