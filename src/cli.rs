@@ -44,6 +44,7 @@ const FAMILIES: &[&[Row]] = &[
     command::monitor::COMMANDS,
     command::debug::COMMANDS,
     command::replication::COMMANDS,
+    command::repltrace::COMMANDS,
     command::transaction::COMMANDS,
     command::pubsub::COMMANDS,
 ];

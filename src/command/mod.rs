@@ -28,6 +28,7 @@ pub mod object;
 pub mod pubsub;
 pub mod redact;
 pub mod replication;
+pub mod repltrace;
 pub mod scan;
 pub mod server;
 pub mod set;

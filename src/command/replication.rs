@@ -8,6 +8,7 @@ use crate::server::client::{Blocked, ClientFlags};
 use crate::server::replication::Capabilities;
 use crate::server::replication::failover::Handover;
 use crate::server::replication::primary::psync::PsyncRequest;
+use crate::server::replication::trace::Direction;
 use crate::util::number::parse_i64;
 
 fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -45,6 +46,26 @@ fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// How a replica says what it is, before `PSYNC`, and how far it is, after.
 fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let outcome = replconf_options(s, args);
+    let about_progress = args.get(1).is_some_and(|option| {
+        option.eq_ignore_ascii_case(b"ack") || option.eq_ignore_ascii_case(b"getack")
+    });
+    if !about_progress {
+        let token = s.current.expect("a command has a client");
+        s.trace_replica(token, Direction::Received, &shown(args));
+        let answer = outcome.as_ref().map_or_else(|e| format!("-{}", e.0), |()| "+OK".to_string());
+        s.trace_replica(token, Direction::Sent, &answer);
+    }
+    outcome
+}
+
+/// A request as one line.
+fn shown(args: &[&[u8]]) -> String {
+    let words: Vec<String> = args.iter().map(|arg| arg.escape_ascii().to_string()).collect();
+    words.join(" ")
+}
+
+fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if args.len().is_multiple_of(2) {
         return Err(CommandError::SYNTAX);
     }
@@ -141,11 +162,15 @@ fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
 
 fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let offset = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
+    let token = s.current.expect("a command has a client");
+    s.trace_replica(token, Direction::Received, &shown(args));
     let failover = args.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover"));
     s.sync_command(Some(PsyncRequest { id: args[1], offset, failover }))
 }
 
-fn sync(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn sync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let token = s.current.expect("a command has a client");
+    s.trace_replica(token, Direction::Received, &shown(args));
     s.sync_command(None)
 }
 

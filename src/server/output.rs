@@ -9,6 +9,7 @@ use super::Server;
 use super::client::{ClientFlags, Token};
 use crate::resp::reply::Reply;
 use crate::server::log::Level;
+use crate::server::replication::trace::Direction;
 use bytes::Bytes;
 use std::io::ErrorKind;
 
@@ -254,6 +255,10 @@ impl Server {
                 "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
             );
             self.log(Level::Warning, &text);
+            if class == 1 {
+                let text = format!("output buffer limit: {pending} bytes wait to be sent");
+                self.trace_replica(token, Direction::Here, &text);
+            }
             self.close_later(token);
         }
     }

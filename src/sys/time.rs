@@ -7,21 +7,28 @@ const MONTHS: [&str; 12] =
 pub fn local_timestamp() -> String {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let seconds = now.as_secs() as libc::time_t;
+    let tm = local_parts(now.as_secs() as libc::time_t);
+    let time = time_of_day(&tm, now.subsec_millis());
+    let month = MONTHS[tm.tm_mon.clamp(0, 11) as usize];
+    format!("{:02} {month} {} {time}", tm.tm_mday, tm.tm_year + 1900)
+}
+
+/// A time in microseconds since 1970, as `01 Jan 00:00:00.000`.
+pub fn local_day_and_time(unix_us: i64) -> String {
+    let tm = local_parts(unix_us.div_euclid(1_000_000));
+    let time = time_of_day(&tm, (unix_us.rem_euclid(1_000_000) / 1000) as u32);
+    format!("{:02} {} {time}", tm.tm_mday, MONTHS[tm.tm_mon.clamp(0, 11) as usize])
+}
+
+fn time_of_day(tm: &libc::tm, millis: u32) -> String {
+    format!("{:02}:{:02}:{:02}.{millis:03}", tm.tm_hour, tm.tm_min, tm.tm_sec)
+}
+
+fn local_parts(seconds: libc::time_t) -> libc::tm {
     // SAFETY: a tm of zeros is valid, and localtime_r writes only into it.
-    let tm = unsafe {
+    unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
         libc::localtime_r(&seconds, &mut tm);
         tm
-    };
-    format!(
-        "{:02} {} {} {:02}:{:02}:{:02}.{:03}",
-        tm.tm_mday,
-        MONTHS[tm.tm_mon.clamp(0, 11) as usize],
-        tm.tm_year + 1900,
-        tm.tm_hour,
-        tm.tm_min,
-        tm.tm_sec,
-        now.subsec_millis()
-    )
+    }
 }

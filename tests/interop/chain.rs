@@ -13,29 +13,43 @@ enum Snapshot {
     Disk,
     /// Sent as it is made, loaded as it comes.
     Diskless,
+    /// Sent on a connection of its own, while the stream comes on the other.
+    DualChannel,
 }
 
-/// Checks a chain, with snapshots of both kinds.
+/// Checks a chain, with snapshots of all kinds that its servers know.
 pub fn check(kinds: &[Kind]) {
     let programs: Option<Vec<_>> = kinds.iter().map(|kind| kind.program()).collect();
     let Some(programs) = programs else { return };
-    for snapshot in [Snapshot::Disk, Snapshot::Diskless] {
+    let dual_channel = kinds.iter().all(|kind| matches!(kind, Kind::Aeolis | Kind::Valkey));
+    for snapshot in [Snapshot::Disk, Snapshot::Diskless, Snapshot::DualChannel] {
+        if snapshot == Snapshot::DualChannel && !dual_channel {
+            continue;
+        }
         let options: &[&str] = match snapshot {
             Snapshot::Disk => &["--repl-diskless-sync", "no", "--repl-diskless-load", "disabled"],
             Snapshot::Diskless => {
                 &["--repl-diskless-sync", "yes", "--repl-diskless-load", "swapdb"]
             }
+            Snapshot::DualChannel => &[
+                "--repl-diskless-sync",
+                "yes",
+                "--dual-channel-replication-enabled",
+                "yes",
+                "--rdb-key-save-delay",
+                "50",
+            ],
         };
         let common: &[&str] = &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"];
         let start = |program| {
             let dir = tempfile::tempdir().expect("a directory");
             Server::start_program(program, dir, &[common, options].concat())
         };
-        check_chain(programs.iter().map(|program| start(program)).collect());
+        check_chain(programs.iter().map(|program| start(program)).collect(), snapshot);
     }
 }
 
-fn check_chain(mut chain: Vec<Server>) {
+fn check_chain(mut chain: Vec<Server>, snapshot: Snapshot) {
     fill(&mut chain[0].connect());
     let load = Load::start(chain[0].connect());
     for n in 1..chain.len() {
@@ -46,13 +60,15 @@ fn check_chain(mut chain: Vec<Server>) {
     }
     for n in 1..chain.len() {
         let full = chain[n - 1].info("sync_full");
+        // The main channel's request for the stream behind the snapshot counts as a partial resynchronisation.
+        let behind_snapshot = usize::from(snapshot == Snapshot::DualChannel);
         for cut in 1..=2 {
             let killed = match cut {
                 1 => chain[n - 1].text(&["CLIENT", "KILL", "TYPE", "replica"]),
                 _ => chain[n].text(&["CLIENT", "KILL", "TYPE", "master"]),
             };
             assert_eq!(killed, "1", "one link was cut");
-            chain[n - 1].wait_info("sync_partial_ok", &cut.to_string());
+            chain[n - 1].wait_info("sync_partial_ok", &(cut + behind_snapshot).to_string());
             follows(&mut chain, n);
         }
         assert_eq!(chain[n - 1].info("sync_full"), full, "the link was resumed");

@@ -4,6 +4,7 @@
 //! * [`primary`]: this server has replicas: handshake, snapshots, streaming, acknowledgements.
 //! * [`replica`]: this server has a primary: its handshake, loading, following, resuming.
 //!
+//! * [`trace`]: what happened on each link, for `REPLTRACE`.
 //! * [`failover`]: the role is handed over from one to the other.
 //!
 //! A replica is known by its connection and by nothing else: all that is known of it hangs on its client. `PSYNC`
@@ -14,6 +15,7 @@ pub mod failover;
 pub mod primary;
 pub mod replica;
 pub mod stream;
+pub mod trace;
 pub mod transfer;
 
 use super::client::Token;
@@ -22,6 +24,7 @@ use failover::Failover;
 use primary::dual_channel::Reservation;
 use replica::{CachedPrimary, PrimaryLink};
 use stream::Stream;
+use trace::Traces;
 use transfer::Transfer;
 
 /// Where a replica of ours is. The connection that said `PSYNC` goes through these states.
@@ -90,6 +93,8 @@ pub struct ReplicaLink {
     pub ack_time: i64,
     /// The stream waits for the first acknowledgement: the end of a snapshot without length has to be found first.
     pub start_on_ack: bool,
+    /// Where `REPLTRACE` remembers this connection.
+    pub trace: Option<u64>,
     /// The snapshot on its way to this replica.
     pub transfer: Option<Transfer>,
 }
@@ -110,6 +115,7 @@ pub struct Replication {
     /// How long after its RDB channel was closed a replica may come, in seconds.
     pub rdb_channel_grace: i64,
     pub failover: Failover,
+    pub traces: Traces,
     /// `DEBUG PAUSE-AFTER-FORK`: the process stops itself where a test wants to look at it.
     pub pause_after_fork: bool,
     /// The database that the stream has selected; `None`: the next command selects its own.
@@ -149,6 +155,7 @@ impl Replication {
             reservations: Vec::new(),
             rdb_channel_grace: RDB_CHANNEL_GRACE,
             failover: Failover::None,
+            traces: Traces::default(),
             pause_after_fork: false,
             selected_db: None,
             no_replicas_since: 0,

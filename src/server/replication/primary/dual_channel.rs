@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::ReplState;
+use super::super::trace::Direction;
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::log::Level;
@@ -84,6 +85,7 @@ impl Server {
                 &format!("Add rdb replica {name} to waiting psync, with cid {client}, {kept}"),
             );
             self.repl.reservations.push(Reservation { client, cursor: offset, left_at: None });
+            self.trace_replica(token, Direction::Sent, line.trim_end());
             told.push(token);
         }
         told

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::ReplState;
+use super::super::trace::Direction;
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::log::Level;
@@ -147,9 +148,11 @@ impl Server {
         link.ack_time = now;
         if link.start_on_ack && link.state == Some(ReplState::Online) {
             link.start_on_ack = false;
+            self.trace_replica(token, Direction::Received, &format!("REPLCONF ACK {offset}"));
             self.queue_write(token);
         }
         if self.replica_state(token) == Some(ReplState::BgTransfer) {
+            self.trace_replica(token, Direction::Received, &format!("REPLCONF ACK {offset}"));
             self.put_replica_online(token);
         }
         self.refresh_good_replicas();

@@ -13,6 +13,7 @@ mod feed;
 pub mod psync;
 mod snapshot;
 
+use super::trace::Direction;
 use super::{ReplState, ReplicaLink};
 use crate::server::client::{ClientFlags, Token};
 use crate::server::persistence::SaveTarget;
@@ -60,6 +61,7 @@ impl Server {
 
     /// A client goes: if it was a replica, so does what was kept for it.
     pub fn replication_forget_client(&mut self, token: Token) {
+        self.trace_replica_gone(token);
         let client = &self.clients[token];
         if !client.is(ClientFlags::SLAVE) {
             return;
@@ -151,6 +153,8 @@ impl Server {
             let streaming = matches!(state, Some(ReplState::Online | ReplState::BgTransfer));
             let phase = if streaming { "streaming sync" } else { "full sync" };
             self.warning(&format!("Disconnecting timedout replica ({phase}): {name}"));
+            let text = format!("timed out ({phase}): nothing heard for {silent} seconds");
+            self.trace_replica(token, Direction::Here, &text);
             self.free_client(token);
         }
     }

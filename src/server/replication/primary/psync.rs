@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::stream::Stream;
+use super::super::trace::{Direction, Resync};
 use super::super::{Capabilities, ReplState};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::client::{ClientFlags, Token};
@@ -55,12 +56,14 @@ impl Server {
                 if self.replica_link(token).capabilities.contains(Capabilities::DUAL_CHANNEL) {
                     self.notice(&format!("Replica {name} is capable of dual channel synchronization, and partial sync isn't possible. Full sync will continue with dedicated RDB channel."));
                     self.reply.raw(b"+DUALCHANNELSYNC\r\n");
+                    self.trace_replica(token, Direction::Sent, "+DUALCHANNELSYNC");
                     return Ok(());
                 }
             }
             None => self.clients[token].flags |= ClientFlags::PRE_PSYNC,
         }
         self.stats.sync_full += 1;
+        self.trace_resync(token, Resync::Full);
         self.replication_create_slave(token, ReplState::WaitBgsaveStart);
         self.start_or_join_snapshot(token);
         Ok(())
@@ -121,6 +124,8 @@ impl Server {
                     )
                 };
                 self.notice(&text);
+                let why = text.split_once(": ").map_or(text.as_str(), |(_, why)| why);
+                self.trace_resync(token, Resync::Refused(why));
             } else {
                 self.notice(&format!("Full resync requested by replica {name}"));
             }
@@ -131,6 +136,19 @@ impl Server {
         let kept = self.repl.stream.as_ref().is_some_and(|s| wanted > 0 && s.has(from));
         if !kept {
             self.notice(&format!("Unable to partial resync with replica {name} for lack of backlog (Replica request was: {offset})."));
+            let kept = self.repl.stream.as_ref().map(|s| (s.start() + 1, s.end()));
+            let why = match kept {
+                None => "there is no backlog".to_string(),
+                Some((_, end)) if from > end => {
+                    self.warning(&format!("Warning: replica {name} tried to PSYNC with an offset that is greater than the master replication offset."));
+                    format!("offset {offset} is ahead of this server, which is at {end}")
+                }
+                Some((first, end)) => format!(
+                    "the backlog no longer holds offset {offset}: it has {first} to {end}, and repl-backlog-size is {}",
+                    self.config.repl_backlog_size
+                ),
+            };
+            self.trace_resync(token, Resync::Refused(&why));
             return false;
         }
         let behind_snapshot = self.claim_reservation(token);
@@ -145,10 +163,19 @@ impl Server {
         } else {
             "+CONTINUE\r\n".to_string()
         };
+        self.trace_resync(token, Resync::Partial);
+        self.trace_replica(token, Direction::Sent, answer.trim_end());
         self.send_to_replica(token, answer);
         self.repl.no_replicas_since = 0;
         let sent = self.repl.offset - from;
         self.notice(&format!("Partial resynchronization request from {name} accepted. Sending {sent} bytes of backlog starting from offset {offset}."));
+        self.trace_replica(
+            token,
+            Direction::Here,
+            &format!(
+                "partial resynchronisation: {sent} bytes of the backlog from offset {offset} on"
+            ),
+        );
         self.refresh_good_replicas();
         true
     }

@@ -1,6 +1,7 @@
 //! Snapshots for replicas: who shares one, when it is made, and how it gets to them.
 #![forbid(unsafe_code)]
 
+use super::super::trace::Direction;
 use super::super::transfer::{Transfer, read_pipe};
 use super::super::{Capabilities, ReplState};
 use crate::server::client::{ClientFlags, Token};
@@ -135,6 +136,17 @@ impl Server {
             return;
         }
         self.pause_after_fork();
+        let by = self.persistence.child.as_ref().map_or(0, |child| child.pid);
+        let how = match target {
+            SaveTarget::Disk => "a file",
+            SaveTarget::Replicas => "a pipe",
+            SaveTarget::RdbChannels => "this connection",
+        };
+        for &token in &waiting {
+            let text =
+                format!("snapshot at offset {offset} is being made by child {by}, into {how}");
+            self.trace_replica(token, Direction::Here, &text);
+        }
         if channels {
             return;
         }
@@ -166,6 +178,7 @@ impl Server {
         link.cursor = offset;
         if !pre_psync {
             let answer = format!("+FULLRESYNC {} {offset}\r\n", self.repl.id);
+            self.trace_replica(token, Direction::Sent, answer.trim_end());
             self.send_to_replica(token, answer);
         }
     }
@@ -233,6 +246,7 @@ impl Server {
         for token in receivers {
             match (target, &file) {
                 _ if !ok => {
+                    self.trace_replica(token, Direction::Here, "making the snapshot failed");
                     self.warning("SYNC failed. BGSAVE child returned an error");
                     self.free_client(token);
                 }
@@ -241,6 +255,11 @@ impl Server {
                     self.clients[token].out.push(mark);
                     let name = self.replica_name(token);
                     self.notice(&format!("Streamed replica with replica {name} succeeded. Waiting for REPLCONF ACK from replica to enable streaming"));
+                    self.trace_replica(
+                        token,
+                        Direction::Here,
+                        "snapshot is sent; the stream waits for the replica's acknowledgement",
+                    );
                     let link = self.replica_link(token);
                     link.start_on_ack = true;
                     self.put_replica_online(token);
@@ -248,6 +267,11 @@ impl Server {
                 }
                 (SaveTarget::Disk, Some(Ok((size, file)))) => {
                     let transfer = Transfer::new(Rc::clone(file), *size);
+                    self.trace_replica(
+                        token,
+                        Direction::Here,
+                        &format!("snapshot is made: {size} bytes to send"),
+                    );
                     let link = self.replica_link(token);
                     link.transfer = Some(transfer);
                     link.state = Some(ReplState::SendBulk);
@@ -277,6 +301,7 @@ impl Server {
     pub(super) fn put_replica_online(&mut self, token: Token) {
         let now = self.now_seconds();
         if self.clients[token].is(ClientFlags::REPL_RDB_ONLY) {
+            self.trace_replica(token, Direction::Here, "snapshot is sent");
             self.replica_link(token).state = Some(ReplState::RdbTransmitted);
             self.notice("RDB transfer completed, rdb only replica should be disconnected asap");
             self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
@@ -285,6 +310,7 @@ impl Server {
         let link = self.replica_link(token);
         link.state = Some(ReplState::Online);
         link.ack_time = now;
+        self.trace_replica(token, Direction::Here, "online");
         self.refresh_good_replicas();
         let name = self.replica_name(token);
         self.notice(&format!("Synchronization with replica {name} succeeded"));

@@ -1,6 +1,7 @@
 //! A full resynchronisation: the snapshot comes, to a file or straight into memory, and is loaded.
 #![forbid(unsafe_code)]
 
+use super::super::trace::Direction;
 use super::LinkState;
 use super::dual_channel::RdbChannelState;
 use crate::server::Server;
@@ -228,6 +229,8 @@ impl Server {
     pub(super) fn snapshot_complete(&mut self, marked: bool) -> Result<(), String> {
         let Some(download) = self.link().download.take() else { return Ok(()) };
         self.link().wants_ack = marked;
+        let text = format!("snapshot has come: {} bytes", download.received);
+        self.trace_primary(Direction::Here, &text);
         match download.target {
             Target::File(file, path) => {
                 if marked {
@@ -273,9 +276,11 @@ impl Server {
             Ok(LoadProgress::More) => {}
             Ok(LoadProgress::Done) => self.snapshot_loaded(),
             Err(error) => {
-                self.warning(&format!(
+                let text = format!(
                     "Failed trying to load the MASTER synchronization DB from disk: {error}"
-                ));
+                );
+                self.warning(&text);
+                self.trace_primary(Direction::Here, &format!("given up: {text}"));
                 self.flush_all_for_resync();
                 self.cancel_replication_handshake();
             }
@@ -306,6 +311,8 @@ impl Server {
         self.repl.selected_db = None;
         self.ks.changes.dirty = 0;
         self.notice("MASTER <-> REPLICA sync: Finished with success");
+        let text = format!("snapshot is loaded: online from offset {offset} on");
+        self.trace_primary(Direction::Here, &text);
         let wants_ack = self.link().wants_ack;
         self.link_becomes_primary_client(token, offset, db);
         if wants_ack {

@@ -268,10 +268,10 @@ impl Server {
         Ok(())
     }
 
-    /// The main channel has bytes of the stream while the snapshot is not there: they are kept, as many as a primary
-    /// would keep for a replica.
+    /// The main channel has bytes of the stream while the snapshot is not there: they are kept, as many as
+    /// `client-output-buffer-limit` allows for a replica.
     pub(super) fn keep_stream(&mut self, token: Token) -> Result<(), String> {
-        let limit = self.replica_output_limit();
+        let limit = self.config.client_output_buffer_limit[1].hard;
         loop {
             let link = self.link();
             if link.kept_stream.full {

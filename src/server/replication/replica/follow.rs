@@ -1,6 +1,7 @@
 //! The working link: what the primary sends is applied and counted, and after a break gone on with.
 #![forbid(unsafe_code)]
 
+use super::super::trace::{Direction, Resync};
 use super::super::{NO_ID, encode_command};
 use super::{CachedPrimary, LinkState};
 use crate::resp::reply::Protocol;
@@ -15,6 +16,9 @@ impl Server {
             return Err("Master continues a history that was not asked for".to_string());
         };
         self.notice("Successful partial resynchronization with master.");
+        self.trace_primary_resync(Resync::Partial);
+        let text = format!("partial resynchronisation: online from offset {} on", cached.offset);
+        self.trace_primary(Direction::Here, &text);
         if id.len() == NO_ID.len() && id != cached.id {
             self.notice(&format!("Master replication ID changed to {id}"));
             self.repl.id2 = cached.id;
@@ -164,6 +168,7 @@ impl Server {
         self.repl.down_since = self.now_seconds();
         self.repl.reconnect = true;
         self.notice("Connection with master lost.");
+        self.trace_primary(Direction::Here, &format!("connection lost at offset {offset}"));
         if resumable {
             self.notice("Caching the disconnected master state.");
         }
@@ -171,6 +176,7 @@ impl Server {
 
     /// The primary's stream can't be understood. What was applied of it may be wrong already: it is not resumed.
     pub fn primary_stream_is_corrupt(&mut self) {
+        self.trace_primary(Direction::Here, "the stream can't be understood");
         self.warning("The stream from the master is corrupt: closing the link and discarding the cached master.");
         if let Some(link) = &mut self.repl.primary {
             link.corrupt = true;

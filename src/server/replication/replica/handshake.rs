@@ -1,6 +1,7 @@
 //! The way to a link: connecting, saying who we are, asking to resume.
 #![forbid(unsafe_code)]
 
+use super::super::trace::{Direction, Resync};
 use super::super::{NO_ID, encode_command};
 use super::LinkState;
 use crate::server::Server;
@@ -27,9 +28,13 @@ impl Server {
                     link.token = Some(token);
                     link.state = LinkState::Connecting;
                 }
+                self.trace_primary(Direction::Here, "connecting");
                 self.notice("MASTER <-> REPLICA sync started");
             }
-            Err(error) => self.warning(&format!("Unable to connect to MASTER: {error}")),
+            Err(error) => {
+                self.trace_primary(Direction::Here, &format!("unable to connect: {error}"));
+                self.warning(&format!("Unable to connect to MASTER: {error}"));
+            }
         }
     }
 
@@ -88,6 +93,7 @@ impl Server {
         };
         if let Err(text) = outcome {
             self.warning(&text);
+            self.trace_primary(Direction::Here, &format!("given up: {text}"));
             self.cancel_replication_handshake();
         }
     }
@@ -135,7 +141,12 @@ impl Server {
             let input = self.link_input(token);
             if let Some(end) = memchr::memchr(b'\n', input) {
                 let line: Vec<u8> = input.drain(..=end).collect();
-                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_string()));
+                let line = String::from_utf8_lossy(&line).trim_end().to_string();
+                if !line.is_empty() {
+                    let text = format!("{}{line}", self.channel_of(token));
+                    self.trace_primary(Direction::Received, &text);
+                }
+                return Ok(Some(line));
             }
             if input.len() > MAX_LINE {
                 return Err("Bad protocol from MASTER: a line without an end".to_string());
@@ -168,12 +179,27 @@ impl Server {
         }
     }
 
+    /// What the trace puts before a step of the second connection.
+    fn channel_of(&self, token: Token) -> &'static str {
+        let link = self.repl.primary.as_ref();
+        if link.and_then(|l| l.rdb_token()) == Some(token) { "(RDB channel) " } else { "" }
+    }
+
     pub(super) fn send_to_primary(&mut self, token: Token, args: &[&[u8]]) -> io::Result<()> {
         let mut out = Vec::new();
         encode_command(args, &mut out);
         // The handshake's few bytes always fit into an empty socket buffer.
         let n = self.clients[token].conn.write(&out)?;
-        if n == out.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
+        if n < out.len() {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        let words: Vec<String> = match args {
+            [b"AUTH", ..] => vec!["AUTH (redacted)".to_string()],
+            _ => args.iter().map(|word| word.escape_ascii().to_string()).collect(),
+        };
+        let text = format!("{}{}", self.channel_of(token), words.join(" "));
+        self.trace_primary(Direction::Sent, &text);
+        Ok(())
     }
 
     pub(super) fn handle_handshake_line(&mut self, token: Token, line: &str) -> Result<(), String> {
@@ -261,6 +287,20 @@ impl Server {
         }
     }
 
+    /// The primary sends everything: notes it, and why, if something was to be continued.
+    fn trace_full_resync(&mut self, id: &str, offset: u64) {
+        if let Some(cached) = &self.repl.cached {
+            let wanted = cached.offset + 1;
+            let why = if cached.id == id {
+                format!("the primary is at offset {offset}, and does not hold {wanted} any more")
+            } else {
+                format!("the primary has another history ({id}, not {})", cached.id)
+            };
+            self.trace_primary_resync(Resync::Refused(&why));
+        }
+        self.trace_primary_resync(Resync::Full);
+    }
+
     /// Sends who we are, all at once; the answers come one by one.
     pub(super) fn send_handshake(&mut self, token: Token) -> io::Result<()> {
         let port = self.announced_port();
@@ -324,7 +364,12 @@ impl Server {
             }
         }
         if line == "+DUALCHANNELSYNC" {
-            self.repl.cached = None;
+            if let Some(cached) = self.repl.cached.take() {
+                let why =
+                    format!("the primary has not what follows {}:{}", cached.id, cached.offset);
+                self.trace_primary_resync(Resync::Refused(&why));
+            }
+            self.trace_primary_resync(Resync::Full);
             return self.open_rdb_channel();
         }
         if let Some(rest) = line.strip_prefix("+FULLRESYNC ") {
@@ -336,6 +381,7 @@ impl Server {
             };
             self.notice(&format!("Full resync from master: {id}:{offset}"));
             self.link().announced = (id.to_string(), offset);
+            self.trace_full_resync(id, offset);
             self.repl.cached = None;
             self.begin_transfer();
             return Ok(());

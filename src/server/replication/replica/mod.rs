@@ -11,6 +11,7 @@ mod follow;
 mod handshake;
 
 use super::NO_ID;
+use super::trace::Role;
 use crate::db::{Db, ExpiryRole};
 use crate::server::Server;
 use crate::server::client::{Client, Token};
@@ -64,6 +65,8 @@ pub struct PrimaryLink {
     pub host: String,
     pub port: u16,
     pub state: LinkState,
+    /// Where `REPLTRACE` remembers this primary.
+    pub trace: u64,
     /// The link's client, once there is a connection.
     pub token: Option<Token>,
     /// What came during the handshake and has not been understood.
@@ -94,11 +97,12 @@ pub struct PrimaryLink {
 }
 
 impl PrimaryLink {
-    fn new(host: String, port: u16) -> PrimaryLink {
+    fn new(host: String, port: u16, trace: u64) -> PrimaryLink {
         PrimaryLink {
             host,
             port,
             state: LinkState::Connect,
+            trace,
             token: None,
             input: Vec::new(),
             download: None,
@@ -189,7 +193,8 @@ impl Server {
             }
         }
         let text = format!("Connecting to MASTER {host}:{port}");
-        self.repl.primary = Some(Box::new(PrimaryLink::new(host, port)));
+        self.trace_primary_gone("another primary is followed");
+        self.repl.primary = Some(self.new_link(host, port));
         self.repl.down_since = self.now_seconds();
         self.ks.role = ExpiryRole::Hide;
         // Our replicas stay: if the new primary lets us go on in the same history, so can they.
@@ -198,9 +203,15 @@ impl Server {
         self.connect_with_primary();
     }
 
+    fn new_link(&mut self, host: String, port: u16) -> Box<PrimaryLink> {
+        let peer = format!("{host}:{port}");
+        let trace = self.repl.traces.begin(Role::Replica, peer, self.clock.unix_us());
+        Box::new(PrimaryLink::new(host, port, trace))
+    }
+
     /// Follows a primary from the start: the link is made when the data has been loaded.
     pub fn become_replica_at_startup(&mut self, host: String, port: u16) {
-        self.repl.primary = Some(Box::new(PrimaryLink::new(host, port)));
+        self.repl.primary = Some(self.new_link(host, port));
         self.repl.down_since = self.now_seconds();
         self.ks.role = ExpiryRole::Hide;
     }
@@ -219,6 +230,7 @@ impl Server {
         if let Some(token) = self.repl.primary_token() {
             self.free_client(token);
         }
+        self.trace_primary_gone("no primary is followed any more");
         self.repl.primary = None;
         self.repl.cached = None;
         self.ks.replica_keys.clear();
