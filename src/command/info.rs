@@ -398,6 +398,7 @@ fn replication(s: &Server, lines: &mut Lines) {
         lines.add("min_slaves_good_slaves", repl.good_replicas);
     }
     replicas(s, lines);
+    handshakes(s, lines);
     lines.add("replicas_waiting_psync", repl.reservations.len());
     lines.add("master_failover_state", repl.failover.name());
     lines.add("master_replid", &repl.id);
@@ -472,6 +473,23 @@ fn replicas(s: &Server, lines: &mut Lines) {
         lines.add(
             &format!("slave{i}"),
             format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag},type={kind}"),
+        );
+    }
+}
+
+/// Connections that have said they are replicas', and have not asked for anything yet.
+fn handshakes(s: &Server, lines: &mut Lines) {
+    let strangers = s.clients.iter().filter_map(|(_, client)| {
+        let link = client.replica.as_ref().filter(|link| link.state.is_none())?;
+        Some((client, link))
+    });
+    for (i, (client, link)) in strangers.enumerate() {
+        let ip = client.conn.peer_ip().map_or_else(String::new, |ip| ip.to_string());
+        let (port, step) = (link.listening_port, client.last_command.unwrap_or("none"));
+        let age = s.now_seconds() - client.created;
+        lines.add(
+            &format!("handshake{i}"),
+            format_args!("ip={ip},port={port},step={step},age={age}"),
         );
     }
 }

@@ -46,7 +46,8 @@ impl Client {
 impl Server {
     /// A client as one line of `CLIENT LIST`, without the line break. Empty if there is no such client.
     ///
-    /// The fields are those of Redis 7.2, with `watch` and the totals that Valkey 8.0 added.
+    /// The fields are those of Redis 7.2, with `watch` and the totals that Valkey 8.0 added, and for replicas and
+    /// the primary `repl`, the state of their link.
     pub fn client_info(&self, token: Token) -> String {
         let Some(client) = self.clients.get(token) else { return String::new() };
         let now = self.now_seconds();
@@ -99,6 +100,13 @@ impl Server {
         field("tot-net-in", &client.net_in);
         field("tot-net-out", &client.net_out);
         field("tot-cmds", &client.commands);
+        if let Some(link) = &client.replica {
+            field("repl", &link.state.map_or("handshake", |state| state.name()));
+        } else if let Some(link) = &self.repl.primary
+            && link.token == Some(token)
+        {
+            field("repl", &link.state.role_name());
+        }
         line
     }
 }

@@ -3,6 +3,7 @@
 //! * [`primary`]: the server under test is the primary, its replicas are played.
 //! * [`replica`]: the server under test is the replica, its primary is played.
 //! * [`hostile`]: a played primary that closes, lies or sends nonsense.
+//! * [`trace`]: what `REPLTRACE` says of it.
 //! * [`chain`]: several servers under test.
 
 #[path = "../process/mod.rs"]
@@ -14,3 +15,4 @@ mod chain;
 mod hostile;
 mod primary;
 mod replica;
+mod trace;

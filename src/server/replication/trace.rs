@@ -209,6 +209,13 @@ impl Server {
     pub fn trace_replica(&mut self, token: Token, direction: Direction, text: &str) {
         let id = self.replica_trace(token);
         let now = self.clock.unix_us();
+        if self.replica_link(token).listening_port != 0 && direction == Direction::Received {
+            // While it can still be asked who it is.
+            let peer = self.replica_name(token);
+            if let Some(link) = self.repl.traces.get_mut(id) {
+                link.peer = peer;
+            }
+        }
         self.repl.traces.step(id, now, direction, text);
     }
 
@@ -227,12 +234,10 @@ impl Server {
         let Some(id) = self.clients[token].replica.as_ref().and_then(|link| link.trace) else {
             return;
         };
-        let peer = self.replica_name(token);
         self.trace_replica(token, Direction::Here, "connection closed");
         let now = self.now_seconds();
         if let Some(link) = self.repl.traces.get_mut(id) {
             link.ended = Some(now);
-            link.peer = peer;
         }
     }
 
