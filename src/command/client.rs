@@ -11,6 +11,8 @@ use crate::server::pause::{PauseKind, PausePurpose};
 use crate::util::number::parse_i64;
 
 const HELP: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
     "CAPA <option> [options...]",
     "    The client claims its some capability options. Options are:",
     "    * REDIRECT",
@@ -61,6 +63,11 @@ const HELP: &[&str] = &[
     "    * LIB-VER: the client lib version.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
     "NO-EVICT (ON|OFF)",
     "    Protect current client connection from eviction.",
     "NO-TOUCH (ON|OFF)",
@@ -300,12 +307,6 @@ fn setinfo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn getredir(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    // Nobody is redirected to: there is no tracking.
-    s.reply.int(-1);
-    Ok(())
-}
-
 fn reply(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let client = s.client();
     match args[2].to_ascii_lowercase().as_slice() {
@@ -414,7 +415,6 @@ pub const COMMANDS: &[Row] = &[
     ("client|getname", getname),
     ("client|setname", setname),
     ("client|setinfo", setinfo),
-    ("client|getredir", getredir),
     ("client|reply", reply),
     ("client|pause", pause),
     ("client|unpause", unpause),

@@ -180,6 +180,7 @@ fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     if let Some(token) = s.current {
         s.discard_transaction(token);
         s.unsubscribe_from_all(token);
+        s.disable_tracking(token);
     }
     let client = s.client();
     client.flags.remove(

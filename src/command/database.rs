@@ -78,6 +78,7 @@ impl Server {
             self.ks.changes.blocked.signal_database(db);
             old.push(full);
         }
+        self.tracking_invalidate_everything();
         if lazy {
             self.lazy_free(old);
         }

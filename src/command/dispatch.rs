@@ -204,8 +204,13 @@ impl Server {
         if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
             return Err(NO_MULTI);
         }
+        if self.tracking.keys() > 0 {
+            self.tracking_limit_keys();
+        }
         if self.config.maxmemory > 0 && !from_primary {
             let fits = self.perform_evictions();
+            // Who hears that evicted keys are gone hears it before the reply.
+            self.flush_pushes();
             if !fits && flags.contains(CommandFlags::DENYOOM) {
                 return Err(OOM);
             }
@@ -301,6 +306,9 @@ impl Server {
         let outcome = handler(self, args);
 
         let nanos = self.clock.nanos().saturating_sub(started);
+        if self.tracking.clients() > 0 && flags.contains(CommandFlags::READONLY) {
+            self.tracking_remember_keys(token, id, args);
+        }
         if !self.monitors.is_empty() && !self.is_resuming() {
             self.feed_monitors(token, flags, args);
         }
@@ -365,7 +373,7 @@ impl Server {
             | ClientFlags::REPLY_SKIP_NEXT
             | ClientFlags::MASTER
             | ClientFlags::SLAVE;
-        if client.flags.intersects(silent) {
+        if client.flags.intersects(silent | ClientFlags::TRACKING) {
             let forced =
                 client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
             let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
@@ -382,6 +390,7 @@ impl Server {
                 client.flags.remove(ClientFlags::REPLY_SKIP_NEXT);
                 client.flags.insert(ClientFlags::REPLY_SKIP);
             }
+            self.tracking_command_done(token);
         }
         if !self.pushes.is_empty() {
             self.flush_pushes();

@@ -202,9 +202,11 @@ impl Area {
 }
 
 impl<'a> Search<'a> {
-    /// Parses options. `command`: the name as it came, for errors.
+    /// Parses options. `zset`: what is searched, of which `FROMMEMBER` has to name a member; `command`: the name as it
+    /// came, for errors.
     fn options(
         mut self,
+        zset: Option<&Zset>,
         mut rest: &[&'a [u8]],
         family: Family,
         command: &[u8],
@@ -263,6 +265,7 @@ impl<'a> Search<'a> {
                         && is(option, "FROMMEMBER")
                         && !matches!(self.center, Some(Center::Point(_))) =>
                 {
+                    require_member(zset, member)?;
                     self.center = Some(Center::Member(member));
                     more
                 }
@@ -303,12 +306,13 @@ impl<'a> Search<'a> {
             )));
         }
         let command = String::from_utf8_lossy(command);
-        if self.center.is_none() {
+        let searches = matches!(family, Family::Search { .. });
+        if searches && self.center.is_none() {
             return Err(CommandError::err(format_args!(
                 "exactly one of FROMMEMBER or FROMLONLAT can be specified for {command}"
             )));
         }
-        if self.area.is_none() {
+        if searches && self.area.is_none() {
             return Err(CommandError::err(format_args!(
                 "exactly one of BYRADIUS and BYBOX can be specified for {command}"
             )));
@@ -432,13 +436,13 @@ fn georadius_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn radius_around_point(s: &mut Server, args: &[&[u8]], stores: bool) -> CommandResult {
-    s.ks.read::<Zset>(s.db, args[1])?;
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
     let wanted = Search {
         center: Some(Center::Point(point(args[2], args[3])?)),
         area: Some(Area::circle(args[4], args[5])?),
         ..Search::default()
     };
-    let wanted = wanted.options(&args[6..], Family::Radius { stores }, args[0])?;
+    let wanted = wanted.options(zset, &args[6..], Family::Radius { stores }, args[0])?;
     search(s, args[1], wanted, "georadiusstore")
 }
 
@@ -453,23 +457,19 @@ fn georadiusbymember_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn radius_around_member(s: &mut Server, args: &[&[u8]], stores: bool) -> CommandResult {
-    let member = Center::Member(args[2]);
-    require_member(s, args[1], Some(member))?;
-    let wanted = Search {
-        center: Some(member),
-        area: Some(Area::circle(args[3], args[4])?),
-        ..Search::default()
-    };
-    let wanted = wanted.options(&args[5..], Family::Radius { stores }, args[0])?;
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    require_member(zset, args[2])?;
+    // Where nothing is searched, nobody looks at the radius.
+    let area = zset.map(|_| Area::circle(args[3], args[4])).transpose()?;
+    let wanted = Search { center: Some(Center::Member(args[2])), area, ..Search::default() };
+    let wanted = wanted.options(zset, &args[5..], Family::Radius { stores }, args[0])?;
     search(s, args[1], wanted, "georadiusstore")
 }
 
 /// Refuses a centre that is no member of a sorted set that is there.
-fn require_member(s: &mut Server, key: &[u8], center: Option<Center<'_>>) -> CommandResult {
-    match (s.ks.read::<Zset>(s.db, key)?, center) {
-        (Some(zset), Some(Center::Member(member))) if zset.score(member).is_none() => {
-            Err(NO_SUCH_MEMBER)
-        }
+fn require_member(zset: Option<&Zset>, member: &[u8]) -> CommandResult {
+    match zset {
+        Some(zset) if zset.score(member).is_none() => Err(NO_SUCH_MEMBER),
         _ => Ok(()),
     }
 }
@@ -477,17 +477,17 @@ fn require_member(s: &mut Server, key: &[u8], center: Option<Center<'_>>) -> Com
 /// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit>
 /// [options]
 fn geosearch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    s.ks.read::<Zset>(s.db, args[1])?;
+    let zset = s.ks.read::<Zset>(s.db, args[1])?;
     let family = Family::Search { stores: false };
-    let wanted = Search::default().options(&args[2..], family, args[0])?;
+    let wanted = Search::default().options(zset, &args[2..], family, args[0])?;
     search(s, args[1], wanted, "geosearchstore")
 }
 
 /// GEOSEARCHSTORE destination source [as GEOSEARCH] [STOREDIST]
 fn geosearchstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    s.ks.read::<Zset>(s.db, args[2])?;
+    let zset = s.ks.read::<Zset>(s.db, args[2])?;
     let wanted = Search { store: Some(args[1]), ..Search::default() };
-    let wanted = wanted.options(&args[3..], Family::Search { stores: true }, args[0])?;
+    let wanted = wanted.options(zset, &args[3..], Family::Search { stores: true }, args[0])?;
     search(s, args[2], wanted, "geosearchstore")
 }
 
@@ -516,7 +516,10 @@ mod tests {
             wanted.center = Some(Center::Member(b"m"));
             wanted.area = Area::circle(b"1", b"m").ok();
         }
-        wanted.options(&args, family, b"GeoX").map(|_| ()).map_err(|error| error.0.into_owned())
+        wanted
+            .options(None, &args, family, b"GeoX")
+            .map(|_| ())
+            .map_err(|error| error.0.into_owned())
     }
 
     #[test]

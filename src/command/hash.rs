@@ -308,26 +308,27 @@ fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]
 fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let cursor = args::cursor(args[2])?;
+    let mut cursor = args::cursor(args[2])?;
     let now = field_clock(&s.ks);
-    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    let mut found = Reply::new(s.reply.protocol);
+    let Some(hash) = s.ks.read::<Hash>(s.db, args[1])? else {
+        reply_scan(&mut s.reply, 0, 0, &found);
+        return Ok(());
+    };
     let (options, no_values) = without_flag(&args[3..], "NOVALUES");
     let options = ScanOptions::parse(&options, false)?;
     let parts = if no_values { Parts::Fields } else { Parts::Both };
-    let mut found = Reply::new(s.reply.protocol);
-    let (mut cursor, mut n) = (hash.map_or(0, |_| cursor), 0);
-    if let Some(hash) = hash {
-        cursor = scan_steps(&options, |visited| {
-            cursor = hash.scan(cursor, now, |pair| {
-                *visited += 1;
-                if options.matches(pair.field.to_bytes(&mut [0; INT_TEXT_MAX])) {
-                    parts.reply(&mut found, pair);
-                    n += if no_values { 1 } else { 2 };
-                }
-            });
-            cursor
+    let mut n = 0;
+    cursor = scan_steps(&options, |visited| {
+        cursor = hash.scan(cursor, now, |pair| {
+            *visited += 1;
+            if options.matches(pair.field.to_bytes(&mut [0; INT_TEXT_MAX])) {
+                parts.reply(&mut found, pair);
+                n += if no_values { 1 } else { 2 };
+            }
         });
-    }
+        cursor
+    });
     reply_scan(&mut s.reply, cursor, n, &found);
     Ok(())
 }

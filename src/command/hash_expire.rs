@@ -61,7 +61,7 @@ fn expiry(arg: &[u8], unit: Unit, base_ms: i64, command: &str) -> CommandResult<
 
 /// The time that an option such as `EX` and its argument state.
 fn option_expiry(
-    s: &Server,
+    now_ms: i64,
     option: ExpireOption,
     arg: &[u8],
     command: &str,
@@ -70,7 +70,7 @@ fn option_expiry(
         ExpireOption::Ex | ExpireOption::ExAt => Unit::Seconds,
         ExpireOption::Px | ExpireOption::PxAt => Unit::Milliseconds,
     };
-    expiry(arg, unit, if option.is_absolute() { 0 } else { s.ks.now_ms }, command)
+    expiry(arg, unit, if option.is_absolute() { 0 } else { now_ms }, command)
 }
 
 /// What a command has done to fields.
@@ -124,6 +124,7 @@ fn expire_generic(
     command: &str,
 ) -> CommandResult {
     let key = args[1];
+    s.ks.read::<Hash>(s.db, key)?;
     let at = expiry(args[2], unit, base_ms, command)?;
     let options = usize::from(["NX", "XX", "GT", "LT"].iter().any(|name| is(args[3], name)));
     let conditions = Conditions::parse(&args[3..3 + options])?;
@@ -174,9 +175,9 @@ fn hpexpireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// HTTL key FIELDS numfields field [field ...]: -2 for a field that is not there, -1 for one that does not expire, and
 /// else the time from `base_ms` on, seconds rounded up.
 fn ttl_generic(s: &mut Server, args: &[&[u8]], unit: Unit, base_ms: i64) -> CommandResult {
-    let fields = fields(&args[2..], NOT_POSITIVE)?;
     let now = field_clock(&s.ks);
     let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    let fields = fields(&args[2..], NOT_POSITIVE)?;
     s.reply.array(fields.len());
     for field in fields {
         let answer = match hash.and_then(|hash| hash.find(field, now)).map(|pair| pair.expire) {
@@ -210,10 +211,10 @@ fn hpexpiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// HPERSIST key FIELDS numfields field [field ...]
 fn hpersist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let fields = fields(&args[2..], NOT_POSITIVE)?;
     let now = field_clock(&s.ks);
     let mut effect = Effect::default();
     let mut hash = s.ks.write::<Hash>(s.db, args[1])?;
+    let fields = fields(&args[2..], NOT_POSITIVE)?;
     s.reply.array(fields.len());
     for field in fields {
         let old = hash.as_ref().and_then(|hash| hash.find(field, now)).map(|pair| pair.expire);
@@ -235,11 +236,13 @@ fn hpersist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// HGETEX key [EX seconds | PX milliseconds | EXAT time | PXAT time | PERSIST] FIELDS numfields field [field ...]
 fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
+    s.ks.read::<Hash>(s.db, key)?;
     let option = ExpireOption::parse(args[2]);
     let persist = is(args[2], "PERSIST");
     let options = if option.is_some() { 2 } else { usize::from(persist) };
+    let at =
+        option.map(|option| option_expiry(s.ks.now_ms, option, args[3], "hgetex")).transpose()?;
     let fields = fields(args.get(2 + options..).unwrap_or_default(), NOT_POSITIVE)?;
-    let at = option.map(|option| option_expiry(s, option, args[3], "hgetex")).transpose()?;
     let (now, past) = (field_clock(&s.ks), at.is_some_and(|at| is_already_expired(&s.ks, at)));
 
     let mut hash = s.ks.write::<Hash>(s.db, key)?;
@@ -266,9 +269,9 @@ fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// HGETDEL key FIELDS numfields field [field ...]
 fn hgetdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let fields = fields(&args[2..], NOT_POSITIVE)?;
     let now = field_clock(&s.ks);
     let mut hash = s.ks.write::<Hash>(s.db, args[1])?;
+    let fields = fields(&args[2..], NOT_POSITIVE)?;
     s.reply.array(fields.len());
     let mut effect = Effect::default();
     for field in fields {
@@ -299,9 +302,10 @@ impl Presence {
 
 /// What becomes of the expiry of a field that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ttl<'a> {
+enum Ttl {
     Keep,
-    Expire(ExpireOption, &'a [u8]),
+    /// It expires then, in milliseconds since 1970.
+    At(i64),
 }
 
 /// The arguments of `HSETEX` behind the key.
@@ -311,13 +315,13 @@ struct SetOptions<'a, 'b> {
     key: Option<Presence>,
     /// `FNX` and `FXX`: about all of the fields.
     fields: Option<Presence>,
-    ttl: Option<Ttl<'a>>,
+    ttl: Option<Ttl>,
     /// Fields and values in turn.
     pairs: &'b [&'a [u8]],
 }
 
 impl<'a, 'b> SetOptions<'a, 'b> {
-    fn parse(args: &'b [&'a [u8]]) -> CommandResult<Self> {
+    fn parse(now_ms: i64, args: &'b [&'a [u8]]) -> CommandResult<Self> {
         let mut options = SetOptions { key: None, fields: None, ttl: None, pairs: &[] };
         let mut at = 0;
         while let Some(&arg) = args.get(at) {
@@ -334,7 +338,8 @@ impl<'a, 'b> SetOptions<'a, 'b> {
                 once(&mut options.ttl, Ttl::Keep, EXPIRE_OPTIONS)?;
             } else if let Some(option) = ExpireOption::parse(arg) {
                 let time = args.get(at).ok_or(CommandError::SYNTAX)?;
-                once(&mut options.ttl, Ttl::Expire(option, time), EXPIRE_OPTIONS)?;
+                let time = option_expiry(now_ms, option, time, "hsetex")?;
+                once(&mut options.ttl, Ttl::At(time), EXPIRE_OPTIONS)?;
                 at += 1;
             } else if is(arg, "FIELDS") {
                 options.pairs = pairs(&args[at..])?;
@@ -378,9 +383,9 @@ fn pairs<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<&'b [&'a [u8]]> {
 fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let SetOptions { key: key_presence, fields: field_presence, ttl, pairs } =
-        SetOptions::parse(&args[2..])?;
+        SetOptions::parse(s.ks.now_ms, &args[2..])?;
     let at = match ttl {
-        Some(Ttl::Expire(option, arg)) => Some(option_expiry(s, option, arg, "hsetex")?),
+        Some(Ttl::At(at)) => Some(at),
         _ => None,
     };
     let (limits, now) = (limits(s), field_clock(&s.ks));
@@ -456,7 +461,7 @@ mod tests {
     fn options_of_hsetex() {
         let parse = |line: &str| {
             let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            SetOptions::parse(&args)
+            SetOptions::parse(0, &args)
                 .map(|options| options.pairs.len())
                 .map_err(|error| error.0.into_owned())
         };

@@ -181,7 +181,7 @@ fn clients(s: &Server, lines: &mut Lines) {
     );
     lines.add("client_recent_max_output_buffer", all().map(|c| c.out.len()).max().unwrap_or(0));
     lines.add("blocked_clients", s.blocked_clients());
-    lines.add("tracking_clients", 0);
+    lines.add("tracking_clients", s.tracking.clients());
     lines.add("pubsub_clients", all().filter(|c| c.is(ClientFlags::PUBSUB)).count());
     lines.add("watching_clients", s.watched.clients());
     lines.add("clients_in_timeout_table", s.clients_in_timeout_table());
@@ -354,10 +354,10 @@ fn stats(s: &Server, lines: &mut Lines) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
     ]);
+    lines.add("tracking_total_keys", s.tracking.keys());
+    lines.add("tracking_total_items", s.tracking.items());
+    lines.add("tracking_total_prefixes", s.tracking.prefixes());
     lines.add("unexpected_error_replies", stats.unexpected_error_replies);
     lines.add("total_error_replies", stats.error_replies);
     lines.add("dump_payload_sanitizations", stats.dump_payload_sanitizations);

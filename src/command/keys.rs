@@ -8,7 +8,7 @@ use super::args::{db_index, is};
 use super::table::Row;
 use super::{database, dump, migrate, scan};
 use crate::db::notify::Class;
-use crate::db::{Entry, EntryRef, ExpiryRole, Keyspace};
+use crate::db::{EntryRef, ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::util::glob::glob_match;
@@ -162,7 +162,7 @@ fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let free =
         s.ks.lookup_read(s.db, from).is_some() && (s.ks.lookup_write(db, to).is_none() || replace);
     if free && let Some(entry) = s.ks.peek(s.db, from) {
-        let copy = Entry::new(to, entry.value().to_value(), entry.expire());
+        let copy = entry.copy_as(to);
         copy.view().set_lru(s.ks.access.fresh());
         make_room(s, db, to);
         s.ks.add(db, copy);

@@ -528,6 +528,13 @@ impl<'a> EntryRef<'a> {
         self.raw_kind() <= STR
     }
 
+    /// A copy under another key: value, expiry, and the mark of a string modified in place.
+    pub fn copy_as(self, key: &[u8]) -> Entry {
+        let copy = Entry::new(key, self.value().to_value(), self.expire());
+        copy.set_raw(self.is_raw());
+        copy
+    }
+
     fn is_raw(self) -> bool {
         self.flags() & RAW != 0
     }

@@ -8,6 +8,7 @@ use super::blocking::KeyWait;
 use super::connection::Connection;
 use super::pubsub::Subscriptions;
 use super::replication::ReplicaLink;
+use super::tracking::ClientTracking;
 use super::transaction::Transaction;
 use crate::resp::parser::Partial;
 use crate::resp::reply::Protocol;
@@ -67,6 +68,8 @@ bitflags! {
         const DEFERRED = 1 << 23;
         /// The primary, while what it sent before its snapshot was loaded is executed: its socket is not read.
         const REPLAYING = 1 << 24;
+        /// Keeps what it reads in a cache of its own (`CLIENT TRACKING`).
+        const TRACKING = 1 << 25;
     }
 }
 
@@ -171,6 +174,8 @@ pub struct Client {
     /// What it has queued since `MULTI`, and what it watches.
     pub transaction: Option<Box<Transaction>>,
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it wants to hear of keys that it has read, since `CLIENT TRACKING ON`.
+    pub tracking: Option<Box<ClientTracking>>,
     /// What is known of a replica, from its first `REPLCONF` on.
     pub replica: Option<Box<ReplicaLink>>,
     /// The replication offset after this client's last write, for `WAIT`.
@@ -204,6 +209,7 @@ impl Client {
             blocked: None,
             transaction: None,
             subscriptions: None,
+            tracking: None,
             replica: None,
             write_offset: 0,
             read_offset: 0,

@@ -4,16 +4,18 @@
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use super::pubsub::Topic;
+use super::tracking::TrackingOptions;
 use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
-const FLAG_LETTERS: [(ClientFlags, char); 12] = [
+const FLAG_LETTERS: [(ClientFlags, char); 13] = [
     (ClientFlags::MONITOR, 'O'),
     (ClientFlags::SLAVE, 'S'),
     (ClientFlags::MASTER, 'M'),
     (ClientFlags::PUBSUB, 'P'),
     (ClientFlags::MULTI, 'x'),
     (ClientFlags::BLOCKED, 'b'),
+    (ClientFlags::TRACKING, 't'),
     (ClientFlags::DIRTY_CAS, 'd'),
     (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
     (ClientFlags::CLOSE_ASAP, 'A'),
@@ -29,6 +31,14 @@ impl Client {
         for (flag, letter) in FLAG_LETTERS {
             if self.is(flag) {
                 letters.push(letter);
+            }
+            if let (ClientFlags::TRACKING, Some(tracking)) = (flag, &self.tracking) {
+                if tracking.broken_redirect {
+                    letters.push('R');
+                }
+                if tracking.options.contains(TrackingOptions::BCAST) {
+                    letters.push('B');
+                }
             }
         }
         if letters.is_empty() {
@@ -93,7 +103,7 @@ impl Server {
         field("events", &events);
         field("cmd", &client.last_command.unwrap_or("NULL"));
         field("user", &user);
-        field("redir", &-1);
+        field("redir", &client.redirect_id());
         field("resp", &client.protocol.version());
         field("lib-name", &client.lib_name);
         field("lib-ver", &client.lib_ver);

@@ -31,6 +31,9 @@ impl Server {
         self.check_shutdown();
         self.check_failover();
         self.feed_replicas();
+        if self.tracking.prefixes() > 0 {
+            self.tracking_broadcast();
+        }
         if !self.pushes.is_empty() {
             self.flush_pushes();
         }
@@ -96,6 +99,7 @@ impl Server {
         self.check_save_points();
         self.clients_cron();
         self.targets.close_unused(now);
+        self.tracking_limit_keys();
         if self.config.activerehashing {
             for db in &mut self.ks.dbs {
                 if db.table.is_rehashing() {

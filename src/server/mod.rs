@@ -25,6 +25,7 @@ pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod targets;
+pub mod tracking;
 pub mod transaction;
 
 use crate::command::table::CommandTable;
@@ -142,6 +143,8 @@ pub struct Server {
     pub deny_blocking: bool,
     pub watched: transaction::WatchedKeys,
     pub pubsub: pubsub::PubSub,
+    /// What clients keep in caches of their own.
+    pub tracking: tracking::Tracking,
     /// What the current client gets behind its reply, with the client.
     pub pushes: Vec<(Token, bytes::Bytes)>,
 }
@@ -217,6 +220,7 @@ impl Server {
             deny_blocking: false,
             watched: transaction::WatchedKeys::default(),
             pubsub: pubsub::PubSub::default(),
+            tracking: tracking::Tracking::default(),
             pushes: Vec::new(),
         };
         server.apply_keyspace_config();

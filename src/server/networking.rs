@@ -526,7 +526,9 @@ impl Server {
     fn forget_client(&mut self, token: Token) {
         let client = &self.clients[token];
         let flags = client.flags;
-        let client_has_state = client.transaction.is_some() || client.subscriptions.is_some();
+        let client_has_state = client.transaction.is_some()
+            || client.subscriptions.is_some()
+            || client.tracking.is_some();
         if client.blocked.is_some() {
             self.unblock_client(token);
             self.clients[token].flags.remove(ClientFlags::PENDING_INPUT);
@@ -534,6 +536,7 @@ impl Server {
         if client_has_state {
             self.discard_transaction(token);
             self.unsubscribe_from_all(token);
+            self.disable_tracking(token);
         }
         if flags.intersects(ClientFlags::MASTER | ClientFlags::HANDSHAKE) {
             self.replication_handle_primary_disconnection(token);

@@ -129,6 +129,7 @@ impl Server {
         }
         for (db, key) in std::mem::take(&mut self.ks.changes.modified) {
             self.touch_watched_key(db, &key);
+            self.tracking_key_changed(&key);
         }
     }
 

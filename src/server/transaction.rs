@@ -2,7 +2,7 @@
 //!
 //! A client's part is a [`Transaction`], made when it first queues or watches something and dropped with the end of
 //! the transaction, so that a client without one pays for a pointer. The server's part is [`WatchedKeys`]: who
-//! watches a key. The keyspace notes modified keys only while anybody watches (`changes.track`).
+//! watches a key. The keyspace notes modified keys only while anybody wants to know of them (`changes.track`).
 #![forbid(unsafe_code)]
 
 use super::Server;
@@ -227,11 +227,11 @@ impl Server {
         let expired = self.presence(db, key) == Presence::Expired;
         let Some(key) = self.watched.add(db, key, token) else { return };
         let transaction = self.clients[token].transaction.get_or_insert_default();
-        if transaction.watched.is_empty() {
-            self.watched.clients += 1;
-            self.ks.changes.track = true;
-        }
         transaction.watched.push(Watched { db, key, expired });
+        if transaction.watched.len() == 1 {
+            self.watched.clients += 1;
+            self.apply_key_watching();
+        }
     }
 
     /// Forgets all that a client watches.
@@ -245,11 +245,16 @@ impl Server {
             self.watched.remove(db, &key, token);
         }
         self.watched.clients -= 1;
-        self.ks.changes.track = !self.watched.is_empty();
+        self.apply_key_watching();
         let client = &mut self.clients[token];
         if !client.is(ClientFlags::MULTI) {
             client.transaction = None;
         }
+    }
+
+    /// Has the keyspace note modified keys if anybody wants to know of them.
+    pub fn apply_key_watching(&mut self) {
+        self.ks.changes.track = self.watched.clients > 0 || self.tracking.clients() > 0;
     }
 
     /// Whether the time of a watched key has come since it was watched, though nobody has deleted it yet.
@@ -296,11 +301,12 @@ impl Server {
         }
     }
 
-    /// All databases are about to be emptied or replaced by others.
+    /// All databases are about to be emptied or replaced by others: what anybody has seen of them is no longer so.
     pub fn touch_all_watched_keys(&mut self) {
         for db in 0..self.watched.dbs.len() {
             self.touch_all_watched_keys_in_db(db, None);
         }
+        self.tracking_invalidate_everything();
     }
 
     /// Spoils a client's transaction if what happened to a key that it watches `is_change`. It need not watch any
