@@ -333,6 +333,7 @@ impl Server {
         if target == SaveTarget::Replicas {
             let (tx, mut rx) = mio::unix::pipe::new()?;
             tx.set_nonblocking(false)?;
+            process::widen_pipe(&tx);
             if let Some(registry) = &self.registry {
                 registry.register(&mut rx, super::SNAPSHOT_PIPE, mio::Interest::READABLE)?;
             }

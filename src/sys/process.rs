@@ -2,6 +2,7 @@
 
 use super::children;
 use std::io;
+use std::os::fd::AsRawFd;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,12 @@ pub fn kill(pid: i32, signal: i32) {
     }
     // SAFETY: kill(2) has no memory preconditions.
     unsafe { libc::kill(pid, signal) };
+}
+
+/// Lets a pipe hold a megabyte, so that its writer seldom waits. Best effort: an unprivileged user's share is limited.
+pub fn widen_pipe(pipe: &impl AsRawFd) {
+    // SAFETY: the call has no memory preconditions.
+    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
 }
 
 /// CPU time in seconds: user and system.

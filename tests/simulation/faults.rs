@@ -1,0 +1,358 @@
+//! One simulation: the group under its workload, the faults that the seed has for it, and the operator who keeps it going.
+
+use super::checks::Checks;
+use super::group::Group;
+use super::network::{Network, SharedNetwork, host};
+use super::workload::{Acknowledged, Client};
+use aeolis::sys::children;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::rc::Rc;
+
+const SERVERS: usize = 4;
+const CLIENTS: usize = 3;
+const SECOND: i64 = 1_000_000;
+/// How long the group may take to become one again when all faults have ended.
+const MENDING: i64 = 120 * SECOND;
+/// A day in 2026, in microseconds since 1970.
+const START: i64 = 1_780_000_000 * SECOND;
+
+pub struct Simulation {
+    group: Group,
+    network: SharedNetwork,
+    clients: Vec<Client>,
+    checks: Checks,
+    rng: SmallRng,
+    primary: usize,
+    /// The replica that follows another replica, and that one.
+    chain: (usize, usize),
+    acknowledged: Vec<Acknowledged>,
+    writing: bool,
+    next_fault: i64,
+    release_at: i64,
+    promotions: usize,
+    crashes: usize,
+    _root: tempfile::TempDir,
+    verbose: bool,
+}
+
+impl Simulation {
+    pub fn new(seed: u64, verbose: bool) -> Simulation {
+        children::simulate();
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let network = Network::new(rng.random(), SERVERS);
+        network.borrow_mut().now = START;
+        if rng.random_bool(0.3) {
+            // Slow consumers: the wires hold little.
+            network.borrow_mut().capacity = (256, 4096);
+        }
+        let memory = std::path::Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let root = tempfile::tempdir_in(place).expect("a directory for the servers");
+        let settings = settings(&mut rng);
+        let group = Group::new(
+            Rc::clone(&network),
+            root.path(),
+            vec![settings; SERVERS],
+            SmallRng::from_rng(&mut rng),
+            START,
+            verbose,
+        );
+        Simulation {
+            group,
+            network,
+            clients: (0..CLIENTS).map(Client::new).collect(),
+            checks: Checks::new(SERVERS),
+            rng,
+            primary: 0,
+            chain: (3, 2),
+            acknowledged: Vec::new(),
+            writing: false,
+            next_fault: i64::MAX,
+            release_at: START,
+            promotions: 0,
+            crashes: 0,
+            _root: root,
+            verbose,
+        }
+    }
+
+    /// Runs to the end; answers a line about what happened.
+    pub fn run(mut self) -> String {
+        for i in 0..SERVERS {
+            self.group.start(i, self.followed_by(i));
+        }
+        for _ in 0..self.rng.random_range(1..=3) {
+            self.writing = true;
+            self.next_fault = self.group.now + self.rng.random_range(0..2 * SECOND);
+            let end = self.group.now + self.rng.random_range(3 * SECOND..12 * SECOND);
+            while self.group.now < end {
+                self.step();
+            }
+            self.writing = false;
+            self.next_fault = i64::MAX;
+            self.mend();
+        }
+        format!(
+            "{} markers acknowledged, {} partial and {} full resynchronisations, {} promotions, {} crashes, digest {}",
+            self.acknowledged.len(),
+            self.checks.partial,
+            self.checks.full,
+            self.promotions,
+            self.crashes,
+            String::from_utf8_lossy(&self.group.ask(self.primary, &["DEBUG", "DIGEST"])).trim_end()
+        )
+    }
+
+    fn say(&self, text: &str) {
+        if self.verbose {
+            println!("[{:.6}] {text}", (self.group.now - START) as f64 / SECOND as f64);
+        }
+    }
+
+    /// Whom a server is to follow.
+    fn followed_by(&self, i: usize) -> Option<usize> {
+        match i {
+            _ if i == self.primary => None,
+            _ if i == self.chain.0 && self.chain.1 != self.primary => Some(self.chain.1),
+            _ => Some(self.primary),
+        }
+    }
+
+    /// Moves on to the next moment in which anything happens.
+    fn step(&mut self) {
+        let servers = (0..SERVERS).map(|i| self.group.wakes_at(i));
+        let clients = self.clients.iter().map(|c| c.next_at).filter(|_| self.writing);
+        let arrival = self.network.borrow().next_arrival();
+        let restarts = self.group.nodes.iter().filter_map(|n| n.restart_at);
+        let next = servers.chain(clients).chain(arrival).chain(restarts);
+        let next =
+            next.chain([self.next_fault, self.release_at]).filter(|at| *at > self.group.now).min();
+        let now = next.unwrap_or(0).max(self.group.now + 20);
+        self.group.now = now;
+        self.network.borrow_mut().now = now;
+        let accepted = self.network.borrow_mut().deliver();
+        for (server, wire) in accepted {
+            self.group.accept(server, wire);
+        }
+        for i in 0..SERVERS {
+            self.turn(i);
+        }
+        self.clients_act();
+        if now >= self.release_at {
+            children::release();
+            self.release_at = now + self.rng.random_range(SECOND / 100..SECOND / 2);
+            for i in 0..SERVERS {
+                self.follow(i);
+            }
+        }
+        for i in 0..SERVERS {
+            if self.group.nodes[i].restart_at.is_some_and(|at| at <= now) {
+                self.say(&format!("server {i} starts again"));
+                self.checks.forget(i);
+                self.group.start(i, self.followed_by(i));
+            }
+        }
+        if now >= self.next_fault {
+            self.fault();
+            self.next_fault = now + self.rng.random_range(SECOND / 100..SECOND);
+        }
+    }
+
+    fn turn(&mut self, i: usize) {
+        let events = self.group.events(i);
+        if events.is_empty() && self.group.wakes_at(i) > self.group.now {
+            return;
+        }
+        let (checks, network) = (&mut self.checks, &self.network);
+        self.group.turn(i, &events, |server, event, before| {
+            checks.around(i, network, server, event, before);
+        });
+        if let Some(server) = &self.group.nodes[i].server {
+            self.checks.after_turn(i, server);
+        }
+    }
+
+    fn clients_act(&mut self) {
+        let primary = &self.group.nodes[self.primary];
+        let offset = primary.server.as_ref().map_or(0, |s| s.repl.offset);
+        let target = (self.writing && primary.is_up()).then_some(self.primary);
+        for client in &mut self.clients {
+            let got = client.act(&self.network, self.group.now, target, offset, &mut self.rng);
+            self.acknowledged.extend(got);
+        }
+    }
+
+    /// Something goes wrong.
+    fn fault(&mut self) {
+        let victim = self.rng.random_range(0..SERVERS);
+        let now = self.group.now;
+        match self.rng.random_range(0..12) {
+            0..=3 => {
+                let cut = self.network.borrow_mut().cut_one();
+                self.say(if cut { "a link is cut" } else { "there is no link to cut" });
+            }
+            4 => {
+                let other = (victim + self.rng.random_range(1..SERVERS)) % SERVERS;
+                self.say(&format!("servers {victim} and {other} can't reach each other"));
+                self.network.borrow_mut().partitions.push((victim, other));
+            }
+            5 | 6 => {
+                self.say("all servers can reach each other again");
+                self.network.borrow_mut().heal();
+            }
+            7 => {
+                let until = now + self.rng.random_range(SECOND / 10..3 * SECOND);
+                self.say(&format!("server {victim} is stopped for {} us", until - now));
+                self.group.nodes[victim].frozen_until = until;
+            }
+            8 if victim != self.primary && self.group.nodes[victim].is_up() => {
+                if self.rng.random_bool(0.5) {
+                    self.group.ask(victim, &["SAVE"]);
+                }
+                self.say(&format!("server {victim} crashes"));
+                self.crash(victim);
+            }
+            9 => self.promote(),
+            10 => children::doom_next(true),
+            _ if self.group.nodes[victim].is_up() => {
+                self.say(&format!("server {victim} saves, or its clock jumps"));
+                if self.rng.random_bool(0.5) {
+                    self.group.ask(victim, &["BGSAVE"]);
+                } else {
+                    self.group.nodes[victim].skew += self.rng.random_range(0..2 * SECOND);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn crash(&mut self, i: usize) {
+        self.crashes += 1;
+        self.group.crash(i);
+        self.group.nodes[i].restart_at =
+            Some(self.group.now + self.rng.random_range(SECOND / 100..4 * SECOND));
+    }
+
+    /// The operator makes the best replica the primary; the old one crashed, or does not know of it yet.
+    fn promote(&mut self) {
+        let old = self.primary;
+        let Some(server) = &self.group.nodes[old].server else { return };
+        let (id, most) =
+            (server.repl.id.clone(), self.acknowledged.iter().map(|a| a.offset).max().unwrap_or(0));
+        let fit = |i: &usize| {
+            let follows = self.followed_by(*i) == Some(old);
+            let server = self.group.nodes[*i].server.as_ref().filter(|s| s.loading.is_none());
+            follows && server.is_some_and(|s| s.repl.id == id && s.repl.offset >= most)
+        };
+        let best = (0..SERVERS).filter(fit).max_by_key(|i| self.group.nodes[*i].up().repl.offset);
+        let Some(new) = best else { return };
+        self.say(&format!("server {new} takes over from {old}"));
+        self.promotions += 1;
+        let crashed = self.rng.random_bool(0.5);
+        if crashed {
+            self.crash(old);
+        }
+        let answer = self.group.ask(new, &["REPLICAOF", "NO", "ONE"]);
+        assert_eq!(answer, b"+OK\r\n", "promotion: {}", answer.escape_ascii());
+        let markers = self.acknowledged.iter().map(|a| a.marker.as_str());
+        Checks::has_markers(self.group.nodes[new].up(), markers, "the promoted replica");
+        // Offsets of the old history say nothing in the new one.
+        let offset = self.group.nodes[new].up().repl.offset;
+        self.acknowledged.iter_mut().for_each(|a| a.offset = a.offset.min(offset));
+        self.primary = new;
+        let others: Vec<usize> = (0..SERVERS).filter(|i| *i != new).collect();
+        let last = others[self.rng.random_range(0..others.len())];
+        let before = others.iter().copied().find(|i| *i != last).expect("there are three");
+        self.chain = (last, before);
+        for client in &mut self.clients {
+            client.disconnect();
+        }
+        for i in others {
+            self.follow(i);
+        }
+    }
+
+    /// Has a server follow whom it should. One that is loading refuses; it is told again later.
+    fn follow(&mut self, i: usize) {
+        let (Some(whom), Some(server)) = (self.followed_by(i), &self.group.nodes[i].server) else {
+            return;
+        };
+        if server.repl.primary.as_ref().is_none_or(|link| link.host != host(whom)) {
+            self.group.ask(i, &["REPLICAOF", &host(whom), "6379"]);
+        }
+    }
+
+    /// All faults end; the group must become one, and nothing may be lost.
+    fn mend(&mut self) {
+        self.say("all faults end");
+        self.network.borrow_mut().heal();
+        children::doom_next(false);
+        for node in &mut self.group.nodes {
+            node.frozen_until = 0;
+        }
+        for client in &mut self.clients {
+            client.disconnect();
+        }
+        let end = self.group.now + MENDING;
+        // What expires has to be gone: a replica waits to be told.
+        let settle = self.group.now + 4 * SECOND;
+        while self.group.now < settle || !self.is_one() {
+            self.step();
+            assert!(self.group.now < end, "the group does not become one: {}", self.places());
+        }
+        Checks::all_equal(&mut self.group, self.primary);
+        let markers = self.acknowledged.iter().map(|a| a.marker.as_str());
+        Checks::has_markers(self.group.nodes[self.primary].up(), markers, "the primary");
+    }
+
+    /// Whether all servers are up, linked, and at the same place.
+    fn is_one(&self) -> bool {
+        let all_up = self.group.nodes.iter().all(|n| n.is_up());
+        all_up && {
+            let place = |i: usize| {
+                let repl = &self.group.nodes[i].up().repl;
+                (repl.id.clone(), repl.offset)
+            };
+            (0..SERVERS).all(|i| {
+                let repl = &self.group.nodes[i].up().repl;
+                let linked = i == self.primary || repl.is_connected_to_primary();
+                linked && place(i) == place(self.primary)
+            })
+        }
+    }
+
+    fn places(&self) -> String {
+        let place = |(i, node): (usize, &super::group::Node)| match &node.server {
+            None => format!("\n  {i}: down"),
+            Some(s) => {
+                let link = s.repl.primary.as_ref().map(|p| (p.host.clone(), p.state));
+                format!("\n  {i}: {} {} {link:?}", s.repl.id, s.repl.offset)
+            }
+        };
+        self.group.nodes.iter().enumerate().map(place).collect()
+    }
+}
+
+/// The configuration of all servers of a group.
+fn settings(rng: &mut SmallRng) -> Vec<String> {
+    let mut pick = |choices: &[&str]| choices[rng.random_range(0..choices.len())].to_string();
+    let pairs = [
+        ("--save", String::new()),
+        ("--protected-mode", "no".to_string()),
+        ("--enable-debug-command", "yes".to_string()),
+        ("--repl-diskless-sync", pick(&["yes", "no"])),
+        ("--repl-diskless-sync-delay", pick(&["0", "0", "1"])),
+        ("--repl-diskless-load", pick(&["disabled", "on-empty-db", "swapdb"])),
+        ("--repl-backlog-size", pick(&["16kb", "64kb", "1mb"])),
+        ("--repl-timeout", pick(&["5", "10", "30"])),
+        ("--repl-ping-replica-period", pick(&["1", "3"])),
+        ("--client-output-buffer-limit", pick(&["replica 1mb 0 0", "replica 256mb 64mb 60"])),
+        ("--hz", pick(&["10", "50"])),
+        ("--set-max-intset-entries", pick(&["4", "512"])),
+        ("--list-max-listpack-size", pick(&["2", "-2"])),
+        ("--hash-max-listpack-entries", pick(&["4", "128"])),
+        ("--zset-max-listpack-entries", pick(&["4", "128"])),
+    ];
+    pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
+}

@@ -1,0 +1,236 @@
+//! The servers of the group: started, run turn by turn, crashed, asked.
+
+use super::network::{Event, Exchange, Plug, SharedNetwork, host};
+use super::resp::encode;
+use aeolis::cli::command_table;
+use aeolis::event_loop::{client_event, work_without_events};
+use aeolis::server::Server;
+use aeolis::server::config::Config;
+use aeolis::server::connection::{Connection, VirtualStream};
+use aeolis::server::log::Log;
+use aeolis::util::clock::Clock;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// A server, or the place where one may be started.
+pub struct Node {
+    pub server: Option<Server>,
+    dir: PathBuf,
+    settings: Vec<String>,
+    clock: Rc<Cell<i64>>,
+    /// Microseconds by which its clock is ahead.
+    pub skew: i64,
+    pub frozen_until: i64,
+    pub restart_at: Option<i64>,
+    next_cron: i64,
+    wake_at: i64,
+}
+
+impl Node {
+    /// The server, which must be up.
+    pub fn up(&self) -> &Server {
+        self.server.as_ref().expect("the server is up")
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.server.is_some()
+    }
+}
+
+/// All servers.
+pub struct Group {
+    pub network: SharedNetwork,
+    pub nodes: Vec<Node>,
+    /// Microseconds since 1970.
+    pub now: i64,
+    rng: SmallRng,
+    verbose: bool,
+}
+
+impl Group {
+    /// As many servers as there are lists of settings, each with a directory below `root`; none is started.
+    pub fn new(
+        network: SharedNetwork,
+        root: &std::path::Path,
+        settings: Vec<Vec<String>>,
+        mut rng: SmallRng,
+        now: i64,
+        verbose: bool,
+    ) -> Group {
+        let node = |(i, settings): (usize, Vec<String>)| {
+            let dir = root.join(format!("{i}"));
+            std::fs::create_dir_all(&dir).expect("the directory can be made");
+            Node {
+                server: None,
+                dir,
+                settings,
+                clock: Rc::new(Cell::new(now)),
+                skew: rng.random_range(0..3_000),
+                frozen_until: 0,
+                restart_at: None,
+                next_cron: now,
+                wake_at: now,
+            }
+        };
+        let nodes = settings.into_iter().enumerate().map(node).collect();
+        Group { network, nodes, now, rng, verbose }
+    }
+
+    /// Starts a server on what its directory holds.
+    pub fn start(&mut self, i: usize, replica_of: Option<usize>) {
+        let node = &mut self.nodes[i];
+        node.clock.set(self.now + node.skew);
+        let mut words = node.settings.clone();
+        words.extend(["--dir".to_string(), node.dir.display().to_string()]);
+        let words: Vec<Vec<u8>> = words.into_iter().map(String::into_bytes).collect();
+        let mut config = Config::from_args(&words, &mut io::empty()).expect("good settings").config;
+        if !self.verbose {
+            config.loglevel = aeolis::server::config::LogLevel::Nothing;
+        }
+        let log = Log { level: config.loglevel, file: None };
+        let rng = SmallRng::from_rng(&mut self.rng);
+        let clock = Clock::Simulated(Rc::clone(&node.clock));
+        let mut server = Server::with_clock(config, command_table(), rng, log, clock);
+        server.dialer = Some(Box::new(Exchange { network: Rc::clone(&self.network), server: i }));
+        if let Some(primary) = replica_of {
+            server.become_replica_at_startup(host(primary), 6379);
+        }
+        let path = server.rdb_path();
+        if !server.begin_loading_file(&path).expect("the snapshot file can be opened") {
+            server.startup_finished();
+        }
+        node.server = Some(server);
+        (node.next_cron, node.wake_at, node.restart_at) = (self.now, self.now, None);
+        self.network.borrow_mut().up[i] = true;
+    }
+
+    /// The power goes out.
+    pub fn crash(&mut self, i: usize) {
+        self.network.borrow_mut().crash(i);
+        self.nodes[i].server = None;
+        self.nodes[i].frozen_until = 0;
+    }
+
+    /// Takes in connections that a server must accept.
+    pub fn accept(&mut self, i: usize, wire: usize) {
+        let plug = Plug::accept(&self.network, wire);
+        if let Some(server) = &mut self.nodes[i].server {
+            server.accept_common_handler(Connection::Virtual(Box::new(plug)));
+        }
+    }
+
+    /// When a server has something to do though nothing comes.
+    pub fn wakes_at(&self, i: usize) -> i64 {
+        let node = &self.nodes[i];
+        let at = node.wake_at.min(node.next_cron).max(node.frozen_until);
+        if node.is_up() { at } else { i64::MAX }
+    }
+
+    /// What a turn of a server's loop would be told.
+    pub fn events(&mut self, i: usize) -> Vec<Event> {
+        if !self.nodes[i].is_up() || self.nodes[i].frozen_until > self.now {
+            return Vec::new();
+        }
+        self.network.borrow_mut().take_events(i)
+    }
+
+    /// One turn of a server's loop, as the event loop makes it. `around` is called before (`true`) and after each event.
+    pub fn turn(
+        &mut self,
+        i: usize,
+        events: &[Event],
+        mut around: impl FnMut(&Server, &Event, bool),
+    ) {
+        let node = &mut self.nodes[i];
+        let Some(server) = &mut node.server else { return };
+        node.clock.set(self.now + node.skew);
+        server.update_time();
+        for event in events {
+            around(server, event, true);
+            client_event(server, event.token, event.writable, event.readable, event.closed);
+            around(server, event, false);
+        }
+        work_without_events(server);
+        if self.now >= node.next_cron {
+            server.cron();
+            node.next_cron = self.now + 1_000_000 / i64::from(server.config.hz.max(1));
+        }
+        server.before_sleep();
+        assert_eq!(server.shutdown.exit, None, "server {i} ended by itself");
+        let pause = match server.has_pending_work() {
+            true => 50,
+            false => server.next_timer().as_micros() as i64,
+        };
+        node.wake_at = self.now + pause;
+    }
+
+    /// The digest of a key's value.
+    pub fn digest_of(&mut self, i: usize, db: usize, key: &str) -> Vec<u8> {
+        let mut typed = encode(&["SELECT", &db.to_string()]);
+        typed.extend(encode(&["DEBUG", "DIGEST-VALUE", key]));
+        self.type_in(i, typed)
+    }
+
+    /// What a server answers to a command that an operator types.
+    pub fn ask(&mut self, i: usize, args: &[&str]) -> Vec<u8> {
+        self.type_in(i, encode(args))
+    }
+
+    fn type_in(&mut self, i: usize, typed: Vec<u8>) -> Vec<u8> {
+        let node = &mut self.nodes[i];
+        node.clock.set(self.now + node.skew);
+        let server = node.server.as_mut().expect("only a running server is asked");
+        server.update_time();
+        let console = Console(Rc::new(RefCell::new((typed, Vec::new()))));
+        let screen = Rc::clone(&console.0);
+        let token = server
+            .accept_common_handler(Connection::Virtual(Box::new(console)))
+            .expect("there is room for one more client");
+        server.read_query_from_client(token, false);
+        server.before_sleep();
+        server.free_client(token);
+        node.wake_at = self.now;
+        screen.take().1
+    }
+}
+
+/// A terminal at the server itself: what is typed, and what is shown.
+#[derive(Debug)]
+struct Console(Rc<RefCell<(Vec<u8>, Vec<u8>)>>);
+
+impl VirtualStream for Console {
+    fn attach(&mut self, _token: usize) {}
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let typed = &mut self.0.borrow_mut().0;
+        if typed.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let n = buf.len().min(typed.len());
+        buf[..n].copy_from_slice(&typed[..n]);
+        typed.drain(..n);
+        Ok(n)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().1.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    fn peer(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1))
+    }
+
+    fn local(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 6379))
+    }
+}

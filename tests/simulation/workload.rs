@@ -1,0 +1,267 @@
+//! Clients of the group: they write all types of data, and now and then a marker that a replica must acknowledge.
+
+use super::network::{Plug, SharedNetwork};
+use super::resp::{encode, integer, reply_end};
+use aeolis::server::connection::VirtualStream;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use std::collections::VecDeque;
+
+/// How long a client waits for an answer before it connects anew, in microseconds.
+const PATIENCE: i64 = 3_000_000;
+
+/// What a client waits for.
+enum Awaited {
+    /// Some answer.
+    Any,
+    /// The answer to the writing of a marker.
+    Marker(String),
+    /// The answer to `WAIT`, behind a marker that was written when the stream was at this offset.
+    Wait { marker: String, offset: u64 },
+}
+
+/// A marker that was acknowledged by at least one replica.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    pub marker: String,
+    /// The primary's offset when it had been written.
+    pub offset: u64,
+}
+
+pub struct Client {
+    number: usize,
+    plug: Option<Plug>,
+    pub target: usize,
+    received: Vec<u8>,
+    unsent: Vec<u8>,
+    awaited: VecDeque<Awaited>,
+    since: i64,
+    pub next_at: i64,
+    markers: usize,
+}
+
+impl Client {
+    pub fn new(number: usize) -> Client {
+        Client {
+            number,
+            plug: None,
+            target: usize::MAX,
+            received: Vec::new(),
+            unsent: Vec::new(),
+            awaited: VecDeque::new(),
+            since: 0,
+            next_at: 0,
+            markers: 0,
+        }
+    }
+
+    /// Goes away, as clients do.
+    pub fn disconnect(&mut self) {
+        self.plug = None;
+        self.received.clear();
+        self.unsent.clear();
+        self.awaited.clear();
+    }
+
+    /// Reads answers; sends a request if `target` is to be written to and none is awaited. `offset` is where the
+    /// target's stream is. Answers the markers that have been acknowledged.
+    pub fn act(
+        &mut self,
+        network: &SharedNetwork,
+        now: i64,
+        target: Option<usize>,
+        offset: u64,
+        rng: &mut SmallRng,
+    ) -> Vec<Acknowledged> {
+        let dead = self.plug.as_ref().is_some_and(Plug::is_dead);
+        let tired = !self.awaited.is_empty() && now - self.since > PATIENCE;
+        if dead || tired || target.is_some_and(|t| t != self.target) {
+            self.disconnect();
+        }
+        let acknowledged = self.read(offset);
+        if let Some(target) = target
+            && self.awaited.is_empty()
+            && now >= self.next_at
+        {
+            if self.plug.is_none() {
+                self.plug = Some(Plug::connect(network, target));
+                self.target = target;
+            }
+            self.request(rng);
+            self.since = now;
+            self.next_at = now + rng.random_range(100..60_000);
+        }
+        self.send();
+        acknowledged
+    }
+
+    fn send(&mut self) {
+        let Some(plug) = &mut self.plug else { return };
+        while !self.unsent.is_empty() {
+            match plug.write(&self.unsent) {
+                Ok(n) => drop(self.unsent.drain(..n)),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn read(&mut self, offset: u64) -> Vec<Acknowledged> {
+        let mut acknowledged = Vec::new();
+        let Some(plug) = &mut self.plug else { return acknowledged };
+        let mut buf = [0; 4096];
+        while let Ok(n) = plug.read(&mut buf) {
+            if n == 0 {
+                break;
+            }
+            self.received.extend_from_slice(&buf[..n]);
+        }
+        while let Some(end) = reply_end(&self.received) {
+            let reply: Vec<u8> = self.received.drain(..end).collect();
+            match self.awaited.pop_front() {
+                Some(Awaited::Marker(marker)) if reply == b"+OK\r\n" => {
+                    if let Some(Awaited::Wait { marker: waiting, offset: at }) =
+                        self.awaited.front_mut()
+                    {
+                        (*waiting, *at) = (marker, offset);
+                    }
+                }
+                Some(Awaited::Wait { marker, offset })
+                    if integer(&reply).is_some_and(|n| n >= 1) && !marker.is_empty() =>
+                {
+                    acknowledged.push(Acknowledged { marker, offset });
+                }
+                Some(_) => {}
+                None => panic!("an answer to no request: {}", reply.escape_ascii()),
+            }
+        }
+        acknowledged
+    }
+
+    fn request(&mut self, rng: &mut SmallRng) {
+        if rng.random_bool(0.1) {
+            self.markers += 1;
+            let marker = format!("marker:{}:{}", self.number, self.markers);
+            self.unsent.extend(encode(&["SELECT", "0"]));
+            self.unsent.extend(encode(&["SET", &marker, "written"]));
+            self.unsent.extend(encode(&["WAIT", "1", "1000"]));
+            self.awaited.push_back(Awaited::Any);
+            self.awaited.push_back(Awaited::Marker(marker));
+            self.awaited.push_back(Awaited::Wait { marker: String::new(), offset: 0 });
+            return;
+        }
+        let transaction = rng.random_bool(0.1);
+        let count = if transaction { rng.random_range(1..6) } else { rng.random_range(1..20) };
+        let mut requests: Vec<Vec<String>> = (0..count).map(|_| random_command(rng)).collect();
+        if transaction {
+            requests.insert(0, vec!["MULTI".to_string()]);
+            requests.push(vec!["EXEC".to_string()]);
+        }
+        for request in requests {
+            self.unsent.extend(encode(&request));
+            self.awaited.push_back(Awaited::Any);
+        }
+    }
+}
+
+/// Commands of all families: `K` is a key of the command's type, `k` a second one, `N` a small number, `V` a value, `F` a
+/// field or member, `T` a short time in milliseconds.
+const COMMANDS: &[&str] = &[
+    "SELECT D",
+    "SET s:K V",
+    "SET s:K V PX T",
+    "SETEX s:K 1 V",
+    "APPEND s:K V",
+    "SETRANGE s:K N V",
+    "INCRBY n:K N",
+    "INCRBYFLOAT n:K 0.N",
+    "GETDEL s:K",
+    "GETEX s:K PX T",
+    "MSET s:K V s:k V",
+    "SETBIT b:K N 1",
+    "BITFIELD b:K INCRBY u8 N 7 OVERFLOW SAT SET u4 8 N",
+    "BITOP XOR b:K b:k b:K",
+    "PFADD p:K F F",
+    "PFMERGE p:K p:k",
+    "LPUSH l:K V V",
+    "RPUSH l:K V F V",
+    "LPOP l:K",
+    "RPOP l:K N",
+    "LINSERT l:K BEFORE F V",
+    "LSET l:K 0 V",
+    "LTRIM l:K 0 N",
+    "LREM l:K 0 F",
+    "LMOVE l:K l:k LEFT RIGHT",
+    "BLMOVE l:K l:k LEFT LEFT 0.2",
+    "BLPOP l:K l:k 0.1",
+    "LMPOP 2 l:K l:k RIGHT COUNT N",
+    "SADD t:K F F V",
+    "SADD i:K N N",
+    "SPOP t:K",
+    "SPOP t:K N",
+    "SREM t:K F",
+    "SMOVE t:K t:k F",
+    "SUNIONSTORE t:K t:k i:K",
+    "SDIFFSTORE t:K t:k i:K",
+    "HSET h:K F V F V",
+    "HINCRBY c:K F N",
+    "HINCRBYFLOAT c:K F 1.N",
+    "HDEL h:K F",
+    "HPEXPIRE h:K T FIELDS 1 F",
+    "HPERSIST h:K FIELDS 1 F",
+    "ZADD z:K N F N V",
+    "ZADD z:K GT CH N F",
+    "ZINCRBY z:K 0.N F",
+    "ZPOPMIN z:K",
+    "ZREMRANGEBYRANK z:K 0 0",
+    "ZUNIONSTORE z:K 2 z:K z:k WEIGHTS 1 N",
+    "ZRANGESTORE z:K z:k 0 N",
+    "BZPOPMAX z:K 0.1",
+    "GEOADD g:K 13.N 38.N F",
+    "XADD x:K * F V",
+    "XADD x:K MAXLEN ~ N * F V F V",
+    "XTRIM x:K MAXLEN N",
+    "XGROUP CREATE x:K group $ MKSTREAM",
+    "XREADGROUP GROUP group F COUNT N STREAMS x:K >",
+    "XAUTOCLAIM x:K group F 0 0 COUNT N",
+    "XACK x:K group 1-1",
+    "EXPIRE s:K 1",
+    "PEXPIRE l:K T",
+    "PEXPIRE z:K T",
+    "PERSIST s:K",
+    "DEL s:K t:K",
+    "UNLINK z:K x:K",
+    "RENAME s:K s:k",
+    "RENAMENX t:K t:k",
+    "COPY h:K h:k REPLACE",
+    "MOVE s:K 1",
+    "SWAPDB 1 2",
+    "SORT i:K STORE l:K",
+    "PUBLISH channel V",
+];
+
+fn random_command(rng: &mut SmallRng) -> Vec<String> {
+    if rng.random_bool(0.002) {
+        return vec!["SELECT".to_string(), "0".to_string()];
+    }
+    let template = COMMANDS[rng.random_range(0..COMMANDS.len())];
+    template.split(' ').map(|word| fill(word, rng)).collect()
+}
+
+fn fill(word: &str, rng: &mut SmallRng) -> String {
+    let mut number = |most: u32| rng.random_range(0..most).to_string();
+    match word {
+        "D" => number(3),
+        "N" => number(20),
+        "T" => format!("1{}", number(900)),
+        "F" => format!("f{}", number(30)),
+        "V" => {
+            let length = [3, 10, 40, 300][rng.random_range(0..4)];
+            (0..length).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
+        }
+        _ if word.ends_with(":K") || word.ends_with(":k") => {
+            format!("{}{}", &word[..2], number(12))
+        }
+        _ if word.ends_with(".N") => format!("{}{}", &word[..word.len() - 1], number(99)),
+        _ => word.to_string(),
+    }
+}
