@@ -10,12 +10,14 @@ use crate::server::log::{Level, Log};
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
 use crate::sys::{process, title};
 use crate::util::alloc;
+use crate::{aof, rdb};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 /// Descriptors that are not clients': listeners, files, the poll, standard streams.
 const RESERVED_FILES: u64 = 32;
@@ -58,6 +60,9 @@ pub fn command_table() -> CommandTable {
 /// Runs the program with these arguments (the first is its name); answers the exit code.
 pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
     let args: Vec<OsString> = args.collect();
+    if let Some(code) = other_program(&args) {
+        return code;
+    }
     if let Some(code) = help_or_version(&args) {
         return code;
     }
@@ -71,6 +76,20 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
     };
     let executable = args.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
     serve(startup, executable)
+}
+
+/// The programs that this one is too, by the name that it was called by.
+fn other_program(args: &[OsString]) -> Option<i32> {
+    let name = Path::new(args.first()?).file_name()?.to_str()?;
+    let args: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    if name.ends_with("-check-aof") {
+        Some(aof::check::run(&args, &mut input, &mut output))
+    } else if name.ends_with("-check-rdb") {
+        Some(rdb::check::run(&args, &mut output))
+    } else {
+        None
+    }
 }
 
 /// `--help` and `--version`, which start no server.
@@ -185,15 +204,11 @@ fn serve(startup: Startup, executable: String) -> i32 {
     if let Some(address) = replicaof {
         server.become_replica_at_startup(address.host, address.port);
     }
-    let path = server.rdb_path();
-    match server.begin_loading_file(&path) {
+    match begin_loading(&mut server) {
         Ok(true) => {}
         Ok(false) => server.startup_finished(),
-        Err(error) => {
-            server.warning(&format!(
-                "Fatal error loading the DB {}: {error}. Exiting.",
-                path.display()
-            ));
+        Err(text) => {
+            server.warning(&text);
             return 1;
         }
     }
@@ -204,6 +219,19 @@ fn serve(startup: Startup, executable: String) -> i32 {
             1
         }
     }
+}
+
+/// Begins to load what is on disk; `false` if there is nothing. The error is for the log.
+fn begin_loading(server: &mut Server) -> Result<bool, String> {
+    server.load_aof_manifest()?;
+    if server.config.appendonly {
+        // A snapshot beside it may be older.
+        return server.begin_loading_aof();
+    }
+    let path = server.rdb_path();
+    server.begin_loading_file(&path).map_err(|error| {
+        format!("Fatal error loading the DB {}: {error}. Exiting.", path.display())
+    })
 }
 
 /// The name of the supervisor that expects to hear from us.
@@ -254,6 +282,11 @@ impl Server {
     /// The data is there: clients may be served.
     pub fn startup_finished(&mut self) {
         self.starting = false;
+        if self.open_aof_on_server_start().is_err() {
+            // Why has been logged.
+            self.shutdown.exit = Some(1);
+            return;
+        }
         if self.config.port != 0 {
             self.notice("Ready to accept connections tcp");
         }

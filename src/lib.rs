@@ -8,11 +8,12 @@
 //! | 6 | [`event_loop`] | poll, listeners, timers, signals |
 //! | 5 | [`command`] | one file for each family of commands, and dispatch |
 //! | 4 | [`server`] | the state: clients, replication, configuration, statistics |
-//! | 3 | [`rdb`] | what is written to disk and wire |
+//! | 3 | [`rdb`], [`aof`] | what is written to disk and wire |
 //! | 2 | [`db`] | the keyspace |
 //! | 1 | [`value`] | the typed values |
 //! | 0 | [`ds`], [`resp`], [`util`], [`sys`] | pure parts, and the system's edge |
 
+pub mod aof;
 pub mod cli;
 pub mod command;
 pub mod db;

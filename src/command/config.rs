@@ -6,6 +6,7 @@ use super::table::{CommandStats, Row};
 use crate::db::keyspace::KeyspaceStats;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::aof::AofState;
 use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, io_reason,
     rewrite_file,
@@ -86,9 +87,8 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 .map_err(failed)?,
             "bind" => listen_elsewhere(s, old, "Failed to bind to specified addresses.")
                 .map_err(failed)?,
-            "appendonly" if s.config.appendonly => {
-                return Err(failed("Unable to turn on AOF. Check server logs.".to_string()));
-            }
+            "appendonly" => switch_aof(s).map_err(failed)?,
+            "aof-disable-auto-gc" => s.delete_aof_history(),
             "loglevel" => s.log.level = s.config.loglevel,
             "repl-backlog-size" => {
                 if let Some(stream) = &mut s.repl.stream {
@@ -102,6 +102,16 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
         }
     }
     s.apply_keyspace_config();
+    Ok(())
+}
+
+/// Turns the append-only file on or off, unless a running synchronisation keeps it off for the time being.
+fn switch_aof(s: &mut Server) -> Result<(), String> {
+    if !s.config.appendonly {
+        s.stop_append_only();
+    } else if s.aof.state == AofState::Off && s.start_append_only().is_err() {
+        return Err("Unable to turn on AOF. Check server logs.".to_string());
+    }
     Ok(())
 }
 

@@ -23,6 +23,8 @@ use sha1::{Digest, Sha1};
 use std::time::Duration;
 
 const HELP: &[&str] = &[
+    "AOF-FLUSH-SLEEP <microsec>",
+    "    Server will sleep before flushing the AOF, this is used for testing.",
     "CHANGE-REPL-ID",
     "    Change the replication IDs of the instance.",
     "    Dangerous: should be used only for testing the replication subsystem.",
@@ -42,6 +44,8 @@ const HELP: &[&str] = &[
     "    unit tests to simulate errors.",
     "LEAK <string>",
     "    Create a memory leak of the input string.",
+    "LOADAOF",
+    "    Flush the AOF buffers on disk and reload the AOF in memory.",
     "LOG <message>",
     "    Write <message> to the server log.",
     "HTSTATS <dbid> [full]",
@@ -105,6 +109,21 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         (b"sleep", [seconds]) => sleep(s, seconds)?,
         (b"object", [key] | [key, _]) => object(s, key)?,
         (b"reload", options) => reload(s, options)?,
+        (b"loadaof", []) => {
+            if !s.reload_aof() {
+                // As Redis does: half of the data must not be served.
+                s.shutdown.exit = Some(1);
+                return Err(CAN_T_LOAD);
+            }
+            s.ks.changes.dirty = 0;
+            s.warning("Append Only File loaded by DEBUG LOADAOF");
+            s.reply.ok();
+        }
+        (b"aof-flush-sleep", [micros]) => {
+            let micros = parse_i64(micros).ok_or(CommandError::NOT_AN_INTEGER)?;
+            s.aof.flush_sleep = Duration::from_micros(micros.max(0) as u64);
+            s.reply.ok();
+        }
         (b"digest", []) => digest(s),
         (b"digest-value", keys) => digest_value(s, keys),
         (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,

@@ -24,12 +24,6 @@ pub enum Verdict {
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
 const OOM: CommandError =
     CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
-const MISCONF_RDB: CommandError = CommandError::text(
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
-     may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
-     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
-     error.",
-);
 const NO_REPLICAS: CommandError =
     CommandError::text("NOREPLICAS Not enough good replicas to write.");
 const READ_ONLY: CommandError =
@@ -103,7 +97,7 @@ impl Server {
 
     /// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
     #[inline]
-    fn resolve(
+    pub fn resolve(
         &self,
         id: CommandId,
         args: &[&[u8]],
@@ -215,11 +209,12 @@ impl Server {
                 return Err(OOM);
             }
         }
-        if self.writes_are_denied() && !from_primary {
-            // PING tells those who watch over the server that something is wrong.
-            if flags.contains(CommandFlags::WRITE) || self.commands.get(id).name == "ping" {
-                return Err(MISCONF_RDB);
-            }
+        // PING tells those who watch over the server that something is wrong.
+        if !from_primary
+            && self.has_disk_error()
+            && (flags.contains(CommandFlags::WRITE) || self.commands.get(id).name == "ping")
+        {
+            self.check_disk()?;
         }
         if flags.contains(CommandFlags::WRITE) && !from_primary {
             if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {

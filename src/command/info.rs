@@ -6,8 +6,11 @@
 
 use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
+use crate::server::aof::AofState;
+use crate::server::child::ChildReports;
 use crate::server::client::ClientFlags;
 use crate::server::config::{Choice, REDIS_VERSION};
+use crate::server::persistence::SaveChild;
 use crate::server::pubsub::Topic;
 use crate::server::replication::ReplState;
 use crate::server::replication::replica::{LinkState, PrimaryLink};
@@ -256,7 +259,8 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("mem_total_replication_buffers", stream);
     lines.add("mem_clients_slaves", clients_slaves);
     lines.add("mem_clients_normal", clients_normal);
-    lines.add_zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    lines.add("mem_cluster_links", 0);
+    lines.add("mem_aof_buffer", s.aof.buffer_memory());
     lines.add("mem_allocator", alloc::NAME);
     lines.add_zeros(&["active_defrag_running"]);
     lines.add("lazyfree_pending_objects", s.lazyfree.pending());
@@ -270,30 +274,52 @@ fn persistence(s: &Server, lines: &mut Lines) {
     let is_async = s.loading.as_ref().is_some_and(|l| l.is_async);
     lines.add_flag("loading", s.loading.is_some() && !is_async);
     lines.add_flag("async_loading", is_async);
-    lines.add_zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
-    lines.add("current_fork_perc", "0.00");
-    lines.add_zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    let reports = state.child.as_ref().map(|child| &child.reports);
+    let of_child = |figure: fn(&ChildReports) -> u64| reports.map_or(0, figure);
+    let (done, total) = (of_child(|r| r.keys_done), of_child(|r| r.keys_total));
+    lines.add("current_cow_peak", of_child(|r| r.cow_peak));
+    lines.add("current_cow_size", of_child(|r| r.cow));
+    lines.add(
+        "current_cow_size_age",
+        reports.map_or(0, |r| (s.ks.now_ms - r.updated_ms).max(0) / 1000),
+    );
+    lines.add("current_fork_perc", format_args!("{:.2}", ratio(done, total) * 100.0));
+    lines.add("current_save_keys_processed", done);
+    lines.add("current_save_keys_total", total);
     lines.add("rdb_changes_since_last_save", s.ks.changes.dirty);
-    lines.add_flag("rdb_bgsave_in_progress", state.child.is_some());
+    let saving = state.child.as_ref().filter(|_| !s.is_rewriting_aof());
+    let rewriting = state.child.as_ref().filter(|_| s.is_rewriting_aof());
+    let seconds_of = |child: Option<&SaveChild>| child.map_or(-1, |child| now - child.started);
+    lines.add_flag("rdb_bgsave_in_progress", saving.is_some());
     lines.add("rdb_last_save_time", state.last_save);
     lines.add("rdb_last_bgsave_status", status(state.last_bgsave_ok));
     lines.add("rdb_last_bgsave_time_sec", state.last_bgsave_seconds);
-    lines.add(
-        "rdb_current_bgsave_time_sec",
-        state.child.as_ref().map_or(-1, |child| now - child.started),
-    );
+    lines.add("rdb_current_bgsave_time_sec", seconds_of(saving));
     lines.add("rdb_saves", state.saves);
     lines.add("rdb_last_cow_size", state.last_cow_bytes);
     lines.add("rdb_last_load_keys_expired", state.keys_expired);
     lines.add("rdb_last_load_keys_loaded", state.keys_loaded);
     lines.add_flag("aof_enabled", s.config.appendonly);
-    lines.add_zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    lines.add("aof_last_rewrite_time_sec", -1);
-    lines.add("aof_current_rewrite_time_sec", -1);
-    lines.add("aof_last_bgrewrite_status", "ok");
-    lines.add_zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    lines.add("aof_last_write_status", "ok");
-    lines.add_zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    let aof = &s.aof;
+    lines.add_flag("aof_rewrite_in_progress", rewriting.is_some());
+    lines.add_flag("aof_rewrite_scheduled", aof.rewrite_scheduled);
+    lines.add("aof_last_rewrite_time_sec", aof.last_rewrite_seconds.unwrap_or(-1));
+    lines.add("aof_current_rewrite_time_sec", seconds_of(rewriting));
+    lines.add("aof_last_bgrewrite_status", status(aof.last_rewrite_ok.unwrap_or(true)));
+    lines.add("aof_rewrites", aof.rewrites);
+    lines.add("aof_rewrites_consecutive_failures", aof.consecutive_failures);
+    let writes = aof.write_error.is_none() && aof.fsync_error.is_none();
+    lines.add("aof_last_write_status", status(writes));
+    lines.add("aof_last_cow_size", aof.last_cow_bytes);
+    lines.add_zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
+    if aof.state != AofState::Off {
+        lines.add("aof_current_size", aof.current_size);
+        lines.add("aof_base_size", aof.rewrite_base_size);
+        lines.add("aof_pending_rewrite", 0);
+        lines.add("aof_buffer_length", aof.buffered());
+        lines.add("aof_pending_bio_fsync", s.bio.pending_fsyncs());
+        lines.add("aof_delayed_fsync", aof.delayed_fsyncs);
+    }
     if let Some(loading) = &s.loading {
         let (total, loaded) = (loading.total_bytes, loading.loaded_bytes);
         let elapsed = (s.ks.now_ms - loading.started_ms).max(0) / 1000;

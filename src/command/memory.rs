@@ -114,7 +114,7 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         ("clients.slaves", m.replicas),
         ("clients.normal", m.normal_clients),
         ("cluster.links", 0),
-        ("aof.buffer", 0),
+        ("aof.buffer", s.aof.buffer_memory() as u64),
         ("lua.caches", 0),
         ("functions.caches", 0),
     ];

@@ -7,6 +7,7 @@ use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags};
 use crate::server::replication::Capabilities;
 use crate::server::replication::failover::Handover;
+use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
 use crate::server::replication::primary::psync::PsyncRequest;
 use crate::server::replication::trace::Direction;
 use crate::util::number::parse_i64;
@@ -189,7 +190,7 @@ fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let token = s.current.expect("a command has a client");
     let offset = s.clients[token].write_offset;
     let reached = s.replicas_at(offset);
-    if reached as i64 >= wanted {
+    if reached as i64 >= wanted || !s.may_block() {
         s.reply.int(reached as i64);
         return Ok(());
     }
@@ -242,6 +243,41 @@ fn failover(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+fn waitaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let number = |arg| parse_i64(arg).ok_or(CommandError::NOT_AN_INTEGER);
+    let local = number(args[1])?;
+    if !(0..=1).contains(&local) {
+        return Err(CommandError::err("value is out of range, value must between 0 and 1"));
+    }
+    let local = local == 1;
+    let replicas = usize::try_from(number(args[2])?)
+        .map_err(|_| CommandError::err("value is out of range, must be positive"))?;
+    let timeout = parse_i64(args[3])
+        .ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(CommandError::err("timeout is negative"));
+    }
+    if s.repl.is_replica() {
+        return Err(CommandError::err(
+            "WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
+        ));
+    }
+    if local && !s.config.appendonly {
+        return Err(WAITAOF_WITHOUT_AOF);
+    }
+    let token = s.current.expect("a command has a client");
+    let offset = s.clients[token].write_offset;
+    let reached = s.durable_at(offset);
+    if (reached.local >= local && reached.replicas >= replicas) || !s.may_block() {
+        reached.reply(&mut s.reply);
+        return Ok(());
+    }
+    let deadline = (timeout > 0).then(|| s.ks.now_ms.saturating_add(timeout));
+    s.block_client(token, Blocked::Durable { local, replicas, offset }, deadline);
+    s.repl.get_ack = true;
+    Ok(())
+}
+
 fn role(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     let reply = &mut s.reply;
     if let Some(link) = &s.repl.primary {
@@ -284,6 +320,7 @@ pub const COMMANDS: &[Row] = &[
     ("psync", psync),
     ("sync", sync),
     ("wait", wait),
+    ("waitaof", waitaof),
     ("role", role),
     ("failover", failover),
 ];

@@ -10,6 +10,7 @@ use super::spec::reply::{
 use super::table::{Command, CommandTable, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
+use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence::SaveTarget;
 use crate::server::{REDIS_VERSION, Server};
@@ -46,6 +47,10 @@ const LATENCY_HELP: &[&str] = &[
 
 const SAVE_IN_PROGRESS: CommandError =
     CommandError::text("ERR Background save already in progress");
+const OTHER_CHILD: CommandError = CommandError::text(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a \
+     BGSAVE whenever possible.",
+);
 /// As Redis answers where the log says why.
 const FAILED: CommandError = CommandError::text("ERR");
 
@@ -125,7 +130,7 @@ fn lastsave(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 fn save(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    if s.persistence.child.is_some() {
+    if is_saving(s) {
         return Err(SAVE_IN_PROGRESS);
     }
     if !s.rdb_save() {
@@ -136,17 +141,36 @@ fn save(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 fn bgsave(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    match args[1..] {
-        [] => {}
-        // A save is the only child that there is: nothing else could make this one wait.
-        [option] if option.eq_ignore_ascii_case(b"schedule") => {}
+    let schedule = match args[1..] {
+        [] => false,
+        [option] if option.eq_ignore_ascii_case(b"schedule") => true,
         _ => return Err(CommandError::SYNTAX),
-    }
-    if s.persistence.child.is_some() {
+    };
+    if is_saving(s) {
         return Err(SAVE_IN_PROGRESS);
+    }
+    let in_exec = s.client().is(ClientFlags::MULTI);
+    if s.persistence.child.is_some() || in_exec {
+        if !schedule && !in_exec {
+            return Err(OTHER_CHILD);
+        }
+        s.persistence.scheduled = true;
+        s.reply.simple("Background saving scheduled");
+        return Ok(());
     }
     s.rdb_save_background(SaveTarget::Disk).map_err(|_| FAILED)?;
     s.reply.simple("Background saving started");
+    Ok(())
+}
+
+/// Whether a child writes a snapshot, as opposed to rewriting the append-only file.
+fn is_saving(s: &Server) -> bool {
+    s.persistence.child.is_some() && !s.is_rewriting_aof()
+}
+
+fn bgrewriteaof(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let text = s.bgrewriteaof().map_err(CommandError::err)?;
+    s.reply.simple(text);
     Ok(())
 }
 
@@ -369,6 +393,7 @@ pub const COMMANDS: &[Row] = &[
     ("lastsave", lastsave),
     ("save", save),
     ("bgsave", bgsave),
+    ("bgrewriteaof", bgrewriteaof),
     ("shutdown", shutdown),
     ("slowlog|get", slowlog_get),
     ("slowlog|len", slowlog_len),

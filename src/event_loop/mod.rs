@@ -9,7 +9,7 @@ pub mod signals;
 use crate::server::connection::Connection;
 use crate::server::log::Level;
 use crate::server::persistence::{LoadError, LoadProgress};
-use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, client::ClientFlags};
+use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, WAKER, client::ClientFlags};
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
 use signals::Signals;
@@ -38,6 +38,7 @@ impl EventLoop {
         signals.register(poll.registry(), SIGNALS)?;
         let listeners = Listeners::open(poll.registry(), server)?;
         server.registry = Some(poll.registry().try_clone()?);
+        server.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
         Ok(EventLoop { poll, listeners, signals })
     }
 

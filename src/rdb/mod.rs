@@ -9,9 +9,11 @@
 //!   type.
 //! * `layout`: the shape of every record, to find the end of one that arrives in pieces.
 //! * [`parser`]: [`parser::RdbParser`], turns bytes into events.
+//! * [`mod@check`]: what `redis-check-rdb` does.
 //! * [`dump`]: one value with a footer, for `DUMP` and `RESTORE`.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod dump;
 pub mod error;
 pub mod format;

@@ -223,6 +223,10 @@ impl Server {
                 let reached = self.replicas_at(offset);
                 self.reply_to(token, |reply| reply.int(reached as i64));
             }
+            Some(&Blocked::Durable { offset, .. }) => {
+                let reached = self.durable_at(offset);
+                self.reply_to(token, |reply| reached.reply(reply));
+            }
             Some(Blocked::Pause | Blocked::Shutdown) | None => return false,
         }
         self.unblock_client(token);
@@ -234,7 +238,7 @@ impl Server {
     pub fn unblock_client_on_error(&mut self, token: Token, text: &str) -> bool {
         match self.clients[token].blocked.as_ref().map(|b| &b.on) {
             Some(Blocked::Keys(_)) => self.count_unblocked(token, true),
-            Some(Blocked::Replicas { .. }) => {}
+            Some(Blocked::Replicas { .. } | Blocked::Durable { .. }) => {}
             Some(Blocked::Pause | Blocked::Shutdown) | None => return false,
         }
         self.stats.count_error(text.split(' ').next().unwrap_or("ERR"));

@@ -80,6 +80,8 @@ pub enum Blocked {
     Keys(Box<KeyWait>),
     /// `WAIT`: so many replicas to acknowledge this offset.
     Replicas { wanted: usize, offset: u64 },
+    /// `WAITAOF`: this server (if `local`) and so many replicas to have this offset in their append-only files.
+    Durable { local: bool, replicas: usize, offset: u64 },
     /// The end of a pause; then its command is tried again.
     Pause,
     /// `SHUTDOWN`, until the replicas have caught up.

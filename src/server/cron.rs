@@ -25,6 +25,13 @@ impl Server {
         self.check_pause();
         self.handle_blocked_clients_timeout();
         self.handle_clients_blocked_on_keys();
+        self.check_background_fsync();
+        self.flush_append_only_file(false);
+        if self.aof.holds_replies() {
+            // What could not be written must not be acknowledged: the server ends.
+            return;
+        }
+        self.check_background_fsync();
         if !self.blocked.is_empty() {
             self.process_clients_waiting_replicas();
         }
@@ -95,8 +102,11 @@ impl Server {
             // The limit may have been lowered, and no command may come.
             self.perform_evictions();
         }
+        self.receive_child_reports();
         self.check_child();
         self.check_save_points();
+        self.check_aof_rewrite();
+        self.retry_aof_write(self.cron_loops.is_multiple_of(u64::from(self.config.hz.max(1))));
         self.clients_cron();
         self.targets.close_unused(now);
         self.tracking_limit_keys();

@@ -93,7 +93,11 @@ impl Log {
 impl Server {
     /// Writes a line to the log.
     pub fn log(&self, level: Level, text: &str) {
-        let role = if self.repl.is_replica() { Role::Slave } else { Role::Master };
+        let role = match self.repl.is_replica() {
+            _ if self.in_fork_child => Role::Child,
+            true => Role::Slave,
+            false => Role::Master,
+        };
         self.log.line(role, level, text);
     }
 

@@ -4,7 +4,10 @@
 //! is readable or writable, that the time for [`Server::cron`] has come, that it is about to sleep.
 #![forbid(unsafe_code)]
 
+pub mod aof;
+pub mod bio;
 pub mod blocking;
+pub mod child;
 pub mod client;
 pub mod client_info;
 pub mod config;
@@ -55,6 +58,9 @@ pub const FIRST_CLIENT: usize = 1 << 16;
 /// The event loop's token for the pipe of a diskless snapshot.
 pub const SNAPSHOT_PIPE: mio::Token = mio::Token(1);
 
+/// The event loop's token for what wakes it from other threads.
+pub const WAKER: mio::Token = mio::Token(2);
+
 /// The event loop's token for a client.
 pub fn client_token(token: Token) -> mio::Token {
     mio::Token(token + FIRST_CLIENT)
@@ -94,6 +100,11 @@ pub struct Server {
     pub pause: Pause,
     pub repl: Replication,
     pub persistence: Persistence,
+    pub aof: aof::Aof,
+    /// Slow calls to the file system.
+    pub bio: bio::Bio,
+    /// This process is a child that saves.
+    pub in_fork_child: bool,
     /// A snapshot that is being loaded, at start-up or from a primary.
     pub loading: Option<Box<Loading>>,
     pub shutdown: shutdown::Shutdown,
@@ -172,6 +183,9 @@ impl Server {
             slow_log: SlowLog::new(config.slowlog_log_slower_than, config.slowlog_max_len as usize),
             repl: Replication::new(random_id(&mut rng)),
             persistence: Persistence::new(ks.now_ms / 1000),
+            aof: aof::Aof::default(),
+            bio: bio::Bio::default(),
+            in_fork_child: false,
             run_id: random_id(&mut rng),
             started_ms: ks.now_ms,
             config,

@@ -124,7 +124,9 @@ impl Server {
         // Too much even if the socket took it all at once: how fast it takes is not for the limit to depend on.
         let beyond = bytes.len() > STATIC_REPLY && limit > 0 && bytes.len() as u64 >= limit;
         let mut written = 0;
-        if client.out.is_empty() && !client.is(ClientFlags::CLOSE_ASAP) && !beyond {
+        // A reply may acknowledge what is not in the append-only file yet.
+        let may_leave = !self.aof.holds_replies();
+        if may_leave && client.out.is_empty() && !client.is(ClientFlags::CLOSE_ASAP) && !beyond {
             match client.conn.write(bytes) {
                 Ok(n) => {
                     written = n;
@@ -192,6 +194,10 @@ impl Server {
 
     /// The socket takes bytes again, or `before_sleep` finds some to write.
     pub fn send_reply_to_client(&mut self, token: Token) {
+        if self.aof.holds_replies() {
+            self.queue_write(token);
+            return;
+        }
         loop {
             let Some(client) = self.clients.get_mut(token) else { return };
             if client.out.is_empty() {

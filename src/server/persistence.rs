@@ -2,18 +2,25 @@
 #![forbid(unsafe_code)]
 
 use super::Server;
-use super::log::{Level, Role};
+use super::aof::AofState;
+use super::child::{ChildReports, Progress, wait_after_key};
+use super::config::io_reason;
+use super::log::Level;
 use super::replication::NO_ID;
+use super::replication::primary::dual_channel::RdbChannelWriter;
 use crate::db::{Db, Entry, ExpiryRole};
 use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::rdb::{ErrorKind, RdbError, RdbParser, RdbWriter};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::sys::durable::{IncrementalSync, rename_durably};
 use crate::sys::process::{self, ChildEnd};
-use crate::sys::title;
 use crate::util::alloc;
 use crate::value::Value;
+use mio::unix::pipe::{Receiver, Sender};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +32,13 @@ const RETRY_DELAY: i64 = 5;
 /// So many keys without a value are named in the log.
 const MAX_EMPTY_KEYS_LOGGED: u64 = 10;
 
+const MISCONF_RDB: CommandError = CommandError::text(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+     may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+     error.",
+);
+
 /// Where a child's snapshot goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaveTarget {
@@ -34,6 +48,54 @@ pub enum SaveTarget {
     Replicas,
     /// Straight to the connections that replicas have opened for it.
     RdbChannels,
+    /// A new base file of the append-only file; `rdb`: as a snapshot.
+    Aof { rdb: bool },
+}
+
+impl SaveTarget {
+    /// What the child's memory was copied for, in the log's words.
+    pub fn purpose(self) -> &'static str {
+        match self {
+            SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => "RDB",
+            SaveTarget::Aof { .. } => "AOF rewrite",
+        }
+    }
+
+    /// What the child calls itself.
+    pub fn process_title(self) -> &'static str {
+        match self {
+            SaveTarget::Disk => "aeolis-rdb-bgsave",
+            SaveTarget::Replicas | SaveTarget::RdbChannels => "aeolis-rdb-to-slaves",
+            SaveTarget::Aof { .. } => "aeolis-aof-rewrite",
+        }
+    }
+}
+
+/// What a snapshot is written for.
+#[derive(Clone, Copy, Debug)]
+pub enum SnapshotUse<'a> {
+    /// A file or a replica; with the replication state, if there is any.
+    Snapshot(Option<&'a SnapshotOrigin>),
+    /// The base of an append-only file.
+    AofBase,
+}
+
+/// What a child writes a snapshot to.
+enum Output {
+    File,
+    Pipe(Sender),
+    Channels(RdbChannelWriter),
+}
+
+impl Output {
+    /// What the child has to keep open.
+    fn descriptors(&self) -> Vec<i32> {
+        match self {
+            Output::File => Vec::new(),
+            Output::Pipe(pipe) => vec![pipe.as_raw_fd()],
+            Output::Channels(channels) => channels.descriptors(),
+        }
+    }
 }
 
 /// A child that saves.
@@ -43,9 +105,9 @@ pub struct SaveChild {
     pub target: SaveTarget,
     /// Seconds since 1970.
     pub started: i64,
-    temporary: PathBuf,
-    /// The end of a diskless snapshot has been seen in the pipe.
+    /// What a diskless snapshot comes through, until its end has been seen.
     pub pipe: Option<mio::unix::pipe::Receiver>,
+    pub reports: ChildReports,
 }
 
 /// What is known of snapshots.
@@ -134,6 +196,8 @@ enum LoadSource {
     File { file: File },
     /// Pieces that somebody feeds.
     Fed,
+    /// None: an append-only file is being executed.
+    Commands,
 }
 
 /// How far loading has come.
@@ -171,6 +235,29 @@ impl Loading {
     /// To be fed from a primary's link; `total_bytes` is 0 where the length is unknown.
     pub fn fed(checksum: bool, total_bytes: u64, now_ms: i64) -> Loading {
         Loading::new(LoadSource::Fed, checksum, total_bytes, now_ms)
+    }
+
+    /// An append-only file of so many bytes in all.
+    pub fn commands(total_bytes: u64, now_ms: i64) -> Loading {
+        Loading::new(LoadSource::Commands, false, total_bytes, now_ms)
+    }
+
+    /// Loads a snapshot from `file`, as a part of what is being loaded.
+    pub fn begin_snapshot(&mut self, file: File, checksum: bool) {
+        self.parser = RdbParser::new(checksum);
+        self.source = LoadSource::File { file };
+        self.finished = false;
+        self.db = 0;
+    }
+
+    /// That snapshot is loaded: the file, at what follows it; the bytes that have been read of that; and where it
+    /// starts in the file.
+    pub fn end_snapshot(&mut self) -> Option<(File, Vec<u8>, u64)> {
+        let rest = (self.parser.rest().to_vec(), self.parser.offset());
+        match std::mem::replace(&mut self.source, LoadSource::Commands) {
+            LoadSource::File { file } => Some((file, rest.0, rest.1)),
+            LoadSource::Fed | LoadSource::Commands => None,
+        }
     }
 
     /// Whether somebody feeds it, so that there is nothing to do in between.
@@ -214,7 +301,8 @@ impl Server {
     pub fn write_snapshot<W: Write>(
         &self,
         out: W,
-        origin: Option<&SnapshotOrigin>,
+        purpose: SnapshotUse<'_>,
+        progress: &mut Progress,
     ) -> io::Result<W> {
         let options = WriterOptions {
             version: RdbVersion::V10,
@@ -228,15 +316,15 @@ impl Server {
         rdb.aux(b"redis-bits", b"64")?;
         rdb.aux(b"ctime", digits.format(self.now_seconds()).as_bytes())?;
         rdb.aux(b"used-mem", digits.format(alloc::used_memory()).as_bytes())?;
-        if let Some(origin) = origin {
+        if let SnapshotUse::Snapshot(Some(origin)) = purpose {
             rdb.aux(b"repl-stream-db", digits.format(origin.stream_db).as_bytes())?;
             rdb.aux(b"repl-id", origin.id.as_bytes())?;
             rdb.aux(b"repl-offset", digits.format(origin.offset).as_bytes())?;
         }
-        rdb.aux(b"aof-base", b"0")?;
+        let is_base = matches!(purpose, SnapshotUse::AofBase);
+        rdb.aux(b"aof-base", if is_base { b"1" } else { b"0" })?;
         let lfu = self.config.maxmemory_policy.is_lfu();
         let lru = self.config.maxmemory_policy.is_lru();
-        let mut keys = 0;
         for (n, db) in self.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
             rdb.select_db(n as u64)?;
             rdb.resize_db(db.len() as u64, db.volatile() as u64)?;
@@ -244,8 +332,7 @@ impl Server {
                 let idle = lru.then(|| self.ks.access.idle_seconds(entry));
                 let freq = lfu.then(|| self.ks.access.frequency(entry));
                 rdb.entry(entry.key(), entry.value(), entry.expire(), idle, freq)?;
-                keys += 1;
-                delay(self.config.rdb_key_save_delay, keys);
+                progress.key_saved(self.config.rdb_key_save_delay);
             }
         }
         Ok(rdb.finish()?.0)
@@ -255,11 +342,12 @@ impl Server {
     fn write_marked_snapshot(
         &self,
         mut out: impl Write,
-        origin: Option<&SnapshotOrigin>,
+        purpose: SnapshotUse<'_>,
+        progress: &mut Progress,
     ) -> io::Result<()> {
         let mark = &self.snapshot_eof_mark;
         write!(out, "$EOF:{mark}\r\n")?;
-        out = self.write_snapshot(out, origin)?;
+        out = self.write_snapshot(out, purpose, progress)?;
         out.write_all(mark.as_bytes())
     }
 
@@ -274,26 +362,35 @@ impl Server {
     }
 
     /// Writes the snapshot file: to a temporary file, made durable, and only then in place of the old one.
-    fn write_rdb_file(&self, temporary: &Path, origin: Option<&SnapshotOrigin>) -> io::Result<()> {
-        let target = self.rdb_path();
+    fn write_rdb_file(
+        &self,
+        pid: i32,
+        origin: Option<&SnapshotOrigin>,
+        progress: &mut Progress,
+    ) -> io::Result<()> {
+        let temporary = self.temporary_rdb(pid);
         let outcome = (|| {
-            let file = self.write_snapshot(File::create(temporary)?, origin)?;
-            file.sync_all()?;
-            fs::rename(temporary, &target)?;
-            // The new name is durable when the directory is.
-            File::open(&self.config.dir)?.sync_all()
+            let file = File::create(&temporary)?;
+            let file = IncrementalSync::new(file, self.config.rdb_save_incremental_fsync);
+            let file = self.write_snapshot(file, SnapshotUse::Snapshot(origin), progress)?;
+            file.file.sync_all()?;
+            rename_durably(&temporary, &self.rdb_path())
         })();
         if outcome.is_err() {
-            let _ = fs::remove_file(temporary);
+            let _ = fs::remove_file(&temporary);
         }
         outcome
     }
 
+    fn temporary_rdb(&self, pid: i32) -> PathBuf {
+        self.config.dir.join(format!("temp-{pid}.rdb"))
+    }
+
     /// `SAVE`: writes the snapshot while everybody waits.
     pub fn rdb_save(&mut self) -> bool {
-        let temporary = self.config.dir.join(format!("temp-{}.rdb", std::process::id()));
         let origin = self.snapshot_origin();
-        match self.write_rdb_file(&temporary, origin.as_ref()) {
+        let pid = std::process::id() as i32;
+        match self.write_rdb_file(pid, origin.as_ref(), &mut Progress::default()) {
             Ok(()) => {
                 self.notice("DB saved on disk");
                 self.note_saved();
@@ -301,9 +398,10 @@ impl Server {
             }
             Err(error) => {
                 let text = format!(
-                    "Failed opening the temp RDB file {} (in server root dir {}) for saving: {error}",
-                    temporary.display(),
-                    self.config.dir.display()
+                    "Failed opening the temp RDB file {} (in server root dir {}) for saving: {}",
+                    self.temporary_rdb(pid).display(),
+                    self.config.dir.display(),
+                    io_reason(&error)
                 );
                 self.warning(&text);
                 false
@@ -329,69 +427,33 @@ impl Server {
         self.persistence.dirty_before_bgsave = self.ks.changes.dirty;
         self.persistence.last_bgsave_try = self.now_seconds();
         let origin = self.snapshot_origin();
-        let (mut sender, mut receiver) = (None, None);
-        if target == SaveTarget::Replicas {
-            let (tx, mut rx) = mio::unix::pipe::new()?;
-            tx.set_nonblocking(false)?;
-            process::widen_pipe(&tx);
-            if let Some(registry) = &self.registry {
-                registry.register(&mut rx, super::SNAPSHOT_PIPE, mio::Interest::READABLE)?;
-            }
-            (sender, receiver) = (Some(tx), Some(rx));
-        }
-        let mut channels = match target {
-            SaveTarget::RdbChannels => Some(self.rdb_channel_writer()?),
-            _ => None,
-        };
-        for db in &mut self.ks.dbs {
-            // Moving buckets while a child shares the memory would copy it page by page.
-            db.table.set_resize_allowed(false);
-        }
-        let temporary =
-            self.config.dir.join(format!("temp-bg-{}-{}.rdb", std::process::id(), self.cron_loops));
-        let started = Instant::now();
-        let forked = process::fork_child(|| {
-            title::set("aeolis-rdb-bgsave");
-            let outcome = match (sender.take(), channels.take()) {
-                (Some(pipe), _) => self.write_snapshot(pipe, origin.as_ref()).map(drop),
-                (_, Some(channels)) => self.write_marked_snapshot(channels, origin.as_ref()),
-                _ => self.write_rdb_file(&temporary, origin.as_ref()),
-            };
-            match outcome {
-                Ok(()) => {
-                    let dirty = process::private_dirty() >> 20;
-                    let text = format!(
-                        "Fork CoW for RDB: current {dirty} MB, peak {dirty} MB, average {dirty} MB"
-                    );
-                    if target == SaveTarget::Disk {
-                        self.log.line(Role::Child, Level::Notice, "DB saved on disk");
+        let forked = self.output_for(target).and_then(|(output, receiver)| {
+            let inherited = output.descriptors();
+            self.fork_saver(target, &inherited, receiver, |server, pid, progress| {
+                let origin = origin.as_ref();
+                let purpose = SnapshotUse::Snapshot(origin);
+                let outcome = match output {
+                    Output::File => server.write_rdb_file(pid, origin, progress),
+                    Output::Pipe(pipe) => server.write_snapshot(pipe, purpose, progress).map(drop),
+                    Output::Channels(channels) => {
+                        server.write_marked_snapshot(channels, purpose, progress)
                     }
-                    self.log.line(Role::Child, Level::Notice, &text);
-                    0
+                };
+                match &outcome {
+                    Ok(()) if target == SaveTarget::Disk => server.notice("DB saved on disk"),
+                    Ok(()) => {}
+                    Err(error) => {
+                        server.warning(&format!("Write error saving DB: {}", io_reason(error)));
+                    }
                 }
-                Err(error) => {
-                    self.log.line(
-                        Role::Child,
-                        Level::Warning,
-                        &format!("Write error saving DB: {error}"),
-                    );
-                    1
-                }
-            }
+                outcome
+            })
         });
-        let pid = match forked {
-            Ok(pid) => pid,
-            Err(error) => {
-                self.persistence.last_bgsave_ok = false;
-                self.child_is_gone();
-                self.warning(&format!("Can't save in background: fork: {error}"));
-                return Err(error);
-            }
-        };
-        self.stats.forks += 1;
-        self.stats.latest_fork_us = started.elapsed().as_micros() as u64;
+        let pid = forked.inspect_err(|error| {
+            self.persistence.last_bgsave_ok = false;
+            self.warning(&format!("Can't save in background: fork: {}", io_reason(error)));
+        })?;
         self.notice(&match target {
-            SaveTarget::Disk => format!("Background saving started by pid {pid}"),
             SaveTarget::Replicas => {
                 format!(
                     "Background RDB transfer started by pid {pid} to pipe through parent process"
@@ -400,25 +462,35 @@ impl Server {
             SaveTarget::RdbChannels => {
                 format!("Background RDB transfer started by pid {pid} to direct socket to replica")
             }
+            _ => format!("Background saving started by pid {pid}"),
         });
-        self.persistence.child =
-            Some(SaveChild { pid, target, started: self.now_seconds(), temporary, pipe: receiver });
         Ok(())
     }
 
-    fn child_is_gone(&mut self) {
-        for db in &mut self.ks.dbs {
-            db.table.set_resize_allowed(true);
-        }
+    /// What the child is to write to, and where the server reads what goes through it.
+    fn output_for(&self, target: SaveTarget) -> io::Result<(Output, Option<Receiver>)> {
+        Ok(match target {
+            SaveTarget::Disk | SaveTarget::Aof { .. } => (Output::File, None),
+            SaveTarget::RdbChannels => (Output::Channels(self.rdb_channel_writer()?), None),
+            SaveTarget::Replicas => {
+                let (sender, mut receiver) = mio::unix::pipe::new()?;
+                sender.set_nonblocking(false)?;
+                process::widen_pipe(&sender);
+                if let Some(registry) = &self.registry {
+                    let interest = mio::Interest::READABLE;
+                    registry.register(&mut receiver, super::SNAPSHOT_PIPE, interest)?;
+                }
+                (Output::Pipe(sender), Some(receiver))
+            }
+        })
     }
 
-    /// Ends the child that saves, and forgets it.
+    /// Ends the child that saves, and forgets it. One that rewrites the append-only file is left alone.
     pub fn kill_save_child(&mut self) {
-        let Some(child) = self.persistence.child.take() else { return };
-        process::kill(child.pid, libc::SIGKILL);
-        process::wait(child.pid);
-        let _ = fs::remove_file(&child.temporary);
-        self.child_is_gone();
+        let is_snapshot = |target| !matches!(target, SaveTarget::Aof { .. });
+        let Some(child) = self.take_child_if(is_snapshot) else { return };
+        self.end_child(&child, libc::SIGKILL);
+        let _ = fs::remove_file(self.temporary_rdb(child.pid));
         self.snapshot_done(child.target, false);
     }
 
@@ -430,10 +502,20 @@ impl Server {
             return;
         }
         let Some(end) = process::try_wait(child.pid) else { return };
-        let child = self.persistence.child.take().expect("looked at above");
+        self.receive_child_reports();
+        let Some(child) = self.persistence.child.take() else { return };
         self.child_is_gone();
+        if matches!(child.target, SaveTarget::Aof { .. }) {
+            self.background_rewrite_done(&child, end);
+            // A replica may have come meanwhile.
+            return;
+        }
+        self.background_save_done(&child, end);
+        self.snapshot_done(child.target, end == ChildEnd::Exited(0));
+    }
+
+    fn background_save_done(&mut self, child: &SaveChild, end: ChildEnd) {
         let ok = end == ChildEnd::Exited(0);
-        let seconds = self.now_seconds() - child.started;
         match (child.target, end) {
             (SaveTarget::Disk, _) if ok => {
                 self.notice("Background saving terminated with success");
@@ -448,22 +530,19 @@ impl Server {
             }
             (SaveTarget::Disk, ChildEnd::Signaled(signal)) => {
                 self.warning(&format!("Background saving terminated by signal {signal}"));
-                let _ = fs::remove_file(&child.temporary);
+                let _ = fs::remove_file(self.temporary_rdb(child.pid));
                 // SIGUSR1 is how an operator ends a child on purpose.
                 if signal != libc::SIGUSR1 {
                     self.persistence.last_bgsave_ok = false;
                 }
             }
-            (SaveTarget::Replicas | SaveTarget::RdbChannels, _) if ok => {
-                self.notice("Background RDB transfer terminated with success");
-            }
-            (SaveTarget::Replicas, _) => self.warning("Background transfer error"),
+            _ if ok => self.notice("Background RDB transfer terminated with success"),
             (SaveTarget::RdbChannels, _) => self.warning("Background RDB transfer error"),
+            _ => self.warning("Background transfer error"),
         }
         if child.target == SaveTarget::Disk {
-            self.persistence.last_bgsave_seconds = seconds;
+            self.persistence.last_bgsave_seconds = self.now_seconds() - child.started;
         }
-        self.snapshot_done(child.target, ok);
     }
 
     /// Starts a background save if a save point has been reached, or one was scheduled.
@@ -493,12 +572,35 @@ impl Server {
         }
     }
 
-    /// Whether writes are refused because the last background save failed.
-    pub fn writes_are_denied(&self) -> bool {
+    /// Whether the disk has refused something lately. Cheap, unlike to say what.
+    #[inline]
+    pub fn has_disk_error(&self) -> bool {
         !self.persistence.last_bgsave_ok
+            || self.aof.write_error.is_some()
+            || self.aof.fsync_error.is_some()
+    }
+
+    /// Whether writes may go on.
+    ///
+    /// # Errors
+    /// If not, because the last background save failed, or writing the append-only file.
+    pub fn check_disk(&self) -> CommandResult {
+        if self.repl.is_replica() {
+            return Ok(());
+        }
+        if !self.persistence.last_bgsave_ok
             && self.config.stop_writes_on_bgsave_error
             && !self.config.save.is_empty()
-            && !self.repl.is_replica()
+        {
+            return Err(MISCONF_RDB);
+        }
+        match self.aof.write_error.as_ref().or(self.aof.fsync_error.as_ref()) {
+            Some(reason) if self.aof.state != AofState::Off => {
+                let text = format!("MISCONF Errors writing to the AOF file: {reason}");
+                Err(CommandError(text.into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Begins to load the snapshot file; `false` if there is none.
@@ -528,12 +630,26 @@ impl Server {
     /// # Errors
     /// Why the snapshot can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
     pub fn load_some(&mut self) -> Result<LoadProgress, LoadError> {
+        if self.aof.is_replaying {
+            return self.replay_some();
+        }
+        let progress = self.load_snapshot_slice()?;
+        if progress == LoadProgress::Done {
+            self.finish_loading();
+        }
+        Ok(progress)
+    }
+
+    /// Loads on for a while from a snapshot file. When all of it is there, what follows is up to the caller.
+    ///
+    /// # Errors
+    /// As for [`Server::load_some`].
+    pub fn load_snapshot_slice(&mut self) -> Result<LoadProgress, LoadError> {
         let slice = Instant::now();
         loop {
             self.load_parsed().map_err(|e| self.abort_loading(e))?;
             let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
             if loading.finished {
-                self.finish_loading();
                 return Ok(LoadProgress::Done);
             }
             if loading.behind {
@@ -675,7 +791,7 @@ impl Server {
                         &mut loading.keys_loaded,
                     )?;
                     if self.config.key_load_delay != 0 {
-                        delay(self.config.key_load_delay, loading.keys_loaded);
+                        wait_after_key(self.config.key_load_delay, loading.keys_loaded);
                         loading.behind = !loading.is_fed() && start.elapsed() > LOAD_SLICE;
                     }
                 }
@@ -706,7 +822,10 @@ impl Server {
 
     /// Whether a key in a snapshot has expired, and it is for this server to say so.
     fn is_stale(&self, entry: &RdbEntry<'_>) -> bool {
-        self.ks.role == ExpiryRole::Delete && entry.expire_ms.is_some_and(|at| at < self.ks.now_ms)
+        let is_base = self.aof.is_replaying;
+        self.ks.role == ExpiryRole::Delete
+            && !is_base
+            && entry.expire_ms.is_some_and(|at| at < self.ks.now_ms)
     }
 
     /// A restarted primary has left out a key whose time had come. Replicas that go on in its old history have the
@@ -725,6 +844,20 @@ impl Server {
         }
     }
 
+    /// Takes down how many keys a snapshot had.
+    pub fn note_snapshot_loaded(&mut self, loading: &Loading) {
+        self.persistence.keys_loaded = loading.keys_loaded;
+        self.persistence.keys_expired = loading.keys_expired;
+        let mut summary = format!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}",
+            loading.keys_loaded, loading.keys_expired
+        );
+        if loading.empty_keys > 0 {
+            summary += &format!(", empty keys skipped: {}", loading.empty_keys);
+        }
+        self.notice(&(summary + "."));
+    }
+
     /// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
     pub fn finish_loading(&mut self) -> bool {
         let Some(mut loading) = self.loading.take_if(|l| l.finished) else { return false };
@@ -736,16 +869,7 @@ impl Server {
         self.ks.replica_keys.clear();
         self.touch_all_watched_keys();
         self.signal_all_databases();
-        self.persistence.keys_loaded = loading.keys_loaded;
-        self.persistence.keys_expired = loading.keys_expired;
-        let mut summary = format!(
-            "Done loading RDB, keys loaded: {}, keys expired: {}",
-            loading.keys_loaded, loading.keys_expired
-        );
-        if loading.empty_keys > 0 {
-            summary += &format!(", empty keys skipped: {}", loading.empty_keys);
-        }
-        self.notice(&(summary + "."));
+        self.note_snapshot_loaded(&loading);
         if let LoadSource::File { .. } = &loading.source {
             let seconds = loading.started.elapsed().as_secs_f64();
             self.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
@@ -755,17 +879,6 @@ impl Server {
         }
         true
     }
-}
-
-/// Waits after the `n`th key, where a test wants a snapshot to take its time: so many microseconds; if negative, one
-/// after so many keys.
-fn delay(micros: i32, n: u64) {
-    let pause = match micros {
-        0 => return,
-        1.. => micros.unsigned_abs(),
-        _ => u32::from(n.is_multiple_of(micros.unsigned_abs().into())),
-    };
-    std::thread::sleep(Duration::from_micros(pause.into()));
 }
 
 fn load_entry(

@@ -13,8 +13,9 @@ use crate::command::spec::CommandFlags;
 /// Commands that are propagated together.
 #[derive(Debug, Default)]
 pub struct Unit {
-    /// The part of the stream that they will be.
+    /// The part of the replication stream that they will be, and that of the append-only file.
     stream: Vec<u8>,
+    aof: Vec<u8>,
     commands: usize,
 }
 
@@ -35,7 +36,7 @@ pub enum Propagation {
 impl Server {
     /// Propagates this in place of the command that is running.
     pub fn propagate_instead(&mut self, command: &[&[u8]]) {
-        if self.repl.stream.is_none() {
+        if !self.is_propagated() {
             // Nobody listens: no copies.
             self.propagation = Propagation::Nothing;
             return;
@@ -49,7 +50,7 @@ impl Server {
 
     /// Whether anybody is told: if not, a handler need not work out what.
     pub fn is_propagated(&self) -> bool {
-        self.repl.stream.is_some() && !self.repl.is_replica()
+        self.records_aof() || (self.repl.stream.is_some() && !self.repl.is_replica())
     }
 
     /// Propagates the command that is running, whether it changes anything or not.
@@ -69,10 +70,18 @@ impl Server {
 
     /// Propagates what was gathered.
     pub fn end_unit(&mut self) {
-        let Some(Unit { mut stream, commands }) = self.unit.take() else { return };
+        let Some(Unit { mut stream, aof, commands }) = self.unit.take() else { return };
+        if !aof.is_empty() && self.records_aof() {
+            self.annotate_aof();
+            self.aof.feed_unit(commands, &aof);
+            self.count_unreplicated(commands);
+        }
         if self.repl.is_replica() {
             // It became one on the way: its history is another's now.
             self.repl.selected_db = None;
+            return;
+        }
+        if self.repl.stream.is_none() {
             return;
         }
         if commands > 1 {
@@ -149,17 +158,44 @@ impl Server {
         }
     }
 
-    /// Appends a command to the unit, or to the replication stream. A replica's stream is its primary's, not its own.
+    /// Appends a command to the unit, or to the append-only file and the replication stream. A replica's stream is
+    /// its primary's, not its own.
     fn propagate(&mut self, db: usize, args: &[&[u8]]) {
-        if self.repl.is_replica() || self.repl.stream.is_none() {
+        if self.aof.is_replaying {
             return;
         }
-        match &mut self.unit {
-            Some(unit) => {
-                self.repl.encode(db, args, &mut unit.stream);
-                unit.commands += 1;
+        let records = self.records_aof();
+        let replicates = self.repl.stream.is_some() && !self.repl.is_replica();
+        if let Some(unit) = &mut self.unit {
+            if records {
+                self.aof.feed(db, args, Some(&mut unit.aof));
             }
-            None => self.repl.feed(db, args),
+            if replicates {
+                self.repl.encode(db, args, &mut unit.stream);
+            }
+            unit.commands += usize::from(records || replicates);
+            return;
+        }
+        if records {
+            self.annotate_aof();
+            self.aof.feed(db, args, None);
+            self.count_unreplicated(1);
+        }
+        if replicates {
+            self.repl.feed(db, args);
+        }
+    }
+
+    fn annotate_aof(&mut self) {
+        if self.config.aof_timestamp_enabled {
+            self.aof.annotate(self.ks.now_ms / 1000);
+        }
+    }
+
+    /// Without a replication stream the offset counts commands: `WAITAOF` needs to know what is durable.
+    fn count_unreplicated(&mut self, commands: usize) {
+        if self.repl.stream.is_none() && !self.repl.is_replica() {
+            self.repl.offset += commands as u64;
         }
     }
 }

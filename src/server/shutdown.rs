@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::Server;
+use super::aof::AofState;
 use super::client::Blocked;
 use super::config::ShutdownFlags;
 use super::pause::{PauseKind, PausePurpose};
+use super::persistence::SaveTarget;
 use crate::resp::error::{CommandError, CommandResult};
 
 /// How far ending has come.
@@ -125,9 +127,37 @@ impl Server {
         }
     }
 
+    /// Makes the append-only file durable; `false` if there is none yet that could be relied on.
+    fn close_aof(&mut self, force: bool) -> bool {
+        if self.aof.state == AofState::Off {
+            return true;
+        }
+        if self.is_rewriting_aof() {
+            if self.aof.state == AofState::WaitRewrite {
+                if !force {
+                    self.warning("Writing initial AOF, can't exit.");
+                    return false;
+                }
+                self.warning("Writing initial AOF. Exit anyway.");
+            }
+            self.warning("There is a child rewriting the AOF. Killing it!");
+            self.kill_aof_child();
+        }
+        self.notice("Calling fsync() on the AOF file.");
+        self.flush_append_only_file(true);
+        self.sync_aof_now();
+        true
+    }
+
     fn finish_shutdown(&mut self) -> bool {
         let flags = self.shutdown.flags.unwrap_or(ShutdownFlags::empty());
+        if self.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Disk) {
+            self.warning("There is a child saving an .rdb. Killing it!");
+        }
         self.kill_save_child();
+        if !self.close_aof(flags.contains(ShutdownFlags::FORCE)) {
+            return false;
+        }
         let wants_save = !self.config.save.is_empty() && self.loading.is_none();
         let save = flags.contains(ShutdownFlags::SAVE)
             || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));

@@ -48,17 +48,18 @@ pub(super) fn is_simulated() -> bool {
 }
 
 /// Runs a child's work, unless it is doomed.
-pub(super) fn run(body: impl FnOnce() -> i32) -> i32 {
-    let doomed = SIMULATED
-        .with_borrow_mut(|s| s.as_mut().is_some_and(|s| std::mem::replace(&mut s.doomed, false)));
-    let end = if doomed { ChildEnd::Signaled(libc::SIGKILL) } else { ChildEnd::Exited(body()) };
-    SIMULATED.with_borrow_mut(|s| {
+pub(super) fn run(body: impl FnOnce(i32) -> i32) -> i32 {
+    let (pid, doomed) = SIMULATED.with_borrow_mut(|s| {
         let s = s.as_mut().expect("asked before");
         s.made += 1;
-        let pid = FIRST_PID + s.made;
+        (FIRST_PID + s.made, std::mem::replace(&mut s.doomed, false))
+    });
+    let end = if doomed { ChildEnd::Signaled(libc::SIGKILL) } else { ChildEnd::Exited(body(pid)) };
+    SIMULATED.with_borrow_mut(|s| {
+        let s = s.as_mut().expect("asked before");
         s.children.insert(pid, Child { end, released: false });
-        pid
-    })
+    });
+    pid
 }
 
 /// The end of a child that is simulated; the outer `None`: it is not.

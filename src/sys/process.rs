@@ -11,11 +11,13 @@ pub enum ChildEnd {
     Signaled(i32),
 }
 
-/// Forks; the child runs `body`, and exits with what it answers, without running anything else of this process.
+/// Forks; the child runs `body`, and exits with what it answers, without running anything else of this process. `body`
+/// is told its process id. It has the standard streams and the descriptors `inherited`, and no others: it holds no port and no connection if it
+/// outlives the server. Signals end it.
 ///
 /// # Errors
 /// What fork(2) reports.
-pub fn fork_child(body: impl FnOnce() -> i32) -> io::Result<i32> {
+pub fn fork_child(inherited: &[i32], body: impl FnOnce(i32) -> i32) -> io::Result<i32> {
     if children::is_simulated() {
         return Ok(children::run(body));
     }
@@ -24,11 +26,37 @@ pub fn fork_child(body: impl FnOnce() -> i32) -> io::Result<i32> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let code = body();
+            close_all_but(inherited);
+            reset_signals();
+            let code = body(std::process::id() as i32);
             // SAFETY: _exit has no preconditions; destructors and exit handlers belong to the parent.
             unsafe { libc::_exit(code) }
         }
         pid => Ok(pid),
+    }
+}
+
+/// Closes all descriptors above the standard streams but these. Only for a child that ends in _exit: their owners are
+/// never dropped there.
+fn close_all_but(kept: &[i32]) {
+    let mut kept: Vec<u32> = kept.iter().map(|&fd| fd as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for &fd in kept.iter().chain(&[u32::MAX]) {
+        if fd > first {
+            // SAFETY: close_range(2) takes no pointers; nobody uses these descriptors in this process any more. A
+            // kernel that does not know the call leaves them open, which does no harm while the server lives.
+            unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+        }
+        first = fd.saturating_add(1);
+    }
+}
+
+/// The signals that the server handles do in a child what they do by default.
+fn reset_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: SIG_DFL is a valid disposition for these signals.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

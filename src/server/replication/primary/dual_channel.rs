@@ -18,6 +18,7 @@ use crate::server::persistence::SaveTarget;
 use crate::sys::poll::wait_writable;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// The stream is kept from `cursor` on for a replica whose snapshot is on its way over the RDB channel.
@@ -169,7 +170,9 @@ impl Server {
     /// Ends a snapshot that is made for replicas when the last of them has gone.
     pub fn abandon_unwanted_snapshot(&mut self) {
         let Some(child) = &self.persistence.child else { return };
-        if child.target == SaveTarget::Disk || !self.snapshot_receivers().is_empty() {
+        if matches!(child.target, SaveTarget::Disk | SaveTarget::Aof { .. })
+            || !self.snapshot_receivers().is_empty()
+        {
             return;
         }
         let channels = child.target == SaveTarget::RdbChannels;
@@ -189,6 +192,13 @@ impl Server {
 pub struct RdbChannelWriter {
     sockets: Vec<File>,
     stall: Duration,
+}
+
+impl RdbChannelWriter {
+    /// What the child has to keep open.
+    pub fn descriptors(&self) -> Vec<i32> {
+        self.sockets.iter().map(AsRawFd::as_raw_fd).collect()
+    }
 }
 
 impl Write for RdbChannelWriter {

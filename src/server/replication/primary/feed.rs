@@ -1,8 +1,10 @@
 //! The stream goes out to the replicas, and they say how far they have got.
 #![forbid(unsafe_code)]
 
-use super::super::ReplState;
 use super::super::trace::Direction;
+use super::super::{ReplState, ReplicaLink};
+use crate::resp::error::CommandError;
+use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::log::Level;
@@ -10,6 +12,27 @@ use std::io::{self, ErrorKind};
 
 /// Bytes of the stream written to one replica before others have their turn.
 const STREAM_PER_TURN: usize = 1024 * 1024;
+
+/// Why `WAITAOF` can't wait for this server.
+pub const WAITAOF_WITHOUT_AOF: CommandError = CommandError::text(
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+);
+
+/// Where an offset of the stream is in an append-only file, and that file on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct DurableAt {
+    pub local: bool,
+    pub replicas: usize,
+}
+
+impl DurableAt {
+    /// As `WAITAOF` answers.
+    pub fn reply(self, reply: &mut Reply) {
+        reply.array(2);
+        reply.int(self.local.into());
+        reply.int(self.replicas as i64);
+    }
+}
 
 impl Server {
     /// Writes to a replica whose ordinary output is empty: its snapshot, then the stream.
@@ -143,7 +166,7 @@ impl Server {
         let link = self.replica_link(token);
         link.ack_offset = link.ack_offset.max(offset);
         if let Some(offset) = aof_offset {
-            link.aof_ack_offset = link.aof_ack_offset.max(offset);
+            link.aof_ack_offset = link.aof_ack_offset.max(Some(offset));
         }
         link.ack_time = now;
         if link.start_on_ack && link.state == Some(ReplState::Online) {
@@ -170,13 +193,38 @@ impl Server {
         for noted in self.blocked.clone() {
             let Some(token) = self.still(noted) else { continue };
             let Some(blocked) = &self.clients[token].blocked else { continue };
-            let Blocked::Replicas { wanted, offset } = blocked.on else { continue };
-            let reached = self.replicas_at(offset);
-            if reached >= wanted {
-                self.reply_to(token, |reply| reply.int(reached as i64));
-                self.unblock_client(token);
+            match blocked.on {
+                Blocked::Replicas { wanted, offset } => {
+                    let reached = self.replicas_at(offset);
+                    if reached >= wanted {
+                        self.reply_to(token, |reply| reply.int(reached as i64));
+                        self.unblock_client(token);
+                    }
+                }
+                Blocked::Durable { local, replicas, offset } => {
+                    let reached = self.durable_at(offset);
+                    if local && !self.config.appendonly {
+                        self.unblock_client_on_error(token, &WAITAOF_WITHOUT_AOF.0);
+                    } else if reached.local >= local && reached.replicas >= replicas {
+                        self.reply_to(token, |reply| reached.reply(reply));
+                        self.unblock_client(token);
+                    }
+                }
+                _ => {}
             }
         }
+    }
+
+    /// Where an offset is durable.
+    pub fn durable_at(&self, offset: u64) -> DurableAt {
+        let links =
+            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
+        let has_it = |link: &ReplicaLink| {
+            link.state == Some(ReplState::Online)
+                && link.aof_ack_offset.is_some_and(|durable| durable >= offset)
+        };
+        let local = self.aof.fsynced_offset.is_some_and(|durable| durable >= offset);
+        DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }
     }
 
     /// Counts the replicas that are online and answered lately.

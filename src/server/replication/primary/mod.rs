@@ -13,6 +13,8 @@ mod feed;
 pub mod psync;
 mod snapshot;
 
+pub use feed::{DurableAt, WAITAOF_WITHOUT_AOF};
+
 use super::trace::Direction;
 use super::{ReplState, ReplicaLink};
 use crate::server::client::{ClientFlags, Token};

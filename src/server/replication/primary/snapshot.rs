@@ -47,6 +47,9 @@ impl Server {
             Some(SaveTarget::Replicas | SaveTarget::RdbChannels) => {
                 self.notice("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
             }
+            Some(SaveTarget::Aof { .. }) => {
+                self.notice("No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed");
+            }
             None => {
                 let eof = self.replica_link(token).capabilities.contains(Capabilities::EOF);
                 if self.config.repl_diskless_sync && eof && self.config.repl_diskless_sync_delay > 0
@@ -138,7 +141,7 @@ impl Server {
         self.pause_after_fork();
         let by = self.persistence.child.as_ref().map_or(0, |child| child.pid);
         let how = match target {
-            SaveTarget::Disk => "a file",
+            SaveTarget::Disk | SaveTarget::Aof { .. } => "a file",
             SaveTarget::Replicas => "a pipe",
             SaveTarget::RdbChannels => "this connection",
         };
@@ -282,7 +285,7 @@ impl Server {
                     self.warning(&text);
                     self.free_client(token);
                 }
-                (SaveTarget::Disk, None) => {}
+                (SaveTarget::Disk, None) | (SaveTarget::Aof { .. }, _) => {}
             }
         }
         self.start_next_snapshot(ok);

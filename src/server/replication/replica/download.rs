@@ -175,6 +175,8 @@ impl Server {
 
     /// What was known before gives way to the primary's data, and so do those who followed it.
     pub(super) fn prepare_for_new_data(&mut self) {
+        // What is in the append-only file is history that the primary does not share.
+        self.stop_append_only();
         self.notice("MASTER <-> REPLICA sync: Flushing old data");
         self.disconnect_replicas();
         self.repl.stream = None;
@@ -313,6 +315,7 @@ impl Server {
         self.notice("MASTER <-> REPLICA sync: Finished with success");
         let text = format!("snapshot is loaded: online from offset {offset} on");
         self.trace_primary(Direction::Here, &text);
+        self.restart_aof_after_sync();
         let wants_ack = self.link().wants_ack;
         self.link_becomes_primary_client(token, offset, db);
         if wants_ack {

@@ -82,8 +82,15 @@ impl Server {
         }
         let mut digits = itoa::Buffer::new();
         let mut out = Vec::new();
-        let offset = self.clients[token].applied_offset;
-        encode_command(&[b"REPLCONF", b"ACK", digits.format(offset).as_bytes()], &mut out);
+        let offset = digits.format(self.clients[token].applied_offset).as_bytes();
+        match self.aof.fsynced_offset {
+            None => encode_command(&[b"REPLCONF", b"ACK", offset], &mut out),
+            Some(durable) => {
+                let durable = durable.to_string();
+                let durable = durable.as_bytes();
+                encode_command(&[b"REPLCONF", b"ACK", offset, b"FACK", durable], &mut out);
+            }
+        }
         self.add_reply_to(token, &out);
         if let Some(link) = &mut self.repl.primary {
             link.last_ack_ms = self.ks.now_ms;

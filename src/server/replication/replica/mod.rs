@@ -14,6 +14,7 @@ use super::NO_ID;
 use super::trace::Role;
 use crate::db::{Db, ExpiryRole};
 use crate::server::Server;
+use crate::server::aof::AofState;
 use crate::server::client::{Client, Token};
 use crate::server::config::PrimaryAddress;
 use crate::server::random_id;
@@ -238,6 +239,10 @@ impl Server {
         self.repl.shift_id(id);
         self.repl.selected_db = None;
         self.restore_expiry_role();
+        if self.aof.state == AofState::Off {
+            // A synchronisation that did not succeed has turned it off.
+            self.restart_aof_after_sync();
+        }
         self.repl.no_replicas_since = self.now_seconds();
         self.disconnect_replicas();
         let text = format!(

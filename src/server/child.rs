@@ -1,0 +1,188 @@
+//! The child that saves or rewrites: how it is made, what it reports while it works, how it is ended.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::persistence::{SaveChild, SaveTarget};
+use crate::sys::{process, title};
+use mio::unix::pipe::{self, Receiver, Sender};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+/// The clock is looked at after so many keys.
+const KEYS_PER_LOOK: u64 = 1024;
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// A report: keys done and bytes copied, as two numbers.
+const REPORT_LEN: usize = 16;
+
+/// A child's own view of how far it is.
+#[derive(Default)]
+pub struct Progress {
+    keys: u64,
+    /// Copies of pages made so far, in bytes: the latest sample, the largest, their sum and number.
+    cow: u64,
+    cow_peak: u64,
+    cow_sum: u64,
+    samples: u64,
+    reported: Option<Instant>,
+    to_parent: Option<Sender>,
+}
+
+impl Progress {
+    /// A key has been saved. `delay`: `rdb-key-save-delay`.
+    pub fn key_saved(&mut self, delay: i32) {
+        if self.keys.is_multiple_of(KEYS_PER_LOOK)
+            && self.to_parent.is_some()
+            && self.reported.is_none_or(|at| at.elapsed() >= REPORT_PERIOD)
+        {
+            self.report();
+        }
+        self.keys += 1;
+        wait_after_key(delay, self.keys);
+    }
+
+    fn report(&mut self) {
+        self.cow = process::private_dirty();
+        self.cow_peak = self.cow_peak.max(self.cow);
+        self.cow_sum += self.cow;
+        self.samples += 1;
+        self.reported = Some(Instant::now());
+        if let Some(pipe) = &mut self.to_parent {
+            let mut report = [0; REPORT_LEN];
+            report[..8].copy_from_slice(&self.keys.to_le_bytes());
+            report[8..].copy_from_slice(&self.cow.to_le_bytes());
+            // A parent that does not read misses a figure, no more.
+            let _ = pipe.write(&report);
+        }
+    }
+}
+
+/// What the parent knows of its child's progress.
+#[derive(Debug)]
+pub struct ChildReports {
+    pipe: Receiver,
+    pub keys_total: u64,
+    pub keys_done: u64,
+    /// Bytes; the latest figure, and the largest.
+    pub cow: u64,
+    pub cow_peak: u64,
+    /// When the latest figure came, in milliseconds since 1970.
+    pub updated_ms: i64,
+}
+
+impl ChildReports {
+    fn receive(&mut self, now_ms: i64) {
+        let mut report = [0; REPORT_LEN];
+        // Reports are written whole, and smaller than what a pipe takes at once.
+        while matches!(self.pipe.read(&mut report), Ok(REPORT_LEN)) {
+            let number = |half: &[u8]| half.try_into().map(u64::from_le_bytes).unwrap_or(0);
+            self.keys_done = number(&report[..8]);
+            self.cow = number(&report[8..]);
+            self.cow_peak = self.cow_peak.max(self.cow);
+            self.updated_ms = now_ms;
+        }
+    }
+}
+
+impl Server {
+    /// Starts a child that writes what is in memory; the loop goes on. The child has the descriptors `inherited`, and is
+    /// told its process id. `receiver`: what of its output comes back through this server.
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn fork_saver(
+        &mut self,
+        target: SaveTarget,
+        inherited: &[i32],
+        receiver: Option<Receiver>,
+        body: impl FnOnce(&Server, i32, &mut Progress) -> io::Result<()>,
+    ) -> io::Result<i32> {
+        let (report_to, reports) = pipe::new()?;
+        let keys_total = self.ks.len() as u64;
+        let started = Instant::now();
+        let inherited = [inherited, &[report_to.as_raw_fd()]].concat();
+        for db in &mut self.ks.dbs {
+            // Moving buckets while a child shares the memory would copy it page by page.
+            db.table.set_resize_allowed(false);
+        }
+        let forked = process::fork_child(&inherited, |pid| {
+            self.in_fork_child = true;
+            title::set(target.process_title());
+            let mut progress = Progress { to_parent: Some(report_to), ..Progress::default() };
+            let ok = body(self, pid, &mut progress).is_ok();
+            if ok {
+                progress.report();
+                let mb = |bytes: u64| bytes >> 20;
+                self.notice(&format!(
+                    "Fork CoW for {}: current {} MB, peak {} MB, average {} MB",
+                    target.purpose(),
+                    mb(progress.cow),
+                    mb(progress.cow_peak),
+                    mb(progress.cow_sum / progress.samples)
+                ));
+            }
+            i32::from(!ok)
+        });
+        // A simulated child is none, and has run in this process.
+        self.in_fork_child = false;
+        let pid = forked.inspect_err(|_| self.child_is_gone())?;
+        self.stats.forks += 1;
+        self.stats.latest_fork_us = started.elapsed().as_micros() as u64;
+        self.note_latency("fork", started.elapsed());
+        let reports = ChildReports {
+            pipe: reports,
+            keys_total,
+            keys_done: 0,
+            cow: 0,
+            cow_peak: 0,
+            updated_ms: self.ks.now_ms,
+        };
+        self.persistence.child =
+            Some(SaveChild { pid, target, started: self.now_seconds(), pipe: receiver, reports });
+        Ok(pid)
+    }
+
+    /// Takes note of what the child has reported.
+    pub fn receive_child_reports(&mut self) {
+        let now = self.ks.now_ms;
+        let Some(child) = &mut self.persistence.child else { return };
+        child.reports.receive(now);
+        let peak = child.reports.cow_peak;
+        match child.target {
+            SaveTarget::Aof { .. } => self.aof.last_cow_bytes = peak,
+            SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => {
+                self.persistence.last_cow_bytes = peak
+            }
+        }
+    }
+
+    /// Takes the child away from where it is waited for, if it is of the kind.
+    pub fn take_child_if(&mut self, is_meant: impl Fn(SaveTarget) -> bool) -> Option<SaveChild> {
+        self.persistence.child.take_if(|child| is_meant(child.target))
+    }
+
+    /// Ends a child and waits until it has gone.
+    pub fn end_child(&mut self, child: &SaveChild, signal: i32) {
+        process::kill(child.pid, signal);
+        process::wait(child.pid);
+        self.child_is_gone();
+    }
+
+    /// No child shares the memory any more.
+    pub fn child_is_gone(&mut self) {
+        for db in &mut self.ks.dbs {
+            db.table.set_resize_allowed(true);
+        }
+    }
+}
+
+/// Waits after the `n`th key, where a test wants saving or loading to take its time: so many microseconds; if
+/// negative, one after so many keys.
+pub fn wait_after_key(micros: i32, n: u64) {
+    let pause = match micros {
+        0 => return,
+        1.. => micros.unsigned_abs(),
+        _ => u32::from(n.is_multiple_of(micros.unsigned_abs().into())),
+    };
+    std::thread::sleep(Duration::from_micros(pause.into()));
+}

@@ -1,0 +1,311 @@
+//! Append-only files: what was acknowledged is there after a crash; damaged files are refused or cut, never taken for
+//! whole; what the checkers say.
+
+#[path = "process/mod.rs"]
+mod common;
+
+use aeolis::cli::command_table;
+use aeolis::server::Server as InProcess;
+use aeolis::server::config::{Config, LogLevel};
+use aeolis::server::log::Log;
+use aeolis::server::persistence::LoadProgress;
+use common::{Server, run, text, wait_for};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use tempfile::TempDir;
+
+const ALWAYS: &[&str] = &["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+const WRITERS: usize = 3;
+
+fn aof_dir(dir: &Path) -> PathBuf {
+    dir.join("appendonlydir")
+}
+
+/// The commands, as a file has them.
+fn commands(lines: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        aeolis::aof::encode_command(&args, &mut bytes);
+    }
+    bytes
+}
+
+/// A directory with an append-only file of a base and an incremental file.
+fn with_files(base: &[u8], incr: &[u8]) -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = aof_dir(dir.path());
+    fs::create_dir(&files).expect("the directory");
+    fs::write(files.join("appendonly.aof.1.base.rdb"), base).expect("a file");
+    fs::write(files.join("appendonly.aof.1.incr.aof"), incr).expect("a file");
+    let manifest = "file appendonly.aof.1.base.rdb seq 1 type b\n\
+                    file appendonly.aof.1.incr.aof seq 1 type i\n";
+    fs::write(files.join("appendonly.aof.manifest"), manifest).expect("a file");
+    dir
+}
+
+/// Loads the files in this process; the number of keys, or why not.
+fn load(dir: &Path, truncated: bool) -> Result<usize, String> {
+    let config = Config {
+        dir: dir.into(),
+        appendonly: true,
+        aof_load_truncated: truncated,
+        loglevel: LogLevel::Nothing,
+        ..Config::default()
+    };
+    let log = Log { level: LogLevel::Nothing, file: None };
+    let mut server = InProcess::new(config, command_table(), SmallRng::seed_from_u64(1), log);
+    server.load_aof_manifest()?;
+    if server.begin_loading_aof()? {
+        while server.load_some().map_err(|error| error.to_string())? == LoadProgress::More {}
+    }
+    Ok(server.ks.len())
+}
+
+/// A base file with a few keys.
+fn base_file() -> Vec<u8> {
+    let mut server = Server::start(&["--appendonly", "yes", "--save", ""]);
+    server.text(&["SET", "base", "value"]);
+    server.text(&["RPUSH", "list", "1", "two"]);
+    server.text(&["BGREWRITEAOF"]);
+    server.wait_info("aof_rewrite_in_progress", "0");
+    let names = fs::read_dir(aof_dir(server.dir.path())).expect("the directory");
+    let base = names
+        .map(|f| f.expect("a file").path())
+        .find(|path| path.to_string_lossy().ends_with(".2.base.rdb"));
+    fs::read(base.expect("a base file")).expect("the file")
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_when_the_server_is_killed() {
+    let mut dir = tempfile::tempdir().expect("a directory");
+    let acknowledged: Vec<AtomicU64> = (0..WRITERS).map(|_| AtomicU64::new(0)).collect();
+    for round in 0..50 {
+        let mut server = Server::start_in(dir, ALWAYS);
+        for (writer, last) in acknowledged.iter().enumerate() {
+            let found: u64 = server.text(&["GET", &format!("count:{writer}")]).parse().unwrap_or(0);
+            let last = last.load(Ordering::Relaxed);
+            assert!((last..=last + 1).contains(&found), "round {round}: {found} after {last}");
+            acknowledged[writer].store(found, Ordering::Relaxed);
+        }
+        if round % 2 == 0 {
+            if round == 0 {
+                server.text(&["DEBUG", "POPULATE", "2000"]);
+            }
+            // Slow enough to be killed on the way, most of the time.
+            server.text(&["CONFIG", "SET", "rdb-key-save-delay", "50"]);
+            let reply = server.text(&["BGREWRITEAOF"]);
+            assert!(reply.starts_with("Background append only file"), "{reply}");
+        }
+        let before: u64 = acknowledged.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+        thread::scope(|scope| {
+            for (writer, last) in acknowledged.iter().enumerate() {
+                let mut connection = server.connect();
+                scope.spawn(move || {
+                    let key = format!("count:{writer}");
+                    let incr = redis::cmd("INCR").arg(&key).clone();
+                    while let Ok(n) = incr.query::<u64>(&mut connection) {
+                        last.store(n, Ordering::Relaxed);
+                    }
+                });
+            }
+            wait_for("writes", || {
+                let now: u64 = acknowledged.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+                (now >= before + 30 + 7 * round).then_some(())
+            });
+            server.kill();
+        });
+        dir = server.into_dir();
+    }
+}
+
+#[test]
+fn a_tail_is_cut_at_every_offset_and_nothing_before_it() {
+    let base = base_file();
+    let lines: Vec<String> = (0..6).map(|n| format!("SET {n}{n}{n}{n} value")).collect();
+    let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    lines.insert(0, "SELECT 0");
+    let incr = commands(&lines);
+    let whole: Vec<usize> = (0..=lines.len()).map(|n| commands(&lines[..n]).len()).collect();
+    for len in 0..=incr.len() {
+        let complete = whole.iter().filter(|end| **end <= len).count() - 1;
+        let keys = 2 + complete.saturating_sub(1);
+        let dir = with_files(&base, &incr[..len]);
+        let strict = load(dir.path(), false);
+        assert_eq!(strict.is_ok(), whole.contains(&len), "{len}: {strict:?}");
+        assert_eq!(load(dir.path(), true), Ok(keys), "{len}");
+        let left = fs::read(aof_dir(dir.path()).join("appendonly.aof.1.incr.aof")).expect("it");
+        assert_eq!(left, incr[..whole[complete]], "{len}");
+    }
+}
+
+#[test]
+fn a_transaction_is_there_in_whole_or_not_at_all() {
+    let base = base_file();
+    let incr = commands(&["SELECT 0", "SET a 1", "MULTI", "SET b 1", "SET c 1", "EXEC"]);
+    let before = commands(&["SELECT 0", "SET a 1"]).len();
+    for len in before..incr.len() {
+        let dir = with_files(&base, &incr[..len]);
+        assert_eq!(load(dir.path(), true), Ok(3), "{len}");
+        let left = fs::read(aof_dir(dir.path()).join("appendonly.aof.1.incr.aof")).expect("it");
+        assert_eq!(left.len(), before, "{len}");
+    }
+    assert_eq!(load(with_files(&base, &incr).path(), true), Ok(5));
+}
+
+#[test]
+fn a_flipped_byte_is_found_or_does_no_harm() {
+    let base = base_file();
+    let lines: Vec<String> = (0..6).map(|n| format!("SET {n}{n}{n}{n} value")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let incr = commands(&lines);
+    let last = commands(&lines[..lines.len() - 1]).len();
+    for mask in [0x01, 0x08, 0x55, 0x80] {
+        for at in 0..base.len() {
+            let mut damaged = base.clone();
+            damaged[at] ^= mask;
+            let outcome = load(with_files(&damaged, &incr).path(), true);
+            assert!(outcome.is_err(), "base byte {at}: {outcome:?}");
+        }
+        for at in 0..incr.len() {
+            let mut damaged = incr.clone();
+            damaged[at] ^= mask;
+            // What is in a command can't be checked. But nothing may be missing, except the last command, which
+            // looks as if its end had not been written.
+            match load(with_files(&base, &damaged).path(), true) {
+                Ok(keys) => assert!(keys >= if at < last { 8 } else { 7 }, "{at}: {keys}"),
+                Err(text) => assert!(!text.is_empty()),
+            }
+        }
+    }
+    for len in 0..base.len() {
+        let outcome = load(with_files(&base[..len], &incr).path(), true);
+        // No base at all is an empty file, which is one that says nothing.
+        assert_eq!(outcome.is_ok(), len == 0, "{len}: {outcome:?}");
+    }
+}
+
+#[test]
+fn switched_on_and_off_while_running() {
+    for preamble in ["yes", "no"] {
+        let mut server = Server::start(&["--aof-use-rdb-preamble", preamble]);
+        server.text(&["SET", "before", "1"]);
+        assert_eq!(server.text(&["CONFIG", "SET", "appendonly", "yes"]), "OK");
+        server.text(&["INCR", "during"]);
+        server.wait_info("aof_rewrite_in_progress", "0");
+        server.wait_info("aof_last_bgrewrite_status", "ok");
+        server.text(&["XADD", "stream", "1-1", "a", "b"]);
+        server.text(&["MULTI"]);
+        server.text(&["INCR", "after"]);
+        server.text(&["LPUSH", "list", "x"]);
+        server.text(&["EXEC"]);
+        server.text(&["SET", "volatile", "x", "EX", "1000"]);
+        server.text(&["CONFIG", "SET", "appendonly", "no"]);
+        server.text(&["SET", "later", "1"]);
+        server.kill();
+        let mut server = Server::start_in(server.into_dir(), &["--appendonly", "yes"]);
+        assert_eq!(server.text(&["DBSIZE"]), "6");
+        assert_eq!(server.text(&["MGET", "before", "during", "after", "later"]), "1 1 1 (nil)");
+        assert!(server.text(&["TTL", "volatile"]).parse::<i64>().is_ok_and(|ttl| ttl > 900));
+        assert_eq!(server.text(&["DEBUG", "LOADAOF"]), "OK");
+        assert_eq!(server.text(&["DBSIZE"]), "6");
+    }
+}
+
+/// A server whose incremental file is on a full disk.
+fn on_full_disk(options: &[&str]) -> Server {
+    let mut server = Server::start(&[&["--appendonly", "yes", "--save", ""], options].concat());
+    let next = aof_dir(server.dir.path()).join("appendonly.aof.2.incr.aof");
+    symlink("/dev/full", next).expect("a link");
+    server.text(&["SET", "base", "value"]);
+    server.text(&["BGREWRITEAOF"]);
+    server.wait_info("aof_rewrite_in_progress", "0");
+    server
+}
+
+#[test]
+fn a_full_disk_stops_writes_and_a_new_file_lets_them_go_on() {
+    let mut server = on_full_disk(&["--appendfsync", "no"]);
+    server.text(&["SET", "key", "1"]);
+    let refusal = wait_for("the refusal", || {
+        Some(server.text(&["SET", "key", "2"])).filter(|reply| reply != "OK")
+    });
+    assert_eq!(refusal, "MISCONF Errors writing to the AOF file: No space left on device");
+    assert_eq!(server.text(&["PING"]), refusal);
+    assert_eq!(server.text(&["GET", "base"]), "value");
+    assert_eq!(server.info("aof_last_write_status").as_deref(), Some("err"));
+    server.text(&["BGREWRITEAOF"]);
+    server.wait_info("aof_last_write_status", "ok");
+    assert_eq!(server.text(&["SET", "key", "3"]), "OK");
+    assert!(server.log().contains("AOF write error looks solved"), "{}", server.log());
+}
+
+#[test]
+fn what_is_not_durable_is_not_acknowledged() {
+    let mut server = on_full_disk(&["--appendfsync", "always"]);
+    let mut connection = server.connect();
+    let outcome: redis::RedisResult<String> =
+        redis::cmd("SET").arg("key").arg("1").query(&mut connection);
+    assert!(outcome.is_err(), "{outcome:?}");
+    assert_eq!(server.wait_exit(), Some(1));
+}
+
+/// Runs the binary under another name.
+fn check(name: &str, args: &[&str], path: &Path) -> (String, Option<i32>) {
+    let Output { stdout, status, .. } = Command::new(env!("CARGO_BIN_EXE_aeolis"))
+        .arg0(name)
+        .args(args)
+        .arg(path)
+        .output()
+        .expect("the program runs");
+    (String::from_utf8_lossy(&stdout).into_owned(), status.code())
+}
+
+#[test]
+fn the_checkers_are_names_of_the_binary() {
+    let base = base_file();
+    let incr = commands(&["SELECT 0", "SET a 1", "SET b 2"]);
+    let dir = with_files(&base, &incr);
+    let files = aof_dir(dir.path());
+    let manifest = files.join("appendonly.aof.manifest");
+    for name in ["redis-check-aof", "/usr/bin/valkey-check-aof"] {
+        let (text, code) = check(name, &[], &manifest);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("RDB preamble is OK, proceeding with AOF tail"), "{text}");
+        assert!(text.ends_with("All AOF files and manifest are valid\n"), "{text}");
+    }
+    fs::write(files.join("appendonly.aof.1.incr.aof"), &incr[..incr.len() - 1]).expect("a file");
+    let (text, code) = check("redis-check-aof", &[], &manifest);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("is not valid. Use the --fix option to try fixing it."), "{text}");
+    let (text, code) = check("redis-check-rdb", &[], &files.join("appendonly.aof.1.base.rdb"));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("\\o/ RDB looks OK! \\o/\n[info] 2 keys read"), "{text}");
+    let cut = files.join("cut.rdb");
+    fs::write(&cut, &base[..base.len() / 2]).expect("a file");
+    let (text, code) = check("valkey-check-rdb", &[], &cut);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("--- RDB ERROR DETECTED ---"), "{text}");
+}
+
+#[test]
+fn waitaof_waits_for_the_disk() {
+    let mut server = Server::start(&["--appendonly", "yes"]);
+    server.text(&["SET", "key", "value"]);
+    assert_eq!(server.text(&["WAITAOF", "1", "0", "0"]), "1 0");
+    let mut other = server.connect();
+    let refused = text(&run(&mut other, &["WAITAOF", "2", "0", "0"]));
+    assert_eq!(refused, "ERR value is out of range, value must between 0 and 1");
+    server.text(&["CONFIG", "SET", "appendonly", "no"]);
+    assert_eq!(
+        server.text(&["WAITAOF", "1", "0", "0"]),
+        "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
+    );
+}
