@@ -264,6 +264,10 @@ fn kill_fitting(s: &mut Server, filter: &Filter) -> usize {
         if !s.clients.contains(token) || !filter.fits(s, token) {
             continue;
         }
+        if s.clients[token].is(ClientFlags::HANDSHAKE) {
+            // Our own way to a primary: Sentinel kills clients right after it has sent us on that way.
+            continue;
+        }
         killed += 1;
         if s.current == Some(token) {
             // It is told first.

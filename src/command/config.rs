@@ -172,6 +172,13 @@ fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &str) -> Result<(), S
             continue;
         }
         if let Err(error) = try_listen(address, port) {
+            // A socket of ours that listens everywhere is in the way of one address, and the other way round: it will
+            // have been closed by then.
+            let everywhere = |bind: &str| matches!(bind.trim_start_matches('-'), "*" | "::*");
+            let own = everywhere(address) || old.bind.iter().any(|bind| everywhere(bind));
+            if error.kind() == io::ErrorKind::AddrInUse && own && old.port == port {
+                continue;
+            }
             let reason = io_reason(&error);
             s.warning(&format!(
                 "Could not create server TCP listening socket {address}:{port}: {reason}"

@@ -9,6 +9,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags, Token};
+use crate::server::config::PropagationErrorBehavior;
 use crate::server::pause::PauseKind;
 use crate::server::propagate::Propagation;
 
@@ -21,6 +22,8 @@ pub enum Verdict {
     TryAgain,
 }
 
+/// At most one line in that time about a replica that applies what it can't write down, in milliseconds.
+const DISK_ERROR_LOG_MS: i64 = 10_000;
 const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
 const OOM: CommandError =
     CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
@@ -210,11 +213,16 @@ impl Server {
             }
         }
         // PING tells those who watch over the server that something is wrong.
-        if !from_primary
-            && self.has_disk_error()
+        if self.has_disk_error()
             && (flags.contains(CommandFlags::WRITE) || self.commands.get(id).name == "ping")
         {
-            self.check_disk()?;
+            match self.check_disk() {
+                Err(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
+                    self.apply_without_disk();
+                }
+                Err(error) if !from_primary => return Err(error),
+                _ => {}
+            }
         }
         if flags.contains(CommandFlags::WRITE) && !from_primary {
             if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
@@ -273,6 +281,52 @@ impl Server {
         self.flag_transaction(token);
         self.stats.count_error(error.code());
         self.reply.error(&error.0);
+        self.error_on_link(token, error);
+    }
+
+    /// A command of the primary, or of a replica, failed. Nobody reads the answer; that it failed may mean that the data
+    /// are not the same any more.
+    fn error_on_link(&mut self, token: Token, error: &CommandError) {
+        let Some(client) = self.clients.get(token) else { return };
+        let (from, to) = match client {
+            _ if client.is(ClientFlags::MASTER) => ("replica", "master"),
+            _ if client.is(ClientFlags::SLAVE) => ("master", "replica"),
+            _ => return,
+        };
+        let from_primary = client.is(ClientFlags::MASTER);
+        let name = client.last_command.unwrap_or("<unknown>");
+        let text = &error.0;
+        self.warning(&format!(
+            "== CRITICAL == This {from} is sending an error to its {to}: '{text}' after processing the command '{name}'"
+        ));
+        self.stats.unexpected_error_replies += 1;
+        let fatal = self.config.propagation_error_behavior != PropagationErrorBehavior::Ignore;
+        if fatal && from_primary && self.config.replica_read_only {
+            self.give_up(&format!(
+                "This {from} panicked sending an error to its {to} after processing the command '{name}'"
+            ));
+        }
+    }
+
+    /// Ends the process at once: going on would make it worse.
+    fn give_up(&self, why: &str) -> ! {
+        self.warning(&format!("Guru Meditation: {why}"));
+        std::process::abort();
+    }
+
+    /// The primary's command is to be applied although this server can't write to its disk: goes on or ends, as
+    /// configured.
+    fn apply_without_disk(&mut self) {
+        if !self.config.replica_ignore_disk_write_errors {
+            self.give_up("Replica was unable to write command to disk.");
+        }
+        let now = self.ks.now_ms;
+        if now > self.repl.disk_error_logged_ms + DISK_ERROR_LOG_MS {
+            self.repl.disk_error_logged_ms = now;
+            self.warning(
+                "Replica is applying a command even though it is unable to write to disk.",
+            );
+        }
     }
 
     /// `EXEC` itself is refused: the transaction is over.
@@ -345,6 +399,7 @@ impl Server {
             self.reply.truncate(start_reply);
             self.reply.error(&error.0);
             self.stats.count_error(error.code());
+            self.error_on_link(token, &error);
         }
         if self.slow_log.wants(nanos / 1000, flags) {
             self.log_slow_command(token, nanos / 1000, &redact(args));

@@ -1,6 +1,7 @@
 //! Replication commands: REPLICAOF, REPLCONF, PSYNC, SYNC, WAIT, ROLE.
 #![forbid(unsafe_code)]
 
+use super::args::{Unit, timeout};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -182,11 +183,7 @@ fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         ));
     }
     let wanted = parse_i64(args[1]).ok_or(CommandError::NOT_AN_INTEGER)?;
-    let timeout = parse_i64(args[2])
-        .ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(CommandError::err("timeout is negative"));
-    }
+    let deadline = timeout(args[2], Unit::Milliseconds, s.ks.now_ms)?;
     let token = s.current.expect("a command has a client");
     let offset = s.clients[token].write_offset;
     let reached = s.replicas_at(offset);
@@ -194,7 +191,6 @@ fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.reply.int(reached as i64);
         return Ok(());
     }
-    let deadline = (timeout > 0).then(|| s.ks.now_ms.saturating_add(timeout));
     let wanted = usize::try_from(wanted).unwrap_or(0);
     s.block_client(token, Blocked::Replicas { wanted, offset }, deadline);
     s.repl.get_ack = true;

@@ -145,6 +145,17 @@ impl Connection {
         }
     }
 
+    /// Whether small pieces are sent at once.
+    ///
+    /// # Errors
+    /// What setsockopt(2) reports.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        match self {
+            Connection::Tcp(stream) => stream.set_nodelay(nodelay),
+            Connection::Unix(_) | Connection::Virtual(_) => Ok(()),
+        }
+    }
+
     /// Ends the connection for everybody who holds it, a child too.
     pub fn shutdown(&self) {
         let how = std::net::Shutdown::Both;

@@ -585,9 +585,6 @@ impl Server {
     /// # Errors
     /// If not, because the last background save failed, or writing the append-only file.
     pub fn check_disk(&self) -> CommandResult {
-        if self.repl.is_replica() {
-            return Ok(());
-        }
         if !self.persistence.last_bgsave_ok
             && self.config.stop_writes_on_bgsave_error
             && !self.config.save.is_empty()

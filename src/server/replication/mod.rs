@@ -130,10 +130,14 @@ pub struct Replication {
     pub get_ack: bool,
     /// Replicas that are online and lag no more than `min-replicas-max-lag`.
     pub good_replicas: usize,
+    /// The snapshot file was written for replicas (`rdb-del-sync-files`).
+    pub file_for_replicas: bool,
     /// Seconds of the replication cron.
     pub cron_loops: u64,
     /// When the link to the primary went down, in seconds since 1970.
     pub down_since: i64,
+    /// When it was last logged that commands are applied which can't be written to disk, in milliseconds since 1970.
+    pub disk_error_logged_ms: i64,
     /// The link to the primary broke in this turn of the loop.
     pub reconnect: bool,
 }
@@ -163,8 +167,10 @@ impl Replication {
             cached: None,
             get_ack: false,
             good_replicas: 0,
+            file_for_replicas: false,
             cron_loops: 0,
             down_since: 0,
+            disk_error_logged_ms: 0,
             reconnect: false,
         }
     }

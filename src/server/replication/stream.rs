@@ -70,7 +70,8 @@ impl Stream {
         while !bytes.is_empty() {
             let full = self.blocks.back().is_none_or(|b| b.data.len() == b.data.capacity());
             if full {
-                let data = Vec::with_capacity(self.block_size.max(bytes.len()));
+                // Never larger than a block may be, whatever was written at once: only whole blocks are dropped.
+                let data = Vec::with_capacity(bytes.len().clamp(MIN_BLOCK, self.block_size));
                 self.blocks.push_back(Block { start: self.end, data });
             }
             let block = self.blocks.back_mut().expect("there is a block now");

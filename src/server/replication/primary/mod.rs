@@ -126,6 +126,34 @@ impl Server {
         }
         self.refresh_good_replicas();
         self.expire_backlog();
+        self.remove_file_for_replicas();
+    }
+
+    /// Whether this server is to leave no data on disk by itself.
+    pub fn persists_nothing(&self) -> bool {
+        self.config.save.is_empty() && !self.config.appendonly
+    }
+
+    /// A server that persists nothing need not keep the snapshot file that replicas have got.
+    fn remove_file_for_replicas(&mut self) {
+        if !self.config.rdb_del_sync_files {
+            self.repl.file_for_replicas = false;
+            return;
+        }
+        let wanted = self.repl.replicas.iter().any(|&token| {
+            matches!(
+                self.replica_state(token),
+                Some(ReplState::WaitBgsaveStart | ReplState::WaitBgsaveEnd | ReplState::SendBulk)
+            )
+        });
+        if self.repl.file_for_replicas && self.persists_nothing() && !wanted {
+            self.repl.file_for_replicas = false;
+            self.notice(
+                "Removing the RDB file used to feed replicas in a persistence-less instance",
+            );
+            // If it is gone already, all the better.
+            let _ = std::fs::remove_file(self.rdb_path());
+        }
     }
 
     fn check_replica_timeout(&mut self, token: Token, state: Option<ReplState>) {

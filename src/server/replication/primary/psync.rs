@@ -73,6 +73,10 @@ impl Server {
     pub(super) fn replication_create_slave(&mut self, token: Token, state: ReplState) {
         let now = self.now_seconds();
         self.clients[token].flags |= ClientFlags::SLAVE;
+        if self.config.repl_disable_tcp_nodelay {
+            // Not critical if it fails.
+            let _ = self.clients[token].conn.set_nodelay(false);
+        }
         let link = self.replica_link(token);
         link.state = Some(state);
         link.ack_time = now;

@@ -138,6 +138,7 @@ impl Server {
             }
             return;
         }
+        self.repl.file_for_replicas |= target == SaveTarget::Disk && self.config.rdb_del_sync_files;
         self.pause_after_fork();
         let by = self.persistence.child.as_ref().map_or(0, |child| child.pid);
         let how = match target {

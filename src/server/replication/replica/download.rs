@@ -276,7 +276,13 @@ impl Server {
         }
         match self.load_some() {
             Ok(LoadProgress::More) => {}
-            Ok(LoadProgress::Done) => self.snapshot_loaded(),
+            Ok(LoadProgress::Done) => {
+                if self.config.rdb_del_sync_files && self.persists_nothing() {
+                    self.notice("Removing the RDB file obtained from the master. This replica has persistence disabled");
+                    let _ = std::fs::remove_file(self.rdb_path());
+                }
+                self.snapshot_loaded();
+            }
             Err(error) => {
                 let text = format!(
                     "Failed trying to load the MASTER synchronization DB from disk: {error}"
