@@ -247,6 +247,8 @@ impl Server {
 
     /// Databases were emptied: whatever anybody has read is no longer so.
     pub fn tracking_invalidate_everything(&mut self) {
+        self.tracking.keys.clear();
+        self.tracking.items = 0;
         if self.tracking.clients == 0 {
             return;
         }
@@ -254,8 +256,6 @@ impl Server {
         for token in self.clients.iter().filter_map(tracks).collect::<Vec<_>>() {
             self.send_tracking_message(token, Invalid::Everything);
         }
-        self.tracking.keys.clear();
-        self.tracking.items = 0;
     }
 
     /// Tells those in broadcasting mode what has changed in this turn of the loop.

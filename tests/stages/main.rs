@@ -1,9 +1,16 @@
-//! The dialogues of the public "build your own Redis" stages, byte by byte: base, RDB files, replication.
+//! The dialogues of the public "build your own Redis" stages, byte by byte: base, RDB files and replication here, data types,
+//! transactions and pub/sub in files of their own.
 
-#[path = "process/mod.rs"]
+#[path = "../process/mod.rs"]
 mod common;
-#[path = "process/replication.rs"]
+mod geospatial;
+mod lists;
+mod pubsub;
+#[path = "../process/replication.rs"]
 mod replication;
+mod sorted_sets;
+mod streams;
+mod transactions;
 
 use common::{Raw, Server};
 use replication::{EMPTY_RDB, FakePrimary, HISTORY, QUIET, encoded, read_command, snapshot};
@@ -13,6 +20,18 @@ use std::time::{Duration, Instant};
 fn ask(raw: &mut Raw, args: &[&str], reply: &str) {
     raw.command(args);
     raw.expect(reply);
+}
+
+/// Sends commands given as lines, whose words are their arguments, one after the other; each must get its reply.
+fn talk(raw: &mut Raw, table: &[(&str, &str)]) {
+    for (line, reply) in table {
+        ask(raw, &line.split(' ').collect::<Vec<_>>(), reply);
+    }
+}
+
+/// An array of bulk strings, as it is sent.
+fn bulks(words: &[&str]) -> String {
+    String::from_utf8(encoded(words)).expect("words")
 }
 
 mod base {
