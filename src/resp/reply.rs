@@ -66,19 +66,18 @@ impl Reply {
         self.buf.clear();
     }
 
-    /// Memory held, in bytes.
-    pub fn capacity(&self) -> usize {
-        self.buf.capacity()
-    }
-
-    /// Gives memory back that one huge reply needed.
-    pub fn shrink_to(&mut self, capacity: usize) {
-        self.buf.shrink_to(capacity);
-    }
-
     /// The bytes from `from` on, taken out of the writer.
     pub fn split_off(&mut self, from: usize) -> Vec<u8> {
+        if from == 0 {
+            return std::mem::take(&mut self.buf);
+        }
         self.buf.split_off(from)
+    }
+
+    /// Goes on in the memory of a buffer that was taken out, and is not needed any more.
+    pub fn reuse(&mut self, buf: Vec<u8>) {
+        debug_assert!(self.buf.is_empty() && buf.is_empty());
+        self.buf = buf;
     }
 
     /// Bytes that are RESP already.

@@ -3,6 +3,7 @@
 //! Every connection is non-blocking and registered once, edge-triggered, for reading and writing.
 #![forbid(unsafe_code)]
 
+use crate::sys::socket::read_append;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
@@ -49,6 +50,21 @@ impl Connection {
             Connection::Tcp(stream) => stream.read(buf),
             Connection::Unix(stream) => stream.read(buf),
             Connection::Virtual(stream) => stream.read(buf),
+        }
+    }
+
+    /// Appends what is there, at most `room` bytes, to `buf`, which grows at once by what it lacks.
+    pub fn read_append(&mut self, buf: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+        match self {
+            Connection::Tcp(stream) => read_append(stream, buf, room),
+            Connection::Unix(stream) => read_append(stream, buf, room),
+            Connection::Virtual(stream) => {
+                let have = buf.len();
+                buf.resize(have + room, 0);
+                let outcome = stream.read(&mut buf[have..]);
+                buf.truncate(have + outcome.as_ref().map_or(0, |n| *n));
+                outcome
+            }
         }
     }
 

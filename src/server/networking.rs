@@ -25,6 +25,8 @@ const BATCH: usize = 16;
 const READS_PER_EVENT: usize = 16;
 /// A bulk argument of at least this size is read into a buffer allocated at its size.
 const BIG_BULK: usize = 32 * 1024;
+/// As much of an announced argument is allocated before it has come.
+const BULK_AHEAD: usize = 32 * 1024 * 1024;
 /// What a client that has not authenticated may leave unfinished.
 const UNAUTHENTICATED_QUERY: usize = 1024 * 1024;
 
@@ -179,9 +181,8 @@ impl Server {
                 {
                     let missing =
                         client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(n - used));
-                    client.query.reserve_exact(
-                        n - used + if missing < BIG_BULK { 0 } else { missing.min(1 << 20) },
-                    );
+                    let ahead = if missing < BIG_BULK { 0 } else { missing.min(BULK_AHEAD) };
+                    client.query.reserve_exact(n - used + ahead);
                     client.query.extend_from_slice(&buf[used..n]);
                 }
             }
@@ -192,11 +193,9 @@ impl Server {
         let mut query = std::mem::take(&mut client.query);
         let have = query.len();
         let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(have));
-        // A lying length must not allocate what never comes: the buffer grows with what has come.
-        let room = missing.clamp(BIG_BULK / 2, (2 * have).max(QUERY_BUFFER));
-        query.resize(have + room, 0);
-        let outcome = client.conn.read(&mut query[have..]);
-        query.truncate(have + outcome.as_ref().map_or(0, |n| *n));
+        // A lying length must not allocate what never comes: beyond a bound the buffer grows with what has come.
+        let room = missing.clamp(BIG_BULK / 2, have.max(BULK_AHEAD));
+        let outcome = client.conn.read_append(&mut query, room);
         if let Ok(n) = outcome
             && n > 0
         {

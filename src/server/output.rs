@@ -85,7 +85,10 @@ impl Server {
             start = end;
             if let Some(client) = self.clients.get_mut(token).filter(|c| c.id == id) {
                 client.flags.remove(ClientFlags::DEFERRED);
-                self.write_or_keep(token, piece);
+                let written = self.write_directly(token, piece);
+                if written < piece.len() {
+                    self.keep(token, Bytes::copy_from_slice(&piece[written..]));
+                }
             }
         }
         output.bytes.clear();
@@ -107,43 +110,54 @@ impl Server {
         }
         if self.clients.contains(token) {
             self.settle(token);
-            let reply = std::mem::take(&mut self.reply);
-            self.write_or_keep(token, reply.as_bytes());
-            self.reply = reply;
+            let mut reply = self.reply.split_off(0);
+            let written = self.write_directly(token, &reply);
+            if written < reply.len() && reply.len() > REPLY_FLUSH {
+                // Large: what is left is kept as it is, not copied.
+                self.keep(token, Bytes::from(reply).slice(written..));
+                return;
+            }
+            if written < reply.len() {
+                self.keep(token, Bytes::copy_from_slice(&reply[written..]));
+            }
+            reply.clear();
+            if reply.capacity() <= 4 * REPLY_FLUSH {
+                self.reply.reuse(reply);
+            }
+            return;
         }
         self.reply.clear();
-        if self.reply.capacity() > 4 * REPLY_FLUSH {
-            self.reply.shrink_to(REPLY_FLUSH);
-        }
     }
 
-    /// Writes to a client's socket, or keeps what it does not take.
-    fn write_or_keep(&mut self, token: Token, bytes: &[u8]) {
+    /// Writes to a client's socket unless something waits there already; answers how much it has taken.
+    fn write_directly(&mut self, token: Token, bytes: &[u8]) -> usize {
         let client = &mut self.clients[token];
         let limit = self.config.client_output_buffer_limit[client.class()].hard;
         // Too much even if the socket took it all at once: how fast it takes is not for the limit to depend on.
         let beyond = bytes.len() > STATIC_REPLY && limit > 0 && bytes.len() as u64 >= limit;
-        let mut written = 0;
         // A reply may acknowledge what is not in the append-only file yet.
-        let may_leave = !self.aof.holds_replies();
-        if may_leave && client.out.is_empty() && !client.is(ClientFlags::CLOSE_ASAP) && !beyond {
-            match client.conn.write(bytes) {
-                Ok(n) => {
-                    written = n;
-                    client.net_out += n as u64;
-                    self.stats.net_out += n as u64;
-                    self.stats.writes += 1;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // The peer is gone; reading will say so.
-                Err(_) => written = bytes.len(),
+        let held = beyond || self.aof.holds_replies();
+        if held || !client.out.is_empty() || client.is(ClientFlags::CLOSE_ASAP) {
+            return 0;
+        }
+        match client.conn.write(bytes) {
+            Ok(n) => {
+                client.net_out += n as u64;
+                self.stats.net_out += n as u64;
+                self.stats.writes += 1;
+                n
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            // The peer is gone; reading will say so.
+            Err(_) => bytes.len(),
         }
-        if written < bytes.len() {
-            client.out.push(Bytes::copy_from_slice(&bytes[written..]));
-            self.queue_write(token);
-            self.check_output_limit(token);
-        }
+    }
+
+    /// Keeps what a client's socket does not take now.
+    fn keep(&mut self, token: Token, bytes: Bytes) {
+        self.clients[token].out.push(bytes);
+        self.queue_write(token);
+        self.check_output_limit(token);
     }
 
     /// Appends to the output of any client, current or not.
@@ -170,9 +184,7 @@ impl Server {
 
     fn push_output(&mut self, token: Token, bytes: Bytes) {
         self.settle(token);
-        self.clients[token].out.push(bytes);
-        self.queue_write(token);
-        self.check_output_limit(token);
+        self.keep(token, bytes);
     }
 
     /// Writes a reply to any client, in the protocol that it speaks.

@@ -4,6 +4,7 @@ pub mod children;
 pub mod durable;
 pub mod poll;
 pub mod process;
+pub mod socket;
 pub mod time;
 pub mod title;
 pub mod tsc;

@@ -343,6 +343,7 @@ fn settings(rng: &mut SmallRng) -> Vec<String> {
         ("--enable-debug-command", "yes".to_string()),
         ("--repl-diskless-sync", pick(&["yes", "no"])),
         ("--repl-diskless-sync-delay", pick(&["0", "0", "1"])),
+        ("--dual-channel-replication-enabled", pick(&["no", "no", "yes"])),
         ("--repl-diskless-load", pick(&["disabled", "on-empty-db", "swapdb"])),
         ("--repl-backlog-size", pick(&["16kb", "64kb", "1mb"])),
         ("--repl-timeout", pick(&["5", "10", "30"])),
