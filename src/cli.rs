@@ -222,7 +222,7 @@ fn serve(startup: Startup, executable: String) -> i32 {
 }
 
 /// Begins to load what is on disk; `false` if there is nothing. The error is for the log.
-fn begin_loading(server: &mut Server) -> Result<bool, String> {
+pub fn begin_loading(server: &mut Server) -> Result<bool, String> {
     server.load_aof_manifest()?;
     if server.config.appendonly {
         // A snapshot beside it may be older.

@@ -27,6 +27,10 @@ pub struct Simulation {
     /// The replica that follows another replica, and that one.
     chain: (usize, usize),
     acknowledged: Vec<Acknowledged>,
+    /// Markers that the present primary said were written.
+    written: Vec<String>,
+    /// Whether what a server says is written is on its disk.
+    durable: bool,
     writing: bool,
     next_fault: i64,
     release_at: i64,
@@ -50,6 +54,7 @@ impl Simulation {
         let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
         let root = tempfile::tempdir_in(place).expect("a directory for the servers");
         let settings = settings(&mut rng);
+        let durable = settings.iter().any(|s| s == "always");
         let group = Group::new(
             Rc::clone(&network),
             root.path(),
@@ -67,6 +72,8 @@ impl Simulation {
             primary: 0,
             chain: (3, 2),
             acknowledged: Vec::new(),
+            written: Vec::new(),
+            durable,
             writing: false,
             next_fault: i64::MAX,
             release_at: START,
@@ -178,8 +185,9 @@ impl Simulation {
         let offset = primary.server.as_ref().map_or(0, |s| s.repl.offset);
         let target = (self.writing && primary.is_up()).then_some(self.primary);
         for client in &mut self.clients {
-            let got = client.act(&self.network, self.group.now, target, offset, &mut self.rng);
-            self.acknowledged.extend(got);
+            let learnt = client.act(&self.network, self.group.now, target, offset, &mut self.rng);
+            self.acknowledged.extend(learnt.acknowledged);
+            self.written.extend(learnt.written);
         }
     }
 
@@ -187,7 +195,7 @@ impl Simulation {
     fn fault(&mut self) {
         let victim = self.rng.random_range(0..SERVERS);
         let now = self.group.now;
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..13) {
             0..=3 => {
                 let cut = self.network.borrow_mut().cut_one();
                 self.say(if cut { "a link is cut" } else { "there is no link to cut" });
@@ -215,6 +223,10 @@ impl Simulation {
             }
             9 => self.promote(),
             10 => children::doom_next(true),
+            11 if self.durable && self.group.nodes[self.primary].is_up() => {
+                self.say("the primary crashes; its disk remembers");
+                self.crash(self.primary);
+            }
             _ if self.group.nodes[victim].is_up() => {
                 self.say(&format!("server {victim} saves, or its clock jumps"));
                 if self.rng.random_bool(0.5) {
@@ -257,6 +269,8 @@ impl Simulation {
         assert_eq!(answer, b"+OK\r\n", "promotion: {}", answer.escape_ascii());
         let markers = self.acknowledged.iter().map(|a| a.marker.as_str());
         Checks::has_markers(self.group.nodes[new].up(), markers, "the promoted replica");
+        // What no replica had acknowledged may be lost now.
+        self.written = self.acknowledged.iter().map(|a| a.marker.clone()).collect();
         // Offsets of the old history say nothing in the new one.
         let offset = self.group.nodes[new].up().repl.offset;
         self.acknowledged.iter_mut().for_each(|a| a.offset = a.offset.min(offset));
@@ -303,7 +317,9 @@ impl Simulation {
         }
         Checks::all_equal(&mut self.group, self.primary);
         let markers = self.acknowledged.iter().map(|a| a.marker.as_str());
-        Checks::has_markers(self.group.nodes[self.primary].up(), markers, "the primary");
+        let primary = self.group.nodes[self.primary].up();
+        Checks::has_markers(primary, markers, "the primary");
+        Checks::has_markers(primary, self.written.iter().map(String::as_str), "the primary");
     }
 
     /// Whether all servers are up, linked, and at the same place.
@@ -336,6 +352,7 @@ impl Simulation {
 
 /// The configuration of all servers of a group.
 fn settings(rng: &mut SmallRng) -> Vec<String> {
+    let (append, fsync) = [("no", "no"), ("yes", "always"), ("yes", "no")][rng.random_range(0..3)];
     let mut pick = |choices: &[&str]| choices[rng.random_range(0..choices.len())].to_string();
     let pairs = [
         ("--save", String::new()),
@@ -343,7 +360,9 @@ fn settings(rng: &mut SmallRng) -> Vec<String> {
         ("--enable-debug-command", "yes".to_string()),
         ("--repl-diskless-sync", pick(&["yes", "no"])),
         ("--repl-diskless-sync-delay", pick(&["0", "0", "1"])),
-        ("--dual-channel-replication-enabled", pick(&["no", "no", "yes"])),
+        ("--appendonly", append.to_string()),
+        ("--appendfsync", fsync.to_string()),
+        ("--auto-aof-rewrite-min-size", "16kb".to_string()),
         ("--repl-diskless-load", pick(&["disabled", "on-empty-db", "swapdb"])),
         ("--repl-backlog-size", pick(&["16kb", "64kb", "1mb"])),
         ("--repl-timeout", pick(&["5", "10", "30"])),

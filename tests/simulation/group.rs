@@ -2,10 +2,10 @@
 
 use super::network::{Event, Exchange, Plug, SharedNetwork, host};
 use super::resp::encode;
-use aeolis::cli::command_table;
+use aeolis::cli::{begin_loading, command_table};
 use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
-use aeolis::server::config::Config;
+use aeolis::server::config::{AppendFsync, Config};
 use aeolis::server::connection::{Connection, VirtualStream};
 use aeolis::server::log::Log;
 use aeolis::util::clock::Clock;
@@ -100,8 +100,7 @@ impl Group {
         if let Some(primary) = replica_of {
             server.become_replica_at_startup(host(primary), 6379);
         }
-        let path = server.rdb_path();
-        if !server.begin_loading_file(&path).expect("the snapshot file can be opened") {
+        if !begin_loading(&mut server).expect("what was written can be loaded") {
             server.startup_finished();
         }
         node.server = Some(server);
@@ -112,8 +111,28 @@ impl Group {
     /// The power goes out.
     pub fn crash(&mut self, i: usize) {
         self.network.borrow_mut().crash(i);
-        self.nodes[i].server = None;
         self.nodes[i].frozen_until = 0;
+        let server = self.nodes[i].server.take();
+        if server.is_some_and(|s| s.config.appendfsync == AppendFsync::No) {
+            self.lose_unsynced_bytes(i);
+        }
+    }
+
+    /// What was appended and never synced may be on the disk or not.
+    fn lose_unsynced_bytes(&mut self, i: usize) {
+        let Ok(files) = std::fs::read_dir(self.nodes[i].dir.join("appendonlydir")) else { return };
+        let paths = files.map(|f| f.expect("a file").path());
+        // The last one is being appended to; the others were synced when they were left.
+        let number =
+            |p: &PathBuf| p.to_str().and_then(|p| p.rsplit('.').nth(2)?.parse::<u64>().ok());
+        let Some(path) =
+            paths.filter(|p| p.to_string_lossy().ends_with(".incr.aof")).max_by_key(number)
+        else {
+            return;
+        };
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("it is ours");
+        let len = file.metadata().expect("it is there").len();
+        file.set_len(self.rng.random_range(0..=len)).expect("there is room for less");
     }
 
     /// Takes in connections that a server must accept.

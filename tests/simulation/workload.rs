@@ -20,6 +20,14 @@ enum Awaited {
     Wait { marker: String, offset: u64 },
 }
 
+/// What a client has learnt.
+#[derive(Default)]
+pub struct Learnt {
+    /// Markers that the primary says are written.
+    pub written: Vec<String>,
+    pub acknowledged: Vec<Acknowledged>,
+}
+
 /// A marker that was acknowledged by at least one replica.
 #[derive(Clone, Debug)]
 pub struct Acknowledged {
@@ -64,7 +72,7 @@ impl Client {
     }
 
     /// Reads answers; sends a request if `target` is to be written to and none is awaited. `offset` is where the
-    /// target's stream is. Answers the markers that have been acknowledged.
+    /// target's stream is.
     pub fn act(
         &mut self,
         network: &SharedNetwork,
@@ -72,13 +80,13 @@ impl Client {
         target: Option<usize>,
         offset: u64,
         rng: &mut SmallRng,
-    ) -> Vec<Acknowledged> {
+    ) -> Learnt {
         let dead = self.plug.as_ref().is_some_and(Plug::is_dead);
         let tired = !self.awaited.is_empty() && now - self.since > PATIENCE;
         if dead || tired || target.is_some_and(|t| t != self.target) {
             self.disconnect();
         }
-        let acknowledged = self.read(offset);
+        let learnt = self.read(offset);
         if let Some(target) = target
             && self.awaited.is_empty()
             && now >= self.next_at
@@ -92,7 +100,7 @@ impl Client {
             self.next_at = now + rng.random_range(100..60_000);
         }
         self.send();
-        acknowledged
+        learnt
     }
 
     fn send(&mut self) {
@@ -105,9 +113,9 @@ impl Client {
         }
     }
 
-    fn read(&mut self, offset: u64) -> Vec<Acknowledged> {
-        let mut acknowledged = Vec::new();
-        let Some(plug) = &mut self.plug else { return acknowledged };
+    fn read(&mut self, offset: u64) -> Learnt {
+        let mut learnt = Learnt::default();
+        let Some(plug) = &mut self.plug else { return learnt };
         let mut buf = [0; 4096];
         while let Ok(n) = plug.read(&mut buf) {
             if n == 0 {
@@ -119,6 +127,7 @@ impl Client {
             let reply: Vec<u8> = self.received.drain(..end).collect();
             match self.awaited.pop_front() {
                 Some(Awaited::Marker(marker)) if reply == b"+OK\r\n" => {
+                    learnt.written.push(marker.clone());
                     if let Some(Awaited::Wait { marker: waiting, offset: at }) =
                         self.awaited.front_mut()
                     {
@@ -128,13 +137,13 @@ impl Client {
                 Some(Awaited::Wait { marker, offset })
                     if integer(&reply).is_some_and(|n| n >= 1) && !marker.is_empty() =>
                 {
-                    acknowledged.push(Acknowledged { marker, offset });
+                    learnt.acknowledged.push(Acknowledged { marker, offset });
                 }
                 Some(_) => {}
                 None => panic!("an answer to no request: {}", reply.escape_ascii()),
             }
         }
-        acknowledged
+        learnt
     }
 
     fn request(&mut self, rng: &mut SmallRng) {
