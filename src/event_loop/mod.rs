@@ -36,6 +36,7 @@ impl EventLoop {
         let poll = Poll::new()?;
         let mut signals = Signals::new()?;
         signals.register(poll.registry(), SIGNALS)?;
+        server.shutdown.insisting = signals.flags();
         let listeners = Listeners::open(poll.registry(), server)?;
         server.registry = Some(poll.registry().try_clone()?);
         server.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);

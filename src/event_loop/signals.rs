@@ -41,6 +41,11 @@ impl Signals {
         registry.register(&mut self.wake, token, Interest::READABLE)
     }
 
+    /// What is true from the moment that a signal has come until [`Signals::pending`] tells of it.
+    pub fn flags(&self) -> Vec<Arc<AtomicBool>> {
+        self.raised.iter().map(|(_, flag)| Arc::clone(flag)).collect()
+    }
+
     /// The signals that have come since the last call.
     pub fn pending(&mut self) -> Vec<i32> {
         let mut drain = [0; 64];

@@ -7,6 +7,8 @@ use crate::sys::{process, title};
 use mio::unix::pipe::{self, Receiver, Sender};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The clock is looked at after so many keys.
@@ -26,11 +28,20 @@ pub struct Progress {
     samples: u64,
     reported: Option<Instant>,
     to_parent: Option<Sender>,
+    signals: Vec<Arc<AtomicBool>>,
 }
 
 impl Progress {
+    /// Of a save in the foreground that gives up when one of these signals comes.
+    pub fn until(signals: &[Arc<AtomicBool>]) -> Progress {
+        Progress { signals: signals.to_vec(), ..Progress::default() }
+    }
+
     /// A key has been saved. `delay`: `rdb-key-save-delay`.
-    pub fn key_saved(&mut self, delay: i32) {
+    ///
+    /// # Errors
+    /// If saving is to be given up.
+    pub fn key_saved(&mut self, delay: i32) -> io::Result<()> {
         if self.keys.is_multiple_of(KEYS_PER_LOOK)
             && self.to_parent.is_some()
             && self.reported.is_none_or(|at| at.elapsed() >= REPORT_PERIOD)
@@ -39,6 +50,10 @@ impl Progress {
         }
         self.keys += 1;
         wait_after_key(delay, self.keys);
+        match self.signals.iter().any(|signal| signal.load(Ordering::Relaxed)) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
     }
 
     fn report(&mut self) {

@@ -102,6 +102,7 @@ impl Server {
             // The limit may have been lowered, and no command may come.
             self.perform_evictions();
         }
+        self.heed_signal();
         self.receive_child_reports();
         self.check_child();
         self.check_save_points();

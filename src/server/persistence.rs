@@ -22,6 +22,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How long one slice of loading may take before clients have their turn.
@@ -332,7 +334,7 @@ impl Server {
                 let idle = lru.then(|| self.ks.access.idle_seconds(entry));
                 let freq = lfu.then(|| self.ks.access.frequency(entry));
                 rdb.entry(entry.key(), entry.value(), entry.expire(), idle, freq)?;
-                progress.key_saved(self.config.rdb_key_save_delay);
+                progress.key_saved(self.config.rdb_key_save_delay)?;
             }
         }
         Ok(rdb.finish()?.0)
@@ -388,9 +390,14 @@ impl Server {
 
     /// `SAVE`: writes the snapshot while everybody waits.
     pub fn rdb_save(&mut self) -> bool {
+        self.rdb_save_until(&[])
+    }
+
+    /// The same, but gives up when one of these signals comes.
+    pub fn rdb_save_until(&mut self, signals: &[Arc<AtomicBool>]) -> bool {
         let origin = self.snapshot_origin();
         let pid = std::process::id() as i32;
-        match self.write_rdb_file(pid, origin.as_ref(), &mut Progress::default()) {
+        match self.write_rdb_file(pid, origin.as_ref(), &mut Progress::until(signals)) {
             Ok(()) => {
                 self.notice("DB saved on disk");
                 self.note_saved();

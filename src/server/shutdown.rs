@@ -8,6 +8,8 @@ use super::config::ShutdownFlags;
 use super::pause::{PauseKind, PausePurpose};
 use super::persistence::SaveTarget;
 use crate::resp::error::{CommandError, CommandResult};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How far ending has come.
 #[derive(Debug, Default)]
@@ -17,7 +19,10 @@ pub struct Shutdown {
     /// Waiting for replicas until then, in milliseconds since 1970.
     deadline: Option<i64>,
     flags: Option<ShutdownFlags>,
-    signals: u32,
+    /// A signal that has come and is heeded by the cron.
+    asap: Option<i32>,
+    /// True as soon as another signal has come, which the loop can't tell while the final snapshot is written.
+    pub insisting: Vec<Arc<AtomicBool>>,
 }
 
 impl Shutdown {
@@ -30,20 +35,37 @@ impl Shutdown {
 impl Server {
     /// SIGTERM or SIGINT: an orderly end; a second one ends at once.
     pub fn signal_received(&mut self, signal: i32) {
-        let (name, flags) = if signal == libc::SIGINT {
-            ("SIGINT", self.config.shutdown_on_sigint)
-        } else {
-            ("SIGTERM", self.config.shutdown_on_sigterm)
-        };
-        self.shutdown.signals += 1;
-        if self.shutdown.signals > 1 {
-            self.warning("You insist... exiting now.");
-            self.shutdown.exit = Some(1);
+        if self.shutdown.asap.is_some() {
+            self.exit_at_once();
             return;
         }
+        if self.loading.is_some() {
+            self.warning("Received shutdown signal during loading, exiting now.");
+            self.shutdown.exit = Some(0);
+            return;
+        }
+        let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
         self.warning(&format!("Received {name} scheduling shutdown..."));
+        self.shutdown.asap = Some(signal);
+    }
+
+    fn exit_at_once(&mut self) {
+        self.warning("You insist... exiting now.");
+        self.shutdown.exit = Some(1);
+    }
+
+    /// `hz` times a second: begins to end if a signal has come.
+    pub fn heed_signal(&mut self) {
+        let Some(signal) = self.shutdown.asap else { return };
+        if self.shutdown.is_pending() || self.shutdown.exit.is_some() {
+            return;
+        }
+        let flags = match signal {
+            libc::SIGINT => self.config.shutdown_on_sigint,
+            _ => self.config.shutdown_on_sigterm,
+        };
         if !self.begin_shutdown(flags) {
-            self.shutdown.signals = 0;
+            self.shutdown.asap = None;
         }
     }
 
@@ -65,7 +87,7 @@ impl Server {
 
     /// `SHUTDOWN ABORT`: whether there was anything to abort.
     pub fn abort_shutdown(&mut self) -> bool {
-        if self.shutdown.deadline.is_none() {
+        if self.shutdown.deadline.is_none() && self.shutdown.asap.is_none() {
             return false;
         }
         self.notice("Shutdown manually aborted.");
@@ -74,7 +96,8 @@ impl Server {
     }
 
     fn cancel_shutdown(&mut self) {
-        self.shutdown = Shutdown::default();
+        let insisting = std::mem::take(&mut self.shutdown.insisting);
+        self.shutdown = Shutdown { insisting, ..Shutdown::default() };
         self.unpause_clients(PausePurpose::Shutdown);
         for noted in self.blocked.clone() {
             if let Some(token) = self.still(noted)
@@ -163,7 +186,12 @@ impl Server {
             || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
         if save {
             self.notice("Saving the final RDB snapshot before exiting.");
-            if !self.rdb_save() {
+            let signals = self.shutdown.insisting.clone();
+            if !self.rdb_save_until(&signals) {
+                if signals.iter().any(|signal| signal.load(Ordering::Relaxed)) {
+                    self.exit_at_once();
+                    return true;
+                }
                 self.warning("Error trying to save the DB, can't exit.");
                 if !flags.contains(ShutdownFlags::FORCE) {
                     return false;

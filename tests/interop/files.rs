@@ -1,10 +1,11 @@
-//! Snapshot files: what one server saves, another loads.
+//! Snapshot and append-only files: what one server writes, another loads.
 
 use crate::common::Server;
 use crate::data;
 use crate::load::fill;
 use crate::peers::Kind;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Saves with one server and loads with the other.
 fn hand_over(from: &Path, to: &Path) {
@@ -15,19 +16,54 @@ fn hand_over(from: &Path, to: &Path) {
     let saved = data::read(&writer);
     let reader = Server::start_program(to, writer.into_dir(), &[]);
     let mut loaded = data::read(&reader);
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let mut expected = saved;
-    for data in [&mut loaded, &mut expected] {
+    without_expired(&mut [&mut loaded, &mut expected]);
+    assert_eq!(data::difference(&expected, &loaded), None);
+}
+
+/// Writes an append-only file with one server, a part of it as a base file, and loads it with the other.
+fn hand_over_aof(from: &Path, to: &Path, preamble: &str) {
+    let options = ["--appendonly", "yes", "--aof-use-rdb-preamble", preamble, "--save", ""];
+    let mut writer =
+        Server::start_program(from, tempfile::tempdir().expect("a directory"), &options);
+    fill(&mut writer.connect());
+    writer.text(&["BGREWRITEAOF"]);
+    writer.wait_info("aof_rewrite_in_progress", "0");
+    for command in [
+        "SET after:string value",
+        "RPUSH after:list 1 two",
+        "HSET after:hash f v",
+        "SADD after:set 1 2",
+        "ZADD after:zset 1.5 m",
+        "XADD after:stream 1-1 a b",
+        "EXPIRE after:hash 10000",
+    ] {
+        writer.text(&command.split(' ').collect::<Vec<_>>());
+    }
+    let mut expected = data::read(&writer);
+    writer.terminate();
+    let mut reader = Server::start_program(to, writer.into_dir(), &options);
+    reader.wait_info("loading", "0");
+    let mut loaded = data::read(&reader);
+    without_expired(&mut [&mut loaded, &mut expected]);
+    assert_eq!(data::difference(&expected, &loaded), None);
+}
+
+/// Takes out what has expired by now, here or there.
+fn without_expired(all: &mut [&mut data::Data]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    for data in all {
         data.retain(|_, (_, expires)| *expires < 0 || *expires > now.as_millis() as i64);
     }
-    assert_eq!(data::difference(&expected, &loaded), None);
 }
 
 fn exchange(kind: Kind) {
     let (Some(peer), Some(aeolis)) = (kind.program(), Kind::Aeolis.program()) else { return };
-    hand_over(&peer, &aeolis);
-    hand_over(&aeolis, &peer);
+    for (from, to) in [(&peer, &aeolis), (&aeolis, &peer)] {
+        hand_over(from, to);
+        hand_over_aof(from, to, "yes");
+        hand_over_aof(from, to, "no");
+    }
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl Server {
                     out.write_all(&chunk)?;
                     chunk.clear();
                 }
-                progress.key_saved(self.config.rdb_key_save_delay);
+                progress.key_saved(self.config.rdb_key_save_delay)?;
             }
         }
         out.write_all(&chunk)?;
