@@ -297,3 +297,41 @@ fn a_server_that_can_not_save_does_not_end() {
     server.text(&["SHUTDOWN", "FORCE"]);
     assert_eq!(server.wait_exit(), Some(0));
 }
+
+#[test]
+fn files_that_were_only_on_their_way_are_deleted() {
+    let options = ["--rdb-del-sync-files", "yes", "--repl-diskless-sync", "no"];
+    let mut primary = Server::start(&options);
+    primary.text(&["SET", "key", "value"]);
+    let mut replica = Server::start(&options);
+    let (host, port) = ("127.0.0.1", primary.port.to_string());
+    replica.text(&["REPLICAOF", host, &port]);
+    replica.wait_info("master_link_status", "up");
+    assert_eq!(replica.text(&["GET", "key"]), "value");
+    for server in [&primary, &replica] {
+        wait_for("the file's end", || (!server.dir.path().join(FILE).exists()).then_some(()));
+    }
+}
+
+#[test]
+fn a_shutdown_by_signal_can_be_aborted_and_insisted_upon() {
+    let mut server = Server::start(&["--save", "3600 1000"]);
+    fill(&mut server);
+    let signal = |server: &Server, name: &str| {
+        let pid = server.pid().to_string();
+        Command::new("kill").args([name, &pid]).status().expect("kill runs");
+    };
+    server.text(&["DEBUG", "PAUSE-CRON", "1"]);
+    signal(&server, "-TERM");
+    wait_for("the signal", || server.log().contains("Received SIGTERM").then_some(()));
+    assert_eq!(server.text(&["SHUTDOWN", "ABORT"]), "OK");
+    server.text(&["DEBUG", "PAUSE-CRON", "0"]);
+    assert_eq!(server.text(&["PING"]), "PONG");
+    server.text(&["CONFIG", "SET", "rdb-key-save-delay", "300000"]);
+    signal(&server, "-INT");
+    wait_for("the save", || (!temporary_files(&server).is_empty()).then_some(()));
+    signal(&server, "-INT");
+    assert_eq!(server.wait_exit(), Some(1));
+    assert!(temporary_files(&server).is_empty());
+    assert!(!server.dir.path().join(FILE).exists());
+}
