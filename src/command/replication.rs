@@ -248,11 +248,7 @@ fn waitaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let local = local == 1;
     let replicas = usize::try_from(number(args[2])?)
         .map_err(|_| CommandError::err("value is out of range, must be positive"))?;
-    let timeout = parse_i64(args[3])
-        .ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(CommandError::err("timeout is negative"));
-    }
+    let deadline = timeout(args[3], Unit::Milliseconds, s.ks.now_ms)?;
     if s.repl.is_replica() {
         return Err(CommandError::err(
             "WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
@@ -268,7 +264,6 @@ fn waitaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         reached.reply(&mut s.reply);
         return Ok(());
     }
-    let deadline = (timeout > 0).then(|| s.ks.now_ms.saturating_add(timeout));
     s.block_client(token, Blocked::Durable { local, replicas, offset }, deadline);
     s.repl.get_ack = true;
     Ok(())
