@@ -163,9 +163,13 @@ fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
 }
 
 fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let offset = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
     let token = s.current.expect("a command has a client");
     s.trace_replica(token, Direction::Received, &shown(args));
+    let Some(offset) = parse_i64(args[2]) else {
+        let name = s.replica_name(token);
+        s.warning(&format!("Replica {name} asks for synchronization but with a wrong offset"));
+        return Err(CommandError::NOT_AN_INTEGER);
+    };
     let failover = args.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover"));
     s.sync_command(Some(PsyncRequest { id: args[1], offset, failover }))
 }
