@@ -203,6 +203,8 @@ impl Server {
         }
         if self.tracking.keys() > 0 {
             self.tracking_limit_keys();
+            // Who hears of it hears it before the reply.
+            self.flush_pushes();
         }
         if self.config.maxmemory > 0 && !from_primary {
             let fits = self.perform_evictions();
