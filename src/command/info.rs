@@ -169,6 +169,9 @@ fn server(s: &Server, lines: &mut Lines) {
     for (i, listener) in s.origin.listeners.iter().enumerate() {
         lines.add(&format!("listener{i}"), listener);
     }
+    if let Some(left) = s.shutdown.milliseconds_left(s.ks.now_ms) {
+        lines.add("shutdown_in_milliseconds", left);
+    }
 }
 
 fn clients(s: &Server, lines: &mut Lines) {

@@ -7,6 +7,7 @@ use super::client::Blocked;
 use super::config::ShutdownFlags;
 use super::pause::{PauseKind, PausePurpose};
 use super::persistence::SaveTarget;
+use super::replication::ReplState;
 use crate::resp::error::{CommandError, CommandResult};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,11 @@ impl Shutdown {
     /// Whether ending has begun and waits for replicas.
     pub fn is_pending(&self) -> bool {
         self.deadline.is_some()
+    }
+
+    /// How long it waits for replicas at most, in milliseconds, if it does.
+    pub fn milliseconds_left(&self, now_ms: i64) -> Option<i64> {
+        self.deadline.map(|deadline| deadline - now_ms)
     }
 }
 
@@ -137,16 +143,30 @@ impl Server {
     pub fn check_shutdown(&mut self) {
         let Some(deadline) = self.shutdown.deadline else { return };
         if self.lagging_replicas() == 0 || self.ks.now_ms >= deadline {
-            if self.lagging_replicas() > 0 {
-                self.warning(&format!(
-                    "{} of {} replicas are in sync",
-                    self.replicas_at(self.repl.offset),
-                    self.repl.replicas.len()
-                ));
-            }
             if !self.finish_shutdown() {
                 self.cancel_shutdown();
             }
+        }
+    }
+
+    /// Says which replicas are left behind.
+    fn report_replicas(&self) {
+        let all = self.repl.replicas.len();
+        for &token in &self.repl.replicas {
+            let Some(link) = &self.clients[token].replica else { continue };
+            let online = link.state == Some(ReplState::Online);
+            if online && link.ack_offset != self.repl.offset {
+                self.notice(&format!(
+                    "Lagging replica {} reported offset {} behind master, lag={}, state=online.",
+                    self.replica_name(token),
+                    self.repl.offset.saturating_sub(link.ack_offset),
+                    self.now_seconds() - link.ack_time
+                ));
+            }
+        }
+        if all > 0 {
+            let synced = all - self.lagging_replicas();
+            self.notice(&format!("{synced} of {all} replicas are in sync when shutting down."));
         }
     }
 
@@ -172,7 +192,19 @@ impl Server {
         true
     }
 
+    /// Ends, unless something that must be written can't be: then the server goes on.
     fn finish_shutdown(&mut self) -> bool {
+        self.report_replicas();
+        let ended = self.write_and_exit();
+        if !ended {
+            self.warning(
+                "Errors trying to shut down the server. Check the logs for more information.",
+            );
+        }
+        ended
+    }
+
+    fn write_and_exit(&mut self) -> bool {
         let flags = self.shutdown.flags.unwrap_or(ShutdownFlags::empty());
         if self.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Disk) {
             self.warning("There is a child saving an .rdb. Killing it!");

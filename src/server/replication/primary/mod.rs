@@ -69,11 +69,18 @@ impl Server {
             return;
         }
         let name = self.replica_name(token);
+        let waited = self.replica_state(token) == Some(ReplState::WaitBgsaveEnd);
         self.repl.replicas.retain(|&t| t != token);
         if self.is_rdb_channel(token) {
             self.rdb_channel_closed(token);
         }
         self.notice(&format!("Connection with replica {name} lost."));
+        let on_disk = self.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Disk);
+        if waited && on_disk && self.config.save.is_empty() && self.snapshot_receivers().is_empty()
+        {
+            // Nobody wants the file any more.
+            self.kill_save_child();
+        }
         if self.repl.replicas.is_empty() {
             self.repl.no_replicas_since = self.now_seconds();
         }

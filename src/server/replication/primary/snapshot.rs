@@ -222,6 +222,10 @@ impl Server {
             self.queue_write(token);
         }
         if ended {
+            let up = receivers.len();
+            self.notice(&format!(
+                "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
+            ));
             if let Some(child) = &mut self.persistence.child
                 && let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &self.registry)
             {
