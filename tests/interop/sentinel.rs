@@ -112,6 +112,10 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log.txt")).unwrap_or_default();
+            eprintln!("{} on port {}:\n{log}", self.program.display(), self.port);
+        }
     }
 }
 
@@ -151,8 +155,8 @@ impl Group {
             servers.push(Process::start(program, &[], &format!("{config}{follow}")));
         }
         let watch = format!(
-            "sentinel monitor group 127.0.0.1 {} 2\nsentinel down-after-milliseconds group 700\n\
-             sentinel failover-timeout group 2000\nsentinel parallel-syncs group 2\n",
+            "sentinel monitor group 127.0.0.1 {} 2\nsentinel down-after-milliseconds group 2000\n\
+             sentinel failover-timeout group 6000\nsentinel parallel-syncs group 2\n",
             servers[0].port
         );
         let sentinels =
@@ -166,6 +170,14 @@ impl Group {
     fn primary(&self) -> usize {
         let port = asked_primary(self.sentinels[0].port).expect("the Sentinels answer");
         self.servers.iter().position(|server| server.port == port).expect("one of ours")
+    }
+
+    /// How many failovers the Sentinels have seen.
+    fn epochs(&self) -> usize {
+        let master = self.sentinels[0].text(&["SENTINEL", "MASTER", "group"]).unwrap_or_default();
+        let words: Vec<&str> = master.split(' ').collect();
+        let epoch = words.windows(2).find(|w| w[0] == "config-epoch");
+        epoch.and_then(|w| w[1].parse().ok()).expect("Sentinel counts its epochs")
     }
 
     /// Waits until everybody follows the primary, and all Sentinels see it.
@@ -316,9 +328,29 @@ fn write(wire: &mut Wire, n: u64) -> Option<()> {
     }
 }
 
+/// How often a group is tried whose Sentinels, starved of time, fail over what has not failed.
+const ATTEMPTS: usize = 3;
+
 /// Ten failovers (or so) in a row under load: nothing acknowledged is lost.
+///
+/// If the Sentinels depose a primary that nothing has happened to, two primaries overlap, and `WAIT` is satisfied on the
+/// one that loses: Sentinel promises nothing then, and the attempt is void.
 fn check(kinds: &[Kind], failovers: usize) {
-    let Some(mut group) = Group::start(kinds) else { return };
+    for _ in 0..ATTEMPTS {
+        let Some(mut group) = Group::start(kinds) else { return };
+        let lost = lost_writes(&mut group, kinds, failovers);
+        if lost.is_empty() {
+            return;
+        }
+        let (epochs, lost) = (group.epochs(), ranges(&lost));
+        assert!(epochs > failovers, "acknowledged writes are lost, in {lost:?}");
+        println!("{kinds:?}: {epochs} epochs for {failovers} faults; lost: {lost:?}");
+    }
+    panic!("the Sentinels failed over without need in each of {ATTEMPTS} attempts");
+}
+
+/// Goes through the faults; the acknowledged writes that are not there in the end.
+fn lost_writes(group: &mut Group, kinds: &[Kind], failovers: usize) -> Vec<u64> {
     let writer = Writer::start(group.sentinels.iter().map(|s| s.port).collect());
     let noted = Arc::clone(&writer.acknowledged);
     for n in 0..failovers {
@@ -341,14 +373,8 @@ fn check(kinds: &[Kind], failovers: usize) {
             value != Some(n.to_string())
         })
         .collect();
-    assert!(
-        lost.is_empty(),
-        "of {} acknowledged writes, {} are lost, in {:?}",
-        acknowledged.len(),
-        lost.len(),
-        ranges(&lost)
-    );
-    println!("{kinds:?}: {} acknowledged writes, all there", acknowledged.len());
+    println!("{kinds:?}: {} acknowledged writes, {} lost", acknowledged.len(), lost.len());
+    lost
 }
 
 /// Numbers in ascending order as ranges.
