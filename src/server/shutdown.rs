@@ -142,10 +142,9 @@ impl Server {
     /// Goes on ending once the replicas have caught up, or their time is over.
     pub fn check_shutdown(&mut self) {
         let Some(deadline) = self.shutdown.deadline else { return };
-        if self.lagging_replicas() == 0 || self.ks.now_ms >= deadline {
-            if !self.finish_shutdown() {
-                self.cancel_shutdown();
-            }
+        let over = self.lagging_replicas() == 0 || self.ks.now_ms >= deadline;
+        if over && !self.finish_shutdown() {
+            self.cancel_shutdown();
         }
     }
 
