@@ -4,6 +4,8 @@
 //! * [`Raw`]: a plain connection, for what must be checked byte for byte.
 //! * [`ReplicationStream`]: what a replica receives, command by command.
 
+mod identity;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -56,7 +58,8 @@ impl Server {
                 assert!(text.contains("already in use"), "the server ended at once:\n{text}");
                 return None;
             }
-            if let Some(connection) = connect(port) {
+            let pid = child.0.as_ref()?.id();
+            if let Some(connection) = identity::is_there(port, pid).and_then(|()| connect(port)) {
                 let child = child.0.take()?;
                 return Some(Server { child, connection, dir, port });
             }

@@ -1,6 +1,9 @@
 //! A real server for each test: started on a free port in a directory of its own, killed when the test ends.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[path = "../common/identity.rs"]
+mod identity;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -83,7 +86,7 @@ impl Server {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return Some(false);
             }
-            TcpStream::connect(("127.0.0.1", self.port)).ok().map(|_| true)
+            identity::is_there(self.port, self.child.id()).map(|()| true)
         })
     }
 
