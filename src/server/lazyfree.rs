@@ -7,12 +7,17 @@
 use super::Server;
 use crate::db::{Db, Entry};
 use crate::util::alloc;
+use crate::value::ValueRef;
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 /// Encodings of values that are one allocation: freed on the spot, since handing them over would cost more.
 const COMPACT: [&str; 5] = ["int", "embstr", "raw", "listpack", "intset"];
+
+/// Elements from which on a value is freed in the background even where nobody asked for it (`DEL`, by default): what
+/// takes milliseconds must not be the loop's work. Nobody can tell the difference but those who would have waited.
+const HUGE: usize = 50_000;
 
 /// What is to be freed. Never looked at, only dropped.
 #[expect(dead_code, reason = "owned in order to be dropped elsewhere")]
@@ -50,9 +55,16 @@ impl LazyFree {
         }
     }
 
-    /// Frees an entry, in the background if that is wanted (`UNLINK`, the `lazyfree-lazy-*` options) and worth it.
+    /// Frees an entry, in the background if that is wanted (`UNLINK`, the `lazyfree-lazy-*` options) and worth it, or if
+    /// it is huge.
     pub fn free_entry(&mut self, entry: Entry, lazy: bool) {
-        if lazy && !COMPACT.contains(&entry.view().encoding()) {
+        let apart = match entry.view().value() {
+            ValueRef::Set(set) if set.len() >= HUGE => true,
+            ValueRef::Hash(hash) if hash.len() >= HUGE => true,
+            ValueRef::Zset(zset) if zset.len() >= HUGE => true,
+            _ => lazy && !COMPACT.contains(&entry.view().encoding()),
+        };
+        if apart {
             self.hand_over(Job { objects: 1, garbage: Garbage::Entry(entry) });
         }
     }
