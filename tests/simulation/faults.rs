@@ -282,7 +282,8 @@ impl Simulation {
         for client in &mut self.clients {
             client.disconnect();
         }
-        for i in others {
+        // The old primary hears of it later, when it has perhaps gone on in the history that has ended.
+        for i in others.into_iter().filter(|i| *i != old) {
             self.follow(i);
         }
     }
