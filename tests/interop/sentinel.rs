@@ -29,7 +29,7 @@ const FAULTS: [Fault; 3] = [Fault::Kill, Fault::Stop, Fault::CutOff];
 /// An address that nobody asks.
 const ELSEWHERE: &str = "127.0.0.9";
 /// How long a group may take to be whole again: Sentinels wait a while until they demote a primary that has come back.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_secs(180);
 /// How long a server may take to answer before it counts as unreachable.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -70,7 +70,11 @@ struct Process {
 
 impl Process {
     fn start(program: &Path, args: &'static [&'static str], config: &str) -> Process {
-        let dir = tempfile::tempdir().expect("a directory");
+        // In memory where that is possible: each step of a failover rewrites and syncs configuration files, and a busy disk
+        // can hold that up for a minute.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let dir = tempfile::tempdir_in(place).expect("a directory");
         let port = free_port();
         let path = dir.path().join("server.conf");
         let config = format!("port {port}\ndir {}\n{config}", dir.path().display());
