@@ -1,20 +1,11 @@
 //! The configuration at run time: reading, changing, undoing, saving it; and what follows from a change.
 
 pub mod common;
-#[path = "common/wire.rs"]
-pub mod wire;
 
-use common::Server;
+use common::{Raw, Server, free_port, wait_for};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command};
-use wire::{Wire, info};
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
 
 #[test]
 fn get_answers_a_map_of_what_matches() {
@@ -25,7 +16,7 @@ fn get_answers_a_map_of_what_matches() {
         "[maxmemory 10485760 maxmemory-samples 5]"
     );
     assert_eq!(server.text(&["CONFIG", "GET", "nosuch"]), "[]");
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     raw.send("HELLO 3\r\n");
     while raw.line() != "*0" {}
     raw.send("CONFIG GET hz\r\n");
@@ -77,7 +68,7 @@ fn what_can_not_be_applied_is_undone() {
         server.text(&["CONFIG", "GET", "maxmemory", "loglevel"]),
         "[maxmemory 0 loglevel notice]"
     );
-    assert_eq!(Wire::open(&server).ask("PING"), "+PONG");
+    assert_eq!(server.raw().ask("PING"), "+PONG");
     let reply = server.text(&["CONFIG", "SET", "hz", "20", "maxclients", "4294967295"]);
     assert!(
         reply.contains("'maxclients') - The operating system is not able to handle"),
@@ -93,19 +84,19 @@ fn the_port_can_be_changed() {
     let (old, new) = (server.port, free_port());
     assert_eq!(server.text(&["CONFIG", "SET", "port", &new.to_string()]), "OK");
     server.port = new;
-    wire::wait_for("the new port", || Wire::to_port(new).ok());
-    assert_eq!(Wire::open(&server).ask("PING"), "+PONG");
-    assert!(Wire::to_port(old).is_err());
+    wait_for("the new port", || Raw::to_port(new).ok());
+    assert_eq!(server.raw().ask("PING"), "+PONG");
+    assert!(Raw::to_port(old).is_err());
     // Who was connected stays so.
     assert_eq!(server.text(&["PING"]), "PONG");
-    assert_eq!(info(&mut server, "tcp_port"), Some(new.to_string()));
+    assert_eq!(server.info_text("tcp_port"), Some(new.to_string()));
 }
 
 #[test]
 fn changes_take_effect() {
     let mut server = Server::start(&[]);
     assert_eq!(server.text(&["CONFIG", "SET", "maxclients", "1"]), "OK");
-    assert_eq!(Wire::open(&server).line(), "-ERR max number of clients reached");
+    assert_eq!(server.raw().line(), "-ERR max number of clients reached");
     assert_eq!(server.text(&["CONFIG", "SET", "maxclients", "100"]), "OK");
 
     assert_eq!(server.text(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
@@ -127,19 +118,19 @@ fn changes_take_effect() {
     assert_eq!(server.text(&["SLOWLOG", "LEN"]), ":2");
 
     assert_eq!(server.text(&["CONFIG", "SET", "appendonly", "yes"]), "OK");
-    assert_eq!(info(&mut server, "aof_enabled"), Some("1".to_string()));
+    assert_eq!(server.info_text("aof_enabled"), Some("1".to_string()));
     assert_eq!(server.text(&["CONFIG", "SET", "appendonly", "no"]), "OK");
 
     assert!(server.text(&["CONFIG", "SET", "dir", "/"]).contains("can't set protected config"));
 }
 
 /// A server that was started with a configuration file, which `Server::start` can't do.
-struct WithFile(Child, Wire);
+struct WithFile(Child, Raw);
 
 impl WithFile {
     fn start(file: &Path, port: u16) -> WithFile {
         let child = Command::new(env!("CARGO_BIN_EXE_aeolis")).arg(file).spawn().unwrap();
-        WithFile(child, wire::wait_for("the server", || Wire::to_port(port).ok()))
+        WithFile(child, wait_for("the server", || Raw::to_port(port).ok()))
     }
 }
 
@@ -194,8 +185,8 @@ fn statistics_start_anew() {
     server.text(&["SET", "a", "b"]);
     server.text(&["GET", "a"]);
     server.text(&["nosuch"]);
-    assert_eq!(info(&mut server, "keyspace_hits").as_deref(), Some("1"));
-    assert_eq!(info(&mut server, "errorstat_ERR").as_deref(), Some("count=1"));
+    assert_eq!(server.info_text("keyspace_hits").as_deref(), Some("1"));
+    assert_eq!(server.info_text("errorstat_ERR").as_deref(), Some("count=1"));
     assert_eq!(server.text(&["CONFIG", "RESETSTAT"]), "OK");
     for (field, value) in [
         ("keyspace_hits", Some("0")),
@@ -203,6 +194,6 @@ fn statistics_start_anew() {
         ("errorstat_ERR", None),
         ("cmdstat_set", None),
     ] {
-        assert_eq!(info(&mut server, field).as_deref(), value, "{field}");
+        assert_eq!(server.info_text(field).as_deref(), value, "{field}");
     }
 }

@@ -1,12 +1,9 @@
 //! Connections: who a client is, what it may decide about its own connection, and who else is connected.
 
 pub mod common;
-#[path = "common/wire.rs"]
-pub mod wire;
 
-use common::Server;
+use common::{Raw, Server};
 use std::time::Duration;
-use wire::{Wire, info, wait_info};
 
 /// The value of a field of a `CLIENT LIST` line.
 fn field(line: &str, name: &str) -> String {
@@ -39,7 +36,7 @@ fn ping_echo_and_select() {
 #[test]
 fn quit_answers_and_executes_nothing_behind_it() {
     let mut server = Server::start(&[]);
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     raw.send("QUIT\r\nSET key value\r\n");
     assert_eq!(raw.read_to_end(), b"+OK\r\n");
     assert_eq!(server.text(&["EXISTS", "key"]), ":0");
@@ -48,7 +45,7 @@ fn quit_answers_and_executes_nothing_behind_it() {
 #[test]
 fn hello_chooses_the_protocol() {
     let server = Server::start(&[]);
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     raw.send("HELLO 3 SETNAME me\r\n");
     assert_eq!(raw.line(), "%7");
     raw.expect("$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.4\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:");
@@ -98,9 +95,9 @@ fn a_password_is_asked_for() {
     ] {
         assert_eq!(server.text(args), reply, "{args:?}");
     }
-    assert_eq!(info(&mut server, "acl_access_denied_auth").as_deref(), Some("4"));
+    assert_eq!(server.info_text("acl_access_denied_auth").as_deref(), Some("4"));
 
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     raw.send("HELLO 3\r\n");
     assert!(
         raw.line()
@@ -120,7 +117,7 @@ fn a_password_is_asked_for() {
     assert_eq!(server.text(&["CONFIG", "SET", "requirepass", ""]), "OK");
     let not_set = "ERR AUTH <password> called without any password configured for the default user. Are you sure \
                    your configuration is correct?";
-    let mut other = Wire::open(&server);
+    let mut other = server.raw();
     assert_eq!(other.ask("AUTH new"), format!("-{not_set}"));
     assert_eq!(other.ask("AUTH default anything"), "+OK");
 }
@@ -128,7 +125,7 @@ fn a_password_is_asked_for() {
 #[test]
 fn a_client_is_listed_with_what_is_known_of_it() {
     let mut server = Server::start(&[]);
-    let mut other = Wire::open(&server);
+    let mut other = server.raw();
     let id = other.ask("CLIENT ID")[1..].to_string();
     other.ask("SELECT 3");
     assert_eq!(other.ask("CLIENT SETNAME other"), "+OK");
@@ -190,21 +187,21 @@ fn a_client_is_listed_with_what_is_known_of_it() {
 #[test]
 fn clients_are_killed_by_what_fits_them() {
     let mut server = Server::start(&[]);
-    let dead = |raw: &mut Wire| assert!(raw.read_to_end().is_empty());
+    let dead = |raw: &mut Raw| assert!(raw.read_to_end().is_empty());
 
     // The old form: an address, and the killer may be the killed.
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     let addr = field(&raw.ask("CLIENT INFO"), "addr");
     assert_eq!(server.text(&["CLIENT", "KILL", &addr]), "OK");
     dead(&mut raw);
     assert_eq!(server.text(&["CLIENT", "KILL", &addr]), "ERR No such client");
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     let addr = field(&raw.ask("CLIENT INFO"), "addr");
     raw.send(format!("CLIENT KILL {addr}\r\nPING\r\n"));
     assert_eq!(raw.read_to_end(), b"+OK\r\n");
 
     // The new form: everything has to fit, and who asks is spared.
-    let (mut one, mut two) = (Wire::open(&server), Wire::open(&server));
+    let (mut one, mut two) = (server.raw(), server.raw());
     let id = one.ask("CLIENT ID")[1..].to_string();
     two.send("PING\r\n");
     two.expect("+PONG\r\n");
@@ -233,7 +230,7 @@ fn clients_are_killed_by_what_fits_them() {
 #[test]
 fn replies_can_be_turned_off() {
     let server = Server::start(&[]);
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     raw.send(
         "CLIENT REPLY OFF\r\nPING\r\nnosuch\r\nCLIENT REPLY SKIP\r\nCLIENT REPLY ON\r\nPING\r\n",
     );
@@ -245,18 +242,18 @@ fn replies_can_be_turned_off() {
 #[test]
 fn a_pause_holds_writes_until_it_ends() {
     let mut server = Server::start(&[]);
-    let mut other = Wire::open(&server);
+    let mut other = server.raw();
     assert_eq!(server.text(&["CLIENT", "PAUSE", "100000", "WRITE"]), "OK");
     other.send("GET key\r\nSET key value\r\nGET key\r\n");
     other.expect("$-1\r\n");
-    wait_info(&mut server, "blocked_clients", "1");
+    server.wait_info("blocked_clients", "1");
     assert!(other.is_silent(Duration::from_millis(50)));
     // A shorter pause does not shorten it.
     assert_eq!(server.text(&["CLIENT", "PAUSE", "1", "WRITE"]), "OK");
     assert!(other.is_silent(Duration::from_millis(50)));
     assert_eq!(server.text(&["CLIENT", "UNPAUSE"]), "OK");
     other.expect("+OK\r\n$5\r\nvalue\r\n");
-    assert_eq!(info(&mut server, "blocked_clients").as_deref(), Some("0"));
+    assert_eq!(server.info_text("blocked_clients").as_deref(), Some("0"));
 
     assert_eq!(server.text(&["CLIENT", "PAUSE", "50"]), "OK");
     other.send("PING\r\n");
@@ -274,13 +271,13 @@ fn a_pause_holds_writes_until_it_ends() {
 #[test]
 fn a_waiting_client_can_be_unblocked() {
     let mut server = Server::start(&[]);
-    let mut waiting = Wire::open(&server);
+    let mut waiting = server.raw();
     let id = waiting.ask("CLIENT ID")[1..].to_string();
     for (reason, reply) in
         [("TIMEOUT", ":0\r\n"), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n")]
     {
         waiting.send("WAIT 1 0\r\n");
-        wait_info(&mut server, "blocked_clients", "1");
+        server.wait_info("blocked_clients", "1");
         assert_eq!(server.text(&["CLIENT", "UNBLOCK", &id, reason]), ":1");
         waiting.expect(reply);
     }
@@ -296,7 +293,7 @@ fn a_waiting_client_can_be_unblocked() {
 #[test]
 fn a_monitor_sees_commands_without_their_secrets() {
     let mut server = Server::start(&[]);
-    let mut monitor = Wire::open(&server);
+    let mut monitor = server.raw();
     monitor.send("MONITOR\r\n");
     monitor.expect("+OK\r\n");
     server.text(&["SELECT", "2"]);

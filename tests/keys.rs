@@ -229,7 +229,7 @@ fn dump_and_restore() {
     let payload = b"\0\x05hello\n\0cr\xdfve4 \n";
     let mut raw = s.raw();
     raw.send(b"SET a hello\r\nDUMP a\r\nDUMP nokey\r\n");
-    raw.expect_bytes(&[b"+OK\r\n$17\r\n", &payload[..], b"\r\n$-1\r\n"].concat());
+    raw.expect([b"+OK\r\n$17\r\n", &payload[..], b"\r\n$-1\r\n"].concat());
     let restore = |s: &Server, key: &str, ttl: &str, payload: &[u8], options: &str| {
         let mut raw = s.raw();
         let options: Vec<&str> = options.split_whitespace().collect();
@@ -246,7 +246,7 @@ fn dump_and_restore() {
         for option in options {
             raw.send(format!("${}\r\n{option}\r\n", option.len()).as_bytes());
         }
-        raw.read_line()
+        raw.line()
     };
     let mut wrong = payload.to_vec();
     wrong[3] ^= 1;

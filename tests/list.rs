@@ -2,20 +2,11 @@
 
 pub mod common;
 
-use common::{Raw, Server};
+use common::Server;
 
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const SYNTAX: &str = "ERR syntax error";
-
-/// A connection that has sent a command on which it blocks.
-fn blocked(s: &mut Server, command: &str) -> Raw {
-    let before = s.info("blocked_clients");
-    let mut raw = s.raw();
-    raw.send(format!("{command}\r\n").as_bytes());
-    s.wait_for("INFO clients", |info| info.contains(&format!("blocked_clients:{}\r", before + 1)));
-    raw
-}
 
 #[test]
 fn pushing_and_popping() {
@@ -195,22 +186,22 @@ fn blocking_pops() {
         ("BLPOP s 0", WRONG_TYPE),
         ("BLMOVE s b LEFT LEFT 0", WRONG_TYPE),
     ]);
-    let mut first = blocked(&mut s, "BLPOP k other k 0");
-    let mut second = blocked(&mut s, "BRPOP k 0");
-    let mut third = blocked(&mut s, "BLMPOP 0 1 k RIGHT COUNT 2");
+    let mut first = s.blocked("BLPOP k other k 0");
+    let mut second = s.blocked("BRPOP k 0");
+    let mut third = s.blocked("BLMPOP 0 1 k RIGHT COUNT 2");
     assert_eq!((s.info("total_blocking_keys"), s.info("blocked_clients")), (2, 3));
     // Of one push they see all, in the order in which they came.
     assert_eq!(s.line("RPUSH k a b c d e"), ":5");
-    first.expect_bytes(b"*2\r\n$1\r\nk\r\n$1\r\na\r\n");
-    second.expect_bytes(b"*2\r\n$1\r\nk\r\n$1\r\ne\r\n");
-    third.expect_bytes(b"*2\r\n$1\r\nk\r\n*2\r\n$1\r\nd\r\n$1\r\nc\r\n");
+    first.expect(b"*2\r\n$1\r\nk\r\n$1\r\na\r\n");
+    second.expect(b"*2\r\n$1\r\nk\r\n$1\r\ne\r\n");
+    third.expect(b"*2\r\n$1\r\nk\r\n*2\r\n$1\r\nd\r\n$1\r\nc\r\n");
     assert_eq!(s.line("LRANGE k 0 -1"), "[b]");
     assert_eq!((s.info("total_blocking_keys"), s.info("blocked_clients")), (0, 0));
     // What was pipelined behind goes on.
     first.send(b"BLPOP x 0\r\nPING\r\n");
     s.wait_for("INFO clients", |info| info.contains("blocked_clients:1"));
     s.line("RPUSH x 1");
-    first.expect_bytes(b"*2\r\n$1\r\nx\r\n$1\r\n1\r\n+PONG\r\n");
+    first.expect(b"*2\r\n$1\r\nx\r\n$1\r\n1\r\n+PONG\r\n");
 }
 
 #[test]
@@ -218,12 +209,12 @@ fn a_time_out_is_null_in_either_protocol() {
     let mut s = Server::start(&[]);
     let mut raw = s.raw();
     raw.send(b"BLPOP k 0.02\r\nBLMOVE k k LEFT LEFT 0.02\r\nHELLO 3\r\n");
-    raw.expect_bytes(b"*-1\r\n*-1\r\n%7\r\n");
+    raw.expect(b"*-1\r\n*-1\r\n%7\r\n");
     let mut raw = s.raw();
     raw.send(b"HELLO 3\r\n");
-    while raw.read_line() != "*0" {}
+    while raw.line() != "*0" {}
     raw.send(b"BLPOP k 0.02\r\n");
-    raw.expect_bytes(b"_\r\n");
+    raw.expect(b"_\r\n");
     s.check(&[("CONFIG RESETSTAT", "OK"), ("BLPOP k 0.01", "nil")]);
     assert!(s.line("INFO commandstats").contains("cmdstat_blpop:calls=1,"));
 }
@@ -231,18 +222,18 @@ fn a_time_out_is_null_in_either_protocol() {
 #[test]
 fn chains_of_moves() {
     let mut s = Server::start(&[]);
-    let mut last = blocked(&mut s, "BLPOP c 0");
-    let mut middle = blocked(&mut s, "BRPOPLPUSH b c 0");
-    let mut first = blocked(&mut s, "BLMOVE a b LEFT RIGHT 0");
+    let mut last = s.blocked("BLPOP c 0");
+    let mut middle = s.blocked("BRPOPLPUSH b c 0");
+    let mut first = s.blocked("BLMOVE a b LEFT RIGHT 0");
     s.line("RPUSH a x");
-    first.expect_bytes(b"$1\r\nx\r\n");
-    middle.expect_bytes(b"$1\r\nx\r\n");
-    last.expect_bytes(b"*2\r\n$1\r\nc\r\n$1\r\nx\r\n");
+    first.expect(b"$1\r\nx\r\n");
+    middle.expect(b"$1\r\nx\r\n");
+    last.expect(b"*2\r\n$1\r\nc\r\n$1\r\nx\r\n");
     s.check(&[("EXISTS a b c", ":0")]);
     // A move that can't push fails, and leaves the element.
-    let mut raw = blocked(&mut s, "BLMOVE a s LEFT RIGHT 0");
+    let mut raw = s.blocked("BLMOVE a s LEFT RIGHT 0");
     s.check(&[("SET s v", "OK"), ("RPUSH a x", ":1")]);
-    raw.expect_bytes(format!("-{WRONG_TYPE}\r\n").as_bytes());
+    raw.expect(format!("-{WRONG_TYPE}\r\n").as_bytes());
     s.check(&[("LRANGE a 0 -1", "[x]")]);
 }
 
@@ -250,21 +241,21 @@ fn chains_of_moves() {
 fn keys_come_into_being_in_many_ways() {
     let mut s = Server::start(&[]);
     let awoken = |s: &mut Server, commands: &[&str]| {
-        let mut raw = blocked(s, "BLPOP k 0");
+        let mut raw = s.blocked("BLPOP k 0");
         for command in commands {
             s.line(command);
         }
-        raw.expect_bytes(b"*2\r\n$1\r\nk\r\n$1\r\nx\r\n");
+        raw.expect(b"*2\r\n$1\r\nk\r\n$1\r\nx\r\n");
     };
     awoken(&mut s, &["RPUSH l x", "RENAME l k"]);
     awoken(&mut s, &["RPUSH l x", "COPY l k"]);
     awoken(&mut s, &["SELECT 1", "RPUSH k x", "MOVE k 0", "SELECT 0"]);
     awoken(&mut s, &["SELECT 1", "RPUSH k x", "SWAPDB 0 1", "SELECT 0"]);
     // Other types, and what is gone again, awake nobody.
-    let mut raw = blocked(&mut s, "BLPOP k 0");
+    let mut raw = s.blocked("BLPOP k 0");
     s.check(&[("SET k v", "OK"), ("LPUSH k a", WRONG_TYPE), ("DEL k", ":1")]);
     s.check(&[("RPUSH l x v", ":2"), ("LPOP l", "x"), ("RENAME l k", "OK")]);
-    raw.expect_bytes(b"*2\r\n$1\r\nk\r\n$1\r\nv\r\n");
+    raw.expect(b"*2\r\n$1\r\nk\r\n$1\r\nv\r\n");
 }
 
 #[test]
@@ -272,7 +263,7 @@ fn blocked_clients_are_unblocked_killed_and_disconnected() {
     let mut s = Server::start(&[]);
     let mut raw = s.raw();
     raw.send(b"CLIENT ID\r\n");
-    let id = raw.read_line().trim_start_matches(':').to_string();
+    let id = raw.line().trim_start_matches(':').to_string();
     let mut block = |s: &mut Server| {
         raw.send(b"BLPOP k 0\r\n");
         s.wait_for("INFO clients", |info| info.contains("blocked_clients:1"));
@@ -284,16 +275,16 @@ fn blocked_clients_are_unblocked_killed_and_disconnected() {
     s.check(&[(&format!("CLIENT UNBLOCK {id} ERROR"), ":1")]);
     block(&mut s);
     s.check(&[(&format!("CLIENT KILL ID {id}"), ":1"), ("RPUSH k x", ":1"), ("LLEN k", ":1")]);
-    raw.expect_bytes(b"*-1\r\n-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    raw.expect(b"*-1\r\n-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
     // One that has gone takes nothing with it.
     s.line("DEL k");
-    drop(blocked(&mut s, "BLPOP k 0"));
+    drop(s.blocked("BLPOP k 0"));
     s.wait_for("INFO clients", |info| info.contains("blocked_clients:0"));
     s.check(&[("RPUSH k x", ":1"), ("LLEN k", ":1"), ("DEL k", ":1")]);
     // A server that becomes a replica can't decide any more.
-    let mut raw = blocked(&mut s, "BLPOP k 0");
+    let mut raw = s.blocked("BLPOP k 0");
     s.check(&[("REPLICAOF 127.0.0.1 1", "OK")]);
-    raw.expect_bytes(
+    raw.expect(
         b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n",
     );
 }
@@ -308,9 +299,9 @@ fn pops_are_propagated_by_their_effect() {
         ("LMPOP 1 k RIGHT COUNT 2", "[k [d c]]"),
     ]);
     s.check(&[("BLMOVE k l LEFT LEFT 0", "b"), ("BRPOPLPUSH l k 0", "b"), ("DEL k", ":1")]);
-    let mut waiting = blocked(&mut s, "BRPOP k 0");
+    let mut waiting = s.blocked("BRPOP k 0");
     s.line("RPUSH k x y");
-    waiting.expect_bytes(b"*2\r\n$1\r\nk\r\n$1\r\ny\r\n");
+    waiting.expect(b"*2\r\n$1\r\nk\r\n$1\r\ny\r\n");
     stream.expect(&[
         "SELECT 0",
         "RPUSH k a b c d",

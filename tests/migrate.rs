@@ -19,7 +19,7 @@ fn keys_move_with_what_they_hold_and_how_long_they_live() {
     to.check(&[("CONFIG SET requirepass secret", "OK")]);
     let mut there = to.raw();
     there.send(b"AUTH secret\r\n");
-    there.expect_bytes(b"+OK\r\n");
+    there.expect(b"+OK\r\n");
     from.check(&[("SET s 1 EX 100", "OK"), ("RPUSH l a b", ":2"), ("XADD x 1-1 f v", "1-1")]);
 
     let refused = migrate(&mut from, to.port, "s 2 5000");
@@ -43,10 +43,10 @@ fn keys_move_with_what_they_hold_and_how_long_they_live() {
     ]);
 
     there.send(b"SELECT 2\r\nDBSIZE\r\nTTL s\r\nLLEN l\r\nXLEN x\r\n");
-    there.expect_bytes(b"+OK\r\n:3\r\n");
-    let ttl = there.read_line();
+    there.expect(b"+OK\r\n:3\r\n");
+    let ttl = there.line();
     assert!(ttl == ":100" || ttl == ":99", "{ttl}");
-    there.expect_bytes(b":2\r\n:1\r\n");
+    there.expect(b":2\r\n:1\r\n");
 }
 
 #[test]

@@ -1,12 +1,9 @@
 //! Publish and subscribe over the wire, in both protocols, and keyspace notifications.
 
 pub mod common;
-#[path = "common/wire.rs"]
-pub mod wire;
 
-use common::Server;
+use common::{Raw, Server};
 use std::time::Duration;
-use wire::Wire;
 
 /// Parts as bulk strings behind a header; a number stays one, `nil` is null.
 fn frame(header: char, parts: &str) -> String {
@@ -33,14 +30,14 @@ fn resp3(parts: &str) -> String {
 }
 
 /// Sends a request, and expects these messages or replies one after the other.
-fn ask(wire: &mut Wire, request: &str, replies: &[&str]) {
+fn ask(wire: &mut Raw, request: &str, replies: &[&str]) {
     wire.send(format!("{request}\r\n"));
     for reply in replies {
         wire.expect(reply);
     }
 }
 
-fn hello3(wire: &mut Wire) {
+fn hello3(wire: &mut Raw) {
     wire.send("HELLO 3\r\n");
     while wire.line() != "$7" || wire.line() != "modules" {}
     wire.expect("*0\r\n");
@@ -49,7 +46,7 @@ fn hello3(wire: &mut Wire) {
 #[test]
 fn messages_reach_the_subscribers() {
     let mut server = Server::start(&[]);
-    let (mut a, mut b) = (Wire::open(&server), Wire::open(&server));
+    let (mut a, mut b) = (server.raw(), server.raw());
     ask(
         &mut a,
         "SUBSCRIBE x y x",
@@ -92,7 +89,7 @@ fn messages_reach_the_subscribers() {
 #[test]
 fn shard_channels_are_a_namespace_of_their_own() {
     let mut server = Server::start(&[]);
-    let mut a = Wire::open(&server);
+    let mut a = server.raw();
     ask(&mut a, "SSUBSCRIBE x", &[&resp2("ssubscribe x :1")]);
     ask(&mut a, "SUBSCRIBE x", &[&resp2("subscribe x :1")]);
     server.check(&[
@@ -110,7 +107,7 @@ fn shard_channels_are_a_namespace_of_their_own() {
 #[test]
 fn a_subscriber_in_resp2_may_do_little() {
     let mut server = Server::start(&[]);
-    let mut a = Wire::open(&server);
+    let mut a = server.raw();
     ask(&mut a, "CLIENT SETNAME sub", &["+OK\r\n"]);
     ask(&mut a, "SUBSCRIBE x", &[&resp2("subscribe x :1")]);
     ask(&mut a, "PING", &[&resp2("pong ''")]);
@@ -138,7 +135,7 @@ fn a_subscriber_in_resp2_may_do_little() {
 #[test]
 fn in_resp3_messages_are_pushed() {
     let server = Server::start(&[]);
-    let mut a = Wire::open(&server);
+    let mut a = server.raw();
     hello3(&mut a);
     ask(&mut a, "SUBSCRIBE x y", &[&resp3("subscribe x :1"), &resp3("subscribe y :2")]);
     // What a client tells itself comes behind the reply.
@@ -164,7 +161,7 @@ fn in_resp3_messages_are_pushed() {
 #[test]
 fn subscriptions_of_many_clients_come_and_go() {
     let mut server = Server::start(&[]);
-    let mut wires: Vec<Wire> = (0..20).map(|_| Wire::open(&server)).collect();
+    let mut wires: Vec<Raw> = (0..20).map(|_| server.raw()).collect();
     for (i, wire) in wires.iter_mut().enumerate() {
         for channel in 0..=i {
             ask(
@@ -200,7 +197,7 @@ fn replicas_publish_too() {
     let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
     let (mut primary, mut replica) = (primary, replica);
     replica.wait_for("INFO replication", |info| info.contains("master_link_status:up"));
-    let mut a = Wire::open(&replica);
+    let mut a = replica.raw();
     ask(&mut a, "SUBSCRIBE x", &[&resp2("subscribe x :1")]);
     primary.check(&[("PUBLISH x far", ":0"), ("SPUBLISH x shard", ":0")]);
     a.expect(resp2("message x far"));
@@ -211,7 +208,7 @@ fn replicas_publish_too() {
 #[test]
 fn what_happens_to_keys_is_published() {
     let mut server = Server::start(&["--notify-keyspace-events", "KEA"]);
-    let mut a = Wire::open(&server);
+    let mut a = server.raw();
     ask(&mut a, "PSUBSCRIBE __key*", &[&resp2("psubscribe __key* :1")]);
     let mut expect = |key: &str, event: &str, db: usize| {
         a.expect(resp2(&format!("pmessage __key* __keyspace@{db}__:{key} {event}")));
@@ -267,7 +264,7 @@ fn what_happens_to_keys_is_published() {
 #[test]
 fn a_subscriber_that_reads_nothing_is_let_go() {
     let mut server = Server::start(&["--client-output-buffer-limit", "pubsub 1mb 0 0"]);
-    let mut a = Wire::open(&server);
+    let mut a = server.raw();
     ask(&mut a, "SUBSCRIBE x", &[&resp2("subscribe x :1")]);
     let message = "m".repeat(100_000);
     let gone = (0..1000).any(|_| server.text(&["PUBLISH", "x", &message]) == ":0");

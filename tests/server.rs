@@ -1,13 +1,10 @@
 //! The server as a whole: what it says of itself, saving, ending, slow commands, and the tools for developers.
 
 pub mod common;
-#[path = "common/wire.rs"]
-pub mod wire;
 
-use common::Server;
+use common::{Raw, Server, wait_for};
 use redis::Value;
 use std::time::Duration;
-use wire::{Wire, info, wait_info};
 
 fn array(value: Value) -> Vec<Value> {
     match value {
@@ -45,7 +42,7 @@ fn info_shows_the_sections_that_are_asked_for() {
 #[test]
 fn info_tells_the_truth() {
     let mut server = Server::start(&["--min-replicas-to-write", "1"]);
-    let mut client = Wire::open(&server);
+    let mut client = server.raw();
     client.ask("SELECT 1");
     server.text(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
     server.text(&["SET", "a", "1"]);
@@ -55,7 +52,7 @@ fn info_tells_the_truth() {
     server.text(&["SET", "a"]);
     server.text(&["INCR", "b", "c"]);
     let expect = |server: &mut Server, field: &str, value: &str| {
-        assert_eq!(info(server, field).as_deref(), Some(value), "{field}");
+        assert_eq!(server.info_text(field).as_deref(), Some(value), "{field}");
     };
     for (field, value) in [
         ("redis_version", "7.2.4"),
@@ -77,16 +74,16 @@ fn info_tells_the_truth() {
     ] {
         expect(&mut server, field, value);
     }
-    let (port, listener) = (server.port, info(&mut server, "listener0").unwrap());
+    let (port, listener) = (server.port, server.info_text("listener0").unwrap());
     assert!(listener.starts_with("name=tcp,bind=") && listener.ends_with(&format!(",port={port}")));
-    assert!(info(&mut server, "db0").unwrap().starts_with("keys=2,expires=1,avg_ttl="));
-    let set = info(&mut server, "cmdstat_set").unwrap();
+    assert!(server.info_text("db0").unwrap().starts_with("keys=2,expires=1,avg_ttl="));
+    let set = server.info_text("cmdstat_set").unwrap();
     assert!(
         set.starts_with("calls=2,usec=") && set.ends_with(",rejected_calls=1,failed_calls=0"),
         "{set}"
     );
-    assert!(info(&mut server, "latency_percentiles_usec_set").unwrap().starts_with("p50="));
-    let used: u64 = info(&mut server, "used_memory").unwrap().parse().unwrap();
+    assert!(server.info_text("latency_percentiles_usec_set").unwrap().starts_with("p50="));
+    let used: u64 = server.info_text("used_memory").unwrap().parse().unwrap();
     assert!((100_000..100_000_000).contains(&used));
 }
 
@@ -186,10 +183,10 @@ fn a_snapshot_is_saved_and_loaded() {
     let digest = server.text(&["DEBUG", "DIGEST"]);
     assert_eq!(digest.len(), 40);
     assert_eq!(server.text(&["SAVE"]), "OK");
-    assert_eq!(info(&mut server, "rdb_changes_since_last_save").as_deref(), Some("0"));
+    assert_eq!(server.info_text("rdb_changes_since_last_save").as_deref(), Some("0"));
     assert_eq!(server.text(&["BGSAVE"]), "Background saving started");
-    wait_info(&mut server, "rdb_bgsave_in_progress", "0");
-    assert_eq!(info(&mut server, "rdb_last_bgsave_status").as_deref(), Some("ok"));
+    server.wait_info("rdb_bgsave_in_progress", "0");
+    assert_eq!(server.info_text("rdb_last_bgsave_status").as_deref(), Some("ok"));
     assert_eq!(server.text(&["BGSAVE", "x"]), "ERR syntax error");
     assert!(matches!(server.cmd(&["LASTSAVE"]), Value::Int(1_700_000_000..)));
 
@@ -204,11 +201,11 @@ fn a_snapshot_is_saved_and_loaded() {
 
     assert_eq!(server.text(&["SHUTDOWN", "SAVE", "NOSAVE"]), "ERR syntax error");
     assert_eq!(server.text(&["SHUTDOWN", "ABORT"]), "ERR No shutdown in progress.");
-    Wire::open(&server).send("SHUTDOWN SAVE\r\n");
-    wire::wait_for("the end", || Wire::to_port(server.port).err());
+    server.raw().send("SHUTDOWN SAVE\r\n");
+    wait_for("the end", || Raw::to_port(server.port).err());
     let dir = server.dir().to_str().expect("a path in UTF-8").to_string();
     let mut server = Server::start(&["--dir", &dir]);
-    wait_info(&mut server, "loading", "0");
+    server.wait_info("loading", "0");
     assert_eq!(server.text(&["DEBUG", "DIGEST"]), digest);
 }
 
@@ -245,7 +242,7 @@ fn digests_of_collections_are_those_of_valkey() {
 #[test]
 fn every_type_of_reply_can_be_asked_for() {
     let server = Server::start(&[]);
-    let mut raw = Wire::open(&server);
+    let mut raw = server.raw();
     for (kind, resp2) in [
         ("string", "$11\r\nHello World\r\n"),
         ("integer", ":12345\r\n"),
@@ -304,10 +301,10 @@ fn debug_does_what_tests_need() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(server.text(&["DBSIZE"]), ":1");
     assert_eq!(server.text(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]), "OK");
-    wire::wait_for("the key to expire", || (server.text(&["DBSIZE"]) == ":0").then_some(()));
-    let id = info(&mut server, "master_replid");
+    wait_for("the key to expire", || (server.text(&["DBSIZE"]) == ":0").then_some(()));
+    let id = server.info_text("master_replid");
     assert_eq!(server.text(&["DEBUG", "CHANGE-REPL-ID"]), "OK");
-    assert_ne!(info(&mut server, "master_replid"), id);
+    assert_ne!(server.info_text("master_replid"), id);
 
     let mut guarded = Server::start(&["--enable-debug-command", "no"]);
     assert!(guarded.text(&["DEBUG", "HELP"]).starts_with("ERR DEBUG command not allowed."));

@@ -2,21 +2,12 @@
 
 pub mod common;
 
-use common::{Raw, Server};
+use common::Server;
 
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const SYNTAX: &str = "ERR syntax error";
 const INVALID_ID: &str = "ERR Invalid stream ID specified as stream command argument";
-
-/// A connection that has sent a command on which it blocks.
-fn blocked(s: &mut Server, command: &str) -> Raw {
-    let before = s.info("blocked_clients");
-    let mut raw = s.raw();
-    raw.send(format!("{command}\r\n").as_bytes());
-    s.wait_for("INFO clients", |info| info.contains(&format!("blocked_clients:{}\r", before + 1)));
-    raw
-}
 
 #[test]
 fn adding() {
@@ -175,19 +166,17 @@ fn reading_several_streams() {
     ]);
     let mut raw = s.raw();
     raw.send(b"HELLO 3\r\nXREAD STREAMS b 0\r\n");
-    while raw.read_line() != "%1" {}
-    raw.expect_bytes(b"$1\r\nb\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\ng\r\n$1\r\n3\r\n");
+    while raw.line() != "%1" {}
+    raw.expect(b"$1\r\nb\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\ng\r\n$1\r\n3\r\n");
 }
 
 #[test]
 fn waiting_for_entries() {
     let mut s = Server::start(&[]);
-    let mut first = blocked(&mut s, "XREAD BLOCK 0 STREAMS a b $ $");
-    let mut second = blocked(&mut s, "XREAD BLOCK 20000 COUNT 1 STREAMS b 3");
+    let mut first = s.blocked("XREAD BLOCK 0 STREAMS a b $ $");
+    let mut second = s.blocked("XREAD BLOCK 20000 COUNT 1 STREAMS b 3");
     s.check(&[("XADD b 2-0 f v", "2-0")]);
-    first.expect_bytes(
-        b"*1\r\n*2\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n2-0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
-    );
+    first.expect(b"*1\r\n*2\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n2-0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n");
     // Not what it waits for; nor is a list, nor the end of the key.
     s.check(&[("DEL b", ":1"), ("RPUSH b x", ":1"), ("DEL b", ":1"), ("XADD b 3-0 f v", "3-0")]);
     assert_eq!(s.info("blocked_clients"), 1);
@@ -197,24 +186,20 @@ fn waiting_for_entries() {
         ("XADD b 5-0 f v", "QUEUED"),
         ("EXEC", "[4-0 5-0]"),
     ]);
-    second.expect_bytes(
-        b"*1\r\n*2\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n4-0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
-    );
+    second.expect(b"*1\r\n*2\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n4-0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n");
 
     s.check(&[("XGROUP CREATE b g $", "OK")]);
-    let mut reader = blocked(&mut s, "XREADGROUP GROUP g c BLOCK 0 STREAMS b >");
+    let mut reader = s.blocked("XREADGROUP GROUP g c BLOCK 0 STREAMS b >");
     s.check(&[("XADD b 6-0 f v", "6-0")]);
-    reader.expect_bytes(
-        b"*1\r\n*2\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n6-0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
-    );
+    reader.expect(b"*1\r\n*2\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n6-0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n");
     for (end, error) in
         [("XGROUP DESTROY b g", "-NOGROUP"), ("DEL b", "-NOGROUP"), ("SET b x", "-WRONGTYPE")]
     {
         s.line("DEL b");
         s.check(&[("XGROUP CREATE b g $ MKSTREAM", "OK")]);
-        let mut reader = blocked(&mut s, "XREADGROUP GROUP g c BLOCK 0 STREAMS b >");
+        let mut reader = s.blocked("XREADGROUP GROUP g c BLOCK 0 STREAMS b >");
         s.line(end);
-        assert!(reader.read_line().starts_with(error), "{end}");
+        assert!(reader.line().starts_with(error), "{end}");
     }
 }
 

@@ -285,13 +285,13 @@ fn replies_byte_for_byte() {
     let s = Server::start(&[]);
     let mut raw = s.raw();
     raw.send(b"SET a 12\r\nGET a\r\nGET b\r\nMGET a b\r\n");
-    raw.expect_bytes(b"+OK\r\n$2\r\n12\r\n$-1\r\n*2\r\n$2\r\n12\r\n$-1\r\n");
+    raw.expect(b"+OK\r\n$2\r\n12\r\n$-1\r\n*2\r\n$2\r\n12\r\n$-1\r\n");
     raw.send(b"HELLO 3\r\n");
-    while raw.read_line() != "modules" {}
-    raw.expect_bytes(b"*0\r\n");
+    while raw.line() != "modules" {}
+    raw.expect(b"*0\r\n");
     raw.send(b"GET b\r\nMGET a b\r\nLCS a a IDX\r\nSETNX a 1\r\n");
-    raw.expect_bytes(b"_\r\n*2\r\n$2\r\n12\r\n_\r\n%2\r\n$7\r\nmatches\r\n*1\r\n*2\r\n*2\r\n:0\r\n:1\r\n*2\r\n:0\r\n:1\r\n");
-    raw.expect_bytes(b"$3\r\nlen\r\n:2\r\n:0\r\n");
+    raw.expect(b"_\r\n*2\r\n$2\r\n12\r\n_\r\n%2\r\n$7\r\nmatches\r\n*1\r\n*2\r\n*2\r\n:0\r\n:1\r\n*2\r\n:0\r\n:1\r\n");
+    raw.expect(b"$3\r\nlen\r\n:2\r\n:0\r\n");
 }
 
 #[test]

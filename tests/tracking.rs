@@ -2,14 +2,11 @@
 
 #[path = "common/mod.rs"]
 pub mod common;
-#[path = "common/wire.rs"]
-pub mod wire;
 
-use common::Server;
-use wire::Wire;
+use common::{Raw, Server};
 
 /// Sends requests one after the other, and compares what comes, replies and pushes, with what is wanted.
-fn talk(wire: &mut Wire, table: &[(&str, &str)]) {
+fn talk(wire: &mut Raw, table: &[(&str, &str)]) {
     for (request, reply) in table {
         wire.send(format!("{request}\r\n"));
         wire.expect(reply);
@@ -17,8 +14,8 @@ fn talk(wire: &mut Wire, table: &[(&str, &str)]) {
 }
 
 /// A connection that speaks RESP3, and its id.
-fn resp3(server: &Server) -> (Wire, String) {
-    let mut wire = Wire::open(server);
+fn resp3(server: &Server) -> (Raw, String) {
+    let mut wire = server.raw();
     wire.send("HELLO 3\r\nCLIENT ID\r\n");
     let id = loop {
         let line = wire.line();
@@ -146,7 +143,7 @@ fn broadcasts_go_by_prefix_once_in_a_turn() {
 fn others_are_told_in_its_place() {
     let mut server = Server::start(&[]);
     let (mut reader, _) = resp3(&server);
-    let mut old = Wire::open(&server);
+    let mut old = server.raw();
     let id = old.ask("CLIENT ID").trim_start_matches(':').to_string();
     talk(
         &mut old,

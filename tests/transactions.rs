@@ -1,12 +1,9 @@
 //! Transactions over the wire: queueing and its errors, watched keys, and what is propagated of them.
 
 pub mod common;
-#[path = "common/wire.rs"]
-pub mod wire;
 
-use common::Server;
+use common::{Raw, Server};
 use std::time::Duration;
-use wire::Wire;
 
 const OK: &str = "+OK\r\n";
 const QUEUED: &str = "+QUEUED\r\n";
@@ -14,7 +11,7 @@ const NIL: &str = "*-1\r\n";
 const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
 
 /// Sends inline requests one by one, and expects these bytes after each.
-fn talk(wire: &mut Wire, dialogue: &[(&str, &str)]) {
+fn talk(wire: &mut Raw, dialogue: &[(&str, &str)]) {
     for (request, reply) in dialogue {
         wire.send(format!("{request}\r\n"));
         wire.expect(reply);
@@ -24,7 +21,7 @@ fn talk(wire: &mut Wire, dialogue: &[(&str, &str)]) {
 #[test]
 fn what_is_queued_is_executed_at_once_and_in_order() {
     let server = Server::start(&[]);
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     talk(
         &mut wire,
         &[
@@ -65,7 +62,7 @@ fn what_is_queued_is_executed_at_once_and_in_order() {
 #[test]
 fn a_large_transaction() {
     let mut server = Server::start(&[]);
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     let n = 5000;
     let value = "v".repeat(100);
     let mut requests = "MULTI\r\n".to_string();
@@ -84,7 +81,7 @@ fn a_large_transaction() {
 #[test]
 fn errors_while_queueing_abort_it() {
     let mut server = Server::start(&[]);
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     let refused = [
         ("NOSUCHCOMMAND", "-ERR unknown command 'NOSUCHCOMMAND', with args beginning with: \r\n"),
         ("GET", "-ERR wrong number of arguments for 'get' command\r\n"),
@@ -152,7 +149,7 @@ fn errors_while_queueing_abort_it() {
 #[test]
 fn a_watched_key_that_changes_prevents_it() {
     let mut server = Server::start(&[]);
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     let unchanged = "*1\r\n+PONG\r\n";
     for (before, change, executed) in [
         ("SET k 1", "SET k 1", false),
@@ -203,7 +200,7 @@ fn a_watched_key_that_changes_prevents_it() {
 #[test]
 fn watching_keys_whose_time_comes() {
     let mut server = Server::start(&[]);
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     server.line("DEBUG SET-ACTIVE-EXPIRE 0");
     let unchanged = "*1\r\n+PONG\r\n";
     // It comes while the key is watched, and nobody looks.
@@ -238,7 +235,7 @@ fn watching_keys_whose_time_comes() {
 fn replicas_get_it_as_one_unit() {
     let server = Server::start(&[]);
     let mut stream = server.replication_stream();
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     let transactions: [&[&str]; 9] = [
         &["SET a 1"],
         &["SET a 1", "GET a", "SET b 2"],
@@ -311,7 +308,7 @@ fn a_replica_executes_it_as_a_whole() {
     let mut replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
     replica.wait_for("INFO replication", |info| info.contains("master_link_status:up"));
     let mut stream = replica.replication_stream();
-    let mut wire = Wire::open(&primary);
+    let mut wire = primary.raw();
     talk(
         &mut wire,
         &[("MULTI", OK), ("SET a 1", QUEUED), ("SELECT 4", QUEUED), ("SET b 2", QUEUED)],
@@ -325,7 +322,7 @@ fn a_replica_executes_it_as_a_whole() {
     replica
         .wait_for("INFO replication", |info| info.contains(&format!("slave_repl_offset:{offset}")));
     // A replica takes no writes, and says so while they are queued, or at the end.
-    let mut wire = Wire::open(&replica);
+    let mut wire = replica.raw();
     talk(
         &mut wire,
         &[
@@ -335,7 +332,7 @@ fn a_replica_executes_it_as_a_whole() {
         ],
     );
     primary.check(&[("WAIT 1 1000", ":1")]);
-    let mut wire = Wire::open(&primary);
+    let mut wire = primary.raw();
     talk(&mut wire, &[("MULTI", OK), ("SET a 1", QUEUED)]);
     primary.check(&[(&format!("REPLICAOF 127.0.0.1 {}", replica.port), "OK")]);
     talk(
@@ -350,7 +347,7 @@ fn a_replica_executes_it_as_a_whole() {
 #[test]
 fn a_queue_that_grows_too_large_closes_the_client() {
     let mut server = Server::start(&["--client-query-buffer-limit", "1mb"]);
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     talk(&mut wire, &[("MULTI", OK)]);
     let request = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n{}\r\n", "x".repeat(100_000));
     for _ in 0..10 {
@@ -366,7 +363,7 @@ fn a_queue_that_grows_too_large_closes_the_client() {
 #[test]
 fn a_client_in_a_transaction_is_shown_as_one() {
     let mut server = Server::start(&[]);
-    let mut wire = Wire::open(&server);
+    let mut wire = server.raw();
     let fields = |server: &mut Server| {
         let list = server.line("CLIENT LIST");
         let line = list

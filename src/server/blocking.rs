@@ -199,10 +199,11 @@ impl Server {
         self.blocking.resumed.is_some()
     }
 
-    /// Ends the waits whose time is over.
+    /// Ends the waits whose time is over: the deadline's millisecond too, because the one in which the wait began had
+    /// begun before it.
     pub fn handle_blocked_clients_timeout(&mut self) {
         let now = self.ks.now_ms;
-        let late = self.blocking.deadlines.iter().take_while(|(at, _)| *at <= now);
+        let late = self.blocking.deadlines.iter().take_while(|(at, _)| *at < now);
         for noted in late.map(|(_, noted)| *noted).collect::<Vec<_>>() {
             if let Some(token) = self.still(noted)
                 && !self.unblock_client_on_timeout(token)

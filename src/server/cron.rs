@@ -41,9 +41,7 @@ impl Server {
         if self.tracking.prefixes() > 0 {
             self.tracking_broadcast();
         }
-        if !self.pushes.is_empty() {
-            self.flush_pushes();
-        }
+        self.flush_pushes();
         self.write_turn_output();
         for noted in std::mem::take(&mut self.pending_writes) {
             if let Some(token) = self.still(noted) {
@@ -77,6 +75,7 @@ impl Server {
     pub fn has_pending_work(&self) -> bool {
         !self.pending_input.is_empty()
             || !self.pending_writes.is_empty()
+            || !self.turn_output.is_empty()
             || !self.closing.is_empty()
             || self.loading.as_ref().is_some_and(|l| !l.is_fed())
     }
@@ -174,7 +173,8 @@ impl Server {
         let deadline = self.next_blocked_deadline().into_iter().chain(self.pause.deadline()).min();
         match deadline {
             Some(at) => {
-                tick.min(Duration::from_millis(at.saturating_sub(self.ks.now_ms).max(1) as u64))
+                let left = at.saturating_add(1).saturating_sub(self.ks.now_ms);
+                tick.min(Duration::from_millis(left.max(1) as u64))
             }
             None => tick,
         }

@@ -2,8 +2,14 @@
 //! another test's server may have taken it.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
 
 /// Asks who listens on `port`. `None`: nobody does, or another process than `pid`. A server that wants a password first
 /// does not tell, and is believed.

@@ -5,16 +5,16 @@
 //! * [`ReplicationStream`]: what a replica receives, command by command.
 
 mod identity;
+mod raw;
+
+pub use identity::free_port;
+pub use raw::{PATIENCE, Raw, wait_for};
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything that a test waits for may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Somebody else may take the port that was free a moment ago.
 const START_TRIES: usize = 5;
 
@@ -120,20 +120,39 @@ impl Server {
         }
     }
 
-    /// The number in a line of `INFO`.
-    pub fn info(&mut self, field: &str) -> i64 {
+    /// One field of `INFO`.
+    pub fn info_text(&mut self, field: &str) -> Option<String> {
         let info = self.line("INFO everything");
         let found = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let value = found.unwrap_or_else(|| panic!("no {field} in INFO"));
-        value.trim().parse().unwrap_or_else(|_| panic!("{field} is {value}"))
+        found.map(|value| value.trim().to_string())
+    }
+
+    /// One field of `INFO` that is a number.
+    pub fn info(&mut self, field: &str) -> i64 {
+        let value = self.info_text(field).unwrap_or_else(|| panic!("no {field} in INFO"));
+        value.parse().unwrap_or_else(|_| panic!("{field} is {value}"))
+    }
+
+    /// Waits until a field of `INFO` has a value.
+    pub fn wait_info(&mut self, field: &str, value: &str) {
+        wait_for(&format!("{field}:{value}"), || {
+            (self.info_text(field).as_deref() == Some(value)).then_some(())
+        });
     }
 
     /// Another connection, for bytes.
     pub fn raw(&self) -> Raw {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        stream.set_nodelay(true).expect("an option of a socket");
-        Raw { stream: BufReader::new(stream) }
+        Raw::to_port(self.port).expect("a connection")
+    }
+
+    /// A connection that is blocked by this command.
+    pub fn blocked(&mut self, command: &str) -> Raw {
+        let before = self.info("blocked_clients");
+        let mut raw = self.raw();
+        raw.send(format!("{command}\r\n"));
+        let wanted = format!("blocked_clients:{}\r", before + 1);
+        self.wait_for("INFO clients", |info| info.contains(&wanted));
+        raw
     }
 
     /// Becomes a replica, to see what is propagated from now on.
@@ -142,13 +161,13 @@ impl Server {
         raw.send(b"SYNC\r\n");
         let header = loop {
             // Line feeds tell that the snapshot is being made.
-            let line = raw.read_line();
+            let line = raw.line();
             if !line.is_empty() {
                 break line;
             }
         };
         let len = header.strip_prefix('$').and_then(|len| len.parse().ok());
-        raw.read_bytes(len.unwrap_or_else(|| panic!("no snapshot: {header}")));
+        raw.read(len.unwrap_or_else(|| panic!("no snapshot: {header}")));
         ReplicationStream { raw }
     }
 
@@ -191,11 +210,6 @@ impl Drop for KillOnDrop {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its number").port()
-}
-
 fn connect(port: u16) -> Option<redis::Connection> {
     let client = redis::Client::open(("127.0.0.1", port)).ok()?;
     let mut connection = client.get_connection_with_timeout(PATIENCE).ok()?;
@@ -221,47 +235,6 @@ fn in_short(value: &redis::Value) -> String {
     }
 }
 
-/// A plain connection.
-pub struct Raw {
-    stream: BufReader<TcpStream>,
-}
-
-impl Raw {
-    pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).expect("to send");
-    }
-
-    /// The next bytes must be these.
-    pub fn expect_bytes(&mut self, wanted: &[u8]) {
-        let mut got = vec![0; wanted.len()];
-        let mut len = 0;
-        while len < got.len() {
-            match self.stream.read(&mut got[len..]) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => len += n,
-            }
-            if got[..len] != wanted[..len] {
-                break;
-            }
-        }
-        assert_eq!(got[..len].escape_ascii().to_string(), wanted.escape_ascii().to_string());
-    }
-
-    /// The next line, without its end.
-    pub fn read_line(&mut self) -> String {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).expect("a line");
-        assert!(line.ends_with('\n'), "the connection was closed");
-        line.trim_end_matches(['\r', '\n']).to_string()
-    }
-
-    pub fn read_bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.stream.read_exact(&mut bytes).expect("bytes");
-        bytes
-    }
-}
-
 /// What is propagated to replicas.
 pub struct ReplicationStream {
     raw: Raw,
@@ -275,7 +248,7 @@ impl ReplicationStream {
             let args: Vec<String> = (0..count)
                 .map(|_| {
                     let len = self.number('$');
-                    let mut bytes = self.raw.read_bytes(len + 2);
+                    let mut bytes = self.raw.read(len + 2);
                     bytes.truncate(len);
                     String::from_utf8_lossy(&bytes).into_owned()
                 })
@@ -287,7 +260,7 @@ impl ReplicationStream {
     }
 
     fn number(&mut self, kind: char) -> usize {
-        let line = self.raw.read_line();
+        let line = self.raw.line();
         let number = line.strip_prefix(kind).and_then(|n| n.parse().ok());
         number.unwrap_or_else(|| panic!("{kind} expected, not {line}"))
     }

@@ -11,6 +11,8 @@ mod chain;
 mod data;
 mod files;
 mod load;
+#[path = "../common/memory.rs"]
+mod memory;
 mod pairings;
 mod peers;
 mod sentinel;

@@ -2,6 +2,7 @@
 //! replica, clients that ask the Sentinels go on, and what `WAIT` acknowledged is not lost.
 
 use crate::common::{free_port, text, wait_for};
+use crate::memory;
 use crate::peers::Kind;
 use redis::Value;
 use std::io::{BufReader, Write};
@@ -70,11 +71,8 @@ struct Process {
 
 impl Process {
     fn start(program: &Path, args: &'static [&'static str], config: &str) -> Process {
-        // In memory where that is possible: each step of a failover rewrites and syncs configuration files, and a busy disk
-        // can hold that up for a minute.
-        let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let dir = tempfile::tempdir_in(place).expect("a directory");
+        // Each step of a failover rewrites and syncs configuration files.
+        let dir = memory::tempdir();
         let port = free_port();
         let path = dir.path().join("server.conf");
         let config = format!("port {port}\ndir {}\n{config}", dir.path().display());

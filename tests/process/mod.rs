@@ -3,16 +3,15 @@
 
 #[path = "../common/identity.rs"]
 mod identity;
+#[path = "../common/raw.rs"]
+mod raw;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+pub use identity::free_port;
+pub use raw::{PATIENCE, Raw, wait_for};
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// How long any condition may take before the test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server.
 pub struct Server {
@@ -20,24 +19,6 @@ pub struct Server {
     pub dir: TempDir,
     child: Child,
     connection: Option<redis::Connection>,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
-/// Waits until `condition` gives something.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 impl Server {
@@ -146,7 +127,7 @@ impl Server {
 
     /// A raw connection.
     pub fn raw(&self) -> Raw {
-        Raw::new(TcpStream::connect(("127.0.0.1", self.port)).expect("a connection"))
+        Raw::to_port(self.port).expect("a connection")
     }
 
     /// One field of INFO.
@@ -208,68 +189,5 @@ pub fn text(value: &redis::Value) -> String {
         Value::Boolean(yes) => yes.to_string(),
         Value::VerbatimString { text, .. } => text.clone(),
         other => format!("{other:?}"),
-    }
-}
-
-/// A connection on which every byte is seen.
-pub struct Raw {
-    stream: BufReader<TcpStream>,
-}
-
-impl Raw {
-    pub fn new(stream: TcpStream) -> Raw {
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        stream.set_nodelay(true).expect("no delay");
-        Raw { stream: BufReader::new(stream) }
-    }
-
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server reads");
-    }
-
-    /// Sends a command as an array of bulk strings.
-    pub fn command(&mut self, args: &[&str]) {
-        let mut out = format!("*{}\r\n", args.len());
-        for arg in args {
-            out.push_str(&format!("${}\r\n{arg}\r\n", arg.len()));
-        }
-        self.send(out);
-    }
-
-    /// Reads exactly these bytes.
-    pub fn expect(&mut self, expected: impl AsRef<[u8]>) {
-        let expected = expected.as_ref();
-        let got = self.read(expected.len());
-        assert_eq!(got.escape_ascii().to_string(), expected.escape_ascii().to_string());
-    }
-
-    /// Reads so many bytes.
-    pub fn read(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.stream.read_exact(&mut bytes).expect("more bytes");
-        bytes
-    }
-
-    /// Reads a line, without its end.
-    pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).expect("a line");
-        line.trim_end().to_string()
-    }
-
-    /// Reads until the server closes.
-    pub fn read_to_end(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.stream.read_to_end(&mut bytes).expect("an end");
-        bytes
-    }
-
-    /// Whether nothing comes for a while.
-    pub fn is_silent(&mut self, time: Duration) -> bool {
-        self.stream.get_ref().set_read_timeout(Some(time)).expect("a time-out");
-        let silent =
-            matches!(self.stream.fill_buf(), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock);
-        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        silent
     }
 }

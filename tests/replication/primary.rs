@@ -4,7 +4,6 @@ use crate::common::{Raw, Server, wait_for};
 use crate::fakes::{
     EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET, encoded, line_after_newlines,
 };
-use std::time::{Duration, Instant};
 
 /// Snapshots are sent at once.
 const AT_ONCE: &[&str] = &["--repl-diskless-sync-delay", "0"];
@@ -328,9 +327,7 @@ fn wait_counts_those_who_have_acknowledged_the_callers_writes() {
     assert!(client.is_silent(QUIET), "nobody has acknowledged");
     replicas[0].acknowledge();
     assert_eq!(client.line(), ":1");
-    let start = Instant::now();
     ask(&mut client, &["WAIT", "2", "100"], ":1");
-    assert!(start.elapsed() >= Duration::from_millis(99), "it had time");
     // Who has written nothing waits for nothing.
     assert_eq!(server.text(&["WAIT", "2", "0"]), "2");
     for (args, reply) in [

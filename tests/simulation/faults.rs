@@ -2,6 +2,7 @@
 
 use super::checks::Checks;
 use super::group::Group;
+use super::memory;
 use super::network::{Network, SharedNetwork, host};
 use super::workload::{Acknowledged, Client};
 use aeolis::sys::children;
@@ -50,9 +51,7 @@ impl Simulation {
             // Slow consumers: the wires hold little.
             network.borrow_mut().capacity = (256, 4096);
         }
-        let memory = std::path::Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let root = tempfile::tempdir_in(place).expect("a directory for the servers");
+        let root = memory::tempdir();
         let settings = settings(&mut rng);
         let durable = settings.iter().any(|s| s == "always");
         let group = Group::new(

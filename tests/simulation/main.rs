@@ -15,6 +15,8 @@
 mod checks;
 mod faults;
 mod group;
+#[path = "../common/memory.rs"]
+mod memory;
 mod network;
 mod resp;
 mod workload;

@@ -1,12 +1,12 @@
-//! A connection on which every byte is seen, and what INFO says.
+//! A connection on which every byte is seen.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
-use crate::common::Server;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// How long any condition may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` gives something.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -20,34 +20,20 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// One field of INFO.
-pub fn info(server: &mut Server, field: &str) -> Option<String> {
-    let all = server.text(&["INFO", "everything"]);
-    all.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':')).map(|v| v.trim().to_string())
-}
-
-/// Waits until a field of INFO has a value.
-pub fn wait_info(server: &mut Server, field: &str, value: &str) {
-    wait_for(&format!("{field}:{value}"), || {
-        (info(server, field).as_deref() == Some(value)).then_some(())
-    });
-}
-
 /// One connection.
-pub struct Wire {
+pub struct Raw {
     stream: BufReader<TcpStream>,
 }
 
-impl Wire {
-    pub fn open(server: &Server) -> Wire {
-        Wire::to_port(server.port).expect("a connection")
+impl Raw {
+    pub fn new(stream: TcpStream) -> Raw {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_nodelay(true).expect("no delay");
+        Raw { stream: BufReader::new(stream) }
     }
 
-    pub fn to_port(port: u16) -> std::io::Result<Wire> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Wire { stream: BufReader::new(stream) })
+    pub fn to_port(port: u16) -> std::io::Result<Raw> {
+        TcpStream::connect(("127.0.0.1", port)).map(Raw::new)
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -68,6 +54,15 @@ impl Wire {
         }
     }
 
+    /// Sends a command as an array of bulk strings.
+    pub fn command(&mut self, args: &[&str]) {
+        let mut out = format!("*{}\r\n", args.len());
+        for arg in args {
+            out.push_str(&format!("${}\r\n{arg}\r\n", arg.len()));
+        }
+        self.send(out);
+    }
+
     /// Reads exactly these bytes.
     pub fn expect(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
@@ -86,7 +81,8 @@ impl Wire {
     pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a line");
-        line.trim_end().to_string()
+        assert!(line.ends_with('\n'), "the connection was closed");
+        line.trim_end_matches(['\r', '\n']).to_string()
     }
 
     /// Reads until the server closes.
