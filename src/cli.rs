@@ -67,7 +67,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
         return code;
     }
     let words: Vec<Vec<u8>> = args.iter().skip(1).cloned().map(OsString::into_vec).collect();
-    let startup = match Config::from_args(&words, &mut std::io::stdin()) {
+    let base = Config::defaults_of(args.first().map(OsString::as_os_str).unwrap_or_default());
+    let startup = match Config::from_args(base, &words, &mut std::io::stdin()) {
         Ok(startup) => startup,
         Err(error) => {
             eprintln!("{error}");

@@ -129,7 +129,11 @@ struct WithFile(Child, Raw);
 
 impl WithFile {
     fn start(file: &Path, port: u16) -> WithFile {
-        let child = Command::new(env!("CARGO_BIN_EXE_aeolis")).arg(file).spawn().unwrap();
+        WithFile::start_program(Path::new(env!("CARGO_BIN_EXE_aeolis")), file, port)
+    }
+
+    fn start_program(program: &Path, file: &Path, port: u16) -> WithFile {
+        let child = Command::new(program).arg(file).spawn().unwrap();
         WithFile(child, wait_for("the server", || Raw::to_port(port).ok()))
     }
 }
@@ -168,6 +172,26 @@ fn rewrite_keeps_what_was_set() {
     assert_eq!(server.1.ask("AUTH \"a b\""), "+OK");
     server.1.send("CONFIG GET maxmemory save\r\n");
     server.1.expect("*4\r\n$9\r\nmaxmemory\r\n$7\r\n2097152\r\n$4\r\nsave\r\n$5\r\n900 1\r\n");
+}
+
+/// In the place of a `valkey-server` it has Valkey's defaults, and what is set to Redis's defaults there is kept.
+#[test]
+fn the_name_of_the_program_decides_on_defaults() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, file) = (dir.path().join("valkey-server"), dir.path().join("valkey.conf"));
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_aeolis"), &program).unwrap();
+    let port = free_port();
+    let lines = format!("port {port}\nlogfile log.txt\ndir {}\n", dir.path().display());
+    std::fs::write(&file, lines).unwrap();
+    let mut server = WithFile::start_program(&program, &file, port);
+    server.1.send("CONFIG GET lazyfree-lazy-expire\r\n");
+    server.1.expect("*2\r\n$20\r\nlazyfree-lazy-expire\r\n$3\r\nyes\r\n");
+    assert_eq!(server.1.ask("CONFIG SET lazyfree-lazy-expire no"), "+OK");
+    assert_eq!(server.1.ask("CONFIG REWRITE"), "+OK");
+    drop(server);
+    let rewritten = std::fs::read_to_string(&file).unwrap();
+    assert!(rewritten.contains("\nlazyfree-lazy-expire no\n"), "{rewritten}");
+    assert!(!rewritten.contains("lazy-user-del"), "{rewritten}");
 }
 
 #[test]

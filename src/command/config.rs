@@ -230,7 +230,9 @@ fn rewrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 /// # Errors
 /// What reading and writing the file report.
 pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
-    rewrite_file(&s.origin.config_file, &s.config, RewriteOptions { users: None, force_all })
+    let defaults = Config::defaults_of(s.origin.executable.as_ref());
+    let options = RewriteOptions { users: None, force_all };
+    rewrite_file(&s.origin.config_file, &s.config, &defaults, options)
 }
 
 fn resetstat(s: &mut Server, _: &[&[u8]]) -> CommandResult {

@@ -88,7 +88,9 @@ impl Group {
         let mut words = node.settings.clone();
         words.extend(["--dir".to_string(), node.dir.display().to_string()]);
         let words: Vec<Vec<u8>> = words.into_iter().map(String::into_bytes).collect();
-        let mut config = Config::from_args(&words, &mut io::empty()).expect("good settings").config;
+        let mut config = Config::from_args(Config::default(), &words, &mut io::empty())
+            .expect("good settings")
+            .config;
         if !self.verbose {
             config.loglevel = aeolis::server::config::LogLevel::Nothing;
         }

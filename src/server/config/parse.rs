@@ -81,11 +81,12 @@ impl SourceLine {
 }
 
 impl Config {
-    /// Reads the text of a configuration file. Also returns lines to log, about directives without effect.
+    /// Reads the text of a configuration file over the defaults of `base`. Also returns lines to log, about directives
+    /// without effect.
     ///
     /// Paths of `include` start from `dir`, as it is at that line.
-    pub fn load(text: &[u8]) -> Result<(Self, Vec<String>), ConfigError> {
-        let mut loader = Loader::default();
+    pub fn load(base: Self, text: &[u8]) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut loader = Loader { config: base, ..Loader::default() };
         loader.load(text, 0)?;
         let Loader { mut config, mut log, .. } = loader;
         if config.cluster_enabled && config.replicaof.is_some() {
@@ -279,12 +280,14 @@ user worker +@list ~jobs:*
 "#;
 
     fn load(text: &str) -> Result<Config, String> {
-        Config::load(text.as_bytes()).map(|(config, _)| config).map_err(|error| error.to_string())
+        Config::load(Config::default(), text.as_bytes())
+            .map(|(config, _)| config)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn sample_file() {
-        let (config, log) = Config::load(SAMPLE.as_bytes()).unwrap();
+        let (config, log) = Config::load(Config::default(), SAMPLE.as_bytes()).unwrap();
         assert_eq!(config.bind, ["127.0.0.1", "-::1"]);
         assert_eq!(config.pidfile.as_deref(), Some("/var/run/redis_6379.pid"));
         assert_eq!(config.client_output_buffer_limit[CLASS_REPLICA].hard, 512 << 20);
@@ -377,7 +380,7 @@ user worker +@list ~jobs:*
     proptest! {
         #[test]
         fn no_text_panics(text in "(port|save|bind|dir|user|include|maxmemory-clients|latency-tracking-info-percentiles|client-output-buffer-limit|[a-z.]{1,9})? ?\\PC{0,40}\n?\\PC{0,20}") {
-            let _ = Config::load(text.as_bytes());
+            let _ = Config::load(Config::default(), text.as_bytes());
         }
     }
 }

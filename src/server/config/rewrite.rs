@@ -32,12 +32,11 @@ pub struct RewriteOptions<'a> {
     pub force_all: bool,
 }
 
-/// The new text of a configuration file.
-pub fn rewrite(old: &[u8], config: &Config, options: RewriteOptions) -> Vec<u8> {
+/// The new text of a configuration file that is read over `defaults`.
+pub fn rewrite(old: &[u8], config: &Config, defaults: &Config, options: RewriteOptions) -> Vec<u8> {
     let mut state = State::read(old);
-    let defaults = Config::default();
     for directive in DIRECTIVES {
-        let lines = directive.rewrite(config, &defaults);
+        let lines = directive.rewrite(config, defaults);
         state.write(directive.name, lines, options.force_all);
     }
     if !config.aclfile.is_empty() {
@@ -54,7 +53,12 @@ pub fn rewrite(old: &[u8], config: &Config, options: RewriteOptions) -> Vec<u8> 
 
 /// Rewrites a configuration file in one step: who reads it sees the old text or the new one. A file that is missing
 /// is made.
-pub fn rewrite_file(path: &Path, config: &Config, options: RewriteOptions) -> io::Result<()> {
+pub fn rewrite_file(
+    path: &Path,
+    config: &Config,
+    defaults: &Config,
+    options: RewriteOptions,
+) -> io::Result<()> {
     let old = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         old => old?,
@@ -69,7 +73,7 @@ pub fn rewrite_file(path: &Path, config: &Config, options: RewriteOptions) -> io
             .truncate(true)
             .mode(0o644)
             .open(temporary)?;
-        file.write_all(&rewrite(&old, config, options))?;
+        file.write_all(&rewrite(&old, config, defaults, options))?;
         file.sync_all()?;
         fs::rename(temporary, path)
     };
@@ -166,11 +170,17 @@ mod tests {
     use super::*;
 
     fn rewritten(old: &str, config: &Config) -> String {
-        String::from_utf8(rewrite(old.as_bytes(), config, RewriteOptions::default())).unwrap()
+        String::from_utf8(rewrite(
+            old.as_bytes(),
+            config,
+            &Config::default(),
+            RewriteOptions::default(),
+        ))
+        .unwrap()
     }
 
     fn load(text: &str) -> Config {
-        Config::load(text.as_bytes()).unwrap().0
+        Config::load(Config::default(), text.as_bytes()).unwrap().0
     }
 
     /// What every rewrite says.
@@ -233,7 +243,10 @@ mod tests {
         assert!(rewritten(old, &config).starts_with(old));
         let users = [b"default off".to_vec()];
         let options = RewriteOptions { users: Some(&users), ..RewriteOptions::default() };
-        assert!(rewrite(old.as_bytes(), &config, options).starts_with(b"user default off\n\n"));
+        assert!(
+            rewrite(old.as_bytes(), &config, &Config::default(), options)
+                .starts_with(b"user default off\n\n")
+        );
         let config = Config { aclfile: "x".into(), ..config };
         assert!(!rewritten(old, &config).contains("user "));
     }
@@ -250,7 +263,7 @@ mod tests {
         assert_eq!(lines, expected);
 
         let options = RewriteOptions { force_all: true, ..RewriteOptions::default() };
-        let text = String::from_utf8(rewrite(b"", &config, options)).unwrap();
+        let text = String::from_utf8(rewrite(b"", &config, &Config::default(), options)).unwrap();
         assert!(
             text.contains("\nmaxmemory-policy noeviction\n")
                 && text.contains("\nkey-load-delay 0\n")
@@ -274,8 +287,8 @@ mod tests {
         ];
         config.set(&pairs, Default::default()).unwrap();
         config.unixsocketperm = 0o700;
-        let text = rewrite(b"", &config, RewriteOptions::default());
-        assert_eq!(Config::load(&text).unwrap().0, config);
+        let text = rewrite(b"", &config, &Config::default(), RewriteOptions::default());
+        assert_eq!(Config::load(Config::default(), &text).unwrap().0, config);
     }
 
     #[test]
@@ -283,14 +296,16 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("redis.conf");
         let mut config = Config::default();
-        rewrite_file(&path, &config, RewriteOptions::default()).unwrap();
+        rewrite_file(&path, &config, &Config::default(), RewriteOptions::default()).unwrap();
         config.port = 1;
-        rewrite_file(&path, &config, RewriteOptions::default()).unwrap();
+        rewrite_file(&path, &config, &Config::default(), RewriteOptions::default()).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("\nport 1\n"));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
         let missing = temp.path().join("missing/redis.conf");
         assert_eq!(
-            rewrite_file(&missing, &config, RewriteOptions::default()).unwrap_err().kind(),
+            rewrite_file(&missing, &config, &Config::default(), RewriteOptions::default())
+                .unwrap_err()
+                .kind(),
             io::ErrorKind::NotFound
         );
     }

@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::directives::Config;
 use super::parse::{ConfigError, read};
@@ -36,11 +36,31 @@ struct Options {
 }
 
 impl Config {
-    /// Reads the configuration that a program's arguments (without its name) ask for.
-    pub fn from_args(args: &[Vec<u8>], stdin: &mut dyn Read) -> Result<Startup, ConfigError> {
+    /// The defaults of a server that is called by this name: Redis's, or those of Valkey 8 where the program takes the
+    /// place of a `valkey-server`.
+    pub fn defaults_of(program: &OsStr) -> Self {
+        let mut config = Self::default();
+        if Path::new(program).file_name() == Some(OsStr::new("valkey-server")) {
+            config.lazyfree_lazy_eviction = true;
+            config.lazyfree_lazy_expire = true;
+            config.lazyfree_lazy_server_del = true;
+            config.lazyfree_lazy_user_del = true;
+            config.lazyfree_lazy_user_flush = true;
+            config.replica_lazy_flush = true;
+            config.repl_backlog_size = 10 << 20;
+            config.syslog_ident = "valkey".into();
+        }
+        config
+    }
+
+    /// Reads the configuration that a program's arguments (without its name) ask for, over the defaults of `base`.
+    pub fn from_args(
+        base: Self,
+        args: &[Vec<u8>],
+        stdin: &mut dyn Read,
+    ) -> Result<Startup, ConfigError> {
         let options = parse_options(args);
-        let config_file =
-            options.file.map(|file| Self::default().dir.join(OsStr::from_bytes(&file)));
+        let config_file = options.file.map(|file| base.dir.join(OsStr::from_bytes(&file)));
         let mut text = match &config_file {
             Some(path) => read(path)?,
             None => Vec::new(),
@@ -53,7 +73,7 @@ impl Config {
         }
         text.push(b'\n');
         text.extend(options.text);
-        let (config, log) = Self::load(&text)?;
+        let (config, log) = Self::load(base, &text)?;
         Ok(Startup { config, log, config_file })
     }
 }
@@ -112,7 +132,7 @@ mod tests {
     fn start(args: &[&str]) -> Result<Startup, String> {
         let args: Vec<_> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
         let mut stdin = &b"port 7\nmaxclients 9"[..];
-        Config::from_args(&args, &mut stdin).map_err(|error| error.to_string())
+        Config::from_args(Config::default(), &args, &mut stdin).map_err(|error| error.to_string())
     }
 
     #[test]
