@@ -26,6 +26,7 @@ const RESERVED_FILES: u64 = 32;
 const FAMILIES: &[&[Row]] = &[
     command::connection::COMMANDS,
     command::client::COMMANDS,
+    command::redirect::COMMANDS,
     command::tracking::COMMANDS,
     command::string::COMMANDS,
     command::hyperloglog::COMMANDS,

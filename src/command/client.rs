@@ -400,12 +400,6 @@ fn no_touch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn capa(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    // Capabilities are promises of the client, and none of them changes what it is sent yet.
-    s.reply.ok();
-    Ok(())
-}
-
 fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     reply_help(&mut s.reply, "CLIENT", HELP);
     Ok(())
@@ -425,6 +419,5 @@ pub const COMMANDS: &[Row] = &[
     ("client|unblock", unblock),
     ("client|no-evict", no_evict),
     ("client|no-touch", no_touch),
-    ("client|capa", capa),
     ("client|help", help),
 ];

@@ -188,7 +188,8 @@ fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
             | ClientFlags::REPLY_OFF
             | ClientFlags::REPLY_SKIP_NEXT
             | ClientFlags::NO_TOUCH
-            | ClientFlags::NO_EVICT,
+            | ClientFlags::NO_EVICT
+            | ClientFlags::READONLY,
     );
     client.flags.set(ClientFlags::AUTHENTICATED, unprotected);
     client.name = None;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::redact::redact;
+use super::redirect::{REDIRECT, Redirection};
 use super::spec::CommandFlags;
 use super::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
@@ -71,7 +72,8 @@ impl Server {
             self.after_command(token, start);
             return Verdict::Done;
         }
-        if self.pause.is_active() && self.is_paused(token, flags) {
+        let undecided = matches!(self.redirection(token, flags), Some(Redirection::Undecided));
+        if undecided || (self.pause.is_active() && self.is_paused(token, flags)) {
             self.block_client(token, Blocked::Pause, None);
             return Verdict::TryAgain;
         }
@@ -201,6 +203,12 @@ impl Server {
         if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
             return Err(NO_MULTI);
         }
+        match self.redirection(token, flags) {
+            None => {}
+            Some(Redirection::Elsewhere(error)) => return Err(error),
+            // It is not for this server to judge.
+            Some(Redirection::Undecided) => return Ok(()),
+        }
         if self.tracking.keys() > 0 {
             self.tracking_limit_keys();
             // Who hears of it hears it before the reply.
@@ -276,8 +284,11 @@ impl Server {
         if let Some(id) = id {
             self.commands.get_mut(id).stats.rejected += 1;
             if self.commands.get(id).spec.name == "exec" {
-                self.abort_exec(token, id, error);
-                return;
+                if error.code() != REDIRECT {
+                    self.abort_exec(token, id, error);
+                    return;
+                }
+                self.discard_transaction(token);
             }
         }
         self.flag_transaction(token);

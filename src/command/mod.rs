@@ -27,6 +27,7 @@ pub mod monitor;
 pub mod object;
 pub mod pubsub;
 pub mod redact;
+pub mod redirect;
 pub mod replication;
 pub mod repltrace;
 pub mod scan;

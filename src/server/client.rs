@@ -70,6 +70,10 @@ bitflags! {
         const REPLAYING = 1 << 24;
         /// Keeps what it reads in a cache of its own (`CLIENT TRACKING`).
         const TRACKING = 1 << 25;
+        /// Can be told by a replica to go to the primary (`CLIENT CAPA redirect`).
+        const REDIRECT = 1 << 26;
+        /// Reads from a replica nevertheless (`READONLY`).
+        const READONLY = 1 << 27;
     }
 }
 

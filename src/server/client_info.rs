@@ -8,7 +8,7 @@ use super::tracking::TrackingOptions;
 use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
-const FLAG_LETTERS: [(ClientFlags, char); 13] = [
+const FLAG_LETTERS: [(ClientFlags, char); 14] = [
     (ClientFlags::MONITOR, 'O'),
     (ClientFlags::SLAVE, 'S'),
     (ClientFlags::MASTER, 'M'),
@@ -20,6 +20,7 @@ const FLAG_LETTERS: [(ClientFlags, char); 13] = [
     (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
     (ClientFlags::CLOSE_ASAP, 'A'),
     (ClientFlags::UNIX_SOCKET, 'U'),
+    (ClientFlags::READONLY, 'r'),
     (ClientFlags::NO_EVICT, 'e'),
     (ClientFlags::NO_TOUCH, 'T'),
 ];

@@ -1,6 +1,7 @@
 //! Replication on the wire, with the other side played by the test.
 //!
 //! * [`primary`]: the server under test is the primary, its replicas are played.
+//! * [`redirect`]: what a replica tells clients that can go to its primary.
 //! * [`replica`]: the server under test is the replica, its primary is played.
 //! * [`hostile`]: a played primary that closes, lies or sends nonsense.
 //! * [`trace`]: what `REPLTRACE` says of it.
@@ -14,5 +15,6 @@ mod fakes;
 mod chain;
 mod hostile;
 mod primary;
+mod redirect;
 mod replica;
 mod trace;

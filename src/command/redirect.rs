@@ -1,0 +1,76 @@
+//! Redirections: a client that can follow one (`CLIENT CAPA redirect`) learns from a replica where the primary is,
+//! instead of reading what may be old or being told that it can't write. As in Valkey 8.
+#![forbid(unsafe_code)]
+
+use super::spec::CommandFlags;
+use super::table::Row;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::server::client::{ClientFlags, Token};
+use crate::server::replication::failover::Failover;
+
+/// The code of the error that names the primary.
+pub const REDIRECT: &str = "REDIRECT";
+const NO_CLUSTER: CommandError =
+    CommandError::text("ERR This instance has cluster support disabled");
+
+/// What becomes of a request that is for the primary.
+#[derive(Clone, Debug)]
+pub enum Redirection {
+    /// The client is told where to go.
+    Elsewhere(CommandError),
+    /// Nobody is the primary just now: the request waits.
+    Undecided,
+}
+
+impl Server {
+    /// Whether this server, as a replica, sends a client with this request to its primary.
+    #[inline]
+    pub fn redirection(&self, token: Token, flags: CommandFlags) -> Option<Redirection> {
+        let client = &self.clients[token];
+        if !client.is(ClientFlags::REDIRECT) {
+            return None;
+        }
+        let primary = self.repl.primary.as_ref()?;
+        let reads = flags.contains(CommandFlags::READONLY) && !client.is(ClientFlags::READONLY);
+        if !reads && !flags.contains(CommandFlags::WRITE) {
+            return None;
+        }
+        // The server that takes over would send the client back here until it has.
+        if matches!(self.repl.failover, Failover::InProgress { .. }) {
+            return Some(Redirection::Undecided);
+        }
+        let text = format!("{REDIRECT} {}:{}", primary.host, primary.port);
+        Some(Redirection::Elsewhere(CommandError(text.into())))
+    }
+}
+
+fn capa(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    // A capability that is not known here changes nothing.
+    if args[2..].iter().any(|name| name.eq_ignore_ascii_case(b"redirect")) {
+        s.client().flags |= ClientFlags::REDIRECT;
+    }
+    s.reply.ok();
+    Ok(())
+}
+
+fn readonly(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    set_readonly(s, true)
+}
+
+fn readwrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    set_readonly(s, false)
+}
+
+/// Outside a cluster only a client that would be redirected has any use for it; others hear what Redis says.
+fn set_readonly(s: &mut Server, on: bool) -> CommandResult {
+    if !s.client().is(ClientFlags::REDIRECT) {
+        return Err(NO_CLUSTER);
+    }
+    s.client().flags.set(ClientFlags::READONLY, on);
+    s.reply.ok();
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] =
+    &[("client|capa", capa), ("readonly", readonly), ("readwrite", readwrite)];
