@@ -46,7 +46,7 @@ impl Progress {
             && self.to_parent.is_some()
             && self.reported.is_none_or(|at| at.elapsed() >= REPORT_PERIOD)
         {
-            self.report();
+            self.report()?;
         }
         self.keys += 1;
         wait_after_key(delay, self.keys);
@@ -56,7 +56,11 @@ impl Progress {
         }
     }
 
-    fn report(&mut self) {
+    /// Tells the parent how far the child is.
+    ///
+    /// # Errors
+    /// If there is no parent any more: nobody needs what the child makes.
+    fn report(&mut self) -> io::Result<()> {
         self.cow = process::private_dirty();
         self.cow_peak = self.cow_peak.max(self.cow);
         self.cow_sum += self.cow;
@@ -66,9 +70,13 @@ impl Progress {
             let mut report = [0; REPORT_LEN];
             report[..8].copy_from_slice(&self.keys.to_le_bytes());
             report[8..].copy_from_slice(&self.cow.to_le_bytes());
-            // A parent that does not read misses a figure, no more.
-            let _ = pipe.write(&report);
+            match pipe.write(&report) {
+                // A parent that does not read misses a figure, no more.
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 
@@ -124,9 +132,8 @@ impl Server {
             self.in_fork_child = true;
             title::set(target.process_title());
             let mut progress = Progress { to_parent: Some(report_to), ..Progress::default() };
-            let ok = body(self, pid, &mut progress).is_ok();
+            let ok = body(self, pid, &mut progress).and_then(|()| progress.report()).is_ok();
             if ok {
-                progress.report();
                 let mb = |bytes: u64| bytes >> 20;
                 self.notice(&format!(
                     "Fork CoW for {}: current {} MB, peak {} MB, average {} MB",
@@ -152,8 +159,8 @@ impl Server {
             cow_peak: 0,
             updated_ms: self.ks.now_ms,
         };
-        self.persistence.child =
-            Some(SaveChild { pid, target, started: self.now_seconds(), pipe: receiver, reports });
+        let started = self.now_seconds();
+        self.persistence.child = Some(SaveChild::new(pid, target, started, receiver, reports));
         Ok(pid)
     }
 
@@ -177,9 +184,12 @@ impl Server {
     }
 
     /// Ends a child and waits until it has gone.
-    pub fn end_child(&mut self, child: &SaveChild, signal: i32) {
-        process::kill(child.pid, signal);
-        process::wait(child.pid);
+    pub fn end_child(&mut self, child: &mut SaveChild, signal: i32) {
+        // The process id of one that has ended may be somebody else's by now.
+        if child.end().is_none() {
+            process::kill(child.pid, signal);
+            process::wait(child.pid);
+        }
         self.child_is_gone();
     }
 

@@ -108,8 +108,28 @@ pub struct SaveChild {
     /// Seconds since 1970.
     pub started: i64,
     /// What a diskless snapshot comes through, until its end has been seen.
-    pub pipe: Option<mio::unix::pipe::Receiver>,
+    pub pipe: Option<Receiver>,
     pub reports: ChildReports,
+    /// How it ended, once that was seen: the system tells it only once.
+    ended: Option<ChildEnd>,
+}
+
+impl SaveChild {
+    pub fn new(
+        pid: i32,
+        target: SaveTarget,
+        started: i64,
+        pipe: Option<Receiver>,
+        reports: ChildReports,
+    ) -> SaveChild {
+        SaveChild { pid, target, started, pipe, reports, ended: None }
+    }
+
+    /// How it ended; `None`: it is at work.
+    pub fn end(&mut self) -> Option<ChildEnd> {
+        self.ended = self.ended.or_else(|| process::try_wait(self.pid));
+        self.ended
+    }
 }
 
 /// What is known of snapshots.
@@ -495,20 +515,20 @@ impl Server {
     /// Ends the child that saves, and forgets it. One that rewrites the append-only file is left alone.
     pub fn kill_save_child(&mut self) {
         let is_snapshot = |target| !matches!(target, SaveTarget::Aof { .. });
-        let Some(child) = self.take_child_if(is_snapshot) else { return };
-        self.end_child(&child, libc::SIGKILL);
+        let Some(mut child) = self.take_child_if(is_snapshot) else { return };
+        self.end_child(&mut child, libc::SIGKILL);
         let _ = fs::remove_file(self.temporary_rdb(child.pid));
         self.snapshot_done(child.target, false);
     }
 
     /// Sees whether the child has ended, and draws the consequences.
     pub fn check_child(&mut self) {
-        let Some(child) = &self.persistence.child else { return };
-        if child.pipe.is_some() {
-            // What is in the pipe goes to the replicas first.
+        let Some(child) = &mut self.persistence.child else { return };
+        let Some(end) = child.end() else { return };
+        if child.pipe.is_some() && end == ChildEnd::Exited(0) {
+            // What is in the pipe goes to the replicas first. Half a snapshot would be of no use to them.
             return;
         }
-        let Some(end) = process::try_wait(child.pid) else { return };
         self.receive_child_reports();
         let Some(child) = self.persistence.child.take() else { return };
         self.child_is_gone();
@@ -544,6 +564,9 @@ impl Server {
                 }
             }
             _ if ok => self.notice("Background RDB transfer terminated with success"),
+            (_, ChildEnd::Signaled(signal)) => {
+                self.warning(&format!("Background transfer terminated by signal {signal}"));
+            }
             (SaveTarget::RdbChannels, _) => self.warning("Background RDB transfer error"),
             _ => self.warning("Background transfer error"),
         }

@@ -5,6 +5,7 @@
 //! * [`replica`]: the server under test is the replica, its primary is played.
 //! * [`hostile`]: a played primary that closes, lies or sends nonsense.
 //! * [`trace`]: what `REPLTRACE` says of it.
+//! * [`child`]: what becomes of a snapshot when the child that makes it, or its parent, is killed.
 //! * [`chain`]: several servers under test.
 
 #[path = "../process/mod.rs"]
@@ -13,6 +14,7 @@ mod common;
 mod fakes;
 
 mod chain;
+mod child;
 mod hostile;
 mod primary;
 mod redirect;

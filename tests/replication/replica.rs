@@ -135,6 +135,35 @@ fn acknowledge_and_cut(server: &mut Server, raw: Raw, offset: u64) {
 }
 
 #[test]
+fn an_unsuccessful_full_synchronisation_takes_nothing_away() {
+    let (first, second) = (FakePrimary::new(), FakePrimary::new());
+    let mut server = first.start_replica(&["--repl-diskless-load", "disabled"]);
+    let mut raw = first.full_sync(1000, &snapshot(&[("key", "value", None)]));
+    server.wait_info("master_link_status", "up");
+    let mut follower = server.raw();
+    follower.command(&["PSYNC", HISTORY, "1001"]);
+    follower.expect("+CONTINUE\r\n");
+    let mut offset = 1000 + stream(&mut raw, &["SELECT 0", "APPEND key s"]);
+    follower.expect([encoded(&["SELECT", "0"]), encoded(&["APPEND", "key", "s"])].concat());
+
+    // Another primary's snapshot does not come in full.
+    server.text(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]);
+    let (mut half, _) = second.handshake();
+    half.send(format!("+FULLRESYNC {} 7\r\n$100\r\nREDIS", HISTORY.replace('7', "8")));
+    server.wait_info("master_sync_in_progress", "1");
+    drop(half);
+    // The old one can be gone on with, and who follows us has not noticed.
+    server.text(&["REPLICAOF", "127.0.0.1", &first.port.to_string()]);
+    let (mut raw, asked) = first.handshake();
+    assert_eq!(asked, psync(HISTORY, offset + 1));
+    raw.send("+CONTINUE\r\n");
+    offset += stream(&mut raw, &["APPEND key !"]);
+    acknowledged(&mut raw, offset);
+    follower.expect(encoded(&["APPEND", "key", "!"]));
+    assert_eq!(server.text(&["GET", "key"]), "values!");
+}
+
+#[test]
 fn clients_may_read_but_not_write() {
     let primary = FakePrimary::new();
     let mut server = primary.start_replica(&[]);

@@ -427,12 +427,12 @@ impl Server {
 
     /// Ends the child that rewrites, if there is one.
     pub fn kill_aof_child(&mut self) {
-        let Some(child) = self.take_child_if(|target| matches!(target, SaveTarget::Aof { .. }))
+        let Some(mut child) = self.take_child_if(|target| matches!(target, SaveTarget::Aof { .. }))
         else {
             return;
         };
         self.notice(&format!("Killing running AOF rewrite child: {}", child.pid));
-        self.end_child(&child, libc::SIGUSR1);
+        self.end_child(&mut child, libc::SIGUSR1);
         let temporary = rewrite_temporary(&self.config.dir, child.pid);
         self.bio.unlink(&temporary);
     }

@@ -179,9 +179,16 @@ impl Server {
         // What is in the append-only file is history that the primary does not share.
         self.stop_append_only();
         self.notice("MASTER <-> REPLICA sync: Flushing old data");
+        self.attach_to_new_primary();
+        self.flush_all_for_resync();
+    }
+
+    /// The old history ends here, and nobody can resume it. As long as a full resynchronisation may still fail with the
+    /// old data in place, it goes on: our replicas stay, and the link may be resumed with whoever continues it.
+    fn attach_to_new_primary(&mut self) {
+        self.repl.cached = None;
         self.disconnect_replicas();
         self.repl.stream = None;
-        self.flush_all_for_resync();
     }
 
     /// Takes bytes of the snapshot; answers whether that was all of it.
@@ -309,10 +316,8 @@ impl Server {
     pub(super) fn full_sync_loaded(&mut self, token: Token) {
         let (id, offset) = self.link().announced.clone();
         let db = self.link().stream_db;
-        if self.repl.stream.is_some() {
-            // Old data was served until now, and has been replaced under those who followed it.
-            self.disconnect_replicas();
-        }
+        // If old data was served until now, it has been replaced under those who followed it.
+        self.attach_to_new_primary();
         self.repl.id = id;
         self.repl.offset = offset;
         self.repl.clear_second_id();

@@ -364,7 +364,7 @@ impl Server {
             }
         }
         if line == "+DUALCHANNELSYNC" {
-            if let Some(cached) = self.repl.cached.take() {
+            if let Some(cached) = &self.repl.cached {
                 let why =
                     format!("the primary has not what follows {}:{}", cached.id, cached.offset);
                 self.trace_primary_resync(Resync::Refused(&why));
@@ -382,7 +382,6 @@ impl Server {
             self.notice(&format!("Full resync from master: {id}:{offset}"));
             self.link().announced = (id.to_string(), offset);
             self.trace_full_resync(id, offset);
-            self.repl.cached = None;
             self.begin_transfer();
             return Ok(());
         }
@@ -399,7 +398,6 @@ impl Server {
                 "Master does not support PSYNC or is in error state (reply: {line})"
             ));
             self.notice("Retrying with SYNC...");
-            self.repl.cached = None;
             self.clients[token].flags |= ClientFlags::PRE_PSYNC;
             self.link().announced = (NO_ID.to_string(), 0);
             self.send_to_primary(token, &[b"SYNC"])
