@@ -12,6 +12,7 @@ use crate::server::config::{
     rewrite_file,
 };
 use crate::sys::{process, title};
+use crate::util::alloc;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::borrow::Cow;
 use std::io;
@@ -97,7 +98,11 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             }
             "min-replicas-to-write" | "min-replicas-max-lag" => s.refresh_good_replicas(),
             "proc-title-template" => update_title(s),
-            "maxmemory" if s.config.maxmemory > 0 => warn_if_over_maxmemory(s),
+            "maxmemory" => {
+                warn_if_over_maxmemory(s);
+                s.eviction.policy_changed();
+            }
+            "maxmemory-policy" => s.eviction.policy_changed(),
             _ => {}
         }
     }
@@ -151,8 +156,8 @@ fn allow_clients(maxclients: u32) -> Result<(), String> {
 }
 
 fn warn_if_over_maxmemory(s: &Server) {
-    let used = s.evictable_memory() as u64;
-    if used > s.config.maxmemory {
+    let used = alloc::used_memory().saturating_sub(s.memory_not_counted_for_eviction()) as u64;
+    if s.config.maxmemory > 0 && used > s.config.maxmemory {
         s.warning(&format!(
             "WARNING: the new maxmemory value set via CONFIG SET ({}) is smaller than the current memory usage \
              ({used}). This will result in key eviction and/or the inability to accept new write commands depending \
@@ -237,6 +242,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
 
 fn resetstat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     s.stats.reset();
+    s.eviction.reset_stats();
     s.ks.stats = KeyspaceStats::default();
     s.lazyfree.reset_freed();
     for command in s.commands.iter_mut() {

@@ -11,6 +11,7 @@ use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::config::PropagationErrorBehavior;
+use crate::server::evict::EvictionOutcome;
 use crate::server::pause::PauseKind;
 use crate::server::propagate::Propagation;
 
@@ -214,11 +215,16 @@ impl Server {
             // Who hears of it hears it before the reply.
             self.flush_pushes();
         }
-        if self.config.maxmemory > 0 && !from_primary {
-            let fits = self.perform_evictions();
+        if self.config.maxmemory > 0 {
+            let outcome = self.perform_evictions();
             // Who hears that evicted keys are gone hears it before the reply.
             self.flush_pushes();
-            if !fits && flags.contains(CommandFlags::DENYOOM) {
+            if outcome == EvictionOutcome::Exhausted
+                && !from_primary
+                // A queue may grow without end, too.
+                && (flags.contains(CommandFlags::DENYOOM)
+                    || (in_mode && self.is_to_be_queued(token, id)))
+            {
                 return Err(OOM);
             }
         }

@@ -4,6 +4,7 @@
 //! says what Redis says where the feature is not in use: tools look for the field, not for the feature.
 #![forbid(unsafe_code)]
 
+use super::memory::MemoryOverhead;
 use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
 use crate::server::aof::AofState;
@@ -201,34 +202,17 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 fn memory(s: &Server, lines: &mut Lines) {
-    let used = alloc::used_memory() as u64;
-    let rss = process::resident_bytes();
-    let peak = (s.stats.peak_memory as u64).max(used);
+    let m = MemoryOverhead::of(s);
+    let MemoryOverhead { used, rss, peak, .. } = m;
     let total = process::total_memory();
-    let startup = s.startup_memory as u64;
-    let replicas = ClientFlags::SLAVE;
-    let of_clients = |wanted: bool| {
-        let some = s.clients.iter().filter(|(_, c)| c.is(replicas) == wanted);
-        some.map(|(_, c)| c.memory() as u64).sum::<u64>()
-    };
-    let (clients_slaves, clients_normal) = (of_clients(true), of_clients(false));
-    let stream = s.repl.stream.as_ref().map_or(0, |stream| stream.memory() as u64);
-    let tables: u64 = s.ks.dbs.iter().map(|db| db.table.memory() as u64).sum();
-    let overhead = startup + stream + clients_slaves + clients_normal + tables;
-    let dataset = used.saturating_sub(overhead);
-    let net = used.saturating_sub(startup);
-
     lines.add_bytes("used_memory", used);
     lines.add_bytes("used_memory_rss", rss);
     lines.add_bytes("used_memory_peak", peak);
     lines.add("used_memory_peak_perc", format_args!("{:.2}%", ratio(used, peak) * 100.0));
-    lines.add("used_memory_overhead", overhead);
-    lines.add("used_memory_startup", startup);
-    lines.add("used_memory_dataset", dataset);
-    lines.add(
-        "used_memory_dataset_perc",
-        format_args!("{:.2}%", ratio(dataset.min(net), net) * 100.0),
-    );
+    lines.add("used_memory_overhead", m.total);
+    lines.add("used_memory_startup", m.startup);
+    lines.add("used_memory_dataset", m.dataset);
+    lines.add("used_memory_dataset_perc", format_args!("{:.2}%", m.dataset_percent()));
     lines.add("allocator_allocated", used);
     lines.add("allocator_active", used);
     lines.add("allocator_resident", rss);
@@ -257,11 +241,11 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("rss_overhead_bytes", 0);
     lines.add("mem_fragmentation_ratio", format_args!("{:.2}", ratio(rss, used)));
     lines.add("mem_fragmentation_bytes", difference);
-    lines.add("mem_not_counted_for_evict", used.saturating_sub(s.evictable_memory() as u64));
-    lines.add("mem_replication_backlog", stream);
-    lines.add("mem_total_replication_buffers", stream);
-    lines.add("mem_clients_slaves", clients_slaves);
-    lines.add("mem_clients_normal", clients_normal);
+    lines.add("mem_not_counted_for_evict", s.memory_not_counted_for_eviction());
+    lines.add("mem_replication_backlog", m.backlog);
+    lines.add("mem_total_replication_buffers", m.backlog + m.replicas);
+    lines.add("mem_clients_slaves", m.replicas);
+    lines.add("mem_clients_normal", m.normal_clients);
     lines.add("mem_cluster_links", 0);
     lines.add("mem_aof_buffer", s.aof.buffer_memory());
     lines.add("mem_allocator", alloc::NAME);
@@ -366,7 +350,9 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("expire_cycle_cpu_milliseconds", keys.expire_cycle_us / 1000);
     lines.add("evicted_keys", keys.evicted);
     lines.add("evicted_clients", stats.evicted_clients);
-    lines.add_zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    let (total, current) = s.eviction.exceeded_ms(s.clock.nanos());
+    lines.add("total_eviction_exceeded_time", total);
+    lines.add("current_eviction_exceeded_time", current);
     lines.add("keyspace_hits", keys.hits);
     lines.add("keyspace_misses", keys.misses);
     lines.add("pubsub_channels", s.pubsub.of(Topic::Channel).len());

@@ -38,6 +38,7 @@ pub struct MemoryOverhead {
     pub rss: u64,
     pub backlog: u64,
     pub normal_clients: u64,
+    /// What replicas have to be sent yet.
     pub replicas: u64,
     /// The tables of the databases that are not empty: database and bytes.
     pub tables: Vec<(usize, u64)>,
@@ -56,16 +57,17 @@ impl MemoryOverhead {
             peak: used.max(s.stats.peak_memory as u64),
             startup: s.startup_memory as u64,
             rss: resident_bytes(),
-            backlog: s.repl.stream.as_ref().map_or(0, |stream| stream.memory() as u64),
             keys: s.ks.len() as u64,
             ..MemoryOverhead::default()
         };
-        for (_, client) in &s.clients {
-            match client.is(ClientFlags::SLAVE) {
-                true => m.replicas += client.memory() as u64,
-                false => m.normal_clients += client.memory() as u64,
-            }
+        // The stream is shared: what it has beyond the backlog is kept for the replicas.
+        m.backlog = s.repl.stream.as_ref().map_or(0, |stream| stream.memory() as u64);
+        if !s.repl.replicas.is_empty() {
+            m.replicas = m.backlog.saturating_sub(s.config.repl_backlog_size);
+            m.backlog -= m.replicas;
         }
+        let clients = s.clients.iter().filter(|(_, client)| !client.is(ClientFlags::SLAVE));
+        m.normal_clients = clients.map(|(_, client)| client.memory() as u64).sum();
         m.tables = (s.ks.dbs.iter().enumerate())
             .filter(|(_, db)| !db.is_empty())
             .map(|(index, db)| (index, db.table.memory() as u64))
@@ -78,7 +80,7 @@ impl MemoryOverhead {
 
     /// The dataset's part of what is used since the start, in percent.
     pub fn dataset_percent(&self) -> f64 {
-        percent(self.dataset, self.used.saturating_sub(self.startup))
+        percent(self.dataset, self.used.saturating_sub(self.startup)).min(100.0)
     }
 
     /// What the process holds for each byte that is used.

@@ -92,7 +92,7 @@ pub type ExpiredFields = (usize, Box<[u8]>, Vec<Vec<u8>>);
 pub struct Changes {
     /// Changes since the last snapshot.
     pub dirty: u64,
-    /// Keys deleted because they had expired or were evicted, to be propagated as deletions: database and key.
+    /// Keys deleted because they had expired, to be propagated as deletions: database and key.
     pub deleted: Vec<(usize, Box<[u8]>)>,
     /// Fields of hashes removed because they had expired, to be propagated likewise: database, key and fields.
     pub expired_fields: Vec<ExpiredFields>,

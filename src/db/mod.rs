@@ -2,6 +2,7 @@
 
 pub mod blocked;
 pub mod entry;
+pub mod eviction_pool;
 pub mod expire;
 mod field_expire;
 pub mod keyspace;

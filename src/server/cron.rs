@@ -22,6 +22,9 @@ impl Server {
         if self.ks.stats.expired_stale_perc > FAST_CYCLE_ABOVE && self.active_expire {
             self.expire_for(FAST_CYCLE);
         }
+        if self.eviction.is_running {
+            self.perform_evictions();
+        }
         self.check_pause();
         self.handle_blocked_clients_timeout();
         self.handle_clients_blocked_on_keys();
@@ -77,6 +80,7 @@ impl Server {
             || !self.pending_writes.is_empty()
             || !self.turn_output.is_empty()
             || !self.closing.is_empty()
+            || self.eviction.is_running
             || self.loading.as_ref().is_some_and(|l| !l.is_fed())
     }
 
@@ -96,10 +100,6 @@ impl Server {
         if self.active_expire {
             let hz = u64::from(self.config.hz.max(1));
             self.expire_for(Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
-        }
-        if self.config.maxmemory > 0 && !self.pause.is_active() {
-            // The limit may have been lowered, and no command may come.
-            self.perform_evictions();
         }
         self.heed_signal();
         self.receive_child_reports();

@@ -1,88 +1,315 @@
 //! Eviction: keeping the data below `maxmemory`.
+//!
+//! Before each command, memory that is over the limit is measured once, and keys are evicted until as much of it is
+//! free. What a deletion causes elsewhere (its propagation, the invalidations for clients that track the key) does not
+//! count: it goes away by itself, and would only make more keys go. If there is too much to free at once, the loop goes
+//! on with it between the commands.
 #![forbid(unsafe_code)]
 
 use super::Server;
 use super::config::MaxmemoryPolicy;
+use crate::db::EntryRef;
+use crate::db::eviction_pool::EvictionPool;
+use crate::db::lru::AccessPolicy;
 use crate::db::notify::Class;
 use crate::util::alloc;
 use rand::RngCore;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long one call may evict before commands have their turn.
-const TIME_LIMIT: Duration = Duration::from_micros(500);
+/// Keys evicted between two looks at the clock.
+const KEYS_PER_LOOK: usize = 16;
+
+/// What has become of memory over the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictionOutcome {
+    /// The data fit, or eviction is none of this server's business now.
+    Fits,
+    /// There is more to evict than could be done at once.
+    Running,
+    /// There is nothing left that may be evicted.
+    Exhausted,
+}
+
+/// What eviction remembers from one time to the next.
+#[derive(Debug, Default)]
+pub struct Eviction {
+    /// The loop goes on with it.
+    pub is_running: bool,
+    pool: EvictionPool,
+    /// The database that a random key came from last.
+    last_db: usize,
+    /// Where the search for volatile keys goes on, where they are few.
+    cursor: u64,
+    /// Since when the data do not fit, by the clock that never jumps, and how long that was before; nanoseconds.
+    exceeded_since: Option<u64>,
+    exceeded_before: u64,
+}
+
+impl Eviction {
+    /// Heeds that `maxmemory` or its policy may be another.
+    pub fn policy_changed(&mut self) {
+        self.pool.clear();
+        self.is_running = true;
+    }
+
+    /// How long the data have not fitted: in all, and now; milliseconds.
+    pub fn exceeded_ms(&self, now_nanos: u64) -> (u64, u64) {
+        let current = self.exceeded_since.map_or(0, |since| now_nanos.saturating_sub(since));
+        ((self.exceeded_before + current) / 1_000_000, current / 1_000_000)
+    }
+
+    /// `CONFIG RESETSTAT`
+    pub fn reset_stats(&mut self) {
+        (self.exceeded_since, self.exceeded_before) = (None, 0);
+    }
+
+    fn note_outcome(&mut self, outcome: EvictionOutcome, now_nanos: u64) {
+        self.is_running = outcome == EvictionOutcome::Running;
+        if outcome != EvictionOutcome::Fits {
+            self.exceeded_since.get_or_insert(now_nanos);
+        } else if let Some(since) = self.exceeded_since.take() {
+            self.exceeded_before += now_nanos.saturating_sub(since);
+        }
+    }
+}
 
 impl Server {
-    /// Bytes used for data: without what replicas and their buffers hold, which eviction can't free.
-    pub fn evictable_memory(&self) -> usize {
-        let replication = self.repl.stream.as_ref().map_or(0, |s| s.memory());
-        let allowed = self.config.repl_backlog_size as usize;
-        alloc::used_memory().saturating_sub(replication.saturating_sub(allowed))
+    /// Bytes that don't count against `maxmemory`, because evicting keys makes more of them: what replicas need of
+    /// the stream beyond the backlog, and what waits for the append-only file.
+    pub fn memory_not_counted_for_eviction(&self) -> usize {
+        let stream = self.repl.stream.as_ref().map_or(0, |s| s.memory());
+        stream.saturating_sub(self.config.repl_backlog_size as usize) + self.aof.buffer_memory()
     }
 
-    /// Evicts until the data fits, or time is up; `false` if it does not fit and nothing can be evicted.
-    pub fn perform_evictions(&mut self) -> bool {
+    /// Bytes to be freed before the data fit.
+    #[inline]
+    fn memory_to_free(&self) -> usize {
         let limit = self.config.maxmemory as usize;
-        if self.evictable_memory() <= limit {
-            return true;
+        let used = alloc::used_memory();
+        if limit == 0 || used <= limit {
+            return 0;
         }
-        if self.repl.is_replica() && self.config.replica_ignore_maxmemory {
-            return true;
-        }
-        if self.config.maxmemory_policy == MaxmemoryPolicy::NoEviction || self.loading.is_some() {
-            return false;
-        }
-        let start = Instant::now();
-        let mut fits = true;
-        while self.evictable_memory() > limit {
-            let Some((db, key)) = self.eviction_candidate() else {
-                fits = false;
-                break;
-            };
-            self.ks.remove(db, &key);
-            self.ks.stats.evicted += 1;
-            self.ks.changes.signal_modified(db, &key);
-            self.ks.changes.notifications.push(Class::EVICTED, "evicted", db, &key);
-            self.ks.changes.deleted.push((db, key));
-            if start.elapsed() > TIME_LIMIT {
-                break;
-            }
-        }
-        self.propagate_deletions();
-        self.tell_changes();
-        fits
+        used.saturating_sub(self.memory_not_counted_for_eviction()).saturating_sub(limit)
     }
 
-    /// The best of a sample of keys to evict by the policy in force.
+    /// Evicts keys until the data fit, or time is up.
+    #[inline]
+    pub fn perform_evictions(&mut self) -> EvictionOutcome {
+        let to_free = self.memory_to_free();
+        if to_free == 0 && !self.eviction.is_running && self.eviction.exceeded_since.is_none() {
+            return EvictionOutcome::Fits;
+        }
+        self.free_memory(to_free)
+    }
+
+    #[cold]
+    fn free_memory(&mut self, to_free: usize) -> EvictionOutcome {
+        if !self.may_evict() {
+            self.eviction.is_running = false;
+            return EvictionOutcome::Fits;
+        }
+        let outcome = match self.config.maxmemory_policy {
+            _ if to_free == 0 => EvictionOutcome::Fits,
+            MaxmemoryPolicy::NoEviction => EvictionOutcome::Exhausted,
+            _ => self.evict(to_free),
+        };
+        self.eviction.note_outcome(outcome, self.clock.nanos());
+        outcome
+    }
+
+    /// Whether keys may go now. A replica is its primary's copy, and while writes are paused the data stay as they are.
+    fn may_evict(&self) -> bool {
+        let obeys = self.repl.is_replica() && self.config.replica_ignore_maxmemory;
+        let paused = self.pause.is_active() && self.pause.kind(self.ks.now_ms).is_some();
+        !obeys && !paused && self.loading.is_none()
+    }
+
+    fn evict(&mut self, to_free: usize) -> EvictionOutcome {
+        let start = self.clock.nanos();
+        let limit = time_limit(self.config.maxmemory_eviction_tenacity);
+        // Earlier deletions are not of this cause.
+        self.propagate_deletions();
+        // May become negative: a deletion can make a table shrink into a second array first.
+        let mut freed: isize = 0;
+        let mut keys = 0;
+        let outcome = loop {
+            if freed >= to_free as isize {
+                break EvictionOutcome::Fits;
+            }
+            let Some((db, key)) = self.eviction_candidate() else {
+                break self.await_lazy_free(start, limit);
+            };
+            freed += self.evict_key(db, &key);
+            keys += 1;
+            if keys % KEYS_PER_LOOK == 0 {
+                if !self.repl.replicas.is_empty() {
+                    // Replicas hear of it in time, however long it takes.
+                    self.feed_replicas();
+                }
+                // What the background thread frees is not in `freed`.
+                if self.config.lazyfree_lazy_eviction && self.memory_to_free() == 0 {
+                    break EvictionOutcome::Fits;
+                }
+                if self.nanos_since(start) > limit {
+                    break EvictionOutcome::Running;
+                }
+            }
+        };
+        self.tell_changes();
+        self.note_latency("eviction-cycle", Duration::from_nanos(self.nanos_since(start)));
+        outcome
+    }
+
+    fn nanos_since(&self, start: u64) -> u64 {
+        self.clock.nanos().saturating_sub(start)
+    }
+
+    /// Evicts a key; answers how many bytes that alone has freed.
+    fn evict_key(&mut self, db: usize, key: &[u8]) -> isize {
+        let lazy = self.config.lazyfree_lazy_eviction;
+        let watched = self.config.latency_monitor_threshold > 0;
+        let start = if watched { self.clock.nanos() } else { 0 };
+        let before = alloc::used_memory() as isize;
+        if let Some(entry) = self.ks.remove(db, key) {
+            self.lazyfree.free_entry(entry, lazy);
+        }
+        let freed = before - alloc::used_memory() as isize;
+        if watched {
+            self.note_latency("eviction-del", Duration::from_nanos(self.nanos_since(start)));
+        }
+        self.ks.stats.evicted += 1;
+        self.ks.changes.signal_modified(db, key);
+        self.ks.changes.notifications.push(Class::EVICTED, "evicted", db, key);
+        self.propagate_deletion(db, key, lazy);
+        freed
+    }
+
+    /// Nothing is left to evict. If the background thread is still at what was evicted before, waits for it a little.
+    fn await_lazy_free(&self, start: u64, limit: u64) -> EvictionOutcome {
+        while self.lazyfree.pending() > 0 && self.nanos_since(start) < limit {
+            if self.memory_to_free() == 0 {
+                return EvictionOutcome::Fits;
+            }
+            std::thread::sleep(Duration::from_nanos(limit.min(1_000_000)));
+        }
+        EvictionOutcome::Exhausted
+    }
+
+    /// A key that the policy in force would see go: database and key.
     fn eviction_candidate(&mut self) -> Option<(usize, Box<[u8]>)> {
         let policy = self.config.maxmemory_policy;
-        let volatile = policy.is_volatile();
-        let samples = self.config.maxmemory_samples.clamp(1, 64);
-        let mut best: Option<(u64, usize, Box<[u8]>)> = None;
-        for db in 0..self.ks.dbs.len() {
-            let access = self.ks.access;
-            let table = &self.ks.dbs[db].table;
-            for _ in 0..samples {
-                let mut random = || self.rng.next_u64();
-                let sampled = if volatile {
-                    table.random_marked(&mut random)
-                } else {
-                    table.random(&mut random)
-                };
-                let Some(entry) = sampled else { break };
-                // The higher, the better to evict.
-                let score = match policy {
-                    MaxmemoryPolicy::VolatileTtl => {
-                        u64::MAX - entry.expire().unwrap_or(i64::MAX).max(0) as u64
-                    }
-                    _ if policy.is_lfu() => 255 - u64::from(access.frequency(entry)),
-                    _ if policy.is_lru() => access.idle_seconds(entry),
-                    _ => 0,
-                };
-                if best.as_ref().is_none_or(|(s, ..)| score > *s) {
-                    best = Some((score, db, entry.key().into()));
+        if policy.is_random() {
+            return self.random_candidate();
+        }
+        loop {
+            if !self.fill_eviction_pool() {
+                return None;
+            }
+            // Of the pool's keys some may be gone by now; of those just sampled, none.
+            while let Some((db, key)) = self.eviction.pool.take_best() {
+                let entry = self.ks.dbs[db].table.get(self.ks.hash(&key), &key);
+                if entry.is_some_and(|e| !policy.is_volatile() || e.expire().is_some()) {
+                    return Some((db, key));
                 }
             }
         }
-        best.map(|(_, db, key)| (db, key))
+    }
+
+    /// A key by chance. The databases take turns.
+    fn random_candidate(&mut self) -> Option<(usize, Box<[u8]>)> {
+        let count = self.ks.dbs.len();
+        for _ in 0..count {
+            let db = (self.eviction.last_db + 1) % count;
+            self.eviction.last_db = db;
+            let mut found = None;
+            self.sample(db, 1, |_, entry| found = Some(entry.key().into()));
+            if let Some(key) = found {
+                return Some((db, key));
+            }
+        }
+        None
+    }
+
+    /// Offers some keys of every database to the pool; `false` if there are none.
+    fn fill_eviction_pool(&mut self) -> bool {
+        let policy = self.config.maxmemory_policy;
+        let samples = self.config.maxmemory_samples.clamp(1, 64) as usize;
+        let access = self.ks.access;
+        let mut pool = std::mem::take(&mut self.eviction.pool);
+        let mut any = false;
+        for db in 0..self.ks.dbs.len() {
+            any |= self.sample(db, samples, |db, entry| {
+                pool.offer(score(policy, &access, entry), db, entry.key());
+            });
+        }
+        self.eviction.pool = pool;
+        any
+    }
+
+    /// Visits some keys of a database by chance, among those that the policy allows to evict; `false` if there are
+    /// none.
+    fn sample(
+        &mut self,
+        db: usize,
+        count: usize,
+        mut visit: impl FnMut(usize, EntryRef<'_>),
+    ) -> bool {
+        let volatile = self.config.maxmemory_policy.is_volatile();
+        let table = &self.ks.dbs[db].table;
+        let mut random = || self.rng.next_u64();
+        let mut found = false;
+        for _ in 0..count {
+            let sampled =
+                if volatile { table.random_marked(&mut random) } else { table.random(&mut random) };
+            let Some(entry) = sampled else { break };
+            visit(db, entry);
+            found = true;
+        }
+        if !found && volatile && table.len_marked() > 0 {
+            // Too few to be met by chance: those that come next.
+            while !found {
+                let (cursor, _) =
+                    table.scan_marked(self.eviction.cursor, table.buckets(), |entry| {
+                        visit(db, entry);
+                        found = true;
+                    });
+                self.eviction.cursor = cursor;
+            }
+        }
+        found
+    }
+}
+
+/// The higher, the better to evict.
+fn score(policy: MaxmemoryPolicy, access: &AccessPolicy, entry: EntryRef<'_>) -> u64 {
+    if policy == MaxmemoryPolicy::VolatileTtl {
+        u64::MAX - entry.expire().unwrap_or(i64::MAX).max(0) as u64
+    } else if policy.is_lfu() {
+        255 - u64::from(access.frequency(entry))
+    } else {
+        access.idle_seconds(entry)
+    }
+}
+
+/// How long one call may evict, in nanoseconds: half a millisecond at `maxmemory-eviction-tenacity` 10, 15 % more for
+/// each step above, for ever at 100.
+fn time_limit(tenacity: u32) -> u64 {
+    match tenacity {
+        0..=10 => u64::from(tenacity) * 50_000,
+        11..=99 => (500_000.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
+        _ => u64::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time_limit;
+
+    #[test]
+    fn tenacity_is_time() {
+        let micros = |tenacity| time_limit(tenacity) / 1000;
+        assert_eq!((micros(0), micros(1), micros(10), micros(11)), (0, 50, 500, 575));
+        let minutes = micros(99) / 60_000_000;
+        assert_eq!((minutes, time_limit(100)), (4 / 2, u64::MAX));
     }
 }

@@ -29,6 +29,11 @@ pub struct TurnOutput {
 }
 
 impl TurnOutput {
+    /// Never grows: what grows with the traffic would be taken from the data where there is a `maxmemory`.
+    pub fn new() -> TurnOutput {
+        TurnOutput { bytes: Vec::with_capacity(REPLY_FLUSH + DEFER_MAX), pieces: Vec::new() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }

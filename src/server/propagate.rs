@@ -152,10 +152,15 @@ impl Server {
         if self.ks.changes.deleted.is_empty() {
             return;
         }
-        let verb: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+        let lazy = self.config.lazyfree_lazy_expire;
         for (db, key) in std::mem::take(&mut self.ks.changes.deleted) {
-            self.propagate(db, &[verb, &key]);
+            self.propagate_deletion(db, &key, lazy);
         }
+    }
+
+    /// Propagates that a key was deleted, by `UNLINK` if it was freed in the background.
+    pub fn propagate_deletion(&mut self, db: usize, key: &[u8], lazy: bool) {
+        self.propagate(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
     }
 
     /// Appends a command to the unit, or to the append-only file and the replication stream. A replica's stream is

@@ -247,6 +247,11 @@ impl MaxmemoryPolicy {
         matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
     }
 
+    /// Whether keys are evicted by chance.
+    pub fn is_random(self) -> bool {
+        matches!(self, Self::VolatileRandom | Self::AllkeysRandom)
+    }
+
     /// Whether only keys with a time to live are evicted.
     pub fn is_volatile(self) -> bool {
         use MaxmemoryPolicy::{VolatileLfu, VolatileLru, VolatileRandom, VolatileTtl};

@@ -21,6 +21,11 @@ impl Block {
     fn end(&self) -> u64 {
         self.start + self.data.len() as u64
     }
+
+    /// Bytes held. A block never grows.
+    fn memory(&self) -> usize {
+        self.data.capacity() + size_of::<Block>()
+    }
 }
 
 /// The kept part of the stream. Offsets count the bytes of the history from its beginning.
@@ -29,12 +34,19 @@ pub struct Stream {
     blocks: VecDeque<Block>,
     end: u64,
     block_size: usize,
+    /// Memory held, in bytes.
+    memory: usize,
 }
 
 impl Stream {
     /// An empty stream that goes on at `offset`.
     pub fn new(offset: u64, backlog_size: u64) -> Stream {
-        Stream { blocks: VecDeque::new(), end: offset, block_size: block_size(backlog_size) }
+        Stream {
+            blocks: VecDeque::new(),
+            end: offset,
+            block_size: block_size(backlog_size),
+            memory: 0,
+        }
     }
 
     /// Heeds another `repl-backlog-size`.
@@ -63,7 +75,7 @@ impl Stream {
 
     /// Memory held, in bytes.
     pub fn memory(&self) -> usize {
-        self.blocks.iter().map(|b| b.data.capacity() + size_of::<Block>()).sum()
+        self.memory
     }
 
     pub fn append(&mut self, mut bytes: &[u8]) {
@@ -72,7 +84,9 @@ impl Stream {
             if full {
                 // Never larger than a block may be, whatever was written at once: only whole blocks are dropped.
                 let data = Vec::with_capacity(bytes.len().clamp(MIN_BLOCK, self.block_size));
-                self.blocks.push_back(Block { start: self.end, data });
+                let block = Block { start: self.end, data };
+                self.memory += block.memory();
+                self.blocks.push_back(block);
             }
             let block = self.blocks.back_mut().expect("there is a block now");
             let room = block.data.capacity() - block.data.len();
@@ -101,7 +115,7 @@ impl Stream {
     /// Drops the blocks that lie before `keep_from` altogether.
     pub fn trim(&mut self, keep_from: u64) {
         while self.blocks.len() > 1 && self.blocks[0].end() <= keep_from {
-            self.blocks.pop_front();
+            self.memory -= self.blocks.pop_front().map_or(0, |block| block.memory());
         }
     }
 }
