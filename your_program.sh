@@ -5,7 +5,8 @@
 # a directory is given, the server works in a fresh one.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
-cargo build --quiet --release --locked --manifest-path "$here/Cargo.toml"
+# From there, so that cargo finds .cargo/config.toml.
+(cd "$here" && cargo build --quiet --release --locked)
 for argument in "$@"; do
   if [ "$argument" = --dir ]; then
     exec "$here/target/release/aeolis" "$@"

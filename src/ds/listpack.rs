@@ -25,6 +25,8 @@ pub use view::{Iter, ListpackRef, Pos};
 use codec::{EOF, Encoded};
 use view::{COUNT_UNKNOWN, HEADER};
 
+use crate::util::alloc::size_class;
+
 /// A collection must not let a listpack outgrow this, see [`Listpack::safe_to_add`]; far below what
 /// the 32-bit header field can state.
 pub const SAFETY_LIMIT: usize = 1 << 30;
@@ -346,16 +348,6 @@ impl Listpack {
     fn set_header(&mut self, count: u16) {
         view::write_header(&mut self.0, count);
     }
-}
-
-/// The size that an allocator hands out for `bytes`: multiples of 16 bytes up to 128, then four
-/// steps between one power of two and the next. What is below is lost in the allocation anyway.
-pub(crate) fn size_class(bytes: usize) -> usize {
-    let step = match bytes {
-        0..=128 => 16,
-        _ => 1 << ((bytes - 1).ilog2() - 2),
-    };
-    bytes.next_multiple_of(step)
 }
 
 #[cfg(test)]

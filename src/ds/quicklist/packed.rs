@@ -12,7 +12,8 @@
 
 use crate::ds::listpack::codec::{self, EOF, Encoded};
 use crate::ds::listpack::view::{self, HEADER};
-use crate::ds::listpack::{Listpack, ListpackRef, size_class};
+use crate::ds::listpack::{Listpack, ListpackRef};
+use crate::util::alloc::size_class;
 
 #[derive(Debug, Clone)]
 pub(super) struct Packed {

@@ -15,7 +15,8 @@
 use super::id::StreamId;
 use crate::ds::listpack::codec::{self, Encoded};
 use crate::ds::listpack::view::{HEADER, recount, write_header};
-use crate::ds::listpack::{Entry, Iter, ListpackRef, Pos, size_class};
+use crate::ds::listpack::{Entry, Iter, ListpackRef, Pos};
+use crate::util::alloc::size_class;
 
 /// Flags of an entry. Their piece is one byte, the number itself.
 const DELETED: u8 = 1;
