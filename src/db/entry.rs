@@ -1,16 +1,16 @@
 //! One key of the keyspace and its value, in one allocation.
 //!
 //! ```text
-//!  0        3      4      5     6          8                                        (little-endian)
-//! +--------+------+------+-----+----------+- - - - - - - +- - - - - -+-----------------+-----+- - - - - -+
-//! | lru 24 | kind | flags|  0  | key len  | key len (u64)| expire i64| value           | key | string    |
-//! | bits   | u8   | u8   |     | u16      | if LONG_KEY  | if HAS_   | 4, 8 or n bytes |     | if EMB    |
-//! +--------+------+------+-----+----------+- - - - - - - +- - - - - -+-----------------+-----+- - - - - -+
+//!  0        3             4         6                                             (little-endian)
+//! +--------+-------------+---------+- - - - - - - +- - - - - -+-----+- - - -+-----------------+- - - - +
+//! | lru 24 | kind 3 bits | key len | key len (u64)| expire i64| key | pad   | value           | string |
+//! | bits   | flags 5 bits| u16     | if LONG_KEY  | if HAS_   |     | if T  | 2, 8 or n bytes | if EMB |
+//! +--------+-------------+---------+- - - - - - - +- - - - - -+-----+- - - -+-----------------+- - - - +
 //! ```
-//! The value is the integer (`INT`), the length of the string behind the key (`EMB`), or the Rust value of its type
-//! itself (a `Vec` for long strings, a `List`, …), which starts at a multiple of eight bytes. A key with a short
-//! string is thus one allocation with 12 bytes beside its contents, and one cache line is enough to compare a key and
-//! often to read its value; a small collection costs no further indirection.
+//! The value is the integer (`INT`), the length of the string behind it (`EMB`), or, from the next multiple of eight
+//! bytes on, the Rust value of its type itself (a `Vec` for long strings, a `List`, …). A key with a short string is
+//! thus one allocation with 8 bytes beside its contents, and one cache line is enough to compare a key and often to
+//! read its value; a small collection costs no further indirection.
 //!
 //! An entry never moves while it is in the table; changing its size makes a new one. A string that stays in the
 //! allocator's size class is overwritten in place.
@@ -31,16 +31,16 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-const KIND: usize = 3;
-const FLAGS: usize = 4;
-const KEY_LEN: usize = 6;
-const HEADER: usize = 8;
-/// In the key length's place: the length does not fit, and follows in 32 bits.
+const KIND_AND_FLAGS: usize = 3;
+const KEY_LEN: usize = 4;
+const HEADER: usize = 6;
+/// In the key length's place: the length does not fit, and follows in 64 bits.
 const LONG_KEY: u16 = u16::MAX;
 
-const HAS_EXPIRE: u8 = 1;
+const KIND: u8 = 0b111;
+const HAS_EXPIRE: u8 = 1 << 3;
 /// A string that was modified in place, and that `OBJECT ENCODING` calls `raw` whatever its length.
-const RAW: u8 = 2;
+const RAW: u8 = 1 << 4;
 
 /// How the value is kept. All kinds from `STR` on are Rust values in place, with a destructor.
 const INT: u8 = 0;
@@ -55,8 +55,8 @@ const STREAM: u8 = 7;
 /// The size of the value's field.
 const fn word_size(kind: u8) -> usize {
     match kind {
-        INT => 8,
-        EMB => 4,
+        INT => size_of::<i64>(),
+        EMB => size_of::<u16>(),
         STR => size_of::<Vec<u8>>(),
         LIST => size_of::<List>(),
         SET => size_of::<Set>(),
@@ -66,7 +66,7 @@ const fn word_size(kind: u8) -> usize {
     }
 }
 
-// Values lie at multiples of eight bytes, and no type may ask for more. The kind is the first word's last byte.
+// Rust values lie at multiples of eight bytes, and no type may ask for more. The kind is the first word's last byte.
 const _: () =
     assert!(align_of::<Vec<u8>>() <= 8 && align_of::<List>() <= 8 && align_of::<Set>() <= 8);
 const _: () =
@@ -75,6 +75,7 @@ const _: () = assert!(cfg!(target_endian = "little"));
 
 /// The longest string kept behind its key; a longer one has an allocation of its own, so that it can grow.
 const MAX_EMBEDDED: usize = 1024;
+const _: () = assert!(MAX_EMBEDDED <= u16::MAX as usize);
 /// The longest string that `OBJECT ENCODING` calls `embstr`.
 const MAX_EMBSTR: usize = 44;
 
@@ -94,8 +95,8 @@ unsafe impl Send for Entry {}
 
 /// Where the parts of an entry lie, in bytes from its start.
 struct Shape {
+    kind: u8,
     expire: usize,
-    word: usize,
     key: usize,
     key_len: usize,
 }
@@ -104,13 +105,21 @@ impl Shape {
     #[inline]
     fn new(key_len: usize, kind: u8, has_expire: bool) -> Shape {
         let expire = HEADER + if key_len >= LONG_KEY as usize { 8 } else { 0 };
-        let word = expire + if has_expire { 8 } else { 0 };
-        Shape { expire, word, key: word + word_size(kind), key_len }
+        let key = expire + if has_expire { 8 } else { 0 };
+        Shape { kind, expire, key, key_len }
     }
 
+    /// Where the value starts.
     #[inline]
-    fn end_of_key(&self) -> usize {
-        self.key + self.key_len
+    fn value(&self) -> usize {
+        let end = self.key + self.key_len;
+        if self.kind < STR { end } else { end.next_multiple_of(8) }
+    }
+
+    /// Where the string of an `EMB` entry starts, and any other entry ends.
+    #[inline]
+    fn tail(&self) -> usize {
+        self.value() + word_size(self.kind)
     }
 }
 
@@ -144,7 +153,8 @@ unsafe fn shape(p: NonNull<u8>) -> Shape {
         if key_len == LONG_KEY as usize {
             key_len = read::<u64>(p, HEADER) as usize;
         }
-        Shape::new(key_len, read(p, KIND), read::<u8>(p, FLAGS) & HAS_EXPIRE != 0)
+        let kind_and_flags = read::<u8>(p, KIND_AND_FLAGS);
+        Shape::new(key_len, kind_and_flags & KIND, kind_and_flags & HAS_EXPIRE != 0)
     }
 }
 
@@ -196,21 +206,21 @@ impl Entry {
         debug_assert_eq!(word_size(kind), size_of::<T>());
         let entry = Entry::allocate(key, kind, expire, 0);
         // SAFETY: the field has the type's size and, lying at a multiple of eight, its alignment.
-        unsafe { entry.0.as_ptr().add(shape(entry.0).word).cast::<T>().write(value) };
+        unsafe { entry.0.as_ptr().add(shape(entry.0).value()).cast::<T>().write(value) };
         entry
     }
 
     fn build(key: &[u8], kind: u8, expire: Option<i64>, word: u64, tail: &[u8]) -> Entry {
         let entry = Entry::allocate(key, kind, expire, tail.len());
-        // SAFETY: INT has eight bytes for its value and EMB four, with `tail` behind the key.
+        // SAFETY: INT has eight bytes for its value and EMB two, with `tail` behind them.
         unsafe {
             let shape = shape(entry.0);
             if kind == EMB {
-                write::<u32>(entry.0, shape.word, word as u32);
+                write::<u16>(entry.0, shape.value(), word as u16);
             } else {
-                write::<u64>(entry.0, shape.word, word);
+                write::<u64>(entry.0, shape.value(), word);
             }
-            let end = entry.0.as_ptr().add(shape.end_of_key());
+            let end = entry.0.as_ptr().add(shape.tail());
             ptr::copy_nonoverlapping(tail.as_ptr(), end, tail.len());
         }
         entry
@@ -220,12 +230,12 @@ impl Entry {
     #[inline]
     fn allocate(key: &[u8], kind: u8, expire: Option<i64>, tail: usize) -> Entry {
         let shape = Shape::new(key.len(), kind, expire.is_some());
-        let layout = layout(shape.end_of_key() + tail);
+        let layout = layout(shape.tail() + tail);
         // SAFETY: the layout is not empty; every field written lies inside it, by `Shape`'s construction.
         unsafe {
             let Some(p) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
-            write::<u32>(p, 0, u32::from(kind) << 24);
-            write::<u16>(p, FLAGS, if expire.is_some() { u16::from(HAS_EXPIRE) } else { 0 });
+            let kind_and_flags = kind | if expire.is_some() { HAS_EXPIRE } else { 0 };
+            write::<u32>(p, 0, u32::from(kind_and_flags) << 24);
             write::<u16>(p, KEY_LEN, key.len().min(LONG_KEY as usize) as u16);
             if shape.expire > HEADER {
                 write::<u64>(p, HEADER, key.len() as u64);
@@ -261,7 +271,7 @@ impl Entry {
         let view = self.view();
         if view.raw_kind() == INT {
             // SAFETY: an INT entry has an eight byte word; `self` is ours alone.
-            unsafe { write::<i64>(self.0, shape(self.0).word, n) };
+            unsafe { write::<i64>(self.0, shape(self.0).value(), n) };
             return self;
         }
         let new = Entry::build(view.key(), INT, view.expire(), n as u64, &[]);
@@ -288,18 +298,18 @@ impl Entry {
         // ends inside the same size class. Freed later with its new size, the allocation counts the same.
         unsafe {
             let shape = shape(p);
-            if size_class(shape.end_of_key() + tail) != size_class(view.size()) {
+            if size_class(shape.tail() + tail) != size_class(view.size()) {
                 return false;
             }
             if let Some(at) = expire {
                 write::<i64>(p, shape.expire, at);
             }
-            write::<u8>(p, FLAGS, read::<u8>(p, FLAGS) & !RAW);
+            write::<u8>(p, KIND_AND_FLAGS, read::<u8>(p, KIND_AND_FLAGS) & !RAW);
             match number {
-                Some(n) => write::<i64>(p, shape.word, n),
+                Some(n) => write::<i64>(p, shape.value(), n),
                 None => {
-                    write::<u32>(p, shape.word, tail as u32);
-                    let end = p.as_ptr().add(shape.end_of_key());
+                    write::<u16>(p, shape.value(), tail as u16);
+                    let end = p.as_ptr().add(shape.tail());
                     ptr::copy_nonoverlapping(string.as_ptr(), end, tail);
                 }
             }
@@ -361,7 +371,7 @@ impl Entry {
         // SAFETY: the kind says which type was written at the value's place; it is read once, and the allocation is
         // freed below without dropping it.
         let value = unsafe {
-            let place = this.0.as_ptr().add(shape(this.0).word);
+            let place = this.0.as_ptr().add(shape(this.0).value());
             match kind {
                 STR => Value::Str(place.cast::<Vec<u8>>().read()),
                 LIST => Value::List(place.cast::<List>().read()),
@@ -380,7 +390,7 @@ impl Entry {
         let view = self.view();
         if view.raw_kind() == STR {
             // SAFETY: a STR entry's value is a Vec, and the entry is ours alone.
-            change(unsafe { &mut *self.0.as_ptr().add(shape(self.0).word).cast::<Vec<u8>>() });
+            change(unsafe { &mut *self.0.as_ptr().add(shape(self.0).value()).cast::<Vec<u8>>() });
             self.set_raw(true);
             return self;
         }
@@ -401,8 +411,8 @@ impl Entry {
         // SAFETY: the flags are a byte of a live entry, read and written only through its owner and views on one
         // thread.
         unsafe {
-            let flags = read::<u8>(self.0, FLAGS) & !RAW;
-            write::<u8>(self.0, FLAGS, flags | if raw { RAW } else { 0 });
+            let rest = read::<u8>(self.0, KIND_AND_FLAGS) & !RAW;
+            write::<u8>(self.0, KIND_AND_FLAGS, rest | if raw { RAW } else { 0 });
         }
     }
 
@@ -464,15 +474,14 @@ unsafe impl Item for Entry {
 
 impl<'a> EntryRef<'a> {
     #[inline]
-    fn raw_kind(self) -> u8 {
-        // SAFETY: a view's entry is alive; the kind is initialised.
-        unsafe { read(self.0, KIND) }
+    fn kind_and_flags(self) -> u8 {
+        // SAFETY: a view's entry is alive; the byte is initialised.
+        unsafe { read(self.0, KIND_AND_FLAGS) }
     }
 
     #[inline]
-    fn flags(self) -> u8 {
-        // SAFETY: as above.
-        unsafe { read(self.0, FLAGS) }
+    fn raw_kind(self) -> u8 {
+        self.kind_and_flags() & KIND
     }
 
     #[inline]
@@ -486,7 +495,7 @@ impl<'a> EntryRef<'a> {
 
     #[inline]
     pub fn has_expire(self) -> bool {
-        self.flags() & HAS_EXPIRE != 0
+        self.kind_and_flags() & HAS_EXPIRE != 0
     }
 
     /// When the key expires, in milliseconds since 1970.
@@ -503,13 +512,13 @@ impl<'a> EntryRef<'a> {
         unsafe {
             let shape = shape(self.0);
             match self.raw_kind() {
-                INT => ValueRef::Int(read::<i64>(self.0, shape.word)),
+                INT => ValueRef::Int(read::<i64>(self.0, shape.value())),
                 EMB => {
-                    let len = read::<u32>(self.0, shape.word) as usize;
-                    ValueRef::Str(bytes(self.0, shape.end_of_key(), len))
+                    let len = read::<u16>(self.0, shape.value()) as usize;
+                    ValueRef::Str(bytes(self.0, shape.tail(), len))
                 }
                 kind => {
-                    let place = self.0.as_ptr().add(shape.word);
+                    let place = self.0.as_ptr().add(shape.value());
                     match kind {
                         STR => ValueRef::Str(&*place.cast::<Vec<u8>>()),
                         LIST => ValueRef::List(&*place.cast::<List>()),
@@ -536,7 +545,7 @@ impl<'a> EntryRef<'a> {
     }
 
     fn is_raw(self) -> bool {
-        self.flags() & RAW != 0
+        self.kind_and_flags() & RAW != 0
     }
 
     /// The encoding, as `OBJECT ENCODING` names it.
@@ -576,10 +585,10 @@ impl<'a> EntryRef<'a> {
         unsafe {
             let shape = shape(self.0);
             let tail = match self.raw_kind() {
-                EMB => read::<u32>(self.0, shape.word) as usize,
+                EMB => read::<u16>(self.0, shape.value()) as usize,
                 _ => 0,
             };
-            shape.end_of_key() + tail
+            shape.tail() + tail
         }
     }
 
@@ -609,7 +618,7 @@ impl<'a> EntryMut<'a> {
         let kind = self.view().raw_kind();
         // SAFETY: the kind says which type is at the value's place; the view is exclusive for 'a.
         unsafe {
-            let place = self.0.as_ptr().add(shape(self.0).word);
+            let place = self.0.as_ptr().add(shape(self.0).value());
             match kind {
                 LIST => ValueMut::List(&mut *place.cast::<List>()),
                 SET => ValueMut::Set(&mut *place.cast::<Set>()),
