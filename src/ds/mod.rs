@@ -6,6 +6,7 @@ pub mod intset;
 pub mod legacy;
 pub mod listpack;
 pub mod member;
+pub mod packed;
 pub mod quicklist;
 pub mod sorted_set;
 pub mod table;

@@ -9,10 +9,10 @@
 //! wait for its primary's word. With `now` [`FOREVER_YOUNG`] nothing is hidden.
 #![forbid(unsafe_code)]
 
-use super::packed::Packed;
 use crate::ds::hash;
 use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, ListpackRef, Pos};
 use crate::ds::member::{Field, FieldRef, in_batches};
+use crate::ds::packed::{Exclusive, Packed, PackedOr, Shared};
 use crate::ds::table::Table;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
@@ -46,16 +46,10 @@ impl Limits {
     }
 }
 
-/// A hash.
-#[derive(Debug)]
-pub struct Hash(Repr);
+/// A hash: one word, because so many are small.
+pub struct Hash(PackedOr<Other>);
 
-/// Small, because so many hashes are: all that is not a plain listpack is behind a pointer.
-enum Repr {
-    Listpack(Packed),
-    Other(Box<Other>),
-}
-
+/// What is no plain listpack.
 enum Other {
     Volatile(Volatile),
     Table(Fields),
@@ -106,9 +100,15 @@ fn has_expired(expire: Option<i64>, now: i64) -> bool {
     expire.is_some_and(|at| at < now)
 }
 
+impl From<Other> for Hash {
+    fn from(other: Other) -> Self {
+        Hash(PackedOr::other(other))
+    }
+}
+
 impl Default for Hash {
     fn default() -> Self {
-        Hash(Repr::Listpack(Packed::default()))
+        Hash(Packed::default().into())
     }
 }
 
@@ -116,7 +116,7 @@ impl Hash {
     /// A hash with a table for so many fields.
     pub fn with_capacity(fields: usize) -> Hash {
         let table = Table::with_capacity(hash::seed(), fields);
-        Hash(Repr::Other(Box::new(Other::Table(Fields { table, cursor: 0 }))))
+        Hash::from(Other::Table(Fields { table, cursor: 0 }))
     }
 
     /// The hash whose fields and values are in a listpack, which must have no field twice.
@@ -125,7 +125,7 @@ impl Hash {
         if fits && list.bytes() as u64 > limits.value {
             fits = list.iter().all(|entry| entry.text_len() as u64 <= limits.value);
         }
-        let mut hash = Hash(Repr::Listpack(list.into()));
+        let mut hash = Hash(Packed::from(list).into());
         if !fits {
             hash.convert_to_table(0);
         }
@@ -163,41 +163,33 @@ impl Hash {
 
     /// The encoding, as `OBJECT ENCODING` names it.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Repr::Listpack(_) => "listpack",
-            Repr::Other(other) => match **other {
-                Other::Volatile(_) => "listpackex",
-                Other::Table(_) => "hashtable",
-            },
+        match self.0.get() {
+            Shared::Listpack(_) => "listpack",
+            Shared::Other(Other::Volatile(_)) => "listpackex",
+            Shared::Other(Other::Table(_)) => "hashtable",
         }
     }
 
     /// Memory behind the value itself, in bytes; estimated for a table, from a sample of its fields.
     pub fn heap_bytes(&self) -> usize {
-        let other = match &self.0 {
-            Repr::Listpack(list) => return list.heap_bytes(),
-            Repr::Other(other) => other,
-        };
-        let inner = match &**other {
-            Other::Volatile(volatile) => volatile.triples.heap_bytes(),
-            Other::Table(Fields { table, .. }) => {
+        let inner = match self.0.get() {
+            Shared::Listpack(list) => return list.heap_bytes(),
+            Shared::Other(Other::Volatile(volatile)) => volatile.triples.heap_bytes(),
+            Shared::Other(Other::Table(Fields { table, .. })) => {
                 let sizes = table.iter().take(SAMPLE).map(|field| size_class(field.size()));
                 let (sampled, bytes) = sizes.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
                 table.memory() + bytes * table.len() / sampled.max(1)
             }
         };
-        size_class(size_of::<Other>()) + inner
+        PackedOr::<Other>::OTHER_BYTES + inner
     }
 
     /// The hash table, if the hash has one.
     #[inline]
     pub fn table(&self) -> Option<&Table<Field>> {
-        match &self.0 {
-            Repr::Other(other) => match &**other {
-                Other::Table(fields) => Some(&fields.table),
-                Other::Volatile(_) => None,
-            },
-            Repr::Listpack(_) => None,
+        match self.0.get() {
+            Shared::Other(Other::Table(fields)) => Some(&fields.table),
+            _ => None,
         }
     }
 
@@ -219,21 +211,19 @@ impl Hash {
 
     /// The listpack of fields and values, if the hash is one.
     pub fn listpack(&self) -> Option<ListpackRef<'_>> {
-        match &self.0 {
-            Repr::Listpack(list) => Some(list.view()),
-            Repr::Other(_) => None,
+        match self.0.get() {
+            Shared::Listpack(list) => Some(list.view()),
+            Shared::Other(_) => None,
         }
     }
 
     /// The listpack, and how many entries it has for each field.
     #[inline]
     fn packed(&self) -> Option<(ListpackRef<'_>, usize)> {
-        match &self.0 {
-            Repr::Listpack(list) => Some((list.view(), 2)),
-            Repr::Other(other) => match &**other {
-                Other::Volatile(volatile) => Some((volatile.triples.view(), 3)),
-                Other::Table(_) => None,
-            },
+        match self.0.get() {
+            Shared::Listpack(list) => Some((list.view(), 2)),
+            Shared::Other(Other::Volatile(volatile)) => Some((volatile.triples.view(), 3)),
+            Shared::Other(Other::Table(_)) => None,
         }
     }
 
@@ -273,15 +263,15 @@ impl Hash {
             self.convert_to_table(0);
         }
         let full = self.len() as u64 >= limits.entries;
-        let done = match &mut self.0 {
-            Repr::Listpack(list) => set_packed(list, 2, field, value, None, full),
-            Repr::Other(other) => match &mut **other {
-                Other::Volatile(volatile) => {
-                    volatile.earliest = volatile.earliest.min(expire.unwrap_or(i64::MAX));
-                    set_packed(&mut volatile.triples, 3, field, value, expire, full)
-                }
-                Other::Table(fields) => Some(set_in_table(&mut fields.table, field, value, expire)),
-            },
+        let done = match self.0.get_mut() {
+            Exclusive::Listpack(list) => set_packed(list, 2, field, value, None, full),
+            Exclusive::Other(Other::Volatile(volatile)) => {
+                volatile.earliest = volatile.earliest.min(expire.unwrap_or(i64::MAX));
+                set_packed(&mut volatile.triples, 3, field, value, expire, full)
+            }
+            Exclusive::Other(Other::Table(fields)) => {
+                Some(set_in_table(&mut fields.table, field, value, expire))
+            }
         };
         match done {
             Some(Before::Nothing) => true,
@@ -298,8 +288,8 @@ impl Hash {
         if expire.is_some() {
             self.convert_to_volatile();
         }
-        let Repr::Other(other) = &mut self.0 else { return };
-        match &mut **other {
+        let Exclusive::Other(other) = self.0.get_mut() else { return };
+        match other {
             Other::Volatile(volatile) => {
                 volatile.earliest = volatile.earliest.min(expire.unwrap_or(i64::MAX));
                 volatile.triples.edit(|list| {
@@ -327,14 +317,14 @@ impl Hash {
         if self.volatile_fields() && self.get(field, now).is_none() {
             return false;
         }
-        match &mut self.0 {
-            Repr::Listpack(list) => remove_packed(list, 2, field),
-            Repr::Other(other) => match &mut **other {
-                Other::Volatile(volatile) => remove_packed(&mut volatile.triples, 3, field),
-                Other::Table(Fields { table, .. }) => {
-                    table.remove(table.hash(field), field).is_some()
-                }
-            },
+        match self.0.get_mut() {
+            Exclusive::Listpack(list) => remove_packed(list, 2, field),
+            Exclusive::Other(Other::Volatile(volatile)) => {
+                remove_packed(&mut volatile.triples, 3, field)
+            }
+            Exclusive::Other(Other::Table(Fields { table, .. })) => {
+                table.remove(table.hash(field), field).is_some()
+            }
         }
     }
 
@@ -421,18 +411,21 @@ impl Hash {
         let mut visit_live = |pair: Pair<'a>| {
             if pair.is_live(now) { visit(pair) } else { ControlFlow::Continue(()) }
         };
-        match (&self.0, self.packed(), self.table()) {
-            (Repr::Listpack(list), ..) => {
+        match self.0.get() {
+            Shared::Listpack(list) => {
                 let pairs = list.view().pairs();
                 pairs
                     .map(|(field, value)| Pair { field, value, expire: None })
                     .try_for_each(visit_live)
             }
-            (_, Some((list, _)), _) => triples(list).try_for_each(visit_live),
-            (_, _, Some(table)) => in_batches(table.iter(), FieldRef::prefetch, |batch| {
-                batch.iter().try_for_each(|&item| visit_live(item.into()))
-            }),
-            _ => ControlFlow::Continue(()),
+            Shared::Other(Other::Volatile(volatile)) => {
+                triples(volatile.triples.view()).try_for_each(visit_live)
+            }
+            Shared::Other(Other::Table(Fields { table, .. })) => {
+                in_batches(table.iter(), FieldRef::prefetch, |batch| {
+                    batch.iter().try_for_each(|&item| visit_live(item.into()))
+                })
+            }
         }
     }
 
@@ -462,12 +455,10 @@ impl Hash {
 
     /// Whether any field may expire.
     pub fn volatile_fields(&self) -> bool {
-        match &self.0 {
-            Repr::Listpack(_) => false,
-            Repr::Other(other) => match &**other {
-                Other::Volatile(volatile) => volatile.earliest < i64::MAX,
-                Other::Table(fields) => fields.table.len_marked() > 0,
-            },
+        match self.0.get() {
+            Shared::Listpack(_) => false,
+            Shared::Other(Other::Volatile(volatile)) => volatile.earliest < i64::MAX,
+            Shared::Other(Other::Table(fields)) => fields.table.len_marked() > 0,
         }
     }
 
@@ -488,9 +479,9 @@ impl Hash {
     /// Removes fields that have expired, and answers their names: all of a compact hash, and of a table those in the
     /// next `buckets` buckets.
     pub fn reclaim(&mut self, now: i64, buckets: usize) -> Vec<Vec<u8>> {
-        let Repr::Other(other) = &mut self.0 else { return Vec::new() };
+        let Exclusive::Other(other) = self.0.get_mut() else { return Vec::new() };
         let mut expired: Vec<Vec<u8>> = Vec::new();
-        match &mut **other {
+        match other {
             Other::Volatile(volatile) if volatile.earliest < now => {
                 let list = volatile.triples.view();
                 let due = |pair: &Pair<'_>| !pair.is_live(now);
@@ -527,7 +518,7 @@ impl Hash {
     /// Makes a plain listpack one with expiries.
     #[inline]
     fn convert_to_volatile(&mut self) {
-        let Repr::Listpack(list) = &self.0 else { return };
+        let Shared::Listpack(list) = self.0.get() else { return };
         let mut triples =
             Listpack::with_capacity(list.view().as_bytes().len() + 2 * list.view().len());
         for (field, value) in list.view().pairs() {
@@ -536,7 +527,7 @@ impl Hash {
             triples.push_back(0);
         }
         let volatile = Volatile { triples: triples.into(), earliest: i64::MAX };
-        self.0 = Repr::Other(Box::new(Other::Volatile(volatile)));
+        *self = Hash::from(Other::Volatile(volatile));
     }
 
     /// Turns the hash into a table, with room for `more` fields.
@@ -552,7 +543,7 @@ impl Hash {
             let item = Field::new(name, pair.value.to_bytes(&mut value), pair.expire);
             table.insert_unique(table.hash(name), item, pair.expire.is_some());
         });
-        self.0 = Repr::Other(Box::new(Other::Table(Fields { table, cursor: 0 })));
+        *self = Hash::from(Other::Table(Fields { table, cursor: 0 }));
     }
 }
 
@@ -668,14 +659,15 @@ fn below(word: u64, bound: usize) -> usize {
 
 impl Clone for Hash {
     fn clone(&self) -> Self {
-        let other = match &self.0 {
-            Repr::Listpack(list) => return Hash(Repr::Listpack(list.clone())),
-            Repr::Other(other) => other,
-        };
-        Hash(Repr::Other(Box::new(match &**other {
-            Other::Volatile(volatile) => Other::Volatile(volatile.clone()),
-            Other::Table(fields) => Other::Table(Fields { table: copy(&fields.table), cursor: 0 }),
-        })))
+        match self.0.get() {
+            Shared::Listpack(list) => Hash(list.clone().into()),
+            Shared::Other(Other::Volatile(volatile)) => {
+                Hash::from(Other::Volatile(volatile.clone()))
+            }
+            Shared::Other(Other::Table(fields)) => {
+                Hash::from(Other::Table(Fields { table: copy(&fields.table), cursor: 0 }))
+            }
+        }
     }
 }
 
@@ -707,16 +699,14 @@ impl PartialEq for Hash {
     }
 }
 
-impl std::fmt::Debug for Repr {
+impl std::fmt::Debug for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Repr::Listpack(list) => list.fmt(f),
-            Repr::Other(other) => match &**other {
-                Other::Volatile(volatile) => volatile.triples.fmt(f),
-                Other::Table(fields) => {
-                    f.debug_set().entries(fields.table.iter().map(Pair::from)).finish()
-                }
-            },
+        match self.0.get() {
+            Shared::Listpack(list) => list.fmt(f),
+            Shared::Other(Other::Volatile(volatile)) => volatile.triples.fmt(f),
+            Shared::Other(Other::Table(fields)) => {
+                f.debug_set().entries(fields.table.iter().map(Pair::from)).finish()
+            }
         }
     }
 }
@@ -743,7 +733,7 @@ mod tests {
 
     #[test]
     fn a_small_hash_is_small() {
-        assert_eq!(size_of::<Hash>(), 16);
+        assert_eq!(size_of::<Hash>(), 8);
         let mut hash = Hash::default();
         (0..5).for_each(|n| {
             hash.set(format!("field{n}").as_bytes(), b"0123456789", None, &LIMITS, YOUNG);

@@ -2,11 +2,11 @@
 //! hash table.
 #![forbid(unsafe_code)]
 
-use super::packed::Packed;
 use crate::ds::hash;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, parse_int};
 use crate::ds::member::{BATCH, Member, MemberRef, in_batches};
+use crate::ds::packed::Packed;
 use crate::ds::table::Table;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
