@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client import Load, Loader, redis_benchmark
-from server import CLIENT_CORE, Connection, Server
+from server import CLIENT_CORE, Connection, ReplyError, Server
+from slow import slow_link, steady_writer
 
 VALUE = "x" * 64
 KEY = "key:{rand:12}"
@@ -201,6 +202,56 @@ def expect_keys(server: Server, count: int) -> None:
         raise ValueError(f"{found} keys instead of {count}")
 
 
+def slow_sync_row(name: str, two_channels: bool) -> Row:
+    """A full synchronisation of 1 GB to a replica that receives 100 MB/s, while clients write 50 MB/s and the primary may
+    hold 256 MB for it: with one channel the stream waits behind the snapshot, with two it travels beside it."""
+    value, limit = "x" * 1000, 90.0
+
+    def measure(lab: Lab) -> tuple[float, ...]:
+        options = ("--repl-diskless-sync-delay", "0", "--rdbcompression", "no", "--repl-backlog-size", "1mb")
+        limits = ("--client-output-buffer-limit", "replica", "256mb", "256mb", "60")
+        keys = lab.size(1_000_000)
+        with lab.server(*options, *limits) as primary, lab.server(core=CLIENT_CORE) as replica:
+            for server in (primary, replica):
+                set_two_channels(server, two_channels)
+            lab.loader.fill(primary, "SET", NEXT_KEY, value, count=keys)
+            before = peak = primary.settled_resident()
+            with steady_writer(primary, keys, value, 50e6), slow_link(primary, 100e6) as port:
+                start = time.perf_counter()
+                replica.command("REPLICAOF", "127.0.0.1", port)
+                wanted = None
+                while (seconds := time.perf_counter() - start) < limit:
+                    peak = max(peak, primary.resident())
+                    state = replica.command("INFO", "replication")
+                    # A link that is up may break at once: what was written by then must have come through it.
+                    if "master_link_status:up" not in state:
+                        wanted = None
+                    elif wanted is None:
+                        wanted = int(primary.info("replication", "master_repl_offset"))
+                    elif int(replica.info("replication", "slave_repl_offset")) >= wanted:
+                        break
+                    time.sleep(0.05)
+            return seconds, int(primary.info("stats", "sync_full")), (peak - before) / 1e6
+
+    target = 1.0 if two_channels else None
+    readings = (
+        Reading("time", "s", "lower"),
+        Reading("attempts", "", "lower", target, absolute=True),
+        Reading("extra memory of the primary", "MB", "lower"),
+    )
+    return Row(name, readings, measure, once=True)
+
+
+def set_two_channels(server: Server, enabled: bool) -> None:
+    """By Valkey's name of the option, or by Redis 8's."""
+    for option in ("dual-channel-replication-enabled", "repl-rdb-channel"):
+        try:
+            server.command("CONFIG", "SET", option, "yes" if enabled else "no")
+            return
+        except ReplyError:
+            pass
+
+
 def with_append_only(lab: Lab) -> tuple[float, ...]:
     # A rewrite would be another measurement.
     options = ("--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
@@ -337,6 +388,8 @@ ROWS = (
         snapshot,
         once=True,
     ),
+    slow_sync_row("slow-sync", two_channels=False),
+    slow_sync_row("slow-sync-dual", two_channels=True),
     *COMMANDS,
     bytes_row("small-hash", "B/hash", 0.85, SMALL_HASHES),
     bytes_row("zset", "B/element", 0.85, ZSET),

@@ -161,6 +161,14 @@ class Server(contextlib.AbstractContextManager):
     def command(self, *args: object):
         return self.connection.command(*args)
 
+    def info(self, section: str, field: str) -> str:
+        """A field of INFO."""
+        for line in self.command("INFO", section).splitlines():
+            name, _, value = line.partition(":")
+            if name == field:
+                return value
+        raise ServerFailed(f"no {field} in INFO")
+
     def timed(self, *args: object) -> float:
         """Seconds until a command is answered."""
         start = time.perf_counter()

@@ -102,7 +102,7 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
                 .and_then(|token| s.clients.get(token));
             let lag = match client {
                 Some(client) => client.read_offset - client.applied_offset,
-                None => primary.kept_stream.len() as u64,
+                None => primary.kept_stream.total(),
             };
             format!(
                 "{start} {}, {state}, lag {lag} bytes (received, not applied yet), heard {silent} s ago",

@@ -103,3 +103,37 @@ fn a_shutdown_waits_for_the_replicas() {
     assert_eq!(first.wait_exit(), Some(0));
     assert_eq!(second.text(&["STRLEN", "key"]), "10000000");
 }
+
+/// A snapshot that takes long must not let the primary's buffer overflow: the replica keeps the stream, beyond its limit in
+/// a file.
+#[test]
+fn a_long_snapshot_on_two_channels_needs_one_attempt() {
+    let options = ["--repl-diskless-sync-delay", "0", "--dual-channel-replication-enabled", "yes"];
+    let (mut primary, mut replica) = (Server::start(&options), Server::start(&options));
+    let limit = "replica 20kb 20kb 0";
+    replica.text(&["CONFIG", "SET", "client-output-buffer-limit", limit]);
+    // Much less than what is written, and much more than waits in sockets.
+    primary.text(&["CONFIG", "SET", "client-output-buffer-limit", "replica 20mb 20mb 0"]);
+    primary.text(&["DEBUG", "POPULATE", "300", "old", "10"]);
+    // Three seconds.
+    primary.text(&["CONFIG", "SET", "rdb-key-save-delay", "10000"]);
+    replica.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    wait_for("the main channel", || {
+        primary.text(&["INFO", "replication"]).contains("type=main-channel").then_some(())
+    });
+    let value = "x".repeat(100_000);
+    for n in 0..400 {
+        primary.text(&["SET", &format!("new:{n}"), &value]);
+    }
+    wait_for("the stream in a file", || {
+        replica.log().contains("the stream goes on in a file").then_some(())
+    });
+    // No file is to be seen, so none can be left behind.
+    let names = std::fs::read_dir(replica.dir.path()).expect("a directory");
+    let names: Vec<_> = names.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    assert!(names.iter().all(|name| !name.starts_with("temp-stream")), "{names:?}");
+    replica.wait_info("master_link_status", "up");
+    in_sync(&mut replica, &mut primary);
+    assert_eq!(replica.text(&["DEBUG", "DIGEST"]), primary.text(&["DEBUG", "DIGEST"]));
+    assert_eq!(primary.info("sync_full").as_deref(), Some("1"), "{}", primary.log());
+}

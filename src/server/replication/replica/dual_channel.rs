@@ -8,10 +8,10 @@
 
 use super::super::NO_ID;
 use super::LinkState;
+use super::kept_stream::{Kept, KeptStream};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::log::Level;
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 
 /// Where the RDB channel is.
@@ -41,62 +41,6 @@ pub struct RdbChannel {
     client: u64,
     /// When it was last heard, in seconds since 1970.
     pub(super) last_io: i64,
-}
-
-/// The stream that came before it could be executed.
-#[derive(Debug, Default)]
-pub struct KeptStream {
-    pieces: VecDeque<Vec<u8>>,
-    len: usize,
-    /// The most that was ever kept, in bytes.
-    peak: usize,
-    /// There is no room: the rest stays in the socket, and so at the primary.
-    full: bool,
-}
-
-impl KeptStream {
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Whether the rest stays in the socket.
-    pub fn is_full(&self) -> bool {
-        self.full
-    }
-
-    pub fn peak(&self) -> usize {
-        self.peak
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.len += bytes.len();
-        self.peak = self.peak.max(self.len);
-        match self.pieces.back_mut() {
-            Some(last) if last.capacity() - last.len() >= bytes.len() => {
-                last.extend_from_slice(bytes);
-            }
-            _ => {
-                let mut piece = Vec::with_capacity(bytes.len().max(super::handshake::CHUNK));
-                piece.extend_from_slice(bytes);
-                self.pieces.push_back(piece);
-            }
-        }
-    }
-
-    fn pop(&mut self) -> Option<Vec<u8>> {
-        let piece = self.pieces.pop_front()?;
-        self.len -= piece.len();
-        Some(piece)
-    }
-
-    /// Forgets what is kept, but not how much it was.
-    pub(super) fn clear(&mut self) {
-        *self = KeptStream { peak: self.peak, ..KeptStream::default() };
-    }
 }
 
 impl Server {
@@ -268,24 +212,34 @@ impl Server {
         Ok(())
     }
 
-    /// The main channel has bytes of the stream while the snapshot is not there: they are kept, as many as
-    /// `client-output-buffer-limit` allows for a replica.
+    /// The main channel has bytes of the stream while the snapshot is not there: they are kept.
     pub(super) fn keep_stream(&mut self, token: Token) -> Result<(), String> {
-        let limit = self.config.client_output_buffer_limit[1].hard;
         loop {
             let link = self.link();
-            if link.kept_stream.full {
+            if link.kept_stream.is_full() {
                 return Ok(());
             }
             let input = std::mem::take(&mut link.input);
-            link.kept_stream.push(&input);
-            if limit > 0 && link.kept_stream.len as u64 > limit {
-                link.kept_stream.full = true;
-                self.notice("Replication buffer limit reached, stopping buffering.");
-                return Ok(());
-            }
+            self.keep_bytes(&input);
             if !self.read_link(token)? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Keeps these bytes of the stream: in memory as many as `client-output-buffer-limit` allows for a replica, more in a
+    /// file.
+    fn keep_bytes(&mut self, bytes: &[u8]) {
+        let limit = self.config.client_output_buffer_limit[1].hard;
+        let directory = self.config.dir.clone();
+        match self.link().kept_stream.push(bytes, limit, &directory) {
+            Ok(Kept::File { begun: true }) => {
+                self.notice("Replication buffer limit reached, the stream goes on in a file.");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.warning(&format!("The stream can't go on in a file: {error}"));
+                self.notice("Replication buffer limit reached, stopping buffering.");
             }
         }
     }
@@ -310,7 +264,7 @@ impl Server {
         let link = self.link();
         link.rdb_channel = None;
         let rest = std::mem::take(&mut link.input);
-        link.kept_stream.push(&rest);
+        self.keep_bytes(&rest);
         self.full_sync_loaded(token);
         self.clients[token].flags |= ClientFlags::REPLAYING;
     }
@@ -320,7 +274,16 @@ impl Server {
         if self.clients[token].is(ClientFlags::BLOCKED) {
             return;
         }
-        let piece = self.repl.primary.as_mut().and_then(|link| link.kept_stream.pop());
+        let piece = match self.repl.primary.as_mut().map(|link| link.kept_stream.pop()) {
+            None => None,
+            Some(Ok(piece)) => piece,
+            Some(Err(error)) => {
+                // The link can resume behind what has been executed.
+                self.warning(&format!("Reading the kept stream failed: {error}"));
+                self.free_client(token);
+                return;
+            }
+        };
         let Some(piece) = piece else {
             self.clients[token].flags.remove(ClientFlags::REPLAYING);
             self.notice("Successfully streamed replication data into memory");

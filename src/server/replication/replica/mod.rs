@@ -2,13 +2,15 @@
 //!
 //! The link is a client of the slab from the moment that it connects. While it shakes hands or takes the snapshot it
 //! is in `HANDSHAKE`, and its bytes come to [`handshake`] and [`download`]; then it becomes the `MASTER` client, and
-//! its bytes are commands: [`follow`]. The snapshot may come over a second connection: [`dual_channel`].
+//! its bytes are commands: [`follow`]. The snapshot may come over a second connection: [`dual_channel`]; what the first
+//! brings meanwhile waits in a [`kept_stream`].
 #![forbid(unsafe_code)]
 
 mod download;
 pub mod dual_channel;
 mod follow;
 mod handshake;
+mod kept_stream;
 
 use super::NO_ID;
 use super::trace::Role;
@@ -19,7 +21,8 @@ use crate::server::client::{Client, Token};
 use crate::server::config::PrimaryAddress;
 use crate::server::random_id;
 use download::Download;
-use dual_channel::{KeptStream, RdbChannel, RdbChannelState};
+use dual_channel::{RdbChannel, RdbChannelState};
+use kept_stream::KeptStream;
 use slab::Slab;
 
 /// Where the link to the primary is.
