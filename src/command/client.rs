@@ -134,14 +134,11 @@ fn id(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn info(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let line = current_info(s) + "\n";
+fn info(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let info = |token| s.client_info_running(token, args);
+    let line = s.current.map_or_else(String::new, info) + "\n";
     s.reply.verbatim("txt", line.as_bytes());
     Ok(())
-}
-
-fn current_info(s: &Server) -> String {
-    s.current.map_or_else(String::new, |token| s.client_info(token))
 }
 
 fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -166,7 +163,8 @@ fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let mut lines = String::new();
     for token in tokens {
-        lines.push_str(&s.client_info(token));
+        let running = if s.current == Some(token) { args } else { &[] };
+        lines.push_str(&s.client_info_running(token, running));
         lines.push('\n');
     }
     s.reply.verbatim("txt", lines.as_bytes());

@@ -102,6 +102,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 warn_if_over_maxmemory(s);
                 s.eviction.policy_changed();
             }
+            "maxmemory-clients" => s.count_all_client_memory(),
             "maxmemory-policy" => s.eviction.policy_changed(),
             _ => {}
         }

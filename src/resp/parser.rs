@@ -60,6 +60,16 @@ impl Partial {
         self.bulk.map_or(0, |len| (self.pos + len + 2).saturating_sub(have))
     }
 
+    /// Bytes at the request's beginning that are done with: complete arguments and headers.
+    pub fn parsed(&self) -> usize {
+        if self.missing > 0 { self.pos } else { 0 }
+    }
+
+    /// Bytes of the complete arguments.
+    pub fn argument_bytes(&self) -> usize {
+        self.args.iter().map(|span| span.end - span.start).sum()
+    }
+
     /// Memory held beside the buffer, in bytes.
     pub fn memory(&self) -> usize {
         size_of::<Self>() + self.args.capacity() * size_of::<Span>()

@@ -254,6 +254,7 @@ impl Client {
             + self.partial.as_ref().map_or(0, |p| p.memory())
             + self.transaction.as_ref().map_or(0, |t| t.memory())
             + self.subscriptions.as_ref().map_or(0, |s| s.memory())
+            + self.tracking.as_ref().map_or(0, |t| t.memory())
             + self.out.len()
             + self.name.as_ref().map_or(0, |n| n.len())
             + self.lib_name.len()

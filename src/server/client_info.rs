@@ -60,6 +60,11 @@ impl Server {
     /// The fields are those of Redis 7.2, with `watch` and the totals that Valkey 8.0 added, and for replicas and
     /// the primary `repl`, the state of their link.
     pub fn client_info(&self, token: Token) -> String {
+        self.client_info_running(token, &[])
+    }
+
+    /// The same for a client whose command with these arguments is running.
+    pub fn client_info_running(&self, token: Token, args: &[&[u8]]) -> String {
         let Some(client) = self.clients.get(token) else { return String::new() };
         let now = self.now_seconds();
         let unix_path = self.unix_path();
@@ -90,9 +95,14 @@ impl Server {
         field("ssub", &subscribed(Topic::Shard));
         field("multi", if client.is(ClientFlags::MULTI) { &queued } else { &-1 });
         field("watch", &transaction.map_or(0, |t| t.watched()));
-        field("qbuf", &client.query.len());
+        let partial = client.partial.as_ref();
+        let arguments = args.iter().map(|arg| arg.len()).sum::<usize>()
+            + partial.map_or(0, |p| p.argument_bytes());
+        // The complete arguments of half a request are shown as such, though they lie in the query buffer.
+        let parsed = partial.map_or(0, |p| p.parsed()).min(client.query.len());
+        field("qbuf", &(client.query.len() - parsed));
         field("qbuf-free", &(client.query.capacity() - client.query.len()));
-        field("argv-mem", &client.partial.as_ref().map_or(0, |p| p.memory()));
+        field("argv-mem", &arguments);
         field("multi-mem", &transaction.map_or(0, |t| t.memory()));
         // Replies are gathered in a buffer that all clients share: none is the client's own.
         field("rbs", &0);
@@ -100,7 +110,7 @@ impl Server {
         field("obl", &0);
         field("oll", &client.out.chunks());
         field("omem", &self.output_bytes(token));
-        field("tot-mem", &client.memory());
+        field("tot-mem", &(client.memory() + args.iter().map(|arg| arg.len()).sum::<usize>()));
         field("events", &events);
         field("cmd", &client.last_command.unwrap_or("NULL"));
         field("user", &user);

@@ -16,6 +16,10 @@ const FAST_CYCLE: Duration = Duration::from_millis(1);
 /// Buckets moved at once where a table is being resized.
 const REHASH_BUCKETS: usize = 256;
 
+/// A client that has not been heard of for longer gives back room for more than so many bytes of a request.
+const IDLE_QUERY_SECONDS: i64 = 2;
+const SPARE_QUERY: usize = 4096;
+
 impl Server {
     /// The loop is about to sleep: whatever this turn has left to do is done now.
     pub fn before_sleep(&mut self) {
@@ -57,6 +61,7 @@ impl Server {
                 self.free_client(token);
             }
         }
+        self.evict_clients();
         self.abandon_unwanted_snapshot();
         if self.persistence.child.as_ref().is_some_and(|c| c.pipe.is_some()) {
             // The pipe may hold bytes that were left there while a replica lagged.
@@ -160,6 +165,15 @@ impl Server {
             self.log(super::log::Level::Verbose, "Closing idle client");
             self.free_client(token);
         }
+        for (_, client) in &mut self.clients {
+            if now - client.last_interaction > IDLE_QUERY_SECONDS
+                && client.query.capacity() - client.query.len() > SPARE_QUERY
+            {
+                // The rest of its request may never come.
+                client.query.shrink_to_fit();
+            }
+        }
+        self.count_all_client_memory();
         let loaded: Vec<Token> =
             self.clients.iter().filter(|(_, c)| !c.out.is_empty()).map(|(t, _)| t).collect();
         for token in loaded {

@@ -5,17 +5,20 @@
 #![forbid(unsafe_code)]
 
 use super::Server;
-use crate::db::{Db, Entry};
+use crate::db::{Db, Entry, EntryRef};
 use crate::util::alloc;
 use crate::value::ValueRef;
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// Encodings of values that are one allocation: freed on the spot, since handing them over would cost more.
+/// Encodings of values that are one allocation.
 const COMPACT: [&str; 5] = ["int", "embstr", "raw", "listpack", "intset"];
 
-/// Elements from which on a value is freed in the background even where nobody asked for it (`DEL`, by default): what
+/// What takes no more work is freed on the spot, since handing it over would cost more.
+const WORTHWHILE: usize = 64;
+
+/// Work from which on a value is freed in the background even where nobody asked for it (`DEL`, by default): what
 /// takes milliseconds must not be the loop's work. Nobody can tell the difference but those who would have waited.
 const HUGE: usize = 50_000;
 
@@ -58,13 +61,8 @@ impl LazyFree {
     /// Frees an entry, in the background if that is wanted (`UNLINK`, the `lazyfree-lazy-*` options) and worth it, or if
     /// it is huge.
     pub fn free_entry(&mut self, entry: Entry, lazy: bool) {
-        let apart = match entry.view().value() {
-            ValueRef::Set(set) if set.len() >= HUGE => true,
-            ValueRef::Hash(hash) if hash.len() >= HUGE => true,
-            ValueRef::Zset(zset) if zset.len() >= HUGE => true,
-            _ => lazy && !COMPACT.contains(&entry.view().encoding()),
-        };
-        if apart {
+        let work = work_to_free(entry.view());
+        if work >= HUGE || (lazy && work > WORTHWHILE) {
             self.hand_over(Job { objects: 1, garbage: Garbage::Entry(entry) });
         }
     }
@@ -106,6 +104,22 @@ impl LazyFree {
         for objects in worker.done.try_iter() {
             self.pending.update(|n| n - objects);
             self.freed.update(|n| n + objects as u64);
+        }
+    }
+}
+
+/// About how many allocations a value consists of.
+fn work_to_free(entry: EntryRef<'_>) -> usize {
+    match entry.value() {
+        _ if COMPACT.contains(&entry.encoding()) => 1,
+        ValueRef::Int(_) | ValueRef::Str(_) => 1,
+        ValueRef::List(list) => list.node_count(),
+        ValueRef::Set(set) => set.len(),
+        ValueRef::Hash(hash) => hash.len(),
+        ValueRef::Zset(zset) => zset.len(),
+        ValueRef::Stream(stream) => {
+            let pending: usize = stream.groups.iter().map(|(_, group)| group.pending_len()).sum();
+            stream.log.node_count() + pending
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod bio;
 pub mod blocking;
 pub mod child;
 pub mod client;
+pub mod client_eviction;
 pub mod client_info;
 pub mod config;
 pub mod connection;
@@ -110,6 +111,7 @@ pub struct Server {
     pub shutdown: shutdown::Shutdown,
     pub lazyfree: lazyfree::LazyFree,
     pub eviction: evict::Eviction,
+    client_memory: client_eviction::ClientMemory,
     /// Where `MIGRATE` sent keys lately.
     pub targets: targets::CachedTargets,
     pub run_id: String,
@@ -207,6 +209,7 @@ impl Server {
             shutdown: shutdown::Shutdown::default(),
             lazyfree: lazyfree::LazyFree::default(),
             eviction: evict::Eviction::default(),
+            client_memory: client_eviction::ClientMemory::default(),
             targets: targets::CachedTargets::default(),
             clock,
             rng: SmallRng::from_rng(&mut rng),

@@ -21,6 +21,8 @@ use std::io::{self, ErrorKind};
 const QUERY_BUFFER: usize = 64 * 1024;
 /// Requests parsed, hashed and prefetched ahead. More would evict each other from the first-level cache.
 const BATCH: usize = 16;
+/// Places of arguments for which room is kept.
+const SPANS_KEPT: usize = 16 * 1024;
 /// Reads in a row from one client before others have their turn.
 const READS_PER_EVENT: usize = 16;
 /// A bulk argument of at least this size is read into a buffer allocated at its size.
@@ -115,6 +117,7 @@ impl Server {
         }
         client.flags.set(ClientFlags::AUTHENTICATED, self.config.requirepass.is_none());
         let token = self.clients.insert(client);
+        self.count_client_memory(token, 0);
         Ok(token)
     }
 
@@ -136,7 +139,9 @@ impl Server {
                 // What it sends while it waits stays in the socket: read again when it is unblocked.
                 return;
             }
-            match self.read_once(token) {
+            let outcome = self.read_once(token);
+            self.count_client_memory(token, 0);
+            match outcome {
                 // A short read has emptied the socket; the next arrival is a new event. If the peer has closed,
                 // no further event will say so: read until the end shows.
                 Ok(full) if !full && !peer_closed => return,
@@ -193,14 +198,22 @@ impl Server {
         let mut query = std::mem::take(&mut client.query);
         let have = query.len();
         let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(have));
+        // A large argument's buffer has room for just that argument: to read more would be to copy it all.
+        let least = if missing > 0 && have >= BIG_BULK { missing } else { BIG_BULK / 2 };
         // A lying length must not allocate what never comes: beyond a bound the buffer grows with what has come.
-        let room = missing.clamp(BIG_BULK / 2, have.max(BULK_AHEAD));
+        let room = missing.max(least).min(have.max(BULK_AHEAD));
         let outcome = client.conn.read_append(&mut query, room);
         if let Ok(n) = outcome
             && n > 0
         {
             self.note_read(token, n);
             if self.exceeds_query_limit(token, query.len()) {
+                return Ok(false);
+            }
+            // What it would execute next may not fit any more.
+            self.count_client_memory(token, query.capacity());
+            self.evict_clients();
+            if !self.clients.contains(token) {
                 return Ok(false);
             }
             let used = self.process_input_buffer(token, &query);
@@ -260,6 +273,7 @@ impl Server {
         let mut batch = std::mem::take(&mut self.batch);
         let mut used = 0;
         let stop = loop {
+            self.evict_clients();
             if !self.may_process(token) {
                 break Stop::Held;
             }
@@ -284,6 +298,9 @@ impl Server {
                 break Stop::Drained;
             }
         };
+        if batch.spans.capacity() > SPANS_KEPT {
+            batch.spans = Vec::new();
+        }
         self.batch = batch;
         if stop == Stop::Held
             && let Some(client) = self.clients.get_mut(token)
@@ -515,6 +532,7 @@ impl Server {
         self.settle(token);
         self.forget_client(token);
         let mut client = self.clients.remove(token);
+        self.count_client_memory(token, 0);
         if let Some(registry) = &self.registry {
             // Closing the socket would deregister it too; an error here has no consequence.
             let _ = client.conn.deregister(registry);
@@ -565,6 +583,7 @@ impl Server {
                 if !query.is_empty() {
                     client.query = query;
                 }
+                self.count_client_memory(token, 0);
             }
             self.read_query_from_client(token, true);
         }

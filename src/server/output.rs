@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 
 /// Replies are handed to the socket when this much has gathered, though more requests wait.
 pub const REPLY_FLUSH: usize = 64 * 1024;
-/// Replies up to this size are written before any limit is looked at, as Redis's static buffer has it.
+/// Replies up to this size are written whatever limit there is, as Redis's static buffer has it.
 const STATIC_REPLY: usize = 16 * 1024;
 /// A larger piece is written at once instead of being copied into the shared buffer.
 const DEFER_MAX: usize = 16 * 1024;
@@ -138,10 +138,10 @@ impl Server {
     fn write_directly(&mut self, token: Token, bytes: &[u8]) -> usize {
         let client = &mut self.clients[token];
         let limit = self.config.client_output_buffer_limit[client.class()].hard;
-        // Too much even if the socket took it all at once: how fast it takes is not for the limit to depend on.
-        let beyond = bytes.len() > STATIC_REPLY && limit > 0 && bytes.len() as u64 >= limit;
+        // All replies of a turn count for a limit: how fast the socket takes them is not for it to depend on.
+        let limited = bytes.len() > STATIC_REPLY && limit > 0;
         // A reply may acknowledge what is not in the append-only file yet.
-        let held = beyond || self.aof.holds_replies();
+        let held = limited || self.aof.holds_replies();
         if held || !client.out.is_empty() || client.is(ClientFlags::CLOSE_ASAP) {
             return 0;
         }
@@ -163,6 +163,7 @@ impl Server {
         self.clients[token].out.push(bytes);
         self.queue_write(token);
         self.check_output_limit(token);
+        self.count_client_memory(token, 0);
     }
 
     /// Appends to the output of any client, current or not.
@@ -211,6 +212,11 @@ impl Server {
 
     /// The socket takes bytes again, or `before_sleep` finds some to write.
     pub fn send_reply_to_client(&mut self, token: Token) {
+        self.write_output(token);
+        self.count_client_memory(token, 0);
+    }
+
+    fn write_output(&mut self, token: Token) {
         if self.aof.holds_replies() {
             self.queue_write(token);
             return;

@@ -21,6 +21,9 @@ const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// Keys forgotten at once where the table is too large; more if it is so again and again.
 const EFFORT: usize = 100;
 
+/// What a prefix takes beside its name, in bytes: its places in the client's set and in the server's.
+const PREFIX_COST: usize = 2 * size_of::<Box<[u8]>>();
+
 /// A client, as it can be found again: its token, and its id lest the token be another's by now.
 type Noted = (Token, u64);
 
@@ -50,6 +53,13 @@ pub struct ClientTracking {
     pub broken_redirect: bool,
     /// What it hears of in broadcasting mode.
     pub prefixes: BTreeSet<Box<[u8]>>,
+}
+
+impl ClientTracking {
+    /// Memory held, in bytes, the names of the prefixes not counted.
+    pub fn memory(&self) -> usize {
+        size_of::<ClientTracking>() + self.prefixes.len() * PREFIX_COST
+    }
 }
 
 impl Client {

@@ -84,6 +84,14 @@ impl List {
         }
     }
 
+    /// How many nodes the elements lie in.
+    pub fn node_count(&self) -> usize {
+        match &self.0 {
+            Small(_) => 1,
+            Big(quicklist) => quicklist.node_count(),
+        }
+    }
+
     /// The encoding, as `OBJECT ENCODING` names it.
     pub fn encoding(&self) -> &'static str {
         match self.0 {

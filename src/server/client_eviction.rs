@@ -1,0 +1,141 @@
+//! Client eviction: keeping what ordinary clients and subscribers hold below `maxmemory-clients`.
+//!
+//! A client's memory is counted anew whenever something was read from it or has to wait for it. The largest client
+//! goes first. Without a limit nothing is counted, and nothing costs anything.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::client::{ClientFlags, Token};
+use super::log::Level;
+use std::collections::BTreeSet;
+
+/// The lowest limit, in bytes: below it nobody could even correct the configuration.
+const MIN_LIMIT: usize = 128 * 1024;
+
+/// What the clients hold, as far as it counts.
+#[derive(Debug, Default)]
+pub struct ClientMemory {
+    /// Bytes of each client, by token.
+    counted: Vec<usize>,
+    sum: usize,
+    /// Those who may be evicted, by bytes.
+    evictable: BTreeSet<(usize, Token)>,
+    /// The log tells already that there is nobody left to evict.
+    told: bool,
+}
+
+impl ClientMemory {
+    fn set(&mut self, token: Token, bytes: usize, evictable: bool) {
+        if self.counted.len() <= token {
+            self.counted.resize(token + 1, 0);
+        }
+        let before = std::mem::replace(&mut self.counted[token], bytes);
+        self.sum = self.sum - before + bytes;
+        self.evictable.remove(&(before, token));
+        if evictable {
+            self.evictable.insert((bytes, token));
+        }
+    }
+}
+
+impl Server {
+    /// `maxmemory-clients` in bytes; `None`: no limit.
+    fn client_eviction_limit(&self) -> Option<usize> {
+        let bytes = match self.config.maxmemory_clients {
+            0 => return None,
+            percent @ ..0 => {
+                let share = self.config.maxmemory as f64 * percent.unsigned_abs() as f64 / 100.0;
+                // Of no limit, any part is none.
+                if self.config.maxmemory == 0 { usize::MAX } else { share as usize }
+            }
+            bytes => bytes as usize,
+        };
+        Some(bytes.max(MIN_LIMIT))
+    }
+
+    /// Counts anew what a client holds, and `besides` it bytes that are taken out of it for the moment.
+    #[inline]
+    pub fn count_client_memory(&mut self, token: Token, besides: usize) {
+        if self.config.maxmemory_clients != 0 {
+            self.recount_client_memory(token, besides);
+        }
+    }
+
+    #[cold]
+    fn recount_client_memory(&mut self, token: Token, besides: usize) {
+        // What replicas and the primary need is not theirs to decide; who is about to be closed holds nothing.
+        let exempt = ClientFlags::SLAVE
+            | ClientFlags::MASTER
+            | ClientFlags::HANDSHAKE
+            | ClientFlags::CLOSE_ASAP;
+        let (bytes, evictable) = match self.clients.get(token) {
+            Some(client) if !client.is(exempt) => {
+                (client.memory() + besides, !client.is(ClientFlags::NO_EVICT))
+            }
+            _ => (0, false),
+        };
+        self.client_memory.set(token, bytes, evictable);
+    }
+
+    /// Counts all clients anew: once more for accuracy, or because the limit may be another.
+    pub fn count_all_client_memory(&mut self) {
+        if self.config.maxmemory_clients == 0 {
+            self.client_memory = ClientMemory::default();
+            return;
+        }
+        let tokens: Vec<Token> = self.clients.iter().map(|(token, _)| token).collect();
+        for token in tokens {
+            self.recount_client_memory(token, 0);
+        }
+    }
+
+    /// Closes the largest clients until the others are below the limit.
+    #[inline]
+    pub fn evict_clients(&mut self) {
+        if self.config.maxmemory_clients != 0 {
+            self.evict_largest_clients();
+        }
+    }
+
+    #[cold]
+    fn evict_largest_clients(&mut self) {
+        let Some(limit) = self.client_eviction_limit() else { return };
+        if self.client_memory.sum < limit {
+            self.client_memory.told = false;
+            return;
+        }
+        while self.client_memory.sum >= limit {
+            let Some(&(_, token)) = self.client_memory.evictable.last() else {
+                if !std::mem::replace(&mut self.client_memory.told, true) {
+                    self.warning("Over client maxmemory after evicting all evictable clients");
+                }
+                return;
+            };
+            let info = self.client_info(token);
+            self.log(Level::Notice, &format!("Evicting client: {info}"));
+            self.stats.evicted_clients += 1;
+            self.free_client(token);
+            // One that is being worked on is closed later.
+            self.client_memory.set(token, 0, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ClientMemory;
+
+    #[test]
+    fn the_sum_is_of_all_and_the_largest_of_the_evictable() {
+        let mut memory = ClientMemory::default();
+        memory.set(3, 100, true);
+        memory.set(0, 500, false);
+        memory.set(1, 50, true);
+        assert_eq!((memory.sum, memory.evictable.last()), (650, Some(&(100, 3))));
+        memory.set(1, 300, true);
+        memory.set(3, 0, false);
+        assert_eq!((memory.sum, memory.evictable.last()), (800, Some(&(300, 1))));
+        memory.set(1, 300, false);
+        assert_eq!((memory.sum, memory.evictable.last()), (800, None));
+    }
+}
