@@ -23,13 +23,16 @@ use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
 /// Lines `name:value`.
-#[derive(Default)]
-struct Lines(String);
+struct Lines {
+    text: String,
+    /// Bytes that were used before the text was begun.
+    used: u64,
+}
 
 impl Lines {
     fn add(&mut self, name: &str, value: impl Display) {
         // Writing to a string does not fail.
-        let _ = write!(self.0, "{name}:{value}\r\n");
+        let _ = write!(self.text, "{name}:{value}\r\n");
     }
 
     /// A number of bytes, and the same for people.
@@ -110,6 +113,7 @@ pub fn info_text(s: &Server, names: &[&[u8]]) -> String {
     let asked = |name: &str| names.contains(name.as_bytes());
     let all = asked("all") || asked("everything");
     let default = all || names.is_empty() || asked("default");
+    let used = alloc::used_memory() as u64;
     let mut text = String::with_capacity(4096);
     for section in SECTIONS {
         let shown = match section.shown {
@@ -120,13 +124,13 @@ pub fn info_text(s: &Server, names: &[&[u8]]) -> String {
         if !shown && !asked(section.name) {
             continue;
         }
-        let mut lines = Lines::default();
+        let mut lines = Lines { text: String::new(), used };
         (section.write)(s, &mut lines);
         if !text.is_empty() {
             text.push_str("\r\n");
         }
         // Writing to a string does not fail.
-        let _ = write!(text, "# {}\r\n{}", section.title, lines.0);
+        let _ = write!(text, "# {}\r\n{}", section.title, lines.text);
     }
     text
 }
@@ -202,7 +206,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 fn memory(s: &Server, lines: &mut Lines) {
-    let m = MemoryOverhead::of(s);
+    let m = MemoryOverhead::of(s, lines.used);
     let MemoryOverhead { used, rss, peak, .. } = m;
     let total = process::total_memory();
     lines.add_bytes("used_memory", used);

@@ -50,8 +50,8 @@ pub struct MemoryOverhead {
 }
 
 impl MemoryOverhead {
-    pub fn of(s: &Server) -> MemoryOverhead {
-        let used = alloc::used_memory() as u64;
+    /// What there is beside the data when so many bytes are `used` in all.
+    pub fn of(s: &Server, used: u64) -> MemoryOverhead {
         let mut m = MemoryOverhead {
             used,
             peak: used.max(s.stats.peak_memory as u64),
@@ -105,7 +105,7 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     }
     use Figure::{Bytes, Ratio};
 
-    let m = MemoryOverhead::of(s);
+    let m = MemoryOverhead::of(s, alloc::used_memory() as u64);
     let net = m.used.saturating_sub(m.startup);
     let difference = m.rss as i64 - m.used as i64;
     let before = [
@@ -170,7 +170,7 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 
 /// MEMORY DOCTOR
 pub fn doctor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let m = MemoryOverhead::of(s);
+    let m = MemoryOverhead::of(s, alloc::used_memory() as u64);
     let mut report = String::new();
     if m.used < 5 * MIB {
         report.push_str(

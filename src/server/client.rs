@@ -102,16 +102,30 @@ pub struct BlockState {
 /// Bytes that wait to be written.
 #[derive(Debug, Default)]
 pub struct Output {
-    chunks: VecDeque<Bytes>,
+    /// The pieces, and the memory that each keeps.
+    chunks: VecDeque<(Bytes, usize)>,
     len: usize,
+    memory: usize,
 }
 
 impl Output {
     pub fn push(&mut self, bytes: Bytes) {
+        let memory = bytes.len();
+        self.push_part(bytes, memory);
+    }
+
+    /// Adds bytes that are a part of so much memory.
+    pub fn push_part(&mut self, bytes: Bytes, memory: usize) {
         if !bytes.is_empty() {
             self.len += bytes.len();
-            self.chunks.push_back(bytes);
+            self.memory += memory;
+            self.chunks.push_back((bytes, memory));
         }
+    }
+
+    /// Memory held, in bytes. What clients share counts for each.
+    pub fn memory(&self) -> usize {
+        self.memory + self.chunks.capacity() * size_of::<(Bytes, usize)>()
     }
 
     pub fn len(&self) -> usize {
@@ -132,19 +146,20 @@ impl Output {
 
     /// The first pieces, for one vectored write.
     pub fn slices(&self) -> Vec<IoSlice<'_>> {
-        self.chunks.iter().take(64).map(|c| IoSlice::new(c)).collect()
+        self.chunks.iter().take(64).map(|(bytes, _)| IoSlice::new(bytes)).collect()
     }
 
     /// Drops `n` bytes that were written.
     pub fn consume(&mut self, mut n: usize) {
         self.len -= n;
         while n > 0 {
-            let front = &mut self.chunks[0];
+            let (front, memory) = &mut self.chunks[0];
             if front.len() > n {
                 front.advance(n);
                 return;
             }
             n -= front.len();
+            self.memory -= *memory;
             self.chunks.pop_front();
         }
         if self.chunks.is_empty() {
@@ -255,7 +270,7 @@ impl Client {
             + self.transaction.as_ref().map_or(0, |t| t.memory())
             + self.subscriptions.as_ref().map_or(0, |s| s.memory())
             + self.tracking.as_ref().map_or(0, |t| t.memory())
-            + self.out.len()
+            + self.out.memory()
             + self.name.as_ref().map_or(0, |n| n.len())
             + self.lib_name.len()
             + self.lib_ver.len()
@@ -271,13 +286,13 @@ mod tests {
     fn output_is_consumed_across_chunks() {
         let mut out = Output::default();
         for piece in ["abc", "", "defg", "h"] {
-            out.push(Bytes::from(piece));
+            out.push_part(Bytes::from(piece), 10);
         }
         assert_eq!((out.len(), out.chunks()), (8, 3));
         out.consume(5);
         let rest: Vec<u8> = out.slices().iter().flat_map(|s| s.to_vec()).collect();
-        assert_eq!((out.len(), rest.as_slice()), (3, &b"fgh"[..]));
+        assert_eq!((out.len(), out.memory, rest.as_slice()), (3, 20, &b"fgh"[..]));
         out.consume(3);
-        assert!(out.is_empty() && out.chunks() == 0);
+        assert_eq!((out.len(), out.chunks(), out.memory()), (0, 0, 0));
     }
 }

@@ -118,7 +118,7 @@ fn work_to_free(entry: EntryRef<'_>) -> usize {
         ValueRef::Hash(hash) => hash.len(),
         ValueRef::Zset(zset) => zset.len(),
         ValueRef::Stream(stream) => {
-            let pending: usize = stream.groups.iter().map(|(_, group)| group.pending_len()).sum();
+            let pending: usize = stream.groups.values().map(|group| group.pending_len()).sum();
             stream.log.node_count() + pending
         }
     }

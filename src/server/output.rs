@@ -119,7 +119,8 @@ impl Server {
             let written = self.write_directly(token, &reply);
             if written < reply.len() && reply.len() > REPLY_FLUSH {
                 // Large: what is left is kept as it is, not copied.
-                self.keep(token, Bytes::from(reply).slice(written..));
+                let memory = reply.capacity();
+                self.keep_part(token, Bytes::from(reply).slice(written..), memory);
                 return;
             }
             if written < reply.len() {
@@ -160,7 +161,12 @@ impl Server {
 
     /// Keeps what a client's socket does not take now.
     fn keep(&mut self, token: Token, bytes: Bytes) {
-        self.clients[token].out.push(bytes);
+        let memory = bytes.len();
+        self.keep_part(token, bytes, memory);
+    }
+
+    fn keep_part(&mut self, token: Token, bytes: Bytes, memory: usize) {
+        self.clients[token].out.push_part(bytes, memory);
         self.queue_write(token);
         self.check_output_limit(token);
         self.count_client_memory(token, 0);

@@ -21,11 +21,6 @@ impl Block {
     fn end(&self) -> u64 {
         self.start + self.data.len() as u64
     }
-
-    /// Bytes held. A block never grows.
-    fn memory(&self) -> usize {
-        self.data.capacity() + size_of::<Block>()
-    }
 }
 
 /// The kept part of the stream. Offsets count the bytes of the history from its beginning.
@@ -34,7 +29,7 @@ pub struct Stream {
     blocks: VecDeque<Block>,
     end: u64,
     block_size: usize,
-    /// Memory held, in bytes.
+    /// Memory that the blocks' bytes take.
     memory: usize,
 }
 
@@ -75,7 +70,7 @@ impl Stream {
 
     /// Memory held, in bytes.
     pub fn memory(&self) -> usize {
-        self.memory
+        self.memory + self.blocks.capacity() * size_of::<Block>()
     }
 
     pub fn append(&mut self, mut bytes: &[u8]) {
@@ -84,9 +79,8 @@ impl Stream {
             if full {
                 // Never larger than a block may be, whatever was written at once: only whole blocks are dropped.
                 let data = Vec::with_capacity(bytes.len().clamp(MIN_BLOCK, self.block_size));
-                let block = Block { start: self.end, data };
-                self.memory += block.memory();
-                self.blocks.push_back(block);
+                self.memory += data.capacity();
+                self.blocks.push_back(Block { start: self.end, data });
             }
             let block = self.blocks.back_mut().expect("there is a block now");
             let room = block.data.capacity() - block.data.len();
@@ -115,7 +109,7 @@ impl Stream {
     /// Drops the blocks that lie before `keep_from` altogether.
     pub fn trim(&mut self, keep_from: u64) {
         while self.blocks.len() > 1 && self.blocks[0].end() <= keep_from {
-            self.memory -= self.blocks.pop_front().map_or(0, |block| block.memory());
+            self.memory -= self.blocks.pop_front().map_or(0, |block| block.data.capacity());
         }
     }
 }
