@@ -8,7 +8,7 @@ use crate::event_loop::EventLoop;
 use crate::server::config::{Config, Startup, Supervised};
 use crate::server::log::{Level, Log};
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
-use crate::sys::{process, title};
+use crate::sys::{crash, process, title};
 use crate::util::alloc;
 use crate::{aof, rdb};
 use rand::SeedableRng;
@@ -145,6 +145,8 @@ fn serve(startup: Startup, executable: String) -> i32 {
     }
     let file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
     let log = Log { level: config.loglevel, file };
+    crash::install(log.file.as_deref());
+    crash::report_crashes(config.crash_log_enabled);
     let mut commands = command_table();
     for line in &config.rename_command {
         if !commands.rename(&line.args[1], &line.args[2]) {

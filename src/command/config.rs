@@ -11,7 +11,7 @@ use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, io_reason,
     rewrite_file,
 };
-use crate::sys::{process, title};
+use crate::sys::{crash, process, title};
 use crate::util::alloc;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::borrow::Cow;
@@ -96,6 +96,8 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                     stream.set_backlog_size(s.config.repl_backlog_size);
                 }
             }
+            "crash-log-enabled" => crash::report_crashes(s.config.crash_log_enabled),
+            "watchdog-period" => s.apply_watchdog_period(),
             "min-replicas-to-write" | "min-replicas-max-lag" => s.refresh_good_replicas(),
             "proc-title-template" => update_title(s),
             "maxmemory" => {

@@ -5,6 +5,7 @@ use super::Server;
 use super::client::{ClientFlags, Token};
 use super::stats::SAMPLE_PERIOD_MS;
 use crate::db::expire::Effort;
+use crate::sys::crash;
 use crate::util::alloc;
 use std::time::Duration;
 
@@ -89,11 +90,23 @@ impl Server {
             || self.loading.as_ref().is_some_and(|l| !l.is_fed())
     }
 
+    /// `watchdog-period` has changed: it is to be long enough for the cron to say in time that the loop runs.
+    pub fn apply_watchdog_period(&mut self) {
+        let period = self.config.watchdog_period;
+        if period > 0 {
+            self.config.watchdog_period = period.max(2 * 1000 / self.config.hz.max(1));
+        }
+        crash::schedule_watchdog(self.config.watchdog_period);
+    }
+
     /// `hz` times a second.
     pub fn cron(&mut self) {
         self.update_time();
         if self.pause_cron {
             return;
+        }
+        if self.config.watchdog_period > 0 {
+            crash::schedule_watchdog(self.config.watchdog_period);
         }
         let now = self.ks.now_ms;
         let used = alloc::used_memory();

@@ -1,6 +1,7 @@
 //! The system's edge: what needs a system call that neither the standard library nor a crate offers safely.
 
 pub mod children;
+pub mod crash;
 pub mod durable;
 pub mod poll;
 pub mod process;

@@ -237,7 +237,7 @@ directives! {
     /// Keep keys and values out of the log.
     hide_user_data_from_log: bool = true, bool, "hide-user-data-from-log", NO_EFFECT;
     /// Log a report when the server crashes.
-    crash_log_enabled: bool = true, bool, "crash-log-enabled", NO_EFFECT;
+    crash_log_enabled: bool = true, bool, "crash-log-enabled";
     /// Test the memory when the server crashes.
     crash_memcheck_enabled: bool = true, bool, "crash-memcheck-enabled", NO_EFFECT;
     /// Exit instead of abort on a panic.
@@ -247,7 +247,7 @@ directives! {
     /// Text for crash reports.
     debug_context: String = String::new(), text, "debug-context", HIDDEN, NO_EFFECT;
     /// Milliseconds after which a hanging loop is logged; 0: never.
-    watchdog_period: u32 = 0, int(0, INT_MAX), "watchdog-period", HIDDEN, NO_EFFECT;
+    watchdog_period: u32 = 0, int(0, INT_MAX), "watchdog-period", HIDDEN;
     /// Number of databases.
     databases: u32 = 16, int(1, INT_MAX), "databases", IMMUTABLE;
     /// Log the banner even when not on a terminal.

@@ -89,8 +89,9 @@ impl Server {
 
     pub(super) fn receive_snapshot(&mut self, token: Token) -> Result<(), String> {
         // Bounded, so that a fast primary does not keep everybody else waiting.
-        for _ in 0..64 {
-            if self.link_input(token).is_empty() && !self.read_link(token)? {
+        let mut budget = self.config.loading_process_events_interval_bytes as usize;
+        while budget > 0 {
+            if self.link_input(token).is_empty() && !self.read_link(token, budget)? {
                 return Ok(());
             }
             let unknown =
@@ -101,6 +102,7 @@ impl Server {
                 continue;
             }
             let bytes = std::mem::take(self.link_input(token));
+            budget = budget.saturating_sub(bytes.len());
             if self.snapshot_bytes(token, bytes)? {
                 return Ok(());
             }

@@ -8,6 +8,7 @@
 
 use super::super::NO_ID;
 use super::LinkState;
+use super::handshake::CHUNK;
 use super::kept_stream::{Kept, KeptStream};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
@@ -221,7 +222,7 @@ impl Server {
             }
             let input = std::mem::take(&mut link.input);
             self.keep_bytes(&input);
-            if !self.read_link(token)? {
+            if !self.read_link(token, CHUNK)? {
                 return Ok(());
             }
         }

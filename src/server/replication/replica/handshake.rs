@@ -151,16 +151,16 @@ impl Server {
             if input.len() > MAX_LINE {
                 return Err("Bad protocol from MASTER: a line without an end".to_string());
             }
-            if !self.read_link(token)? {
+            if !self.read_link(token, CHUNK)? {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads what the link has into its input; answers whether anything came.
-    pub(super) fn read_link(&mut self, token: Token) -> Result<bool, String> {
+    /// Reads what the link has, but no more than `most` bytes, into its input; answers whether anything came.
+    pub(super) fn read_link(&mut self, token: Token, most: usize) -> Result<bool, String> {
         let now = self.now_seconds();
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = vec![0; CHUNK.min(most)];
         match self.clients[token].conn.read(&mut chunk) {
             Ok(0) => Err("MASTER closed the connection during the handshake: I/O error reading from node: connection closed".to_string()),
             Ok(n) => {
