@@ -6,11 +6,12 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags};
-use crate::server::replication::Capabilities;
 use crate::server::replication::failover::Handover;
 use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
 use crate::server::replication::primary::psync::PsyncRequest;
 use crate::server::replication::trace::Direction;
+use crate::server::replication::{Capabilities, Excluded};
+use crate::util::args::split_args;
 use crate::util::number::parse_i64;
 
 fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -132,6 +133,10 @@ fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 let wanted = zero_or_one(value)?;
                 s.client().flags.set(ClientFlags::REPL_RDB_ONLY, wanted);
             }
+            b"rdb-filter-only" => {
+                let excluded = parts_but(value)?;
+                s.replica_link(token).excluded = excluded;
+            }
             b"rdb-channel" => s.replica_link(token).rdb_channel = zero_or_one(value)?,
             b"set-rdb-client-id" => {
                 let id = parse_i64(value).ok_or(CommandError::NOT_AN_INTEGER)?;
@@ -151,6 +156,23 @@ fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     s.reply.ok();
     Ok(())
+}
+
+/// All parts of a snapshot but those that are named.
+fn parts_but(names: &[u8]) -> CommandResult<Excluded> {
+    let names =
+        split_args(names).ok_or_else(|| CommandError::err("Missing rdb-filter-only values"))?;
+    let mut excluded = Excluded::all();
+    for name in names {
+        if !name.eq_ignore_ascii_case(b"functions") {
+            let shown = String::from_utf8_lossy(&name);
+            return Err(CommandError::err(format_args!(
+                "Unsupported rdb-filter-only option: {shown}"
+            )));
+        }
+        excluded.remove(Excluded::FUNCTIONS);
+    }
+    Ok(excluded)
 }
 
 fn zero_or_one(value: &[u8]) -> CommandResult<bool> {

@@ -13,6 +13,7 @@ use crate::resp::reply::Reply;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence::SaveTarget;
+use crate::server::replication::Excluded;
 use crate::server::{REDIS_VERSION, Server};
 use crate::util::number::parse_i64;
 
@@ -158,7 +159,7 @@ fn bgsave(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    s.rdb_save_background(SaveTarget::Disk).map_err(|_| FAILED)?;
+    s.rdb_save_background(SaveTarget::Disk, Excluded::empty()).map_err(|_| FAILED)?;
     s.reply.simple("Background saving started");
     Ok(())
 }

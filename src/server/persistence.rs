@@ -6,8 +6,8 @@ use super::aof::AofState;
 use super::child::{ChildReports, Progress, wait_after_key};
 use super::config::io_reason;
 use super::log::Level;
-use super::replication::NO_ID;
 use super::replication::primary::dual_channel::RdbChannelWriter;
+use super::replication::{Excluded, NO_ID};
 use crate::db::{Db, Entry, ExpiryRole};
 use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::writer::{RdbVersion, WriterOptions};
@@ -77,7 +77,7 @@ impl SaveTarget {
 #[derive(Clone, Copy, Debug)]
 pub enum SnapshotUse<'a> {
     /// A file or a replica; with the replication state, if there is any.
-    Snapshot(Option<&'a SnapshotOrigin>),
+    Snapshot { origin: Option<&'a SnapshotOrigin>, excluded: Excluded },
     /// The base of an append-only file.
     AofBase,
 }
@@ -338,13 +338,18 @@ impl Server {
         rdb.aux(b"redis-bits", b"64")?;
         rdb.aux(b"ctime", digits.format(self.now_seconds()).as_bytes())?;
         rdb.aux(b"used-mem", digits.format(alloc::used_memory()).as_bytes())?;
-        if let SnapshotUse::Snapshot(Some(origin)) = purpose {
+        if let SnapshotUse::Snapshot { origin: Some(origin), .. } = purpose {
             rdb.aux(b"repl-stream-db", digits.format(origin.stream_db).as_bytes())?;
             rdb.aux(b"repl-id", origin.id.as_bytes())?;
             rdb.aux(b"repl-offset", digits.format(origin.offset).as_bytes())?;
         }
         let is_base = matches!(purpose, SnapshotUse::AofBase);
         rdb.aux(b"aof-base", if is_base { b"1" } else { b"0" })?;
+        if let SnapshotUse::Snapshot { excluded, .. } = purpose
+            && excluded.contains(Excluded::DATA)
+        {
+            return Ok(rdb.finish()?.0);
+        }
         let lfu = self.config.maxmemory_policy.is_lfu();
         let lru = self.config.maxmemory_policy.is_lru();
         for (n, db) in self.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
@@ -394,7 +399,8 @@ impl Server {
         let outcome = (|| {
             let file = File::create(&temporary)?;
             let file = IncrementalSync::new(file, self.config.rdb_save_incremental_fsync);
-            let file = self.write_snapshot(file, SnapshotUse::Snapshot(origin), progress)?;
+            let purpose = SnapshotUse::Snapshot { origin, excluded: Excluded::empty() };
+            let file = self.write_snapshot(file, purpose, progress)?;
             file.file.sync_all()?;
             rename_durably(&temporary, &self.rdb_path())
         })();
@@ -443,11 +449,15 @@ impl Server {
         self.persistence.saves += 1;
     }
 
-    /// Starts a child that saves; the loop goes on.
+    /// Starts a child that saves, without what is `excluded` if it is for replicas; the loop goes on.
     ///
     /// # Errors
     /// If there is a child already, or none can be made.
-    pub fn rdb_save_background(&mut self, target: SaveTarget) -> io::Result<()> {
+    pub fn rdb_save_background(
+        &mut self,
+        target: SaveTarget,
+        excluded: Excluded,
+    ) -> io::Result<()> {
         if self.persistence.child.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -458,7 +468,7 @@ impl Server {
             let inherited = output.descriptors();
             self.fork_saver(target, &inherited, receiver, |server, pid, progress| {
                 let origin = origin.as_ref();
-                let purpose = SnapshotUse::Snapshot(origin);
+                let purpose = SnapshotUse::Snapshot { origin, excluded };
                 let outcome = match output {
                     Output::File => server.write_rdb_file(pid, origin, progress),
                     Output::Pipe(pipe) => server.write_snapshot(pipe, purpose, progress).map(drop),
@@ -598,7 +608,7 @@ impl Server {
         if reached.is_some() || (self.persistence.scheduled && !failed_lately) {
             self.persistence.scheduled = false;
             // A failure has been logged and noted.
-            let _ = self.rdb_save_background(SaveTarget::Disk);
+            let _ = self.rdb_save_background(SaveTarget::Disk, Excluded::empty());
         }
     }
 

@@ -405,6 +405,37 @@ fn a_replica_may_want_the_snapshot_only() {
 }
 
 #[test]
+fn a_replica_may_want_a_part_of_the_snapshot() {
+    let mut server = primary(&["--repl-diskless-sync", "no"]);
+    server.text(&["SET", "key", "value"]);
+    let mut raw = server.raw();
+    ask(
+        &mut raw,
+        &["REPLCONF", "rdb-filter-only", "keys"],
+        "-ERR Unsupported rdb-filter-only option: keys",
+    );
+    ask(
+        &mut raw,
+        &["REPLCONF", "rdb-filter-only", "\"functions"],
+        "-ERR Missing rdb-filter-only values",
+    );
+    ask(&mut raw, &["REPLCONF", "rdb-filter-only", "functions"], "+OK");
+    ask(&mut raw, &["PSYNC", "?", "-1"], "-ERR Filtered replica requires EOF capability");
+    for parts in ["", "functions"] {
+        let mut raw = server.raw();
+        let filter = ["REPLCONF", "rdb-only", "1", "rdb-filter-only", parts, "capa", "eof"];
+        ask(&mut raw, &filter, "+OK");
+        raw.command(&["PSYNC", "?", "-1"]);
+        let mut replica = FakeReplica::take_snapshot(raw);
+        assert!(replica.head.starts_with("$EOF:"), "not by way of the snapshot file");
+        assert!(!replica.rdb.windows(3).any(|bytes| bytes == b"key"), "there is no data in it");
+        closes(&mut replica.raw);
+    }
+    let all = FakeReplica::sync(&server, &["eof"]);
+    assert!(all.rdb.windows(3).any(|bytes| bytes == b"key"), "others get everything");
+}
+
+#[test]
 fn a_replica_must_not_ask_for_data() {
     let mut server = primary(&[]);
     for command in [

@@ -70,6 +70,15 @@ bitflags! {
     }
 }
 
+bitflags! {
+    /// What a snapshot for a replica is to be without (`REPLCONF rdb-filter-only` names what it is to have).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Excluded: u8 {
+        const DATA = 1;
+        const FUNCTIONS = 2;
+    }
+}
+
 /// What is known of a replica.
 #[derive(Debug, Default)]
 pub struct ReplicaLink {
@@ -80,6 +89,7 @@ pub struct ReplicaLink {
     pub ip_address: String,
     pub capabilities: Capabilities,
     pub version: u32,
+    pub excluded: Excluded,
     /// This connection is for the snapshot; the stream goes over another.
     pub rdb_channel: bool,
     /// The id of the client that is this replica's RDB channel.

@@ -42,6 +42,10 @@ impl Server {
         if !self.reply.is_empty() || !self.clients[token].out.is_empty() {
             return Err(CommandError::err("SYNC and PSYNC are invalid with pending output"));
         }
+        let link = self.replica_link(token);
+        if !link.excluded.is_empty() && !link.capabilities.contains(Capabilities::EOF) {
+            return Err(CommandError::err("Filtered replica requires EOF capability"));
+        }
         let name = self.replica_name(token);
         self.notice(&format!("Replica {name} asks for synchronization"));
         match request {

@@ -3,7 +3,7 @@
 
 use super::super::trace::Direction;
 use super::super::transfer::{Transfer, read_pipe};
-use super::super::{Capabilities, ReplState};
+use super::super::{Capabilities, Excluded, ReplState};
 use crate::server::client::{ClientFlags, Token};
 use crate::server::persistence::SaveTarget;
 use crate::server::{Server, random_id};
@@ -25,6 +25,7 @@ impl Server {
                     .replica
                     .as_ref()
                     .map_or(Capabilities::empty(), |l| l.capabilities);
+                let excluded = self.excluded(token);
                 // One that wants no stream has none kept for it.
                 let rdb_only = self.clients[token].is(ClientFlags::REPL_RDB_ONLY);
                 let channel = self.is_rdb_channel(token);
@@ -34,6 +35,7 @@ impl Server {
                             && capable.contains(l.capabilities)
                     }) && (rdb_only || !self.clients[other].is(ClientFlags::REPL_RDB_ONLY))
                         && !channel
+                        && excluded.is_empty()
                 });
                 match companion {
                     Some(other) => {
@@ -81,14 +83,19 @@ impl Server {
         longest < delay
     }
 
-    /// Those that the next snapshot will be for: the first that waits, and all that want theirs in the same way.
+    /// Those that the next snapshot will be for: the first that waits, and all that want the same in the same way.
     fn next_receivers(&self) -> Vec<Token> {
         let mut waiting = self.waiting_for_start();
         if let Some(&first) = waiting.first() {
-            let channel = self.is_rdb_channel(first);
-            waiting.retain(|&token| self.is_rdb_channel(token) == channel);
+            let wish = |token| (self.is_rdb_channel(token), self.excluded(token));
+            waiting.retain(|&token| wish(token) == wish(first));
         }
         waiting
+    }
+
+    /// What a replica's snapshot is to be without.
+    fn excluded(&self, token: Token) -> Excluded {
+        self.clients[token].replica.as_ref().map_or(Excluded::empty(), |link| link.excluded)
     }
 
     /// Starts a snapshot for the replicas that wait for one, in a form that all of them understand.
@@ -101,9 +108,12 @@ impl Server {
                 .as_ref()
                 .is_some_and(|l| l.capabilities.contains(Capabilities::EOF))
         });
+        let excluded = waiting.first().map_or(Excluded::empty(), |&token| self.excluded(token));
+        // A part of the data is never written in place of the snapshot file.
+        let diskless = self.config.repl_diskless_sync || !excluded.is_empty();
         let target = if channels {
             SaveTarget::RdbChannels
-        } else if self.config.repl_diskless_sync && all_eof {
+        } else if diskless && all_eof {
             SaveTarget::Replicas
         } else {
             SaveTarget::Disk
@@ -125,7 +135,7 @@ impl Server {
                 self.replication_setup_slave_for_full_resync(token, offset);
             }
         }
-        if let Err(error) = self.rdb_save_background(target) {
+        if let Err(error) = self.rdb_save_background(target, excluded) {
             self.warning(&format!("BGSAVE for replication failed: {error}"));
             for token in waiting {
                 let id = self.clients[token].id;
