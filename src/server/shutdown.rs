@@ -135,8 +135,11 @@ impl Server {
         self.finish_shutdown()
     }
 
+    /// How many replicas have not said that they have all of the stream. One whose snapshot is being made has all of a
+    /// stream that nobody has written to.
     fn lagging_replicas(&self) -> usize {
-        self.repl.replicas.len() - self.replicas_at(self.repl.offset).min(self.repl.replicas.len())
+        let links = self.repl.replicas.iter().filter_map(|&t| self.clients[t].replica.as_ref());
+        links.filter(|link| link.ack_offset != self.repl.offset).count()
     }
 
     /// Goes on ending once the replicas have caught up, or their time is over.

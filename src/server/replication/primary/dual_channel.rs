@@ -27,6 +27,8 @@ pub struct Reservation {
     /// The id of the RDB channel's client: the main channel names it.
     pub client: u64,
     pub cursor: u64,
+    /// Whether there is anything to keep: the stream has gone on since.
+    pub holds: bool,
     /// When the RDB channel was closed, in seconds since 1970: the main channel has a grace from then on.
     pub left_at: Option<i64>,
 }
@@ -85,7 +87,13 @@ impl Server {
                 Level::Debug,
                 &format!("Add rdb replica {name} to waiting psync, with cid {client}, {kept}"),
             );
-            self.repl.reservations.push(Reservation { client, cursor: offset, left_at: None });
+            let holds = !empty;
+            self.repl.reservations.push(Reservation {
+                client,
+                cursor: offset,
+                holds,
+                left_at: None,
+            });
             self.trace_replica(token, Direction::Sent, line.trim_end());
             told.push(token);
         }
@@ -145,7 +153,12 @@ impl Server {
         let end = self.repl.offset;
         let limit = self.replica_output_limit();
         let mut gone = Vec::new();
-        self.repl.reservations.retain(|kept| {
+        let mut attached = Vec::new();
+        self.repl.reservations.retain_mut(|kept| {
+            if !kept.holds && end > kept.cursor {
+                kept.holds = true;
+                attached.push(kept.client);
+            }
             let waited = kept.left_at.map_or(0, |since| now - since);
             let over = limit > 0 && end - kept.cursor >= limit;
             if waited > grace || over {
@@ -153,6 +166,10 @@ impl Server {
             }
             waited <= grace && !over
         });
+        for id in attached {
+            let text = format!("Attach replica rdb client {id} to repl buf block");
+            self.log(Level::Debug, &text);
+        }
         for (id, waited, over) in gone {
             if over {
                 self.stats.output_buffer_limit_disconnections += 1;
