@@ -116,7 +116,12 @@ extern "C" fn on_alarm(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
 }
 
 fn report_panic(panic: &PanicHookInfo<'_>) {
-    let text = panic.payload_as_str().unwrap_or("a panic without words");
+    let words = panic.payload();
+    let text = match (words.downcast_ref::<&str>(), words.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        (None, None) => "a panic without words",
+    };
     let report = Report::open();
     report.line(format_args!("------------------------------------------------"));
     report.line(format_args!("!!! Software Failure. Press left mouse button to continue"));
