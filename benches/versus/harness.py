@@ -36,7 +36,7 @@ def main(rows: tuple[Row, ...], description: str, requests: int) -> int:
         loader = Loader(Path(directory))
         labs = [Lab(program, loader, requests, scale) for _, program in options.servers]
         for row in chosen(rows, options.only):
-            found = compare(row, names, labs, 1 if row.once else repeat)
+            found = compare(row, names, labs, 1 if row.once else repeat * row.times)
             lines += found
             for line in found:
                 print(line, file=sys.stderr, flush=True)
