@@ -227,11 +227,11 @@ impl Simulation {
                 self.crash(self.primary);
             }
             _ if self.group.nodes[victim].is_up() => {
-                self.say(&format!("server {victim} saves, or its clock jumps"));
-                if self.rng.random_bool(0.5) {
-                    self.group.ask(victim, &["BGSAVE"]);
-                } else {
-                    self.group.nodes[victim].skew += self.rng.random_range(0..2 * SECOND);
+                self.say(&format!("server {victim} saves, rewrites its file, or its clock jumps"));
+                match self.rng.random_range(0..4) {
+                    0 => drop(self.group.ask(victim, &["BGSAVE"])),
+                    1 => drop(self.group.ask(victim, &["BGREWRITEAOF"])),
+                    _ => self.group.nodes[victim].skew += self.rng.random_range(0..2 * SECOND),
                 }
             }
             _ => {}

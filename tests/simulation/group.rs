@@ -5,7 +5,7 @@ use super::resp::encode;
 use aeolis::cli::{begin_loading, command_table};
 use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
-use aeolis::server::config::{AppendFsync, Config};
+use aeolis::server::config::Config;
 use aeolis::server::connection::{Connection, VirtualStream};
 use aeolis::server::log::Log;
 use aeolis::util::clock::Clock;
@@ -114,14 +114,14 @@ impl Group {
     pub fn crash(&mut self, i: usize) {
         self.network.borrow_mut().crash(i);
         self.nodes[i].frozen_until = 0;
-        let server = self.nodes[i].server.take();
-        if server.is_some_and(|s| s.config.appendfsync == AppendFsync::No) {
-            self.lose_unsynced_bytes(i);
+        if let Some(server) = self.nodes[i].server.take() {
+            self.lose_unsynced_bytes(i, server.aof.synced_size());
         }
     }
 
-    /// What was appended and never synced may be on the disk or not.
-    fn lose_unsynced_bytes(&mut self, i: usize) {
+    /// What was appended and never synced may be on the disk or not. `synced`: what surely is, of the file that is
+    /// appended to.
+    fn lose_unsynced_bytes(&mut self, i: usize, synced: u64) {
         let Ok(files) = std::fs::read_dir(self.nodes[i].dir.join("appendonlydir")) else { return };
         let paths = files.map(|f| f.expect("a file").path());
         // The last one is being appended to; the others were synced when they were left.
@@ -134,7 +134,7 @@ impl Group {
         };
         let file = std::fs::OpenOptions::new().write(true).open(path).expect("it is ours");
         let len = file.metadata().expect("it is there").len();
-        file.set_len(self.rng.random_range(0..=len)).expect("there is room for less");
+        file.set_len(self.rng.random_range(synced.min(len)..=len)).expect("there is room for less");
     }
 
     /// Takes in connections that a server must accept.

@@ -282,7 +282,9 @@ impl Network {
         self.up[server] = false;
         for wire in &mut self.wires {
             for side in 0..2 {
-                if wire.ends[side].party == Party::Server(server) {
+                // Who is being called has no end yet: perhaps it is up again before the call arrives.
+                let called = side == 1 && matches!(wire.phase, Phase::Dialing(_));
+                if wire.ends[side].party == Party::Server(server) && !called {
                     wire.ends[side].dropped = true;
                     wire.ends[1 - side].coming.push_back((self.now + wire.latency, Parcel::Reset));
                 }

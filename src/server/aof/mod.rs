@@ -95,6 +95,11 @@ impl Aof {
         self.buffer.capacity()
     }
 
+    /// Bytes of the file that is written to that were synced, or are being synced in the background.
+    pub fn synced_size(&self) -> u64 {
+        self.synced_size
+    }
+
     /// Whether no reply may leave, because what it acknowledges is not in the file.
     #[inline]
     pub fn holds_replies(&self) -> bool {
