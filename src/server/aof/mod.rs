@@ -95,9 +95,10 @@ impl Aof {
         self.buffer.capacity()
     }
 
-    /// Bytes of the file that is written to that were synced, or are being synced in the background.
-    pub fn synced_size(&self) -> u64 {
-        self.synced_size
+    /// Bytes of the file that is written to that were synced, or are being synced in the background; `None`: no file is
+    /// written to.
+    pub fn synced_size(&self) -> Option<u64> {
+        self.file.as_ref().map(|_| self.synced_size)
     }
 
     /// Whether no reply may leave, because what it acknowledges is not in the file.
