@@ -56,7 +56,9 @@ impl Checks {
                     !c.is(ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::SLAVE)
                 })
             };
-            let granted = asked.filter(|_| event.readable && is_follower(event.token));
+            // Nobody can be answered on a connection that is broken by now.
+            let answerable = event.readable && !event.closed;
+            let granted = asked.filter(|_| answerable && is_follower(event.token));
             let owed = granted.is_some_and(|(id, from)| self.must_continue(i, server, &id, from));
             self.expected = owed.then_some(server.stats.sync_partial_ok);
             (self.partial, self.full) =
