@@ -405,6 +405,20 @@ fn a_replica_may_want_the_snapshot_only() {
 }
 
 #[test]
+fn a_shutdown_does_not_wait_for_a_snapshot_that_nothing_was_written_behind() {
+    let mut server = primary(&[]);
+    server.text(&["SET", "key", "value"]);
+    // For as long as it takes to make the snapshot the replica can't acknowledge anything.
+    server.text(&["CONFIG", "SET", "rdb-key-save-delay", "60000000"]);
+    let mut raw = server.raw();
+    raw.command(&["PSYNC", "?", "-1"]);
+    assert!(line_after_newlines(&mut raw).starts_with("+FULLRESYNC "));
+    server.raw().command(&["SHUTDOWN", "NOSAVE"]);
+    assert_eq!(server.wait_exit(), Some(0));
+    assert!(!server.log().contains("replicas are lagging"), "{}", server.log());
+}
+
+#[test]
 fn a_replica_may_want_a_part_of_the_snapshot() {
     let mut server = primary(&["--repl-diskless-sync", "no"]);
     server.text(&["SET", "key", "value"]);
