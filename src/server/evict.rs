@@ -310,6 +310,6 @@ mod tests {
         let micros = |tenacity| time_limit(tenacity) / 1000;
         assert_eq!((micros(0), micros(1), micros(10), micros(11)), (0, 50, 500, 575));
         let minutes = micros(99) / 60_000_000;
-        assert_eq!((minutes, time_limit(100)), (4 / 2, u64::MAX));
+        assert_eq!((minutes, time_limit(100)), (2, u64::MAX));
     }
 }

@@ -232,8 +232,8 @@ impl Server {
     /// file.
     fn keep_bytes(&mut self, bytes: &[u8]) {
         let limit = self.config.client_output_buffer_limit[1].hard;
-        let directory = self.config.dir.clone();
-        match self.link().kept_stream.push(bytes, limit, &directory) {
+        let Some(link) = &mut self.repl.primary else { return };
+        match link.kept_stream.push(bytes, limit, &self.config.dir) {
             Ok(Kept::File { begun: true }) => {
                 self.notice("Replication buffer limit reached, the stream goes on in a file.");
             }
