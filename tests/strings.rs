@@ -377,3 +377,39 @@ fn what_counts_as_a_change() {
         before = after;
     }
 }
+
+/// Large values are written from where they lie, in the middle of a pipeline, and only as far as the socket takes them.
+#[test]
+fn a_large_value_keeps_its_place_among_the_replies() {
+    let mut s = Server::start(&[]);
+    let large = "x".repeat(3_000_000);
+    assert_eq!(s.text(&["SET", "large", &large]), "OK");
+    let bulk = format!("$3000000\r\n{large}\r\n");
+
+    let mut raw = s.raw();
+    raw.send("PING\r\nGET large\r\nECHO a\r\nSET large small\r\nGET large\r\n");
+    raw.expect(format!("+PONG\r\n{bulk}$1\r\na\r\n+OK\r\n$5\r\nsmall\r\n"));
+
+    assert_eq!(s.text(&["SET", "large", &large]), "OK");
+    raw.send("MULTI\r\nECHO a\r\nGET large\r\nGET large\r\nDEL large\r\nEXEC\r\nPING\r\n");
+    raw.expect(format!(
+        "+OK\r\n{}*4\r\n$1\r\na\r\n{bulk}{bulk}:1\r\n+PONG\r\n",
+        "+QUEUED\r\n".repeat(4)
+    ));
+
+    assert_eq!(s.text(&["SET", "large", &large]), "OK");
+    raw.send("CLIENT REPLY SKIP\r\nGET large\r\nCLIENT REPLY OFF\r\nGET large\r\nCLIENT REPLY ON\r\nGETDEL large\r\n");
+    raw.expect(format!("+OK\r\n{bulk}"));
+    raw.send("GET large\r\n");
+    raw.expect("$-1\r\n");
+}
+
+#[test]
+fn a_large_value_counts_for_the_output_limit() {
+    let mut s =
+        Server::start(&["--client-output-buffer-limit", "normal 100000 0 0", "--appendonly", "no"]);
+    assert_eq!(s.text(&["SET", "large", &"x".repeat(200_000)]), "OK");
+    let mut raw = s.raw();
+    raw.send("GET large\r\n");
+    assert_eq!(raw.read_to_end(), b"");
+}

@@ -14,6 +14,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::client::ClientFlags;
+use crate::server::large_reply::is_large;
 use crate::util::long_double::LongDouble;
 use crate::util::number::parse_i64;
 use crate::value::ValueRef;
@@ -319,7 +320,11 @@ fn key_value_pairs<'a, 'b>(
 #[inline]
 fn get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let value = s.ks.read_string(s.db, args[1])?;
-    reply_string(&mut s.reply, value);
+    if value.as_ref().is_some_and(is_large) {
+        s.reply_large_string(args[1]);
+    } else {
+        reply_string(&mut s.reply, value);
+    }
     Ok(())
 }
 

@@ -34,11 +34,13 @@ pub struct Deferred(usize);
 pub struct Reply {
     buf: Vec<u8>,
     pub protocol: Protocol,
+    /// What is written here goes to the current client's socket as it is, and may go there at any time.
+    pub goes_out: bool,
 }
 
 impl Reply {
     pub fn new(protocol: Protocol) -> Self {
-        Reply { buf: Vec::new(), protocol }
+        Reply { buf: Vec::new(), protocol, goes_out: false }
     }
 
     /// Bytes written so far.
@@ -120,9 +122,15 @@ impl Reply {
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.buf.reserve(bytes.len() + 16);
-        self.header(b'$', bytes.len() as i64);
+        self.bulk_header(bytes.len());
         self.raw(bytes);
         self.raw(b"\r\n");
+    }
+
+    /// The beginning of a bulk string whose bytes take another way.
+    #[inline]
+    pub fn bulk_header(&mut self, len: usize) {
+        self.header(b'$', len as i64);
     }
 
     pub fn bulk_str(&mut self, text: &str) {

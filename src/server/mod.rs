@@ -15,6 +15,7 @@ pub mod config;
 pub mod connection;
 pub mod cron;
 pub mod evict;
+pub mod large_reply;
 pub mod latency;
 pub mod lazyfree;
 pub mod log;

@@ -471,6 +471,7 @@ impl Server {
         let client = &self.clients[token];
         self.current = Some(token);
         self.reply.protocol = client.protocol;
+        self.reply.goes_out = true;
         self.db = client.db;
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
         if client.is(ClientFlags::MASTER) {
@@ -481,6 +482,7 @@ impl Server {
     /// Ends what [`Server::enter_client`] began; the replies are on their way.
     pub fn leave_client(&mut self, token: Token) {
         self.current = None;
+        self.reply.goes_out = false;
         if self.ks.role == ExpiryRole::Keep {
             self.restore_expiry_role();
         }

@@ -165,7 +165,8 @@ impl Server {
         self.keep_part(token, bytes, memory);
     }
 
-    fn keep_part(&mut self, token: Token, bytes: Bytes, memory: usize) {
+    /// The same for a buffer of which `bytes` is a part, and which has `memory` bytes.
+    pub fn keep_part(&mut self, token: Token, bytes: Bytes, memory: usize) {
         self.clients[token].out.push_part(bytes, memory);
         self.queue_write(token);
         self.check_output_limit(token);
