@@ -24,6 +24,7 @@ const RESERVED_FILES: u64 = 32;
 
 /// All families of commands.
 const FAMILIES: &[&[Row]] = &[
+    command::acl::COMMANDS,
     command::connection::COMMANDS,
     command::client::COMMANDS,
     command::redirect::COMMANDS,
@@ -189,6 +190,11 @@ fn serve(startup: Startup, executable: String) -> i32 {
             server.config.maxclients
         );
         server.warning(&text);
+    }
+    if let Err(text) = server.load_users_at_startup() {
+        server.warning(&text);
+        eprintln!("{text}");
+        return 1;
     }
     let mut event_loop = match EventLoop::new(&mut server) {
         Ok(event_loop) => event_loop,

@@ -6,6 +6,7 @@ use super::help::reply_help;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::acl::UserId;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::util::number::parse_i64;
@@ -176,7 +177,7 @@ fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 struct Filter {
     id: Option<u64>,
     kind: Option<ClientType>,
-    user: Option<Vec<u8>>,
+    user: Option<UserId>,
     addr: Option<Vec<u8>>,
     laddr: Option<Vec<u8>>,
     /// Seconds that the connection is at least old.
@@ -185,7 +186,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(options: &[&[u8]]) -> CommandResult<Filter> {
+    fn parse(s: &Server, options: &[&[u8]]) -> CommandResult<Filter> {
         let mut filter = Filter { skip_me: true, ..Filter::default() };
         let pairs = options.chunks_exact(2);
         if !pairs.remainder().is_empty() {
@@ -201,10 +202,12 @@ impl Filter {
                     filter.id = Some(id as u64);
                 }
                 b"type" => filter.kind = Some(ClientType::parse(value)?),
-                b"user" if value == b"default" => filter.user = Some(value.to_vec()),
                 b"user" => {
                     let shown = String::from_utf8_lossy(value);
-                    return Err(CommandError::err(format_args!("No such user '{shown}'")));
+                    let user = s.acl.find(value);
+                    filter.user = Some(user.ok_or_else(|| {
+                        CommandError::err(format_args!("No such user '{shown}'"))
+                    })?);
                 }
                 b"addr" => filter.addr = Some(value.to_vec()),
                 b"laddr" => filter.laddr = Some(value.to_vec()),
@@ -233,7 +236,7 @@ impl Filter {
         };
         self.id.is_none_or(|id| id == client.id)
             && self.kind.is_none_or(|kind| kind == ClientType::of(client))
-            && (self.user.is_none() || !client.is(ClientFlags::MASTER))
+            && self.user.is_none_or(|user| user == client.user && !client.is(ClientFlags::MASTER))
             && is(&self.addr, &|| client.conn.peer(&unix_path))
             && is(&self.laddr, &|| client.conn.local(&unix_path))
             && self.max_age.is_none_or(|age| s.now_seconds() - client.created >= age)
@@ -250,7 +253,7 @@ fn kill(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.reply.ok();
         return Ok(());
     }
-    let filter = Filter::parse(&args[2..])?;
+    let filter = Filter::parse(s, &args[2..])?;
     let killed = kill_fitting(s, &filter);
     s.reply.int(killed as i64);
     Ok(())

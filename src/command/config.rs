@@ -6,6 +6,7 @@ use super::table::{CommandStats, Row};
 use crate::db::keyspace::KeyspaceStats;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::acl::user::User;
 use crate::server::aof::AofState;
 use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, io_reason,
@@ -97,6 +98,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 }
             }
             "crash-log-enabled" => crash::report_crashes(s.config.crash_log_enabled),
+            "requirepass" => s.apply_requirepass(),
             "watchdog-period" => s.apply_watchdog_period(),
             "min-replicas-to-write" | "min-replicas-max-lag" => s.refresh_good_replicas(),
             "proc-title-template" => update_title(s),
@@ -239,7 +241,8 @@ fn rewrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 /// What reading and writing the file report.
 pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
     let defaults = Config::defaults_of(s.origin.executable.as_ref());
-    let options = RewriteOptions { users: None, force_all };
+    let users: Vec<Vec<u8>> = s.acl.users().map(User::describe).collect();
+    let options = RewriteOptions { users: Some(&users), force_all };
     rewrite_file(&s.origin.config_file, &s.config, &defaults, options)
 }
 

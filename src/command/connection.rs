@@ -21,9 +21,6 @@ const HELLO_UNAUTHENTICATED: CommandError = CommandError::text(
 );
 const NO_PROTO: CommandError = CommandError::text("NOPROTO unsupported protocol version");
 
-/// The only user that there is.
-const DEFAULT_USER: &[u8] = b"default";
-
 fn ping(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if args.len() > 2 {
         return Err(CommandError::err("wrong number of arguments for 'ping' command"));
@@ -71,34 +68,28 @@ fn select_db(s: &mut Server, index: usize) {
 
 fn auth(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     match *args {
-        [_, password] if s.config.requirepass.is_some() => authenticate(s, DEFAULT_USER, password)?,
-        [_, _] => return Err(NO_PASSWORD_SET),
-        [_, user, password] => authenticate(s, user, password)?,
+        [_, _] if s.acl.default_has_no_password() => return Err(NO_PASSWORD_SET),
+        [command, password] => authenticate(s, command, b"default", password)?,
+        [command, user, password] => authenticate(s, command, user, password)?,
         _ => return Err(CommandError::SYNTAX),
     }
     s.reply.ok();
     Ok(())
 }
 
-/// Makes the current client the user's, if the password is right. Without `requirepass` any password is.
-fn authenticate(s: &mut Server, user: &[u8], password: &[u8]) -> CommandResult {
-    let right = match &s.config.requirepass {
-        Some(wanted) => equal_in_constant_time(wanted, password),
-        None => true,
-    };
-    if user != DEFAULT_USER || !right {
-        s.stats.auth_denied += 1;
-        return Err(WRONG_PASS);
+/// Makes the current client the user's, if the password is right. `command` is for the log.
+fn authenticate(s: &mut Server, command: &[u8], user: &[u8], password: &[u8]) -> CommandResult {
+    let Some(token) = s.current else { return Ok(()) };
+    match s.acl.authenticate(user, password) {
+        Some(id) => {
+            s.log_in(token, id);
+            Ok(())
+        }
+        None => {
+            s.log_failed_login(token, command, user);
+            Err(WRONG_PASS)
+        }
     }
-    s.client().flags |= ClientFlags::AUTHENTICATED;
-    Ok(())
-}
-
-/// Compares secrets without telling by the time it takes how much of a guess was right. The length of the secret is
-/// not hidden.
-fn equal_in_constant_time(secret: &[u8], guess: &[u8]) -> bool {
-    let differing = secret.iter().zip(guess).fold(0, |all, (a, b)| all | (a ^ b));
-    secret.len() == guess.len() && std::hint::black_box(differing) == 0
 }
 
 fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -133,7 +124,7 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         };
     }
     if let Some((user, password)) = credentials {
-        authenticate(s, user, password)?;
+        authenticate(s, args[0], user, password)?;
     }
     if !s.client().is(ClientFlags::AUTHENTICATED) {
         return Err(HELLO_UNAUTHENTICATED);
@@ -172,7 +163,6 @@ pub fn set_client_name(s: &mut Server, name: &[u8]) {
 }
 
 fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let unprotected = s.config.requirepass.is_none();
     let client = s.client();
     if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
         return Err(CommandError::err("can only reset normal connections"));
@@ -191,9 +181,11 @@ fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
             | ClientFlags::NO_EVICT
             | ClientFlags::READONLY,
     );
-    client.flags.set(ClientFlags::AUTHENTICATED, unprotected);
     client.name = None;
     client.protocol = Protocol::Resp2;
+    if let Some(token) = s.current {
+        s.acl.assign_default(&mut s.clients[token]);
+    }
     s.reply.protocol = Protocol::Resp2;
     s.ks.no_touch = false;
     select_db(s, 0);
@@ -210,21 +202,3 @@ pub const COMMANDS: &[Row] = &[
     ("hello", hello),
     ("reset", reset),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::equal_in_constant_time;
-
-    #[test]
-    fn secrets_are_compared_whole() {
-        for (secret, guess, same) in [
-            ("abc", "abc", true),
-            ("abc", "abd", false),
-            ("abc", "ab", false),
-            ("abc", "abcd", false),
-            ("", "a", false),
-        ] {
-            assert_eq!(equal_in_constant_time(secret.as_bytes(), guess.as_bytes()), same);
-        }
-    }
-}

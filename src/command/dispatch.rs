@@ -68,7 +68,7 @@ impl Server {
         if in_mode {
             flags = self.flags_in_mode(token, id);
         }
-        if let Err(error) = self.may_run(token, id, flags, in_mode) {
+        if let Err(error) = self.may_run(token, id, args, flags, in_mode) {
             self.refuse(token, Some(id), &error);
             self.after_command(token, start);
             return Verdict::Done;
@@ -94,7 +94,7 @@ impl Server {
     pub fn reprocess_command(&mut self, token: Token, args: &[&[u8]]) {
         let start = self.reply.len();
         let Some(id) = self.commands.find(args[0]) else { return };
-        match self.may_run(token, id, self.commands.get(id).flags, false) {
+        match self.may_run(token, id, args, self.commands.get(id).flags, false) {
             Ok(()) => self.call(token, id, args),
             Err(error) => self.refuse(token, Some(id), &error),
         }
@@ -182,13 +182,17 @@ impl Server {
         &mut self,
         token: Token,
         id: CommandId,
+        args: &[&[u8]],
         flags: CommandFlags,
         in_mode: bool,
     ) -> CommandResult {
         let client = &self.clients[token];
         let client_flags = client.flags;
         let from_primary = client.is(ClientFlags::MASTER);
-        if !client.is(ClientFlags::AUTHENTICATED) && !flags.contains(CommandFlags::NO_AUTH) {
+        if !client.is(ClientFlags::AUTHENTICATED)
+            && !flags.contains(CommandFlags::NO_AUTH)
+            && self.acl.needs_auth(client)
+        {
             return Err(NO_AUTH);
         }
         if flags.contains(CommandFlags::PROTECTED) {
@@ -203,6 +207,9 @@ impl Server {
         }
         if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
             return Err(NO_MULTI);
+        }
+        if let Err(denied) = self.acl_check(token, id, args) {
+            return Err(self.no_permission(token, id, args, denied));
         }
         match self.redirection(token, flags) {
             None => {}

@@ -1,6 +1,7 @@
-//! The replies of `<command> HELP`.
+//! The replies of `<command> HELP`, and the error that points there.
 #![forbid(unsafe_code)]
 
+use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;
 
 /// Replies with what a container's subcommands are: `lines` between the line and the entry that all replies share.
@@ -12,4 +13,12 @@ pub fn reply_help(reply: &mut Reply, command: &str, lines: &[&str]) {
     }
     reply.simple("HELP");
     reply.simple("    Print this help.");
+}
+
+/// The error of a request whose subcommand can't be told, or has the wrong number of arguments.
+pub fn subcommand_syntax_error(command: &str, args: &[&[u8]]) -> CommandError {
+    let shown = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
+    CommandError::err(format_args!(
+        "unknown subcommand or wrong number of arguments for '{shown}'. Try {command} HELP."
+    ))
 }

@@ -396,11 +396,9 @@ fn stats(s: &Server, lines: &mut Lines) {
         stats.cycle_us_rate.per_second().checked_div(cycles).unwrap_or(0),
     );
     lines.add("acl_access_denied_auth", stats.auth_denied);
-    lines.add_zeros(&[
-        "acl_access_denied_cmd",
-        "acl_access_denied_key",
-        "acl_access_denied_channel",
-    ]);
+    lines.add("acl_access_denied_cmd", stats.commands_denied);
+    lines.add("acl_access_denied_key", stats.keys_denied);
+    lines.add("acl_access_denied_channel", stats.channels_denied);
 }
 
 fn replication(s: &Server, lines: &mut Lines) {

@@ -1,6 +1,7 @@
 //! The commands: one file for each family, each ending in a table of its commands; the table that joins them with
 //! their specifications; and [`dispatch`], which decides whether a request may run, and runs it.
 
+pub mod acl;
 pub mod args;
 mod bitfield;
 pub mod bits;

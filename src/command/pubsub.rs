@@ -1,7 +1,7 @@
 //! Publish and subscribe: PUBLISH, (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBSUB and their kin for shard channels.
 #![forbid(unsafe_code)]
 
-use super::help::reply_help;
+use super::help::{reply_help, subcommand_syntax_error};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
@@ -140,7 +140,7 @@ fn list_channels(s: &mut Server, topic: Topic, args: &[&[u8]]) -> CommandResult 
     let pattern = match args[2..] {
         [] => None,
         [pattern] => Some(pattern),
-        _ => return Err(syntax_error(args)),
+        _ => return Err(subcommand_syntax_error("PUBSUB", args)),
     };
     let at = s.reply.deferred();
     let mut n = 0;
@@ -152,13 +152,6 @@ fn list_channels(s: &mut Server, topic: Topic, args: &[&[u8]]) -> CommandResult 
     }
     s.reply.set_array(at, n);
     Ok(())
-}
-
-fn syntax_error(args: &[&[u8]]) -> CommandError {
-    let shown = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
-    CommandError::err(format_args!(
-        "unknown subcommand or wrong number of arguments for '{shown}'. Try PUBSUB HELP."
-    ))
 }
 
 fn numsub(s: &mut Server, args: &[&[u8]]) -> CommandResult {

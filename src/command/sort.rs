@@ -20,6 +20,11 @@ use crate::value::{Collection, Type, ValueRef};
 use std::cmp::Ordering;
 use std::ops::Range;
 
+const BY_DENIED: CommandError =
+    CommandError::text("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const GET_DENIED: CommandError =
+    CommandError::text("ERR GET option of SORT denied due to insufficient ACL permissions.");
+
 /// Where a value is found for an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pattern<'a> {
@@ -90,7 +95,8 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: &[&'a [u8]], read_only: bool) -> CommandResult<Options<'a>> {
+    /// `any_key`: whether the user may read any key.
+    fn parse(args: &[&'a [u8]], read_only: bool, any_key: bool) -> CommandResult<Options<'a>> {
         let mut options = Options::default();
         let mut rest = args;
         while let Some((name, after)) = rest.split_first() {
@@ -115,6 +121,11 @@ impl<'a> Options<'a> {
                     options.store = Some(key);
                     &after[1..]
                 }
+                // What keys these lead to can't be told beforehand.
+                [pattern, ..] if is(name, "BY") && !any_key && pattern.contains(&b'*') => {
+                    return Err(BY_DENIED);
+                }
+                [_, ..] if is(name, "GET") && !any_key => return Err(GET_DENIED),
                 [pattern, ..] if is(name, "BY") => {
                     options.by = Some(pattern);
                     &after[1..]
@@ -283,7 +294,8 @@ fn number(text: &[u8]) -> Option<f64> {
 
 fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
     let db = s.db;
-    let options = Options::parse(&args[2..], read_only)?;
+    let any_key = s.current.is_none_or(|token| s.may_read_all_keys(token, args));
+    let options = Options::parse(&args[2..], read_only, any_key)?;
     // A constant weight leaves the order that there is. A set has none, so that what is stored is sorted after all:
     // it has to be the same on replicas.
     let mut sorted = options.by.is_none_or(|by| by.contains(&b'*'));

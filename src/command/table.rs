@@ -1,6 +1,7 @@
 //! The command table: what each command is, who handles it, and how often it ran.
 #![forbid(unsafe_code)]
 
+use super::spec::catalogue::{AclId, Catalogue};
 use super::spec::{self, CommandFlags, CommandSpec};
 use crate::resp::error::CommandResult;
 use crate::server::Server;
@@ -22,6 +23,8 @@ pub struct Command {
     pub name: &'static str,
     pub flags: CommandFlags,
     pub arity: i32,
+    /// Its bit in the permissions of users.
+    pub acl_id: AclId,
     /// The position of the first key, where it is fixed; else 0.
     pub first_key: usize,
     pub handler: Handler,
@@ -70,6 +73,8 @@ pub struct CommandTable {
     commands: Vec<Command>,
     /// Open addressing by name: index + 1 of a top-level command, or 0.
     index: Vec<u16>,
+    /// What ACL rules may name.
+    pub catalogue: Catalogue,
 }
 
 const EMPTY: u16 = 0;
@@ -83,19 +88,21 @@ impl CommandTable {
         let mut handlers: std::collections::HashMap<&str, Handler> =
             families.iter().flat_map(|rows| rows.iter().copied()).collect();
         let mut commands = Vec::new();
-        for spec in spec::load() {
+        let specs = spec::load();
+        let catalogue = Catalogue::new(&specs);
+        for spec in specs {
             let handler = handlers.remove(spec.name);
             if handler.is_none() && spec.subcommands.is_empty() {
                 continue;
             }
             let container = commands.len();
             let subcommands = spec.subcommands.clone();
-            commands.push(Command::new(spec, handler.unwrap_or(container_itself)));
+            commands.push(Command::new(spec, handler.unwrap_or(container_itself), &catalogue));
             for sub in subcommands {
                 if let Some(handler) = handlers.remove(sub.name) {
                     let id = commands.len();
                     commands[container].subcommands.push(id);
-                    commands.push(Command::new(sub, handler));
+                    commands.push(Command::new(sub, handler, &catalogue));
                 }
             }
             // COMMAND tells of what there is.
@@ -108,7 +115,7 @@ impl CommandTable {
             }
         }
         assert!(handlers.is_empty(), "commands without a specification: {:?}", handlers.keys());
-        let mut table = CommandTable { commands, index: Vec::new() };
+        let mut table = CommandTable { commands, index: Vec::new(), catalogue };
         table.build_index();
         table
     }
@@ -212,8 +219,9 @@ impl CommandTable {
 }
 
 impl Command {
-    fn new(spec: CommandSpec, handler: Handler) -> Command {
+    fn new(spec: CommandSpec, handler: Handler, catalogue: &Catalogue) -> Command {
         Command {
+            acl_id: catalogue.find(spec.name.as_bytes()).expect("every specification is in it"),
             name: spec.name,
             flags: spec.flags,
             arity: spec.arity,

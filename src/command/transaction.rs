@@ -1,9 +1,11 @@
 //! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH. Queueing itself is dispatch's.
 #![forbid(unsafe_code)]
 
-use super::table::Row;
+use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::acl::check::{AclDenied, Denial};
+use crate::server::acl::log::Context;
 use crate::server::client::{ClientFlags, Token};
 
 const NESTED: CommandError = CommandError::text("ERR MULTI calls can not be nested");
@@ -48,11 +50,30 @@ fn exec(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     s.reply.array(transaction.len());
     s.begin_unit();
     let blocking_denied = std::mem::replace(&mut s.deny_blocking, true);
-    transaction.for_each(|id, args| s.call(token, id, args));
+    transaction.for_each(|id, args| match s.acl_check(token, id, args) {
+        Ok(()) => s.call(token, id, args),
+        Err(denied) => refuse_queued(s, token, id, args, denied),
+    });
     s.deny_blocking = blocking_denied;
     s.end_unit();
     s.discard_transaction(token);
     Ok(())
+}
+
+/// A command was allowed when it was queued, and is not any more.
+#[cold]
+fn refuse_queued(s: &mut Server, token: Token, id: CommandId, args: &[&[u8]], denied: AclDenied) {
+    let reason = match denied.denial {
+        Denial::Command => "no permission to execute the command or subcommand",
+        Denial::Key => "no permission to touch the specified keys",
+        Denial::Channel => "no permission to access one of the channels used as arguments",
+    };
+    s.log_denied(token, id, args, denied, Context::Multi);
+    s.stats.count_error("NOPERM");
+    s.reply.error(&format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
+         is no longer allowed for the following reason: {reason}"
+    ));
 }
 
 /// The current client, which must be in a transaction.

@@ -4,6 +4,7 @@
 //! hangs here and nowhere else: the connection is the replica's identity.
 #![forbid(unsafe_code)]
 
+use super::acl::{DEFAULT_USER, UserId};
 use super::blocking::KeyWait;
 use super::connection::Connection;
 use super::pubsub::Subscriptions;
@@ -74,6 +75,8 @@ bitflags! {
         const REDIRECT = 1 << 26;
         /// Reads from a replica nevertheless (`READONLY`).
         const READONLY = 1 << 27;
+        /// Its user may not do everything: see [`acl`](super::acl).
+        const RESTRICTED = 1 << 28;
     }
 }
 
@@ -175,6 +178,8 @@ pub struct Client {
     pub id: u64,
     pub conn: Connection,
     pub flags: ClientFlags,
+    /// Whom it is logged in as.
+    pub user: UserId,
     pub protocol: Protocol,
     pub db: usize,
     pub name: Option<Box<[u8]>>,
@@ -215,6 +220,7 @@ impl Client {
             id,
             conn,
             flags: ClientFlags::empty(),
+            user: DEFAULT_USER,
             protocol: Protocol::Resp2,
             db: 0,
             name: None,

@@ -76,7 +76,10 @@ impl Server {
             // Writing to a string does not fail.
             let _ = write!(line, "{name}={value}");
         };
-        let user = if client.is(ClientFlags::MASTER) { "(superuser)" } else { "default" };
+        let user = match client.is(ClientFlags::MASTER) {
+            true => "(superuser)".into(),
+            false => String::from_utf8_lossy(&self.acl.get(client.user).name),
+        };
         let events = if client.out.is_empty() { "r" } else { "rw" };
         field("id", &client.id);
         field("addr", &client.conn.peer(&unix_path));

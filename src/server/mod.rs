@@ -4,6 +4,7 @@
 //! is readable or writable, that the time for [`Server::cron`] has come, that it is about to sleep.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod aof;
 pub mod bio;
 pub mod blocking;
@@ -84,6 +85,8 @@ pub struct Server {
     pub origin: Origin,
     pub ks: Keyspace,
     pub clients: Slab<Client>,
+    /// Users, and what they may do.
+    pub acl: acl::Acl,
     pub next_client_id: u64,
     pub commands: CommandTable,
     /// The current client's replies.
@@ -196,6 +199,7 @@ impl Server {
             origin: Origin::default(),
             ks,
             clients: Slab::new(),
+            acl: acl::Acl::default(),
             next_client_id: 1,
             commands,
             reply: Reply::default(),
@@ -244,6 +248,7 @@ impl Server {
             pushes: Vec::new(),
         };
         server.apply_keyspace_config();
+        server.apply_requirepass();
         server
     }
 

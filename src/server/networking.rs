@@ -93,7 +93,7 @@ impl Server {
 
     fn refuses_foreign(&self, conn: &Connection) -> bool {
         self.config.protected_mode
-            && self.config.requirepass.is_none()
+            && self.acl.default_has_no_password()
             && conn.peer_ip().is_some_and(|ip| !ip.is_loopback())
     }
 
@@ -115,7 +115,7 @@ impl Server {
         if matches!(client.conn, Connection::Unix(_)) {
             client.flags |= ClientFlags::UNIX_SOCKET;
         }
-        client.flags.set(ClientFlags::AUTHENTICATED, self.config.requirepass.is_none());
+        self.acl.assign_default(&mut client);
         let token = self.clients.insert(client);
         self.count_client_memory(token, 0);
         Ok(token)
@@ -247,10 +247,10 @@ impl Server {
     pub fn exceeds_query_limit(&mut self, token: Token, len: usize) -> bool {
         let client = &self.clients[token];
         let len = len + client.transaction.as_ref().map_or(0, |t| t.queued_bytes());
-        let limit = if client.is(ClientFlags::AUTHENTICATED) {
-            self.config.client_query_buffer_limit as usize
-        } else {
+        let limit = if self.acl.needs_auth(client) {
             UNAUTHENTICATED_QUERY
+        } else {
+            self.config.client_query_buffer_limit as usize
         };
         if len <= limit || client.is(ClientFlags::MASTER) {
             return false;
@@ -333,7 +333,7 @@ impl Server {
         let client = &mut self.clients[token];
         let limits = Limits {
             max_bulk: i64::try_from(self.config.proto_max_bulk_len).unwrap_or(i64::MAX),
-            authenticated: client.is(ClientFlags::AUTHENTICATED),
+            authenticated: !self.acl.needs_auth(client),
         };
         let table = &self.ks.dbs[client.db].table;
         let mut at = start;

@@ -54,7 +54,11 @@ pub struct Stats {
     pub unexpected_error_replies: u64,
     pub error_replies: u64,
     pub dump_payload_sanitizations: u64,
+    /// What ACLs refused.
     pub auth_denied: u64,
+    pub commands_denied: u64,
+    pub keys_denied: u64,
+    pub channels_denied: u64,
     pub loop_cycles: u64,
     pub loop_us: u64,
     /// The longest turn of the loop, and the most commands in one.

@@ -26,8 +26,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with these options of the command line, without snapshots and with `DEBUG`; returns when it
-    /// answers.
+    /// Starts a server with these options of the command line (a first one without dashes is a configuration file),
+    /// without snapshots and with `DEBUG`; returns when it answers.
     pub fn start(options: &[&str]) -> Server {
         for _ in 0..START_TRIES {
             if let Some(server) = Server::try_start(options) {
@@ -41,7 +41,10 @@ impl Server {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
         let log = File::create(dir.path().join("log")).expect("a log file");
+        let files = usize::from(options.first().is_some_and(|first| !first.starts_with("--")));
+        let (file, options) = options.split_at(files);
         let child = Command::new(env!("CARGO_BIN_EXE_aeolis"))
+            .args(file)
             .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
             .args(options)
             .current_dir(dir.path())

@@ -1,13 +1,15 @@
 //! What is known of each command beside its code: arity, flags, ACL categories, keys, documentation.
 //!
 //! The facts are data: one JSON file per command group, compiled in and parsed once at start-up. [`flags`] has the
-//! flag sets, [`keys`] finds the keys in a command line, [`reply`] writes the replies of COMMAND.
+//! flag sets, [`catalogue`] what ACL rules may name, [`keys`] finds the keys in a command line, [`reply`] writes the
+//! replies of COMMAND.
 //!
 //! A data file is an array of [`CommandSpec`]s, field by field. Sets of flags are strings with spaces between the
 //! names; what is absent is empty, none or 0; `display_text` is absent where it equals the name of the argument.
 //! Strings must need no JSON escapes, for they are borrowed from the file's text.
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
 pub mod flags;
 pub mod keys;
 pub mod reply;

@@ -1,0 +1,149 @@
+//! Whether a user may run a command: the command itself, its keys, its channels.
+#![forbid(unsafe_code)]
+
+use super::user::{KeyAccess, Selector, User};
+use crate::command::spec::CommandFlags;
+use crate::command::spec::KeySpecFlags;
+use crate::command::spec::keys::{KeyRef, get_keys_from_command, has_keys};
+use crate::command::table::Command;
+use crate::util::glob::glob_match;
+
+/// What a user has no permission for; the later, the more telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Denial {
+    Command,
+    Key,
+    Channel,
+}
+
+/// Why a user may not run a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AclDenied {
+    pub denial: Denial,
+    /// The argument in question: a key or channel, or the command's name.
+    pub arg: usize,
+}
+
+/// How a command uses channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ChannelUse {
+    /// All arguments are channels, not just the first.
+    all: bool,
+    /// They are patterns.
+    patterns: bool,
+}
+
+/// The channels that a command needs permission for. Nobody needs one to unsubscribe.
+fn channel_use(command: &Command) -> Option<ChannelUse> {
+    if !command.is(CommandFlags::PUBSUB) {
+        return None;
+    }
+    match command.spec.name {
+        "publish" | "spublish" => Some(ChannelUse { all: false, patterns: false }),
+        "subscribe" | "ssubscribe" => Some(ChannelUse { all: true, patterns: false }),
+        "psubscribe" => Some(ChannelUse { all: true, patterns: true }),
+        _ => None,
+    }
+}
+
+/// What a use of a key needs.
+fn access_of(flags: KeySpecFlags) -> KeyAccess {
+    let mut access = KeyAccess::empty();
+    access.set(KeyAccess::READ, flags.contains(KeySpecFlags::ACCESS));
+    let changes = KeySpecFlags::UPDATE | KeySpecFlags::INSERT | KeySpecFlags::DELETE;
+    access.set(KeyAccess::WRITE, flags.intersects(changes));
+    access
+}
+
+/// Whether one of these patterns allows a channel. A pattern is allowed only by the same pattern.
+pub fn allows_channel<'a>(
+    mut patterns: impl Iterator<Item = &'a [u8]>,
+    channel: &[u8],
+    is_pattern: bool,
+) -> bool {
+    patterns.any(|pattern| match is_pattern {
+        true => pattern == channel,
+        false => glob_match(pattern, channel, false),
+    })
+}
+
+impl User {
+    /// Whether the user may run a command with these arguments (the first is its name).
+    ///
+    /// # Errors
+    /// What keeps it from that, of the selector that came nearest.
+    pub fn check(&self, command: &Command, args: &[&[u8]]) -> Result<(), AclDenied> {
+        let mut keys = None;
+        let mut nearest = AclDenied { denial: Denial::Command, arg: 0 };
+        for selector in self.all_selectors() {
+            match selector.check(command, args, &mut keys) {
+                Ok(()) => return Ok(()),
+                Err(denied) => nearest = nearest.max(denied),
+            }
+        }
+        Err(nearest)
+    }
+
+    /// Whether a selector allows a command together with reading every key that there may be.
+    pub fn may_read_all_keys(&self, command: &Command, args: &[&[u8]]) -> bool {
+        let mut keys = None;
+        self.all_selectors().any(|selector| {
+            selector.check(command, args, &mut keys).is_ok() && selector.reads_all_keys()
+        })
+    }
+}
+
+impl Selector {
+    /// `keys`: those of the command, once somebody has asked for them.
+    fn check(
+        &self,
+        command: &Command,
+        args: &[&[u8]],
+        keys: &mut Option<Vec<KeyRef>>,
+    ) -> Result<(), AclDenied> {
+        if !self.allows_command(command, args) {
+            return Err(AclDenied { denial: Denial::Command, arg: 0 });
+        }
+        if !self.all_keys && has_keys(&command.spec) {
+            let keys = keys.get_or_insert_with(|| get_keys_from_command(&command.spec, args));
+            if let Some(key) = keys.iter().find(|key| !self.allows_key(args[key.pos], key.flags)) {
+                return Err(AclDenied { denial: Denial::Key, arg: key.pos });
+            }
+        }
+        if !self.all_channels
+            && let Some(channels) = channel_use(command)
+        {
+            let end = if channels.all { args.len() } else { 2 };
+            let allowed = |&arg: &usize| {
+                let patterns = self.channels.iter().map(|pattern| &pattern[..]);
+                allows_channel(patterns, args[arg], channels.patterns)
+            };
+            if let Some(arg) = (1..end).find(|arg| !allowed(arg)) {
+                return Err(AclDenied { denial: Denial::Channel, arg });
+            }
+        }
+        Ok(())
+    }
+
+    fn allows_command(&self, command: &Command, args: &[&[u8]]) -> bool {
+        self.all_commands
+            || command.is(CommandFlags::NO_AUTH)
+            || self.commands.contains(command.acl_id)
+            || args.get(1).is_some_and(|first| {
+                let mut allowed = self.first_args.iter();
+                allowed.any(|(id, arg)| *id == command.acl_id && arg.eq_ignore_ascii_case(first))
+            })
+    }
+
+    fn allows_key(&self, key: &[u8], flags: KeySpecFlags) -> bool {
+        let needed = access_of(flags);
+        self.keys
+            .iter()
+            .any(|known| known.access.contains(needed) && glob_match(&known.pattern, key, false))
+    }
+
+    fn reads_all_keys(&self) -> bool {
+        self.all_keys
+            || self.keys.iter().any(|k| k.access.contains(KeyAccess::READ) && *k.pattern == *b"*")
+    }
+}

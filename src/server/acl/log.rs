@@ -1,0 +1,140 @@
+//! `ACL LOG`: what users were refused lately, the latest first.
+#![forbid(unsafe_code)]
+
+use super::check::Denial;
+use std::collections::VecDeque;
+
+/// Refusals like one that is not older than this are counted with it, in milliseconds.
+const GROUPING_MS: i64 = 60_000;
+/// So many entries are compared with a new one.
+const COMPARED: usize = 10;
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Auth,
+    Denied(Denial),
+}
+
+impl Reason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Auth => "auth",
+            Reason::Denied(Denial::Command) => "command",
+            Reason::Denied(Denial::Key) => "key",
+            Reason::Denied(Denial::Channel) => "channel",
+        }
+    }
+}
+
+/// Where it was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    TopLevel,
+    Multi,
+}
+
+impl Context {
+    pub fn name(self) -> &'static str {
+        match self {
+            Context::TopLevel => "toplevel",
+            Context::Multi => "multi",
+        }
+    }
+}
+
+/// One refusal, or several like it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub count: u64,
+    pub reason: Reason,
+    pub context: Context,
+    /// The command, key or channel in question.
+    pub object: Box<[u8]>,
+    pub user: Box<[u8]>,
+    /// The client that was refused last, as `CLIENT LIST` shows it.
+    pub client_info: String,
+    pub id: u64,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    pub updated_ms: i64,
+}
+
+impl Entry {
+    fn is_like(&self, other: &Entry) -> bool {
+        self.reason == other.reason
+            && self.context == other.context
+            && (self.updated_ms - other.updated_ms).abs() <= GROUPING_MS
+            && self.object == other.object
+            && self.user == other.user
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct AclLog {
+    entries: VecDeque<Entry>,
+    next_id: u64,
+}
+
+impl AclLog {
+    /// Notes a refusal; at most `max` entries are kept.
+    pub fn add(&mut self, mut entry: Entry, max: usize) {
+        let alike = self.entries.iter().take(COMPARED).position(|known| known.is_like(&entry));
+        match alike.and_then(|at| self.entries.remove(at)) {
+            Some(known) => {
+                entry.count += known.count;
+                (entry.id, entry.created_ms) = (known.id, known.created_ms);
+            }
+            None => {
+                entry.id = self.next_id;
+                self.next_id += 1;
+            }
+        }
+        self.entries.push_front(entry);
+        self.entries.truncate(max);
+    }
+
+    /// The entries, the latest first.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(object: &str, at_ms: i64) -> Entry {
+        Entry {
+            count: 1,
+            reason: Reason::Denied(Denial::Command),
+            context: Context::TopLevel,
+            object: object.as_bytes().into(),
+            user: (*b"u").into(),
+            client_info: String::new(),
+            id: 0,
+            created_ms: at_ms,
+            updated_ms: at_ms,
+        }
+    }
+
+    #[test]
+    fn like_entries_are_counted_together() {
+        let mut log = AclLog::default();
+        for (object, at) in [("a", 0), ("b", 1), ("a", 2), ("a", 2 + GROUPING_MS + 1), ("c", 0)] {
+            log.add(entry(object, at), 3);
+        }
+        let seen: Vec<_> = log
+            .entries()
+            .map(|e| (String::from_utf8_lossy(&e.object).into_owned(), e.count, e.id, e.created_ms))
+            .collect();
+        assert_eq!(
+            seen,
+            [("c".into(), 1, 3, 0), ("a".into(), 1, 2, 60_003), ("a".into(), 2, 0, 0)]
+        );
+    }
+}

@@ -1,0 +1,347 @@
+//! Access control lists: users, what they may do, and who is logged in as whom.
+//!
+//! * [`user`]: a user and its selectors.
+//! * [`rules`]: how the rules of `ACL SETUSER` change a user.
+//! * [`check`]: whether a user may run a command.
+//! * [`log`]: what was refused.
+//! * [`file`]: users in `redis.conf` and in ACL files.
+//!
+//! A client refers to its user by a [`UserId`]. Nearly all clients may do everything: those that may not carry
+//! [`ClientFlags::RESTRICTED`], so that the others are let through by looking at a flag.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod file;
+pub mod log;
+pub mod rules;
+pub mod user;
+
+use super::Server;
+use super::client::{Client, ClientFlags, Token};
+use super::config::AclPubsubDefault;
+use super::pubsub::Topic;
+use crate::command::table::CommandId;
+use crate::resp::error::CommandError;
+use check::{AclDenied, Denial, allows_channel};
+use log::{AclLog, Context, Entry, Reason};
+use rules::{RuleBook, merge_selectors};
+use slab::Slab;
+use std::collections::BTreeMap;
+use user::{PasswordHash, User};
+
+/// A user's place, for as long as there is the user.
+pub type UserId = usize;
+
+/// The user that clients are before they log in.
+pub const DEFAULT_USER: UserId = 0;
+const DEFAULT_NAME: &[u8] = b"default";
+
+/// All users.
+#[derive(Debug)]
+pub struct Acl {
+    users: Slab<User>,
+    by_name: BTreeMap<Box<[u8]>, UserId>,
+    pub log: AclLog,
+}
+
+impl Default for Acl {
+    /// Only the default user, which may do everything without a password.
+    fn default() -> Acl {
+        let mut acl = Acl { users: Slab::new(), by_name: BTreeMap::new(), log: AclLog::default() };
+        acl.insert(User::superuser(DEFAULT_NAME));
+        acl
+    }
+}
+
+impl Acl {
+    fn insert(&mut self, user: User) -> UserId {
+        let name = user.name.clone();
+        let id = self.users.insert(user);
+        self.by_name.insert(name, id);
+        id
+    }
+
+    pub fn get(&self, id: UserId) -> &User {
+        &self.users[id]
+    }
+
+    pub fn find(&self, name: &[u8]) -> Option<UserId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All users, by name.
+    pub fn users(&self) -> impl ExactSizeIterator<Item = &User> {
+        self.by_name.values().map(|&id| &self.users[id])
+    }
+
+    /// The user of this name, if the password is right.
+    pub fn authenticate(&self, name: &[u8], password: &[u8]) -> Option<UserId> {
+        self.find(name).filter(|&id| self.users[id].accepts(password))
+    }
+
+    /// Whether the default user needs no password.
+    pub fn default_has_no_password(&self) -> bool {
+        self.users[DEFAULT_USER].nopass
+    }
+
+    /// Whether a client is served before it logs in.
+    pub fn serves_strangers(&self) -> bool {
+        let default = &self.users[DEFAULT_USER];
+        default.nopass && default.enabled
+    }
+
+    /// Whether a client must log in first.
+    pub fn needs_auth(&self, client: &Client) -> bool {
+        !client.is(ClientFlags::AUTHENTICATED) && !self.serves_strangers()
+    }
+
+    /// Makes a client a user's.
+    fn assign(&self, client: &mut Client, id: UserId) {
+        client.user = id;
+        client.flags.set(ClientFlags::RESTRICTED, !self.users[id].is_unrestricted());
+    }
+
+    /// Makes a client what it is before it logs in.
+    pub fn assign_default(&self, client: &mut Client) {
+        self.assign(client, DEFAULT_USER);
+        client.flags.set(ClientFlags::AUTHENTICATED, self.serves_strangers());
+    }
+}
+
+impl Server {
+    /// What must be known to understand a rule.
+    pub fn rule_book(&self) -> RuleBook<'_> {
+        RuleBook {
+            catalogue: &self.commands.catalogue,
+            all_channels: self.config.acl_pubsub_default == AclPubsubDefault::AllChannels,
+        }
+    }
+
+    /// Logs a client in.
+    pub fn log_in(&mut self, token: Token, user: UserId) {
+        let client = &mut self.clients[token];
+        self.acl.assign(client, user);
+        client.flags |= ClientFlags::AUTHENTICATED;
+    }
+
+    /// Carries `requirepass` over to the default user.
+    pub fn apply_requirepass(&mut self) {
+        let default = &mut self.acl.users[DEFAULT_USER];
+        default.passwords.clear();
+        default.passwords.extend(self.config.requirepass.as_deref().map(PasswordHash::of));
+        default.nopass = self.config.requirepass.is_none();
+    }
+
+    /// `ACL SETUSER`: applies all rules to a user, which is made if need be, or none of them.
+    ///
+    /// # Errors
+    /// What is wrong with the first rule that is wrong.
+    pub fn set_user(&mut self, name: &[u8], rules: &[&[u8]]) -> Result<(), String> {
+        let rules = merge_selectors(rules).map_err(|open| {
+            let open = String::from_utf8_lossy(open);
+            format!("Unmatched parenthesis in acl selector starting at '{open}'.")
+        })?;
+        let book = self.rule_book();
+        let mut user = match self.acl.find(name) {
+            Some(id) => self.acl.get(id).clone(),
+            None => User::new(name, book.all_channels),
+        };
+        for rule in &rules {
+            book.apply(&mut user, rule).map_err(|error| {
+                let rule = String::from_utf8_lossy(rule);
+                format!("Error in ACL SETUSER modifier '{rule}': {error}")
+            })?;
+        }
+        self.put_user(user);
+        Ok(())
+    }
+
+    /// Puts a user in the place of the one that has its name, or adds it. Who listens to what it may not hear any more
+    /// is disconnected.
+    fn put_user(&mut self, user: User) {
+        let Some(id) = self.acl.find(&user.name) else {
+            self.acl.insert(user);
+            return;
+        };
+        let old = std::mem::replace(&mut self.acl.users[id], user);
+        let revoked = self.loses_channels(&old, id);
+        for token in self.clients_of(id) {
+            if revoked && self.hears_what_it_may_not(token) {
+                self.disconnect(token);
+            } else {
+                self.acl.assign(&mut self.clients[token], id);
+            }
+        }
+    }
+
+    /// `ACL DELUSER`: whether there was such a user. Its clients are disconnected.
+    pub fn delete_user(&mut self, name: &[u8]) -> bool {
+        let Some(id) = self.acl.by_name.remove(name) else { return false };
+        for token in self.clients_of(id) {
+            let client = &mut self.clients[token];
+            self.acl.assign(client, DEFAULT_USER);
+            client.flags.remove(ClientFlags::AUTHENTICATED);
+            self.disconnect(token);
+        }
+        self.acl.users.remove(id);
+        true
+    }
+
+    /// The clients that are logged in as a user. The primary is nobody's.
+    fn clients_of(&self, id: UserId) -> Vec<Token> {
+        let of = |client: &Client| client.user == id && !client.is(ClientFlags::MASTER);
+        self.clients.iter().filter(|(_, client)| of(client)).map(|(token, _)| token).collect()
+    }
+
+    /// Closes a client's connection; the current client gets its answer first.
+    fn disconnect(&mut self, token: Token) {
+        if self.current == Some(token) {
+            self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        } else {
+            self.free_client(token);
+        }
+    }
+
+    /// Whether a user may not hear something any more that it might have heard as `old`.
+    fn loses_channels(&self, old: &User, id: UserId) -> bool {
+        let new = self.acl.get(id);
+        if new.all_selectors().any(|s| s.all_channels) {
+            return false;
+        }
+        let kept = |channel| new.all_selectors().any(|s| s.channels.contains(channel));
+        old.all_selectors().any(|s| s.all_channels || !s.channels.iter().all(kept))
+    }
+
+    /// Whether a client is subscribed to something that its user may not hear.
+    fn hears_what_it_may_not(&self, token: Token) -> bool {
+        let user = self.acl.get(self.clients[token].user);
+        [Topic::Channel, Topic::Pattern, Topic::Shard].iter().any(|&topic| {
+            self.subscribed_to(token, topic).iter().any(|name| {
+                let patterns = user.all_selectors().flat_map(|s| &s.channels).map(|p| &p[..]);
+                !allows_channel(patterns, name, topic == Topic::Pattern)
+            })
+        })
+    }
+
+    /// Whether a client may run a command.
+    ///
+    /// # Errors
+    /// What its user has no permission for. Nothing is logged: see [`Server::no_permission`].
+    #[inline]
+    pub fn acl_check(&self, token: Token, id: CommandId, args: &[&[u8]]) -> Result<(), AclDenied> {
+        let client = &self.clients[token];
+        if !client.is(ClientFlags::RESTRICTED) {
+            return Ok(());
+        }
+        self.acl.get(client.user).check(self.commands.get(id), args)
+    }
+
+    /// Whether a client's user may read every key that this command might lead to.
+    pub fn may_read_all_keys(&self, token: Token, args: &[&[u8]]) -> bool {
+        let client = &self.clients[token];
+        !client.is(ClientFlags::RESTRICTED)
+            || self.commands.find(args[0]).is_some_and(|id| {
+                self.acl.get(client.user).may_read_all_keys(self.commands.get(id), args)
+            })
+    }
+
+    /// Logs that a client was denied a command.
+    #[cold]
+    pub fn log_denied(
+        &mut self,
+        token: Token,
+        id: CommandId,
+        args: &[&[u8]],
+        denied: AclDenied,
+        context: Context,
+    ) {
+        let object = match denied.denial {
+            Denial::Command => self.commands.get(id).spec.name.as_bytes(),
+            Denial::Key | Denial::Channel => args[denied.arg],
+        };
+        let object: Box<[u8]> = object.into();
+        let user = self.acl.get(self.clients[token].user).name.clone();
+        self.log_refusal(token, Reason::Denied(denied.denial), context, object, user);
+    }
+
+    /// Logs that a client was denied a command, and answers the error that it gets.
+    #[cold]
+    pub fn no_permission(
+        &mut self,
+        token: Token,
+        id: CommandId,
+        args: &[&[u8]],
+        denied: AclDenied,
+    ) -> CommandError {
+        self.log_denied(token, id, args, denied, self.acl_context(token));
+        let text = match denied.denial {
+            Denial::Command => self.denied_text(self.clients[token].user, id, args, denied),
+            Denial::Key => "No permissions to access a key".to_string(),
+            Denial::Channel => "No permissions to access a channel".to_string(),
+        };
+        CommandError(format!("NOPERM {text}").into())
+    }
+
+    /// Why a user may not run a command, in full.
+    pub fn denied_text(
+        &self,
+        user: UserId,
+        id: CommandId,
+        args: &[&[u8]],
+        denied: AclDenied,
+    ) -> String {
+        let user = String::from_utf8_lossy(&self.acl.get(user).name);
+        let arg = String::from_utf8_lossy(args[denied.arg]);
+        match denied.denial {
+            Denial::Command => {
+                let command = self.commands.get(id).spec.name;
+                format!("User {user} has no permissions to run the '{command}' command")
+            }
+            Denial::Key => format!("User {user} has no permissions to access the '{arg}' key"),
+            Denial::Channel => {
+                format!("User {user} has no permissions to access the '{arg}' channel")
+            }
+        }
+    }
+
+    /// Logs that a client did not know the password of a user that it wanted to be. `command` is what it said.
+    pub fn log_failed_login(&mut self, token: Token, command: &[u8], user: &[u8]) {
+        let context = self.acl_context(token);
+        self.log_refusal(token, Reason::Auth, context, command.into(), user.into());
+    }
+
+    fn acl_context(&self, token: Token) -> Context {
+        if self.clients[token].is(ClientFlags::MULTI) { Context::Multi } else { Context::TopLevel }
+    }
+
+    fn log_refusal(
+        &mut self,
+        token: Token,
+        reason: Reason,
+        context: Context,
+        object: Box<[u8]>,
+        user: Box<[u8]>,
+    ) {
+        let count = match reason {
+            Reason::Auth => &mut self.stats.auth_denied,
+            Reason::Denied(Denial::Command) => &mut self.stats.commands_denied,
+            Reason::Denied(Denial::Key) => &mut self.stats.keys_denied,
+            Reason::Denied(Denial::Channel) => &mut self.stats.channels_denied,
+        };
+        *count += 1;
+        let now = self.ks.now_ms;
+        let entry = Entry {
+            count: 1,
+            reason,
+            context,
+            object,
+            user,
+            client_info: self.client_info(token),
+            id: 0,
+            created_ms: now,
+            updated_ms: now,
+        };
+        let max = usize::try_from(self.config.acllog_max_len).unwrap_or(usize::MAX);
+        self.acl.log.add(entry, max);
+    }
+}
