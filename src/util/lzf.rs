@@ -30,13 +30,20 @@ pub fn compress(input: &[u8], out: &mut Vec<u8>) -> bool {
     // cost of a short input, so its size follows the input's.
     match input.len() {
         0..=4 => false,
-        5..=512 => compress_with(input, out, &mut [0; 1 << 8], 8),
-        513..=8192 => compress_with(input, out, &mut [0; 1 << 11], 11),
-        _ => compress_with(input, out, &mut [0; 1 << 14], 14),
+        5..=128 => compress_with(input, out, &mut [0u8; 1 << 7], 7),
+        129..=512 => compress_with(input, out, &mut [0u16; 1 << 8], 8),
+        513..=8192 => compress_with(input, out, &mut [0u16; 1 << 11], 11),
+        _ => compress_with(input, out, &mut [0u32; 1 << 14], 14),
     }
 }
 
-fn compress_with(input: &[u8], out: &mut Vec<u8>, table: &mut [u32], bits: u32) -> bool {
+/// `P` holds any position in `input`.
+fn compress_with<P>(input: &[u8], out: &mut Vec<u8>, table: &mut [P], bits: u32) -> bool
+where
+    P: Copy + TryInto<usize> + TryFrom<usize> + Default,
+{
+    let position = |slot: P| slot.try_into().unwrap_or_default();
+    let slot = |position: usize| P::try_from(position).unwrap_or_default();
     // Positions are kept in 32 bits.
     if u32::try_from(input.len()).is_err() {
         return false;
@@ -48,9 +55,9 @@ fn compress_with(input: &[u8], out: &mut Vec<u8>, table: &mut [u32], bits: u32) 
     let mut literals = 0; // start of the bytes not yet written
     let mut at = 0;
     while at <= last {
-        let slot = &mut table[slot_of(sequence(input, at), bits)];
-        let candidate = *slot as usize;
-        *slot = at as u32;
+        let place = &mut table[slot_of(sequence(input, at), bits)];
+        let candidate = position(*place);
+        *place = slot(at);
         let usable = candidate < at
             && at - candidate <= MAX_DISTANCE
             && sequence(input, candidate) == sequence(input, at);
@@ -72,7 +79,7 @@ fn compress_with(input: &[u8], out: &mut Vec<u8>, table: &mut [u32], bits: u32) 
         // gains.
         for seen in [at - 2, at - 1] {
             if seen <= last {
-                table[slot_of(sequence(input, seen), bits)] = seen as u32;
+                table[slot_of(sequence(input, seen), bits)] = slot(seen);
             }
         }
     }

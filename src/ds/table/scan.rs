@@ -23,6 +23,9 @@ use super::array::POSITION_BITS;
 use super::bucket::{Bucket, Entry};
 use super::{Item, Table};
 
+/// Buckets that a walk fetches ahead: 6 entries each, which is about as many as a core can wait for.
+const AHEAD: usize = 2;
+
 impl<T: Item> Table<T> {
     /// Visits the entries of one bucket, about six, and tells whether they have a mark. Returns the
     /// cursor for the next step, less than 2^48; a scan starts with 0 and is done when it gets 0.
@@ -68,7 +71,7 @@ impl<T: Item> Table<T> {
 
     /// All entries, each once.
     pub fn iter(&self) -> impl Iterator<Item = T::Ref<'_>> {
-        self.heads().iter().flat_map(Bucket::entries).map(|entry| self.view(entry))
+        self.heads().fetching().flat_map(Bucket::entries).map(|entry| self.view(entry))
     }
 
     /// Visits all entries, and tells whether they have a mark.
@@ -136,6 +139,17 @@ pub(super) struct Heads<'a> {
 impl<'a> Heads<'a> {
     pub fn iter(self) -> impl Iterator<Item = &'a Bucket> {
         self.next.iter().chain(self.array)
+    }
+
+    /// The same, with the entries of the buckets to come on their way from memory meanwhile: they lie anywhere, so
+    /// that a walk would wait for each one in turn.
+    pub fn fetching(self) -> impl Iterator<Item = &'a Bucket> {
+        let mut coming = self.iter().skip(AHEAD);
+        self.iter().inspect(move |_| {
+            if let Some(bucket) = coming.next() {
+                bucket.prefetch_entries();
+            }
+        })
     }
 
     pub fn len(self) -> usize {
