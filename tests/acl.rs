@@ -5,6 +5,7 @@ pub mod common;
 
 use common::{Raw, Server, wait_for};
 use std::fs;
+use std::process::Command;
 
 const NO_KEY: &str = "-NOPERM No permissions to access a key";
 const NO_CHANNEL: &str = "-NOPERM No permissions to access a channel";
@@ -316,6 +317,69 @@ fn users_of_a_configuration_file() {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(&format!("\nuser {default}\nuser {u}\n")), "{text}");
     assert!(text.contains("\nuser v off sanitize-payload #"), "{text}");
+}
+
+/// What the server says when it does not start with this configuration.
+fn refusal(config: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("redis.conf"), config).unwrap();
+    fs::write(dir.path().join("wrong.acl"), "user u +nosuch\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_aeolis"))
+        .args(["redis.conf", "--port", "0"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{config}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_server_does_not_start_with_other_users_than_it_was_told() {
+    for (config, reason) in [
+        ("user u +get\nuser v %x", ">>> 'user v %x'\nError in user declaration '%x': Syntax error"),
+        (
+            "user u on\nuser u off",
+            "Error in user declaration 'u': Duplicate user found. A user can only be defined once in config files",
+        ),
+        (
+            "user u +nosuch",
+            "Error loading ACL rule '+nosuch' for the user named 'u': Unknown command or category name in ACL",
+        ),
+        ("user \"a b\" on", "Spaces not allowed in ACL usernames"),
+        (
+            "aclfile users.acl\nuser u on",
+            "Configuring Redis with users defined in redis.conf and at the same",
+        ),
+        (
+            "aclfile missing.acl",
+            "Aborting Redis startup because of ACL errors: Error loading ACLs, opening file 'missing.acl': No such file",
+        ),
+        (
+            "aclfile wrong.acl",
+            "startup because of ACL errors: wrong.acl:1: Error in applying operation '+nosuch'",
+        ),
+    ] {
+        let text = refusal(config);
+        assert!(text.contains(reason), "{config}: {text}");
+    }
+}
+
+#[test]
+fn rules_may_name_commands_that_are_not_here_or_have_another_name() {
+    let sentinel = "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info \
+                    +client|setname +client|kill +script|kill";
+    let mut server = Server::start(&["--rename-command", "GET", "GOT"]);
+    server.check(&[
+        (&format!("ACL SETUSER sentinel on >p {sentinel}"), "OK"),
+        ("ACL SETUSER u on nopass ~* +get", "OK"),
+        ("ACL SETUSER v on nopass ~* +@all -get", "OK"),
+        (
+            "ACL SETUSER v +got",
+            "ERR Error in ACL SETUSER modifier '+got': Unknown command or category name in ACL",
+        ),
+    ]);
+    check(&mut logged_in(&server, "u"), &[("GOT k", "$-1")]);
+    check(&mut logged_in(&server, "v"), &[("GOT k", &not_allowed("v", "get"))]);
 }
 
 #[test]
