@@ -191,6 +191,7 @@ fn commands_keys_and_channels_are_checked() {
     );
     assert_eq!(server.info("acl_access_denied_cmd"), 3);
     assert_eq!(server.info("acl_access_denied_key"), 6);
+    server.check(&[("CONFIG RESETSTAT", "OK")]);
     assert_eq!(server.info("acl_access_denied_channel"), 4);
 }
 

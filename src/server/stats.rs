@@ -115,12 +115,17 @@ impl Stats {
         self.cycle_us_rate.sample(self.loop_us, now_ms);
     }
 
-    /// `CONFIG RESETSTAT`: what describes the past is forgotten, what describes the present stays.
+    /// `CONFIG RESETSTAT`: what describes the past is forgotten, what describes the present stays; what ACLs refused
+    /// too.
     pub fn reset(&mut self) {
         *self = Stats {
             forks: self.forks,
             latest_fork_us: self.latest_fork_us,
             peak_memory: self.peak_memory,
+            auth_denied: self.auth_denied,
+            commands_denied: self.commands_denied,
+            keys_denied: self.keys_denied,
+            channels_denied: self.channels_denied,
             ..Stats::default()
         };
     }
