@@ -208,7 +208,9 @@ impl Server {
         if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
             return Err(NO_MULTI);
         }
-        if let Err(denied) = self.acl_check(token, id, args) {
+        if client_flags.contains(ClientFlags::RESTRICTED)
+            && let Err(denied) = self.acl_check(token, id, args)
+        {
             return Err(self.no_permission(token, id, args, denied));
         }
         match self.redirection(token, flags) {

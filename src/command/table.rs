@@ -71,13 +71,21 @@ impl CommandStats {
 /// All commands, found by name without allocation.
 pub struct CommandTable {
     commands: Vec<Command>,
-    /// Open addressing by name: index + 1 of a top-level command, or 0.
-    index: Vec<u16>,
+    /// Top-level commands by name, with open addressing.
+    index: Vec<Slot>,
     /// What ACL rules may name.
     pub catalogue: Catalogue,
 }
 
-const EMPTY: u16 = 0;
+/// A place of the index.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// [`word_of`] the name.
+    word: u64,
+    /// Of the name; 0: the place is free.
+    len: u16,
+    id: u16,
+}
 
 impl CommandTable {
     /// The commands of these tables, joined with their specifications by name.
@@ -121,45 +129,49 @@ impl CommandTable {
     }
 
     fn build_index(&mut self) {
-        self.index = vec![EMPTY; (self.commands.len() * 4).next_power_of_two()];
+        self.index = vec![Slot::default(); (self.commands.len() * 4).next_power_of_two()];
         for (id, command) in self.commands.iter().enumerate() {
             if command.name.is_empty() || command.name.contains('|') {
                 continue;
             }
-            let mut slot = self.slot(command.name.as_bytes());
-            while self.index[slot] != EMPTY {
-                slot = (slot + 1) & (self.index.len() - 1);
+            let word = word_of(command.name.as_bytes());
+            let mut place = self.place(word);
+            while self.index[place].len > 0 {
+                place = self.place_behind(place);
             }
-            self.index[slot] = id as u16 + 1;
+            self.index[place] = Slot { word, len: command.name.len() as u16, id: id as u16 };
         }
     }
 
-    /// Where the search for a name starts, whatever its case.
+    /// Where the search for a name starts.
     #[inline]
-    fn slot(&self, name: &[u8]) -> usize {
-        let mut hash = name.len() as u64;
-        for &byte in name.iter().take(24) {
-            hash =
-                (hash.rotate_left(5) ^ u64::from(byte | 0x20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-        (hash >> 40) as usize & (self.index.len() - 1)
+    fn place(&self, word: u64) -> usize {
+        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize & (self.index.len() - 1)
+    }
+
+    #[inline]
+    fn place_behind(&self, place: usize) -> usize {
+        (place + 1) & (self.index.len() - 1)
     }
 
     /// A top-level command, by its name in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<CommandId> {
-        let mut slot = self.slot(name);
+        let word = word_of(name);
+        let mut place = self.place(word);
         loop {
-            match self.index[slot] {
-                EMPTY => return None,
-                id => {
-                    let id = id as usize - 1;
-                    if self.commands[id].name.as_bytes().eq_ignore_ascii_case(name) {
-                        return Some(id);
-                    }
+            let slot = self.index[place];
+            if slot.len == 0 {
+                return None;
+            }
+            if slot.word == word && usize::from(slot.len) == name.len() {
+                let id = usize::from(slot.id);
+                // The word of a short name holds all of it.
+                if name.len() <= 8 || self.commands[id].name.as_bytes().eq_ignore_ascii_case(name) {
+                    return Some(id);
                 }
             }
-            slot = (slot + 1) & (self.index.len() - 1);
+            place = self.place_behind(place);
         }
     }
 
@@ -218,6 +230,37 @@ impl CommandTable {
     }
 }
 
+/// A name's letters in lower case as one word: all of them, if the name has up to eight.
+#[inline]
+fn word_of(name: &[u8]) -> u64 {
+    let four = |bytes: Option<&[u8; 4]>| bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes).into());
+    let eight = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    match name {
+        [] => 0,
+        [first, .., last] if name.len() < 4 => {
+            lower_case(u64::from_le_bytes([*first, name[1], *last, 0, 0, 0, 0, 0]))
+        }
+        [only] => lower_case(u64::from(*only)),
+        _ if name.len() <= 8 => {
+            lower_case(four(name.first_chunk()) | four(name.last_chunk()) << 32)
+        }
+        _ => {
+            lower_case(eight(name.first_chunk()))
+                ^ lower_case(eight(name.last_chunk())).rotate_left(4)
+        }
+    }
+}
+
+/// Each of eight bytes in ASCII's lower case.
+#[inline]
+fn lower_case(word: u64) -> u64 {
+    const EACH: u64 = u64::MAX / 0xff;
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - b'A' as u64);
+    let behind_z = low + EACH * (0x7f - b'Z' as u64);
+    word | ((from_a ^ behind_z) & !word & (EACH * 0x80)) >> 2
+}
+
 impl Command {
     fn new(spec: CommandSpec, handler: Handler, catalogue: &Catalogue) -> Command {
         Command {
@@ -250,4 +293,42 @@ impl Command {
 /// A container called by itself: its arity, checked before, keeps this from being reached.
 fn container_itself(_: &mut Server, _: &[&[u8]]) -> CommandResult {
     Err(crate::resp::error::CommandError::SYNTAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_tell_short_names_apart_but_not_their_case() {
+        for byte in 0..=u8::MAX {
+            let word = lower_case(u64::from_le_bytes([byte; 8]));
+            assert_eq!(word, u64::from_le_bytes([byte.to_ascii_lowercase(); 8]), "{byte}");
+        }
+        for name in
+            ["", "g", "eT", "GeT", "Incr", "lPush", "GETDEL", "HINCRBY", "SMEMBERS", "ZRANGESTORE"]
+        {
+            let lower = name.to_lowercase();
+            assert_eq!(word_of(name.as_bytes()), word_of(lower.as_bytes()));
+            for at in 0..name.len().min(8) {
+                let mut other = lower.clone().into_bytes();
+                other[at] ^= 1;
+                assert_ne!(word_of(&other), word_of(lower.as_bytes()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn commands_are_found_in_any_case_and_no_others() {
+        let table = crate::cli::command_table();
+        for command in table.top_level() {
+            let name = command.name.as_bytes();
+            assert_eq!(table.find(name).map(|id| table.get(id).name), Some(command.name));
+            assert!(table.find(&name.to_ascii_uppercase()).is_some());
+            assert!(table.find(&[name, b"\0"].concat()).is_none());
+            assert!(
+                table.find(&name[1..]).is_none_or(|id| table.get(id).name.as_bytes() == &name[1..])
+            );
+        }
+    }
 }
