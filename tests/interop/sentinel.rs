@@ -148,7 +148,11 @@ impl Group {
     fn start(kinds: &[Kind]) -> Option<Group> {
         let programs: Option<Vec<PathBuf>> = kinds.iter().map(|kind| kind.program()).collect();
         let (programs, sentinel) = (programs?, Kind::Redis7.program()?);
-        let config = "save \"\"\nrepl-diskless-sync-delay 0\nrepl-backlog-size 64mb\n";
+        // Sentinels and replicas are users with the permissions that they need.
+        let config = "save \"\"\nrepl-diskless-sync-delay 0\nrepl-backlog-size 64mb\n\
+                      masteruser replica\nmasterauth follow\nuser replica on >follow +psync +replconf +ping\n\
+                      user sentinel on >watch allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role \
+                      +publish +info +client|setname +client|kill +script|kill\n";
         let mut servers: Vec<Process> = Vec::new();
         for program in &programs {
             let follow = servers
@@ -158,7 +162,8 @@ impl Group {
         }
         let watch = format!(
             "sentinel monitor group 127.0.0.1 {} 2\nsentinel down-after-milliseconds group 2000\n\
-             sentinel failover-timeout group 6000\nsentinel parallel-syncs group 2\n",
+             sentinel failover-timeout group 6000\nsentinel parallel-syncs group 2\n\
+             sentinel auth-user group sentinel\nsentinel auth-pass group watch\n",
             servers[0].port
         );
         let sentinels =
