@@ -113,7 +113,7 @@ impl Selector {
         if !self.all_channels
             && let Some(channels) = channel_use(command)
         {
-            let end = if channels.all { args.len() } else { 2 };
+            let end = if channels.all { args.len() } else { args.len().min(2) };
             let allowed = |&arg: &usize| {
                 let patterns = self.channels.iter().map(|pattern| &pattern[..]);
                 allows_channel(patterns, args[arg], channels.patterns)

@@ -447,6 +447,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_rule_is_survived(words in prop::collection::vec("[-+@~%&#!<>()|a-zRW* \0]{0,8}", 0..6)) {
+            let mut user = User::new(b"u", false);
+            let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+            for rule in merge_selectors(&words).unwrap_or_default() {
+                // Most make no sense.
+                let _ = book().apply(&mut user, &rule);
+            }
+            user.describe();
+        }
+
         /// What describes a user makes the same user again.
         #[test]
         fn a_description_is_a_rule(rules in prop::collection::vec(prop::sample::select(vec![
