@@ -176,6 +176,13 @@ impl Server {
         )))
     }
 
+    /// Refuses what the client's user has no permission for.
+    #[cold]
+    fn check_permission(&mut self, token: Token, id: CommandId, args: &[&[u8]]) -> CommandResult {
+        let checked = self.acl_check(token, id, args);
+        checked.map_err(|denied| self.no_permission(token, id, args, denied))
+    }
+
     /// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
     #[inline]
     fn may_run(
@@ -208,10 +215,8 @@ impl Server {
         if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
             return Err(NO_MULTI);
         }
-        if client_flags.contains(ClientFlags::RESTRICTED)
-            && let Err(denied) = self.acl_check(token, id, args)
-        {
-            return Err(self.no_permission(token, id, args, denied));
+        if client_flags.contains(ClientFlags::RESTRICTED) {
+            self.check_permission(token, id, args)?;
         }
         match self.redirection(token, flags) {
             None => {}

@@ -227,7 +227,6 @@ impl Server {
     ///
     /// # Errors
     /// What its user has no permission for. Nothing is logged: see [`Server::no_permission`].
-    #[inline]
     pub fn acl_check(&self, token: Token, id: CommandId, args: &[&[u8]]) -> Result<(), AclDenied> {
         let client = &self.clients[token];
         if !client.is(ClientFlags::RESTRICTED) {
@@ -246,7 +245,6 @@ impl Server {
     }
 
     /// Logs that a client was denied a command.
-    #[cold]
     pub fn log_denied(
         &mut self,
         token: Token,
@@ -265,7 +263,6 @@ impl Server {
     }
 
     /// Logs that a client was denied a command, and answers the error that it gets.
-    #[cold]
     pub fn no_permission(
         &mut self,
         token: Token,
