@@ -184,7 +184,8 @@ impl Server {
     }
 
     /// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
-    #[inline]
+    // A part of `process_command` that reprocessing shares: a call of its own costs 40 instructions of a GET's 1600.
+    #[inline(always)]
     fn may_run(
         &mut self,
         token: Token,
