@@ -43,6 +43,7 @@ const FAMILIES: &[&[Row]] = &[
     command::geo::COMMANDS,
     command::object::COMMANDS,
     command::info::COMMANDS,
+    command::cluster::COMMANDS,
     command::config::COMMANDS,
     command::server::COMMANDS,
     command::sort::COMMANDS,
@@ -192,6 +193,11 @@ fn serve(startup: Startup, executable: String) -> i32 {
         server.warning(&text);
     }
     if let Err(text) = server.load_users_at_startup() {
+        server.warning(&text);
+        eprintln!("{text}");
+        return 1;
+    }
+    if let Err(text) = server.cluster_start() {
         server.warning(&text);
         eprintln!("{text}");
         return 1;

@@ -56,6 +56,9 @@ fn select(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let index = index.ok_or(CommandError::NOT_AN_INTEGER)?;
     let index = usize::try_from(index).ok().filter(|&n| n < s.ks.dbs.len());
     let index = index.ok_or(CommandError::text("ERR DB index is out of range"))?;
+    if index > 0 && s.cluster.is_some() {
+        return Err(CommandError::text("ERR SELECT is not allowed in cluster mode"));
+    }
     select_db(s, index);
     s.reply.ok();
     Ok(())

@@ -48,6 +48,9 @@ fn wants_async(s: &Server, args: &[&[u8]]) -> CommandResult<bool> {
 
 /// SWAPDB index1 index2
 pub fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if s.cluster.is_some() {
+        return Err(CommandError::text("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let first = int32(args[1], Some("ERR invalid first DB index"))?;
     let second = int32(args[2], Some("ERR invalid second DB index"))?;
     let known = |index: i32| usize::try_from(index).ok().filter(|&i| i < s.ks.dbs.len());

@@ -10,6 +10,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags, Token};
+use crate::server::cluster::is_redirection;
 use crate::server::config::PropagationErrorBehavior;
 use crate::server::evict::EvictionOutcome;
 use crate::server::pause::PauseKind;
@@ -225,6 +226,9 @@ impl Server {
             // It is not for this server to judge.
             Some(Redirection::Undecided) => return Ok(()),
         }
+        if self.cluster.is_some() && !from_primary {
+            self.check_slots(token, id, args)?;
+        }
         if self.tracking.keys() > 0 {
             self.tracking_limit_keys();
             // Who hears of it hears it before the reply.
@@ -305,7 +309,7 @@ impl Server {
         if let Some(id) = id {
             self.commands.get_mut(id).stats.rejected += 1;
             if self.commands.get(id).spec.name == "exec" {
-                if error.code() != REDIRECT {
+                if error.code() != REDIRECT && !is_redirection(error) {
                     self.abort_exec(token, id, error);
                     return;
                 }

@@ -95,7 +95,7 @@ const SECTIONS: &[Section] = &[
         name: "cluster",
         title: "Cluster",
         shown: Shown::Always,
-        write: |_, l| l.add("cluster_enabled", 0),
+        write: |s, l| l.add("cluster_enabled", u8::from(s.cluster.is_some())),
     },
     Section { name: "keyspace", title: "Keyspace", shown: Shown::Always, write: keyspace },
     Section { name: "debug", title: "Debug", shown: Shown::OnlyByName, write: debug },
@@ -147,7 +147,7 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("redis_git_sha1", "00000000");
     lines.add("redis_git_dirty", 0);
     lines.add("redis_build_id", "0000000000000000");
-    lines.add("redis_mode", "standalone");
+    lines.add("redis_mode", if s.cluster.is_some() { "cluster" } else { "standalone" });
     lines.add(
         "os",
         format_args!("{} {} {}", system("ostype"), system("osrelease"), std::env::consts::ARCH),

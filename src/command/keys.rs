@@ -152,6 +152,11 @@ fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             && let Some(index) = rest.next()
         {
             db = db_index(index, s.ks.dbs.len())?;
+            if db != s.db && s.cluster.is_some() {
+                return Err(CommandError::err(
+                    "Copying to another database is not allowed in cluster mode",
+                ));
+            }
         } else {
             return Err(CommandError::SYNTAX);
         }
@@ -173,6 +178,9 @@ fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn move_(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if s.cluster.is_some() {
+        return Err(CommandError::err("MOVE is not allowed in cluster mode"));
+    }
     let (key, from) = (args[1], s.db);
     let to = db_index(args[2], s.ks.dbs.len())?;
     if from == to {

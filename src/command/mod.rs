@@ -6,6 +6,7 @@ pub mod args;
 mod bitfield;
 pub mod bits;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod database;

@@ -11,8 +11,6 @@ use crate::server::replication::failover::Failover;
 
 /// The code of the error that names the primary.
 pub const REDIRECT: &str = "REDIRECT";
-const NO_CLUSTER: CommandError =
-    CommandError::text("ERR This instance has cluster support disabled");
 
 /// What becomes of a request that is for the primary.
 #[derive(Clone, Debug)]
@@ -54,23 +52,4 @@ fn capa(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn readonly(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    set_readonly(s, true)
-}
-
-fn readwrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    set_readonly(s, false)
-}
-
-/// Outside a cluster only a client that would be redirected has any use for it; others hear what Redis says.
-fn set_readonly(s: &mut Server, on: bool) -> CommandResult {
-    if !s.client().is(ClientFlags::REDIRECT) {
-        return Err(NO_CLUSTER);
-    }
-    s.client().flags.set(ClientFlags::READONLY, on);
-    s.reply.ok();
-    Ok(())
-}
-
-pub const COMMANDS: &[Row] =
-    &[("client|capa", capa), ("readonly", readonly), ("readwrite", readwrite)];
+pub const COMMANDS: &[Row] = &[("client|capa", capa)];

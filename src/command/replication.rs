@@ -15,6 +15,9 @@ use crate::util::args::split_args;
 use crate::util::number::parse_i64;
 
 fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if s.cluster.is_some() {
+        return Err(CommandError::err("REPLICAOF not allowed in cluster mode."));
+    }
     if !s.repl.failover.is_none() {
         return Err(CommandError::err("REPLICAOF not allowed while failing over."));
     }

@@ -15,11 +15,18 @@ use crate::ds::quicklist::Direction;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::util::number::parse_f64;
+use crate::util::slot::{key_slot, pattern_slot};
 use crate::value::list::{End, List};
 use crate::value::{Collection, Type, ValueRef};
 use std::cmp::Ordering;
 use std::ops::Range;
 
+const BY_OTHER_SLOTS: CommandError = CommandError::text(
+    "ERR BY option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.",
+);
+const GET_OTHER_SLOTS: CommandError = CommandError::text(
+    "ERR GET option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.",
+);
 const BY_DENIED: CommandError =
     CommandError::text("ERR BY option of SORT denied due to insufficient ACL permissions.");
 const GET_DENIED: CommandError =
@@ -94,9 +101,20 @@ struct Options<'a> {
     store: Option<&'a [u8]>,
 }
 
+/// Whether a pattern may lead to keys that, in a cluster, lie elsewhere than those of `slot`.
+fn leaves_slot(slot: Option<u16>, pattern: &[u8]) -> bool {
+    // `#`, and a weight that is no key, stay where they are.
+    slot.is_some() && pattern.contains(&b'*') && pattern_slot(pattern) != slot
+}
+
 impl<'a> Options<'a> {
-    /// `any_key`: whether the user may read any key.
-    fn parse(args: &[&'a [u8]], read_only: bool, any_key: bool) -> CommandResult<Options<'a>> {
+    /// `any_key`: whether the user may read any key. `slot`: in a cluster, that of the key.
+    fn parse(
+        args: &[&'a [u8]],
+        read_only: bool,
+        any_key: bool,
+        slot: Option<u16>,
+    ) -> CommandResult<Options<'a>> {
         let mut options = Options::default();
         let mut rest = args;
         while let Some((name, after)) = rest.split_first() {
@@ -120,6 +138,12 @@ impl<'a> Options<'a> {
                 [key, ..] if is(name, "STORE") && !read_only => {
                     options.store = Some(key);
                     &after[1..]
+                }
+                [pattern, ..] if is(name, "BY") && leaves_slot(slot, pattern) => {
+                    return Err(BY_OTHER_SLOTS);
+                }
+                [pattern, ..] if is(name, "GET") && leaves_slot(slot, pattern) => {
+                    return Err(GET_OTHER_SLOTS);
                 }
                 // What keys these lead to can't be told beforehand.
                 [pattern, ..] if is(name, "BY") && !any_key && pattern.contains(&b'*') => {
@@ -295,7 +319,8 @@ fn number(text: &[u8]) -> Option<f64> {
 fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
     let db = s.db;
     let any_key = s.current.is_none_or(|token| s.may_read_all_keys(token, args));
-    let options = Options::parse(&args[2..], read_only, any_key)?;
+    let slot = s.cluster.as_ref().map(|_| key_slot(args[1]));
+    let options = Options::parse(&args[2..], read_only, any_key, slot)?;
     // A constant weight leaves the order that there is. A set has none, so that what is stored is sorted after all:
     // it has to be the same on replicas.
     let mut sorted = options.by.is_none_or(|by| by.contains(&b'*'));

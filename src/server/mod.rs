@@ -12,6 +12,7 @@ pub mod child;
 pub mod client;
 pub mod client_eviction;
 pub mod client_info;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod cron;
@@ -87,6 +88,8 @@ pub struct Server {
     pub clients: Slab<Client>,
     /// Users, and what they may do.
     pub acl: acl::Acl,
+    /// The cluster that this server is a node of, if it is.
+    pub cluster: Option<Box<cluster::Cluster>>,
     pub next_client_id: u64,
     pub commands: CommandTable,
     /// The current client's replies.
@@ -200,6 +203,7 @@ impl Server {
             ks,
             clients: Slab::new(),
             acl: acl::Acl::default(),
+            cluster: None,
             next_client_id: 1,
             commands,
             reply: Reply::default(),

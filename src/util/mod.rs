@@ -13,3 +13,4 @@ pub mod long_double;
 pub mod lzf;
 pub mod memory_units;
 pub mod number;
+pub mod slot;

@@ -88,6 +88,26 @@ pub fn get_keys_from_command(spec: &CommandSpec, args: &[&[u8]]) -> Vec<KeyRef> 
     described.unwrap_or_else(|| get_keys_by_name(spec.name, args))
 }
 
+/// Gives the keys (and channels) that decide about a request's slot to `visit`.
+pub fn for_each_slot_key(spec: &CommandSpec, args: &[&[u8]], mut visit: impl FnMut(&[u8])) {
+    let is_channel = |key_spec: &&KeySpec| key_spec.flags.contains(KeySpecFlags::NOT_KEY);
+    if spec.first_key > 0 && spec.first_key == spec.last_key && spec.key_specs.len() == 1 {
+        if let Some(key) = args.get(spec.first_key as usize) {
+            visit(key);
+        }
+        return;
+    }
+    for key in get_keys_from_command(spec, args) {
+        visit(args[key.pos]);
+    }
+    for key_spec in spec.key_specs.iter().filter(is_channel) {
+        let BeginSearch::Index(begin) = key_spec.begin else { continue };
+        let Some((first, last, step)) = key_range(&key_spec.find, begin, args) else { continue };
+        let channels = args.get(first.max(0) as usize..=last.max(0) as usize).unwrap_or_default();
+        channels.iter().step_by(step).for_each(|channel| visit(channel));
+    }
+}
+
 /// The keys of a command that key specs can't describe; none for any other command.
 fn get_keys_by_name(name: &str, args: &[&[u8]]) -> Vec<KeyRef> {
     let mut keys = match name {

@@ -528,15 +528,15 @@ directives! {
     // Cluster.
 
     /// Run as a node of a cluster.
-    cluster_enabled: bool = false, bool, "cluster-enabled", IMMUTABLE, NO_EFFECT;
+    cluster_enabled: bool = false, bool, "cluster-enabled", IMMUTABLE;
     /// File of the cluster's state.
-    cluster_config_file: String = "nodes.conf".into(), text(cluster_config_file), "cluster-config-file", IMMUTABLE, NO_EFFECT;
+    cluster_config_file: String = "nodes.conf".into(), text(cluster_config_file), "cluster-config-file", IMMUTABLE;
     /// Milliseconds after which a node is taken for lost.
     cluster_node_timeout: u64 = 15000, int(0, LONG_MAX), "cluster-node-timeout", NO_EFFECT;
     /// Milliseconds between PINGs to nodes.
     cluster_ping_interval: u64 = 0, int(0, LONG_MAX), "cluster-ping-interval", HIDDEN, NO_EFFECT;
     /// Port of the cluster bus; 0: `port` + 10000.
-    cluster_port: u16 = 0, int(0, 65535), "cluster-port", IMMUTABLE, NO_EFFECT;
+    cluster_port: u16 = 0, int(0, 65535), "cluster-port", IMMUTABLE;
     /// How old a replica's data may be for a failover.
     cluster_replica_validity_factor: u32 = 10, int(0, INT_MAX), "cluster-replica-validity-factor" | "cluster-slave-validity-factor", NO_EFFECT;
     /// Replicas that a primary keeps when others are in need.
@@ -544,33 +544,33 @@ directives! {
     /// Replicas may move to other primaries.
     cluster_allow_replica_migration: bool = true, bool, "cluster-allow-replica-migration", NO_EFFECT;
     /// Serve only while all slots are covered.
-    cluster_require_full_coverage: bool = true, bool, "cluster-require-full-coverage", NO_EFFECT;
+    cluster_require_full_coverage: bool = true, bool, "cluster-require-full-coverage";
     /// A replica does not try to become a primary.
     cluster_replica_no_failover: bool = false, bool, "cluster-replica-no-failover" | "cluster-slave-no-failover", NO_EFFECT;
     /// Serve reads while the cluster is down.
-    cluster_allow_reads_when_down: bool = false, bool, "cluster-allow-reads-when-down", NO_EFFECT;
+    cluster_allow_reads_when_down: bool = false, bool, "cluster-allow-reads-when-down";
     /// Serve sharded pub/sub while the cluster is down.
-    cluster_allow_pubsubshard_when_down: bool = true, bool, "cluster-allow-pubsubshard-when-down", NO_EFFECT;
+    cluster_allow_pubsubshard_when_down: bool = true, bool, "cluster-allow-pubsubshard-when-down";
     /// Bytes that may wait on a cluster link; 0: any.
     cluster_link_sendbuf_limit: u64 = 0, memory(0, u64::MAX), "cluster-link-sendbuf-limit", NO_EFFECT;
     /// Address told to other nodes.
-    cluster_announce_ip: Option<String> = None, optional, "cluster-announce-ip", NO_EFFECT;
+    cluster_announce_ip: Option<String> = None, optional, "cluster-announce-ip";
     /// IPv4 address told to clients.
     cluster_announce_client_ipv4: Option<String> = None, optional(ipv4), "cluster-announce-client-ipv4", NO_EFFECT;
     /// IPv6 address told to clients.
     cluster_announce_client_ipv6: Option<String> = None, optional(ipv6), "cluster-announce-client-ipv6", NO_EFFECT;
     /// Host name told to clients.
-    cluster_announce_hostname: Option<String> = None, optional(hostname), "cluster-announce-hostname", NO_EFFECT;
+    cluster_announce_hostname: Option<String> = None, optional(hostname), "cluster-announce-hostname";
     /// Name of the node for people.
     cluster_announce_human_nodename: Option<String> = None, optional(nodename), "cluster-announce-human-nodename", NO_EFFECT;
     /// Port told to other nodes; 0: `port`.
-    cluster_announce_port: u16 = 0, int(0, 65535), "cluster-announce-port", NO_EFFECT;
+    cluster_announce_port: u16 = 0, int(0, 65535), "cluster-announce-port";
     /// TLS port told to other nodes; 0: `tls-port`.
     cluster_announce_tls_port: u16 = 0, int(0, 65535), "cluster-announce-tls-port", NO_EFFECT;
     /// Port of the bus told to other nodes; 0: the port + 10000.
-    cluster_announce_bus_port: u16 = 0, int(0, 65535), "cluster-announce-bus-port", NO_EFFECT;
+    cluster_announce_bus_port: u16 = 0, int(0, 65535), "cluster-announce-bus-port";
     /// Endpoint that clients are told.
-    cluster_preferred_endpoint_type: ClusterEndpointType = ClusterEndpointType::Ip, choice, "cluster-preferred-endpoint-type", NO_EFFECT;
+    cluster_preferred_endpoint_type: ClusterEndpointType = ClusterEndpointType::Ip, choice, "cluster-preferred-endpoint-type";
     /// Seconds for which a forgotten node stays forgotten.
     cluster_blacklist_ttl: u64 = 60, int(0, u64::MAX), "cluster-blacklist-ttl", NO_EFFECT;
     /// Count the traffic of each slot.

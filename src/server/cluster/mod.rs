@@ -1,0 +1,217 @@
+//! The cluster as this node sees it: a single node that owns slots. There is no bus yet, so it knows no other node; what
+//! clients, tools and `redis.conf` see of a cluster of one is as in Redis.
+//!
+//! * [`slots`]: a set of slots.
+//! * [`file`]: `nodes.conf`, where the node's name and its slots outlive it.
+#![forbid(unsafe_code)]
+
+pub mod file;
+pub mod slots;
+
+use super::config::ClusterEndpointType;
+use super::{Server, random_id};
+use crate::command::spec::CommandFlags;
+use crate::command::spec::keys::for_each_slot_key;
+use crate::command::table::CommandId;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::client::Token;
+use crate::server::log::Level;
+use crate::util::slot::{SLOTS, key_slot};
+use rand::rngs::SmallRng;
+use slots::SlotSet;
+
+/// The bus's port lies so far behind the clients', unless it is configured.
+const BUS_PORT_DISTANCE: u16 = 10_000;
+
+const CROSS_SLOT: CommandError =
+    CommandError::text("CROSSSLOT Keys in request don't hash to the same slot");
+const NOT_SERVED: CommandError = CommandError::text("CLUSTERDOWN Hash slot not served");
+const DOWN: CommandError = CommandError::text("CLUSTERDOWN The cluster is down");
+const DOWN_FOR_WRITES: CommandError =
+    CommandError::text("CLUSTERDOWN The cluster is down and only accepts read commands");
+
+/// What this node knows of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The node's name, for good: 40 hexadecimal digits.
+    pub id: String,
+    /// The name of the primary and its replicas together.
+    pub shard_id: String,
+    /// When, in the cluster's own time, this node got its slots.
+    pub config_epoch: u64,
+    pub current_epoch: u64,
+    /// The slots that it serves.
+    pub slots: SlotSet,
+}
+
+impl Cluster {
+    /// A node that has never been in a cluster.
+    pub fn new(rng: &mut SmallRng) -> Cluster {
+        Cluster {
+            id: random_id(rng),
+            shard_id: random_id(rng),
+            config_epoch: 0,
+            current_epoch: 0,
+            slots: SlotSet::default(),
+        }
+    }
+
+    /// Takes an epoch that is newer than all others; answers whether it had to.
+    pub fn bump_epoch(&mut self) -> bool {
+        let is_newest = self.config_epoch != 0 && self.config_epoch == self.current_epoch;
+        if !is_newest {
+            self.current_epoch += 1;
+            self.config_epoch = self.current_epoch;
+        }
+        !is_newest
+    }
+}
+
+/// Where clients and nodes find this node.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// Empty: a client uses the address that it is connected to.
+    pub ip: String,
+    pub port: u16,
+    pub bus_port: u16,
+    pub hostname: Option<String>,
+}
+
+impl Server {
+    /// Enters the cluster that the configuration file of the cluster tells of, or a new one.
+    ///
+    /// # Errors
+    /// Why the file can't be used, for the log.
+    pub fn cluster_start(&mut self) -> Result<(), String> {
+        if !self.config.cluster_enabled {
+            return Ok(());
+        }
+        let path = self.cluster_config_path();
+        match file::load(&path)? {
+            Some(cluster) => {
+                self.notice(&format!("Node configuration loaded, I'm {}", cluster.id));
+                self.cluster = Some(Box::new(cluster));
+            }
+            None => {
+                let cluster = Cluster::new(&mut self.rng);
+                self.notice(&format!("No cluster configuration found, I'm {}", cluster.id));
+                self.cluster = Some(Box::new(cluster));
+                self.cluster_save().map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cluster_config_path(&self) -> std::path::PathBuf {
+        self.config.dir.join(&self.config.cluster_config_file)
+    }
+
+    /// Writes what is known of the cluster to its file.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn cluster_save(&self) -> std::io::Result<()> {
+        match &self.cluster {
+            Some(cluster) => {
+                file::save(&self.cluster_config_path(), cluster, &self.cluster_address())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same after a change that has been made already.
+    pub fn cluster_changed(&mut self) {
+        if let Err(error) = self.cluster_save() {
+            self.log(Level::Warning, &format!("Error saving the cluster node config: {error}"));
+        }
+    }
+
+    /// Where this node is found, as configured.
+    pub fn cluster_address(&self) -> Address {
+        let or = |value: u16, other: u16| if value > 0 { value } else { other };
+        let config = &self.config;
+        let port = or(config.cluster_announce_port, config.port);
+        let bus_port = or(config.cluster_port, config.port.wrapping_add(BUS_PORT_DISTANCE));
+        Address {
+            ip: config.cluster_announce_ip.clone().unwrap_or_default(),
+            port,
+            bus_port: or(config.cluster_announce_bus_port, bus_port),
+            hostname: config.cluster_announce_hostname.clone().filter(|name| !name.is_empty()),
+        }
+    }
+
+    /// Whether a client should be told the host name, the address, or nothing (`None`: the one it is connected to).
+    pub fn cluster_endpoint(&self, address: &Address) -> Option<String> {
+        match self.config.cluster_preferred_endpoint_type {
+            ClusterEndpointType::Ip => Some(address.ip.clone()),
+            ClusterEndpointType::Hostname => {
+                Some(address.hostname.clone().unwrap_or_else(|| "?".into()))
+            }
+            ClusterEndpointType::UnknownEndpoint => None,
+        }
+    }
+
+    /// Whether the slots that are needed are served.
+    pub fn cluster_is_up(&self) -> bool {
+        !self.config.cluster_require_full_coverage
+            || self.cluster.as_ref().is_some_and(|cluster| cluster.slots.len() == SLOTS)
+    }
+
+    /// In a cluster: refuses what this node can't execute, because the keys do not belong together or to no node. `EXEC`
+    /// stands for all that is queued.
+    ///
+    /// # Errors
+    /// `CROSSSLOT` or `CLUSTERDOWN`.
+    #[cold]
+    pub fn check_slots(&self, token: Token, id: CommandId, args: &[&[u8]]) -> CommandResult {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let mut slot = None;
+        let mut outcome = Ok(());
+        let mut check = |key: &[u8]| {
+            let own = key_slot(key);
+            if outcome.is_ok() {
+                outcome = match *slot.get_or_insert(own) {
+                    first if first != own => Err(CROSS_SLOT),
+                    _ if !cluster.slots.contains(own) => Err(NOT_SERVED),
+                    _ => Ok(()),
+                };
+            }
+        };
+        let command = self.commands.get(id);
+        let transaction = self.clients[token].transaction.as_deref();
+        match transaction.filter(|_| command.spec.name == "exec") {
+            Some(transaction) => transaction.for_each(|id, args| {
+                for_each_slot_key(&self.commands.get(id).spec, args, &mut check);
+            }),
+            None => for_each_slot_key(&command.spec, args, &mut check),
+        }
+        outcome?;
+        if slot.is_none() || self.cluster_is_up() {
+            return Ok(());
+        }
+        if command.spec.group == "pubsub" {
+            return if self.config.cluster_allow_pubsubshard_when_down {
+                Ok(())
+            } else {
+                Err(DOWN)
+            };
+        }
+        match (self.config.cluster_allow_reads_when_down, command.is(CommandFlags::WRITE)) {
+            (false, _) => Err(DOWN),
+            (true, true) => Err(DOWN_FOR_WRITES),
+            (true, false) => Ok(()),
+        }
+    }
+
+    /// The keys of a slot, at most `most` of them, as they lie in the table. A walk through all keys: what asks for them
+    /// is about to move them, one slot at a time.
+    pub fn keys_in_slot(&self, slot: u16, most: usize) -> Vec<&[u8]> {
+        let keys = self.ks.dbs[0].table.iter().map(|entry| entry.key());
+        keys.filter(|key| key_slot(key) == slot).take(most).collect()
+    }
+}
+
+/// Whether an error tells a client of a cluster where its request belongs, so that a transaction is not to blame.
+pub fn is_redirection(error: &CommandError) -> bool {
+    matches!(error.code(), "CROSSSLOT" | "CLUSTERDOWN")
+}

@@ -1,0 +1,94 @@
+//! Hash slots: which of the 16,384 parts of a cluster's keyspace a key belongs to.
+//!
+//! A slot is the CRC-16 (XMODEM: polynomial 0x1021, nothing reflected) of the key, modulo 16,384; or of the part
+//! between the first `{` and the next `}`, if there is something between them, so that keys can be kept together.
+#![forbid(unsafe_code)]
+
+/// How many slots there are.
+pub const SLOTS: u16 = 1 << 14;
+
+const POLYNOMIAL: u16 = 0x1021;
+const TABLE: [u16; 256] = table();
+
+const fn table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ POLYNOMIAL };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, &byte| crc << 8 ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+/// The slot of a key.
+pub fn key_slot(key: &[u8]) -> u16 {
+    let tag = memchr::memchr(b'{', key).and_then(|open| {
+        let behind = &key[open + 1..];
+        memchr::memchr(b'}', behind).map(|close| &behind[..close])
+    });
+    crc16(tag.filter(|tag| !tag.is_empty()).unwrap_or(key)) % SLOTS
+}
+
+/// The slot of all keys that a pattern of `KEYS` or `SORT` can stand for, if they must share one.
+pub fn pattern_slot(pattern: &[u8]) -> Option<u16> {
+    let wild = memchr::memchr3(b'*', b'?', b'[', pattern).into_iter();
+    let wild = wild.chain(memchr::memchr(b'\\', pattern)).min().unwrap_or(pattern.len());
+    let fixed = &pattern[..wild];
+    let tag = memchr::memchr(b'{', fixed)
+        .filter(|open| memchr::memchr(b'}', &fixed[open + 1..]).is_some_and(|length| length > 0));
+    (tag.is_some() || wild == pattern.len()).then(|| key_slot(pattern))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_keys() {
+        // The first is the check value of the CRC; the others are what redis-server answers.
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        let table: [(&[u8], u16); 9] = [
+            (b"", 0),
+            (b"foo", 12182),
+            (b"bar", 5061),
+            (b"{foo}1", 12182),
+            (b"x{foo}y{bar}", 12182),
+            (b"foo{}{bar}", key_slot(b"foo{}{bar}")),
+            (b"foo{{bar}}zap", crc16(b"{bar") % SLOTS),
+            (b"{foo", crc16(b"{foo") % SLOTS),
+            (b"user:1000", 1649),
+        ];
+        for (key, slot) in table {
+            assert_eq!(key_slot(key), slot, "{}", key.escape_ascii());
+        }
+        assert_eq!(key_slot(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+    }
+
+    #[test]
+    fn slots_of_patterns() {
+        let foo = Some(key_slot(b"foo"));
+        let table: [(&[u8], Option<u16>); 8] = [
+            (b"foo", foo),
+            (b"{foo}*", foo),
+            (b"a{foo}?", foo),
+            (b"foo*", None),
+            (b"*{foo}", None),
+            (b"{fo[o]}", None),
+            (b"{}foo*", None),
+            (b"{foo\\}", None),
+        ];
+        for (pattern, slot) in table {
+            assert_eq!(pattern_slot(pattern), slot, "{}", pattern.escape_ascii());
+        }
+    }
+}
