@@ -69,7 +69,8 @@ impl MemoryOverhead {
         let clients = s.clients.iter().filter(|(_, client)| !client.is(ClientFlags::SLAVE));
         m.normal_clients = clients.map(|(_, client)| client.memory() as u64).sum();
         m.tables = (s.ks.dbs.iter().enumerate())
-            .filter(|(_, db)| !db.is_empty())
+            // A database that was emptied keeps a small table.
+            .filter(|(_, db)| db.table.memory() > 0)
             .map(|(index, db)| (index, db.table.memory() as u64))
             .collect();
         let tables: u64 = m.tables.iter().map(|(_, bytes)| bytes).sum();

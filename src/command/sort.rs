@@ -22,10 +22,10 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 const BY_OTHER_SLOTS: CommandError = CommandError::text(
-    "ERR BY option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.",
+    "ERR BY option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots.",
 );
 const GET_OTHER_SLOTS: CommandError = CommandError::text(
-    "ERR GET option of SORT denied in cluster mode when keys formed by the pattern may be in different slots.",
+    "ERR GET option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots.",
 );
 const BY_DENIED: CommandError =
     CommandError::text("ERR BY option of SORT denied due to insufficient ACL permissions.");
