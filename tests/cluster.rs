@@ -66,6 +66,7 @@ fn slots_are_assigned_and_shown() {
     let info = s.line("CLUSTER INFO");
     assert!(info.starts_with("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"), "{info}");
     assert_eq!(s.info("cluster_enabled"), 1);
+    assert!(s.line("HELLO").contains("mode cluster"), "{}", s.line("HELLO"));
     assert_eq!(s.info_text("redis_mode").as_deref(), Some("cluster"));
 }
 

@@ -139,7 +139,7 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.client().protocol = protocol;
         s.reply.protocol = protocol;
     }
-    let id = s.client().id;
+    let (id, mode) = (s.client().id, s.mode());
     let reply = &mut s.reply;
     let version = reply.protocol.version();
     reply.map(7);
@@ -152,7 +152,7 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     reply.bulk(b"id");
     reply.int(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
+    reply.bulk_str(mode);
     reply.bulk(b"role");
     reply.bulk(if s.repl.is_replica() { b"replica" } else { b"master" });
     reply.bulk(b"modules");

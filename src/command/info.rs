@@ -147,7 +147,7 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("redis_git_sha1", "00000000");
     lines.add("redis_git_dirty", 0);
     lines.add("redis_build_id", "0000000000000000");
-    lines.add("redis_mode", if s.cluster.is_some() { "cluster" } else { "standalone" });
+    lines.add("redis_mode", s.mode());
     lines.add(
         "os",
         format_args!("{} {} {}", system("ostype"), system("osrelease"), std::env::consts::ARCH),

@@ -102,6 +102,11 @@ impl Server {
         Ok(())
     }
 
+    /// What the server is to clients, as `HELLO` and `INFO` name it.
+    pub fn mode(&self) -> &'static str {
+        if self.cluster.is_some() { "cluster" } else { "standalone" }
+    }
+
     fn cluster_config_path(&self) -> std::path::PathBuf {
         self.config.dir.join(&self.config.cluster_config_file)
     }
