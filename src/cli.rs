@@ -47,6 +47,7 @@ const FAMILIES: &[&[Row]] = &[
     command::config::COMMANDS,
     command::server::COMMANDS,
     command::sort::COMMANDS,
+    command::module::COMMANDS,
     command::monitor::COMMANDS,
     command::debug::COMMANDS,
     command::replication::COMMANDS,

@@ -318,3 +318,23 @@ fn time_and_art() {
     assert!(number(0) > 1_700_000_000 && number(1) < 1_000_000);
     assert!(server.text(&["LOLWUT"]).contains("Redis ver. 7.2.4"));
 }
+
+#[test]
+fn there_are_no_modules_and_none_can_be_loaded() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    let mut client = server.raw();
+    assert_eq!(client.ask("MODULE LIST"), "*0");
+    for line in ["MODULE LOAD /x.so", "MODULE LOADEX /x.so CONFIG a b", "MODULE UNLOAD x"] {
+        let answer = client.ask(line);
+        let refusal = "-ERR MODULE command not allowed. If the enable-module-command option is set";
+        assert!(answer.starts_with(refusal), "{line}: {answer}");
+    }
+    let server = Server::start(&["--enable-module-command", "local"]);
+    let mut client = server.raw();
+    assert_eq!(client.ask("MODULE LIST"), "*0");
+    let refusal = "-ERR Error loading the extension. Please check the server logs.";
+    assert_eq!(client.ask("MODULE LOAD /x.so"), refusal);
+    assert_eq!(client.ask("MODULE LOADEX /x.so ARGS a"), refusal);
+    let refusal = "-ERR Error unloading module: no such module with that name";
+    assert_eq!(client.ask("MODULE UNLOAD x"), refusal);
+}

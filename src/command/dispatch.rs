@@ -490,7 +490,11 @@ impl Server {
         let local = client.conn.peer_ip().is_none_or(|ip| ip.is_loopback());
         let name = self.commands.get(id).name;
         let name = name.split('|').next().unwrap_or(name);
-        if self.config.enable_debug_command.allows(local) {
+        let allowed = match name {
+            "module" => self.config.enable_module_command,
+            _ => self.config.enable_debug_command,
+        };
+        if allowed.allows(local) {
             return Ok(());
         }
         Err(CommandError::err(format_args!(

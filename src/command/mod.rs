@@ -25,6 +25,7 @@ pub mod lcs;
 pub mod list;
 pub mod memory;
 pub mod migrate;
+pub mod module;
 pub mod monitor;
 pub mod object;
 pub mod pubsub;

@@ -1,0 +1,48 @@
+//! MODULE: there are none, and none can be loaded, since a module is written against Redis's own memory and types.
+//! Clients ask for the list all the same, to learn what a server can do.
+#![forbid(unsafe_code)]
+
+use super::help::reply_help;
+use super::table::Row;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+
+const HELP: &[&str] = &[
+    "LIST",
+    "    Return a list of loaded modules.",
+    "LOAD <path> [<arg> ...]",
+    "    Load a module library from <path>, passing to it any optional arguments.",
+    "LOADEX <path> [[CONFIG NAME VALUE] [CONFIG NAME VALUE]] [ARGS ...]",
+    "    Load a module library from <path>, while passing it module configurations and optional arguments.",
+    "UNLOAD <name>",
+    "    Unload a module.",
+];
+
+fn list(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.reply.array(0);
+    Ok(())
+}
+
+/// MODULE LOAD and LOADEX
+fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let path = String::from_utf8_lossy(args[2]);
+    s.warning(&format!("Module {path} failed to load: modules are not supported"));
+    Err(CommandError::text("ERR Error loading the extension. Please check the server logs."))
+}
+
+fn unload(_: &mut Server, _: &[&[u8]]) -> CommandResult {
+    Err(CommandError::text("ERR Error unloading module: no such module with that name"))
+}
+
+fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut s.reply, "MODULE", HELP);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("module|list", list),
+    ("module|load", load),
+    ("module|loadex", load),
+    ("module|unload", unload),
+    ("module|help", help),
+];
