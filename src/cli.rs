@@ -54,6 +54,7 @@ const FAMILIES: &[&[Row]] = &[
     command::repltrace::COMMANDS,
     command::transaction::COMMANDS,
     command::pubsub::COMMANDS,
+    command::script::COMMANDS,
 ];
 
 /// The table of all commands.

@@ -7,6 +7,7 @@
 //! | 7 | `main`, [`cli`] | arguments, configuration, start-up |
 //! | 6 | [`event_loop`] | poll, listeners, timers, signals |
 //! | 5 | [`command`] | one file for each family of commands, and dispatch |
+//! | 5 | [`script`] | scripts: Lua, and what it calls |
 //! | 4 | [`server`] | the state: clients, replication, configuration, statistics |
 //! | 3 | [`rdb`], [`aof`] | what is written to disk and wire |
 //! | 2 | [`db`] | the keyspace |
@@ -21,6 +22,7 @@ pub mod ds;
 pub mod event_loop;
 pub mod rdb;
 pub mod resp;
+pub mod script;
 pub mod server;
 pub mod sys;
 pub mod util;

@@ -87,7 +87,7 @@ const HELP: &[&str] = &[
     "    Setting it to 0 disables expiring keys in background when they are not",
     "    accessed. Setting it to 1 reenables back the default.",
     "SET-DISABLE-DENY-SCRIPTS <0|1>",
-    "    Accepted: no command is denied to scripts for the sake of tests.",
+    "    Allow scripts to call commands that are denied to them.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Enables or disables checksum checks for RDB files and RESTORE's payload.",
     "SLEEP <seconds>",
@@ -174,8 +174,11 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             })?;
             s.reply.ok();
         }
-        (b"replybuffer", [_, _])
-        | (b"set-disable-deny-scripts" | b"client-enforce-reply-list", [_]) => s.reply.ok(),
+        (b"replybuffer", [_, _]) | (b"client-enforce-reply-list", [_]) => s.reply.ok(),
+        (b"set-disable-deny-scripts", [on]) => {
+            s.scripts.may_call_all = **on == *b"1";
+            s.reply.ok();
+        }
         (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(s, size)?,
         (b"error", [text]) => s.reply.error(&String::from_utf8_lossy(text)),
         (b"log", [text]) => {

@@ -69,6 +69,9 @@ impl Server {
         if in_mode {
             flags = self.flags_in_mode(token, id);
         }
+        if flags.contains(CommandFlags::NO_MANDATORY_KEYS) {
+            flags = self.flags_of_script(id, args);
+        }
         if let Err(error) = self.may_run(token, id, args, flags, in_mode) {
             self.refuse(token, Some(id), &error);
             self.after_command(token, start);
@@ -439,7 +442,7 @@ impl Server {
             self.stats.count_error(error.code());
             self.error_on_link(token, &error);
         }
-        if self.slow_log.wants(nanos / 1000, flags) {
+        if !self.in_script && self.slow_log.wants(nanos / 1000, flags) {
             self.log_slow_command(token, nanos / 1000, &redact(args));
         }
         let threshold = self.config.latency_monitor_threshold;

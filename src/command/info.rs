@@ -221,19 +221,16 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("allocator_active", used);
     lines.add("allocator_resident", rss);
     lines.add_bytes("total_system_memory", total);
-    lines.add("used_memory_lua", 0);
-    lines.add("used_memory_vm_eval", 0);
-    lines.add("used_memory_lua_human", human(0));
-    lines.add_zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-        "number_of_libraries",
-        "used_memory_vm_functions",
-    ]);
-    lines.add_bytes("used_memory_vm_total", 0);
+    let lua = s.scripts.lua_memory();
+    lines.add("used_memory_lua", lua);
+    lines.add("used_memory_vm_eval", lua);
+    lines.add("used_memory_lua_human", human(lua as u64));
+    lines.add("used_memory_scripts_eval", s.scripts.memory());
+    lines.add("number_of_cached_scripts", s.scripts.len());
+    lines.add_zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions"]);
+    lines.add_bytes("used_memory_vm_total", lua as u64);
     lines.add("used_memory_functions", 0);
-    lines.add_bytes("used_memory_scripts", 0);
+    lines.add_bytes("used_memory_scripts", s.scripts.memory() as u64);
     lines.add_bytes("maxmemory", s.config.maxmemory);
     lines.add("maxmemory_policy", s.config.maxmemory_policy.name());
     let difference = rss as i64 - used as i64;

@@ -34,6 +34,7 @@ pub mod redirect;
 pub mod replication;
 pub mod repltrace;
 pub mod scan;
+pub mod script;
 pub mod server;
 pub mod set;
 pub mod set_algebra;

@@ -35,7 +35,9 @@ impl Server {
         let Some(client) = self.clients.get(token) else { return };
         let now = self.clock.unix_us();
         let peer = client.conn.peer(&self.unix_path());
-        let peer = if client.is(ClientFlags::UNIX_SOCKET) {
+        let peer = if self.in_script {
+            "lua".to_string()
+        } else if client.is(ClientFlags::UNIX_SOCKET) {
             format!("unix:{}", self.unix_path())
         } else {
             peer

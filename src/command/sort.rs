@@ -337,7 +337,7 @@ fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResul
         };
         range = options.range(len);
         let is_set = matches!(value, ValueRef::Set(_));
-        if !sorted && is_set && options.store.is_some() {
+        if !sorted && is_set && (options.store.is_some() || s.in_script) {
             sorted = true;
             alphabetical = Some(Options { alpha: true, by: None, ..options.clone() });
         }

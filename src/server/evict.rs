@@ -40,6 +40,8 @@ pub struct Eviction {
     last_db: usize,
     /// Where the search for volatile keys goes on, where they are few.
     cursor: u64,
+    /// There was nothing left to evict when the last command came.
+    is_exhausted: bool,
     /// Since when the data do not fit, by the clock that never jumps, and how long that was before; nanoseconds.
     exceeded_since: Option<u64>,
     exceeded_before: u64,
@@ -65,6 +67,7 @@ impl Eviction {
 
     fn note_outcome(&mut self, outcome: EvictionOutcome, now_nanos: u64) {
         self.is_running = outcome == EvictionOutcome::Running;
+        self.is_exhausted = outcome == EvictionOutcome::Exhausted;
         if outcome != EvictionOutcome::Fits {
             self.exceeded_since.get_or_insert(now_nanos);
         } else if let Some(since) = self.exceeded_since.take() {
@@ -92,11 +95,17 @@ impl Server {
         used.saturating_sub(self.memory_not_counted_for_eviction()).saturating_sub(limit)
     }
 
+    /// Whether the command that is running may not take more memory: the data did not fit when it came.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.config.maxmemory > 0 && self.eviction.is_exhausted
+    }
+
     /// Evicts keys until the data fit, or time is up.
     #[inline]
     pub fn perform_evictions(&mut self) -> EvictionOutcome {
         let to_free = self.memory_to_free();
         if to_free == 0 && !self.eviction.is_running && self.eviction.exceeded_since.is_none() {
+            self.eviction.is_exhausted = false;
             return EvictionOutcome::Fits;
         }
         self.free_memory(to_free)
@@ -105,7 +114,7 @@ impl Server {
     #[cold]
     fn free_memory(&mut self, to_free: usize) -> EvictionOutcome {
         if !self.may_evict() {
-            self.eviction.is_running = false;
+            (self.eviction.is_running, self.eviction.is_exhausted) = (false, false);
             return EvictionOutcome::Fits;
         }
         let outcome = match self.config.maxmemory_policy {

@@ -39,6 +39,7 @@ use crate::command::table::CommandTable;
 use crate::db::Keyspace;
 use crate::ds::hash::{self, HashSeed};
 use crate::resp::reply::Reply;
+use crate::script::cache::Scripts;
 use crate::util::clock::Clock;
 use client::{Client, Token};
 use config::Config;
@@ -102,6 +103,8 @@ pub struct Server {
     pub propagation: Propagation,
     /// What is propagated together, while it is being gathered.
     unit: Option<propagate::Unit>,
+    /// Who is told what commands do.
+    pub propagates_to: propagate::Targets,
     pub stats: Stats,
     pub slow_log: SlowLog,
     pub log: log::Log,
@@ -160,8 +163,12 @@ pub struct Server {
     pub blocked: Vec<(Token, u64)>,
     /// Clients that wait for keys, and when waits end.
     pub blocking: blocking::Blocking,
-    /// What runs may not block: a transaction is being executed.
+    /// What runs may not block: a transaction or script is being executed.
     pub deny_blocking: bool,
+    /// Scripts that are known.
+    pub scripts: Scripts,
+    /// What runs was called by a script.
+    pub in_script: bool,
     pub watched: transaction::WatchedKeys,
     pub pubsub: pubsub::PubSub,
     /// What clients keep in caches of their own.
@@ -211,6 +218,7 @@ impl Server {
             db: 0,
             propagation: Propagation::default(),
             unit: None,
+            propagates_to: propagate::Targets::default(),
             stats: Stats::default(),
             log,
             pause: Pause::default(),
@@ -246,6 +254,8 @@ impl Server {
             blocked: Vec::new(),
             blocking: blocking::Blocking::default(),
             deny_blocking: false,
+            scripts: Scripts::default(),
+            in_script: false,
             watched: transaction::WatchedKeys::default(),
             pubsub: pubsub::PubSub::default(),
             tracking: tracking::Tracking::default(),

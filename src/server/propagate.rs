@@ -13,10 +13,25 @@ use crate::command::spec::CommandFlags;
 /// Commands that are propagated together.
 #[derive(Debug, Default)]
 pub struct Unit {
-    /// The part of the replication stream that they will be, and that of the append-only file.
+    /// The part of the replication stream that they will be, and that of the append-only file, and how many they are
+    /// in each: a script may choose who is told.
     stream: Vec<u8>,
     aof: Vec<u8>,
-    commands: usize,
+    stream_commands: usize,
+    aof_commands: usize,
+}
+
+/// Who is told what commands do: a script may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Targets {
+    pub aof: bool,
+    pub replicas: bool,
+}
+
+impl Default for Targets {
+    fn default() -> Targets {
+        Targets { aof: true, replicas: true }
+    }
 }
 
 /// What to propagate of the command that is running.
@@ -63,6 +78,11 @@ impl Server {
         self.propagation = Propagation::Nothing;
     }
 
+    /// Whether what is propagated is being gathered.
+    pub fn gathers_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+
     /// Starts to gather what is propagated.
     pub fn begin_unit(&mut self) {
         self.unit = Some(Unit::default());
@@ -70,11 +90,13 @@ impl Server {
 
     /// Propagates what was gathered.
     pub fn end_unit(&mut self) {
-        let Some(Unit { mut stream, aof, commands }) = self.unit.take() else { return };
+        let Some(Unit { mut stream, aof, stream_commands, aof_commands }) = self.unit.take() else {
+            return;
+        };
         if !aof.is_empty() && self.records_aof() {
             self.annotate_aof();
-            self.aof.feed_unit(commands, &aof);
-            self.count_unreplicated(commands);
+            self.aof.feed_unit(aof_commands, &aof);
+            self.count_unreplicated(aof_commands);
         }
         if self.repl.is_replica() {
             // It became one on the way: its history is another's now.
@@ -84,14 +106,14 @@ impl Server {
         if self.repl.stream.is_none() {
             return;
         }
-        if commands > 1 {
+        if stream_commands > 1 {
             let mut whole = Vec::with_capacity(stream.len() + 32);
             encode_command(&[b"MULTI"], &mut whole);
             whole.append(&mut stream);
             encode_command(&[b"EXEC"], &mut whole);
             stream = whole;
         }
-        if commands > 0 {
+        if stream_commands > 0 {
             self.repl.feed_bytes(&stream);
         }
     }
@@ -169,8 +191,9 @@ impl Server {
         if self.aof.is_replaying {
             return;
         }
-        let records = self.records_aof();
-        let replicates = self.repl.stream.is_some() && !self.repl.is_replica();
+        let targets = self.propagates_to;
+        let records = targets.aof && self.records_aof();
+        let replicates = targets.replicas && self.repl.stream.is_some() && !self.repl.is_replica();
         if let Some(unit) = &mut self.unit {
             if records {
                 self.aof.feed(db, args, Some(&mut unit.aof));
@@ -178,7 +201,8 @@ impl Server {
             if replicates {
                 self.repl.encode(db, args, &mut unit.stream);
             }
-            unit.commands += usize::from(records || replicates);
+            unit.aof_commands += usize::from(records);
+            unit.stream_commands += usize::from(replicates);
             return;
         }
         if records {

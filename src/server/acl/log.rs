@@ -32,6 +32,7 @@ impl Reason {
 pub enum Context {
     TopLevel,
     Multi,
+    Lua,
 }
 
 impl Context {
@@ -39,6 +40,7 @@ impl Context {
         match self {
             Context::TopLevel => "toplevel",
             Context::Multi => "multi",
+            Context::Lua => "lua",
         }
     }
 }

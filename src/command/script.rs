@@ -1,0 +1,181 @@
+//! Scripts: EVAL and its kin, and SCRIPT.
+#![forbid(unsafe_code)]
+
+use super::args;
+use super::help::{reply_help, subcommand_syntax_error};
+use super::spec::CommandFlags;
+use super::table::{CommandId, Row};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::script::cache::{Sha, parse_sha};
+use crate::script::run::Request;
+use crate::script::shebang::split_shebang;
+use crate::server::Server;
+
+const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
+const HELP: &[&str] = &[
+    "DEBUG (YES|SYNC|NO)",
+    "    Set the debug mode for subsequent scripts executed.",
+    "EXISTS <sha1> [<sha1> ...]",
+    "    Return information about the existence of the scripts in the script cache.",
+    "FLUSH [ASYNC|SYNC]",
+    "    Flush the Lua scripts cache. Very dangerous on replicas.",
+    "    When called without the optional mode argument, the behavior is determined",
+    "    by the lazyfree-lazy-user-flush configuration directive. Valid modes are:",
+    "    * ASYNC: Asynchronously flush the scripts cache.",
+    "    * SYNC: Synchronously flush the scripts cache.",
+    "KILL",
+    "    Kill the currently executing Lua script.",
+    "LOAD <script>",
+    "    Load a script into the scripts cache without executing it.",
+];
+
+/// Arguments, as a part of a command.
+type Words<'a, 'b> = &'a [&'b [u8]];
+
+/// Keys and further arguments, behind the number of keys, which is the third argument.
+fn keys_and_args<'a, 'b>(args: Words<'a, 'b>) -> CommandResult<(Words<'a, 'b>, Words<'a, 'b>)> {
+    let count = args::int(args[2])?;
+    let rest = &args[3..];
+    if count < 0 {
+        return Err(CommandError::text("ERR Number of keys can't be negative"));
+    }
+    usize::try_from(count)
+        .ok()
+        .and_then(|count| rest.split_at_checked(count))
+        .ok_or(CommandError::text("ERR Number of keys can't be greater than number of args"))
+}
+
+fn eval(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    eval_script(s, args, false)
+}
+
+fn eval_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    eval_script(s, args, true)
+}
+
+fn evalsha(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    eval_known(s, args, false)
+}
+
+fn evalsha_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    eval_known(s, args, true)
+}
+
+fn eval_script(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
+    show_to_monitors(s, args);
+    keys_and_args(args)?;
+    let sha = s.scripts.load(args[1], false)?;
+    run(s, sha, args, read_only)
+}
+
+fn eval_known(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
+    show_to_monitors(s, args);
+    let sha = parse_sha(args[1]).ok_or(NO_SCRIPT)?;
+    run(s, sha, args, read_only)
+}
+
+/// Before the commands that it calls are shown, and not behind them.
+fn show_to_monitors(s: &mut Server, args: &[&[u8]]) {
+    if let Some(token) = s.current.filter(|_| !s.monitors.is_empty()) {
+        s.feed_monitors(token, CommandFlags::empty(), args);
+    }
+}
+
+fn run(s: &mut Server, sha: Sha, args: &[&[u8]], read_only: bool) -> CommandResult {
+    let (keys, args) = keys_and_args(args)?;
+    let script = s.scripts.find(&sha).ok_or(NO_SCRIPT)?.clone();
+    let engine = s.scripts.engine()?;
+    let name = String::from_utf8_lossy(&sha);
+    let outcome = s.run_script(&Request {
+        engine: &engine,
+        function: &script.function,
+        name: &name,
+        flags: script.flags,
+        read_only,
+        keys,
+        args,
+        is_function: false,
+    });
+    s.scripts.note_use(&sha);
+    outcome
+}
+
+impl Server {
+    /// The flags of a command that runs a script: what the script says of itself counts, where it says anything.
+    #[cold]
+    pub fn flags_of_script(&self, id: CommandId, args: &[&[u8]]) -> CommandFlags {
+        let command = self.commands.get(id);
+        let script = match command.spec.name {
+            "eval" | "eval_ro" => split_shebang(args[1]).ok().map(|(flags, _)| flags),
+            "evalsha" | "evalsha_ro" => parse_sha(args[1])
+                .and_then(|sha| self.scripts.find(&sha))
+                .map(|script| script.flags),
+            _ => None,
+        };
+        script.map_or(command.flags, |script| script.command_flags(command.flags))
+    }
+}
+
+fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let sha = s.scripts.load(args[2], true)?;
+    s.reply.bulk(&sha);
+    Ok(())
+}
+
+fn exists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let shas = &args[2..];
+    s.reply.array(shas.len());
+    for sha in shas {
+        let known = <Sha>::try_from(*sha).is_ok_and(|sha| s.scripts.find(&sha).is_some());
+        s.reply.int(known.into());
+    }
+    Ok(())
+}
+
+fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    // A Lua state belongs to its thread, and is freed at once either way.
+    match args[2..] {
+        [] => {}
+        [mode] if args::is(mode, "sync") || args::is(mode, "async") => {}
+        _ => return Err(CommandError::text("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
+    }
+    s.scripts.flush();
+    s.reply.ok();
+    Ok(())
+}
+
+fn kill(_: &mut Server, _: &[&[u8]]) -> CommandResult {
+    Err(CommandError::text("NOTBUSY No scripts in execution right now."))
+}
+
+fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if args::is(args[2], "no") {
+        s.reply.ok();
+        return Ok(());
+    }
+    if args::is(args[2], "yes") || args::is(args[2], "sync") {
+        return Err(CommandError::text("ERR The Lua debugger is not supported"));
+    }
+    Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+}
+
+fn help(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if args.len() > 2 {
+        return Err(subcommand_syntax_error("SCRIPT", args));
+    }
+    reply_help(&mut s.reply, "SCRIPT", HELP);
+    Ok(())
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("eval", eval),
+    ("eval_ro", eval_ro),
+    ("evalsha", evalsha),
+    ("evalsha_ro", evalsha_ro),
+    ("script|load", load),
+    ("script|exists", exists),
+    ("script|flush", flush),
+    ("script|kill", kill),
+    ("script|debug", debug),
+    ("script|help", help),
+];

@@ -1,0 +1,52 @@
+//! `bit`: operations on the low 32 bits of numbers, as in Lua BitOp.
+#![forbid(unsafe_code)]
+
+use super::args::{Args, LibResult, NativeFn, one};
+use mlua::{Lua, Value};
+
+/// An argument's low 32 bits. Fractions are rounded to the nearest, half to even.
+fn bits(args: &Args, at: usize) -> LibResult<i32> {
+    let rounded = args.number(at)?.round_ties_even();
+    // Numbers beyond 2^53 have no low bits worth the name; modulo keeps the conversion defined.
+    Ok(rounded.rem_euclid(2f64.powi(32)) as u32 as i32)
+}
+
+fn number(n: i32) -> LibResult {
+    one(Value::Number(f64::from(n)))
+}
+
+fn fold(args: &Args, operation: fn(i32, i32) -> i32) -> LibResult {
+    let mut result = bits(args, 0)?;
+    for at in 1..args.len() {
+        result = operation(result, bits(args, at)?);
+    }
+    number(result)
+}
+
+fn shift(args: &Args, operation: fn(i32, u32) -> i32) -> LibResult {
+    number(operation(bits(args, 0)?, bits(args, 1)? as u32 & 31))
+}
+
+fn tohex(lua: &Lua, args: &Args) -> LibResult {
+    let digits = if args.len() < 2 { 8 } else { bits(args, 1)? };
+    let wanted = digits.unsigned_abs().min(8) as usize;
+    let text = format!("{:08x}", bits(args, 0)?);
+    let text = &text[8 - wanted..];
+    let text = if digits < 0 { text.to_uppercase() } else { text.to_string() };
+    one(Value::String(lua.create_string(text)?))
+}
+
+pub const FUNCTIONS: &[(&str, NativeFn)] = &[
+    ("tobit", |_, args| number(bits(args, 0)?)),
+    ("bnot", |_, args| number(!bits(args, 0)?)),
+    ("band", |_, args| fold(args, |a, b| a & b)),
+    ("bor", |_, args| fold(args, |a, b| a | b)),
+    ("bxor", |_, args| fold(args, |a, b| a ^ b)),
+    ("lshift", |_, args| shift(args, |a, n| a << n)),
+    ("rshift", |_, args| shift(args, |a, n| (a as u32 >> n) as i32)),
+    ("arshift", |_, args| shift(args, |a, n| a >> n)),
+    ("rol", |_, args| shift(args, |a, n| a.rotate_left(n))),
+    ("ror", |_, args| shift(args, |a, n| a.rotate_right(n))),
+    ("bswap", |_, args| number(bits(args, 0)?.swap_bytes())),
+    ("tohex", tohex),
+];

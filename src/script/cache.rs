@@ -1,0 +1,143 @@
+//! The scripts that the server knows, by their SHA1.
+#![forbid(unsafe_code)]
+
+use super::engine::{Engine, sha1_hex};
+use super::shebang::{ScriptFlags, split_shebang};
+use crate::resp::error::{CommandError, CommandResult};
+use mlua::Function;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// So many scripts that came with `EVAL` are kept: a client that makes a new one for each call must not fill the
+/// memory. Those of `SCRIPT LOAD` are kept for good.
+const EVAL_SCRIPTS: usize = 500;
+
+/// A script's SHA1 in lower-case hexadecimal digits.
+pub type Sha = [u8; 40];
+
+/// The SHA1 that a client means; `None` if it can't be one.
+pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
+    arg.to_ascii_lowercase().try_into().ok()
+}
+
+/// A script that has been compiled.
+#[derive(Clone)]
+pub struct Script {
+    pub function: Function,
+    pub flags: ScriptFlags,
+    len: usize,
+    /// When it was used last, in uses of scripts; `None`: it is kept for good.
+    used: Option<u64>,
+}
+
+/// All that is known of scripts.
+#[derive(Default)]
+pub struct Scripts {
+    engine: Option<Rc<Engine>>,
+    known: HashMap<Sha, Script>,
+    by_use: BTreeMap<u64, Sha>,
+    uses: u64,
+    memory: usize,
+    /// `evicted_scripts`
+    pub evicted: u64,
+    /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: scripts may call what is denied to them otherwise.
+    pub may_call_all: bool,
+}
+
+impl Scripts {
+    /// The Lua state, which is made when a script comes for the first time.
+    pub fn engine(&mut self) -> CommandResult<Rc<Engine>> {
+        if let Some(engine) = &self.engine {
+            return Ok(Rc::clone(engine));
+        }
+        let engine = Engine::new()
+            .map_err(|error| CommandError::err(format_args!("Can't make a Lua state: {error}")))?;
+        Ok(Rc::clone(self.engine.insert(Rc::new(engine))))
+    }
+
+    pub fn find(&self, sha: &Sha) -> Option<&Script> {
+        self.known.get(sha)
+    }
+
+    /// How many scripts are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Bytes of the scripts' texts and of what is known of them.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Bytes that Lua holds.
+    pub fn lua_memory(&self) -> usize {
+        self.engine.as_ref().map_or(0, |engine| engine.lua.used_memory())
+    }
+
+    /// Forgets all, and all that scripts have left in Lua.
+    pub fn flush(&mut self) {
+        let Scripts { evicted, may_call_all, .. } = *self;
+        *self = Scripts { evicted, may_call_all, ..Scripts::default() };
+    }
+
+    /// Takes a script in, if it is not known yet; answers its SHA1. `for_good`: it is never evicted.
+    ///
+    /// # Errors
+    /// If it can't be compiled.
+    pub fn load(&mut self, body: &[u8], for_good: bool) -> CommandResult<Sha> {
+        let sha = sha1_hex(body);
+        if let Some(script) = self.known.get_mut(&sha) {
+            if for_good && let Some(used) = script.used.take() {
+                self.by_use.remove(&used);
+            }
+            return Ok(sha);
+        }
+        let (flags, code) = split_shebang(body)?;
+        let function = self.engine()?.compile(code, "user_script").map_err(|message| {
+            CommandError::err(format_args!("Error compiling script (new function): {message}"))
+        })?;
+        while !for_good && self.by_use.len() >= EVAL_SCRIPTS {
+            self.evict_oldest();
+        }
+        self.memory += script_memory(body.len());
+        let script = Script { function, flags, len: body.len(), used: None };
+        self.known.insert(sha, script);
+        if !for_good {
+            self.note_use_of(&sha, true);
+        }
+        Ok(sha)
+    }
+
+    fn evict_oldest(&mut self) {
+        let Some((_, sha)) = self.by_use.pop_first() else { return };
+        if let Some(script) = self.known.remove(&sha) {
+            self.memory -= script_memory(script.len);
+            self.evicted += 1;
+        }
+    }
+
+    /// A script has been used: the others go before it.
+    pub fn note_use(&mut self, sha: &Sha) {
+        self.note_use_of(sha, false);
+    }
+
+    fn note_use_of(&mut self, sha: &Sha, is_new: bool) {
+        let Some(script) = self.known.get_mut(sha) else { return };
+        match script.used {
+            Some(used) => drop(self.by_use.remove(&used)),
+            None if is_new => {}
+            None => return,
+        }
+        self.uses += 1;
+        script.used = Some(self.uses);
+        self.by_use.insert(self.uses, *sha);
+    }
+}
+
+fn script_memory(len: usize) -> usize {
+    len + size_of::<Sha>() + size_of::<Script>()
+}

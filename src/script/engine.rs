@@ -1,0 +1,145 @@
+//! A Lua state in which scripts run: what it starts with, and what is reached of it from outside.
+#![forbid(unsafe_code)]
+
+use super::args::{Args, LibError, LibResult, caught, library, one};
+use super::value::error_text;
+use super::{bit, cjson, cmsgpack, pack, random};
+use crate::server::REDIS_VERSION;
+use mlua::chunk::ChunkMode;
+use mlua::debug::DebugSource;
+use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+use sha1::{Digest, Sha1};
+
+/// What the chunks of the server's own are called; errors are never reported there.
+const PRELUDE: &str = "prelude";
+
+/// A Lua state, made ready by `prelude.lua`.
+pub struct Engine {
+    pub lua: Lua,
+    /// The globals that scripts see.
+    pub env: Table,
+    /// Calls a function, if there are more arguments with these; answers whether it went well, and its result or the
+    /// error.
+    pub run: Function,
+    /// Says whom `redis.call` and the rest lead to, and what `KEYS` and `ARGV` are.
+    pub bind: Function,
+}
+
+impl Engine {
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn new() -> mlua::Result<Engine> {
+        let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
+        // Without the panic-catching `pcall`: nothing here panics, and Lua's own is faster.
+        let lua = Lua::new_with(libs, LuaOptions::new().catch_rust_panics(false))?;
+        let prelude: Table = lua
+            .load(include_str!("prelude.lua"))
+            .set_name(format!("={PRELUDE}"))
+            .call((native_functions(&lua)?, libraries(&lua)?, constants(&lua)?))?;
+        Ok(Engine {
+            env: prelude.raw_get("env")?,
+            run: prelude.raw_get("run")?,
+            bind: prelude.raw_get("bind")?,
+            lua,
+        })
+    }
+
+    /// Compiles a script. Its name is what errors call it.
+    ///
+    /// # Errors
+    /// Lua's message.
+    pub fn compile(&self, script: &[u8], name: &str) -> Result<Function, String> {
+        let chunk = self.lua.load(script).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
+        let function = chunk.set_environment(self.env.clone()).into_function();
+        function.map_err(|error| match error {
+            mlua::Error::SyntaxError { message, .. } => message,
+            other => other.to_string(),
+        })
+    }
+}
+
+/// What `prelude.lua` needs that Lua has not.
+fn native_functions(lua: &Lua) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.set("where", lua.create_function(|lua, ()| place_of_error(lua))?)?;
+    table.set("caught", lua.create_function(caught)?)?;
+    let text = |lua: &Lua, text: LuaString| lua.create_string(error_text(&text.as_bytes()));
+    table.set("error_text", lua.create_function(text)?)?;
+    Ok(table)
+}
+
+/// The source and line of the innermost function on the stack that is a script's.
+fn place_of_error(lua: &Lua) -> mlua::Result<MultiValue> {
+    for level in 1.. {
+        let place = lua.inspect_stack(level, |debug| {
+            let DebugSource { source, what, .. } = debug.source();
+            let source = source.filter(|s| what != "C" && s.starts_with('@'))?;
+            Some((source.into_owned(), debug.current_line()?))
+        });
+        match place {
+            None => break,
+            Some(None) => {}
+            Some(Some((source, line))) => {
+                let values =
+                    [Value::String(lua.create_string(source)?), Value::Integer(line as i64)];
+                return Ok(MultiValue::from_iter(values));
+            }
+        }
+    }
+    Ok(MultiValue::new())
+}
+
+fn sha1hex(lua: &Lua, args: &Args) -> LibResult {
+    if args.len() != 1 {
+        return Err(LibError::table("ERR wrong number of arguments"));
+    }
+    let text = lua.coerce_string(args.get(0).clone())?;
+    let text = text.as_ref().map(LuaString::as_bytes);
+    one(Value::String(lua.create_string(sha1_hex(text.as_deref().unwrap_or_default()))?))
+}
+
+/// The SHA1 of bytes in hexadecimal digits.
+pub fn sha1_hex(bytes: &[u8]) -> [u8; 40] {
+    let mut hex = [0; 40];
+    for (two, byte) in hex.chunks_exact_mut(2).zip(Sha1::digest(bytes)) {
+        two.copy_from_slice(format!("{byte:02x}").as_bytes());
+    }
+    hex
+}
+
+fn libraries(lua: &Lua) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.set("math", random::library(lua)?)?;
+    table.set("bit", library(lua, bit::FUNCTIONS)?)?;
+    table.set("struct", library(lua, pack::FUNCTIONS)?)?;
+    table.set("cmsgpack", library(lua, cmsgpack::FUNCTIONS)?)?;
+    table.set("cjson", cjson::library(lua)?)?;
+    table.set("redis", library(lua, &[("sha1hex", sha1hex)])?)?;
+    Ok(table)
+}
+
+fn constants(lua: &Lua) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    let redis = lua.create_table()?;
+    redis.set("REDIS_VERSION", REDIS_VERSION)?;
+    redis.set("REDIS_VERSION_NUM", version_number(REDIS_VERSION))?;
+    for (level, name) in
+        ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"].iter().enumerate()
+    {
+        redis.set(*name, level)?;
+    }
+    for (name, targets) in
+        [("REPL_NONE", 0), ("REPL_AOF", 1), ("REPL_SLAVE", 2), ("REPL_REPLICA", 2), ("REPL_ALL", 3)]
+    {
+        redis.set(name, targets)?;
+    }
+    table.set("redis", redis)?;
+    table.set("cjson", cjson::constants(lua)?)?;
+    table.set("cmsgpack", cmsgpack::constants(lua)?)?;
+    Ok(table)
+}
+
+/// `a.b.c` as one number, a byte for each part.
+fn version_number(version: &str) -> u32 {
+    version.split('.').fold(0, |number, part| number << 8 | part.parse().unwrap_or(0))
+}

@@ -1,0 +1,21 @@
+//! Server-side scripts: Lua 5.1, as in Redis.
+//!
+//! * [`engine`] makes a Lua state in which scripts can do no harm; `prelude.lua` is what it starts with.
+//! * [`run`] runs a script and serves `redis.call` and its kin.
+//! * [`value`] turns replies into Lua's values and back.
+//! * [`shebang`] reads what a script says of itself in its first line.
+//! * [`bit`], [`cjson`], [`cmsgpack`] and [`pack`] (`struct`) are the libraries that scripts find.
+//! * [`cache`] keeps the scripts that are known.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod bit;
+pub mod cache;
+pub mod cjson;
+pub mod cmsgpack;
+pub mod engine;
+pub mod pack;
+pub mod random;
+pub mod run;
+pub mod shebang;
+pub mod value;

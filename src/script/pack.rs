@@ -1,0 +1,222 @@
+//! `struct`: values as C would lay them out, and back, as in Roberto Ierusalimschy's library of that name.
+#![forbid(unsafe_code)]
+
+use super::args::{Args, LibError, LibResult, NativeFn, as_number, one};
+use mlua::{Lua, MultiValue, Value};
+
+/// Bytes of the largest integer.
+const MAX_INT: usize = 32;
+/// `!` without a number.
+const MAX_ALIGN: usize = 8;
+
+pub const FUNCTIONS: &[(&str, NativeFn)] = &[("pack", pack), ("unpack", unpack), ("size", size)];
+
+/// Reads a format, option by option.
+struct Format<'a> {
+    rest: &'a [u8],
+    big_endian: bool,
+    align: usize,
+}
+
+/// An option, the bytes that it takes, and those before it that align it.
+struct Item {
+    option: u8,
+    size: usize,
+    padding: usize,
+}
+
+impl<'a> Format<'a> {
+    fn new(format: &'a [u8]) -> Format<'a> {
+        let end = memchr::memchr(0, format).unwrap_or(format.len());
+        Format { rest: &format[..end], big_endian: false, align: 1 }
+    }
+
+    fn number(&mut self, default: usize) -> LibResult<usize> {
+        let len = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        let mut number = if len == 0 { default } else { 0 };
+        for digit in digits {
+            number = number * 10 + usize::from(digit - b'0');
+            if number > i32::MAX as usize {
+                return Err("integral size overflow".into());
+            }
+        }
+        Ok(number)
+    }
+
+    /// The next option that stands for a value, for a value at this position.
+    fn next(&mut self, args: &Args, at: usize) -> LibResult<Option<Item>> {
+        while let Some((&option, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            let size = match option {
+                b'b' | b'B' | b'x' => 1,
+                b'h' | b'H' => 2,
+                b'l' | b'L' | b'T' | b'd' => 8,
+                b'f' => 4,
+                b's' => 0,
+                b'c' => self.number(1)?,
+                b'i' | b'I' => {
+                    let size = self.number(4)?;
+                    if size > MAX_INT {
+                        return Err(LibError::Text(format!(
+                            "integral size {size} is larger than limit of {MAX_INT}"
+                        )));
+                    }
+                    size
+                }
+                control => {
+                    self.control(args, control)?;
+                    continue;
+                }
+            };
+            let padding = if option == b'c' { 0 } else { self.padding(at, size) };
+            return Ok(Some(Item { option, size, padding }));
+        }
+        Ok(None)
+    }
+
+    fn padding(&self, at: usize, size: usize) -> usize {
+        match size.min(self.align) {
+            0 => 0,
+            // As C has it, also for sizes that are no powers of two.
+            size => size.wrapping_sub(at & (size - 1)) & (size - 1),
+        }
+    }
+
+    fn control(&mut self, args: &Args, option: u8) -> LibResult<()> {
+        match option {
+            b' ' => {}
+            b'>' => self.big_endian = true,
+            b'<' => self.big_endian = false,
+            b'!' => {
+                let align = self.number(MAX_ALIGN)?;
+                if !align.is_power_of_two() {
+                    return Err(LibError::Text(format!("alignment {align} is not a power of 2")));
+                }
+                self.align = align;
+            }
+            _ => {
+                let why = format!("invalid format option '{}'", char::from(option));
+                return Err(args.bad(0, &why));
+            }
+        }
+        Ok(())
+    }
+
+    /// The low bytes of an integer in the chosen order.
+    fn put(&self, out: &mut Vec<u8>, value: u64, size: usize) {
+        let mut bytes = [0; MAX_INT];
+        bytes[..8].copy_from_slice(&value.to_le_bytes());
+        let bytes = &mut bytes[..size];
+        if self.big_endian {
+            bytes.reverse();
+        }
+        out.extend_from_slice(bytes);
+    }
+
+    fn get(&self, bytes: &[u8]) -> u64 {
+        let push = |n: u64, &byte: &u8| n << 8 | u64::from(byte);
+        match self.big_endian {
+            true => bytes.iter().fold(0, push),
+            false => bytes.iter().rev().fold(0, push),
+        }
+    }
+}
+
+fn pack(lua: &Lua, args: &Args) -> LibResult {
+    let format = args.string(lua, 0)?;
+    let format = format.as_bytes();
+    let mut format = Format::new(&format);
+    let (mut out, mut arg) = (Vec::new(), 1);
+    while let Some(Item { option, size, padding }) = format.next(args, out.len())? {
+        out.resize(out.len() + padding, 0);
+        match option {
+            b'x' => {
+                out.push(0);
+                continue;
+            }
+            b'f' => {
+                let bits = (args.number(arg)? as f32).to_bits();
+                format.put(&mut out, bits.into(), size);
+            }
+            b'd' => format.put(&mut out, args.number(arg)?.to_bits(), size),
+            b'c' | b's' => {
+                let text = args.string(lua, arg)?;
+                let text = text.as_bytes();
+                let size = if size == 0 { text.len() } else { size };
+                args.check(text.len() >= size, arg + 1, "string too short")?;
+                out.extend_from_slice(&text[..size]);
+                if option == b's' {
+                    out.push(0);
+                }
+            }
+            _ => {
+                let number = args.number(arg)?;
+                let value = if number < 0.0 { number as i64 as u64 } else { number as u64 };
+                format.put(&mut out, value, size);
+            }
+        }
+        arg += 1;
+    }
+    one(Value::String(lua.create_string(out)?))
+}
+
+fn unpack(lua: &Lua, args: &Args) -> LibResult {
+    let (format, data) = (args.string(lua, 0)?, args.string(lua, 1)?);
+    let (format, data) = (format.as_bytes(), data.as_bytes());
+    let position = args.int_or(2, 1)?;
+    args.check(position > 0, 2, "offset must be 1 or greater")?;
+    let mut at = position as usize - 1;
+    let mut format = Format::new(&format);
+    let mut values: Vec<Value> = Vec::new();
+    while let Some(Item { option, mut size, padding }) = format.next(args, at)? {
+        at = at.saturating_add(padding);
+        let bytes = data.get(at..).and_then(|rest| rest.get(..size));
+        let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
+        match option {
+            b'x' => {}
+            b'f' => values.push(Value::Number(f32::from_bits(format.get(bytes) as u32).into())),
+            b'd' => values.push(Value::Number(f64::from_bits(format.get(bytes)))),
+            b'c' if size == 0 => {
+                let previous = values.pop().and_then(|value| as_number(&value));
+                size = previous.ok_or("format 'c0' needs a previous size")? as usize;
+                let bytes = data.get(at..).and_then(|rest| rest.get(..size));
+                let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
+                values.push(Value::String(lua.create_string(bytes)?));
+            }
+            b'c' => values.push(Value::String(lua.create_string(bytes)?)),
+            b's' => {
+                let rest = &data[at..];
+                let len = memchr::memchr(0, rest).ok_or("unfinished string in data")?;
+                values.push(Value::String(lua.create_string(&rest[..len])?));
+                size = len + 1;
+            }
+            _ => {
+                let n = format.get(bytes);
+                let unused = 64 - 8 * size.clamp(1, 8) as u32;
+                let number = match option.is_ascii_lowercase() {
+                    true => ((n << unused) as i64 >> unused) as f64,
+                    false => n as f64,
+                };
+                values.push(Value::Number(number));
+            }
+        }
+        at += size;
+    }
+    values.push(Value::Integer(at as i64 + 1));
+    Ok(MultiValue::from_iter(values))
+}
+
+fn size(lua: &Lua, args: &Args) -> LibResult {
+    let format = args.string(lua, 0)?;
+    let format = format.as_bytes();
+    let mut format = Format::new(&format);
+    let mut total = 0usize;
+    while let Some(Item { option, size, padding }) = format.next(args, total)? {
+        args.check(option != b's', 0, "option 's' has no fixed size")?;
+        args.check(option != b'c' || size > 0, 0, "option 'c0' has no fixed size")?;
+        total = total.saturating_add(padding + size);
+    }
+    one(Value::Integer(total as i64))
+}

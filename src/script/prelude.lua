@@ -1,0 +1,188 @@
+-- What a script finds, and what it must not touch.
+--
+-- Tables that all scripts share are shown as empty ones with the real table behind them: reading goes through, writing
+-- is refused. This is run once for each state; its environment, the real globals, is seen by nobody else.
+local native, libs, constants = ...
+
+local error, type, tostring, select, setmetatable = error, type, tostring, select, setmetatable
+local getmetatable, xpcall, pcall, unpack = getmetatable, xpcall, pcall, unpack
+local pairs, next, rawget, rawset = pairs, next, rawget, rawset
+local getfenv, setfenv, loadstring, concat, byte = getfenv, setfenv, loadstring, table.concat, string.byte
+local insert = table.insert
+local own = getfenv(1)
+
+local behind = {} -- The real table of each that is shown.
+local shown_metatable = {}
+
+local function refuse()
+  error('Attempt to modify a readonly table', 2)
+end
+
+local function refuse_if_shown(t)
+  if behind[t] then error('Attempt to modify a readonly table', 3) end
+end
+
+local function freeze(real)
+  local shown = setmetatable({}, {__index = real, __newindex = refuse})
+  behind[shown] = real
+  return shown
+end
+
+-- A table that may be iterated: what is shown is empty itself, and nobody is to get hold of the real one.
+local function to_iterate(t)
+  local real = behind[t]
+  if not real then return t end
+  local copy = {}
+  for k, v in pairs(real) do copy[k] = v end
+  return copy
+end
+
+local function library(functions, values)
+  for name, value in pairs(values or {}) do functions[name] = value end
+  return functions
+end
+
+-- Builtins.
+
+local globals = {
+  assert = assert, collectgarbage = collectgarbage, error = error, gcinfo = gcinfo, ipairs = ipairs,
+  newproxy = newproxy, rawequal = rawequal, select = select, tonumber = tonumber, tostring = tostring, type = type,
+  unpack = unpack, _VERSION = _VERSION,
+}
+local env = freeze(globals)
+globals._G = env
+shown_metatable[env] = freeze({__index = env})
+
+setmetatable(globals, {
+  __index = function(_, name)
+    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+  end,
+})
+
+function globals.pairs(t) return pairs(to_iterate(t)) end
+function globals.next(t, k) return next(to_iterate(t), k) end
+function globals.rawget(t, k) return rawget(behind[t] or t, k) end
+function globals.rawset(t, k, v)
+  refuse_if_shown(t)
+  return rawset(t, k, v)
+end
+function globals.setmetatable(t, meta)
+  refuse_if_shown(t)
+  return setmetatable(t, meta)
+end
+local string_metatable = freeze({__index = freeze(string)})
+function globals.getmetatable(t)
+  if behind[t] then return shown_metatable[t] end
+  if type(t) == 'string' then return string_metatable end
+  return getmetatable(t)
+end
+
+-- Errors of native functions are objects; a script catches what they stand for. An error that is a table with an `err`
+-- is caught as its text by `pcall`.
+local function caught(ok, err, ...)
+  if ok then return ok, err, ... end
+  err = native.caught(err)
+  if type(err) == 'table' and type(err.err) == 'string' then err = err.err end
+  return false, err
+end
+function globals.pcall(...) return caught(pcall(...)) end
+function globals.xpcall(f, handler)
+  return xpcall(f, function(err) return handler(native.caught(err)) end)
+end
+local function resumed(ok, err, ...)
+  if ok then return ok, err, ... end
+  return false, native.caught(err)
+end
+local resume = coroutine.resume
+function coroutine.resume(...) return resumed(resume(...)) end
+
+-- Bytecode is not checked by Lua, so that a script could do with it what it likes.
+function globals.loadstring(text, name)
+  if type(text) == 'string' and byte(text, 1) == 27 then return nil, 'bytecode is not loaded' end
+  local f, err = loadstring(text, name)
+  if f then setfenv(f, env) end
+  return f, err
+end
+function globals.load(reader, name)
+  local parts = {}
+  for part in reader do
+    if part == '' then break end
+    parts[#parts + 1] = part
+  end
+  return globals.loadstring(concat(parts), name or '=(load)')
+end
+function globals.getfenv(f)
+  if f == nil then f = 1 end
+  if type(f) == 'number' and f > 0 then f = f + 1 end
+  local found = getfenv(f)
+  return found == own and env or found
+end
+function globals.setfenv(f, t)
+  if type(f) == 'number' and f > 0 then f = f + 1 end
+  if f == 0 or getfenv(f) == own then
+    error("'setfenv' cannot change environment of given object", 2)
+  end
+  return setfenv(f, t)
+end
+
+-- Libraries.
+
+function table.insert(t, ...)
+  refuse_if_shown(t)
+  return insert(t, ...)
+end
+for name, f in pairs(libs.math) do math[name] = f end
+globals.string, globals.table, globals.math = freeze(string), freeze(table), freeze(math)
+globals.coroutine, globals.os = freeze(coroutine), freeze({clock = os.clock})
+for _, name in pairs({'bit', 'cjson', 'cmsgpack', 'struct'}) do
+  globals[name] = freeze(library(libs[name], constants[name]))
+end
+
+-- The server. `call` and `pcall` are native functions, and others for each run.
+
+local control
+local redis = library(libs.redis, constants.redis)
+for _, name in pairs({'log', 'set_repl', 'setresp', 'acl_check_cmd'}) do
+  redis[name] = function(...) return control(name, ...) end
+end
+function redis.error_reply(text)
+  if type(text) ~= 'string' then return {err = 'ERR wrong number or type of arguments'} end
+  return {err = native.error_text(text)}
+end
+function redis.status_reply(text)
+  if type(text) ~= 'string' then return {err = 'ERR wrong number or type of arguments'} end
+  return {ok = text}
+end
+function redis.replicate_commands() return true end
+function redis.breakpoint() return false end
+function redis.debug() end
+globals.redis = freeze(redis)
+globals.server = globals.redis
+
+-- Errors that nobody catches: as a table, with the place in the script.
+
+local function traced(err)
+  err = native.caught(err)
+  if type(err) ~= 'table' or behind[err] then err = {err = 'ERR ' .. tostring(err)} end
+  local source, line = native.where()
+  if source then
+    rawset(err, 'source', source)
+    rawset(err, 'line', line)
+  end
+  return err
+end
+
+local function run(f, ...)
+  if select('#', ...) == 0 then return xpcall(f, traced) end
+  local keys, args = ...
+  return xpcall(function() return f(keys, args) end, traced)
+end
+
+-- Whom `redis` leads to from now on; nobody, without arguments.
+local function bind(call, pcall, new_control, keys, argv)
+  redis.call, redis.pcall, control = call, pcall, new_control
+  rawset(globals, 'KEYS', keys)
+  rawset(globals, 'ARGV', argv)
+end
+
+return {env = env, run = run, bind = bind}

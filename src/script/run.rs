@@ -1,0 +1,434 @@
+//! Running a script: `redis.call` executes commands as the caller's, one by one, and what they change is propagated as
+//! one unit.
+#![forbid(unsafe_code)]
+
+use super::args::{LibError, LibResult, as_number};
+use super::engine::Engine;
+use super::shebang::ScriptFlags;
+use super::value::{COUNTED, ReplyReader, ReplyWriter, error_table, to_argument};
+use crate::command::spec::CommandFlags;
+use crate::command::table::CommandId;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::reply::{Protocol, Reply};
+use crate::server::Server;
+use crate::server::acl::log::Context;
+use crate::server::client::{ClientFlags, Token};
+use crate::server::log::Level;
+use crate::server::propagate::Targets;
+use mlua::{Function, Lua, MultiValue, Table, Value};
+use std::cell::RefCell;
+use std::mem;
+
+/// A script that is to be run.
+pub struct Request<'a> {
+    pub engine: &'a Engine,
+    pub function: &'a Function,
+    /// What errors call it.
+    pub name: &'a str,
+    pub flags: ScriptFlags,
+    /// It came with a command that changes nothing.
+    pub read_only: bool,
+    pub keys: &'a [&'a [u8]],
+    pub args: &'a [&'a [u8]],
+    /// The function gets the keys and arguments itself, and not as globals.
+    pub is_function: bool,
+}
+
+/// What a script is doing.
+struct Run<'a> {
+    server: &'a mut Server,
+    token: Token,
+    /// What the script wants its replies in.
+    protocol: Protocol,
+    read_only: bool,
+    allow_oom: bool,
+    /// It has called a command that writes: what was allowed then is allowed to the end.
+    wrote: bool,
+}
+
+const NOT_FROM_SCRIPT: CommandError =
+    CommandError::text("ERR This Redis command is not allowed from script");
+const UNKNOWN: CommandError = CommandError::text("ERR Unknown Redis command called from script");
+const WRONG_ARITY: CommandError =
+    CommandError::text("ERR Wrong number of args calling Redis command from script");
+const NO_WRITES: CommandError =
+    CommandError::text("ERR Write commands are not allowed from read-only scripts.");
+const STALE: CommandError =
+    CommandError::text("ERR Can not execute the command on a stale replica");
+const NO_ARGUMENTS: &str = "ERR Please specify at least one argument for this redis lib call";
+const BAD_ARGUMENTS: &str = "ERR Lua redis lib command arguments must be strings or integers";
+
+impl Server {
+    /// Runs a script for the current client, and answers what it returns.
+    pub fn run_script(&mut self, request: &Request) -> CommandResult {
+        let Some(token) = self.current else { return Ok(()) };
+        self.may_run_script(token, request)?;
+        let is_whole = !self.gathers_unit();
+        if is_whole {
+            self.begin_unit();
+        }
+        let deny_blocking = mem::replace(&mut self.deny_blocking, true);
+        let in_script = mem::replace(&mut self.in_script, true);
+        let (db, client_db) = (self.db, self.clients[token].db);
+
+        let mut run = Run {
+            token,
+            protocol: Protocol::Resp2,
+            read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
+            allow_oom: request.flags.contains(ScriptFlags::ALLOW_OOM),
+            wrote: false,
+            server: self,
+        };
+        let outcome = run.execute(request);
+        let protocol = run.protocol;
+
+        self.propagates_to = Targets::default();
+        self.deny_blocking = deny_blocking;
+        self.in_script = in_script;
+        self.db = db;
+        if let Some(client) = self.clients.get_mut(token) {
+            client.db = client_db;
+        }
+        if is_whole {
+            self.end_unit();
+        }
+        self.propagate_nothing();
+        self.answer_outcome(request.name, protocol, outcome)
+    }
+
+    /// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
+    fn may_run_script(&mut self, token: Token, request: &Request) -> CommandResult {
+        let Request { flags, read_only, .. } = *request;
+        let obeyed = self.clients[token].is(ClientFlags::MASTER);
+        if flags.contains(ScriptFlags::COMPATIBLE) {
+            if self.has_stale_data() {
+                return Err(CommandError::text(
+                    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                ));
+            }
+            return Ok(());
+        }
+        if self.has_stale_data() && !flags.contains(ScriptFlags::ALLOW_STALE) {
+            return Err(CommandError::text(
+                "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag \
+                 is not set on the script.",
+            ));
+        }
+        if flags.contains(ScriptFlags::NO_WRITES) {
+            return Ok(());
+        }
+        if self.repl.is_replica() && self.config.replica_read_only && !obeyed {
+            return Err(CommandError::text(
+                "READONLY Can not run script with write flag on readonly replica",
+            ));
+        }
+        if !obeyed
+            && self.has_disk_error()
+            && let Err(error) = self.check_disk()
+        {
+            return Err(disk_error(&error));
+        }
+        if read_only {
+            return Err(CommandError::text(
+                "ERR Can not execute a script with write flag using *_ro command.",
+            ));
+        }
+        if !obeyed && self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
+            return Err(CommandError::text("NOREPLICAS Not enough good replicas to write."));
+        }
+        if self.is_out_of_memory() && !flags.contains(ScriptFlags::ALLOW_OOM) {
+            return Err(CommandError::text(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether this server is a replica whose data are too old to be shown.
+    fn has_stale_data(&self) -> bool {
+        self.repl.is_replica()
+            && !self.config.replica_serve_stale_data
+            && !self.repl.is_connected_to_primary()
+    }
+
+    fn answer_outcome(
+        &mut self,
+        name: &str,
+        protocol: Protocol,
+        outcome: mlua::Result<(bool, Value)>,
+    ) -> CommandResult {
+        let out_of_order =
+            |error: mlua::Error| CommandError::err(format_args!("Error running script: {error}"));
+        let (ok, value) = outcome.map_err(out_of_order)?;
+        if !ok {
+            let (text, counted) = uncaught(&value, name);
+            if !counted {
+                return Err(CommandError(text.into()));
+            }
+            self.reply.error(&text);
+            return Ok(());
+        }
+        let (reply, stats) = (&mut self.reply, &mut self.stats);
+        ReplyWriter { reply, stats, protocol }.write(&value).map_err(out_of_order)
+    }
+}
+
+/// What a script that may write hears when there is something wrong with the disk.
+fn disk_error(error: &CommandError) -> CommandError {
+    const AOF: &str = "MISCONF Errors writing to the AOF file: ";
+    let (what, reason) = match error.0.strip_prefix(AOF) {
+        Some(reason) => ("persist data to AOF", format!(" AOF error: {reason}")),
+        None => ("save RDB snapshots", String::new()),
+    };
+    let text = format!(
+        "MISCONF Redis is configured to {what}, but it's currently unable to persist to disk. Writable scripts are \
+         blocked. Use 'no-writes' flag for read only scripts.{reason}"
+    );
+    CommandError(text.into())
+}
+
+/// The text of an error that a script did not catch, and whether it has been counted.
+fn uncaught(error: &Value, name: &str) -> (String, bool) {
+    let Value::Table(table) = error else {
+        return (format!("ERR Error running script {name}"), false);
+    };
+    let field = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
+    let text = |value: Value| match value {
+        Value::String(text) => Some(text.to_string_lossy()),
+        Value::Integer(n) => Some(n.to_string()),
+        _ => None,
+    };
+    let mut message = text(field("err")).unwrap_or_else(|| "ERR unknown error".to_string());
+    if let (Some(source), Some(line)) = (text(field("source")), text(field("line"))) {
+        message.push_str(&format!(" script: {name}, on {source}:{line}."));
+    }
+    (message, field(COUNTED) == Value::Boolean(true))
+}
+
+/// What a script hears of a reply that is an error, which has been counted.
+fn reply_error(reply: &[u8]) -> LibError {
+    let text = String::from_utf8_lossy(reply.trim_ascii_end());
+    LibError::Table { text: text.trim_start_matches('-').to_string(), counted: true }
+}
+
+/// Strings as a Lua array.
+fn array(lua: &Lua, strings: &[&[u8]]) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(strings.len(), 0)?;
+    for (i, string) in strings.iter().enumerate() {
+        table.raw_set(i + 1, lua.create_string(string)?)?;
+    }
+    Ok(table)
+}
+
+impl Run<'_> {
+    /// Calls the script. Answers whether it went well, and what it returned or the error.
+    fn execute(&mut self, request: &Request) -> mlua::Result<(bool, Value)> {
+        let Engine { lua, run, bind, .. } = request.engine;
+        let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
+        let this = RefCell::new(self);
+        lua.scope(|scope| {
+            let call = scope.create_function(|lua, args: MultiValue| {
+                let mut this = this.try_borrow_mut().map_err(mlua::Error::external)?;
+                match this.redis_call(&args) {
+                    Ok(reply) if reply.as_bytes().first() == Some(&b'-') => {
+                        Err(reply_error(reply.as_bytes()).raise(lua))
+                    }
+                    Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
+                    Err(error) => Err(error.raise(lua)),
+                }
+            })?;
+            let pcall = scope.create_function(|lua, args: MultiValue| {
+                let mut this = this.try_borrow_mut().map_err(mlua::Error::external)?;
+                match this.redis_call(&args) {
+                    Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
+                    Err(LibError::Table { text, counted }) => error_table(lua, &text, counted),
+                    Err(error) => Err(error.raise(lua)),
+                }
+            })?;
+            let control = scope.create_function(|lua, args: MultiValue| {
+                let mut this = this.try_borrow_mut().map_err(mlua::Error::external)?;
+                this.control(&args).map_err(|error| error.raise(lua))
+            })?;
+            let outcome = if request.is_function {
+                bind.call::<()>((call, pcall, control))?;
+                run.call((request.function, keys, args))
+            } else {
+                bind.call::<()>((call, pcall, control, keys, args))?;
+                run.call(request.function)
+            };
+            bind.call::<()>(())?;
+            outcome
+        })
+    }
+
+    /// `redis.call` and `redis.pcall`: executes a command and answers its reply.
+    ///
+    /// # Errors
+    /// If it is not executed.
+    fn redis_call(&mut self, args: &MultiValue) -> LibResult<Reply> {
+        if args.is_empty() {
+            return Err(LibError::table(NO_ARGUMENTS));
+        }
+        let owned: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
+        let owned = owned.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
+        let args: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
+        let id = self
+            .server
+            .find_for_script(&args)
+            .map_err(|(known, error)| self.refused(known, &error))?;
+        self.may_call(id, &args).map_err(|error| self.refused(Some(id), &error))?;
+        self.wrote |= self.server.commands.get(id).is(CommandFlags::WRITE);
+        let outer = mem::replace(&mut self.server.reply, Reply::new(self.protocol));
+        self.server.call(self.token, id, &args);
+        Ok(mem::replace(&mut self.server.reply, outer))
+    }
+
+    /// A command is not called: the script hears why, and it counts as an error.
+    fn refused(&mut self, id: Option<CommandId>, error: &CommandError) -> LibError {
+        if let Some(id) = id {
+            self.server.commands.get_mut(id).stats.rejected += 1;
+        }
+        self.server.stats.count_error(error.code());
+        LibError::Table { text: error.0.to_string(), counted: true }
+    }
+
+    /// The checks before a command of a script, in Redis's order.
+    fn may_call(&mut self, id: CommandId, args: &[&[u8]]) -> CommandResult {
+        let s = &mut *self.server;
+        let flags = s.commands.get(id).flags;
+        if flags.contains(CommandFlags::NOSCRIPT) && !s.scripts.may_call_all {
+            return Err(NOT_FROM_SCRIPT);
+        }
+        if !flags.contains(CommandFlags::STALE) && s.has_stale_data() {
+            return Err(STALE);
+        }
+        if let Err(denied) = s.acl_check(self.token, id, args) {
+            s.log_denied(self.token, id, args, denied, Context::Lua);
+            let user = s.clients[self.token].user;
+            let text = s.denied_text(user, id, args, denied);
+            return Err(CommandError::err(format_args!("ACL failure in script: {text}")));
+        }
+        let writes = flags.contains(CommandFlags::WRITE);
+        if self.read_only && (writes || flags.contains(CommandFlags::MAY_REPLICATE)) {
+            return Err(NO_WRITES);
+        }
+        if self.wrote || s.clients[self.token].is(ClientFlags::MASTER) {
+            // It can't fail any more for the server's sake: half of it has been done.
+            return Ok(());
+        }
+        if writes {
+            s.may_script_write()?;
+        }
+        if flags.contains(CommandFlags::DENYOOM) && !self.allow_oom && s.is_out_of_memory() {
+            return Err(CommandError::text(
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a script asks or tells the server otherwise: the first argument says what.
+    fn control(&mut self, args: &MultiValue) -> LibResult {
+        let args: Vec<Value> = args.iter().cloned().collect();
+        let Some((Value::String(name), args)) = args.split_first() else {
+            return Err(LibError::table("ERR unknown error"));
+        };
+        let values = match &*name.as_bytes() {
+            b"log" => self.log(args)?,
+            b"setresp" => self.set_resp(args)?,
+            b"set_repl" => self.set_repl(args)?,
+            _ => Some(self.acl_check_cmd(args)?),
+        };
+        Ok(values.into_iter().collect())
+    }
+
+    fn log(&self, args: &[Value]) -> LibResult<Option<Value>> {
+        const LEVELS: [Level; 4] = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning];
+        if args.len() < 2 {
+            return Err(LibError::table("ERR redis.log() requires two arguments or more."));
+        }
+        let level = as_number(&args[0])
+            .ok_or_else(|| LibError::table("ERR First argument must be a number (log level)."))?;
+        let level = LEVELS.get(level as usize).filter(|_| level > -1.0);
+        let level = *level.ok_or_else(|| LibError::table("ERR Invalid log level."))?;
+        let words: Vec<Vec<u8>> = args[1..].iter().filter_map(to_argument).collect();
+        self.server.log(level, &String::from_utf8_lossy(&words.join(&b' ')));
+        Ok(None)
+    }
+
+    fn set_resp(&mut self, args: &[Value]) -> LibResult<Option<Value>> {
+        let [version] = args else {
+            return Err(LibError::table("ERR redis.setresp() requires one argument."));
+        };
+        self.protocol = match as_number(version) {
+            Some(2.0) => Protocol::Resp2,
+            Some(3.0) => Protocol::Resp3,
+            _ => return Err(LibError::table("ERR RESP version must be 2 or 3.")),
+        };
+        Ok(None)
+    }
+
+    fn set_repl(&mut self, args: &[Value]) -> LibResult<Option<Value>> {
+        let [targets] = args else {
+            return Err(LibError::table("ERR redis.set_repl() requires one argument."));
+        };
+        let targets = as_number(targets).unwrap_or(0.0) as i64;
+        if targets & !3 != 0 {
+            return Err(LibError::table(
+                "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+            ));
+        }
+        self.server.propagates_to = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
+        Ok(None)
+    }
+
+    fn acl_check_cmd(&self, args: &[Value]) -> LibResult<Value> {
+        if args.is_empty() {
+            return Err(LibError::table(NO_ARGUMENTS));
+        }
+        let owned: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
+        let owned = owned.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
+        let args: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
+        let commands = &self.server.commands;
+        let id = commands.find(args[0]).and_then(|id| match args.get(1) {
+            Some(sub) if !commands.get(id).subcommands.is_empty() => {
+                commands.find_subcommand(id, sub)
+            }
+            _ => Some(id),
+        });
+        let id = id.ok_or_else(|| {
+            LibError::table("ERR Invalid command passed to redis.acl_check_cmd()")
+        })?;
+        Ok(Value::Boolean(self.server.acl_check(self.token, id, &args).is_ok()))
+    }
+}
+
+impl Server {
+    /// The command that a script calls; if there is none, the error, and whose it is.
+    fn find_for_script(
+        &self,
+        args: &[&[u8]],
+    ) -> Result<CommandId, (Option<CommandId>, CommandError)> {
+        let id = self.commands.find(args[0]).ok_or((None, UNKNOWN))?;
+        self.resolve(id, args).map_err(|(known, _)| match known {
+            Some(id) => (Some(id), WRONG_ARITY),
+            None => (None, UNKNOWN),
+        })
+    }
+
+    /// Whether a script's command may write.
+    fn may_script_write(&mut self) -> CommandResult {
+        if self.repl.is_replica() && self.config.replica_read_only {
+            return Err(CommandError::text(
+                "READONLY You can't write against a read only replica.",
+            ));
+        }
+        if self.has_disk_error() {
+            self.check_disk()?;
+        }
+        if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
+            return Err(CommandError::text("NOREPLICAS Not enough good replicas to write."));
+        }
+        Ok(())
+    }
+}

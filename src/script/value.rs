@@ -1,0 +1,268 @@
+//! Replies as Lua's values, and Lua's values as replies.
+#![forbid(unsafe_code)]
+
+use super::args::as_number;
+use crate::resp::reply::{Protocol, Reply};
+use crate::server::stats::Stats;
+use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
+use mlua::{Lua, LuaString, Table, Value};
+
+/// Tables may be nested so deep in a reply.
+const MAX_DEPTH: usize = 1000;
+/// An error that a command has answered: it has been counted.
+pub const COUNTED: &str = "ignore_error_stats_update";
+
+/// The argument that a value is to a command; `None` if it can't be one.
+pub fn to_argument(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        Value::Integer(n) => Some(itoa::Buffer::new().format(*n).as_bytes().to_vec()),
+        Value::Number(x) => Some(fmt_f64(*x, &mut [0; MAX_F64_CHARS]).to_vec()),
+        _ => None,
+    }
+}
+
+/// The error that a text is. Its first word is the code, if it has more than one.
+pub fn error_text(text: &[u8]) -> Vec<u8> {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let code_and_text = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() };
+    code_and_text.trim_ascii_end().to_vec()
+}
+
+/// The table that an error is to a script.
+pub fn error_table(lua: &Lua, text: &str, counted: bool) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set("err", text)?;
+    if counted {
+        table.raw_set(COUNTED, true)?;
+    }
+    Ok(Value::Table(table))
+}
+
+/// Reads a reply of the server's own making into Lua's values.
+pub struct ReplyReader<'a> {
+    lua: &'a Lua,
+    rest: &'a [u8],
+}
+
+impl<'a> ReplyReader<'a> {
+    pub fn new(lua: &'a Lua, reply: &'a [u8]) -> ReplyReader<'a> {
+        ReplyReader { lua, rest: reply }
+    }
+
+    fn line(&mut self) -> &'a [u8] {
+        let end = memchr::memchr(b'\r', self.rest).unwrap_or(self.rest.len());
+        let line = &self.rest[..end];
+        self.rest = self.rest.get(end + 2..).unwrap_or_default();
+        line
+    }
+
+    fn bytes(&mut self, len: usize) -> &'a [u8] {
+        let bytes = &self.rest[..len.min(self.rest.len())];
+        self.rest = self.rest.get(len + 2..).unwrap_or_default();
+        bytes
+    }
+
+    fn string(&self, bytes: &[u8]) -> mlua::Result<Value> {
+        Ok(Value::String(self.lua.create_string(bytes)?))
+    }
+
+    /// A table with one field.
+    fn tagged(&self, tag: &str, value: Value) -> mlua::Result<Value> {
+        let table = self.lua.create_table()?;
+        table.raw_set(tag, value)?;
+        Ok(Value::Table(table))
+    }
+
+    /// The next value. `nil` behind the end, which a whole reply does not reach.
+    pub fn value(&mut self) -> mlua::Result<Value> {
+        let line = self.line();
+        let Some((&kind, line)) = line.split_first() else { return Ok(Value::Nil) };
+        let n = || parse_i64(line).unwrap_or(-1);
+        let len = || usize::try_from(n()).ok();
+        match kind {
+            b'+' => self.tagged("ok", self.string(line)?),
+            b'-' => {
+                let text = String::from_utf8_lossy(line);
+                error_table(self.lua, &text, true)
+            }
+            // Lua's numbers are doubles.
+            b':' => Ok(Value::Number(n() as f64)),
+            b'$' => match len() {
+                Some(len) => {
+                    let bytes = self.bytes(len);
+                    self.string(bytes)
+                }
+                None => Ok(Value::Boolean(false)),
+            },
+            b'*' | b'>' => match len() {
+                Some(len) => self.array(len),
+                None => Ok(Value::Boolean(false)),
+            },
+            b'%' => self.map(len().unwrap_or(0)),
+            b'~' => self.set(len().unwrap_or(0)),
+            b'|' => {
+                for _ in 0..2 * len().unwrap_or(0) {
+                    self.value()?;
+                }
+                self.value()
+            }
+            b'_' => Ok(Value::Nil),
+            b'#' => Ok(Value::Boolean(line == b"t")),
+            b',' => self.tagged("double", Value::Number(parse_f64(line).unwrap_or(f64::NAN))),
+            b'(' => self.tagged("big_number", self.string(line)?),
+            b'=' => {
+                let text = self.bytes(len().unwrap_or(0));
+                let (format, text) = text.split_at(text.len().min(4));
+                let verbatim = self.lua.create_table()?;
+                verbatim.raw_set("string", self.string(text)?)?;
+                verbatim.raw_set("format", self.string(&format[..format.len().min(3)])?)?;
+                self.tagged("verbatim_string", Value::Table(verbatim))
+            }
+            _ => Ok(Value::Nil),
+        }
+    }
+
+    fn array(&mut self, len: usize) -> mlua::Result<Value> {
+        let table = self.lua.create_table_with_capacity(len, 0)?;
+        for i in 1..=len {
+            let value = self.value()?;
+            if !value.is_nil() {
+                table.raw_set(i, value)?;
+            }
+        }
+        Ok(Value::Table(table))
+    }
+
+    fn map(&mut self, len: usize) -> mlua::Result<Value> {
+        let table = self.lua.create_table_with_capacity(0, len)?;
+        for _ in 0..len {
+            let (key, value) = (self.value()?, self.value()?);
+            table.raw_set(key, value)?;
+        }
+        self.tagged("map", Value::Table(table))
+    }
+
+    fn set(&mut self, len: usize) -> mlua::Result<Value> {
+        let table = self.lua.create_table_with_capacity(0, len)?;
+        for _ in 0..len {
+            table.raw_set(self.value()?, true)?;
+        }
+        self.tagged("set", Value::Table(table))
+    }
+}
+
+/// Writes what a script returned as the reply to its caller.
+pub struct ReplyWriter<'a> {
+    pub reply: &'a mut Reply,
+    pub stats: &'a mut Stats,
+    /// What the script has chosen.
+    pub protocol: Protocol,
+}
+
+impl ReplyWriter<'_> {
+    /// Writes a value. Metamethods are not asked: a script's code must not run any more.
+    ///
+    /// # Errors
+    /// If Lua's memory is out. What was written then is half a reply.
+    pub fn write(&mut self, value: &Value) -> mlua::Result<()> {
+        self.write_at(value, 0)
+    }
+
+    fn write_at(&mut self, value: &Value, depth: usize) -> mlua::Result<()> {
+        if depth > MAX_DEPTH {
+            self.error("ERR reached lua stack limit", false);
+            return Ok(());
+        }
+        match value {
+            Value::String(text) => self.reply.bulk(&text.as_bytes()),
+            Value::Integer(n) => self.reply.int(*n),
+            Value::Number(x) => self.reply.int(*x as i64),
+            Value::Boolean(yes) if self.protocol == Protocol::Resp3 => self.reply.bool(*yes),
+            Value::Boolean(true) => self.reply.int(1),
+            Value::Table(table) => self.table(table, depth)?,
+            _ => self.reply.null(),
+        }
+        Ok(())
+    }
+
+    fn error(&mut self, text: &str, counted: bool) {
+        if !counted {
+            self.stats.count_error(text.split(' ').next().unwrap_or("ERR"));
+        }
+        self.reply.error(text);
+    }
+
+    fn table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        if let Value::String(text) = table.raw_get("err")? {
+            let counted = table.raw_get::<Value>(COUNTED)? == Value::Boolean(true);
+            self.error(&text.to_string_lossy(), counted);
+        } else if let Value::String(text) = table.raw_get("ok")? {
+            self.reply.simple(&one_line(&text));
+        } else if let Some(x) = as_number(&table.raw_get("double")?) {
+            self.reply.double(x);
+        } else if let Value::String(digits) = table.raw_get("big_number")? {
+            self.reply.bignum(one_line(&digits).as_bytes());
+        } else if let Some((format, text)) = verbatim(table)? {
+            self.reply.verbatim(&format, &text.as_bytes());
+        } else if let Value::Table(map) = table.raw_get("map")? {
+            self.map(&map, depth)?;
+        } else if let Value::Table(set) = table.raw_get("set")? {
+            self.set(&set, depth)?;
+        } else {
+            self.array(table, depth)?;
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, map: &Table, depth: usize) -> mlua::Result<()> {
+        let (at, mut len) = (self.reply.deferred(), 0);
+        for pair in map.pairs::<Value, Value>() {
+            let (key, value) = pair?;
+            self.write_at(&key, depth + 1)?;
+            self.write_at(&value, depth + 1)?;
+            len += 1;
+        }
+        self.reply.set_map(at, len);
+        Ok(())
+    }
+
+    fn set(&mut self, set: &Table, depth: usize) -> mlua::Result<()> {
+        let (at, mut len) = (self.reply.deferred(), 0);
+        for pair in set.pairs::<Value, Value>() {
+            self.write_at(&pair?.0, depth + 1)?;
+            len += 1;
+        }
+        self.reply.set_set(at, len);
+        Ok(())
+    }
+
+    /// The values up to the first `nil`.
+    fn array(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        let (at, mut len) = (self.reply.deferred(), 0);
+        loop {
+            let value: Value = table.raw_get(len + 1)?;
+            if value.is_nil() {
+                break;
+            }
+            self.write_at(&value, depth + 1)?;
+            len += 1;
+        }
+        self.reply.set_array(at, len);
+        Ok(())
+    }
+}
+
+/// What is written on a line of the protocol must not end it.
+fn one_line(text: &LuaString) -> String {
+    text.to_string_lossy().replace(['\r', '\n'], " ")
+}
+
+fn verbatim(table: &Table) -> mlua::Result<Option<(String, LuaString)>> {
+    let Value::Table(parts) = table.raw_get("verbatim_string")? else { return Ok(None) };
+    let (format, text): (Value, Value) = (parts.raw_get("format")?, parts.raw_get("string")?);
+    let (Value::String(format), Value::String(text)) = (format, text) else { return Ok(None) };
+    // Three letters, whatever the script says.
+    let format: String = format!("{:3}", one_line(&format)).chars().take(3).collect();
+    Ok(Some((format, text)))
+}
