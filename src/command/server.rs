@@ -118,7 +118,8 @@ fn command_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 fn time(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let now = s.clock.unix_us();
+    // In a script time stands still.
+    let now = if s.in_script { s.ks.now_ms * 1000 } else { s.clock.unix_us() };
     s.reply.array(2);
     s.reply.bulk_int(now / 1_000_000);
     s.reply.bulk_int(now % 1_000_000);
