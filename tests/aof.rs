@@ -309,3 +309,16 @@ fn waitaof_waits_for_the_disk() {
         "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
     );
 }
+
+/// Files of servers that wrote the scripts themselves (Redis before 7) are loaded by a replica too.
+#[test]
+fn a_replica_loads_scripts_of_its_file() {
+    let mut incr = commands(&["SELECT 0"]);
+    for script in ["redis.call('set',KEYS[1],'100')", "redis.call('incr',KEYS[1])"] {
+        aeolis::aof::encode_command(&[b"EVAL", script.as_bytes(), b"1", b"key"], &mut incr);
+    }
+    let dir = with_files(b"", &incr);
+    let options = ["--appendonly", "yes", "--replicaof", "127.0.0.1 1"];
+    let mut server = Server::start_in(dir, &options);
+    assert_eq!(server.text(&["GET", "key"]), "101");
+}

@@ -99,7 +99,7 @@ impl Server {
     /// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
     fn may_run_script(&mut self, token: Token, request: &Request) -> CommandResult {
         let Request { flags, read_only, .. } = *request;
-        let obeyed = self.clients[token].is(ClientFlags::MASTER);
+        let obeyed = self.must_obey(token);
         if flags.contains(ScriptFlags::COMPATIBLE) {
             if self.has_stale_data() {
                 return Err(CommandError::text(
@@ -142,6 +142,12 @@ impl Server {
             ));
         }
         Ok(())
+    }
+
+    /// Whether what a client asks for has been done already, by the primary or before the file was written, so that it
+    /// is not for this server to refuse.
+    fn must_obey(&self, token: Token) -> bool {
+        self.clients[token].is(ClientFlags::MASTER) || self.aof.is_replaying
     }
 
     /// Whether this server is a replica whose data are too old to be shown.
@@ -312,7 +318,7 @@ impl Run<'_> {
         if self.read_only && (writes || flags.contains(CommandFlags::MAY_REPLICATE)) {
             return Err(NO_WRITES);
         }
-        if self.wrote || s.clients[self.token].is(ClientFlags::MASTER) {
+        if self.wrote || s.must_obey(self.token) {
             // It can't fail any more for the server's sake: half of it has been done.
             return Ok(());
         }
