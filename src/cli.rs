@@ -55,6 +55,7 @@ const FAMILIES: &[&[Row]] = &[
     command::transaction::COMMANDS,
     command::pubsub::COMMANDS,
     command::script::COMMANDS,
+    command::function::COMMANDS,
 ];
 
 /// The table of all commands.

@@ -10,6 +10,7 @@ use crate::ds::table::TableStats;
 use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
+use crate::script::library::Libraries;
 use crate::server::config::io_reason;
 use crate::server::persistence::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
@@ -283,6 +284,7 @@ fn reload(s: &mut Server, options: &[&[u8]]) -> CommandResult {
         for db in 0..s.ks.dbs.len() {
             s.ks.dbs[db] = s.ks.new_db();
         }
+        s.libraries = Libraries::default();
     }
     load(s, LoadOptions { merge, ignore_origin: true })?;
     // What was loaded is what was saved.

@@ -227,10 +227,12 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("used_memory_lua_human", human(lua as u64));
     lines.add("used_memory_scripts_eval", s.scripts.memory());
     lines.add("number_of_cached_scripts", s.scripts.len());
-    lines.add_zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions"]);
-    lines.add_bytes("used_memory_vm_total", lua as u64);
-    lines.add("used_memory_functions", 0);
-    lines.add_bytes("used_memory_scripts", s.scripts.memory() as u64);
+    lines.add("number_of_functions", s.libraries.functions());
+    lines.add("number_of_libraries", s.libraries.len());
+    lines.add("used_memory_vm_functions", s.libraries.lua_memory());
+    lines.add_bytes("used_memory_vm_total", (lua + s.libraries.lua_memory()) as u64);
+    lines.add("used_memory_functions", s.libraries.memory());
+    lines.add_bytes("used_memory_scripts", (s.scripts.memory() + s.libraries.memory()) as u64);
     lines.add_bytes("maxmemory", s.config.maxmemory);
     lines.add("maxmemory_policy", s.config.maxmemory_policy.name());
     let difference = rss as i64 - used as i64;

@@ -118,8 +118,8 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         ("clients.normal", m.normal_clients),
         ("cluster.links", 0),
         ("aof.buffer", s.aof.buffer_memory() as u64),
-        ("lua.caches", 0),
-        ("functions.caches", 0),
+        ("lua.caches", s.scripts.memory() as u64),
+        ("functions.caches", s.libraries.memory() as u64),
     ];
     // The allocator tells no figures of its own: what it holds is what the process holds.
     let after = [

@@ -14,6 +14,7 @@ pub mod debug;
 pub mod dispatch;
 pub mod dump;
 pub mod expire;
+pub mod function;
 pub mod geo;
 pub mod hash;
 pub mod hash_expire;

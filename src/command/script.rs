@@ -33,7 +33,9 @@ const HELP: &[&str] = &[
 type Words<'a, 'b> = &'a [&'b [u8]];
 
 /// Keys and further arguments, behind the number of keys, which is the third argument.
-fn keys_and_args<'a, 'b>(args: Words<'a, 'b>) -> CommandResult<(Words<'a, 'b>, Words<'a, 'b>)> {
+pub(super) fn keys_and_args<'a, 'b>(
+    args: Words<'a, 'b>,
+) -> CommandResult<(Words<'a, 'b>, Words<'a, 'b>)> {
     let count = args::int(args[2])?;
     let rest = &args[3..];
     if count < 0 {
@@ -75,7 +77,7 @@ fn eval_known(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult 
 }
 
 /// Before the commands that it calls are shown, and not behind them.
-fn show_to_monitors(s: &mut Server, args: &[&[u8]]) {
+pub(super) fn show_to_monitors(s: &mut Server, args: &[&[u8]]) {
     if let Some(token) = s.current.filter(|_| !s.monitors.is_empty()) {
         s.feed_monitors(token, CommandFlags::empty(), args);
     }
@@ -110,6 +112,7 @@ impl Server {
             "evalsha" | "evalsha_ro" => parse_sha(args[1])
                 .and_then(|sha| self.scripts.find(&sha))
                 .map(|script| script.flags),
+            "fcall" | "fcall_ro" => self.libraries.function(args[1]).map(|function| function.flags),
             _ => None,
         };
         script.map_or(command.flags, |script| script.command_flags(command.flags))

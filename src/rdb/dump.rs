@@ -1,14 +1,15 @@
-//! `DUMP` payloads: one value as in an RDB file (its type, then its body), the version in two
-//! bytes, and the CRC-64 of all of it in eight; both little-endian.
+//! Payloads of `DUMP` and `FUNCTION DUMP`: one value as in an RDB file (its type, then its body), or function libraries,
+//! then the version in two bytes, and the CRC-64 of all of it in eight; both little-endian.
 #![forbid(unsafe_code)]
 
-use super::error::{ErrorKind, RdbError};
-use super::format::{CHECKSUM_LEN, REDIS_VERSION_MAX, VALKEY_VERSION};
+use super::error::{ErrorKind, Fault, RdbError};
+use super::format::{CHECKSUM_LEN, REDIS_VERSION_MAX, VALKEY_VERSION, opcode};
 use super::object;
 use super::reader::Reader;
 use super::writer::{RdbVersion, RdbWriter, WriterOptions};
 use crate::util::crc64::crc64;
 use crate::value::{Value, ValueRef};
+use std::io;
 
 /// Redis 7.0 and all later servers can `RESTORE` it.
 const VERSION: RdbVersion = RdbVersion::V10;
@@ -16,11 +17,25 @@ const VERSION_LEN: usize = 2;
 
 /// The payload of `value`, as `DUMP` answers it. `compress`: LZF for strings where it pays.
 pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
+    payload(compress, |w| {
+        w.byte(object::value_type(value))?;
+        object::write(w, value)
+    })
+}
+
+/// The payload of function libraries, whose codes these are.
+pub fn dump_functions<'a>(codes: impl Iterator<Item = &'a [u8]>, compress: bool) -> Vec<u8> {
+    let mut codes = codes;
+    payload(compress, |w| codes.try_for_each(|code| w.function(code)))
+}
+
+fn payload(
+    compress: bool,
+    write: impl FnOnce(&mut RdbWriter<io::Empty>) -> io::Result<()>,
+) -> Vec<u8> {
     let options = WriterOptions { version: VERSION, compress, checksum: false };
     let mut w = RdbWriter::in_memory(options);
-    w.byte(object::value_type(value))
-        .and_then(|()| object::write(&mut w, value))
-        .expect("writing to memory does not fail");
+    write(&mut w).expect("writing to memory does not fail");
     let mut payload = w.into_bytes();
     payload.extend_from_slice(&(VERSION as u16).to_le_bytes());
     let crc = crc64(0, &payload);
@@ -28,13 +43,8 @@ pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
     payload
 }
 
-/// The value in a payload. `verify`: whether to check the checksum.
-///
-/// # Errors
-/// [`ErrorKind::PayloadFooter`] for a version or checksum that is wrong (`ERR DUMP payload version
-/// or checksum are wrong`); any other kind for a body that is (`ERR Bad data format`), trailing
-/// bytes included.
-pub fn restore(payload: &[u8], verify: bool) -> Result<Value, RdbError> {
+/// What is in front of a payload's version and checksum.
+fn checked_body(payload: &[u8], verify: bool) -> Result<&[u8], RdbError> {
     let footer_error = RdbError { offset: 0, kind: ErrorKind::PayloadFooter };
     let Some((signed, crc)) = payload.split_last_chunk::<CHECKSUM_LEN>() else {
         return Err(footer_error);
@@ -47,6 +57,39 @@ pub fn restore(payload: &[u8], verify: bool) -> Result<Value, RdbError> {
     if !known || (verify && crc64(0, signed) != u64::from_le_bytes(*crc)) {
         return Err(footer_error);
     }
+    Ok(body)
+}
+
+/// The codes of the function libraries in a payload.
+///
+/// # Errors
+/// [`ErrorKind::PayloadFooter`] as for [`restore`], [`ErrorKind::UnknownType`] for anything but a function.
+pub fn restore_functions(payload: &[u8], verify: bool) -> Result<Vec<Box<[u8]>>, RdbError> {
+    let body = checked_body(payload, verify)?;
+    let mut r = Reader::new(body);
+    let mut codes = Vec::new();
+    while r.pos() < body.len() {
+        let code = match r.byte() {
+            Ok(opcode::FUNCTION2) => r.string(),
+            Ok(opcode::FUNCTION_PRE_GA) => Err(Fault::Bad(ErrorKind::PreReleaseFunctions)),
+            Ok(other) => Err(Fault::Bad(ErrorKind::UnknownType(other))),
+            Err(fault) => Err(fault),
+        };
+        let code =
+            code.map_err(|fault| RdbError { offset: r.pos() as u64, kind: fault.at_end() })?;
+        codes.push(code.into_owned().into());
+    }
+    Ok(codes)
+}
+
+/// The value in a payload. `verify`: whether to check the checksum.
+///
+/// # Errors
+/// [`ErrorKind::PayloadFooter`] for a version or checksum that is wrong (`ERR DUMP payload version
+/// or checksum are wrong`); any other kind for a body that is (`ERR Bad data format`), trailing
+/// bytes included.
+pub fn restore(payload: &[u8], verify: bool) -> Result<Value, RdbError> {
+    let body = checked_body(payload, verify)?;
     let mut r = Reader::new(body);
     let error = |r: &Reader<'_>, kind| RdbError { offset: r.pos() as u64, kind };
     let value = match r.byte().and_then(|t| object::parse(t, &mut r)) {

@@ -1,7 +1,7 @@
 //! The scripts that the server knows, by their SHA1.
 #![forbid(unsafe_code)]
 
-use super::engine::{Engine, sha1_hex};
+use super::engine::{Engine, Purpose, sha1_hex};
 use super::shebang::{ScriptFlags, split_shebang};
 use crate::resp::error::{CommandError, CommandResult};
 use mlua::Function;
@@ -50,9 +50,7 @@ impl Scripts {
         if let Some(engine) = &self.engine {
             return Ok(Rc::clone(engine));
         }
-        let engine = Engine::new()
-            .map_err(|error| CommandError::err(format_args!("Can't make a Lua state: {error}")))?;
-        Ok(Rc::clone(self.engine.insert(Rc::new(engine))))
+        Ok(Rc::clone(self.engine.insert(Engine::shared(Purpose::Scripts)?)))
     }
 
     pub fn find(&self, sha: &Sha) -> Option<&Script> {

@@ -4,14 +4,31 @@
 use super::args::{Args, LibError, LibResult, caught, library, one};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random};
+use crate::resp::error::{CommandError, CommandResult};
 use crate::server::REDIS_VERSION;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
-use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+use mlua::{
+    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
+};
 use sha1::{Digest, Sha1};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
 
 /// What the chunks of the server's own are called; errors are never reported there.
 const PRELUDE: &str = "prelude";
+/// So many instructions are executed between two looks at the clock.
+const INSTRUCTIONS: u32 = 100_000;
+
+/// What a Lua state is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Scripts that are given with `EVAL`.
+    Scripts,
+    /// Libraries of functions, which are loaded before they are called.
+    Libraries,
+}
 
 /// A Lua state, made ready by `prelude.lua`.
 pub struct Engine {
@@ -23,24 +40,84 @@ pub struct Engine {
     pub run: Function,
     /// Says whom `redis.call` and the rest lead to, and what `KEYS` and `ARGV` are.
     pub bind: Function,
+    /// Runs the code of a library; answers the text of its error, if it has one.
+    pub load: Function,
+    /// From then on the server is asked regularly whether to go on.
+    alarm: Rc<Cell<Option<Instant>>>,
+    interrupt: Function,
+    interrupted: Rc<Cell<bool>>,
 }
 
 impl Engine {
     /// # Errors
     /// If there is no memory for it.
-    pub fn new() -> mlua::Result<Engine> {
+    pub fn new(purpose: Purpose) -> mlua::Result<Engine> {
         let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         // Without the panic-catching `pcall`: nothing here panics, and Lua's own is faster.
         let lua = Lua::new_with(libs, LuaOptions::new().catch_rust_panics(false))?;
-        let prelude: Table = lua
-            .load(include_str!("prelude.lua"))
-            .set_name(format!("={PRELUDE}"))
-            .call((native_functions(&lua)?, libraries(&lua)?, constants(&lua)?))?;
-        Ok(Engine {
+        let prelude: Table =
+            lua.load(include_str!("prelude.lua")).set_name(format!("={PRELUDE}")).call((
+                native_functions(&lua)?,
+                libraries(&lua)?,
+                constants(&lua)?,
+                purpose == Purpose::Libraries,
+            ))?;
+        let engine = Engine {
             env: prelude.raw_get("env")?,
             run: prelude.raw_get("run")?,
             bind: prelude.raw_get("bind")?,
+            load: prelude.raw_get("load")?,
+            alarm: Rc::default(),
+            interrupt: prelude.raw_get("interrupt")?,
+            interrupted: Rc::default(),
             lua,
+        };
+        engine.watch_clock()?;
+        Ok(engine)
+    }
+
+    /// A state that several know of.
+    ///
+    /// # Errors
+    /// As for [`Engine::new`].
+    pub fn shared(purpose: Purpose) -> CommandResult<Rc<Engine>> {
+        Engine::new(purpose)
+            .map(Rc::new)
+            .map_err(|error| CommandError::err(format_args!("Can't make a Lua state: {error}")))
+    }
+
+    /// From that time on `control` is called with `interrupt`, again and again while a script runs. If that is an
+    /// error, the script is ended by it.
+    pub fn set_alarm(&self, at: Option<Instant>) {
+        self.alarm.set(at);
+    }
+
+    /// The script has ended.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn clear_alarm(&self) -> mlua::Result<()> {
+        self.alarm.set(None);
+        if self.interrupted.replace(false) { self.watch_clock() } else { Ok(()) }
+    }
+
+    fn watch_clock(&self) -> mlua::Result<()> {
+        let (alarm, interrupted) = (Rc::clone(&self.alarm), Rc::clone(&self.interrupted));
+        let interrupt = self.interrupt.clone();
+        let triggers = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
+        self.lua.set_global_hook(triggers, move |lua, _| {
+            if alarm.get().is_none_or(|at| Instant::now() < at) {
+                return Ok(VmState::Continue);
+            }
+            let Err(error) = interrupt.call::<()>(()) else { return Ok(VmState::Continue) };
+            // Not as the error of a call that scripts know nothing of.
+            let own = error.downcast_ref::<LibError>().cloned();
+            let error = own.map_or(error, mlua::Error::external);
+            interrupted.set(true);
+            // A script that catches errors catches this one too, but gets no further than a line.
+            let again = error.clone();
+            lua.set_global_hook(HookTriggers::EVERY_LINE, move |_, _| Err(again.clone()))?;
+            Err(error)
         })
     }
 

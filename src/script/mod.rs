@@ -5,7 +5,7 @@
 //! * [`value`] turns replies into Lua's values and back.
 //! * [`shebang`] reads what a script says of itself in its first line.
 //! * [`bit`], [`cjson`], [`cmsgpack`] and [`pack`] (`struct`) are the libraries that scripts find.
-//! * [`cache`] keeps the scripts that are known.
+//! * [`cache`] keeps the scripts that are known, [`library`] the functions.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -14,6 +14,7 @@ pub mod cache;
 pub mod cjson;
 pub mod cmsgpack;
 pub mod engine;
+pub mod library;
 pub mod pack;
 pub mod random;
 pub mod run;

@@ -2,7 +2,7 @@
 --
 -- Tables that all scripts share are shown as empty ones with the real table behind them: reading goes through, writing
 -- is refused. This is run once for each state; its environment, the real globals, is seen by nobody else.
-local native, libs, constants = ...
+local native, libs, constants, for_libraries = ...
 
 local error, type, tostring, select, setmetatable = error, type, tostring, select, setmetatable
 local getmetatable, xpcall, pcall, unpack = getmetatable, xpcall, pcall, unpack
@@ -23,10 +23,16 @@ local function refuse_if_shown(t)
 end
 
 local function freeze(real)
-  local shown = setmetatable({}, {__index = real, __newindex = refuse})
+  local metatable = {__index = real, __newindex = refuse}
+  local shown = setmetatable({}, metatable)
   behind[shown] = real
-  return shown
+  return shown, metatable
 end
+
+local function nonexistent(_, name)
+  error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+end
+local complete = {__index = nonexistent}
 
 -- A table that may be iterated: what is shown is empty itself, and nobody is to get hold of the real one.
 local function to_iterate(t)
@@ -49,15 +55,11 @@ local globals = {
   newproxy = newproxy, rawequal = rawequal, select = select, tonumber = tonumber, tostring = tostring, type = type,
   unpack = unpack, _VERSION = _VERSION,
 }
-local env = freeze(globals)
+local env, env_metatable = freeze(globals)
 globals._G = env
 shown_metatable[env] = freeze({__index = env})
 
-setmetatable(globals, {
-  __index = function(_, name)
-    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
-  end,
-})
+setmetatable(globals, complete)
 
 function globals.pairs(t) return pairs(to_iterate(t)) end
 function globals.next(t, k) return next(to_iterate(t), k) end
@@ -153,9 +155,11 @@ function redis.status_reply(text)
   if type(text) ~= 'string' then return {err = 'ERR wrong number or type of arguments'} end
   return {ok = text}
 end
-function redis.replicate_commands() return true end
-function redis.breakpoint() return false end
-function redis.debug() end
+if not for_libraries then
+  function redis.replicate_commands() return true end
+  function redis.breakpoint() return false end
+  function redis.debug() end
+end
 globals.redis = freeze(redis)
 globals.server = globals.redis
 
@@ -178,6 +182,39 @@ local function run(f, ...)
   return xpcall(function() return f(keys, args) end, traced)
 end
 
+-- Libraries of functions. While one is loaded it sees nothing but `redis`, and little of that.
+
+local register
+
+local function api_to_load(name)
+  local api = {log = redis.log, REDIS_VERSION = redis.REDIS_VERSION, REDIS_VERSION_NUM = redis.REDIS_VERSION_NUM}
+  for level, value in pairs(redis) do
+    if tostring(level):find('^LOG_') then api[level] = value end
+  end
+  function api.register_function(...)
+    if not register then
+      error({err = 'ERR ' .. name .. '.register_function can only be called on FUNCTION LOAD command'})
+    end
+    return register(name, ...)
+  end
+  return freeze(setmetatable(api, complete))
+end
+
+local globals_to_load = setmetatable({redis = api_to_load('redis'), server = api_to_load('server')}, complete)
+
+local function load(f, new_register, new_control)
+  register, control, env_metatable.__index = new_register, new_control, globals_to_load
+  local ok, err = pcall(f)
+  register, control, env_metatable.__index = nil, nil, globals
+  if ok then return nil end
+  err = native.caught(err)
+  if type(err) == 'table' and not behind[err] then return tostring(rawget(err, 'err')) end
+  return 'ERR ' .. tostring(err)
+end
+
+-- A script has run for long: whether it may go on.
+local function interrupt() return control('interrupt') end
+
 -- Whom `redis` leads to from now on; nobody, without arguments.
 local function bind(call, pcall, new_control, keys, argv)
   redis.call, redis.pcall, control = call, pcall, new_control
@@ -185,4 +222,4 @@ local function bind(call, pcall, new_control, keys, argv)
   rawset(globals, 'ARGV', argv)
 end
 
-return {env = env, run = run, bind = bind}
+return {env = env, run = run, bind = bind, load = load, interrupt = interrupt}

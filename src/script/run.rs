@@ -146,7 +146,7 @@ impl Server {
 
     /// Whether what a client asks for has been done already, by the primary or before the file was written, so that it
     /// is not for this server to refuse.
-    fn must_obey(&self, token: Token) -> bool {
+    pub fn must_obey(&self, token: Token) -> bool {
         self.clients[token].is(ClientFlags::MASTER) || self.aof.is_replaying
     }
 
@@ -224,6 +224,20 @@ fn array(lua: &Lua, strings: &[&[u8]]) -> mlua::Result<Table> {
         table.raw_set(i + 1, lua.create_string(string)?)?;
     }
     Ok(table)
+}
+
+/// What `redis.log` is to log.
+pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
+    const LEVELS: [Level; 4] = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning];
+    if args.len() < 2 {
+        return Err(LibError::table("ERR redis.log() requires two arguments or more."));
+    }
+    let level = as_number(&args[0])
+        .ok_or_else(|| LibError::table("ERR First argument must be a number (log level)."))?;
+    let level = LEVELS.get(level as usize).filter(|_| level > -1.0);
+    let level = *level.ok_or_else(|| LibError::table("ERR Invalid log level."))?;
+    let words: Vec<Vec<u8>> = args[1..].iter().filter_map(to_argument).collect();
+    Ok((level, String::from_utf8_lossy(&words.join(&b' ')).into_owned()))
 }
 
 impl Run<'_> {
@@ -349,16 +363,8 @@ impl Run<'_> {
     }
 
     fn log(&self, args: &[Value]) -> LibResult<Option<Value>> {
-        const LEVELS: [Level; 4] = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning];
-        if args.len() < 2 {
-            return Err(LibError::table("ERR redis.log() requires two arguments or more."));
-        }
-        let level = as_number(&args[0])
-            .ok_or_else(|| LibError::table("ERR First argument must be a number (log level)."))?;
-        let level = LEVELS.get(level as usize).filter(|_| level > -1.0);
-        let level = *level.ok_or_else(|| LibError::table("ERR Invalid log level."))?;
-        let words: Vec<Vec<u8>> = args[1..].iter().filter_map(to_argument).collect();
-        self.server.log(level, &String::from_utf8_lossy(&words.join(&b' ')));
+        let (level, line) = log_line(args)?;
+        self.server.log(level, &line);
         Ok(None)
     }
 

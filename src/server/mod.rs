@@ -40,6 +40,7 @@ use crate::db::Keyspace;
 use crate::ds::hash::{self, HashSeed};
 use crate::resp::reply::Reply;
 use crate::script::cache::Scripts;
+use crate::script::library::Libraries;
 use crate::util::clock::Clock;
 use client::{Client, Token};
 use config::Config;
@@ -167,6 +168,8 @@ pub struct Server {
     pub deny_blocking: bool,
     /// Scripts that are known.
     pub scripts: Scripts,
+    /// Functions that are known.
+    pub libraries: Libraries,
     /// What runs was called by a script.
     pub in_script: bool,
     pub watched: transaction::WatchedKeys,
@@ -255,6 +258,7 @@ impl Server {
             blocking: blocking::Blocking::default(),
             deny_blocking: false,
             scripts: Scripts::default(),
+            libraries: Libraries::default(),
             in_script: false,
             watched: transaction::WatchedKeys::default(),
             pubsub: pubsub::PubSub::default(),

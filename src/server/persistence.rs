@@ -13,6 +13,7 @@ use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::rdb::{ErrorKind, RdbError, RdbParser, RdbWriter};
 use crate::resp::error::{CommandError, CommandResult};
+use crate::script::library::Libraries;
 use crate::sys::durable::{IncrementalSync, rename_durably};
 use crate::sys::process::{self, ChildEnd};
 use crate::util::alloc;
@@ -199,8 +200,8 @@ pub struct Loading {
     pub rdb_used_mem: u64,
     started: Instant,
     pub origin: Option<SnapshotOrigin>,
-    /// Databases that take the data while the old ones are still there, to be swapped in at the end.
-    pub staging: Option<Vec<Db>>,
+    /// What takes the data while the old ones are still there, to be swapped in at the end.
+    pub staging: Option<(Vec<Db>, Libraries)>,
     /// The old data is served meanwhile.
     pub is_async: bool,
     keys_loaded: u64,
@@ -345,9 +346,16 @@ impl Server {
         }
         let is_base = matches!(purpose, SnapshotUse::AofBase);
         rdb.aux(b"aof-base", if is_base { b"1" } else { b"0" })?;
-        if let SnapshotUse::Snapshot { excluded, .. } = purpose
-            && excluded.contains(Excluded::DATA)
-        {
+        let excluded = match purpose {
+            SnapshotUse::Snapshot { excluded, .. } => excluded,
+            SnapshotUse::AofBase => Excluded::empty(),
+        };
+        if !excluded.contains(Excluded::FUNCTIONS) {
+            for library in self.libraries.iter() {
+                rdb.function(&library.code)?;
+            }
+        }
+        if excluded.contains(Excluded::DATA) {
             return Ok(rdb.finish()?.0);
         }
         let lfu = self.config.maxmemory_policy.is_lfu();
@@ -749,8 +757,9 @@ impl Server {
     }
 
     fn swap_staging(&mut self, loading: &mut Loading) {
-        if let Some(staging) = &mut loading.staging {
-            std::mem::swap(&mut self.ks.dbs, staging);
+        if let Some((dbs, libraries)) = &mut loading.staging {
+            std::mem::swap(&mut self.ks.dbs, dbs);
+            std::mem::swap(&mut self.libraries, libraries);
         }
     }
 
@@ -840,11 +849,10 @@ impl Server {
                     }
                 }
                 Event::SlotInfo { .. } => {}
-                Event::Function(_) => {
-                    return Err(LoadError::Content(
-                        "The RDB file contains functions, which this version can't load"
-                            .to_string(),
-                    ));
+                Event::Function(code) => {
+                    self.reload_library(&code, loading.options.merge).map_err(|error| {
+                        LoadError::Content(format!("Failed creating the library: {}", error.0))
+                    })?;
                 }
                 Event::ModuleAux { module } => {
                     return Err(LoadError::Content(format!(
@@ -898,10 +906,11 @@ impl Server {
     /// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
     pub fn finish_loading(&mut self) -> bool {
         let Some(mut loading) = self.loading.take_if(|l| l.finished) else { return false };
-        if let Some(new) = loading.staging.take() {
+        if let Some((dbs, libraries)) = loading.staging.take() {
             self.touch_all_watched_keys();
-            let old = std::mem::replace(&mut self.ks.dbs, new);
+            let old = std::mem::replace(&mut self.ks.dbs, dbs);
             self.lazy_free(old);
+            self.libraries = libraries;
         }
         self.ks.replica_keys.clear();
         self.touch_all_watched_keys();

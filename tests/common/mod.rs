@@ -10,6 +10,8 @@ mod raw;
 pub use identity::free_port;
 pub use raw::{PATIENCE, Raw, wait_for};
 
+use redis::ToRedisArgs;
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -76,7 +78,7 @@ impl Server {
         self.query(args).unwrap_or_else(|error| panic!("{args:?}: {error}"))
     }
 
-    fn query(&mut self, args: &[&str]) -> redis::RedisResult<redis::Value> {
+    fn query(&mut self, args: &[impl ToRedisArgs]) -> redis::RedisResult<redis::Value> {
         let mut command = redis::Cmd::new();
         for arg in args {
             command.arg(arg);
@@ -93,7 +95,7 @@ impl Server {
     }
 
     /// Executes a command, and tells the reply as [`Server::line`] does.
-    pub fn text(&mut self, args: &[&str]) -> String {
+    pub fn text<A: ToRedisArgs + Debug>(&mut self, args: &[A]) -> String {
         match self.query(args) {
             Ok(value) => in_short(&value),
             Err(error) => match error.code() {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// Keys asked for in one pipeline.
 const CHUNK: usize = 500;
 
+/// In the place of a database: function libraries.
+const LIBRARIES: usize = usize::MAX;
+
 /// For each database and key: the value's parts, in text, and its expiry in milliseconds since 1970.
 pub type Data = BTreeMap<(usize, String), (Vec<String>, i64)>;
 
@@ -33,6 +36,12 @@ pub fn read(server: &Server) -> Data {
                 }
             }
         }
+    }
+    let mut listing = cmd("FUNCTION");
+    listing.arg("LIST").arg("WITHCODE");
+    for parts in ask(&mut connection, [listing].into_iter()) {
+        let all = (LIBRARIES, "all".to_string());
+        data.insert(all, (in_order("set", parts), -1));
     }
     data
 }

@@ -7,6 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+/// Function libraries; the second is long enough to be compressed.
+const LIBRARIES: [&str; 2] = [
+    "#!lua name=one\nredis.register_function('first', function() return 1 end)",
+    "#!lua name=two\nredis.register_function{function_name='second', callback=function(keys) return keys[1] end,\n\
+     description='its first key', flags={'no-writes', 'allow-stale'}}",
+];
+
 /// The databases that are written to.
 pub const DATABASES: [usize; 3] = [0, 3, 15];
 /// The consumer group of every stream.
@@ -20,6 +27,9 @@ const BURST: usize = 50;
 
 /// Fills the databases with values of every type and encoding, with and without expiry.
 pub fn fill(connection: &mut Connection) {
+    for library in LIBRARIES {
+        cmd("FUNCTION").arg("LOAD").arg(library).exec(connection).expect("a library");
+    }
     let mut rng = SmallRng::seed_from_u64(1);
     for db in DATABASES {
         let mut pipe = redis::pipe();

@@ -535,6 +535,7 @@ impl Server {
         for db in 0..self.ks.dbs.len() {
             self.ks.dbs[db] = self.ks.new_db();
         }
+        self.libraries = Default::default();
         match self.begin_loading_aof() {
             Ok(false) => return true,
             Ok(true) => {}

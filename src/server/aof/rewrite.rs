@@ -178,6 +178,9 @@ impl Server {
         if self.config.aof_timestamp_enabled {
             encode_timestamp(self.now_seconds(), &mut chunk);
         }
+        for library in self.libraries.iter() {
+            encode_command(&[b"FUNCTION", b"LOAD", &library.code], &mut chunk);
+        }
         for (n, db) in self.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
             encode_command(&[b"SELECT", n.to_string().as_bytes()], &mut chunk);
             for entry in db.table.iter() {

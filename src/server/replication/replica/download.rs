@@ -4,6 +4,7 @@
 use super::super::trace::Direction;
 use super::LinkState;
 use super::dual_channel::RdbChannelState;
+use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::config::ReplDisklessLoad;
@@ -151,7 +152,8 @@ impl Server {
         let target = if memory {
             let mut loading = Loading::fed(self.config.rdbchecksum, total, self.ks.now_ms);
             if self.config.repl_diskless_load == ReplDisklessLoad::Swapdb {
-                loading.staging = Some((0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect());
+                let fresh = (0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect();
+                loading.staging = Some((fresh, Libraries::default()));
                 // What is here is an earlier state of the same data: good enough to be read meanwhile.
                 let announced = self.link().announced.0.clone();
                 loading.is_async = self.repl.id == announced;

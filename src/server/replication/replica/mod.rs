@@ -15,6 +15,7 @@ mod kept_stream;
 use super::NO_ID;
 use super::trace::Role;
 use crate::db::{Db, ExpiryRole};
+use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::aof::AofState;
 use crate::server::client::{Client, Token};
@@ -290,6 +291,7 @@ impl Server {
         let fresh: Vec<Db> = (0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect();
         let old = std::mem::replace(&mut self.ks.dbs, fresh);
         self.lazy_free(old);
+        self.libraries = Libraries::default();
         self.ks.replica_keys.clear();
         self.signal_all_databases();
     }

@@ -1,0 +1,295 @@
+//! Libraries of functions: FUNCTION, FCALL and FCALL_RO.
+#![forbid(unsafe_code)]
+
+use super::args;
+use super::help::{reply_help, subcommand_syntax_error};
+use super::script::{keys_and_args, show_to_monitors};
+use super::table::Row;
+use crate::rdb::ErrorKind;
+use crate::rdb::dump::{dump_functions, restore_functions};
+use crate::resp::error::{CommandError, CommandResult};
+use crate::script::library::{ENGINE, Library, LibraryFunction, Load};
+use crate::script::run::Request;
+use crate::script::shebang;
+use crate::server::Server;
+use crate::util::glob::glob_match;
+use crate::util::number::parse_i64;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The code of a library that a client loads may run for so long: it has only to register functions.
+const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
+/// The same for one that was loaded before, elsewhere or earlier.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+const HELP: &[&str] = &[
+    "LOAD [REPLACE] <FUNCTION CODE>",
+    "    Create a new library with the given library name and code.",
+    "DELETE <LIBRARY NAME>",
+    "    Delete the given library.",
+    "LIST [LIBRARYNAME PATTERN] [WITHCODE]",
+    "    Return general information on all the libraries:",
+    "    * Library name",
+    "    * The engine used to run the Library",
+    "    * Functions list",
+    "    * Library code (if WITHCODE is given)",
+    "    It also possible to get only function that matches a pattern using LIBRARYNAME argument.",
+    "STATS",
+    "    Return information about the current function running:",
+    "    * Function name",
+    "    * Command used to run the function",
+    "    * Duration in MS that the function is running",
+    "    If no function is running, return nil",
+    "    In addition, returns a list of available engines.",
+    "KILL",
+    "    Kill the current running function.",
+    "FLUSH [ASYNC|SYNC]",
+    "    Delete all the libraries.",
+    "    When called without the optional mode argument, the behavior is determined by the",
+    "    lazyfree-lazy-user-flush configuration directive. Valid modes are:",
+    "    * ASYNC: Asynchronously flush the libraries.",
+    "    * SYNC: Synchronously flush the libraries.",
+    "DUMP",
+    "    Return a serialized payload representing the current libraries, can be restored using FUNCTION RESTORE command",
+    "RESTORE <PAYLOAD> [FLUSH|APPEND|REPLACE]",
+    "    Restore the libraries represented by the given payload, it is possible to give a restore policy to",
+    "    control how to handle existing libraries (default APPEND):",
+    "    * FLUSH: delete all existing libraries.",
+    "    * APPEND: appends the restored libraries to the existing libraries. On collision, abort.",
+    "    * REPLACE: appends the restored libraries to the existing libraries, On collision, replace the old",
+    "      libraries with the new libraries (notice that even on this option there is a chance of failure",
+    "      in case of functions name collision with another library).",
+];
+
+impl Server {
+    /// Loads the code of a library that a file or the primary brought.
+    ///
+    /// # Errors
+    /// Why it can't be loaded.
+    pub fn reload_library(&mut self, code: &[u8], replace: bool) -> CommandResult {
+        self.load_library(code, replace, RELOAD_TIMEOUT).map(drop)
+    }
+
+    fn load_library(
+        &mut self,
+        code: &[u8],
+        replace: bool,
+        timeout: Duration,
+    ) -> CommandResult<Vec<u8>> {
+        let mut libraries = std::mem::take(&mut self.libraries);
+        let log = |level, line: &str| self.log(level, line);
+        let loaded = libraries.load(code, &Load { replace, timeout, log: &log });
+        self.libraries = libraries;
+        loaded
+    }
+}
+
+fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let Some((code, options)) = args[2..].split_last() else { return Ok(()) };
+    for option in options {
+        if !args::is(option, "replace") {
+            let option = String::from_utf8_lossy(option);
+            return Err(CommandError::err(format_args!("Unknown option given: {option}")));
+        }
+    }
+    let obeyed = s.current.is_some_and(|token| s.must_obey(token));
+    let timeout = if obeyed { RELOAD_TIMEOUT } else { LOAD_TIMEOUT };
+    let name = s.load_library(code, !options.is_empty(), timeout)?;
+    s.ks.changes.dirty += 1;
+    s.reply.bulk(&name);
+    Ok(())
+}
+
+fn delete(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    s.libraries.remove(args[2]).ok_or(CommandError::text("ERR Library not found"))?;
+    s.ks.changes.dirty += 1;
+    s.reply.ok();
+    Ok(())
+}
+
+fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    // A Lua state belongs to its thread, and is freed at once either way.
+    match args[2..] {
+        [] => {}
+        [mode] if args::is(mode, "sync") || args::is(mode, "async") => {}
+        [_] => {
+            let text = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
+            return Err(CommandError::text(text));
+        }
+        _ => return Err(subcommand_syntax_error("FUNCTION", args)),
+    }
+    s.libraries = Default::default();
+    s.ks.changes.dirty += 1;
+    s.reply.ok();
+    Ok(())
+}
+
+fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (mut with_code, mut pattern) = (false, None);
+    let mut rest = args[2..].iter();
+    while let Some(option) = rest.next() {
+        if !with_code && args::is(option, "withcode") {
+            with_code = true;
+        } else if pattern.is_none() && args::is(option, "libraryname") {
+            let missing = CommandError::text("ERR library name argument was not given");
+            pattern = Some(*rest.next().ok_or(missing)?);
+        } else {
+            let option = String::from_utf8_lossy(option);
+            return Err(CommandError::err(format_args!("Unknown argument {option}")));
+        }
+    }
+    let wanted = |library: &&Library| pattern.is_none_or(|p| glob_match(p, &library.name, true));
+    let libraries: Vec<&Library> = s.libraries.iter().filter(wanted).collect();
+    let reply = &mut s.reply;
+    reply.array(libraries.len());
+    for library in libraries {
+        reply.map(if with_code { 4 } else { 3 });
+        reply.bulk(b"library_name");
+        reply.bulk(&library.name);
+        reply.bulk(b"engine");
+        reply.bulk(ENGINE.as_bytes());
+        reply.bulk(b"functions");
+        reply.array(library.functions.len());
+        for function in &library.functions {
+            let LibraryFunction { name, description, flags, .. } = &**function;
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(name);
+            reply.bulk(b"description");
+            match description {
+                Some(text) => reply.bulk(text),
+                None => reply.null(),
+            }
+            reply.bulk(b"flags");
+            let names = shebang::NAMES.iter().filter(|(_, flag)| flags.contains(*flag));
+            reply.set(names.clone().count());
+            names.for_each(|(name, _)| reply.simple(name));
+        }
+        if with_code {
+            reply.bulk(b"library_code");
+            reply.bulk(&library.code);
+        }
+    }
+    Ok(())
+}
+
+fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let reply = &mut s.reply;
+    reply.map(2);
+    reply.bulk(b"running_script");
+    reply.null();
+    reply.bulk(b"engines");
+    reply.map(1);
+    reply.bulk(ENGINE.as_bytes());
+    reply.map(2);
+    reply.bulk(b"libraries_count");
+    reply.int(s.libraries.len() as i64);
+    reply.bulk(b"functions_count");
+    reply.int(s.libraries.functions() as i64);
+    Ok(())
+}
+
+fn dump(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    let codes = s.libraries.iter().map(|library| library.code.as_slice());
+    let payload = dump_functions(codes, s.config.rdbcompression);
+    s.reply.bulk(&payload);
+    Ok(())
+}
+
+/// What is done about libraries that are there already.
+enum Policy {
+    Flush,
+    Append,
+    Replace,
+}
+
+fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let policy = match args[3..] {
+        [] => Policy::Append,
+        [policy] if args::is(policy, "append") => Policy::Append,
+        [policy] if args::is(policy, "replace") => Policy::Replace,
+        [policy] if args::is(policy, "flush") => Policy::Flush,
+        [_] => {
+            return Err(CommandError::text(
+                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+            ));
+        }
+        _ => return Err(subcommand_syntax_error("FUNCTION", args)),
+    };
+    let codes = restore_functions(args[2], !s.skip_checksum_validation).map_err(|error| {
+        CommandError::text(match error.kind {
+            ErrorKind::PayloadFooter => "ERR DUMP payload version or checksum are wrong",
+            ErrorKind::PreReleaseFunctions => "ERR Pre-GA function format not supported",
+            ErrorKind::UnknownType(_) => "ERR given type is not a function",
+            _ => "ERR failed loading the given functions payload",
+        })
+    })?;
+    let sibling = s.libraries.sibling()?;
+    let own = std::mem::replace(&mut s.libraries, sibling);
+    let loaded = codes.iter().try_for_each(|code| s.reload_library(code, false));
+    let restored = std::mem::replace(&mut s.libraries, own);
+    loaded?;
+    match policy {
+        Policy::Flush => s.libraries = restored,
+        Policy::Append => s.libraries.join(restored, false)?,
+        Policy::Replace => s.libraries.join(restored, true)?,
+    }
+    s.ks.changes.dirty += 1;
+    s.reply.ok();
+    Ok(())
+}
+
+fn kill(_: &mut Server, _: &[&[u8]]) -> CommandResult {
+    Err(CommandError::text("NOTBUSY No scripts in execution right now."))
+}
+
+fn help(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if args.len() > 2 {
+        return Err(subcommand_syntax_error("FUNCTION", args));
+    }
+    reply_help(&mut s.reply, "FUNCTION", HELP);
+    Ok(())
+}
+
+fn fcall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    run(s, args, false)
+}
+
+fn fcall_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    run(s, args, true)
+}
+
+fn run(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
+    show_to_monitors(s, args);
+    let function = s.libraries.function(args[1]);
+    let function = Rc::clone(function.ok_or(CommandError::text("ERR Function not found"))?);
+    if parse_i64(args[2]).is_none() {
+        return Err(CommandError::text("ERR Bad number of keys provided"));
+    }
+    let (keys, args) = keys_and_args(args)?;
+    let engine = s.libraries.engine()?;
+    s.run_script(&Request {
+        engine: &engine,
+        function: &function.callback,
+        name: &String::from_utf8_lossy(&function.name),
+        flags: function.flags,
+        read_only,
+        keys,
+        args,
+        is_function: true,
+    })
+}
+
+pub const COMMANDS: &[Row] = &[
+    ("function|load", load),
+    ("function|delete", delete),
+    ("function|flush", flush),
+    ("function|list", list),
+    ("function|stats", stats),
+    ("function|dump", dump),
+    ("function|restore", restore),
+    ("function|kill", kill),
+    ("function|help", help),
+    ("fcall", fcall),
+    ("fcall_ro", fcall_ro),
+];
