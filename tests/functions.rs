@@ -139,7 +139,10 @@ fn what_a_library_may_do_while_it_loads() {
 #[test]
 fn a_failure_to_load_leaves_what_was_there() {
     let mut server = Server::start(&[]);
-    check_loads(&mut server, &[("redis.register_function('f', function() return 1 end)", "lib")]);
+    check_loads(
+        &mut server,
+        &[("redis.register_function('f', function() return math.floor(1.5) end)", "lib")],
+    );
     let other = "#!lua name=other\nredis.register_function('g', function() return 2 end)";
     assert_eq!(server.text(&["FUNCTION", "LOAD", other]), "other");
     assert_eq!(server.text(&["FUNCTION", "LOAD", other]), "ERR Library 'other' already exists");
@@ -147,6 +150,7 @@ fn a_failure_to_load_leaves_what_was_there() {
         &mut server,
         &[
             ("redis.register_function('g', function() end)", "ERR Function g already exists"),
+            ("while true do end", "ERR Error registering functions: ERR FUNCTION LOAD timeout"),
             (
                 "redis.register_function('f', function() end) x = 1",
                 "ERR Error registering functions: ERR user_function:2: Attempt to modify a readonly table",

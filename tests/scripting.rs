@@ -452,3 +452,103 @@ fn a_monitor_sees_what_scripts_call() {
     assert!(monitor.line().contains("\"EVAL\""));
     assert!(monitor.line().contains("lua] \"set\" \"k\" \"1\""));
 }
+
+/// A connection whose script runs, and keeps the server busy.
+fn busy(server: &mut Server, script: &str) -> common::Raw {
+    let mut raw = server.raw();
+    raw.send(format!("EVAL \"{script}\" 0\r\n"));
+    server.wait_for("PING", |reply| reply.starts_with("BUSY "));
+    raw
+}
+
+#[test]
+fn others_are_answered_while_a_script_runs_and_may_end_it() {
+    const BUSY: &str =
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+    let mut server = Server::start(&["--busy-reply-threshold", "20", "--save", ""]);
+    for script in [
+        "while true do end",
+        "local function f() while true do end end while true do pcall(f) end",
+        "while true do pcall(error) end",
+        "local function f() while true do end end coroutine.wrap(f)()",
+        "redis.call('get', 'k') while true do redis.pcall('get', 'k') end",
+    ] {
+        let mut running = busy(&mut server, script);
+        let mut other = server.raw();
+        other.send("GET k\r\nMULTI\r\nGET k\r\nEXEC\r\n");
+        other.expect(format!(
+            "-{BUSY}\r\n+OK\r\n-{BUSY}\r\n-EXECABORT Transaction discarded because of: {BUSY}\r\n"
+        ));
+        // What the client has sent behind the script waits for its end.
+        running.send("ECHO behind\r\n");
+        server.check(&[
+            ("FUNCTION KILL", BUSY),
+            ("FUNCTION STATS", BUSY),
+            ("SHUTDOWN", BUSY),
+            ("SCRIPT KILL", "OK"),
+        ]);
+        let line = running.line();
+        assert!(line.starts_with("-ERR Script killed by user with SCRIPT KILL..."), "{line}");
+        running.expect("$6\r\nbehind\r\n");
+        server.check(&[
+            ("PING", "PONG"),
+            ("SCRIPT KILL", "NOTBUSY No scripts in execution right now."),
+        ]);
+    }
+    let code = "#!lua name=l\nredis.register_function('f', function() while true do end end)";
+    server.text(&["FUNCTION", "LOAD", code]);
+    let mut running = server.raw();
+    running.send("FCALL f 0\r\n");
+    server.wait_for("PING", |reply| reply.starts_with("BUSY "));
+    let stats = server.line("FUNCTION STATS");
+    assert!(
+        stats.starts_with("[running_script [name f command [FCALL f 0] duration_ms :"),
+        "{stats}"
+    );
+    server.check(&[
+        (
+            "SCRIPT KILL",
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+        ),
+        ("FUNCTION KILL", "OK"),
+    ]);
+    assert!(running.line().ends_with("script: f, on @user_function:2."));
+}
+
+#[test]
+fn a_busy_script_that_has_written_is_not_ended() {
+    let options =
+        ["--busy-reply-threshold", "20", "--appendonly", "yes", "--appendfsync", "always"];
+    let mut server = Server::start(&options);
+    let mut waiting = server.blocked("BLPOP l 0");
+    let mut stream = server.replication_stream();
+    server.check(&[("CONFIG RESETSTAT", "OK")]);
+    let script = "redis.call('rpush', 'l', 1) local at = redis.call('get', 'end') \
+                  for _ = 1, 5e7 do at = at or 1 end redis.call('rpush', 'l', 2) return redis.call('llen', 'l')";
+    let mut running = busy(&mut server, script);
+    let reply = server.line("SCRIPT KILL");
+    assert!(
+        reply.starts_with("UNKILLABLE Sorry the script already executed write commands"),
+        "{reply}"
+    );
+    running.expect(":2\r\n");
+    waiting.expect("*2\r\n$1\r\nl\r\n$1\r\n1\r\n");
+    stream.expect(&["MULTI", "SELECT 0", "rpush l 1", "rpush l 2", "EXEC", "LPOP l"]);
+}
+
+#[test]
+fn the_server_may_be_ended_in_the_midst_of_a_script() {
+    let options = ["--busy-reply-threshold", "20", "--appendonly", "yes"];
+    let mut server = Server::start(&options);
+    let dir = server.dir().to_path_buf();
+    let mut running = busy(&mut server, "redis.call('set', 'k', 1) while true do end");
+    let mut other = server.raw();
+    other.send("SHUTDOWN NOSAVE\r\n");
+    assert_eq!(other.read_to_end(), b"");
+    running.read_to_end();
+    let files = std::fs::read_dir(dir.join("appendonlydir")).expect("the directory");
+    for file in files.flatten() {
+        let bytes = std::fs::read(file.path()).expect("a file");
+        assert!(!bytes.windows(5).any(|word| word == b"\nset\r"), "half of a script was kept");
+    }
+}

@@ -88,7 +88,7 @@ impl Server {
             self.call(token, id, args);
         }
         self.after_command(token, start);
-        if self.ks.changes.blocked.has_ready() {
+        if self.ks.changes.blocked.has_ready() && self.busy.is_none() {
             self.handle_clients_blocked_on_keys();
         }
         Verdict::Done
@@ -288,6 +288,11 @@ impl Server {
             }
         {
             return Err(LOADING);
+        }
+        if let Some(busy) = &self.busy
+            && !flags.contains(CommandFlags::ALLOW_BUSY)
+        {
+            return Err(busy.error());
         }
         Ok(())
     }

@@ -175,9 +175,26 @@ fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     let reply = &mut s.reply;
-    reply.map(2);
-    reply.bulk(b"running_script");
-    reply.null();
+    match &s.busy {
+        Some(busy) if !busy.is_function => return Err(busy.error()),
+        Some(busy) => {
+            reply.map(2);
+            reply.bulk(b"running_script");
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(busy.name.as_bytes());
+            reply.bulk(b"command");
+            reply.array(busy.command.len());
+            busy.command.iter().for_each(|arg| reply.bulk(arg));
+            reply.bulk(b"duration_ms");
+            reply.int(busy.started.elapsed().as_millis() as i64);
+        }
+        None => {
+            reply.map(2);
+            reply.bulk(b"running_script");
+            reply.null();
+        }
+    }
     reply.bulk(b"engines");
     reply.map(1);
     reply.bulk(ENGINE.as_bytes());
@@ -239,8 +256,8 @@ fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn kill(_: &mut Server, _: &[&[u8]]) -> CommandResult {
-    Err(CommandError::text("NOTBUSY No scripts in execution right now."))
+fn kill(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.kill_script(true)
 }
 
 fn help(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -259,14 +276,14 @@ fn fcall_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     run(s, args, true)
 }
 
-fn run(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
-    show_to_monitors(s, args);
-    let function = s.libraries.function(args[1]);
+fn run(s: &mut Server, command: &[&[u8]], read_only: bool) -> CommandResult {
+    show_to_monitors(s, command);
+    let function = s.libraries.function(command[1]);
     let function = Rc::clone(function.ok_or(CommandError::text("ERR Function not found"))?);
-    if parse_i64(args[2]).is_none() {
+    if parse_i64(command[2]).is_none() {
         return Err(CommandError::text("ERR Bad number of keys provided"));
     }
-    let (keys, args) = keys_and_args(args)?;
+    let (keys, args) = keys_and_args(command)?;
     let engine = s.libraries.engine()?;
     s.run_script(&Request {
         engine: &engine,
@@ -274,6 +291,7 @@ fn run(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
         name: &String::from_utf8_lossy(&function.name),
         flags: function.flags,
         read_only,
+        command,
         keys,
         args,
         is_function: true,

@@ -83,8 +83,8 @@ pub(super) fn show_to_monitors(s: &mut Server, args: &[&[u8]]) {
     }
 }
 
-fn run(s: &mut Server, sha: Sha, args: &[&[u8]], read_only: bool) -> CommandResult {
-    let (keys, args) = keys_and_args(args)?;
+fn run(s: &mut Server, sha: Sha, command: &[&[u8]], read_only: bool) -> CommandResult {
+    let (keys, args) = keys_and_args(command)?;
     let script = s.scripts.find(&sha).ok_or(NO_SCRIPT)?.clone();
     let engine = s.scripts.engine()?;
     let name = String::from_utf8_lossy(&sha);
@@ -94,6 +94,7 @@ fn run(s: &mut Server, sha: Sha, args: &[&[u8]], read_only: bool) -> CommandResu
         name: &name,
         flags: script.flags,
         read_only,
+        command,
         keys,
         args,
         is_function: false,
@@ -147,8 +148,8 @@ fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn kill(_: &mut Server, _: &[&[u8]]) -> CommandResult {
-    Err(CommandError::text("NOTBUSY No scripts in execution right now."))
+fn kill(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    s.kill_script(false)
 }
 
 fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {

@@ -204,6 +204,13 @@ fn shutdown(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         flags.remove(ShutdownFlags::SAVE);
         flags |= ShutdownFlags::NOSAVE;
     }
+    if let Some(busy) = &s.busy {
+        if !flags.contains(ShutdownFlags::NOSAVE) {
+            return Err(busy.error());
+        }
+        // Nobody can wait for replicas in the midst of a script.
+        flags |= ShutdownFlags::NOW;
+    }
     s.shutdown_command(flags)
 }
 

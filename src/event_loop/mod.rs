@@ -13,7 +13,10 @@ use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, WAKER, client::ClientFl
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
 use signals::Signals;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const SIGNALS: Token = Token(0);
@@ -22,90 +25,42 @@ const EVENTS: usize = 1024;
 
 /// The loop of one server.
 pub struct EventLoop {
+    sources: Rc<RefCell<Sources>>,
+}
+
+/// Where events come from. A turn in the midst of another one takes them from here, too.
+struct Sources {
     poll: Poll,
     listeners: Listeners,
     signals: Signals,
+    events: Events,
+    /// What happened, and has not been dealt with.
+    ready: VecDeque<Ready>,
 }
 
-impl EventLoop {
-    /// Opens the listeners that the configuration asks for, and gives the server its registry.
-    ///
-    /// # Errors
-    /// If there is nothing to listen on, or the system refuses.
-    pub fn new(server: &mut Server) -> io::Result<EventLoop> {
-        let poll = Poll::new()?;
-        let mut signals = Signals::new()?;
-        signals.register(poll.registry(), SIGNALS)?;
-        server.shutdown.insisting = signals.flags();
-        let listeners = Listeners::open(poll.registry(), server)?;
-        server.registry = Some(poll.registry().try_clone()?);
-        server.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
-        Ok(EventLoop { poll, listeners, signals })
+/// That something happened to a source.
+#[derive(Clone, Copy)]
+struct Ready {
+    token: Token,
+    readable: bool,
+    writable: bool,
+    /// No further event will come.
+    closed: bool,
+}
+
+impl Sources {
+    /// Waits until something happens.
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        self.poll.poll(&mut self.events, Some(timeout))?;
+        self.ready.extend(self.events.iter().map(|event| {
+            let closed = event.is_read_closed() || event.is_error();
+            let readable = event.is_readable() || closed;
+            Ready { token: event.token(), readable, writable: event.is_writable(), closed }
+        }));
+        Ok(())
     }
 
-    /// Runs until the server is to end; answers the exit code.
-    ///
-    /// # Errors
-    /// If polling fails.
-    pub fn run(&mut self, server: &mut Server) -> io::Result<i32> {
-        let mut events = Events::with_capacity(EVENTS);
-        let mut next_cron = Instant::now();
-        loop {
-            if server.rebind {
-                server.rebind = false;
-                self.reopen(server);
-            }
-            server.before_sleep();
-            if let Some(code) = server.shutdown.exit {
-                return Ok(code);
-            }
-            let timeout = if server.has_pending_work() {
-                Duration::ZERO
-            } else {
-                server.next_timer().min(next_cron.saturating_duration_since(Instant::now()))
-            };
-            match self.poll.poll(&mut events, Some(timeout)) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                outcome => outcome?,
-            }
-            let turn = server.clock.nanos();
-            let commands = server.stats.commands;
-            server.update_time();
-            for event in &events {
-                self.dispatch(server, event);
-            }
-            work_without_events(server);
-            server.stats.note_cycle((server.clock.nanos() - turn) / 1000, commands);
-            if Instant::now() >= next_cron {
-                let start = server.clock.nanos();
-                server.cron();
-                server.stats.cron_us += (server.clock.nanos() - start) / 1000;
-                next_cron = Instant::now()
-                    + Duration::from_millis(1000 / u64::from(server.config.hz.clamp(1, 500)));
-            }
-        }
-    }
-
-    fn dispatch(&mut self, server: &mut Server, event: &mio::event::Event) {
-        let Token(token) = event.token();
-        match token {
-            _ if event.token() == SIGNALS => {
-                for signal in self.signals.pending() {
-                    server.signal_received(signal);
-                }
-            }
-            _ if event.token() == SNAPSHOT_PIPE => server.read_snapshot_pipe(),
-            FIRST_CLIENT.. => {
-                let closed = event.is_read_closed() || event.is_error();
-                let readable = event.is_readable() || closed;
-                client_event(server, token - FIRST_CLIENT, event.is_writable(), readable, closed);
-            }
-            FIRST_LISTENER.. => self.accept(server, token - FIRST_LISTENER),
-            _ => {}
-        }
-    }
-
-    fn accept(&mut self, server: &mut Server, index: usize) {
+    fn accept(&self, server: &mut Server, index: usize) {
         let Some(listener) = self.listeners.get(index) else { return };
         loop {
             let accepted = match listener {
@@ -139,6 +94,111 @@ impl EventLoop {
             );
         }
     }
+}
+
+impl EventLoop {
+    /// Opens the listeners that the configuration asks for, and gives the server its registry.
+    ///
+    /// # Errors
+    /// If there is nothing to listen on, or the system refuses.
+    pub fn new(server: &mut Server) -> io::Result<EventLoop> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new()?;
+        signals.register(poll.registry(), SIGNALS)?;
+        server.shutdown.insisting = signals.flags();
+        let listeners = Listeners::open(poll.registry(), server)?;
+        server.registry = Some(poll.registry().try_clone()?);
+        server.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
+        let events = Events::with_capacity(EVENTS);
+        let ready = VecDeque::new();
+        let sources = Sources { poll, listeners, signals, events, ready };
+        let sources = Rc::new(RefCell::new(sources));
+        let of_turns = Rc::clone(&sources);
+        server.take_turn = Some(Rc::new(move |server| take_turn(&of_turns, server)));
+        Ok(EventLoop { sources })
+    }
+
+    /// Runs until the server is to end; answers the exit code.
+    ///
+    /// # Errors
+    /// If polling fails.
+    pub fn run(&mut self, server: &mut Server) -> io::Result<i32> {
+        let mut next_cron = Instant::now();
+        loop {
+            if server.rebind {
+                server.rebind = false;
+                self.sources.borrow_mut().reopen(server);
+            }
+            server.before_sleep();
+            if let Some(code) = server.shutdown.exit {
+                return Ok(code);
+            }
+            let timeout = if server.has_pending_work() {
+                Duration::ZERO
+            } else {
+                server.next_timer().min(next_cron.saturating_duration_since(Instant::now()))
+            };
+            // Bound to a name: a `match` on it would keep the sources borrowed.
+            let waited = self.sources.borrow_mut().wait(timeout);
+            match waited {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            }
+            let turn = server.clock.nanos();
+            let commands = server.stats.commands;
+            server.update_time();
+            while let Some(ready) = next_ready(&self.sources) {
+                dispatch(&self.sources, server, ready);
+            }
+            work_without_events(server);
+            server.stats.note_cycle((server.clock.nanos() - turn) / 1000, commands);
+            if Instant::now() >= next_cron {
+                let start = server.clock.nanos();
+                server.cron();
+                server.stats.cron_us += (server.clock.nanos() - start) / 1000;
+                next_cron = Instant::now()
+                    + Duration::from_millis(1000 / u64::from(server.config.hz.clamp(1, 500)));
+            }
+        }
+    }
+}
+
+fn next_ready(sources: &RefCell<Sources>) -> Option<Ready> {
+    sources.borrow_mut().ready.pop_front()
+}
+
+fn dispatch(sources: &RefCell<Sources>, server: &mut Server, ready: Ready) {
+    let Ready { token: Token(token), readable, writable, closed } = ready;
+    match token {
+        _ if ready.token == SIGNALS => {
+            let signals = sources.borrow_mut().signals.pending();
+            signals.into_iter().for_each(|signal| server.signal_received(signal));
+        }
+        _ if ready.token == SNAPSHOT_PIPE => server.read_snapshot_pipe(),
+        FIRST_CLIENT.. => client_event(server, token - FIRST_CLIENT, writable, readable, closed),
+        FIRST_LISTENER.. => sources.borrow().accept(server, token - FIRST_LISTENER),
+        _ => {}
+    }
+}
+
+/// A turn in the midst of a script: what does not have to wait for its end.
+fn take_turn(sources: &RefCell<Sources>, server: &mut Server) {
+    if sources.borrow_mut().wait(Duration::ZERO).is_err() {
+        // A signal came. There will be another turn.
+        return;
+    }
+    let mut waiting = Vec::new();
+    while let Some(ready) = next_ready(sources) {
+        let client = ready.token.0.checked_sub(FIRST_CLIENT);
+        if client.is_some_and(|token| server.waits_for_script(token)) {
+            waiting.push(ready);
+        } else {
+            dispatch(sources, server, ready);
+        }
+    }
+    sources.borrow_mut().ready.extend(waiting);
+    server.process_pending_input();
+    server.end_turn_meanwhile();
 }
 
 /// A client's connection can be written to, or read from; `closed`: no further event will say that there is more.

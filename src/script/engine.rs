@@ -40,6 +40,8 @@ pub struct Engine {
     pub run: Function,
     /// Says whom `redis.call` and the rest lead to, and what `KEYS` and `ARGV` are.
     pub bind: Function,
+    /// Says that a library is being loaded, and who takes its functions.
+    pub bind_library: Function,
     /// Runs the code of a library; answers the text of its error, if it has one.
     pub load: Function,
     /// From then on the server is asked regularly whether to go on.
@@ -66,6 +68,7 @@ impl Engine {
             env: prelude.raw_get("env")?,
             run: prelude.raw_get("run")?,
             bind: prelude.raw_get("bind")?,
+            bind_library: prelude.raw_get("bind_library")?,
             load: prelude.raw_get("load")?,
             alarm: Rc::default(),
             interrupt: prelude.raw_get("interrupt")?,

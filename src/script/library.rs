@@ -259,15 +259,22 @@ fn register_functions(
             (how.log)(level, &line);
             Ok(())
         })?;
-        engine.load.call::<Option<String>>((function, register, control))
+        engine.bind_library.call::<()>((register, control))?;
+        let outcome = engine.load.call::<Option<String>>(function);
+        engine.clear_alarm()?;
+        engine.bind_library.call::<()>(())?;
+        outcome
     });
-    let outcome = engine.clear_alarm().and(outcome);
     match outcome {
         Ok(None) => Ok(registered.into_inner()),
         Ok(Some(text)) => {
             Err(CommandError::err(format_args!("Error registering functions: {text}")))
         }
-        Err(error) => Err(CommandError::err(format_args!("Error registering functions: {error}"))),
+        Err(error) => {
+            let text =
+                error.downcast_ref::<LibError>().map_or(error.to_string(), LibError::to_string);
+            Err(CommandError::err(format_args!("Error registering functions: {text}")))
+        }
     }
 }
 

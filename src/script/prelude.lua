@@ -202,10 +202,14 @@ end
 
 local globals_to_load = setmetatable({redis = api_to_load('redis'), server = api_to_load('server')}, complete)
 
-local function load(f, new_register, new_control)
-  register, control, env_metatable.__index = new_register, new_control, globals_to_load
+-- From now on a library is loaded, whose functions are registered so; no longer, without arguments.
+local function bind_library(new_register, new_control)
+  register, control = new_register, new_control
+  env_metatable.__index = new_register and globals_to_load or globals
+end
+
+local function load(f)
   local ok, err = pcall(f)
-  register, control, env_metatable.__index = nil, nil, globals
   if ok then return nil end
   err = native.caught(err)
   if type(err) == 'table' and not behind[err] then return tostring(rawget(err, 'err')) end
@@ -222,4 +226,4 @@ local function bind(call, pcall, new_control, keys, argv)
   rawset(globals, 'ARGV', argv)
 end
 
-return {env = env, run = run, bind = bind, load = load, interrupt = interrupt}
+return {env = env, run = run, bind = bind, bind_library = bind_library, load = load, interrupt = interrupt}

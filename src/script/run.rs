@@ -12,12 +12,14 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::acl::log::Context;
+use crate::server::busy::BusyScript;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::log::Level;
 use crate::server::propagate::Targets;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::mem;
+use std::time::{Duration, Instant};
 
 /// A script that is to be run.
 pub struct Request<'a> {
@@ -28,6 +30,8 @@ pub struct Request<'a> {
     pub flags: ScriptFlags,
     /// It came with a command that changes nothing.
     pub read_only: bool,
+    /// The command, whole.
+    pub command: &'a [&'a [u8]],
     pub keys: &'a [&'a [u8]],
     pub args: &'a [&'a [u8]],
     /// The function gets the keys and arguments itself, and not as globals.
@@ -37,7 +41,9 @@ pub struct Request<'a> {
 /// What a script is doing.
 struct Run<'a> {
     server: &'a mut Server,
+    request: &'a Request<'a>,
     token: Token,
+    started: Instant,
     /// What the script wants its replies in.
     protocol: Protocol,
     read_only: bool,
@@ -71,17 +77,25 @@ impl Server {
         let in_script = mem::replace(&mut self.in_script, true);
         let (db, client_db) = (self.db, self.clients[token].db);
 
+        let started = Instant::now();
+        let threshold = Duration::from_millis(self.config.busy_reply_threshold);
+        // Without a threshold nobody is served before the end.
+        let alarm = started.checked_add(threshold).filter(|_| !threshold.is_zero());
+        request.engine.set_alarm(alarm);
         let mut run = Run {
+            request,
             token,
+            started,
             protocol: Protocol::Resp2,
             read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
             allow_oom: request.flags.contains(ScriptFlags::ALLOW_OOM),
             wrote: false,
             server: self,
         };
-        let outcome = run.execute(request);
+        let outcome = run.execute();
         let protocol = run.protocol;
 
+        self.busy = None;
         self.propagates_to = Targets::default();
         self.deny_blocking = deny_blocking;
         self.in_script = in_script;
@@ -242,7 +256,8 @@ pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
 
 impl Run<'_> {
     /// Calls the script. Answers whether it went well, and what it returned or the error.
-    fn execute(&mut self, request: &Request) -> mlua::Result<(bool, Value)> {
+    fn execute(&mut self) -> mlua::Result<(bool, Value)> {
+        let request = self.request;
         let Engine { lua, run, bind, .. } = request.engine;
         let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
         let this = RefCell::new(self);
@@ -276,6 +291,7 @@ impl Run<'_> {
                 bind.call::<()>((call, pcall, control, keys, args))?;
                 run.call(request.function)
             };
+            request.engine.clear_alarm()?;
             bind.call::<()>(())?;
             outcome
         })
@@ -357,9 +373,54 @@ impl Run<'_> {
             b"log" => self.log(args)?,
             b"setresp" => self.set_resp(args)?,
             b"set_repl" => self.set_repl(args)?,
+            b"interrupt" => self.interrupt()?,
             _ => Some(self.acl_check_cmd(args)?),
         };
         Ok(values.into_iter().collect())
+    }
+
+    /// The script has run for long: others are served.
+    ///
+    /// # Errors
+    /// If it is to end.
+    fn interrupt(&mut self) -> LibResult<Option<Value>> {
+        if self.server.busy.is_none() {
+            self.become_busy();
+        }
+        if let Some(busy) = &mut self.server.busy {
+            busy.wrote = self.wrote;
+        }
+        self.server.serve_others();
+        if self.server.shutdown.exit.is_some() {
+            return Err(LibError::table("ERR The server ends"));
+        }
+        match &self.server.busy {
+            Some(busy) if busy.killed => {
+                self.server.notice("Lua script killed by user with SCRIPT KILL.");
+                Err(LibError::table("ERR Script killed by user with SCRIPT KILL..."))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn become_busy(&mut self) {
+        let Request { name, command, is_function, .. } = *self.request;
+        let busy = BusyScript {
+            name: name.to_string(),
+            command: command.iter().map(|arg| arg.to_vec()).collect(),
+            is_function,
+            started: self.started,
+            caller: self.token,
+            wrote: self.wrote,
+            killed: false,
+        };
+        self.server.warning(&format!(
+            "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the \
+             {} command. Script name is: {name}.",
+            self.started.elapsed().as_millis(),
+            busy.kill_command(),
+        ));
+        self.server.busy = Some(Box::new(busy));
     }
 
     fn log(&self, args: &[Value]) -> LibResult<Option<Value>> {

@@ -50,6 +50,18 @@ impl Server {
             self.tracking_broadcast();
         }
         self.flush_pushes();
+        self.write_replies();
+        self.evict_clients();
+        self.abandon_unwanted_snapshot();
+        if self.persistence.child.as_ref().is_some_and(|c| c.pipe.is_some()) {
+            // The pipe may hold bytes that were left there while a replica lagged.
+            self.read_snapshot_pipe();
+        }
+        self.reconnect_to_primary();
+    }
+
+    /// Writes what waits to be written, and closes what waits to be closed.
+    fn write_replies(&mut self) {
         self.write_turn_output();
         for noted in std::mem::take(&mut self.pending_writes) {
             if let Some(token) = self.still(noted) {
@@ -62,13 +74,19 @@ impl Server {
                 self.free_client(token);
             }
         }
-        self.evict_clients();
-        self.abandon_unwanted_snapshot();
-        if self.persistence.child.as_ref().is_some_and(|c| c.pipe.is_some()) {
-            // The pipe may hold bytes that were left there while a replica lagged.
-            self.read_snapshot_pipe();
+    }
+
+    /// What remains of a turn that the loop took in the midst of a script.
+    pub fn end_turn_meanwhile(&mut self) {
+        self.check_background_fsync();
+        self.flush_append_only_file(false);
+        if self.aof.holds_replies() {
+            return;
         }
-        self.reconnect_to_primary();
+        self.check_background_fsync();
+        self.feed_replicas();
+        self.flush_pushes();
+        self.write_replies();
     }
 
     fn flush_output(&mut self, token: Token) {

@@ -8,6 +8,7 @@ pub mod acl;
 pub mod aof;
 pub mod bio;
 pub mod blocking;
+pub mod busy;
 pub mod child;
 pub mod client;
 pub mod client_eviction;
@@ -172,6 +173,10 @@ pub struct Server {
     pub libraries: Libraries,
     /// What runs was called by a script.
     pub in_script: bool,
+    /// A script that has run for long.
+    pub busy: Option<Box<busy::BusyScript>>,
+    /// What lets the loop take a turn meanwhile; `None` where no event loop runs (tests).
+    pub take_turn: Option<busy::TakeTurn>,
     pub watched: transaction::WatchedKeys,
     pub pubsub: pubsub::PubSub,
     /// What clients keep in caches of their own.
@@ -260,6 +265,8 @@ impl Server {
             scripts: Scripts::default(),
             libraries: Libraries::default(),
             in_script: false,
+            busy: None,
+            take_turn: None,
             watched: transaction::WatchedKeys::default(),
             pubsub: pubsub::PubSub::default(),
             tracking: tracking::Tracking::default(),

@@ -522,7 +522,8 @@ impl Server {
 
     /// Closes a client's connection and forgets it, whatever it was.
     pub fn free_client(&mut self, token: Token) {
-        if self.current == Some(token) {
+        let has_busy_script = self.busy.as_ref().is_some_and(|busy| busy.caller == token);
+        if self.current == Some(token) || has_busy_script {
             // Somebody up the stack works on it.
             self.close_later(token);
             return;
@@ -567,6 +568,10 @@ impl Server {
     pub fn process_pending_input(&mut self) {
         for noted in std::mem::take(&mut self.pending_input) {
             let Some(token) = self.still(noted) else { continue };
+            if self.waits_for_script(token) {
+                self.pending_input.push(noted);
+                continue;
+            }
             let client = &mut self.clients[token];
             client.flags.remove(ClientFlags::PENDING_INPUT);
             if client.is(ClientFlags::HANDSHAKE) {

@@ -88,11 +88,25 @@ impl Server {
         self.unit = Some(Unit::default());
     }
 
+    /// Puts what has been gathered aside.
+    pub fn take_unit(&mut self) -> Option<Unit> {
+        self.unit.take()
+    }
+
+    /// Goes on gathering.
+    pub fn restore_unit(&mut self, unit: Option<Unit>) {
+        self.unit = unit;
+    }
+
     /// Propagates what was gathered.
     pub fn end_unit(&mut self) {
         let Some(Unit { mut stream, aof, stream_commands, aof_commands }) = self.unit.take() else {
             return;
         };
+        if self.shutdown.exit.is_some() {
+            // A script was ended in its midst, because the server ends: half of what it does is not to be kept.
+            return;
+        }
         if !aof.is_empty() && self.records_aof() {
             self.annotate_aof();
             self.aof.feed_unit(aof_commands, &aof);

@@ -1,0 +1,117 @@
+//! A script that runs for long. It can't be interrupted, but from time to time it lets the loop take a turn: other
+//! clients are served meanwhile, though little of what they ask, and may end it.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use super::client::{ClientFlags, Token};
+use crate::resp::error::{CommandError, CommandResult};
+use std::mem;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Has the loop take a turn while the server is busy.
+pub type TakeTurn = Rc<dyn Fn(&mut Server)>;
+
+/// A script that has run for longer than `busy-reply-threshold`.
+#[derive(Debug)]
+pub struct BusyScript {
+    pub name: String,
+    /// What was sent to run it.
+    pub command: Vec<Vec<u8>>,
+    pub is_function: bool,
+    pub started: Instant,
+    /// Who sent it.
+    pub caller: Token,
+    /// It has called a command that writes: to end it would leave half of its work.
+    pub wrote: bool,
+    /// It is to end.
+    pub killed: bool,
+}
+
+impl BusyScript {
+    /// The command that ends it.
+    pub fn kill_command(&self) -> &'static str {
+        if self.is_function { "FUNCTION KILL" } else { "SCRIPT KILL" }
+    }
+
+    /// What other clients hear.
+    pub fn error(&self) -> CommandError {
+        CommandError::text(match self.is_function {
+            true => {
+                "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+            }
+            false => {
+                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
+        })
+    }
+}
+
+impl Server {
+    /// `SCRIPT KILL` or `FUNCTION KILL`: has the script end that runs.
+    ///
+    /// # Errors
+    /// If none runs, or it can't be ended so.
+    pub fn kill_script(&mut self, is_function: bool) -> CommandResult {
+        let caller = self.busy.as_ref().map(|busy| busy.caller);
+        let obeyed = caller.is_some_and(|caller| self.must_obey(caller));
+        let busy = self
+            .busy
+            .as_mut()
+            .ok_or(CommandError::text("NOTBUSY No scripts in execution right now."))?;
+        if obeyed {
+            return Err(CommandError::text(
+                "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be \
+                 killed.",
+            ));
+        }
+        if busy.wrote {
+            return Err(CommandError::text(
+                "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait \
+                 the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+            ));
+        }
+        if busy.is_function != is_function {
+            return Err(busy.error());
+        }
+        busy.killed = true;
+        self.reply.ok();
+        Ok(())
+    }
+
+    /// Whether what a client sends has to wait until the script has ended: it runs the script itself, or its stream
+    /// belongs behind it.
+    pub fn waits_for_script(&self, token: Token) -> bool {
+        let Some(busy) = &self.busy else { return false };
+        let stream = ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::REPLAYING;
+        busy.caller == token || self.clients.get(token).is_some_and(|client| client.is(stream))
+    }
+
+    /// Lets the loop take a turn in the midst of a script. What belongs to the script's client is put aside.
+    pub fn serve_others(&mut self) {
+        let Some(take_turn) = self.take_turn.clone() else { return };
+        let own = (
+            self.current.take(),
+            mem::take(&mut self.reply),
+            mem::take(&mut self.pushes),
+            mem::take(&mut self.propagation),
+            self.take_unit(),
+            mem::take(&mut self.propagates_to),
+        );
+        let flags = (
+            self.db,
+            self.ks.role,
+            self.ks.no_touch,
+            mem::take(&mut self.deny_blocking),
+            mem::take(&mut self.in_script),
+        );
+        self.restore_expiry_role();
+
+        take_turn(self);
+
+        let unit;
+        (self.db, self.ks.role, self.ks.no_touch, self.deny_blocking, self.in_script) = flags;
+        (self.current, self.reply, self.pushes, self.propagation, unit, self.propagates_to) = own;
+        self.restore_unit(unit);
+    }
+}
