@@ -158,3 +158,41 @@ fn the_node_remembers_its_name_and_slots() {
     again.check(&[("CLUSTER RESET HARD", "OK"), ("CLUSTER SLOTS", "[]")]);
     assert_ne!(again.line("CLUSTER MYID"), id);
 }
+
+#[test]
+fn a_script_keeps_to_a_slot() {
+    let mut s = node();
+    let cross = "ERR Script attempted to access keys that do not hash to the same slot script: ";
+    for (script, keys, beginning) in [
+        ("return redis.call('set', 'a', 1)", vec![], "OK"),
+        ("redis.call('set', 'a', 1) return redis.call('set', 'b', 1)", vec![], "OK"),
+        ("#!lua\nredis.call('set', 'a', 1) return redis.call('set', 'b', 1)", vec![], cross),
+        ("#!lua\nreturn redis.call('set', 'b', 1)", vec!["a"], cross),
+        ("#!lua\nreturn redis.call('set', 'b{a}', 1)", vec!["a"], "OK"),
+        ("#!lua flags=allow-cross-slot-keys\nreturn redis.call('set', 'b', 1)", vec!["a"], "OK"),
+        (
+            "#!lua flags=no-cluster\nreturn 1",
+            vec![],
+            "ERR Can not run script on cluster, 'no-cluster' flag is set.",
+        ),
+        (
+            "return redis.call('mget', 'a', 'b')",
+            vec![],
+            "ERR Command 'mget' in script attempted to access keys that don't hash to the same slot script: ",
+        ),
+    ] {
+        let count = keys.len().to_string();
+        let command = [vec!["EVAL", script, &count], keys].concat();
+        let reply = s.text(&command);
+        assert!(reply.starts_with(beginning), "{script}: {reply}");
+    }
+    s.check(&[
+        ("CLUSTER DELSLOTS 15495", "OK"),
+        ("CONFIG SET cluster-require-full-coverage no", "OK"),
+    ]);
+    let reply = s.text(&["EVAL", "return redis.call('get', 'a')", "0"]);
+    assert!(
+        reply.starts_with("ERR Script attempted to access a slot not served script: "),
+        "{reply}"
+    );
+}

@@ -552,3 +552,42 @@ fn the_server_may_be_ended_in_the_midst_of_a_script() {
         assert!(!bytes.windows(5).any(|word| word == b"\nset\r"), "half of a script was kept");
     }
 }
+
+#[test]
+fn what_scripts_call_is_in_the_slow_log() {
+    let mut server = Server::start(&["--slowlog-log-slower-than", "0"]);
+    server.check(&[("SLOWLOG RESET", "OK")]);
+    check_scripts(&mut server, &[("return redis.call('echo', 'x')", "x")]);
+    let log = server.line("SLOWLOG GET 2");
+    let (script, called) = (log.find("[EVAL "), log.find("[echo x]"));
+    assert!(script.is_some() && script < called, "{log}");
+}
+
+#[test]
+fn a_known_script_is_shown() {
+    let mut server = Server::start(&[]);
+    let sha = server.text(&["SCRIPT", "LOAD", "return 1"]);
+    assert_eq!(server.text(&["SCRIPT", "SHOW", &sha.to_uppercase()]), "return 1");
+    server.check(&[("SCRIPT SHOW x", "NOSCRIPT No matching script. Please use EVAL.")]);
+}
+
+#[test]
+fn exec_heeds_what_queued_scripts_say_of_themselves() {
+    let mut server = Server::start(&[]);
+    let queue = |script: &str| {
+        let mut raw = server.raw();
+        raw.send("MULTI\r\n");
+        raw.command(&["EVAL", script, "0"]);
+        raw.expect("+OK\r\n+QUEUED\r\n");
+        raw
+    };
+    let mut reading = queue("#!lua flags=no-writes\nreturn 1");
+    let mut writing = queue("#!lua\nreturn 1");
+    server.check(&[("CONFIG SET min-replicas-to-write 1", "OK")]);
+    reading.send("EXEC\r\n");
+    reading.expect("*1\r\n:1\r\n");
+    writing.send("EXEC\r\n");
+    writing.expect(
+        "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.\r\n",
+    );
+}

@@ -83,7 +83,7 @@ impl Server {
             return Verdict::TryAgain;
         }
         if in_mode && self.is_to_be_queued(token, id) {
-            self.queue_multi_command(token, id, args);
+            self.queue_multi_command(token, id, flags, args);
         } else {
             self.call(token, id, args);
         }
@@ -447,7 +447,7 @@ impl Server {
             self.stats.count_error(error.code());
             self.error_on_link(token, &error);
         }
-        if !self.in_script && self.slow_log.wants(nanos / 1000, flags) {
+        if self.slow_log.wants(nanos / 1000, flags) {
             self.log_slow_command(token, nanos / 1000, &redact(args));
         }
         let threshold = self.config.latency_monitor_threshold;

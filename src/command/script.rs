@@ -27,6 +27,8 @@ const HELP: &[&str] = &[
     "    Kill the currently executing Lua script.",
     "LOAD <script>",
     "    Load a script into the scripts cache without executing it.",
+    "SHOW <sha1>",
+    "    Show a script from the scripts cache.",
 ];
 
 /// Arguments, as a part of a command.
@@ -136,6 +138,12 @@ fn exists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+fn show(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let script = parse_sha(args[2]).and_then(|sha| s.scripts.find(&sha)).ok_or(NO_SCRIPT)?;
+    s.reply.bulk(&script.body);
+    Ok(())
+}
+
 fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     // A Lua state belongs to its thread, and is freed at once either way.
     match args[2..] {
@@ -178,6 +186,7 @@ pub const COMMANDS: &[Row] = &[
     ("evalsha_ro", evalsha_ro),
     ("script|load", load),
     ("script|exists", exists),
+    ("script|show", show),
     ("script|flush", flush),
     ("script|kill", kill),
     ("script|debug", debug),

@@ -131,6 +131,8 @@ impl EventLoop {
             }
             server.before_sleep();
             if let Some(code) = server.shutdown.exit {
+                // The listeners are to be closed before the first client is.
+                server.take_turn = None;
                 return Ok(code);
             }
             let timeout = if server.has_pending_work() {

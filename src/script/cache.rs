@@ -25,7 +25,8 @@ pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
 pub struct Script {
     pub function: Function,
     pub flags: ScriptFlags,
-    len: usize,
+    /// As it came.
+    pub body: Rc<[u8]>,
     /// When it was used last, in uses of scripts; `None`: it is kept for good.
     used: Option<u64>,
 }
@@ -102,7 +103,7 @@ impl Scripts {
             self.evict_oldest();
         }
         self.memory += script_memory(body.len());
-        let script = Script { function, flags, len: body.len(), used: None };
+        let script = Script { function, flags, body: body.into(), used: None };
         self.known.insert(sha, script);
         if !for_good {
             self.note_use_of(&sha, true);
@@ -113,7 +114,7 @@ impl Scripts {
     fn evict_oldest(&mut self) {
         let Some((_, sha)) = self.by_use.pop_first() else { return };
         if let Some(script) = self.known.remove(&sha) {
-            self.memory -= script_memory(script.len);
+            self.memory -= script_memory(script.body.len());
             self.evicted += 1;
         }
     }

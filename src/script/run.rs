@@ -14,8 +14,10 @@ use crate::server::Server;
 use crate::server::acl::log::Context;
 use crate::server::busy::BusyScript;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::cluster::{CROSS_SLOT, DOWN_FOR_WRITES, NOT_SERVED};
 use crate::server::log::Level;
 use crate::server::propagate::Targets;
+use crate::util::slot::key_slot;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::mem;
@@ -44,6 +46,8 @@ struct Run<'a> {
     request: &'a Request<'a>,
     token: Token,
     started: Instant,
+    /// In a cluster, the slot that the script keeps to.
+    slot: Option<u16>,
     /// What the script wants its replies in.
     protocol: Protocol,
     read_only: bool,
@@ -86,6 +90,7 @@ impl Server {
             request,
             token,
             started,
+            slot: request.keys.first().filter(|_| self.cluster.is_some()).map(|key| key_slot(key)),
             protocol: Protocol::Resp2,
             read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
             allow_oom: request.flags.contains(ScriptFlags::ALLOW_OOM),
@@ -114,6 +119,11 @@ impl Server {
     fn may_run_script(&mut self, token: Token, request: &Request) -> CommandResult {
         let Request { flags, read_only, .. } = *request;
         let obeyed = self.must_obey(token);
+        if self.cluster.is_some() && flags.contains(ScriptFlags::NO_CLUSTER) {
+            return Err(CommandError::text(
+                "ERR Can not run script on cluster, 'no-cluster' flag is set.",
+            ));
+        }
         if flags.contains(ScriptFlags::COMPATIBLE) {
             if self.has_stale_data() {
                 return Err(CommandError::text(
@@ -348,19 +358,52 @@ impl Run<'_> {
         if self.read_only && (writes || flags.contains(CommandFlags::MAY_REPLICATE)) {
             return Err(NO_WRITES);
         }
-        if self.wrote || s.must_obey(self.token) {
-            // It can't fail any more for the server's sake: half of it has been done.
+        if s.must_obey(self.token) {
             return Ok(());
         }
-        if writes {
+        // When half of it has been done it can't fail any more for the server's sake.
+        if writes && !self.wrote {
             s.may_script_write()?;
         }
-        if flags.contains(CommandFlags::DENYOOM) && !self.allow_oom && s.is_out_of_memory() {
+        if flags.contains(CommandFlags::DENYOOM)
+            && !self.wrote
+            && !self.allow_oom
+            && s.is_out_of_memory()
+        {
             return Err(CommandError::text(
                 "OOM command not allowed when used memory > 'maxmemory'.",
             ));
         }
-        Ok(())
+        if s.cluster.is_some() { self.check_slots(id, args) } else { Ok(()) }
+    }
+
+    /// In a cluster: whether the keys of a command belong together, to this node and, unless the script has its way,
+    /// to the keys before.
+    fn check_slots(&mut self, id: CommandId, args: &[&[u8]]) -> CommandResult {
+        let name = self.server.commands.get(id).name;
+        let checked = self.server.check_slots(self.token, id, args);
+        let slot = checked.map_err(|error| match error {
+            _ if error == CROSS_SLOT => CommandError::err(format_args!(
+                "Command '{name}' in script attempted to access keys that don't hash to the same slot"
+            )),
+            _ if error == NOT_SERVED => CommandError::err("Script attempted to access a slot not served"),
+            _ if error == DOWN_FOR_WRITES => CommandError::err(
+                "Script attempted to execute a write command while the cluster is down and readonly",
+            ),
+            _ => CommandError::err("Script attempted to execute a command while the cluster is down"),
+        })?;
+        let free = ScriptFlags::COMPATIBLE | ScriptFlags::ALLOW_CROSS_SLOT_KEYS;
+        match slot {
+            Some(slot)
+                if !self.request.flags.intersects(free)
+                    && *self.slot.get_or_insert(slot) != slot =>
+            {
+                Err(CommandError::err(
+                    "Script attempted to access keys that do not hash to the same slot",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a script asks or tells the server otherwise: the first argument says what.

@@ -192,8 +192,13 @@ enum Presence {
 
 impl Server {
     /// Queues a command of a client in a transaction. A transaction that can't be executed any more takes no memory.
-    pub fn queue_multi_command(&mut self, token: Token, id: CommandId, args: &[&[u8]]) {
-        let flags = self.commands.get(id).flags;
+    pub fn queue_multi_command(
+        &mut self,
+        token: Token,
+        id: CommandId,
+        flags: CommandFlags,
+        args: &[&[u8]],
+    ) {
         let client = &mut self.clients[token];
         if !client.is(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
             client.transaction.get_or_insert_default().push(id, flags, args);

@@ -422,7 +422,8 @@ impl Server {
         let queued = self.clients[token].is(ClientFlags::MULTI)
             && !matches!(command.spec.name, "exec" | "discard" | "multi");
         let outcome = if queued {
-            self.queue_multi_command(token, id, args);
+            let flags = self.commands.get(id).flags;
+            self.queue_multi_command(token, id, flags, args);
             Ok(())
         } else {
             handler(self, args)

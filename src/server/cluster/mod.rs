@@ -23,11 +23,11 @@ use slots::SlotSet;
 /// The bus's port lies so far behind the clients', unless it is configured.
 const BUS_PORT_DISTANCE: u16 = 10_000;
 
-const CROSS_SLOT: CommandError =
+pub const CROSS_SLOT: CommandError =
     CommandError::text("CROSSSLOT Keys in request don't hash to the same slot");
-const NOT_SERVED: CommandError = CommandError::text("CLUSTERDOWN Hash slot not served");
+pub const NOT_SERVED: CommandError = CommandError::text("CLUSTERDOWN Hash slot not served");
 const DOWN: CommandError = CommandError::text("CLUSTERDOWN The cluster is down");
-const DOWN_FOR_WRITES: CommandError =
+pub const DOWN_FOR_WRITES: CommandError =
     CommandError::text("CLUSTERDOWN The cluster is down and only accepts read commands");
 
 /// What this node knows of its cluster.
@@ -163,13 +163,18 @@ impl Server {
     }
 
     /// In a cluster: refuses what this node can't execute, because the keys do not belong together or to no node. `EXEC`
-    /// stands for all that is queued.
+    /// stands for all that is queued. Answers the slot of the keys, if there are any.
     ///
     /// # Errors
     /// `CROSSSLOT` or `CLUSTERDOWN`.
     #[cold]
-    pub fn check_slots(&self, token: Token, id: CommandId, args: &[&[u8]]) -> CommandResult {
-        let Some(cluster) = &self.cluster else { return Ok(()) };
+    pub fn check_slots(
+        &self,
+        token: Token,
+        id: CommandId,
+        args: &[&[u8]],
+    ) -> CommandResult<Option<u16>> {
+        let Some(cluster) = &self.cluster else { return Ok(None) };
         let mut slot = None;
         let mut outcome = Ok(());
         let mut check = |key: &[u8]| {
@@ -192,11 +197,11 @@ impl Server {
         }
         outcome?;
         if slot.is_none() || self.cluster_is_up() {
-            return Ok(());
+            return Ok(slot);
         }
         if command.spec.group == "pubsub" {
             return if self.config.cluster_allow_pubsubshard_when_down {
-                Ok(())
+                Ok(slot)
             } else {
                 Err(DOWN)
             };
@@ -204,7 +209,7 @@ impl Server {
         match (self.config.cluster_allow_reads_when_down, command.is(CommandFlags::WRITE)) {
             (false, _) => Err(DOWN),
             (true, true) => Err(DOWN_FOR_WRITES),
-            (true, false) => Ok(()),
+            (true, false) => Ok(slot),
         }
     }
 
