@@ -8,7 +8,7 @@ use aeolis::cli::command_table;
 use aeolis::server::Server as InProcess;
 use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::log::Log;
-use aeolis::server::persistence::LoadProgress;
+use aeolis::server::persistence::load::LoadProgress;
 use common::{Server, run, text, wait_for};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;

@@ -12,7 +12,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::script::library::Libraries;
 use crate::server::config::io_reason;
-use crate::server::persistence::{LoadOptions, LoadProgress};
+use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
 use crate::sys::process;
 use crate::util::glob::glob_match;

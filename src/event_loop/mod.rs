@@ -8,7 +8,7 @@ pub mod signals;
 
 use crate::server::connection::Connection;
 use crate::server::log::Level;
-use crate::server::persistence::{LoadError, LoadProgress};
+use crate::server::persistence::load::{LoadError, LoadProgress};
 use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, WAKER, client::ClientFlags};
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};

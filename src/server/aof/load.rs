@@ -12,7 +12,7 @@ use crate::server::child::wait_after_key;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::config::io_reason;
 use crate::server::connection::{Connection, VirtualStream};
-use crate::server::persistence::{LoadError, LoadOptions, LoadProgress, Loading};
+use crate::server::persistence::load::{LoadError, LoadOptions, LoadProgress, Loading};
 use crate::server::propagate::Propagation;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};

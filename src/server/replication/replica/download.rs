@@ -8,7 +8,7 @@ use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::config::ReplDisklessLoad;
-use crate::server::persistence::{LoadProgress, Loading};
+use crate::server::persistence::load::{LoadProgress, Loading};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;

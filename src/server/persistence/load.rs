@@ -1,0 +1,462 @@
+//! Snapshots are loaded in slices between turns of the loop, from a file or from what a primary sends.
+#![forbid(unsafe_code)]
+
+use super::SnapshotOrigin;
+use crate::db::{Db, Entry, ExpiryRole};
+use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
+use crate::rdb::{ErrorKind, RdbError, RdbParser};
+use crate::script::library::Libraries;
+use crate::server::Server;
+use crate::server::child::wait_after_key;
+use crate::server::log::Level;
+use crate::server::replication::NO_ID;
+use crate::value::Value;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long one slice of loading may take before clients have their turn.
+const LOAD_SLICE: Duration = Duration::from_millis(20);
+/// So many keys without a value are named in the log.
+const MAX_EMPTY_KEYS_LOGGED: u64 = 10;
+
+/// How a snapshot is loaded, where that is not as usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// A key that is there already is replaced; otherwise it is an error.
+    pub merge: bool,
+    /// The replication state in the file is none of ours: the server goes on in its own.
+    pub ignore_origin: bool,
+}
+
+/// A snapshot that is being loaded.
+pub struct Loading {
+    pub options: LoadOptions,
+    parser: RdbParser,
+    source: LoadSource,
+    db: usize,
+    pub started_ms: i64,
+    pub total_bytes: u64,
+    pub loaded_bytes: u64,
+    /// The memory that the file's writer used, by its own word.
+    pub rdb_used_mem: u64,
+    started: Instant,
+    pub origin: Option<SnapshotOrigin>,
+    /// What takes the data while the old ones are still there, to be swapped in at the end.
+    pub staging: Option<(Vec<Db>, Libraries)>,
+    /// The old data is served meanwhile.
+    pub is_async: bool,
+    keys_loaded: u64,
+    keys_expired: u64,
+    /// Keys passed over because their values have no elements.
+    empty_keys: u64,
+    /// The parser has more, but a slice's time was over.
+    behind: bool,
+    finished: bool,
+}
+
+/// Where a snapshot comes from.
+enum LoadSource {
+    /// A file, read as fast as it can be parsed.
+    File { file: File },
+    /// Pieces that somebody feeds.
+    Fed,
+    /// None: an append-only file is being executed.
+    Commands,
+}
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadProgress {
+    More,
+    Done,
+}
+
+/// Why a snapshot could not be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    Io(io::Error),
+    Format(RdbError),
+    /// What is in the file makes no sense here.
+    Content(String),
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoadError::Io(error) => write!(f, "{error}"),
+            LoadError::Format(error)
+                if matches!(error.kind, ErrorKind::WrongSignature | ErrorKind::Version(_)) =>
+            {
+                write!(f, "{error} (offset {})", error.offset)
+            }
+            LoadError::Format(error) => write!(f, "{error}"),
+            LoadError::Content(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Loading {
+    /// To be fed from a primary's link; `total_bytes` is 0 where the length is unknown.
+    pub fn fed(checksum: bool, total_bytes: u64, now_ms: i64) -> Loading {
+        Loading::new(LoadSource::Fed, checksum, total_bytes, now_ms)
+    }
+
+    /// An append-only file of so many bytes in all.
+    pub fn commands(total_bytes: u64, now_ms: i64) -> Loading {
+        Loading::new(LoadSource::Commands, false, total_bytes, now_ms)
+    }
+
+    /// Loads a snapshot from `file`, as a part of what is being loaded.
+    pub fn begin_snapshot(&mut self, file: File, checksum: bool) {
+        self.parser = RdbParser::new(checksum);
+        self.source = LoadSource::File { file };
+        self.finished = false;
+        self.db = 0;
+    }
+
+    /// That snapshot is loaded: the file, at what follows it; the bytes that have been read of that; and where it
+    /// starts in the file.
+    pub fn end_snapshot(&mut self) -> Option<(File, Vec<u8>, u64)> {
+        let rest = (self.parser.rest().to_vec(), self.parser.offset());
+        match std::mem::replace(&mut self.source, LoadSource::Commands) {
+            LoadSource::File { file } => Some((file, rest.0, rest.1)),
+            LoadSource::Fed | LoadSource::Commands => None,
+        }
+    }
+
+    /// Whether somebody feeds it, so that there is nothing to do in between.
+    pub fn is_fed(&self) -> bool {
+        matches!(self.source, LoadSource::Fed)
+    }
+
+    fn new(source: LoadSource, checksum: bool, total_bytes: u64, now_ms: i64) -> Loading {
+        Loading {
+            options: LoadOptions::default(),
+            parser: RdbParser::new(checksum),
+            source,
+            db: 0,
+            started_ms: now_ms,
+            total_bytes,
+            loaded_bytes: 0,
+            rdb_used_mem: 0,
+            started: Instant::now(),
+            origin: None,
+            staging: None,
+            is_async: false,
+            keys_loaded: 0,
+            keys_expired: 0,
+            empty_keys: 0,
+            behind: false,
+            finished: false,
+        }
+    }
+}
+
+impl Server {
+    /// Begins to load the snapshot file; `false` if there is none.
+    ///
+    /// # Errors
+    /// If there is one that can't be opened.
+    pub fn begin_loading_file(&mut self, path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let size = file.metadata()?.len();
+        let source = LoadSource::File { file };
+        let checksum = self.config.rdbchecksum && !self.skip_checksum_validation;
+        self.begin_loading(Loading::new(source, checksum, size, self.ks.now_ms));
+        Ok(true)
+    }
+
+    /// Begins to load a snapshot.
+    pub fn begin_loading(&mut self, loading: Loading) {
+        self.loading = Some(Box::new(loading));
+    }
+
+    /// Loads on for a while from a file.
+    ///
+    /// # Errors
+    /// Why the snapshot can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
+    pub fn load_some(&mut self) -> Result<LoadProgress, LoadError> {
+        if self.aof.is_replaying {
+            return self.replay_some();
+        }
+        let progress = self.load_snapshot_slice()?;
+        if progress == LoadProgress::Done {
+            self.finish_loading();
+        }
+        Ok(progress)
+    }
+
+    /// Loads on for a while from a snapshot file. When all of it is there, what follows is up to the caller.
+    ///
+    /// # Errors
+    /// As for [`Server::load_some`].
+    pub fn load_snapshot_slice(&mut self) -> Result<LoadProgress, LoadError> {
+        let slice = Instant::now();
+        loop {
+            self.load_parsed().map_err(|e| self.abort_loading(e))?;
+            let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
+            if loading.finished {
+                return Ok(LoadProgress::Done);
+            }
+            if loading.behind {
+                return Ok(LoadProgress::More);
+            }
+            let LoadSource::File { file } = &mut loading.source else {
+                return Ok(LoadProgress::More);
+            };
+            match file.read(loading.parser.space()) {
+                Ok(0) => {
+                    let outcome = loading.parser.finish();
+                    return Err(self.abort_loading(outcome.err().map_or_else(
+                        || LoadError::Content("Unexpected end of file".to_string()),
+                        LoadError::Format,
+                    )));
+                }
+                Ok(n) => {
+                    loading.parser.filled(n);
+                    loading.loaded_bytes += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.abort_loading(LoadError::Io(error))),
+            }
+            if slice.elapsed() > LOAD_SLICE {
+                return Ok(LoadProgress::More);
+            }
+        }
+    }
+
+    /// Loads a piece that came from the primary. Who feeds knows the end, and calls [`Server::finish_loading`].
+    ///
+    /// # Errors
+    /// As for [`Server::load_some`], but what was loaded so far has to be abandoned by the caller.
+    pub fn load_fed(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let Some(loading) = self.loading.as_mut().filter(|l| !l.finished) else { return Ok(()) };
+        loading.parser.feed(bytes);
+        loading.loaded_bytes += bytes.len() as u64;
+        self.load_parsed()
+    }
+
+    fn abort_loading(&mut self, error: LoadError) -> LoadError {
+        self.loading = None;
+        error
+    }
+
+    /// Puts into the keyspace what the parser has.
+    fn load_parsed(&mut self) -> Result<(), LoadError> {
+        let Some(mut loading) = self.loading.take() else { return Ok(()) };
+        loading.behind = false;
+        // While this runs the databases that take the data are in the keyspace's place.
+        self.swap_staging(&mut loading);
+        let outcome = self.load_events(&mut loading);
+        self.swap_staging(&mut loading);
+        let offset = loading.parser.offset();
+        self.loading = Some(loading);
+        outcome.map_err(|error| match error {
+            LoadError::Content(text) => LoadError::Content(format!("{text} (offset {offset})")),
+            error => error,
+        })
+    }
+
+    fn swap_staging(&mut self, loading: &mut Loading) {
+        if let Some((dbs, libraries)) = &mut loading.staging {
+            std::mem::swap(&mut self.ks.dbs, dbs);
+            std::mem::swap(&mut self.libraries, libraries);
+        }
+    }
+
+    fn load_events(&mut self, loading: &mut Loading) -> Result<(), LoadError> {
+        let start = Instant::now();
+        while !loading.finished && !loading.behind {
+            let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else {
+                break;
+            };
+            match event {
+                Event::Header { version, origin } => {
+                    let whose = match origin {
+                        Origin::Redis => "",
+                        Origin::Valkey => " (Valkey)",
+                    };
+                    self.log(Level::Debug, &format!("Loading RDB version {version}{whose}"));
+                }
+                Event::Aux { name, value } => {
+                    let text = String::from_utf8_lossy(&value);
+                    let origin = &mut loading.origin;
+                    match &*name {
+                        b"redis-ver" | b"valkey-ver" => {
+                            self.notice(&format!("Loading RDB produced by version {text}"));
+                        }
+                        b"ctime" => {
+                            let age = text
+                                .parse::<i64>()
+                                .map_or(0, |t| (self.ks.now_ms / 1000 - t).max(0));
+                            self.notice(&format!("RDB age {age} seconds"));
+                        }
+                        b"used-mem" => {
+                            loading.rdb_used_mem = text.parse().unwrap_or(0);
+                            let mb = loading.rdb_used_mem as f64 / (1 << 20) as f64;
+                            self.notice(&format!("RDB memory usage when created {mb:.2} Mb"));
+                        }
+                        b"repl-stream-db" => {
+                            origin.get_or_insert_default().stream_db = text.parse().unwrap_or(0);
+                        }
+                        b"repl-id" if value.len() == NO_ID.len() => {
+                            origin.get_or_insert_default().id = text.into_owned();
+                        }
+                        b"repl-offset" => {
+                            origin.get_or_insert_default().offset = text.parse().unwrap_or(0);
+                        }
+                        _ => {}
+                    }
+                }
+                Event::SelectDb(n) => {
+                    let known = usize::try_from(n).ok().filter(|n| *n < self.ks.dbs.len());
+                    loading.db = known.ok_or_else(|| {
+                        LoadError::Content(format!(
+                            "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
+                            self.ks.dbs.len()
+                        ))
+                    })?;
+                }
+                Event::ResizeDb { keys, .. } => {
+                    // A hint from outside: what the rest of the input can hold bounds it.
+                    let bound =
+                        loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
+                    self.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
+                }
+                Event::Entry(entry) if self.is_stale(&entry) => {
+                    loading.keys_expired += 1;
+                    let key = entry.key.to_vec();
+                    self.stale_key_skipped(loading, &key);
+                }
+                Event::Entry(entry) => {
+                    load_entry(
+                        &mut self.ks,
+                        loading.db,
+                        entry,
+                        loading.options,
+                        &self.config.value_limits(),
+                        &mut loading.keys_loaded,
+                    )?;
+                    if self.config.key_load_delay != 0 {
+                        wait_after_key(self.config.key_load_delay, loading.keys_loaded);
+                        loading.behind = !loading.is_fed() && start.elapsed() > LOAD_SLICE;
+                    }
+                }
+                Event::EmptyKey { key } => {
+                    loading.empty_keys += 1;
+                    if loading.empty_keys <= MAX_EMPTY_KEYS_LOGGED {
+                        let key = String::from_utf8_lossy(&key);
+                        self.notice(&format!("rdbLoadObject skipping empty key: {key}"));
+                    }
+                }
+                Event::SlotInfo { .. } => {}
+                Event::Function(code) => {
+                    self.reload_library(&code, loading.options.merge).map_err(|error| {
+                        LoadError::Content(format!("Failed creating the library: {}", error.0))
+                    })?;
+                }
+                Event::ModuleAux { module } => {
+                    return Err(LoadError::Content(format!(
+                        "The RDB file contains AUX module data I can't load: no matching module '{module}'"
+                    )));
+                }
+                Event::Eof { .. } => loading.finished = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a key in a snapshot has expired, and it is for this server to say so.
+    fn is_stale(&self, entry: &RdbEntry<'_>) -> bool {
+        let is_base = self.aof.is_replaying;
+        self.ks.role == ExpiryRole::Delete
+            && !is_base
+            && entry.expire_ms.is_some_and(|at| at < self.ks.now_ms)
+    }
+
+    /// A restarted primary has left out a key whose time had come. Replicas that go on in its old history have the
+    /// key still, and must be told.
+    fn stale_key_skipped(&mut self, loading: &mut Loading, key: &[u8]) {
+        if !self.starting || loading.options.ignore_origin {
+            return;
+        }
+        if let Some(origin) = loading.origin.take() {
+            self.persistence_origin_loaded(Some(origin));
+        }
+        if self.repl.stream.is_some() {
+            self.ks.changes.deleted.push((loading.db, key.into()));
+            self.propagate_deletions();
+            self.trim_stream();
+        }
+    }
+
+    /// Takes down how many keys a snapshot had.
+    pub fn note_snapshot_loaded(&mut self, loading: &Loading) {
+        self.persistence.keys_loaded = loading.keys_loaded;
+        self.persistence.keys_expired = loading.keys_expired;
+        let mut summary = format!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}",
+            loading.keys_loaded, loading.keys_expired
+        );
+        if loading.empty_keys > 0 {
+            summary += &format!(", empty keys skipped: {}", loading.empty_keys);
+        }
+        self.notice(&(summary + "."));
+    }
+
+    /// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
+    pub fn finish_loading(&mut self) -> bool {
+        let Some(mut loading) = self.loading.take_if(|l| l.finished) else { return false };
+        if let Some((dbs, libraries)) = loading.staging.take() {
+            self.touch_all_watched_keys();
+            let old = std::mem::replace(&mut self.ks.dbs, dbs);
+            self.lazy_free(old);
+            self.libraries = libraries;
+        }
+        self.ks.replica_keys.clear();
+        self.touch_all_watched_keys();
+        self.signal_all_databases();
+        self.note_snapshot_loaded(&loading);
+        if let LoadSource::File { .. } = &loading.source {
+            let seconds = loading.started.elapsed().as_secs_f64();
+            self.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
+        }
+        if !loading.options.ignore_origin {
+            self.persistence_origin_loaded(loading.origin);
+        }
+        true
+    }
+}
+
+fn load_entry(
+    ks: &mut crate::db::Keyspace,
+    db: usize,
+    loaded: RdbEntry<'_>,
+    options: LoadOptions,
+    limits: &crate::value::Limits,
+    keys_loaded: &mut u64,
+) -> Result<(), LoadError> {
+    let mut value: Value = loaded.value.into();
+    value.adopt(limits);
+    let entry = Entry::new(&loaded.key, value, loaded.expire_ms);
+    let access = &ks.access;
+    entry.view().set_lru(match (loaded.freq, loaded.idle_secs) {
+        (Some(freq), _) if access.lfu => access.lfu_bits(freq),
+        (_, Some(idle)) if !access.lfu => access.bits_idle(idle),
+        _ => access.fresh(),
+    });
+    if ks.put(db, entry).is_some() && !options.merge {
+        return Err(LoadError::Content(format!(
+            "RDB has duplicated key '{}' in DB {db}",
+            loaded.key.escape_ascii()
+        )));
+    }
+    *keys_loaded += 1;
+    Ok(())
+}
