@@ -36,10 +36,7 @@ fn set_changes_all_or_nothing() {
             &["CONFIG", "SET", "a", "1"],
             "ERR Unknown option or number of arguments for CONFIG SET - 'a'",
         ),
-        (
-            &["CONFIG", "SET", "hz", "20", "a"],
-            "ERR wrong number of arguments for 'config|set' command",
-        ),
+        (&["CONFIG", "SET", "hz", "20", "a"], "ERR syntax error"),
         (
             &["CONFIG", "SET", "hz", "20", "port", "x"],
             "ERR CONFIG SET failed (possibly related to argument 'port') - argument couldn't be parsed into an integer",

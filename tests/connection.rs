@@ -24,7 +24,10 @@ fn ping_echo_and_select() {
         (&["SELECT", "16"], "ERR DB index is out of range"),
         (&["SELECT", "-1"], "ERR DB index is out of range"),
         (&["SELECT", "a"], "ERR value is not an integer or out of range"),
-        (&["SELECT", "9999999999"], "ERR value is not an integer or out of range"),
+        (
+            &["SELECT", "9999999999"],
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ),
         (&["SET", "key", "here"], "OK"),
         (&["SELECT", "0"], "OK"),
         (&["GET", "key"], "nil"),

@@ -269,7 +269,7 @@ fn every_type_of_reply_can_be_asked_for() {
         ("verbatim", "=29\r\ntxt:This is a verbatim\nstring\r\n"),
         (
             "push",
-            ">2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n$40\r\nSome real reply following the push reply\r\n",
+            "$40\r\nSome real reply following the push reply\r\n>2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n",
         ),
     ] {
         raw.send(format!("DEBUG PROTOCOL {kind}\r\n"));

@@ -79,9 +79,8 @@ pub fn timeout(arg: &[u8], unit: Unit, now_ms: i64) -> CommandResult<Option<i64>
     const OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is out of range");
     let wait = match unit {
         Unit::Seconds => {
-            let seconds = parse_f64(arg)
-                .ok_or(CommandError::text("ERR timeout is not a float or out of range"))?;
-            let ms = seconds * 1000.0;
+            let ms = parse_f64(arg).map(|seconds| seconds * 1000.0).or_else(|| wide_float(arg));
+            let ms = ms.ok_or(CommandError::text("ERR timeout is not a float or out of range"))?;
             if ms >= i64::MAX as f64 {
                 return Err(OUT_OF_RANGE);
             }
@@ -95,6 +94,14 @@ pub fn timeout(arg: &[u8], unit: Unit, now_ms: i64) -> CommandResult<Option<i64>
         0 => Ok(None),
         _ => Ok(Some(now_ms.checked_add(wait).ok_or(OUT_OF_RANGE)?)),
     }
+}
+
+/// A number beyond what a double holds, though not a long double: as good as infinite, or as zero.
+fn wide_float(arg: &[u8]) -> Option<f64> {
+    let text = LongDouble::parse(arg)?.to_human();
+    let is_small = text.trim_start_matches('-').starts_with('0');
+    let size = if is_small { f64::MIN_POSITIVE } else { f64::INFINITY };
+    Some(if arg.starts_with(b"-") { -size } else { size })
 }
 
 /// The options that give a key an expiry.

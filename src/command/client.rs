@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::connection::set_client_name;
-use super::help::reply_help;
+use super::help::{reply_help, subcommand_syntax_error};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -300,7 +300,7 @@ fn setinfo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if !is_name && !option.eq_ignore_ascii_case(b"lib-ver") {
         return Err(CommandError::err(format_args!("Unrecognized option '{shown}'")));
     }
-    check_client_text(&shown.to_ascii_lowercase(), value)?;
+    check_client_text(&shown, value)?;
     let value = String::from_utf8_lossy(value).into();
     let client = s.client();
     if is_name {
@@ -358,6 +358,7 @@ fn unblock(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         [] => false,
         [how] if how.eq_ignore_ascii_case(b"timeout") => false,
         [how] if how.eq_ignore_ascii_case(b"error") => true,
+        [_, _, ..] => return Err(subcommand_syntax_error("CLIENT", args)),
         _ => {
             let text = "CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
             return Err(CommandError::err(text));

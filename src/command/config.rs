@@ -46,7 +46,7 @@ fn get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 fn set(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let pairs = args[2..].chunks_exact(2);
     if !pairs.remainder().is_empty() {
-        return Err(CommandError::err("wrong number of arguments for 'config|set' command"));
+        return Err(CommandError::SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.map(|pair| (pair[0], pair[1])).collect();
     let local = s.client().conn.peer_ip().is_none_or(|ip| ip.is_loopback());

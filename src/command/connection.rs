@@ -1,6 +1,7 @@
 //! Connection commands: PING, ECHO, QUIT, RESET, HELLO, AUTH, SELECT.
 #![forbid(unsafe_code)]
 
+use super::args::db_index;
 use super::client::check_client_text;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
@@ -52,10 +53,7 @@ fn quit(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 fn select(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let index = parse_i64(args[1]).and_then(|n| i32::try_from(n).ok());
-    let index = index.ok_or(CommandError::NOT_AN_INTEGER)?;
-    let index = usize::try_from(index).ok().filter(|&n| n < s.ks.dbs.len());
-    let index = index.ok_or(CommandError::text("ERR DB index is out of range"))?;
+    let index = db_index(args[1], s.ks.dbs.len())?;
     if index > 0 && s.cluster.is_some() {
         return Err(CommandError::text("ERR SELECT is not allowed in cluster mode"));
     }

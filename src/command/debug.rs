@@ -17,8 +17,9 @@ use crate::server::{Server, random_id};
 use crate::sys::process;
 use crate::util::glob::glob_match;
 use crate::util::memory_units::parse_memory;
-use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_i64};
+use crate::util::number::{MAX_F64_CHARS, fmt_shortest_f64, parse_i64};
 use crate::value::hash::FOREVER_YOUNG;
+use crate::value::stream::StreamId;
 use crate::value::{Type, ValueRef};
 use sha1::{Digest, Sha1};
 use std::time::Duration;
@@ -364,12 +365,19 @@ impl Signature {
                 for (member, score) in zset.iter() {
                     let mut one = Signature::default();
                     one.mix(&member.to_vec());
-                    one.mix(fmt_f64(score, &mut [0; MAX_F64_CHARS]));
+                    one.mix(fmt_shortest_f64(score, &mut [0; MAX_F64_CHARS]));
                     self.xor(&one.0);
                 }
             }
-            // A stream has no entries that could be added yet.
-            ValueRef::Stream(_) => {}
+            ValueRef::Stream(stream) => {
+                for item in stream.log.range(StreamId::MIN, StreamId::MAX) {
+                    self.mix(format!("{}.{}", item.id.ms, item.id.seq).as_bytes());
+                    for (name, value) in item.fields {
+                        self.mix(&name.to_vec());
+                        self.mix(&value.to_vec());
+                    }
+                }
+            }
         }
         if entry.has_expire() {
             self.xor(b"!!expire!!");
@@ -478,11 +486,11 @@ fn protocol(reply: &mut Reply, kind: &[u8]) -> CommandResult {
             return Err(CommandError::err("RESP2 is not supported by this command"));
         }
         b"push" => {
+            // A push is no reply: a client that waits for one has to get it, and gets it first.
+            reply.bulk(b"Some real reply following the push reply");
             reply.push(2);
             reply.bulk(b"server-cpu-usage");
             reply.int(42);
-            // A push is no reply: a client that waits for one has to get it.
-            reply.bulk(b"Some real reply following the push reply");
         }
         b"true" => reply.bool(true),
         b"false" => reply.bool(false),

@@ -27,9 +27,10 @@ fn point(longitude: &[u8], latitude: &[u8]) -> CommandResult<Point> {
     })
 }
 
-/// The point that a score stands for. One that no point has, since it is negative, say, stands for one of the edge.
+/// The point that a score stands for. A negative one, which no point has, counts down from the largest, as it does
+/// for C.
 fn point_of(score: f64) -> Point {
-    Point::from_score(score as u64)
+    Point::from_score(if score < 0.0 { score as i64 as u64 } else { score as u64 })
 }
 
 fn member_point(zset: &Zset, member: &[u8]) -> Option<Point> {
@@ -84,7 +85,27 @@ fn geoadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let elements = places.iter().map(|&[longitude, latitude, member]| {
         Ok((point(longitude, latitude)?.to_score() as f64, member))
     });
-    add_members(s, args[1], places.len(), longest, elements, flags)
+    add_members(s, args[1], places.len(), longest, elements, flags)?;
+    propagate_as_zadd(s, args, places);
+    Ok(())
+}
+
+/// To a replica it is the scores that are told: it need not compute them, nor know of places.
+fn propagate_as_zadd(s: &mut Server, args: &[&[u8]], places: &[[&[u8]; 3]]) {
+    if !s.is_propagated() {
+        return;
+    }
+    let scores: Vec<String> = places
+        .iter()
+        .filter_map(|[longitude, latitude, _]| point(longitude, latitude).ok())
+        .map(|point| point.to_score().to_string())
+        .collect();
+    let options = &args[..args.len() - places.as_flattened().len()];
+    let mut zadd: Vec<&[u8]> = [&[&b"zadd"[..]], &options[1..]].concat();
+    for (score, [.., member]) in scores.iter().zip(places) {
+        zadd.extend([score.as_bytes(), member]);
+    }
+    s.propagate_instead(&zadd);
 }
 
 /// GEOPOS key [member [member ...]]

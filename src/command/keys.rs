@@ -212,6 +212,7 @@ pub const COMMANDS: &[Row] = &[
     ("rename", rename),
     ("renamenx", renamenx),
     ("restore", dump::restore),
+    ("restore-asking", dump::restore),
     ("scan", scan::scan),
     ("swapdb", database::swapdb),
     ("touch", touch),

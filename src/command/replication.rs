@@ -1,7 +1,7 @@
 //! Replication commands: REPLICAOF, REPLCONF, PSYNC, SYNC, WAIT, ROLE.
 #![forbid(unsafe_code)]
 
-use super::args::{Unit, timeout};
+use super::args::{Unit, positive, timeout};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -86,9 +86,10 @@ fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
             b"ip-address" => {
                 if value.len() > 255 {
-                    return Err(CommandError::err(
-                        "REPLCONF ip-address provided by replica instance is too long: 256 bytes",
-                    ));
+                    return Err(CommandError::err(format_args!(
+                        "REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                        value.len()
+                    )));
                 }
                 s.replica_link(token).ip_address = String::from_utf8_lossy(value).into_owned();
             }
@@ -275,8 +276,7 @@ fn waitaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::err("value is out of range, value must between 0 and 1"));
     }
     let local = local == 1;
-    let replicas = usize::try_from(number(args[2])?)
-        .map_err(|_| CommandError::err("value is out of range, must be positive"))?;
+    let replicas = usize::try_from(positive(args[2], None)?).unwrap_or(usize::MAX);
     let deadline = timeout(args[3], Unit::Milliseconds, s.ks.now_ms)?;
     if s.repl.is_replica() {
         return Err(CommandError::err(

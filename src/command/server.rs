@@ -1,7 +1,8 @@
 //! Commands about the server as a whole: COMMAND, TIME, SAVE and its kin, SHUTDOWN, SLOWLOG, LATENCY, LOLWUT.
 #![forbid(unsafe_code)]
 
-use super::help::reply_help;
+use super::args::{int, is};
+use super::help::{reply_help, subcommand_syntax_error};
 use super::spec::CommandSpec;
 use super::spec::reply::{
     COMMAND_HELP, ListFilter, reply_command, reply_command_docs, reply_command_docs_of,
@@ -105,10 +106,13 @@ fn command_getkeysandflags(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 fn getkeys(s: &mut Server, request: &[&[u8]], with_flags: bool) -> CommandResult {
     let commands = &s.commands;
-    let found = commands.find(request[0]).map(|id| {
-        let sub = request.get(1).and_then(|name| commands.find_subcommand(id, name));
-        &commands.get(sub.unwrap_or(id)).spec
+    let found = commands.find(request[0]).and_then(|id| match request.get(1) {
+        Some(name) if !commands.get(id).subcommands.is_empty() => {
+            commands.find_subcommand(id, name)
+        }
+        _ => Some(id),
     });
+    let found = found.map(|id| &commands.get(id).spec);
     reply_command_getkeys(&mut s.reply, found, request, with_flags)
 }
 
@@ -215,6 +219,9 @@ fn shutdown(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn slowlog_get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if args.len() > 3 {
+        return Err(subcommand_syntax_error("SLOWLOG", args));
+    }
     let mut count = 10;
     if let Some(arg) = args.get(2) {
         let wanted = parse_i64(arg).filter(|n| *n >= -1);
@@ -363,7 +370,13 @@ fn latency_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 const SEA_WIDTH: usize = 60;
 const SEA_HEIGHT: usize = 7;
 
-fn lolwut(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn lolwut(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if let [_, option, version, ..] = args
+        && is(option, "VERSION")
+    {
+        // There is one picture only, but no version that is no number.
+        int(version)?;
+    }
     // Two waves over each other, at a random time of the tide.
     let phase = s.random_below(1000) as f64 / 1000.0 * std::f64::consts::TAU;
     let mut art = String::new();

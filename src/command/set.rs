@@ -277,23 +277,24 @@ impl RandomReply {
 }
 
 fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let cursor = args::cursor(args[2])?;
-    let set = s.ks.read::<Set>(s.db, args[1])?;
-    let options = ScanOptions::parse(&args[3..], false)?;
+    let mut cursor = args::cursor(args[2])?;
     let mut found = Reply::new(s.reply.protocol);
-    let (mut cursor, mut n) = (set.map_or(0, |_| cursor), 0);
-    if let Some(set) = set {
-        cursor = scan_steps(&options, |visited| {
-            cursor = set.scan(cursor, |member| {
-                *visited += 1;
-                if options.matches(member.to_bytes(&mut [0; INT_TEXT_MAX])) {
-                    reply_entry(&mut found, member);
-                    n += 1;
-                }
-            });
-            cursor
+    let Some(set) = s.ks.read::<Set>(s.db, args[1])? else {
+        reply_scan(&mut s.reply, 0, 0, &found);
+        return Ok(());
+    };
+    let options = ScanOptions::parse(&args[3..], false)?;
+    let mut n = 0;
+    cursor = scan_steps(&options, |visited| {
+        cursor = set.scan(cursor, |member| {
+            *visited += 1;
+            if options.matches(member.to_bytes(&mut [0; INT_TEXT_MAX])) {
+                reply_entry(&mut found, member);
+                n += 1;
+            }
         });
-    }
+        cursor
+    });
     reply_scan(&mut s.reply, cursor, n, &found);
     Ok(())
 }

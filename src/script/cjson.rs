@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::{Args, LibError, LibResult, native, one};
-use crate::util::number::parse_f64;
+use crate::util::number::{general_format, parse_f64};
 use mlua::{Lua, Table, Value};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -260,22 +260,6 @@ impl Encoder<'_> {
     }
 }
 
-/// A finite number as C's `%.<precision>g` prints it.
-pub fn general_format(x: f64, precision: usize) -> String {
-    let scientific = format!("{:.*e}", precision.max(1) - 1, x);
-    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trim = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-        false => text.to_string(),
-    };
-    if exponent < -4 || exponent >= precision as i32 {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{}e{sign}{:02}", trim(digits), exponent.abs());
-    }
-    trim(&format!("{:.*}", (precision as i32 - 1 - exponent).max(0) as usize, x))
-}
-
 fn decode(lua: &Lua, config: &Config, text: &[u8]) -> LibResult<Value> {
     if text.len() >= 2 && (text[0] == 0 || text[1] == 0) {
         return Err("JSON parser does not support UTF-16 or UTF-32".into());
@@ -511,27 +495,4 @@ fn any_number(text: &[u8]) -> Option<f64> {
     }
     // Numbers too large or too small become infinite or zero, as C's strtod has it.
     parse_f64(text).or_else(|| std::str::from_utf8(text).ok()?.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::general_format;
-
-    #[test]
-    fn numbers_look_as_c_prints_them() {
-        for (x, text) in [
-            (0.0, "0"),
-            (1.0, "1"),
-            (-5000.0, "-5000"),
-            (0.1, "0.1"),
-            (0.0003, "0.0003"),
-            (0.00001, "1e-05"),
-            (1e13, "10000000000000"),
-            (1e14, "1e+14"),
-            (1.5e300, "1.5e+300"),
-            (1.0 / 3.0, "0.33333333333333"),
-        ] {
-            assert_eq!(general_format(x, 14), text);
-        }
-    }
 }

@@ -19,7 +19,9 @@ pub fn parse_memory(text: &str) -> Option<u64> {
         "gb" => 1 << 30,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(multiplier)
+    // Redis reads no digits as 0.
+    let number = if number.is_empty() { 0 } else { number.parse::<u64>().ok()? };
+    number.checked_mul(multiplier)
 }
 
 /// Writes a number of bytes for people, in powers of 1024: `512B`, `1.00K`, `12.34M`
@@ -54,8 +56,8 @@ mod tests {
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551616", None),
             ("17179869184gb", None),
-            ("", None),
-            ("mb", None),
+            ("", Some(0)),
+            ("mb", Some(0)),
             ("-1", None),
             ("+1", None),
             ("1 mb", None),

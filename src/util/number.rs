@@ -37,10 +37,12 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
-/// Parses an unsigned integer, more leniently than [`parse_i64`] (`string2ull`): leading zeros and
-/// a `+` are fine, as in the stream ID `0001-01`.
+/// Parses an unsigned integer, more leniently than [`parse_i64`] (`string2ull`): leading zeros, a `+`
+/// and white space before it are fine, as in the stream ID `0001- 01`.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let start = text.iter().position(|byte| !is_space(byte)).unwrap_or(text.len());
+    let digits = text[start..].strip_prefix(b"+").unwrap_or(&text[start..]);
     if digits.is_empty() {
         return None;
     }
@@ -115,6 +117,17 @@ fn parse_hex_f64(text: &[u8]) -> Option<f64> {
 pub fn fmt_f64(value: f64, buf: &mut [u8; MAX_F64_CHARS]) -> &[u8] {
     // Beyond this, an f64 might not fit an i64.
     const MAX_INTEGER: f64 = (1u64 << 62) as f64;
+    if value == 0.0 || value.abs() > MAX_INTEGER || value.trunc() != value {
+        return fmt_shortest_f64(value, buf);
+    }
+    let mut out = Cursor { buf, len: 0 };
+    out.put(itoa::Buffer::new().format(value as i64).as_bytes());
+    let len = out.len;
+    &buf[..len]
+}
+
+/// As [`fmt_f64`], but large integers have exponents, too: `1e+16` (`fpconv_dtoa`).
+pub fn fmt_shortest_f64(value: f64, buf: &mut [u8; MAX_F64_CHARS]) -> &[u8] {
     let mut out = Cursor { buf, len: 0 };
     if value.is_nan() {
         out.put(b"nan");
@@ -122,8 +135,6 @@ pub fn fmt_f64(value: f64, buf: &mut [u8; MAX_F64_CHARS]) -> &[u8] {
         out.put(if value < 0.0 { b"-inf" } else { b"inf" });
     } else if value == 0.0 {
         out.put(if value.is_sign_negative() { b"-0" } else { b"0" });
-    } else if value.abs() <= MAX_INTEGER && value.trunc() == value {
-        out.put(itoa::Buffer::new().format(value as i64).as_bytes());
     } else {
         if value < 0.0 {
             out.put(b"-");
@@ -267,6 +278,22 @@ pub(super) fn trim_decimals(text: &mut String) {
     }
 }
 
+/// A finite number as C's `%.<precision>g` prints it.
+pub fn general_format(x: f64, precision: usize) -> String {
+    let scientific = format!("{:.*e}", precision.max(1) - 1, x);
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
+    if exponent < -4 || exponent >= precision as i32 {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{}e{sign}{:02}", trim(digits), exponent.abs());
+    }
+    trim(&format!("{:.*}", (precision as i32 - 1 - exponent).max(0) as usize, x))
+}
+
 /// Writes a double with four decimals: distances in the replies of GEODIST and GEOSEARCH, in
 /// whatever unit.
 pub fn fmt_distance(value: f64) -> String {
@@ -287,6 +314,24 @@ mod tests {
     fn written(value: f64) -> String {
         let mut buf = [0; MAX_F64_CHARS];
         String::from_utf8(fmt_f64(value, &mut buf).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_look_as_c_prints_them() {
+        for (x, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (-5000.0, "-5000"),
+            (0.1, "0.1"),
+            (0.0003, "0.0003"),
+            (0.00001, "1e-05"),
+            (1e13, "10000000000000"),
+            (1e14, "1e+14"),
+            (1.5e300, "1.5e+300"),
+            (1.0 / 3.0, "0.33333333333333"),
+        ] {
+            assert_eq!(general_format(x, 14), text);
+        }
     }
 
     #[test]
@@ -320,6 +365,10 @@ mod tests {
         for (text, expected) in [
             ("0", Some(0)),
             ("+0001", Some(1)),
+            (" 1", Some(1)),
+            ("\t\n +01", Some(1)),
+            (" ", None),
+            ("+ 1", None),
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551616", None),
             ("", None),

@@ -8,7 +8,7 @@ use crate::ds::listpack::INT_TEXT_MAX;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
-use crate::util::number::{MAX_F64_CHARS, fmt_f64};
+use crate::util::number::{MAX_F64_CHARS, fmt_f64, general_format};
 use crate::value::zset::{LexRange, ScoreRange, Zset};
 use rand::RngCore;
 use rand::seq::index;
@@ -155,6 +155,7 @@ pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         reply_scan(&mut s.reply, 0, 0, &found);
         return Ok(());
     };
+    let is_packed = zset.listpack().is_some();
     let (options, no_scores) = without_flag(&args[3..], "NOSCORES");
     let options = ScanOptions::parse(&options, false)?;
     let mut n = 0;
@@ -165,7 +166,11 @@ pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 reply_member(&mut found, member);
                 n += 1;
                 if !no_scores {
-                    found.bulk(fmt_f64(score, &mut [0; MAX_F64_CHARS]));
+                    // Redis computes the text of a score that it does not keep as text.
+                    match is_packed {
+                        true => found.bulk(fmt_f64(score, &mut [0; MAX_F64_CHARS])),
+                        false => found.bulk_str(&general_format(score, 17)),
+                    }
                     n += 1;
                 }
             }

@@ -254,13 +254,13 @@ impl User {
             self.passwords.iter().map(|hash| format!("#{}", hash.hex())).collect();
         let selectors: Vec<_> =
             self.selectors.iter().map(|s| [b"(", &s.describe()[..], b")"].concat()).collect();
-        join(&[
-            &self.name,
+        let rules = join(&[
             self.flags().join(" ").as_bytes(),
             passwords.join(" ").as_bytes(),
             &self.root.describe(),
             &selectors.join(&b' '),
-        ])
+        ]);
+        [&self.name[..], &rules].join(&b' ')
     }
 }
 

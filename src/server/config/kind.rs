@@ -234,7 +234,7 @@ fn parse_number(arg: &[u8], min: i128, max: i128, unit: Unit) -> Result<i128, Re
         return Ok(value);
     }
     Err(match unit {
-        Unit::MemoryOrPercent if value < 0 => {
+        Unit::MemoryOrPercent if value < 0 || value > i64::MAX.into() => {
             format!("percentage argument must be less or equal to {}", -min)
         }
         Unit::Octal => format!("argument must be between {min:o} and {max:o} inclusive"),

@@ -96,9 +96,9 @@ pub struct ReplicaLink {
     pub rdb_client: Option<u64>,
     /// How much of the stream has been sent: the offset of the next byte.
     pub cursor: u64,
-    /// How much of it the replica says it has applied, and has made durable (`None`: it has never said so).
+    /// How much of it the replica says it has applied, and has made durable.
     pub ack_offset: u64,
-    pub aof_ack_offset: Option<u64>,
+    pub aof_ack_offset: u64,
     /// Seconds since 1970.
     pub ack_time: i64,
     /// The stream waits for the first acknowledgement: the end of a snapshot without length has to be found first.

@@ -166,7 +166,7 @@ impl Server {
         let link = self.replica_link(token);
         link.ack_offset = link.ack_offset.max(offset);
         if let Some(offset) = aof_offset {
-            link.aof_ack_offset = link.aof_ack_offset.max(Some(offset));
+            link.aof_ack_offset = link.aof_ack_offset.max(offset);
         }
         link.ack_time = now;
         if link.start_on_ack && link.state == Some(ReplState::Online) {
@@ -220,8 +220,7 @@ impl Server {
         let links =
             self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
         let has_it = |link: &ReplicaLink| {
-            link.state == Some(ReplState::Online)
-                && link.aof_ack_offset.is_some_and(|durable| durable >= offset)
+            link.state == Some(ReplState::Online) && link.aof_ack_offset >= offset
         };
         let local = self.aof.fsynced_offset.is_some_and(|durable| durable >= offset);
         DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }
