@@ -127,6 +127,7 @@ impl Checks {
     pub fn all_equal(group: &mut Group, primary: usize) {
         let servers = group.nodes.len();
         let digest = group.ask(primary, &["DEBUG", "DIGEST"]);
+        let functions = group.ask(primary, &["FUNCTION", "DUMP"]);
         let (id, offset) = {
             let repl = &group.nodes[primary].up().repl;
             (repl.id.clone(), repl.offset)
@@ -142,6 +143,8 @@ impl Checks {
             if got != digest {
                 differences(group, primary, i);
             }
+            let got = group.ask(i, &["FUNCTION", "DUMP"]);
+            assert_eq!(got, functions, "server {i}'s functions");
         }
     }
 

@@ -173,7 +173,7 @@ impl Client {
 }
 
 /// Commands of all families: `K` is a key of the command's type, `k` a second one, `N` a small number, `V` a value, `F` a
-/// field or member, `T` a short time in milliseconds.
+/// field or member, `T` a short time in milliseconds. A blank ends a word, so that scripts have tabs.
 const COMMANDS: &[&str] = &[
     "SELECT D",
     "SET s:K V",
@@ -246,6 +246,14 @@ const COMMANDS: &[&str] = &[
     "SWAPDB 1 2",
     "SORT i:K STORE l:K",
     "PUBLISH channel V",
+    "EVAL redis.call('incr',KEYS[1])redis.call('rpush',KEYS[2],ARGV[1])redis.call('del',KEYS[3]) 3 n:K l:K s:K V",
+    "EVAL local\tv=redis.call('spop',KEYS[1])if(v)then(redis.call)('sadd',KEYS[2],v)end 2 t:K t:k",
+    "EVAL for\ti=0,2\tdo(redis.call)('select',i)redis.call('set',KEYS[1],math.random(99))end 1 s:K",
+    "FUNCTION LOAD REPLACE #!lua\tname=one\nredis.register_function('f',function(k,a)redis.call('set',k[1],a[1])end)",
+    "FUNCTION LOAD REPLACE #!lua\tname=two\nredis.register_function('f',function(k,a)redis.call('append',k[1],a[1])end)",
+    "FCALL f 1 s:K V",
+    "FUNCTION DELETE one",
+    "FUNCTION FLUSH",
 ];
 
 fn random_command(rng: &mut SmallRng) -> Vec<String> {
