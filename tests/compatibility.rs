@@ -111,3 +111,24 @@ fn a_user_may_have_no_name() {
         "[user  off sanitize-payload resetchannels -@all +get user default on nopass sanitize-payload ~* &* +@all]"
     );
 }
+
+#[test]
+fn numbers_in_scripts_are_those_of_c() {
+    let mut s = Server::start(&[]);
+    for (script, reply) in [
+        // What no integer can hold is the smallest of them.
+        ("return 1e19", ":-9223372036854775808"),
+        ("return -1e19", ":-9223372036854775808"),
+        ("return 0/0", ":-9223372036854775808"),
+        ("return -3.7", ":-3"),
+        ("return cjson.decode('nan')", ":-9223372036854775808"),
+        ("redis.call('set', KEYS[1], 0/0) return redis.call('get', KEYS[1])", "-nan"),
+        ("return {cjson.encode_sparse_array()}", "[nil :2 :10]"),
+        ("return {cjson.encode_sparse_array(true, 3, 9)}", "[:1 :3 :9]"),
+        ("return cjson.encode_invalid_numbers('null')", "null"),
+        ("return cjson.encode_invalid_numbers('off')", "nil"),
+        ("return cjson.encode_invalid_numbers(true)", ":1"),
+    ] {
+        assert_eq!(s.text(&["EVAL", script, "1", "k"]), reply, "{script}");
+    }
+}

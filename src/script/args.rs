@@ -136,7 +136,7 @@ impl Args {
 
     /// A number, its fraction cut off.
     pub fn int(&self, at: usize) -> LibResult<i64> {
-        Ok(self.number(at)? as i64)
+        self.number(at).map(truncated)
     }
 
     /// The low 32 bits of a number, as C's `int`.
@@ -168,6 +168,12 @@ pub fn as_number(value: &Value) -> Option<f64> {
         Value::Number(x) => Some(*x),
         _ => None,
     }
+}
+
+/// A number without its fraction; what no integer can hold is the smallest, as the processors make it for C.
+pub fn truncated(x: f64) -> i64 {
+    const END: f64 = -(i64::MIN as f64);
+    if (-END..END).contains(&x) { x as i64 } else { i64::MIN }
 }
 
 /// A string as a number, as Lua converts it where it needs one.

@@ -3,7 +3,7 @@
 
 use super::args::{Args, LibError, LibResult, native, one};
 use crate::util::number::{general_format, parse_f64};
-use mlua::{Lua, Table, Value};
+use mlua::{Lua, MultiValue, Table, Value};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -34,23 +34,25 @@ struct Config {
     sparse_safe: Cell<i64>,
 }
 
-type Setting = fn(&Config, &Args) -> LibResult<Value>;
+type Setting = fn(&Lua, &Config, &Args) -> LibResult;
 
 const SETTINGS: [(&str, Setting); 7] = [
-    ("encode_sparse_array", |config, args| {
-        set_bool(&config.sparse_convert, args, 0)?;
-        set_int(&config.sparse_ratio, args, 1, 0, i64::from(i32::MAX))?;
-        set_int(&config.sparse_safe, args, 2, 0, i64::from(i32::MAX))
+    ("encode_sparse_array", |_, config, args| {
+        Ok(MultiValue::from_iter([
+            set_bool(&config.sparse_convert, args, 0)?,
+            set_int(&config.sparse_ratio, args, 1, 0, i64::from(i32::MAX))?,
+            set_int(&config.sparse_safe, args, 2, 0, i64::from(i32::MAX))?,
+        ]))
     }),
-    ("encode_max_depth", |config, args| {
-        set_int(&config.encode_depth, args, 0, 1, i64::from(i32::MAX))
+    ("encode_max_depth", |_, config, args| {
+        one(set_int(&config.encode_depth, args, 0, 1, i64::from(i32::MAX))?)
     }),
-    ("decode_max_depth", |config, args| {
-        set_int(&config.decode_depth, args, 0, 1, i64::from(i32::MAX))
+    ("decode_max_depth", |_, config, args| {
+        one(set_int(&config.decode_depth, args, 0, 1, i64::from(i32::MAX))?)
     }),
-    ("encode_number_precision", |config, args| set_int(&config.precision, args, 0, 1, 14)),
-    ("encode_keep_buffer", |config, args| set_bool(&config.keep_buffer, args, 0)),
-    ("encode_invalid_numbers", |config, args| {
+    ("encode_number_precision", |_, config, args| one(set_int(&config.precision, args, 0, 1, 14)?)),
+    ("encode_keep_buffer", |_, config, args| one(set_bool(&config.keep_buffer, args, 0)?)),
+    ("encode_invalid_numbers", |lua, config, args| {
         let chosen = match args.get(0) {
             Value::Nil => config.encode_invalid.get(),
             Value::Boolean(false) => Invalid::Refuse,
@@ -61,9 +63,12 @@ const SETTINGS: [(&str, Setting); 7] = [
             _ => return Err(args.bad(0, "invalid option")),
         };
         config.encode_invalid.set(chosen);
-        Ok(Value::Boolean(chosen != Invalid::Refuse))
+        one(match chosen {
+            Invalid::Null => Value::String(lua.create_string("null")?),
+            other => Value::Boolean(other == Invalid::Write),
+        })
     }),
-    ("decode_invalid_numbers", |config, args| set_bool(&config.decode_invalid, args, 0)),
+    ("decode_invalid_numbers", |_, config, args| one(set_bool(&config.decode_invalid, args, 0)?)),
 ];
 
 fn set_int(cell: &Cell<i64>, args: &Args, at: usize, min: i64, max: i64) -> LibResult<Value> {
@@ -104,9 +109,9 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     for (name, setting) in SETTINGS {
         let config = Rc::clone(&config);
-        let set = move |_: &Lua, args: &Args| {
+        let set = move |lua: &Lua, args: &Args| {
             args.check(args.len() <= 3, 3, "found too many arguments")?;
-            one(setting(&config, args)?)
+            setting(lua, &config, args)
         };
         table.set(name, native(lua, name, set)?)?;
     }

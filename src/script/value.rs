@@ -1,7 +1,7 @@
 //! Replies as Lua's values, and Lua's values as replies.
 #![forbid(unsafe_code)]
 
-use super::args::as_number;
+use super::args::{as_number, truncated};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::stats::Stats;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
@@ -17,6 +17,8 @@ pub fn to_argument(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::String(text) => Some(text.as_bytes().to_vec()),
         Value::Integer(n) => Some(itoa::Buffer::new().format(*n).as_bytes().to_vec()),
+        // The one that 0/0 is.
+        Value::Number(x) if x.is_nan() && x.is_sign_negative() => Some(b"-nan".to_vec()),
         Value::Number(x) => Some(fmt_f64(*x, &mut [0; MAX_F64_CHARS]).to_vec()),
         _ => None,
     }
@@ -177,7 +179,7 @@ impl ReplyWriter<'_> {
         match value {
             Value::String(text) => self.reply.bulk(&text.as_bytes()),
             Value::Integer(n) => self.reply.int(*n),
-            Value::Number(x) => self.reply.int(*x as i64),
+            Value::Number(x) => self.reply.int(truncated(*x)),
             Value::Boolean(yes) if self.protocol == Protocol::Resp3 => self.reply.bool(*yes),
             Value::Boolean(true) => self.reply.int(1),
             Value::Table(table) => self.table(table, depth)?,
