@@ -191,6 +191,15 @@ fn the_name_of_the_program_decides_on_defaults() {
     assert!(!rewritten.contains("lazy-user-del"), "{rewritten}");
 }
 
+/// Harnesses of client libraries read the version off this line before they start a server.
+#[test]
+fn the_version_is_told_in_redis_s_words() {
+    let output = Command::new(env!("CARGO_BIN_EXE_aeolis")).arg("--version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("Redis server v=7.2.4 sha=00000000:0 malloc="), "{text}");
+    assert!(text.contains(" bits=64 build="), "{text}");
+}
+
 #[test]
 fn without_a_file_nothing_is_rewritten() {
     let mut server = Server::start(&[]);
