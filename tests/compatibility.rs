@@ -128,7 +128,43 @@ fn numbers_in_scripts_are_those_of_c() {
         ("return cjson.encode_invalid_numbers('null')", "null"),
         ("return cjson.encode_invalid_numbers('off')", "nil"),
         ("return cjson.encode_invalid_numbers(true)", ":1"),
+        ("return bit.tobit(1e19)", ":1620131072"),
+        ("return bit.tobit(2.5)", ":2"),
+        ("return bit.tobit(-2^31 - 1)", ":2147483647"),
+        ("return struct.pack('>I8', 1e19) == '\\138\\199\\35\\4\\137\\232\\0\\0'", ":1"),
+        ("return struct.pack('i2', 1/0) == '\\0\\0'", ":1"),
+        ("return struct.pack('>i8', 0/0) == '\\128\\0\\0\\0\\0\\0\\0\\0'", ":1"),
+        ("return cmsgpack.unpack('\\207\\255\\255\\255\\255\\255\\255\\255\\255')", ":-1"),
     ] {
         assert_eq!(s.text(&["EVAL", script, "1", "k"]), reply, "{script}");
     }
+}
+
+#[test]
+fn errors_of_the_libraries_of_scripts() {
+    let mut s = Server::start(&[]);
+    for (script, error) in [
+        ("struct.pack('bb', 1)", "bad argument #3 to 'pack' (number expected, got nil)"),
+        ("struct.pack('s')", "bad argument #2 to 'pack' (string expected, got nil)"),
+        (
+            "struct.unpack('i4', 'abcd', 0)",
+            "bad argument #3 to 'unpack' (offset must be 1 or greater)",
+        ),
+        ("struct.unpack('i4', 'abcd', -1)", "bad argument #2 to 'unpack' (data string too short)"),
+        ("bit.tohex(nil, nil)", "bad argument #1 to 'tohex' (number expected, got nil)"),
+        (
+            "cjson.encode_keep_buffer('x')",
+            "bad argument #1 to 'encode_keep_buffer' (invalid option 'x')",
+        ),
+        (
+            "cjson.encode_invalid_numbers({})",
+            "bad argument #1 to 'encode_invalid_numbers' (string expected, got table)",
+        ),
+        ("cjson.decode('[1\\0]')", "Expected comma or array end but found T_END at character 3"),
+    ] {
+        let script = format!("local ok, e = pcall(function() {script} end) return e");
+        assert_eq!(s.text(&["EVAL", &script, "0"]), format!("user_script:1: {error}"), "{script}");
+    }
+    let script = "local ok, e = pcall(rawset, _G, 'a', 1) return e";
+    assert_eq!(s.text(&["EVAL", script, "0"]), "Attempt to modify a readonly table");
 }

@@ -6,9 +6,10 @@ use mlua::{Lua, Value};
 
 /// An argument's low 32 bits. Fractions are rounded to the nearest, half to even.
 fn bits(args: &Args, at: usize) -> LibResult<i32> {
-    let rounded = args.number(at)?.round_ties_even();
-    // Numbers beyond 2^53 have no low bits worth the name; modulo keeps the conversion defined.
-    Ok(rounded.rem_euclid(2f64.powi(32)) as u32 as i32)
+    // Added to a number up to 2^51 it leaves the integer in the low bits of the mantissa; of larger ones BitOp takes
+    // whatever is there, too.
+    const MAGIC: f64 = 6_755_399_441_055_744.0; // 2^52 + 2^51
+    Ok((args.number(at)? + MAGIC).to_bits() as i32)
 }
 
 fn number(n: i32) -> LibResult {
@@ -28,9 +29,10 @@ fn shift(args: &Args, operation: fn(i32, u32) -> i32) -> LibResult {
 }
 
 fn tohex(lua: &Lua, args: &Args) -> LibResult {
+    let number = bits(args, 0)?;
     let digits = if args.len() < 2 { 8 } else { bits(args, 1)? };
     let wanted = digits.unsigned_abs().min(8) as usize;
-    let text = format!("{:08x}", bits(args, 0)?);
+    let text = format!("{number:08x}");
     let text = &text[8 - wanted..];
     let text = if digits < 0 { text.to_uppercase() } else { text.to_string() };
     one(Value::String(lua.create_string(text)?))

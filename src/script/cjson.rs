@@ -37,9 +37,9 @@ struct Config {
 type Setting = fn(&Lua, &Config, &Args) -> LibResult;
 
 const SETTINGS: [(&str, Setting); 7] = [
-    ("encode_sparse_array", |_, config, args| {
+    ("encode_sparse_array", |lua, config, args| {
         Ok(MultiValue::from_iter([
-            set_bool(&config.sparse_convert, args, 0)?,
+            set_bool(lua, &config.sparse_convert, args, 0)?,
             set_int(&config.sparse_ratio, args, 1, 0, i64::from(i32::MAX))?,
             set_int(&config.sparse_safe, args, 2, 0, i64::from(i32::MAX))?,
         ]))
@@ -51,7 +51,7 @@ const SETTINGS: [(&str, Setting); 7] = [
         one(set_int(&config.decode_depth, args, 0, 1, i64::from(i32::MAX))?)
     }),
     ("encode_number_precision", |_, config, args| one(set_int(&config.precision, args, 0, 1, 14)?)),
-    ("encode_keep_buffer", |_, config, args| one(set_bool(&config.keep_buffer, args, 0)?)),
+    ("encode_keep_buffer", |lua, config, args| one(set_bool(lua, &config.keep_buffer, args, 0)?)),
     ("encode_invalid_numbers", |lua, config, args| {
         let chosen = match args.get(0) {
             Value::Nil => config.encode_invalid.get(),
@@ -60,7 +60,7 @@ const SETTINGS: [(&str, Setting); 7] = [
             Value::String(word) if *word == "off" => Invalid::Refuse,
             Value::String(word) if *word == "on" => Invalid::Write,
             Value::String(word) if *word == "null" => Invalid::Null,
-            _ => return Err(args.bad(0, "invalid option")),
+            _ => return Err(bad_option(lua, args, 0)),
         };
         config.encode_invalid.set(chosen);
         one(match chosen {
@@ -68,7 +68,9 @@ const SETTINGS: [(&str, Setting); 7] = [
             other => Value::Boolean(other == Invalid::Write),
         })
     }),
-    ("decode_invalid_numbers", |_, config, args| one(set_bool(&config.decode_invalid, args, 0)?)),
+    ("decode_invalid_numbers", |lua, config, args| {
+        one(set_bool(lua, &config.decode_invalid, args, 0)?)
+    }),
 ];
 
 fn set_int(cell: &Cell<i64>, args: &Args, at: usize, min: i64, max: i64) -> LibResult<Value> {
@@ -82,15 +84,23 @@ fn set_int(cell: &Cell<i64>, args: &Args, at: usize, min: i64, max: i64) -> LibR
     Ok(Value::Integer(value))
 }
 
-fn set_bool(cell: &Cell<bool>, args: &Args, at: usize) -> LibResult<Value> {
+fn set_bool(lua: &Lua, cell: &Cell<bool>, args: &Args, at: usize) -> LibResult<Value> {
     match args.get(at) {
         Value::Nil => {}
         Value::Boolean(on) => cell.set(*on),
         Value::String(word) if *word == "on" => cell.set(true),
         Value::String(word) if *word == "off" => cell.set(false),
-        _ => return Err(args.bad(at, "invalid option")),
+        _ => return Err(bad_option(lua, args, at)),
     }
     Ok(Value::Boolean(cell.get()))
+}
+
+/// The error of a word that is no choice, or of what is no word.
+fn bad_option(lua: &Lua, args: &Args, at: usize) -> LibError {
+    match args.string(lua, at) {
+        Ok(word) => args.bad(at, &format!("invalid option '{}'", word.to_string_lossy())),
+        Err(error) => error,
+    }
 }
 
 /// The library's functions, which share its settings.
@@ -299,7 +309,7 @@ impl<'a> Decoder<'a> {
     /// The error of something else being at the present place.
     fn unexpected(&self, wanted: &str) -> LibError {
         let found = match self.rest() {
-            [] => "T_END",
+            [] | [0, ..] => "T_END",
             [b'{', ..] => "T_OBJ_BEGIN",
             [b'}', ..] => "T_OBJ_END",
             [b'[', ..] => "T_ARR_BEGIN",

@@ -199,7 +199,8 @@ impl<'a> Decoder<'a> {
             0xc2 | 0xc3 => Value::Boolean(marker == 0xc3),
             0xca => Value::Number(f32::from_be_bytes(self.array()?).into()),
             0xcb => Value::Number(f64::from_be_bytes(self.array()?)),
-            0xcc..=0xcf => Value::Number(self.uint(1 << (marker - 0xcc))? as f64),
+            // Lua-cmsgpack has no larger integers than those with a sign.
+            0xcc..=0xcf => Value::Number(self.uint(1 << (marker - 0xcc))? as i64 as f64),
             0xd0 => Value::Integer(i8::from_be_bytes(self.array()?).into()),
             0xd1 => Value::Integer(i16::from_be_bytes(self.array()?).into()),
             0xd2 => Value::Integer(i32::from_be_bytes(self.array()?).into()),

@@ -1,7 +1,7 @@
 //! `struct`: values as C would lay them out, and back, as in Roberto Ierusalimschy's library of that name.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, NativeFn, as_number, one};
+use super::args::{Args, LibError, LibResult, NativeFn, as_number, one, truncated};
 use mlua::{Lua, MultiValue, Value};
 
 /// Bytes of the largest integer.
@@ -131,6 +131,11 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
     let (mut out, mut arg) = (Vec::new(), 1);
     while let Some(Item { option, size, padding }) = format.next(args, out.len())? {
         out.resize(out.len() + padding, 0);
+        if option != b'x' && arg >= args.len() {
+            // The library in C has put a nil of its own behind the arguments.
+            let wanted = if matches!(option, b'c' | b's') { "string" } else { "number" };
+            return Err(args.bad(arg, &format!("{wanted} expected, got nil")));
+        }
         match option {
             b'x' => {
                 out.push(0);
@@ -152,9 +157,7 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
                 }
             }
             _ => {
-                let number = args.number(arg)?;
-                let value = if number < 0.0 { number as i64 as u64 } else { number as u64 };
-                format.put(&mut out, value, size);
+                format.put(&mut out, to_unsigned(args.number(arg)?), size);
             }
         }
         arg += 1;
@@ -162,12 +165,24 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
     one(Value::String(lua.create_string(out)?))
 }
 
+/// A number as C's `unsigned long`, also where C leaves the result to the processor.
+fn to_unsigned(number: f64) -> u64 {
+    const END: f64 = 18_446_744_073_709_551_616.0;
+    match number {
+        n if n.is_nan() || n < 0.0 => truncated(n) as u64,
+        n if n >= END => 0,
+        n => n as u64,
+    }
+}
+
 fn unpack(lua: &Lua, args: &Args) -> LibResult {
     let (format, data) = (args.string(lua, 0)?, args.string(lua, 1)?);
     let (format, data) = (format.as_bytes(), data.as_bytes());
     let position = args.int_or(2, 1)?;
+    // Unsigned, so a negative one is far behind the end.
+    let position = position as usize;
     args.check(position > 0, 2, "offset must be 1 or greater")?;
-    let mut at = position as usize - 1;
+    let mut at = position - 1;
     let mut format = Format::new(&format);
     let mut values: Vec<Value> = Vec::new();
     while let Some(Item { option, mut size, padding }) = format.next(args, at)? {

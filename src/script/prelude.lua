@@ -19,7 +19,7 @@ local function refuse()
 end
 
 local function refuse_if_shown(t)
-  if behind[t] then error('Attempt to modify a readonly table', 3) end
+  if behind[t] then error('Attempt to modify a readonly table', 0) end
 end
 
 local function freeze(real)
