@@ -288,7 +288,7 @@ fn run(s: &mut Server, command: &[&[u8]], read_only: bool) -> CommandResult {
     s.run_script(&Request {
         engine: &engine,
         function: &function.callback,
-        name: &String::from_utf8_lossy(&function.name),
+        name: String::from_utf8_lossy(&function.name).into(),
         flags: function.flags,
         read_only,
         command,

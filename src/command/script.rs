@@ -89,11 +89,10 @@ fn run(s: &mut Server, sha: Sha, command: &[&[u8]], read_only: bool) -> CommandR
     let (keys, args) = keys_and_args(command)?;
     let script = s.scripts.find(&sha).ok_or(NO_SCRIPT)?.clone();
     let engine = s.scripts.engine()?;
-    let name = String::from_utf8_lossy(&sha);
     let outcome = s.run_script(&Request {
         engine: &engine,
         function: &script.function,
-        name: &name,
+        name: script.name,
         flags: script.flags,
         read_only,
         command,

@@ -24,6 +24,8 @@ pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
 #[derive(Clone)]
 pub struct Script {
     pub function: Function,
+    /// What errors call it: its SHA1.
+    pub name: Rc<str>,
     pub flags: ScriptFlags,
     /// As it came.
     pub body: Rc<[u8]>,
@@ -103,7 +105,8 @@ impl Scripts {
             self.evict_oldest();
         }
         self.memory += script_memory(body.len());
-        let script = Script { function, flags, body: body.into(), used: None };
+        let name = String::from_utf8_lossy(&sha).into();
+        let script = Script { function, name, flags, body: body.into(), used: None };
         self.known.insert(sha, script);
         if !for_good {
             self.note_use_of(&sha, true);

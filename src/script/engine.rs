@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::{Args, LibError, LibResult, caught, library, one};
+use super::run::{CurrentServer, natives};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random};
 use crate::resp::error::{CommandError, CommandResult};
@@ -35,11 +36,11 @@ pub struct Engine {
     pub lua: Lua,
     /// The globals that scripts see.
     pub env: Table,
-    /// Calls a function, if there are more arguments with these; answers whether it went well, and its result or the
-    /// error.
+    /// Calls a function with keys and arguments, a script with these as globals; answers whether it went well, and its
+    /// result or the error.
     pub run: Function,
-    /// Says whom `redis.call` and the rest lead to, and what `KEYS` and `ARGV` are.
-    pub bind: Function,
+    /// Whom scripts call.
+    pub current: CurrentServer,
     /// Says that a library is being loaded, and who takes its functions.
     pub bind_library: Function,
     /// Runs the code of a library; answers the text of its error, if it has one.
@@ -57,9 +58,10 @@ impl Engine {
         let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         // Without the panic-catching `pcall`: nothing here panics, and Lua's own is faster.
         let lua = Lua::new_with(libs, LuaOptions::new().catch_rust_panics(false))?;
+        let current = CurrentServer::default();
         let prelude: Table =
             lua.load(include_str!("prelude.lua")).set_name(format!("={PRELUDE}")).call((
-                native_functions(&lua)?,
+                native_functions(&lua, &current)?,
                 libraries(&lua)?,
                 constants(&lua)?,
                 purpose == Purpose::Libraries,
@@ -67,7 +69,7 @@ impl Engine {
         let engine = Engine {
             env: prelude.raw_get("env")?,
             run: prelude.raw_get("run")?,
-            bind: prelude.raw_get("bind")?,
+            current,
             bind_library: prelude.raw_get("bind_library")?,
             load: prelude.raw_get("load")?,
             alarm: Rc::default(),
@@ -139,8 +141,11 @@ impl Engine {
 }
 
 /// What `prelude.lua` needs that Lua has not.
-fn native_functions(lua: &Lua) -> mlua::Result<Table> {
+fn native_functions(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
     let table = lua.create_table()?;
+    for (name, native) in ["call", "pcall", "control"].into_iter().zip(natives(lua, current)?) {
+        table.set(name, native)?;
+    }
     table.set("where", lua.create_function(|lua, ()| place_of_error(lua))?)?;
     table.set("caught", lua.create_function(caught)?)?;
     let text = |lua: &Lua, text: LuaString| lua.create_string(error_text(&text.as_bytes()));
@@ -182,7 +187,9 @@ fn sha1hex(lua: &Lua, args: &Args) -> LibResult {
 pub fn sha1_hex(bytes: &[u8]) -> [u8; 40] {
     let mut hex = [0; 40];
     for (two, byte) in hex.chunks_exact_mut(2).zip(Sha1::digest(bytes)) {
-        two.copy_from_slice(format!("{byte:02x}").as_bytes());
+        two.copy_from_slice(
+            &[byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[digit as usize]),
+        );
     }
     hex
 }

@@ -140,10 +140,11 @@ for _, name in pairs({'bit', 'cjson', 'cmsgpack', 'struct'}) do
   globals[name] = freeze(library(libs[name], constants[name]))
 end
 
--- The server. `call` and `pcall` are native functions, and others for each run.
+-- The server.
 
-local control
+local control = native.control
 local redis = library(libs.redis, constants.redis)
+redis.call, redis.pcall = native.call, native.pcall
 for _, name in pairs({'log', 'set_repl', 'setresp', 'acl_check_cmd'}) do
   redis[name] = function(...) return control(name, ...) end
 end
@@ -176,10 +177,17 @@ local function traced(err)
   return err
 end
 
-local function run(f, ...)
-  if select('#', ...) == 0 then return xpcall(f, traced) end
-  local keys, args = ...
-  return xpcall(function() return f(keys, args) end, traced)
+local run
+if for_libraries then
+  function run(f, keys, args)
+    return xpcall(function() return f(keys, args) end, traced)
+  end
+else
+  function run(f, keys, args)
+    rawset(globals, 'KEYS', keys)
+    rawset(globals, 'ARGV', args)
+    return xpcall(f, traced)
+  end
 end
 
 -- Libraries of functions. While one is loaded it sees nothing but `redis`, and little of that.
@@ -204,7 +212,7 @@ local globals_to_load = setmetatable({redis = api_to_load('redis'), server = api
 
 -- From now on a library is loaded, whose functions are registered so; no longer, without arguments.
 local function bind_library(new_register, new_control)
-  register, control = new_register, new_control
+  register, control = new_register, new_control or native.control
   env_metatable.__index = new_register and globals_to_load or globals
 end
 
@@ -219,11 +227,4 @@ end
 -- A script has run for long: whether it may go on.
 local function interrupt() return control('interrupt') end
 
--- Whom `redis` leads to from now on; nobody, without arguments.
-local function bind(call, pcall, new_control, keys, argv)
-  redis.call, redis.pcall, control = call, pcall, new_control
-  rawset(globals, 'KEYS', keys)
-  rawset(globals, 'ARGV', argv)
-end
-
-return {env = env, run = run, bind = bind, bind_library = bind_library, load = load, interrupt = interrupt}
+return {env = env, run = run, bind_library = bind_library, load = load, interrupt = interrupt}

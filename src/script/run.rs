@@ -18,9 +18,11 @@ use crate::server::cluster::{CROSS_SLOT, DOWN_FOR_WRITES, NOT_SERVED};
 use crate::server::log::Level;
 use crate::server::propagate::Targets;
 use crate::util::slot::key_slot;
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use bstr::BStr;
+use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::mem;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A script that is to be run.
@@ -28,7 +30,7 @@ pub struct Request<'a> {
     pub engine: &'a Engine,
     pub function: &'a Function,
     /// What errors call it.
-    pub name: &'a str,
+    pub name: Rc<str>,
     pub flags: ScriptFlags,
     /// It came with a command that changes nothing.
     pub read_only: bool,
@@ -40,21 +42,26 @@ pub struct Request<'a> {
     pub is_function: bool,
 }
 
-/// What a script is doing.
-struct Run<'a> {
-    server: &'a mut Server,
-    request: &'a Request<'a>,
+/// A script that is running.
+pub struct Run {
+    name: Rc<str>,
+    /// What was sent to run it. Of scripts nobody is told.
+    command: Vec<Vec<u8>>,
+    is_function: bool,
     token: Token,
     started: Instant,
+    flags: ScriptFlags,
     /// In a cluster, the slot that the script keeps to.
     slot: Option<u16>,
     /// What the script wants its replies in.
     protocol: Protocol,
     read_only: bool,
-    allow_oom: bool,
     /// It has called a command that writes: what was allowed then is allowed to the end.
     wrote: bool,
 }
+
+/// The server that a Lua state calls, while a script runs.
+pub type CurrentServer = Rc<RefCell<Option<AnyUserData>>>;
 
 const NOT_FROM_SCRIPT: CommandError =
     CommandError::text("ERR This Redis command is not allowed from script");
@@ -86,19 +93,24 @@ impl Server {
         // Without a threshold nobody is served before the end.
         let alarm = started.checked_add(threshold).filter(|_| !threshold.is_zero());
         request.engine.set_alarm(alarm);
-        let mut run = Run {
-            request,
+        let command = match request.is_function {
+            true => request.command.iter().map(|arg| arg.to_vec()).collect(),
+            false => Vec::new(),
+        };
+        self.script_run = Some(Box::new(Run {
+            name: Rc::clone(&request.name),
+            command,
+            is_function: request.is_function,
             token,
             started,
+            flags: request.flags,
             slot: request.keys.first().filter(|_| self.cluster.is_some()).map(|key| key_slot(key)),
             protocol: Protocol::Resp2,
             read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
-            allow_oom: request.flags.contains(ScriptFlags::ALLOW_OOM),
             wrote: false,
-            server: self,
-        };
-        let outcome = run.execute();
-        let protocol = run.protocol;
+        }));
+        let outcome = self.execute_script(request);
+        let protocol = self.script_run.take().map_or(Protocol::Resp2, |run| run.protocol);
 
         self.busy = None;
         self.propagates_to = Targets::default();
@@ -112,7 +124,7 @@ impl Server {
             self.end_unit();
         }
         self.propagate_nothing();
-        self.answer_outcome(request.name, protocol, outcome)
+        self.answer_outcome(&request.name, protocol, outcome)
     }
 
     /// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
@@ -243,11 +255,7 @@ fn reply_error(reply: &[u8]) -> LibError {
 
 /// Strings as a Lua array.
 fn array(lua: &Lua, strings: &[&[u8]]) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(strings.len(), 0)?;
-    for (i, string) in strings.iter().enumerate() {
-        table.raw_set(i + 1, lua.create_string(string)?)?;
-    }
-    Ok(table)
+    lua.create_sequence_from(strings.iter().map(|string| BStr::new(string)))
 }
 
 /// What `redis.log` is to log.
@@ -264,83 +272,92 @@ pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
     Ok((level, String::from_utf8_lossy(&words.join(&b' ')).into_owned()))
 }
 
-impl Run<'_> {
-    /// Calls the script. Answers whether it went well, and what it returned or the error.
-    fn execute(&mut self) -> mlua::Result<(bool, Value)> {
-        let request = self.request;
-        let Engine { lua, run, bind, .. } = request.engine;
+/// What `redis.call`, `redis.pcall` and the rest of `redis` lead to.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<[Function; 3]> {
+    let server = Rc::clone(current);
+    let call = lua.create_function(move |lua, args: MultiValue| {
+        match with_run(&server, |run, server| run.redis_call(server, &args))? {
+            Ok(reply) if reply.as_bytes().first() == Some(&b'-') => {
+                Err(reply_error(reply.as_bytes()).raise(lua))
+            }
+            Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
+            Err(error) => Err(error.raise(lua)),
+        }
+    })?;
+    let server = Rc::clone(current);
+    let pcall = lua.create_function(move |lua, args: MultiValue| {
+        match with_run(&server, |run, server| run.redis_call(server, &args))? {
+            Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
+            Err(LibError::Table { text, counted }) => error_table(lua, &text, counted),
+            Err(error) => Err(error.raise(lua)),
+        }
+    })?;
+    let server = Rc::clone(current);
+    let control = lua.create_function(move |lua, args: MultiValue| {
+        let outcome = with_run(&server, |run, server| run.control(server, &args))?;
+        outcome.map_err(|error| error.raise(lua))
+    })?;
+    Ok([call, pcall, control])
+}
+
+/// Does something with the script that is running and its server.
+fn with_run<T>(
+    current: &CurrentServer,
+    act: impl FnOnce(&mut Run, &mut Server) -> T,
+) -> mlua::Result<T> {
+    let nobody = || mlua::Error::external(LibError::table("ERR no script is running"));
+    let current = current.borrow();
+    current.as_ref().ok_or_else(nobody)?.borrow_mut_scoped(|server: &mut Server| {
+        let mut run = server.script_run.take().ok_or_else(nobody)?;
+        let outcome = act(&mut run, server);
+        server.script_run = Some(run);
+        Ok(outcome)
+    })?
+}
+
+impl Server {
+    /// Calls a script. Answers whether it went well, and what it returned or the error.
+    fn execute_script(&mut self, request: &Request) -> mlua::Result<(bool, Value)> {
+        let Engine { lua, run, current, .. } = request.engine;
         let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
-        let this = RefCell::new(self);
         lua.scope(|scope| {
-            let call = scope.create_function(|lua, args: MultiValue| {
-                let mut this = this.try_borrow_mut().map_err(mlua::Error::external)?;
-                match this.redis_call(&args) {
-                    Ok(reply) if reply.as_bytes().first() == Some(&b'-') => {
-                        Err(reply_error(reply.as_bytes()).raise(lua))
-                    }
-                    Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
-                    Err(error) => Err(error.raise(lua)),
-                }
-            })?;
-            let pcall = scope.create_function(|lua, args: MultiValue| {
-                let mut this = this.try_borrow_mut().map_err(mlua::Error::external)?;
-                match this.redis_call(&args) {
-                    Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
-                    Err(LibError::Table { text, counted }) => error_table(lua, &text, counted),
-                    Err(error) => Err(error.raise(lua)),
-                }
-            })?;
-            let control = scope.create_function(|lua, args: MultiValue| {
-                let mut this = this.try_borrow_mut().map_err(mlua::Error::external)?;
-                this.control(&args).map_err(|error| error.raise(lua))
-            })?;
-            let outcome = if request.is_function {
-                bind.call::<()>((call, pcall, control))?;
-                run.call((request.function, keys, args))
-            } else {
-                bind.call::<()>((call, pcall, control, keys, args))?;
-                run.call(request.function)
-            };
+            *current.borrow_mut() = Some(scope.create_any_userdata_ref_mut(self)?);
+            let outcome = run.call((request.function, keys, args));
+            *current.borrow_mut() = None;
             request.engine.clear_alarm()?;
-            bind.call::<()>(())?;
             outcome
         })
     }
+}
 
+impl Run {
     /// `redis.call` and `redis.pcall`: executes a command and answers its reply.
     ///
     /// # Errors
     /// If it is not executed.
-    fn redis_call(&mut self, args: &MultiValue) -> LibResult<Reply> {
+    fn redis_call(&mut self, server: &mut Server, args: &MultiValue) -> LibResult<Reply> {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
         }
         let owned: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
         let owned = owned.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
         let args: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
-        let id = self
-            .server
+        let id = server
             .find_for_script(&args)
-            .map_err(|(known, error)| self.refused(known, &error))?;
-        self.may_call(id, &args).map_err(|error| self.refused(Some(id), &error))?;
-        self.wrote |= self.server.commands.get(id).is(CommandFlags::WRITE);
-        let outer = mem::replace(&mut self.server.reply, Reply::new(self.protocol));
-        self.server.call(self.token, id, &args);
-        Ok(mem::replace(&mut self.server.reply, outer))
-    }
-
-    /// A command is not called: the script hears why, and it counts as an error.
-    fn refused(&mut self, id: Option<CommandId>, error: &CommandError) -> LibError {
-        if let Some(id) = id {
-            self.server.commands.get_mut(id).stats.rejected += 1;
-        }
-        self.server.stats.count_error(error.code());
-        LibError::Table { text: error.0.to_string(), counted: true }
+            .map_err(|(known, error)| refused(server, known, &error))?;
+        let allowed = self.may_call(server, id, &args);
+        allowed.map_err(|error| refused(server, Some(id), &error))?;
+        self.wrote |= server.commands.get(id).is(CommandFlags::WRITE);
+        let outer = mem::replace(&mut server.reply, Reply::new(self.protocol));
+        server.call(self.token, id, &args);
+        Ok(mem::replace(&mut server.reply, outer))
     }
 
     /// The checks before a command of a script, in Redis's order.
-    fn may_call(&mut self, id: CommandId, args: &[&[u8]]) -> CommandResult {
-        let s = &mut *self.server;
+    fn may_call(&mut self, s: &mut Server, id: CommandId, args: &[&[u8]]) -> CommandResult {
         let flags = s.commands.get(id).flags;
         if flags.contains(CommandFlags::NOSCRIPT) && !s.scripts.may_call_all {
             return Err(NOT_FROM_SCRIPT);
@@ -367,21 +384,21 @@ impl Run<'_> {
         }
         if flags.contains(CommandFlags::DENYOOM)
             && !self.wrote
-            && !self.allow_oom
+            && !self.flags.contains(ScriptFlags::ALLOW_OOM)
             && s.is_out_of_memory()
         {
             return Err(CommandError::text(
                 "OOM command not allowed when used memory > 'maxmemory'.",
             ));
         }
-        if s.cluster.is_some() { self.check_slots(id, args) } else { Ok(()) }
+        if s.cluster.is_some() { self.check_slots(s, id, args) } else { Ok(()) }
     }
 
     /// In a cluster: whether the keys of a command belong together, to this node and, unless the script has its way,
     /// to the keys before.
-    fn check_slots(&mut self, id: CommandId, args: &[&[u8]]) -> CommandResult {
-        let name = self.server.commands.get(id).name;
-        let checked = self.server.check_slots(self.token, id, args);
+    fn check_slots(&mut self, server: &Server, id: CommandId, args: &[&[u8]]) -> CommandResult {
+        let name = server.commands.get(id).name;
+        let checked = server.check_slots(self.token, id, args);
         let slot = checked.map_err(|error| match error {
             _ if error == CROSS_SLOT => CommandError::err(format_args!(
                 "Command '{name}' in script attempted to access keys that don't hash to the same slot"
@@ -395,8 +412,7 @@ impl Run<'_> {
         let free = ScriptFlags::COMPATIBLE | ScriptFlags::ALLOW_CROSS_SLOT_KEYS;
         match slot {
             Some(slot)
-                if !self.request.flags.intersects(free)
-                    && *self.slot.get_or_insert(slot) != slot =>
+                if !self.flags.intersects(free) && *self.slot.get_or_insert(slot) != slot =>
             {
                 Err(CommandError::err(
                     "Script attempted to access keys that do not hash to the same slot",
@@ -407,17 +423,17 @@ impl Run<'_> {
     }
 
     /// What a script asks or tells the server otherwise: the first argument says what.
-    fn control(&mut self, args: &MultiValue) -> LibResult {
+    fn control(&mut self, server: &mut Server, args: &MultiValue) -> LibResult {
         let args: Vec<Value> = args.iter().cloned().collect();
         let Some((Value::String(name), args)) = args.split_first() else {
             return Err(LibError::table("ERR unknown error"));
         };
         let values = match &*name.as_bytes() {
-            b"log" => self.log(args)?,
+            b"log" => log(server, args)?,
             b"setresp" => self.set_resp(args)?,
-            b"set_repl" => self.set_repl(args)?,
-            b"interrupt" => self.interrupt()?,
-            _ => Some(self.acl_check_cmd(args)?),
+            b"set_repl" => set_repl(server, args)?,
+            b"interrupt" => self.interrupt(server)?,
+            _ => Some(self.acl_check_cmd(server, args)?),
         };
         Ok(values.into_iter().collect())
     }
@@ -426,50 +442,44 @@ impl Run<'_> {
     ///
     /// # Errors
     /// If it is to end.
-    fn interrupt(&mut self) -> LibResult<Option<Value>> {
-        if self.server.busy.is_none() {
-            self.become_busy();
+    fn interrupt(&mut self, server: &mut Server) -> LibResult<Option<Value>> {
+        if server.busy.is_none() {
+            self.become_busy(server);
         }
-        if let Some(busy) = &mut self.server.busy {
+        if let Some(busy) = &mut server.busy {
             busy.wrote = self.wrote;
         }
-        self.server.serve_others();
-        if self.server.shutdown.exit.is_some() {
+        server.serve_others();
+        if server.shutdown.exit.is_some() {
             return Err(LibError::table("ERR The server ends"));
         }
-        match &self.server.busy {
+        match &server.busy {
             Some(busy) if busy.killed => {
-                self.server.notice("Lua script killed by user with SCRIPT KILL.");
+                server.notice("Lua script killed by user with SCRIPT KILL.");
                 Err(LibError::table("ERR Script killed by user with SCRIPT KILL..."))
             }
             _ => Ok(None),
         }
     }
 
-    fn become_busy(&mut self) {
-        let Request { name, command, is_function, .. } = *self.request;
+    fn become_busy(&mut self, server: &mut Server) {
         let busy = BusyScript {
-            name: name.to_string(),
-            command: command.iter().map(|arg| arg.to_vec()).collect(),
-            is_function,
+            name: Rc::clone(&self.name),
+            command: mem::take(&mut self.command),
+            is_function: self.is_function,
             started: self.started,
             caller: self.token,
             wrote: self.wrote,
             killed: false,
         };
-        self.server.warning(&format!(
+        server.warning(&format!(
             "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the \
-             {} command. Script name is: {name}.",
+             {} command. Script name is: {}.",
             self.started.elapsed().as_millis(),
             busy.kill_command(),
+            self.name,
         ));
-        self.server.busy = Some(Box::new(busy));
-    }
-
-    fn log(&self, args: &[Value]) -> LibResult<Option<Value>> {
-        let (level, line) = log_line(args)?;
-        self.server.log(level, &line);
-        Ok(None)
+        server.busy = Some(Box::new(busy));
     }
 
     fn set_resp(&mut self, args: &[Value]) -> LibResult<Option<Value>> {
@@ -484,28 +494,14 @@ impl Run<'_> {
         Ok(None)
     }
 
-    fn set_repl(&mut self, args: &[Value]) -> LibResult<Option<Value>> {
-        let [targets] = args else {
-            return Err(LibError::table("ERR redis.set_repl() requires one argument."));
-        };
-        let targets = as_number(targets).unwrap_or(0.0) as i64;
-        if targets & !3 != 0 {
-            return Err(LibError::table(
-                "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
-            ));
-        }
-        self.server.propagates_to = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
-        Ok(None)
-    }
-
-    fn acl_check_cmd(&self, args: &[Value]) -> LibResult<Value> {
+    fn acl_check_cmd(&self, server: &Server, args: &[Value]) -> LibResult<Value> {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
         }
         let owned: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
         let owned = owned.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
         let args: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
-        let commands = &self.server.commands;
+        let commands = &server.commands;
         let id = commands.find(args[0]).and_then(|id| match args.get(1) {
             Some(sub) if !commands.get(id).subcommands.is_empty() => {
                 commands.find_subcommand(id, sub)
@@ -515,8 +511,37 @@ impl Run<'_> {
         let id = id.ok_or_else(|| {
             LibError::table("ERR Invalid command passed to redis.acl_check_cmd()")
         })?;
-        Ok(Value::Boolean(self.server.acl_check(self.token, id, &args).is_ok()))
+        Ok(Value::Boolean(server.acl_check(self.token, id, &args).is_ok()))
     }
+}
+
+/// A command is not called: the script hears why, and it counts as an error.
+fn refused(server: &mut Server, id: Option<CommandId>, error: &CommandError) -> LibError {
+    if let Some(id) = id {
+        server.commands.get_mut(id).stats.rejected += 1;
+    }
+    server.stats.count_error(error.code());
+    LibError::Table { text: error.0.to_string(), counted: true }
+}
+
+fn log(server: &Server, args: &[Value]) -> LibResult<Option<Value>> {
+    let (level, line) = log_line(args)?;
+    server.log(level, &line);
+    Ok(None)
+}
+
+fn set_repl(server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
+    let [targets] = args else {
+        return Err(LibError::table("ERR redis.set_repl() requires one argument."));
+    };
+    let targets = as_number(targets).unwrap_or(0.0) as i64;
+    if targets & !3 != 0 {
+        return Err(LibError::table(
+            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+        ));
+    }
+    server.propagates_to = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
+    Ok(None)
 }
 
 impl Server {

@@ -5,6 +5,7 @@ use super::args::{as_number, truncated};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::stats::Stats;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
+use bstr::BStr;
 use mlua::{Lua, LuaString, Table, Value};
 
 /// Tables may be nested so deep in a reply.
@@ -69,6 +70,19 @@ impl<'a> ReplyReader<'a> {
         Ok(Value::String(self.lua.create_string(bytes)?))
     }
 
+    /// The next value, if it is a bulk string.
+    fn bulk_string(&mut self) -> Option<&'a [u8]> {
+        let reader = ReplyReader { ..*self };
+        let len = self.line().strip_prefix(b"$").and_then(parse_i64);
+        match len.and_then(|len| usize::try_from(len).ok()) {
+            Some(len) => Some(self.bytes(len)),
+            None => {
+                *self = reader;
+                None
+            }
+        }
+    }
+
     /// A table with one field.
     fn tagged(&self, tag: &str, value: Value) -> mlua::Result<Value> {
         let table = self.lua.create_table()?;
@@ -128,6 +142,11 @@ impl<'a> ReplyReader<'a> {
     fn array(&mut self, len: usize) -> mlua::Result<Value> {
         let table = self.lua.create_table_with_capacity(len, 0)?;
         for i in 1..=len {
+            // Most elements are strings: they go where they belong without a detour.
+            if let Some(text) = self.bulk_string() {
+                table.raw_set(i, BStr::new(text))?;
+                continue;
+            }
             let value = self.value()?;
             if !value.is_nil() {
                 table.raw_set(i, value)?;

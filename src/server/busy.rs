@@ -15,7 +15,7 @@ pub type TakeTurn = Rc<dyn Fn(&mut Server)>;
 /// A script that has run for longer than `busy-reply-threshold`.
 #[derive(Debug)]
 pub struct BusyScript {
-    pub name: String,
+    pub name: Rc<str>,
     /// What was sent to run it.
     pub command: Vec<Vec<u8>>,
     pub is_function: bool,

@@ -42,6 +42,7 @@ use crate::ds::hash::{self, HashSeed};
 use crate::resp::reply::Reply;
 use crate::script::cache::Scripts;
 use crate::script::library::Libraries;
+use crate::script::run::Run;
 use crate::util::clock::Clock;
 use client::{Client, Token};
 use config::Config;
@@ -174,6 +175,8 @@ pub struct Server {
     pub libraries: Libraries,
     /// What runs was called by a script.
     pub in_script: bool,
+    /// The script that is running.
+    pub script_run: Option<Box<Run>>,
     /// A script that has run for long.
     pub busy: Option<Box<busy::BusyScript>>,
     /// What lets the loop take a turn meanwhile; `None` where no event loop runs (tests).
@@ -266,6 +269,7 @@ impl Server {
             scripts: Scripts::default(),
             libraries: Libraries::default(),
             in_script: false,
+            script_run: None,
             busy: None,
             take_turn: None,
             watched: transaction::WatchedKeys::default(),
