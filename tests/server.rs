@@ -56,6 +56,7 @@ fn info_tells_the_truth() {
     };
     for (field, value) in [
         ("redis_version", "7.2.4"),
+        ("server_name", "aeolis"),
         ("aeolis_version", env!("CARGO_PKG_VERSION")),
         ("redis_mode", "standalone"),
         ("connected_clients", "2"),
@@ -74,8 +75,6 @@ fn info_tells_the_truth() {
     ] {
         expect(&mut server, field, value);
     }
-    // Valkey's field, by which libraries choose another dialect than Redis's.
-    assert_eq!(server.info_text("server_name"), None);
     let (port, listener) = (server.port, server.info_text("listener0").unwrap());
     assert!(listener.starts_with("name=tcp,bind=") && listener.ends_with(&format!(",port={port}")));
     assert!(server.info_text("db0").unwrap().starts_with("keys=2,expires=1,avg_ttl="));

@@ -142,6 +142,7 @@ fn server(s: &Server, lines: &mut Lines) {
     };
     let uptime = (s.ks.now_ms - s.started_ms).max(0) / 1000;
     lines.add("redis_version", REDIS_VERSION);
+    lines.add("server_name", "aeolis");
     lines.add("aeolis_version", VERSION);
     lines.add("redis_git_sha1", "00000000");
     lines.add("redis_git_dirty", 0);

@@ -9,6 +9,8 @@ use std::rc::Rc;
 
 const DEPTH: i64 = 1000;
 const PRECISION: i64 = 14;
+/// Integers below this are written with all their digits in that precision.
+const EXACT_INTEGERS: f64 = 1e14;
 /// Deeper than this nothing goes, whatever the settings say: the stack has an end.
 const MAX_DEPTH: i64 = 4000;
 
@@ -204,7 +206,12 @@ impl Encoder<'_> {
             }
             return Ok(());
         }
-        let text = general_format(x, self.config.precision.get() as usize);
+        let precision = self.config.precision.get();
+        if x == x.trunc() && x.abs() < EXACT_INTEGERS && precision == PRECISION && x != 0.0 {
+            self.out.extend(itoa::Buffer::new().format(x as i64).as_bytes());
+            return Ok(());
+        }
+        let text = general_format(x, precision as usize);
         self.out.extend(text.as_bytes());
         Ok(())
     }
@@ -221,14 +228,23 @@ impl Encoder<'_> {
 
     /// The last index of a table that is an array; `None`: it is an object, as the empty table is.
     fn array_len(&self, value: &Value, table: &Table) -> LibResult<Option<i64>> {
-        let (mut max, mut items) = (0, 0);
-        for pair in table.pairs::<Value, Value>() {
-            match pair?.0 {
+        let (mut max, mut items, mut is_array) = (0, 0, true);
+        let walked = table.for_each(|key: Value, _: Value| {
+            match key {
                 Value::Integer(n) if n >= 1 => max = max.max(n),
-                _ => return Ok(None),
+                _ => {
+                    is_array = false;
+                    // Any error ends the walk.
+                    return Err(mlua::Error::StackError);
+                }
             }
             items += 1;
+            Ok(())
+        });
+        if !is_array {
+            return Ok(None);
         }
+        walked?;
         let ratio = self.config.sparse_ratio.get();
         let sparse = ratio > 0
             && max > i64::saturating_mul(items, ratio)
