@@ -255,7 +255,7 @@ fn reply_error(reply: &[u8]) -> LibError {
 
 /// Strings as a Lua array.
 fn array(lua: &Lua, strings: &[&[u8]]) -> mlua::Result<Table> {
-    lua.create_sequence_from(strings.iter().map(|string| BStr::new(string)))
+    lua.create_sequence_from(strings.iter().map(BStr::new))
 }
 
 /// What `redis.log` is to log.
