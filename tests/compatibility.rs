@@ -89,6 +89,21 @@ fn numbers_look_as_they_do_in_redis() {
 }
 
 #[test]
+fn what_bitop_makes_is_raw() {
+    let mut s = Server::start(&[]);
+    s.check(&[
+        ("SET a 12", "OK"),
+        ("BITOP OR new a", ":2"),
+        ("OBJECT ENCODING new", "raw"),
+        ("SET there x EX 100", "OK"),
+        ("BITOP OR there a", ":2"),
+        ("OBJECT ENCODING there", "raw"),
+        ("GET there", "12"),
+        ("TTL there", ":-1"),
+    ]);
+}
+
+#[test]
 fn places_are_propagated_as_scores() {
     let mut s = Server::start(&[]);
     let mut stream = s.replication_stream();
@@ -160,6 +175,7 @@ fn errors_of_the_libraries_of_scripts() {
             "cjson.encode_invalid_numbers({})",
             "bad argument #1 to 'encode_invalid_numbers' (string expected, got table)",
         ),
+        ("cjson.decode('.5')", "Expected value but found invalid token at character 1"),
         ("cjson.decode('[1\\0]')", "Expected comma or array end but found T_END at character 3"),
     ] {
         let script = format!("local ok, e = pcall(function() {script} end) return e");

@@ -12,7 +12,6 @@ use crate::server::Server;
 use crate::server::client::ClientFlags;
 use crate::util::bitmap::{self, Combine};
 use crate::util::number::parse_i64;
-use crate::value::Value;
 
 const BAD_OFFSET: CommandError =
     CommandError::text("ERR bit offset is not an integer or out of range");
@@ -204,7 +203,7 @@ fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     } else {
         if s.ks.lookup_write(s.db, target).is_none() {
             s.ks.add_raw_string(s.db, target, result);
-        } else if let Some(old) = s.ks.set(s.db, target, Value::Str(result), None) {
+        } else if let Some(old) = s.ks.set_raw_string(s.db, target, result) {
             s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
         }
         s.ks.changes.write(Class::STRING, "set", s.db, target);

@@ -431,9 +431,20 @@ impl Keyspace {
 
     /// Inserts a string that was made in place, and that `OBJECT ENCODING` calls `raw`, as [`Keyspace::add`] does.
     pub fn add_raw_string(&mut self, db: usize, key: &[u8], string: Vec<u8>) {
+        let entry = self.raw_string(key, string);
+        self.add(db, entry);
+    }
+
+    /// Puts such a string under `key`, as [`Keyspace::set`] does.
+    pub fn set_raw_string(&mut self, db: usize, key: &[u8], string: Vec<u8>) -> Option<Entry> {
+        let entry = self.raw_string(key, string);
+        self.put(db, entry)
+    }
+
+    fn raw_string(&self, key: &[u8], string: Vec<u8>) -> Entry {
         let entry = Entry::string(key, b"", None).modify_string(|bytes| *bytes = string);
         entry.view().set_lru(self.access.fresh());
-        self.add(db, entry);
+        entry
     }
 
     /// Inserts an entry whose key is not there, as [`Keyspace::lookup_write`] has found; notes the new key.

@@ -440,8 +440,9 @@ impl<'a> Decoder<'a> {
         let digits = text.strip_prefix(b"-").unwrap_or(text);
         let plain = matches!(digits, [b'0'..=b'9', ..])
             && !matches!(digits, [b'0', b'0'..=b'9' | b'x' | b'X', ..]);
-        let number =
-            if plain || self.config.decode_invalid.get() { any_number(text) } else { None };
+        // A point does not begin a number, not even an invalid one.
+        let lenient = self.config.decode_invalid.get() && !text.starts_with(b".");
+        let number = if plain || lenient { any_number(text) } else { None };
         let number = number.ok_or_else(|| match digits {
             [b'0'..=b'9', ..] => self.error("value", "invalid number"),
             _ => self.unexpected("value"),
