@@ -202,6 +202,7 @@ fn functions_run() {
         redis.register_function{function_name='reads', callback=function(keys) return redis.call('get', keys[1]) end,
           flags={'no-writes'}, description='reads a key'}
         redis.register_function{function_name='writes', callback=set, flags={'no-writes'}}
+        redis.register_function('tail', function() return redis.setresp(4) end)
     ";
     check_loads(&mut server, &[(body, "lib")]);
     server.check(&[
@@ -243,6 +244,7 @@ fn functions_run() {
             "FCALL spoil 0",
             "ERR user_function:14: Attempt to modify a readonly table script: spoil, on @user_function:14.",
         ),
+        ("FCALL tail 0", "ERR RESP version must be 2 or 3. script: tail, on @user_function:18."),
         ("COMMAND GETKEYS FCALL set 1 k v", "[k]"),
         ("FUNCTION KILL", "NOTBUSY No scripts in execution right now."),
     ]);

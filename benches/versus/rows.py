@@ -331,6 +331,7 @@ COMMANDS = (
     command_row(
         "xrange", "XRANGE stream 1{rand:7}-1 + COUNT 10", lines=81, share=0.05, keys=190_000, fills=(STREAM,)
     ),
+    command_row("eval", f"EVAL return(redis.call('set',KEYS[1],ARGV[1])) 1 {KEY} {VALUE}", share=0.25),
 )
 
 

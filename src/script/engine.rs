@@ -91,7 +91,7 @@ impl Engine {
             .map_err(|error| CommandError::err(format_args!("Can't make a Lua state: {error}")))
     }
 
-    /// From that time on `control` is called with `interrupt`, again and again while a script runs. If that is an
+    /// From that time on the server is asked, again and again while a script runs. If that is an
     /// error, the script is ended by it.
     pub fn set_alarm(&self, at: Option<Instant>) {
         self.alarm.set(at);
@@ -143,9 +143,7 @@ impl Engine {
 /// What `prelude.lua` needs that Lua has not.
 fn native_functions(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    for (name, native) in ["call", "pcall", "control"].into_iter().zip(natives(lua, current)?) {
-        table.set(name, native)?;
-    }
+    table.set("server", natives(lua, current)?)?;
     table.set("where", lua.create_function(|lua, ()| place_of_error(lua))?)?;
     table.set("caught", lua.create_function(caught)?)?;
     let text = |lua: &Lua, text: LuaString| lua.create_string(error_text(&text.as_bytes()));

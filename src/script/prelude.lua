@@ -142,11 +142,9 @@ end
 
 -- The server.
 
-local control = native.control
 local redis = library(libs.redis, constants.redis)
-redis.call, redis.pcall = native.call, native.pcall
-for _, name in pairs({'log', 'set_repl', 'setresp', 'acl_check_cmd'}) do
-  redis[name] = function(...) return control(name, ...) end
+for _, name in pairs({'call', 'pcall', 'log', 'set_repl', 'setresp', 'acl_check_cmd'}) do
+  redis[name] = native.server[name]
 end
 function redis.error_reply(text)
   if type(text) ~= 'string' then return {err = 'ERR wrong number or type of arguments'} end
@@ -192,10 +190,11 @@ end
 
 -- Libraries of functions. While one is loaded it sees nothing but `redis`, and little of that.
 
-local register
+local register, control
 
 local function api_to_load(name)
-  local api = {log = redis.log, REDIS_VERSION = redis.REDIS_VERSION, REDIS_VERSION_NUM = redis.REDIS_VERSION_NUM}
+  local api = {REDIS_VERSION = redis.REDIS_VERSION, REDIS_VERSION_NUM = redis.REDIS_VERSION_NUM}
+  function api.log(...) return control('log', ...) end
   for level, value in pairs(redis) do
     if tostring(level):find('^LOG_') then api[level] = value end
   end
@@ -212,7 +211,7 @@ local globals_to_load = setmetatable({redis = api_to_load('redis'), server = api
 
 -- From now on a library is loaded, whose functions are registered so; no longer, without arguments.
 local function bind_library(new_register, new_control)
-  register, control = new_register, new_control or native.control
+  register, control = new_register, new_control
   env_metatable.__index = new_register and globals_to_load or globals
 end
 
@@ -225,6 +224,6 @@ local function load(f)
 end
 
 -- A script has run for long: whether it may go on.
-local function interrupt() return control('interrupt') end
+local function interrupt() return (control or native.server.interrupt)('interrupt') end
 
 return {env = env, run = run, bind_library = bind_library, load = load, interrupt = interrupt}

@@ -267,16 +267,29 @@ pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
     let level = as_number(&args[0])
         .ok_or_else(|| LibError::table("ERR First argument must be a number (log level)."))?;
     let level = LEVELS.get(level as usize).filter(|_| level > -1.0);
-    let level = *level.ok_or_else(|| LibError::table("ERR Invalid log level."))?;
+    let level = *level.ok_or_else(|| LibError::table("ERR Invalid debug level."))?;
     let words: Vec<Vec<u8>> = args[1..].iter().filter_map(to_argument).collect();
     Ok((level, String::from_utf8_lossy(&words.join(&b' ')).into_owned()))
 }
 
-/// What `redis.call`, `redis.pcall` and the rest of `redis` lead to.
+type RunFn = fn(&mut Run, &mut Server, &[Value]) -> LibResult<Option<Value>>;
+
+/// What scripts find in `redis` beside `call` and `pcall`, and what asks whether they may go on.
+const RUN_FUNCTIONS: [(&str, RunFn); 5] = [
+    ("log", Run::log),
+    ("setresp", Run::set_resp),
+    ("set_repl", Run::set_repl),
+    ("acl_check_cmd", Run::acl_check_cmd),
+    ("interrupt", Run::interrupt),
+];
+
+/// The functions by which scripts reach the server that runs them. They are called without another Lua function in
+/// between: that would be lost in a tail call, and the place of an error with it.
 ///
 /// # Errors
 /// If there is no memory for it.
-pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<[Function; 3]> {
+pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
     let server = Rc::clone(current);
     let call = lua.create_function(move |lua, args: MultiValue| {
         match with_run(&server, |run, server| run.redis_call(server, &args))? {
@@ -295,12 +308,19 @@ pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<[Function; 3]
             Err(error) => Err(error.raise(lua)),
         }
     })?;
-    let server = Rc::clone(current);
-    let control = lua.create_function(move |lua, args: MultiValue| {
-        let outcome = with_run(&server, |run, server| run.control(server, &args))?;
-        outcome.map_err(|error| error.raise(lua))
-    })?;
-    Ok([call, pcall, control])
+    table.raw_set("call", call)?;
+    table.raw_set("pcall", pcall)?;
+    for (name, function) in RUN_FUNCTIONS {
+        let server = Rc::clone(current);
+        let native = lua.create_function(move |lua, args: MultiValue| {
+            let args: Vec<Value> = args.into_iter().collect();
+            let outcome = with_run(&server, |run, server| function(run, server, &args))?;
+            let values = outcome.map_err(|error| error.raise(lua))?;
+            Ok(values.into_iter().collect::<MultiValue>())
+        })?;
+        table.raw_set(name, native)?;
+    }
+    Ok(table)
 }
 
 /// Does something with the script that is running and its server.
@@ -422,27 +442,11 @@ impl Run {
         }
     }
 
-    /// What a script asks or tells the server otherwise: the first argument says what.
-    fn control(&mut self, server: &mut Server, args: &MultiValue) -> LibResult {
-        let args: Vec<Value> = args.iter().cloned().collect();
-        let Some((Value::String(name), args)) = args.split_first() else {
-            return Err(LibError::table("ERR unknown error"));
-        };
-        let values = match &*name.as_bytes() {
-            b"log" => log(server, args)?,
-            b"setresp" => self.set_resp(args)?,
-            b"set_repl" => set_repl(server, args)?,
-            b"interrupt" => self.interrupt(server)?,
-            _ => Some(self.acl_check_cmd(server, args)?),
-        };
-        Ok(values.into_iter().collect())
-    }
-
     /// The script has run for long: others are served.
     ///
     /// # Errors
     /// If it is to end.
-    fn interrupt(&mut self, server: &mut Server) -> LibResult<Option<Value>> {
+    fn interrupt(&mut self, server: &mut Server, _: &[Value]) -> LibResult<Option<Value>> {
         if server.busy.is_none() {
             self.become_busy(server);
         }
@@ -482,7 +486,13 @@ impl Run {
         server.busy = Some(Box::new(busy));
     }
 
-    fn set_resp(&mut self, args: &[Value]) -> LibResult<Option<Value>> {
+    fn log(&mut self, server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
+        let (level, line) = log_line(args)?;
+        server.log(level, &line);
+        Ok(None)
+    }
+
+    fn set_resp(&mut self, _: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
         let [version] = args else {
             return Err(LibError::table("ERR redis.setresp() requires one argument."));
         };
@@ -494,7 +504,21 @@ impl Run {
         Ok(None)
     }
 
-    fn acl_check_cmd(&self, server: &Server, args: &[Value]) -> LibResult<Value> {
+    fn set_repl(&mut self, server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
+        let [targets] = args else {
+            return Err(LibError::table("ERR redis.set_repl() requires one argument."));
+        };
+        let targets = as_number(targets).unwrap_or(0.0) as i64;
+        if targets & !3 != 0 {
+            return Err(LibError::table(
+                "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+            ));
+        }
+        server.propagates_to = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
+        Ok(None)
+    }
+
+    fn acl_check_cmd(&mut self, server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
         }
@@ -511,7 +535,7 @@ impl Run {
         let id = id.ok_or_else(|| {
             LibError::table("ERR Invalid command passed to redis.acl_check_cmd()")
         })?;
-        Ok(Value::Boolean(server.acl_check(self.token, id, &args).is_ok()))
+        Ok(Some(Value::Boolean(server.acl_check(self.token, id, &args).is_ok())))
     }
 }
 
@@ -522,26 +546,6 @@ fn refused(server: &mut Server, id: Option<CommandId>, error: &CommandError) -> 
     }
     server.stats.count_error(error.code());
     LibError::Table { text: error.0.to_string(), counted: true }
-}
-
-fn log(server: &Server, args: &[Value]) -> LibResult<Option<Value>> {
-    let (level, line) = log_line(args)?;
-    server.log(level, &line);
-    Ok(None)
-}
-
-fn set_repl(server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
-    let [targets] = args else {
-        return Err(LibError::table("ERR redis.set_repl() requires one argument."));
-    };
-    let targets = as_number(targets).unwrap_or(0.0) as i64;
-    if targets & !3 != 0 {
-        return Err(LibError::table(
-            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
-        ));
-    }
-    server.propagates_to = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
-    Ok(None)
 }
 
 impl Server {
