@@ -207,6 +207,11 @@ fn serve(startup: Startup, executable: String) -> i32 {
         eprintln!("{text}");
         return 1;
     }
+    if let Err(text) = server.configure_tls() {
+        server.warning(&text);
+        server.warning("Failed to configure TLS. Check logs for more info.");
+        return 1;
+    }
     let mut event_loop = match EventLoop::new(&mut server) {
         Ok(event_loop) => event_loop,
         Err(error) => {
@@ -277,10 +282,10 @@ fn greet(server: &Server) {
     let config = &server.config;
     let on_terminal = config.logfile.is_empty() && std::io::stdout().is_terminal();
     if !on_terminal && !config.always_show_logo {
-        server.notice(&format!("Running mode=standalone, port={}.", config.port));
+        server.notice(&format!("Running mode=standalone, port={}.", config.main_port()));
         return;
     }
-    let (port, pid) = (config.port, std::process::id());
+    let (port, pid) = (config.main_port(), std::process::id());
     server.notice(&format!(
         "\n\n    ~~~~~   ~~~~   Aeolis {VERSION} (Redis {REDIS_VERSION}), 64 bit\n  ~~~  ~~~~~    ~~ \n ~~~~~~~   ~~~~~   Running in \
          standalone mode\n   ~~~  ~~~~  ~~~  Port: {port}\n     ~~~~   ~~~~   PID: {pid}\n"
@@ -310,6 +315,9 @@ impl Server {
         }
         if self.config.port != 0 {
             self.notice("Ready to accept connections tcp");
+        }
+        if self.config.tls_port != 0 {
+            self.notice("Ready to accept connections tls");
         }
         if self.config.unixsocket.is_some() {
             self.notice("Ready to accept connections unix");

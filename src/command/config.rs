@@ -87,6 +87,12 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             "dir" => std::env::set_current_dir(&s.config.dir).map_err(|e| failed(io_reason(&e)))?,
             "port" => listen_elsewhere(s, old, "Unable to listen on this port. Check server logs.")
                 .map_err(failed)?,
+            "tls-port" => {
+                configure_tls(s).map_err(failed)?;
+                listen_elsewhere(s, old, "Unable to listen on this port. Check server logs.")
+                    .map_err(failed)?;
+            }
+            name if name.starts_with("tls-") => configure_tls(s).map_err(failed)?,
             "bind" => listen_elsewhere(s, old, "Failed to bind to specified addresses.")
                 .map_err(failed)?,
             "appendonly" => switch_aof(s).map_err(failed)?,
@@ -115,6 +121,14 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
     Ok(())
 }
 
+/// Reads keys and certificates anew.
+fn configure_tls(s: &mut Server) -> Result<(), String> {
+    s.configure_tls().map_err(|line| {
+        s.warning(&line);
+        "Unable to update TLS configuration. Check server logs.".to_string()
+    })
+}
+
 /// Turns the append-only file on or off, unless a running synchronisation keeps it off for the time being.
 fn switch_aof(s: &mut Server) -> Result<(), String> {
     if !s.config.appendonly {
@@ -131,7 +145,7 @@ pub fn update_title(s: &Server) {
     if !config.set_proc_title {
         return;
     }
-    let port = config.port.to_string();
+    let port = config.main_port().to_string();
     let address = config.bind.first().map_or("*", |address| address.trim_start_matches('-'));
     let variable = |name: &str| match name {
         "title" => Some(title::name().to_string()),
@@ -174,9 +188,22 @@ fn warn_if_over_maxmemory(s: &Server) {
 
 /// Has the loop listen on other addresses, after seeing that it can.
 fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &str) -> Result<(), String> {
-    let port = s.config.port;
+    listen_at(s, old, s.config.port, old.port, refusal)?;
+    listen_at(s, old, s.config.tls_port, old.tls_port, refusal)?;
+    s.rebind = true;
+    Ok(())
+}
+
+/// Sees whether one can listen at a port, where it was another before.
+fn listen_at(
+    s: &Server,
+    old: &Config,
+    port: u16,
+    old_port: u16,
+    refusal: &str,
+) -> Result<(), String> {
     for address in &s.config.bind {
-        let held = old.port == port && old.bind.contains(address);
+        let held = old_port == port && old.bind.contains(address);
         // What starts with a dash may be missing on this machine.
         if port == 0 || held || address.starts_with('-') {
             continue;
@@ -186,7 +213,7 @@ fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &str) -> Result<(), S
             // have been closed by then.
             let everywhere = |bind: &str| matches!(bind.trim_start_matches('-'), "*" | "::*");
             let own = everywhere(address) || old.bind.iter().any(|bind| everywhere(bind));
-            if error.kind() == io::ErrorKind::AddrInUse && own && old.port == port {
+            if error.kind() == io::ErrorKind::AddrInUse && own && old_port == port {
                 continue;
             }
             let reason = io_reason(&error);
@@ -196,7 +223,6 @@ fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &str) -> Result<(), S
             return Err(refusal.to_string());
         }
     }
-    s.rebind = true;
     Ok(())
 }
 

@@ -161,7 +161,7 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("process_id", std::process::id());
     lines.add("process_supervised", s.supervised.unwrap_or("no"));
     lines.add("run_id", &s.run_id);
-    lines.add("tcp_port", s.config.port);
+    lines.add("tcp_port", s.config.main_port());
     lines.add("server_time_usec", s.clock.unix_us());
     lines.add("uptime_in_seconds", uptime);
     lines.add("uptime_in_days", uptime / (24 * 3600));

@@ -1,4 +1,4 @@
-//! Listening sockets: TCP on every `bind` address, and a Unix socket.
+//! Listening sockets: TCP on every `bind` address, in clear and with TLS, and a Unix socket.
 #![forbid(unsafe_code)]
 
 use crate::server::Server;
@@ -14,6 +14,7 @@ pub const FIRST_LISTENER: usize = 16;
 
 pub enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener),
     Unix(UnixListener),
 }
 
@@ -55,33 +56,48 @@ impl Listeners {
     fn add(&mut self, registry: &Registry, mut listener: Listener) -> io::Result<()> {
         let token = Token(FIRST_LISTENER + self.sockets.len());
         match &mut listener {
-            Listener::Tcp(l) => registry.register(l, token, Interest::READABLE)?,
+            Listener::Tcp(l) | Listener::Tls(l) => {
+                registry.register(l, token, Interest::READABLE)?;
+            }
             Listener::Unix(l) => registry.register(l, token, Interest::READABLE)?,
         }
         self.sockets.push(Some(listener));
         Ok(())
     }
 
-    /// Opens a socket for each `bind` address.
+    /// Opens sockets for each `bind` address.
     ///
     /// # Errors
     /// As for [`Listeners::open`].
     pub fn open_tcp(&mut self, registry: &Registry, server: &mut Server) -> io::Result<()> {
-        let port = server.config.port;
+        let (port, tls_port) = (server.config.port, server.config.tls_port);
         server.origin.listeners.clear();
+        self.bind(registry, server, port, "tcp", Listener::Tcp)?;
+        self.bind(registry, server, tls_port, "tls", Listener::Tls)
+    }
+
+    /// Opens a socket for each `bind` address at `port`, if that is not 0. Sockets of the kind are called `name`.
+    fn bind(
+        &mut self,
+        registry: &Registry,
+        server: &mut Server,
+        port: u16,
+        name: &str,
+        kind: fn(TcpListener) -> Listener,
+    ) -> io::Result<()> {
         if port == 0 {
             return Ok(());
         }
         let mut bound = Vec::new();
         let mut last_error = None;
-        for name in server.config.bind.clone() {
-            let (optional, host) = match name.strip_prefix('-') {
+        for address in server.config.bind.clone() {
+            let (optional, host) = match address.strip_prefix('-') {
                 Some(host) => (true, host),
-                None => (false, name.as_str()),
+                None => (false, address.as_str()),
             };
             match listen(host, port, server.config.tcp_backlog) {
                 Ok(listener) => {
-                    self.add(registry, Listener::Tcp(listener))?;
+                    self.add(registry, kind(listener))?;
                     bound.push(host.to_string());
                 }
                 Err(error) => {
@@ -104,12 +120,12 @@ impl Listeners {
             }
         }
         if let Some(error) = last_error {
-            server.warning(&format!("Failed listening on port {port} (tcp), aborting."));
+            server.warning(&format!("Failed listening on port {port} ({name}), aborting."));
             return Err(error);
         }
         if !bound.is_empty() {
             let binds: Vec<String> = bound.iter().map(|b| format!("bind={b}")).collect();
-            server.origin.listeners.push(format!("name=tcp,{},port={port}", binds.join(",")));
+            server.origin.listeners.push(format!("name={name},{},port={port}", binds.join(",")));
         }
         Ok(())
     }
@@ -132,7 +148,7 @@ impl Listeners {
     /// Closes all TCP sockets.
     pub fn close_tcp(&mut self, registry: &Registry) {
         for slot in &mut self.sockets {
-            if let Some(Listener::Tcp(listener)) = slot {
+            if let Some(Listener::Tcp(listener) | Listener::Tls(listener)) = slot {
                 let _ = registry.deregister(listener);
                 *slot = None;
             }

@@ -65,6 +65,7 @@ impl Sources {
         loop {
             let accepted = match listener {
                 Listener::Tcp(l) => l.accept().map(|(stream, _)| Connection::Tcp(stream)),
+                Listener::Tls(l) => l.accept().and_then(|(stream, _)| server.accept_tls(stream)),
                 Listener::Unix(l) => l.accept().map(|(stream, _)| Connection::Unix(stream)),
             };
             match accepted {

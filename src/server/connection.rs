@@ -1,8 +1,10 @@
-//! One of the three seams: bytes in and bytes out, over TCP, a Unix socket, or whatever a simulation puts in their place.
+//! One of the three seams: bytes in and bytes out, over TCP, a Unix socket, TLS, or whatever a simulation puts in their
+//! place.
 //!
 //! Every connection is non-blocking and registered once, edge-triggered, for reading and writing.
 #![forbid(unsafe_code)]
 
+use super::tls::stream::TlsStream;
 use crate::sys::socket::read_append;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -16,6 +18,7 @@ use std::time::Duration;
 pub enum Connection {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
     Virtual(Box<dyn VirtualStream>),
 }
 
@@ -49,6 +52,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.read(buf),
             Connection::Unix(stream) => stream.read(buf),
+            Connection::Tls(stream) => stream.read(buf),
             Connection::Virtual(stream) => stream.read(buf),
         }
     }
@@ -58,10 +62,10 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => read_append(stream, buf, room),
             Connection::Unix(stream) => read_append(stream, buf, room),
-            Connection::Virtual(stream) => {
+            Connection::Tls(_) | Connection::Virtual(_) => {
                 let have = buf.len();
                 buf.resize(have + room, 0);
-                let outcome = stream.read(&mut buf[have..]);
+                let outcome = self.read(&mut buf[have..]);
                 buf.truncate(have + outcome.as_ref().map_or(0, |n| *n));
                 outcome
             }
@@ -74,7 +78,16 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.write(bytes),
             Connection::Unix(stream) => stream.write(bytes),
+            Connection::Tls(stream) => stream.write(bytes),
             Connection::Virtual(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Hands over what was written and waits because it had to be encrypted whole.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Connection::Tls(stream) => stream.flush(),
+            _ => Ok(()),
         }
     }
 
@@ -82,6 +95,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.write_vectored(slices),
             Connection::Unix(stream) => stream.write_vectored(slices),
+            Connection::Tls(stream) => stream.write_vectored(slices),
             Connection::Virtual(stream) => stream.write(slices.first().map_or(&[], |s| s)),
         }
     }
@@ -92,6 +106,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => registry.register(stream, token, interests),
             Connection::Unix(stream) => registry.register(stream, token, interests),
+            Connection::Tls(stream) => registry.register(stream.socket_mut(), token, interests),
             Connection::Virtual(_) => Ok(()),
         }
     }
@@ -100,6 +115,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => registry.deregister(stream),
             Connection::Unix(stream) => registry.deregister(stream),
+            Connection::Tls(stream) => registry.deregister(stream.socket_mut()),
             Connection::Virtual(_) => Ok(()),
         }
     }
@@ -109,13 +125,14 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.take_error(),
             Connection::Unix(stream) => stream.take_error(),
+            Connection::Tls(stream) => stream.socket().take_error(),
             Connection::Virtual(stream) => stream.take_error(),
         }
     }
 
     /// Sends small replies at once, and (with `keepalive` seconds, if not 0) notices a peer that is gone.
     pub fn set_options(&self, nodelay: bool, keepalive: u32) -> io::Result<()> {
-        if let Connection::Tcp(stream) = self {
+        if let Some(stream) = self.tcp() {
             stream.set_nodelay(nodelay)?;
             if keepalive > 0 {
                 // Three probes in the last third of the interval, as Redis sets them.
@@ -130,34 +147,55 @@ impl Connection {
         Ok(())
     }
 
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self, Connection::Tls(_))
+    }
+
+    /// Whether the two ends have not agreed on keys yet.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, Connection::Tls(stream) if stream.is_handshaking())
+    }
+
     /// The other end, as Redis prints it: `127.0.0.1:1234`, `[::1]:1234`, or `path:0`.
     pub fn peer(&self, unix_path: &str) -> String {
-        match self {
-            Connection::Tcp(stream) => {
-                stream.peer_addr().map_or_else(|_| "?:0".to_string(), |a| a.to_string())
-            }
-            Connection::Unix(_) => format!("{unix_path}:0"),
-            Connection::Virtual(stream) => stream.peer().to_string(),
-        }
+        self.address(unix_path, TcpStream::peer_addr, |stream| stream.peer())
     }
 
     /// Our end, in the same form.
     pub fn local(&self, unix_path: &str) -> String {
+        self.address(unix_path, TcpStream::local_addr, |stream| stream.local())
+    }
+
+    fn address(
+        &self,
+        unix_path: &str,
+        of_tcp: fn(&TcpStream) -> io::Result<SocketAddr>,
+        of_virtual: fn(&dyn VirtualStream) -> SocketAddr,
+    ) -> String {
         match self {
-            Connection::Tcp(stream) => {
-                stream.local_addr().map_or_else(|_| "?:0".to_string(), |a| a.to_string())
-            }
             Connection::Unix(_) => format!("{unix_path}:0"),
-            Connection::Virtual(stream) => stream.local().to_string(),
+            Connection::Virtual(stream) => of_virtual(&**stream).to_string(),
+            Connection::Tcp(_) | Connection::Tls(_) => {
+                let address = self.tcp().and_then(|stream| of_tcp(stream).ok());
+                address.map_or_else(|| "?:0".to_string(), |a| a.to_string())
+            }
+        }
+    }
+
+    /// The TCP socket that it is, or that is beneath it.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Connection::Tcp(stream) => Some(stream),
+            Connection::Tls(stream) => Some(stream.socket()),
+            Connection::Unix(_) | Connection::Virtual(_) => None,
         }
     }
 
     /// The other end's address without its port.
     pub fn peer_ip(&self) -> Option<std::net::IpAddr> {
         match self {
-            Connection::Tcp(stream) => stream.peer_addr().ok().map(|a| a.ip().to_canonical()),
-            Connection::Unix(_) => None,
             Connection::Virtual(stream) => Some(stream.peer().ip()),
+            _ => self.tcp()?.peer_addr().ok().map(|a| a.ip().to_canonical()),
         }
     }
 
@@ -166,10 +204,7 @@ impl Connection {
     /// # Errors
     /// What setsockopt(2) reports.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        match self {
-            Connection::Tcp(stream) => stream.set_nodelay(nodelay),
-            Connection::Unix(_) | Connection::Virtual(_) => Ok(()),
-        }
+        self.tcp().map_or(Ok(()), |stream| stream.set_nodelay(nodelay))
     }
 
     /// Ends the connection for everybody who holds it, a child too.
@@ -179,6 +214,7 @@ impl Connection {
         let _ = match self {
             Connection::Tcp(stream) => stream.shutdown(how),
             Connection::Unix(stream) => stream.shutdown(how),
+            Connection::Tls(stream) => stream.socket().shutdown(how),
             Connection::Virtual(_) => Ok(()),
         };
     }
@@ -189,7 +225,10 @@ impl Connection {
         let fd = match self {
             Connection::Tcp(stream) => stream.as_fd(),
             Connection::Unix(stream) => stream.as_fd(),
-            Connection::Virtual(_) => return Err(io::ErrorKind::Unsupported.into()),
+            // A child would need the keys, too.
+            Connection::Tls(_) | Connection::Virtual(_) => {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
         };
         Ok(fd.try_clone_to_owned()?.into())
     }
@@ -200,6 +239,7 @@ impl Connection {
         match self {
             Connection::Tcp(stream) => stream.as_raw_fd(),
             Connection::Unix(stream) => stream.as_raw_fd(),
+            Connection::Tls(stream) => stream.socket().as_raw_fd(),
             Connection::Virtual(_) => -1,
         }
     }

@@ -33,6 +33,7 @@ pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod targets;
+pub mod tls;
 pub mod tracking;
 pub mod transaction;
 
@@ -141,6 +142,8 @@ pub struct Server {
     pub cron_loops: u64,
     /// The end mark of the diskless snapshot that is being made.
     pub snapshot_eof_mark: String,
+    /// What encrypted connections are made with, if there are to be any.
+    pub tls: Option<Box<tls::Tls>>,
     /// The addresses to listen on have changed; the loop will see to it.
     pub rebind: bool,
     /// Clients that watch every command, with their ids.
@@ -244,6 +247,7 @@ impl Server {
             rng: SmallRng::from_rng(&mut rng),
             registry: None,
             dialer: None,
+            tls: None,
             active_expire: true,
             startup_memory: 0,
             cron_loops: 0,

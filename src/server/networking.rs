@@ -157,7 +157,13 @@ impl Server {
     }
 
     fn peer_is_gone(&mut self, token: Token, error: &io::Error) {
-        if error.kind() == ErrorKind::UnexpectedEof {
+        let conn = &self.clients[token].conn;
+        if conn.is_handshaking() {
+            let (peer, local) = (conn.peer(""), conn.local(""));
+            self.warning(&format!(
+                "Error accepting a client connection: {error} (addr={peer} laddr={local})"
+            ));
+        } else if error.kind() == ErrorKind::UnexpectedEof {
             if self.clients[token].is(ClientFlags::MASTER | ClientFlags::SLAVE) {
                 self.log(Level::Verbose, "Client closed connection");
             }

@@ -253,8 +253,12 @@ impl Server {
                 }
             }
         }
-        let client = &self.clients[token];
-        if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
+        let client = &mut self.clients[token];
+        if let Err(error) = client.conn.flush() {
+            if error.kind() != ErrorKind::WouldBlock {
+                self.free_client(token);
+            }
+        } else if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
             self.free_client(token);
         } else if client.is(ClientFlags::SLAVE) {
             self.write_to_replica(token);

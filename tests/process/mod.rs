@@ -1,6 +1,7 @@
 //! A real server for each test: started on a free port in a directory of its own, killed when the test ends.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod certificates;
 #[path = "../common/identity.rs"]
 mod identity;
 #[path = "../common/raw.rs"]

@@ -176,43 +176,43 @@ directives! {
     // TLS.
 
     /// TCP port for TLS; 0: none.
-    tls_port: u16 = 0, int(0, 65535), "tls-port", NO_EFFECT;
+    tls_port: u16 = 0, int(0, 65535), "tls-port";
     /// The server's certificate.
-    tls_cert_file: Option<String> = None, optional, "tls-cert-file", NO_EFFECT;
+    tls_cert_file: Option<String> = None, optional, "tls-cert-file";
     /// The server's private key.
-    tls_key_file: Option<String> = None, optional, "tls-key-file", NO_EFFECT;
+    tls_key_file: Option<String> = None, optional, "tls-key-file";
     /// Password of the private key.
     tls_key_file_pass: Option<Vec<u8>> = None, secret, "tls-key-file-pass", SENSITIVE, NO_EFFECT;
     /// Certificate for outgoing connections.
-    tls_client_cert_file: Option<String> = None, optional, "tls-client-cert-file", NO_EFFECT;
+    tls_client_cert_file: Option<String> = None, optional, "tls-client-cert-file";
     /// Private key for outgoing connections.
-    tls_client_key_file: Option<String> = None, optional, "tls-client-key-file", NO_EFFECT;
+    tls_client_key_file: Option<String> = None, optional, "tls-client-key-file";
     /// Password of that key.
     tls_client_key_file_pass: Option<Vec<u8>> = None, secret, "tls-client-key-file-pass", SENSITIVE, NO_EFFECT;
     /// Diffie-Hellman parameters.
     tls_dh_params_file: Option<String> = None, optional, "tls-dh-params-file", NO_EFFECT;
     /// Certificates of authorities.
-    tls_ca_cert_file: Option<String> = None, optional, "tls-ca-cert-file", NO_EFFECT;
+    tls_ca_cert_file: Option<String> = None, optional, "tls-ca-cert-file";
     /// Directory of certificates of authorities.
-    tls_ca_cert_dir: Option<String> = None, optional, "tls-ca-cert-dir", NO_EFFECT;
+    tls_ca_cert_dir: Option<String> = None, optional, "tls-ca-cert-dir";
     /// Whether clients must show a certificate.
-    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, choice, "tls-auth-clients", NO_EFFECT;
+    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, choice, "tls-auth-clients";
     /// TLS on replication links.
-    tls_replication: bool = false, bool, "tls-replication", NO_EFFECT;
+    tls_replication: bool = false, bool, "tls-replication";
     /// TLS on the cluster bus.
     tls_cluster: bool = false, bool, "tls-cluster", NO_EFFECT;
     /// Versions of TLS.
-    tls_protocols: Option<String> = None, optional, "tls-protocols", NO_EFFECT;
+    tls_protocols: Option<String> = None, optional, "tls-protocols";
     /// Ciphers up to TLS 1.2.
-    tls_ciphers: Option<String> = None, optional, "tls-ciphers", NO_EFFECT;
+    tls_ciphers: Option<String> = None, optional, "tls-ciphers";
     /// Ciphers of TLS 1.3.
-    tls_ciphersuites: Option<String> = None, optional, "tls-ciphersuites", NO_EFFECT;
+    tls_ciphersuites: Option<String> = None, optional, "tls-ciphersuites";
     /// The server's order of ciphers wins.
-    tls_prefer_server_ciphers: bool = false, bool, "tls-prefer-server-ciphers", NO_EFFECT;
+    tls_prefer_server_ciphers: bool = false, bool, "tls-prefer-server-ciphers";
     /// Sessions may be resumed.
-    tls_session_caching: bool = true, bool, "tls-session-caching", NO_EFFECT;
+    tls_session_caching: bool = true, bool, "tls-session-caching";
     /// Number of sessions kept; 0: any.
-    tls_session_cache_size: u32 = 20480, int(0, INT_MAX), "tls-session-cache-size", NO_EFFECT;
+    tls_session_cache_size: u32 = 20480, int(0, INT_MAX), "tls-session-cache-size";
     /// Seconds for which a session is kept.
     tls_session_cache_timeout: u32 = 300, int(0, INT_MAX), "tls-session-cache-timeout", NO_EFFECT;
 

@@ -92,6 +92,11 @@ impl std::fmt::Display for SetError {
 impl std::error::Error for SetError {}
 
 impl Config {
+    /// The port by which the server is known: the one for TLS if there is no other.
+    pub fn main_port(&self) -> u16 {
+        if self.port == 0 { self.tls_port } else { self.port }
+    }
+
     /// How large a list's nodes may be, and how many of them are not compressed.
     pub fn list_limits(&self) -> Limits {
         Limits::new(self.list_max_listpack_size, self.list_compress_depth)

@@ -57,7 +57,10 @@ impl Server {
                 if id != b"?" {
                     self.stats.sync_partial_err += 1;
                 }
-                if self.replica_link(token).capabilities.contains(Capabilities::DUAL_CHANNEL) {
+                // The child that writes to the second channel could not go on encrypting as this process began.
+                let encrypted = self.clients[token].conn.is_encrypted();
+                let link = self.replica_link(token);
+                if link.capabilities.contains(Capabilities::DUAL_CHANNEL) && !encrypted {
                     self.notice(&format!("Replica {name} is capable of dual channel synchronization, and partial sync isn't possible. Full sync will continue with dedicated RDB channel."));
                     self.reply.raw(b"+DUALCHANNELSYNC\r\n");
                     self.trace_replica(token, Direction::Sent, "+DUALCHANNELSYNC");

@@ -54,7 +54,7 @@ impl Server {
         let mut refusal = io::Error::new(ErrorKind::NotFound, "the host has no address");
         for address in (host, port).to_socket_addrs()? {
             match self.connect_from(address) {
-                Ok(stream) => return Ok(Connection::Tcp(stream)),
+                Ok(stream) => return self.replication_link(stream, host),
                 Err(error) => refusal = error,
             }
         }
@@ -274,6 +274,7 @@ impl Server {
     /// The port that others are to know us by.
     pub(super) fn announced_port(&self) -> u16 {
         match self.config.replica_announce_port {
+            0 if self.config.tls_replication && self.config.tls_port != 0 => self.config.tls_port,
             0 => self.config.port,
             port => port,
         }

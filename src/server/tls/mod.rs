@@ -1,0 +1,206 @@
+//! Encrypted connections: what `tls-*` ask for, as rustls has it. [`stream`] is one connection.
+//!
+//! TLS 1.2 and 1.3, with the cipher suites that rustls has. As in Redis a peer's certificate must be signed by one of
+//! `tls-ca-cert-file` and `tls-ca-cert-dir`, and may be made out to any name.
+#![forbid(unsafe_code)]
+
+mod ciphers;
+pub mod stream;
+mod trust;
+
+use super::Server;
+use super::config::{Config, TlsAuthClients};
+use super::connection::Connection;
+use mio::net::TcpStream;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use stream::TlsStream;
+use trust::AnyName;
+
+/// What encrypted connections are made with.
+#[derive(Debug)]
+pub struct Tls {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// Reads keys and certificates.
+    ///
+    /// # Errors
+    /// A line for the log.
+    pub fn configure(config: &Config) -> Result<Tls, String> {
+        let cert = config.tls_cert_file.as_deref().ok_or("No tls-cert-file configured!")?;
+        let key = config.tls_key_file.as_deref().ok_or("No tls-key-file configured!")?;
+        let has_peers = config.tls_replication || config.tls_cluster;
+        let no_ca = config.tls_ca_cert_file.is_none() && config.tls_ca_cert_dir.is_none();
+        if no_ca && (has_peers || config.tls_auth_clients != TlsAuthClients::No) {
+            return Err(
+                "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-cluster, \
+                        tls-replication or tls-auth-clients are enabled!"
+                    .into(),
+            );
+        }
+        let context = Context {
+            provider: Arc::new(ciphers::provider(config)?),
+            versions: ciphers::versions(config.tls_protocols.as_deref())?,
+            roots: Arc::new(roots(config)?),
+        };
+        let identity = context.identity(cert, key)?;
+        let server = context.server(config, Arc::clone(&identity))?;
+        let identity = match (&config.tls_client_cert_file, &config.tls_client_key_file) {
+            (Some(cert), Some(key)) => context.identity(cert, key)?,
+            _ => identity,
+        };
+        Ok(Tls { server: Arc::new(server), client: Arc::new(context.client(identity)?) })
+    }
+}
+
+impl Server {
+    /// Makes ready for encrypted connections, if the configuration asks for any.
+    ///
+    /// # Errors
+    /// A line for the log.
+    pub fn configure_tls(&mut self) -> Result<(), String> {
+        let config = &self.config;
+        if config.tls_port != 0 || config.tls_replication || config.tls_cluster {
+            self.tls = Some(Box::new(Tls::configure(config)?));
+        }
+        Ok(())
+    }
+
+    /// A client has connected where TLS is spoken.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn accept_tls(&self, socket: TcpStream) -> io::Result<Connection> {
+        let tls = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let session = ServerConnection::new(Arc::clone(&tls.server)).map_err(io::Error::other)?;
+        Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
+    }
+
+    /// A connection to another server, encrypted if `tls-replication` says so.
+    ///
+    /// # Errors
+    /// If the host's name can't be one.
+    pub fn replication_link(&self, socket: TcpStream, host: &str) -> io::Result<Connection> {
+        let Some(tls) = self.tls.as_ref().filter(|_| self.config.tls_replication) else {
+            return Ok(Connection::Tcp(socket));
+        };
+        let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
+        let session =
+            ClientConnection::new(Arc::clone(&tls.client), name).map_err(io::Error::other)?;
+        Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
+    }
+}
+
+/// What both sides have in common.
+struct Context {
+    provider: Arc<CryptoProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    roots: Arc<RootCertStore>,
+}
+
+impl Context {
+    /// A certificate with what signed it, and its key.
+    fn identity(&self, cert: &str, key: &str) -> Result<Arc<SingleCertAndKey>, String> {
+        let failed = |reason: String| format!("Failed to load certificate: {cert}: {reason}");
+        let chain = certificates(Path::new(cert)).map_err(failed)?;
+        let failed = |reason: String| format!("Failed to load private key: {key}: {reason}");
+        let der = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(e.to_string()))?;
+        let signer = self.provider.key_provider.load_private_key(der);
+        let identity = CertifiedKey::new(chain, signer.map_err(|e| failed(e.to_string()))?);
+        // Certificates that can't be read here may serve those who can.
+        if let Err(error @ rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) =
+            identity.keys_match()
+        {
+            return Err(failed(error.to_string()));
+        }
+        Ok(Arc::new(SingleCertAndKey::from(identity)))
+    }
+
+    fn server(
+        &self,
+        config: &Config,
+        identity: Arc<SingleCertAndKey>,
+    ) -> Result<ServerConfig, String> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| error.to_string())?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::clone(&self.roots),
+            Arc::clone(&self.provider),
+        );
+        let builder = match config.tls_auth_clients {
+            TlsAuthClients::No => builder.with_no_client_auth(),
+            wanted => {
+                let verifier = match wanted {
+                    TlsAuthClients::Optional => verifier.allow_unauthenticated(),
+                    _ => verifier,
+                };
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| {
+                    format!("Failed to configure CA certificate(s) file/directory: {error}")
+                })?)
+            }
+        };
+        let mut server = builder.with_cert_resolver(identity);
+        server.ignore_client_order = config.tls_prefer_server_ciphers;
+        server.session_storage = match config.tls_session_caching {
+            true => ServerSessionMemoryCache::new(config.tls_session_cache_size as usize),
+            false => Arc::new(NoServerSessionStorage {}),
+        };
+        Ok(server)
+    }
+
+    fn client(&self, identity: Arc<SingleCertAndKey>) -> Result<ClientConfig, String> {
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyName::new(
+                Arc::clone(&self.roots),
+                self.provider.signature_verification_algorithms,
+            )))
+            .with_client_cert_resolver(identity);
+        client.resumption = Resumption::disabled();
+        Ok(client)
+    }
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    match found {
+        Ok(certificates) if certificates.is_empty() => Err("no certificate in it".to_string()),
+        outcome => outcome.map_err(|error| error.to_string()),
+    }
+}
+
+/// Who may sign the certificates of others.
+fn roots(config: &Config) -> Result<RootCertStore, String> {
+    let failed =
+        |reason: String| format!("Failed to configure CA certificate(s) file/directory: {reason}");
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = &config.tls_ca_cert_file {
+        roots.add_parsable_certificates(certificates(Path::new(file)).map_err(failed)?);
+    }
+    if let Some(dir) = &config.tls_ca_cert_dir {
+        let entries = std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))?;
+        // Other things may lie there.
+        for file in entries.flatten() {
+            roots.add_parsable_certificates(certificates(&file.path()).unwrap_or_default());
+        }
+    }
+    Ok(roots)
+}
