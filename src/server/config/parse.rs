@@ -295,7 +295,7 @@ user worker +@list ~jobs:*
         assert_eq!(config.hash_max_listpack_value, 65);
         assert_eq!(config.rename_command[0].args[1..], [b"CONFIG".to_vec(), Vec::new()]);
         assert_eq!(config.user[0].line, "user worker +@list ~jobs:*");
-        assert_eq!(log.len(), 4, "{log:?}");
+        assert_eq!(log.len(), 3, "{log:?}");
         assert!(
             log.iter()
                 .any(|line| line == "Directive 'io-threads' is accepted but has no effect yet")
