@@ -180,19 +180,23 @@ impl Encoder<'_> {
     }
 
     fn string(&mut self, text: &[u8]) {
+        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'/' | 0..=0x1f | 0x7f);
         self.out.push(b'"');
-        for &byte in text {
-            match byte {
-                b'"' | b'\\' | b'/' => self.out.extend([b'\\', byte]),
+        let mut rest = text;
+        while let Some(plain) = rest.iter().position(is_special) {
+            self.out.extend_from_slice(&rest[..plain]);
+            match rest[plain] {
+                byte @ (b'"' | b'\\' | b'/') => self.out.extend([b'\\', byte]),
                 8 => self.out.extend(b"\\b"),
                 9 => self.out.extend(b"\\t"),
                 10 => self.out.extend(b"\\n"),
                 12 => self.out.extend(b"\\f"),
                 13 => self.out.extend(b"\\r"),
-                0..=0x1f | 0x7f => self.out.extend(format!("\\u{byte:04x}").as_bytes()),
-                _ => self.out.push(byte),
+                byte => self.out.extend(format!("\\u{byte:04x}").as_bytes()),
             }
+            rest = &rest[plain + 1..];
         }
+        self.out.extend_from_slice(rest);
         self.out.push(b'"');
     }
 
@@ -229,7 +233,8 @@ impl Encoder<'_> {
     /// The last index of a table that is an array; `None`: it is an object, as the empty table is.
     fn array_len(&self, value: &Value, table: &Table) -> LibResult<Option<i64>> {
         let (mut max, mut items, mut is_array) = (0, 0, true);
-        let walked = table.for_each(|key: Value, _: Value| {
+        // The values are not looked at: as booleans they cost nothing.
+        let walked = table.for_each(|key: Value, _: bool| {
             match key {
                 Value::Integer(n) if n >= 1 => max = max.max(n),
                 _ => {
@@ -269,24 +274,35 @@ impl Encoder<'_> {
 
     fn object(&mut self, table: &Table, depth: i64) -> LibResult<()> {
         self.out.push(b'{');
-        for (i, pair) in table.pairs::<Value, Value>().enumerate() {
-            let (key, value) = pair?;
-            if i > 0 {
-                self.out.push(b',');
-            }
-            match &key {
-                Value::String(text) => self.string(&text.as_bytes()),
-                Value::Integer(_) | Value::Number(_) => {
-                    self.out.push(b'"');
-                    self.value(&key, depth)?;
-                    self.out.push(b'"');
-                }
-                _ => return Err(cannot(&key, "table key must be a number or string")),
-            }
-            self.out.push(b':');
-            self.value(&value, depth)?;
+        let mut outcome = Ok(());
+        let walked = table.for_each(|key: Value, value: Value| {
+            outcome = self.field(&key, &value, depth);
+            // Any error ends the walk.
+            if outcome.is_ok() { Ok(()) } else { Err(mlua::Error::StackError) }
+        });
+        outcome?;
+        walked?;
+        if self.out.last() == Some(&b',') {
+            self.out.pop();
         }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    /// A key and its value, and a comma.
+    fn field(&mut self, key: &Value, value: &Value, depth: i64) -> LibResult<()> {
+        match key {
+            Value::String(text) => self.string(&text.as_bytes()),
+            Value::Integer(_) | Value::Number(_) => {
+                self.out.push(b'"');
+                self.value(key, depth)?;
+                self.out.push(b'"');
+            }
+            _ => return Err(cannot(key, "table key must be a number or string")),
+        }
+        self.out.push(b':');
+        self.value(value, depth)?;
+        self.out.push(b',');
         Ok(())
     }
 }
@@ -356,26 +372,20 @@ impl<'a> Decoder<'a> {
 
     fn value(&mut self, depth: i64) -> LibResult<Value> {
         self.skip_space();
-        let words = [
-            ("true", Value::Boolean(true)),
-            ("false", Value::Boolean(false)),
-            ("null", Value::NULL),
-        ];
-        match self.rest() {
-            [b'{', ..] => self.object(depth + 1),
-            [b'[', ..] => self.array(depth + 1),
+        let (len, value) = match self.rest() {
+            [b'{', ..] => return self.object(depth + 1),
+            [b'[', ..] => return self.array(depth + 1),
             [b'"', ..] => {
                 let text = self.string()?;
-                Ok(Value::String(self.lua.create_string(text)?))
+                return Ok(Value::String(self.lua.create_string(text)?));
             }
-            rest => match words.into_iter().find(|(word, _)| rest.starts_with(word.as_bytes())) {
-                Some((word, value)) => {
-                    self.at += word.len();
-                    Ok(value)
-                }
-                None => self.number(),
-            },
-        }
+            [b't', b'r', b'u', b'e', ..] => (4, Value::Boolean(true)),
+            [b'f', b'a', b'l', b's', b'e', ..] => (5, Value::Boolean(false)),
+            [b'n', b'u', b'l', b'l', ..] => (4, Value::NULL),
+            _ => return self.number(),
+        };
+        self.at += len;
+        Ok(value)
     }
 
     fn descend(&mut self, depth: i64) -> LibResult<Table> {

@@ -5,7 +5,7 @@
 use super::args::{LibError, LibResult, as_number};
 use super::engine::Engine;
 use super::shebang::ScriptFlags;
-use super::value::{COUNTED, ReplyReader, ReplyWriter, error_table, to_argument};
+use super::value::{Arguments, COUNTED, ReplyReader, ReplyWriter, error_table, to_argument};
 use crate::command::spec::CommandFlags;
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
@@ -362,9 +362,8 @@ impl Run {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
         }
-        let owned: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
-        let owned = owned.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
-        let args: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
+        let arguments = Arguments::of(args.iter()).ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
+        let args = arguments.slices();
         let id = server
             .find_for_script(&args)
             .map_err(|(known, error)| refused(server, known, &error))?;
@@ -522,9 +521,8 @@ impl Run {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
         }
-        let owned: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
-        let owned = owned.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
-        let args: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
+        let arguments = Arguments::of(args.iter()).ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
+        let args = arguments.slices();
         let commands = &server.commands;
         let id = commands.find(args[0]).and_then(|id| match args.get(1) {
             Some(sub) if !commands.get(id).subcommands.is_empty() => {

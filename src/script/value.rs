@@ -5,8 +5,8 @@ use super::args::{as_number, truncated};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::stats::Stats;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
-use bstr::BStr;
-use mlua::{Lua, LuaString, Table, Value};
+use mlua::{Either, Lua, LuaString, Table, Value};
+use std::mem;
 
 /// Tables may be nested so deep in a reply.
 const MAX_DEPTH: usize = 1000;
@@ -15,13 +15,45 @@ pub const COUNTED: &str = "ignore_error_stats_update";
 
 /// The argument that a value is to a command; `None` if it can't be one.
 pub fn to_argument(value: &Value) -> Option<Vec<u8>> {
+    let mut argument = Vec::new();
+    append_argument(value, &mut argument).then_some(argument)
+}
+
+fn append_argument(value: &Value, out: &mut Vec<u8>) -> bool {
     match value {
-        Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(n) => Some(itoa::Buffer::new().format(*n).as_bytes().to_vec()),
+        Value::String(text) => out.extend_from_slice(&text.as_bytes()),
+        Value::Integer(n) => out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
         // The one that 0/0 is.
-        Value::Number(x) if x.is_nan() && x.is_sign_negative() => Some(b"-nan".to_vec()),
-        Value::Number(x) => Some(fmt_f64(*x, &mut [0; MAX_F64_CHARS]).to_vec()),
-        _ => None,
+        Value::Number(x) if x.is_nan() && x.is_sign_negative() => out.extend_from_slice(b"-nan"),
+        Value::Number(x) => out.extend_from_slice(fmt_f64(*x, &mut [0; MAX_F64_CHARS])),
+        _ => return false,
+    }
+    true
+}
+
+/// The arguments of a command, one behind the other.
+pub struct Arguments {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Arguments {
+    /// `None` if one of the values can't be an argument.
+    pub fn of<'a>(values: impl Iterator<Item = &'a Value>) -> Option<Arguments> {
+        let mut arguments = Arguments { bytes: Vec::new(), ends: Vec::new() };
+        for value in values {
+            if !append_argument(value, &mut arguments.bytes) {
+                return None;
+            }
+            arguments.ends.push(arguments.bytes.len());
+        }
+        Some(arguments)
+    }
+
+    pub fn slices(&self) -> Vec<&[u8]> {
+        let mut start = 0;
+        let slice = |&end: &usize| &self.bytes[mem::replace(&mut start, end)..end];
+        self.ends.iter().map(slice).collect()
     }
 }
 
@@ -140,19 +172,26 @@ impl<'a> ReplyReader<'a> {
     }
 
     fn array(&mut self, len: usize) -> mlua::Result<Value> {
-        let table = self.lua.create_table_with_capacity(len, 0)?;
-        for i in 1..=len {
-            // Most elements are strings: they go where they belong without a detour.
-            if let Some(text) = self.bulk_string() {
-                table.raw_set(i, BStr::new(text))?;
-                continue;
-            }
-            let value = self.value()?;
-            if !value.is_nil() {
-                table.raw_set(i, value)?;
-            }
+        let (lua, mut failure) = (self.lua, None);
+        let items = (0..len).map(|_| {
+            self.item().unwrap_or_else(|error| {
+                failure = Some(error);
+                Either::Right(Value::Nil)
+            })
+        });
+        let table = lua.create_sequence_from(items)?;
+        failure.map_or(Ok(Value::Table(table)), Err)
+    }
+
+    /// The next value. Most are texts, which go where they belong without a detour.
+    fn item(&mut self) -> mlua::Result<Either<&'a str, Value>> {
+        match self.bulk_string() {
+            Some(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Ok(Either::Left(text)),
+                Err(_) => Ok(Either::Right(self.string(bytes)?)),
+            },
+            None => Ok(Either::Right(self.value()?)),
         }
-        Ok(Value::Table(table))
     }
 
     fn map(&mut self, len: usize) -> mlua::Result<Value> {
