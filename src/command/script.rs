@@ -6,10 +6,13 @@ use super::help::{reply_help, subcommand_syntax_error};
 use super::spec::CommandFlags;
 use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};
-use crate::script::cache::{Sha, parse_sha};
+use crate::script::cache::{Sha, compile, parse_sha};
+use crate::script::engine::sha1_hex;
 use crate::script::run::Request;
 use crate::script::shebang::split_shebang;
 use crate::server::Server;
+use crate::server::client::ClientFlags;
+use std::rc::Rc;
 
 const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
 const HELP: &[&str] = &[
@@ -68,6 +71,9 @@ fn evalsha_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 fn eval_script(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
     show_to_monitors(s, args);
     keys_and_args(args)?;
+    if s.client().is(ClientFlags::LUA_DEBUG) {
+        return run_debugged(s, args[1], args, read_only);
+    }
     let sha = s.scripts.load(args[1], false)?;
     run(s, sha, args, read_only)
 }
@@ -75,7 +81,33 @@ fn eval_script(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult
 fn eval_known(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
     show_to_monitors(s, args);
     let sha = parse_sha(args[1]).ok_or(NO_SCRIPT)?;
+    if s.client().is(ClientFlags::LUA_DEBUG) {
+        let body = Rc::clone(&s.scripts.find(&sha).ok_or(NO_SCRIPT)?.body);
+        return run_debugged(s, &body, args, read_only);
+    }
     run(s, sha, args, read_only)
+}
+
+/// Runs a script line by line, as the client wants it.
+fn run_debugged(s: &mut Server, body: &[u8], command: &[&[u8]], read_only: bool) -> CommandResult {
+    let (keys, args) = keys_and_args(command)?;
+    s.debug_script(body, |s, engine| {
+        let (flags, function) = compile(engine, body)?;
+        let name = String::from_utf8_lossy(&sha1_hex(body)).into();
+        let function = &function;
+        let is_function = false;
+        s.run_script(&Request {
+            engine,
+            function,
+            name,
+            flags,
+            read_only,
+            command,
+            keys,
+            args,
+            is_function,
+        })
+    })
 }
 
 /// Before the commands that it calls are shown, and not behind them.
@@ -160,14 +192,22 @@ fn kill(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    if args::is(args[2], "no") {
-        s.reply.ok();
-        return Ok(());
+    let has_replies = !s.reply.is_empty();
+    let client = s.client();
+    if has_replies || !client.out.is_empty() || client.is(ClientFlags::DEFERRED) {
+        return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
-    if args::is(args[2], "yes") || args::is(args[2], "sync") {
-        return Err(CommandError::text("ERR The Lua debugger is not supported"));
-    }
-    Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+    let wanted = match args[2] {
+        mode if args::is(mode, "no") => ClientFlags::empty(),
+        mode if args::is(mode, "yes") => ClientFlags::LUA_DEBUG,
+        mode if args::is(mode, "sync") => ClientFlags::LUA_DEBUG | ClientFlags::LUA_DEBUG_SYNC,
+        _ => return Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    };
+    let flags = &mut s.client().flags;
+    flags.remove(ClientFlags::LUA_DEBUG | ClientFlags::LUA_DEBUG_SYNC);
+    flags.insert(wanted);
+    s.reply.ok();
+    Ok(())
 }
 
 fn help(s: &mut Server, args: &[&[u8]]) -> CommandResult {

@@ -1,11 +1,13 @@
 //! The scripts that the server knows, by their SHA1.
 #![forbid(unsafe_code)]
 
+use super::debugger::Debugger;
 use super::engine::{Engine, Purpose, sha1_hex};
 use super::shebang::{ScriptFlags, split_shebang};
 use crate::resp::error::{CommandError, CommandResult};
 use mlua::Function;
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::rc::Rc;
 
 /// So many scripts that came with `EVAL` are kept: a client that makes a new one for each call must not fill the
@@ -18,6 +20,18 @@ pub type Sha = [u8; 40];
 /// The SHA1 that a client means; `None` if it can't be one.
 pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
     arg.to_ascii_lowercase().try_into().ok()
+}
+
+/// Compiles a script, and reads what it says of itself.
+///
+/// # Errors
+/// If it can't be compiled.
+pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, Function)> {
+    let (flags, code) = split_shebang(body)?;
+    let function = engine.compile(code, "user_script").map_err(|message| {
+        CommandError::err(format_args!("Error compiling script (new function): {message}"))
+    })?;
+    Ok((flags, function))
 }
 
 /// A script that has been compiled.
@@ -45,6 +59,7 @@ pub struct Scripts {
     pub evicted: u64,
     /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: scripts may call what is denied to them otherwise.
     pub may_call_all: bool,
+    pub debugger: Debugger,
 }
 
 impl Scripts {
@@ -82,7 +97,8 @@ impl Scripts {
     /// Forgets all, and all that scripts have left in Lua.
     pub fn flush(&mut self) {
         let Scripts { evicted, may_call_all, .. } = *self;
-        *self = Scripts { evicted, may_call_all, ..Scripts::default() };
+        let debugger = mem::take(&mut self.debugger);
+        *self = Scripts { evicted, may_call_all, debugger, ..Scripts::default() };
     }
 
     /// Takes a script in, if it is not known yet; answers its SHA1. `for_good`: it is never evicted.
@@ -97,10 +113,7 @@ impl Scripts {
             }
             return Ok(sha);
         }
-        let (flags, code) = split_shebang(body)?;
-        let function = self.engine()?.compile(code, "user_script").map_err(|message| {
-            CommandError::err(format_args!("Error compiling script (new function): {message}"))
-        })?;
+        let (flags, function) = compile(&*self.engine()?, body)?;
         while !for_good && self.by_use.len() >= EVAL_SCRIPTS {
             self.evict_oldest();
         }

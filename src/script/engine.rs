@@ -7,6 +7,7 @@ use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::REDIS_VERSION;
+use crate::sys::lua::state_with_debug;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
 use mlua::{
@@ -29,6 +30,8 @@ pub enum Purpose {
     Scripts,
     /// Libraries of functions, which are loaded before they are called.
     Libraries,
+    /// One script, line by line.
+    Debugging,
 }
 
 /// A Lua state, made ready by `prelude.lua`.
@@ -57,7 +60,11 @@ impl Engine {
     pub fn new(purpose: Purpose) -> mlua::Result<Engine> {
         let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         // Without the panic-catching `pcall`: nothing here panics, and Lua's own is faster.
-        let lua = Lua::new_with(libs, LuaOptions::new().catch_rust_panics(false))?;
+        let options = LuaOptions::new().catch_rust_panics(false);
+        let lua = match purpose {
+            Purpose::Debugging => state_with_debug(libs, options),
+            _ => Lua::new_with(libs, options)?,
+        };
         let current = CurrentServer::default();
         let prelude: Table =
             lua.load(include_str!("prelude.lua")).set_name(format!("={PRELUDE}")).call((

@@ -6,6 +6,7 @@
 //! * [`shebang`] reads what a script says of itself in its first line.
 //! * [`bit`], [`cjson`], [`cmsgpack`] and [`pack`] (`struct`) are the libraries that scripts find.
 //! * [`cache`] keeps the scripts that are known, [`library`] the functions.
+//! * [`debugger`] goes through a script line by line.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -13,6 +14,7 @@ pub mod bit;
 pub mod cache;
 pub mod cjson;
 pub mod cmsgpack;
+pub mod debugger;
 pub mod engine;
 pub mod library;
 pub mod pack;

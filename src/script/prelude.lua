@@ -156,8 +156,7 @@ function redis.status_reply(text)
 end
 if not for_libraries then
   function redis.replicate_commands() return true end
-  function redis.breakpoint() return false end
-  function redis.debug() end
+  redis.breakpoint, redis.debug = native.server.breakpoint, native.server.debug
 end
 globals.redis = freeze(redis)
 globals.server = globals.redis

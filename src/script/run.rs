@@ -275,11 +275,13 @@ pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
 type RunFn = fn(&mut Run, &mut Server, &[Value]) -> LibResult<Option<Value>>;
 
 /// What scripts find in `redis` beside `call` and `pcall`, and what asks whether they may go on.
-const RUN_FUNCTIONS: [(&str, RunFn); 5] = [
+const RUN_FUNCTIONS: [(&str, RunFn); 7] = [
     ("log", Run::log),
     ("setresp", Run::set_resp),
     ("set_repl", Run::set_repl),
     ("acl_check_cmd", Run::acl_check_cmd),
+    ("breakpoint", Run::breakpoint),
+    ("debug", Run::debug),
     ("interrupt", Run::interrupt),
 ];
 
@@ -364,6 +366,7 @@ impl Run {
         }
         let arguments = Arguments::of(args.iter()).ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
         let args = arguments.slices();
+        server.scripts.debugger.note_call(&args);
         let id = server
             .find_for_script(&args)
             .map_err(|(known, error)| refused(server, known, &error))?;
@@ -372,7 +375,9 @@ impl Run {
         self.wrote |= server.commands.get(id).is(CommandFlags::WRITE);
         let outer = mem::replace(&mut server.reply, Reply::new(self.protocol));
         server.call(self.token, id, &args);
-        Ok(mem::replace(&mut server.reply, outer))
+        let reply = mem::replace(&mut server.reply, outer);
+        server.scripts.debugger.note_reply(&reply);
+        Ok(reply)
     }
 
     /// The checks before a command of a script, in Redis's order.
@@ -517,6 +522,15 @@ impl Run {
         Ok(None)
     }
 
+    fn breakpoint(&mut self, server: &mut Server, _: &[Value]) -> LibResult<Option<Value>> {
+        Ok(Some(Value::Boolean(server.scripts.debugger.break_at_next_line())))
+    }
+
+    fn debug(&mut self, server: &mut Server, values: &[Value]) -> LibResult<Option<Value>> {
+        server.scripts.debugger.note_values(values);
+        Ok(None)
+    }
+
     fn acl_check_cmd(&mut self, server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
@@ -543,6 +557,7 @@ fn refused(server: &mut Server, id: Option<CommandId>, error: &CommandError) -> 
         server.commands.get_mut(id).stats.rejected += 1;
     }
     server.stats.count_error(error.code());
+    server.scripts.debugger.note_refusal(&error.0);
     LibError::Table { text: error.0.to_string(), counted: true }
 }
 

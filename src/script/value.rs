@@ -31,6 +31,9 @@ fn append_argument(value: &Value, out: &mut Vec<u8>) -> bool {
     true
 }
 
+/// Bytes for which there is room at once in a command's arguments.
+const SHORT_COMMAND: usize = 128;
+
 /// The arguments of a command, one behind the other.
 pub struct Arguments {
     bytes: Vec<u8>,
@@ -40,7 +43,8 @@ pub struct Arguments {
 impl Arguments {
     /// `None` if one of the values can't be an argument.
     pub fn of<'a>(values: impl Iterator<Item = &'a Value>) -> Option<Arguments> {
-        let mut arguments = Arguments { bytes: Vec::new(), ends: Vec::new() };
+        let ends = Vec::with_capacity(values.size_hint().0);
+        let mut arguments = Arguments { bytes: Vec::with_capacity(SHORT_COMMAND), ends };
         for value in values {
             if !append_argument(value, &mut arguments.bytes) {
                 return None;

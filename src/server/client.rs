@@ -77,6 +77,10 @@ bitflags! {
         const READONLY = 1 << 27;
         /// Its user may not do everything: see [`acl`](super::acl).
         const RESTRICTED = 1 << 28;
+        /// `SCRIPT DEBUG`: the next script is run line by line,
+        const LUA_DEBUG = 1 << 29;
+        /// and not in a child.
+        const LUA_DEBUG_SYNC = 1 << 30;
     }
 }
 

@@ -145,6 +145,7 @@ impl Server {
         self.retry_aof_write(self.cron_loops.is_multiple_of(u64::from(self.config.hz.max(1))));
         self.clients_cron();
         self.targets.close_unused(now);
+        self.scripts.debugger.reap();
         self.tracking_limit_keys();
         if self.config.activerehashing {
             for db in &mut self.ks.dbs {

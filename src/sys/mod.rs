@@ -3,6 +3,7 @@
 pub mod children;
 pub mod crash;
 pub mod durable;
+pub mod lua;
 pub mod poll;
 pub mod process;
 pub mod socket;

@@ -9,7 +9,19 @@ use std::time::Duration;
 /// # Errors
 /// What poll(2) reports.
 pub fn wait_writable(fd: &impl AsFd, timeout: Duration) -> io::Result<bool> {
-    let mut wanted = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    wait(fd, libc::POLLOUT, timeout)
+}
+
+/// Waits until `fd` has bytes, or an end; `false`: it had none in that time.
+///
+/// # Errors
+/// What poll(2) reports.
+pub fn wait_readable(fd: &impl AsFd, timeout: Duration) -> io::Result<bool> {
+    wait(fd, libc::POLLIN, timeout)
+}
+
+fn wait(fd: &impl AsFd, events: i16, timeout: Duration) -> io::Result<bool> {
+    let mut wanted = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 };
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     loop {
         // SAFETY: `wanted` is one valid pollfd that lives through the call, and its descriptor is borrowed.
