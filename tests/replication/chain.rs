@@ -1,6 +1,7 @@
 //! Several servers under test.
 
 use crate::common::{Server, wait_for};
+use crate::fakes::{EMPTY_RDB, FakePrimary, line_after_newlines};
 
 /// Makes a server follow another, and waits for the link.
 fn follow(replica: &mut Server, primary: &Server) {
@@ -136,4 +137,24 @@ fn a_long_snapshot_on_two_channels_needs_one_attempt() {
     in_sync(&mut replica, &mut primary);
     assert_eq!(replica.text(&["DEBUG", "DIGEST"]), primary.text(&["DEBUG", "DIGEST"]));
     assert_eq!(primary.info("sync_full").as_deref(), Some("1"), "{}", primary.log());
+}
+
+/// What is kept of the stream for a replica whose snapshot is on its way ends with the history.
+#[test]
+fn nothing_is_kept_of_a_history_that_has_ended() {
+    let primary = FakePrimary::new();
+    let mut middle = primary.start_replica(&["--repl-diskless-sync-delay", "0"]);
+    let link = primary.full_sync(1000, EMPTY_RDB);
+    middle.wait_info("master_link_status", "up");
+    let mut channel = middle.raw();
+    channel.command(&["REPLCONF", "rdb-channel", "1", "capa", "eof"]);
+    channel.expect("+OK\r\n");
+    channel.command(&["SYNC"]);
+    assert!(line_after_newlines(&mut channel).starts_with("$ENDOFF:1000 "));
+    middle.wait_info("replicas_waiting_psync", "1");
+    drop(link);
+    // The new one has not got as far.
+    let _link = primary.full_sync(10, EMPTY_RDB);
+    middle.wait_info("master_repl_offset", "10");
+    middle.wait_info("replicas_waiting_psync", "0");
 }

@@ -61,6 +61,12 @@ fn a_refusal_has_its_reason() {
     raw.command(&["PSYNC", &id, &beyond]);
     FakeReplica::take_snapshot(raw);
     line_with(&mut server, "3", &format!("offset {beyond} is ahead of this server"));
+    let mut raw = server.raw();
+    raw.command(&["PSYNC", &id, "0"]);
+    FakeReplica::take_snapshot(raw);
+    line_with(&mut server, "4", "0 is no offset: the first is 1");
+    let warnings = server.log().matches("greater than the master replication offset").count();
+    assert_eq!(warnings, 1, "an offset that is none is not ahead");
 }
 
 #[test]

@@ -36,15 +36,14 @@ impl Server {
         let client = &self.clients[token];
         let peer = client.conn.peer(&self.unix_path());
         let Some(link) = &client.replica else { return peer };
-        let host = if link.ip_address.is_empty() {
-            client.conn.peer_ip().map_or_else(|| peer.clone(), |ip| ip.to_string())
-        } else {
-            link.ip_address.clone()
+        let host = match client.conn.peer_ip() {
+            _ if !link.ip_address.is_empty() => link.ip_address.clone(),
+            Some(ip) => ip.to_string(),
+            None => return format!("client id #{}", client.id),
         };
         if link.listening_port == 0 {
-            return format!("client id #{}", client.id);
-        }
-        if host.contains(':') {
+            format!("{host}:<unknown-replica-port>")
+        } else if host.contains(':') {
             format!("[{host}]:{}", link.listening_port)
         } else {
             format!("{host}:{}", link.listening_port)
@@ -87,8 +86,9 @@ impl Server {
         self.refresh_good_replicas();
     }
 
-    /// Frees every replica: their history has ended.
+    /// Frees every replica: their history has ended, and what was kept for those who would come is of no use to them.
     pub fn disconnect_replicas(&mut self) {
+        self.repl.reservations.clear();
         for token in self.repl.replicas.clone() {
             if self.current == Some(token) {
                 continue;

@@ -126,7 +126,7 @@ impl Server {
                 let text = if id.eq_ignore_ascii_case(repl.id2.as_bytes()) {
                     format!(
                         "Partial resynchronization not accepted: Requested offset for second ID was {offset}, but I can reply up to {}",
-                        repl.second_offset.unwrap_or(0)
+                        repl.second_offset.map_or(-1, |limit| limit as i64)
                     )
                 } else {
                     format!(
@@ -150,7 +150,8 @@ impl Server {
             let kept = self.repl.stream.as_ref().map(|s| (s.start() + 1, s.end()));
             let why = match kept {
                 None => "there is no backlog".to_string(),
-                Some((_, end)) if from > end => {
+                _ if wanted == 0 => format!("{offset} is no offset: the first is 1"),
+                Some((_, end)) if wanted > end + 1 => {
                     self.warning(&format!("Warning: replica {name} tried to PSYNC with an offset that is greater than the master replication offset."));
                     format!("offset {offset} is ahead of this server, which is at {end}")
                 }

@@ -256,11 +256,11 @@ impl Server {
                     })?;
                 }
                 file.sync_all().map_err(|e| format!("Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization: {e}"))?;
+                // A snapshot of our own that ends now would take the file's place, and be loaded instead.
+                self.kill_save_child();
                 let target = self.rdb_path();
                 std::fs::rename(&path, &target)
                     .map_err(|e| format!("Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {e}", self.config.dbfilename))?;
-                // A snapshot of our own would overwrite the file that is about to be loaded.
-                self.kill_save_child();
                 self.prepare_for_new_data();
                 self.notice("MASTER <-> REPLICA sync: Loading DB in memory");
                 self.enter_snapshot_state(LinkState::Loading, RdbChannelState::Loading);

@@ -186,6 +186,7 @@ impl Server {
         let was_primary = !self.repl.is_replica();
         if was_primary {
             // The history that was written here may be a part of the new primary's: try to go on in it.
+            self.notice("Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer.");
             self.repl.cached = Some(CachedPrimary {
                 id: self.repl.id.clone(),
                 offset: self.repl.offset,
