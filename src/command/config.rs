@@ -65,6 +65,11 @@ fn set_pairs(
     let old = s.config.clone();
     let changed = s.config.set(pairs, context)?;
     if let Err(error) = apply(s, &old, &changed) {
+        if let SetError::Failed { argument, .. } = &error {
+            s.warning(&format!(
+                "Failed applying new configuration. Possibly related to new {argument} setting. Restoring previous settings."
+            ));
+        }
         let failed = std::mem::replace(&mut s.config, old);
         // The old values were in force a moment ago: applying them again can't fail in a way that matters.
         let _ = apply(s, &failed, &changed);

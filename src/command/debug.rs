@@ -102,6 +102,8 @@ const HELP: &[&str] = &[
 
 const CAN_T_LOAD: CommandError =
     CommandError::text("ERR Error trying to load the RDB dump, check server logs.");
+const CAN_T_LOAD_AOF: CommandError =
+    CommandError::text("ERR Error trying to load the AOF files, check server logs.");
 const SAVE_FAILED: CommandError = CommandError::text("ERR");
 
 fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -113,12 +115,10 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         (b"reload", options) => reload(s, options)?,
         (b"loadaof", []) => {
             if !s.reload_aof() {
-                // As Redis does: half of the data must not be served.
-                s.shutdown.exit = Some(1);
-                return Err(CAN_T_LOAD);
+                return Err(CAN_T_LOAD_AOF);
             }
             s.ks.changes.dirty = 0;
-            s.warning("Append Only File loaded by DEBUG LOADAOF");
+            s.notice("Append Only File loaded by DEBUG LOADAOF");
             s.reply.ok();
         }
         (b"aof-flush-sleep", [micros]) => {

@@ -305,7 +305,7 @@ fn persistence(s: &Server, lines: &mut Lines) {
     if aof.state != AofState::Off {
         lines.add("aof_current_size", aof.current_size);
         lines.add("aof_base_size", aof.rewrite_base_size);
-        lines.add("aof_pending_rewrite", 0);
+        lines.add_flag("aof_pending_rewrite", aof.rewrite_scheduled);
         lines.add("aof_buffer_length", aof.buffered());
         lines.add("aof_pending_bio_fsync", s.bio.pending_fsyncs());
         lines.add("aof_delayed_fsync", aof.delayed_fsyncs);

@@ -139,6 +139,7 @@ fn save(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     if is_saving(s) {
         return Err(SAVE_IN_PROGRESS);
     }
+    s.persistence.saves += 1;
     if !s.rdb_save() {
         return Err(FAILED);
     }

@@ -243,7 +243,7 @@ fn load_on(server: &mut Server) {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => server.startup_finished(),
         Err(error) => {
-            server.warning(&error.to_string());
+            server.log_load_error(&error);
             server.warning(match error {
                 LoadError::Format(error) if error.is_damage() => {
                     "Terminating server after rdb file reading failure."

@@ -13,7 +13,7 @@ pub enum ChildEnd {
 
 /// Forks; the child runs `body`, and exits with what it answers, without running anything else of this process. `body`
 /// is told its process id. It has the standard streams and the descriptors `inherited`, and no others: it holds no port and no connection if it
-/// outlives the server. Signals end it.
+/// outlives the server. What ends the server does not end it.
 ///
 /// # Errors
 /// What fork(2) reports.
@@ -27,7 +27,7 @@ pub fn fork_child(inherited: &[i32], body: impl FnOnce(i32) -> i32) -> io::Resul
         -1 => Err(io::Error::last_os_error()),
         0 => {
             close_all_but(inherited);
-            reset_signals();
+            ignore_signals();
             let code = body(std::process::id() as i32);
             // SAFETY: _exit has no preconditions; destructors and exit handlers belong to the parent.
             unsafe { libc::_exit(code) }
@@ -52,11 +52,12 @@ fn close_all_but(kept: &[i32]) {
     }
 }
 
-/// The signals that the server handles do in a child what they do by default.
-fn reset_signals() {
+/// A terminal and a supervisor send their signals to all processes of a group. It is the server that ends its child, if
+/// it is to end.
+fn ignore_signals() {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-        // SAFETY: SIG_DFL is a valid disposition for these signals.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: SIG_IGN is a valid disposition for these signals.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
 

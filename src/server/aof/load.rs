@@ -236,6 +236,9 @@ impl Server {
                 if self.load_preamble(&file)? {
                     // The snapshot has been loaded; commands may follow it.
                     file.records = self.take_preamble();
+                    if file.name == self.config.appendfilename {
+                        self.notice("Reading the remaining AOF tail...");
+                    }
                 }
                 let more = file.records.is_none();
                 replay.current = Some(file);
@@ -296,7 +299,7 @@ impl Server {
         match self.load_snapshot_slice() {
             Ok(progress) => Ok(progress == LoadProgress::Done),
             Err(error) => {
-                self.warning(&error.to_string());
+                self.log_load_error(&error);
                 let what = if file.name == self.config.appendfilename {
                     "RDB preamble of the AOF file"
                 } else {
@@ -538,7 +541,8 @@ impl Server {
         }
         self.libraries = Default::default();
         match self.begin_loading_aof() {
-            Ok(false) => return true,
+            // Files without anything in them are no error.
+            Ok(false) => return !self.aof.manifest.is_empty(),
             Ok(true) => {}
             Err(text) => {
                 self.warning(&text);

@@ -24,6 +24,10 @@ const MAX_DELAY_MINUTES: i64 = 60;
 /// Bytes of commands gathered before they are written.
 const CHUNK: usize = 64 * 1024;
 
+/// What could not be done with a new base file.
+const OPENING: &str = "Opening the temp file for AOF rewrite in rewriteAppendOnlyFile()";
+const WRITING: &str = "Write error writing append only file on disk";
+
 /// When a rewrite that failed again and again may be tried again by itself.
 #[derive(Debug, Default)]
 pub struct Retry {
@@ -151,11 +155,10 @@ impl Server {
 
     /// Writes what is in memory as a base file, and makes it durable.
     fn write_base_file(&self, path: &Path, rdb: bool, progress: &mut Progress) -> io::Result<()> {
+        let mut can_t = WRITING;
         let written = (|| {
-            let file = IncrementalSync::new(
-                File::create(path)?,
-                self.config.aof_rewrite_incremental_fsync,
-            );
+            let file = File::create(path).inspect_err(|_| can_t = OPENING)?;
+            let file = IncrementalSync::new(file, self.config.aof_rewrite_incremental_fsync);
             let file = if rdb {
                 self.write_snapshot(file, SnapshotUse::AofBase, progress)?
             } else {
@@ -164,10 +167,7 @@ impl Server {
             file.file.sync_all()
         })();
         written.inspect_err(|error| {
-            self.warning(&format!(
-                "Write error writing append only file on disk: {}",
-                io_reason(error)
-            ));
+            self.warning(&format!("{can_t}: {}", io_reason(error)));
             let _ = fs::remove_file(path);
         })
     }
@@ -458,7 +458,10 @@ impl Server {
             let temporary = self.config.dir.join(name);
             self.write_base_file(&temporary, rdb, &mut Progress::default())?;
             let to = self.aof_path(&base);
-            self.rename_aof(&temporary, &to, "base")?;
+            if let Err(error) = self.rename_aof(&temporary, &to, "base") {
+                self.bio.unlink(&temporary);
+                return Err(error);
+            }
             self.notice(&format!("Creating AOF base file {base} on server start"));
         }
         let (name, verb) = match manifest.incr.last() {

@@ -61,6 +61,13 @@ impl Aof {
     }
 }
 
+/// A write that failed, and how many of the bytes that it had to write came before.
+struct WriteFailure {
+    error: io::Error,
+    written: usize,
+    expected: usize,
+}
+
 impl Server {
     /// Writes the buffer to the file and syncs it, as `appendfsync` says. While a background sync is under way,
     /// writing may wait for it for two seconds, unless `force`.
@@ -100,23 +107,23 @@ impl Server {
         self.note_latency(event, started.elapsed());
         self.note_latency("aof-write", started.elapsed());
         self.aof.postponed_since = None;
-        if let Err(error) = outcome {
-            self.aof_write_failed(&error);
+        if let Err(failure) = outcome {
+            self.aof_write_failed(&failure);
             return;
         }
         if self.aof.write_error.take().is_some() {
-            self.notice("AOF write error looks solved. The server can write again.");
+            self.warning("AOF write error looks solved, Redis can write again.");
         }
         self.try_fsync();
     }
 
     /// Writes the whole buffer, or as much as can't be taken back.
-    fn write_buffer(&mut self) -> io::Result<()> {
+    fn write_buffer(&mut self) -> Result<(), WriteFailure> {
         let aof = &mut self.aof;
         let Some(file) = &mut aof.file else { return Ok(()) };
-        let mut written = 0;
+        let (mut written, expected) = (0, aof.buffer.len());
         let outcome = loop {
-            if written == aof.buffer.len() {
+            if written == expected {
                 break Ok(());
             }
             match file.write(&aof.buffer[written..]) {
@@ -126,13 +133,14 @@ impl Server {
                 Err(error) => break Err(error),
             }
         };
+        let outcome = outcome.map_err(|error| WriteFailure { error, written, expected });
         if outcome.is_err() && written > 0 && file.set_len(aof.incr_size).is_ok() {
             // Half a command is not left in the file.
             written = 0;
         }
         aof.incr_size += written as u64;
         aof.current_size += written as u64;
-        if written == aof.buffer.len() {
+        if written == expected {
             aof.buffer.clear();
             aof.buffer.shrink_to(KEPT_BUFFER);
         } else {
@@ -141,11 +149,15 @@ impl Server {
         outcome
     }
 
-    fn aof_write_failed(&mut self, error: &io::Error) {
+    fn aof_write_failed(&mut self, failure: &WriteFailure) {
+        let WriteFailure { error, written, expected } = failure;
         let now = self.now_seconds();
         if now - self.aof.error_logged > ERROR_LOG_PERIOD {
             self.aof.error_logged = now;
-            self.warning(&format!("Error writing to the AOF file: {}", io_reason(error)));
+            self.warning(&match written {
+                0 => format!("Error writing to the AOF file: {}", io_reason(error)),
+                _ => format!("Short write while writing to the AOF file: (nwritten={written}, expected={expected})"),
+            });
         }
         if self.config.appendfsync == AppendFsync::Always {
             // What was executed can't be undone, and must not be acknowledged.

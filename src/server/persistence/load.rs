@@ -97,6 +97,16 @@ impl std::fmt::Display for LoadError {
     }
 }
 
+impl Server {
+    /// Logs why something could not be loaded.
+    pub fn log_load_error(&self, error: &LoadError) {
+        if let LoadError::Format(RdbError { kind: ErrorKind::UnexpectedEof, .. }) = error {
+            self.warning("Short read or OOM loading DB. Unrecoverable error, aborting now.");
+        }
+        self.warning(&error.to_string());
+    }
+}
+
 impl Loading {
     /// To be fed from a primary's link; `total_bytes` is 0 where the length is unknown.
     pub fn fed(checksum: bool, total_bytes: u64, now_ms: i64) -> Loading {

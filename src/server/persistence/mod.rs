@@ -12,7 +12,7 @@ use super::replication::primary::dual_channel::RdbChannelWriter;
 use crate::rdb::RdbWriter;
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::resp::error::{CommandError, CommandResult};
-use crate::sys::durable::{IncrementalSync, rename_durably};
+use crate::sys::durable::{IncrementalSync, sync_dir_of};
 use crate::sys::process::{self, ChildEnd};
 use crate::util::alloc;
 use mio::unix::pipe::{Receiver, Sender};
@@ -254,22 +254,47 @@ impl Server {
         Some(SnapshotOrigin { id: self.repl.id.clone(), offset: self.repl.offset, stream_db })
     }
 
-    /// Writes the snapshot file: to a temporary file, made durable, and only then in place of the old one.
+    /// Writes the snapshot file: to a temporary file, made durable, and only then in place of the old one. A failure is
+    /// logged.
     fn write_rdb_file(
         &self,
         pid: i32,
         origin: Option<&SnapshotOrigin>,
         progress: &mut Progress,
     ) -> io::Result<()> {
-        let temporary = self.temporary_rdb(pid);
-        let outcome = (|| {
-            let file = File::create(&temporary)?;
+        let (temporary, target) = (self.temporary_rdb(pid), self.rdb_path());
+        let name = temporary.file_name().unwrap_or_default().display();
+        let dir = self.config.dir.display();
+        let failed = |what: &str, error: &io::Error| {
+            self.warning(&format!("{what}: {}", io_reason(error)));
+        };
+        let mut write = || {
+            let file = File::create(&temporary).inspect_err(|error| {
+                let what = format!(
+                    "Failed opening the temp RDB file {name} (in server root dir {dir}) for saving"
+                );
+                failed(&what, error);
+            })?;
             let file = IncrementalSync::new(file, self.config.rdb_save_incremental_fsync);
             let purpose = SnapshotUse::Snapshot { origin, excluded: Excluded::empty() };
-            let file = self.write_snapshot(file, purpose, progress)?;
-            file.file.sync_all()?;
-            rename_durably(&temporary, &self.rdb_path())
-        })();
+            let file = self.write_snapshot(file, purpose, progress).inspect_err(|error| {
+                failed("Write error while saving DB to the disk(rdbSaveRio)", error);
+            })?;
+            file.file.sync_all().inspect_err(|error| {
+                failed("Write error while saving DB to the disk(fsync)", error);
+            })?;
+            fs::rename(&temporary, &target).inspect_err(|error| {
+                let what = format!(
+                    "Error moving temp DB file {name} on the final destination {} (in server root dir {dir})",
+                    self.config.dbfilename
+                );
+                failed(&what, error);
+            })?;
+            sync_dir_of(&target).inspect_err(|error| {
+                failed("Failed to fsync directory while saving DB", error);
+            })
+        };
+        let outcome = write();
         if outcome.is_err() {
             let _ = fs::remove_file(&temporary);
         }
@@ -295,16 +320,7 @@ impl Server {
                 self.note_saved();
                 true
             }
-            Err(error) => {
-                let text = format!(
-                    "Failed opening the temp RDB file {} (in server root dir {}) for saving: {}",
-                    self.temporary_rdb(pid).display(),
-                    self.config.dir.display(),
-                    io_reason(&error)
-                );
-                self.warning(&text);
-                false
-            }
+            Err(_) => false,
         }
     }
 
@@ -312,7 +328,6 @@ impl Server {
         self.ks.changes.dirty = 0;
         self.persistence.last_save = self.now_seconds();
         self.persistence.last_bgsave_ok = true;
-        self.persistence.saves += 1;
     }
 
     /// Starts a child that saves, without what is `excluded` if it is for replicas; the loop goes on.
@@ -327,6 +342,7 @@ impl Server {
         if self.persistence.child.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        self.persistence.saves += u64::from(target == SaveTarget::Disk);
         self.persistence.dirty_before_bgsave = self.ks.changes.dirty;
         self.persistence.last_bgsave_try = self.now_seconds();
         let origin = self.snapshot_origin();
@@ -344,10 +360,10 @@ impl Server {
                 };
                 match &outcome {
                     Ok(()) if target == SaveTarget::Disk => server.notice("DB saved on disk"),
-                    Ok(()) => {}
-                    Err(error) => {
+                    Err(error) if target != SaveTarget::Disk => {
                         server.warning(&format!("Write error saving DB: {}", io_reason(error)));
                     }
+                    _ => {}
                 }
                 outcome
             })
