@@ -296,10 +296,81 @@ fn the_checkers_are_names_of_the_binary() {
 }
 
 #[test]
+fn faults_are_found_where_redis_finds_them() {
+    let dir = TempDir::new().expect("a directory");
+    let whole = commands(&["SET a 1"]);
+    let tail = "is not valid. Use the --fix option to try fixing it.";
+    for (fault, text) in [
+        (
+            "*",
+            "0x              1b: Expected \\r\\n, got: 0000\nAOF analyzed: filename=F, size=28, ok_up_to=27, ok_up_to_line=8, diff=1\n",
+        ),
+        ("*2\r\n", "AOF analyzed: filename=F, size=31, ok_up_to=27, ok_up_to_line=9, diff=4\n"),
+        (
+            "*2\r\nx",
+            "0x              1f: Expected prefix '$', got: 'x'\nAOF analyzed: filename=F, size=32, ok_up_to=27, ok_up_to_line=9, diff=5\n",
+        ),
+        (
+            "*1\r\n$4\r\nPI",
+            "0x              23: Expected to read 6 bytes, got 2 bytes\nAOF analyzed: filename=F, size=37, ok_up_to=27, ok_up_to_line=10, diff=10\n",
+        ),
+        (
+            "*1\r\n$-1\r\n",
+            "0x              1f: Expected to read string of -1 bytes, which is not in the suitable range\nAOF analyzed: filename=F, size=36, ok_up_to=27, ok_up_to_line=10, diff=9\n",
+        ),
+        (
+            "*1\r\n$4\r\nEXEC\r\n",
+            "0x              23: Unexpected EXEC in AOF F\nAOF analyzed: filename=F, size=41, ok_up_to=27, ok_up_to_line=11, diff=14\n",
+        ),
+        (
+            "*1\r\n$5\r\nMULTI\r\n",
+            "0x              23: Reached EOF before reading EXEC for MULTI\nAOF analyzed: filename=F, size=42, ok_up_to=27, ok_up_to_line=11, diff=15\n",
+        ),
+        (
+            "no",
+            "AOF F format error\nAOF analyzed: filename=F, size=29, ok_up_to=27, ok_up_to_line=8, diff=2\n",
+        ),
+    ] {
+        let path = dir.path().join("file");
+        fs::write(&path, [&whole, fault.as_bytes()].concat()).expect("a file");
+        let (answer, code) = check("redis-check-aof", &[], &path);
+        let answer = answer.replace(path.to_str().expect("a path"), "F");
+        assert_eq!(answer, format!("Start checking Old-Style AOF\n{text}AOF F {tail}\n"));
+        assert_eq!(code, Some(1));
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_described() {
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("file");
+    fs::write(&path, b"REDIS0009\xfa\x01a\x01b\x00\x03key\x05val").expect("a file");
+    let (answer, code) = check("redis-check-rdb", &[], &path);
+    let (_, answer) = answer.split_once('\n').expect("lines");
+    assert_eq!(
+        answer,
+        "[offset 14] AUX FIELD a = 'b'\n--- RDB ERROR DETECTED ---\n[offset 23] Unexpected EOF reading RDB file\n\
+         [additional info] While doing: read-object-value\n[additional info] Reading key 'key'\n\
+         [additional info] Reading type 0 (string)\n[info] 1 keys read\n[info] 0 expires\n[info] 0 already expired\n"
+    );
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn debug_loadaof_says_that_there_is_nothing_to_load() {
+    let mut server = Server::start(&["--enable-debug-command", "yes"]);
+    let refusal = "ERR Error trying to load the AOF files, check server logs.";
+    assert_eq!(server.text(&["DEBUG", "LOADAOF"]), refusal);
+    assert_eq!(server.text(&["PING"]), "PONG");
+}
+
+#[test]
 fn waitaof_waits_for_the_disk() {
     let mut server = Server::start(&["--appendonly", "yes"]);
     server.text(&["SET", "key", "value"]);
     assert_eq!(server.text(&["WAITAOF", "1", "0", "0"]), "1 0");
+    let in_script = server.text(&["EVAL", "return redis.call('waitaof', 1, 0, 0)", "0"]);
+    assert!(in_script.contains("not allowed from script"), "{in_script}");
     let mut other = server.connect();
     let refused = text(&run(&mut other, &["WAITAOF", "2", "0", "0"]));
     assert_eq!(refused, "ERR value is out of range, value must between 0 and 1");

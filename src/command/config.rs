@@ -9,11 +9,11 @@ use crate::server::Server;
 use crate::server::acl::user::User;
 use crate::server::aof::AofState;
 use crate::server::config::{
-    Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, io_reason,
-    rewrite_file,
+    Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, rewrite_file,
 };
 use crate::sys::{crash, process, title};
 use crate::util::alloc;
+use crate::util::io_reason;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::borrow::Cow;
 use std::io;

@@ -1,7 +1,11 @@
 //! `redis-check-rdb`: whether a snapshot can be read, and where not.
 #![forbid(unsafe_code)]
 
+use super::error::ErrorKind;
+use super::format::{opcode, value_type};
 use super::parser::{Event, RdbParser};
+use super::reader::Reader;
+use crate::util::io_reason;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -20,12 +24,12 @@ pub fn run(args: &[String], out: &mut dyn Write) -> i32 {
         return 0;
     }
     let path = Path::new(path);
-    let checked = File::open(path).and_then(|file| check_rdb(file, path, out));
+    let checked = File::open(path).and_then(|mut file| check_rdb(&mut file, path, out));
     match checked {
         Ok(Some(_)) => 0,
         Ok(None) => 1,
         Err(error) => {
-            let _ = writeln!(out, "Cannot open file {}: {error}", path.display());
+            let _ = writeln!(out, "Cannot open file {}: {}", path.display(), io_reason(&error));
             1
         }
     }
@@ -37,7 +41,6 @@ struct Found {
     keys: u64,
     expires: u64,
     already_expired: u64,
-    last_key: Option<String>,
 }
 
 impl Found {
@@ -48,16 +51,11 @@ impl Found {
     }
 }
 
-/// Reads a snapshot and tells what is in it. Answers the file, what was read of it beyond the snapshot, and where that
-/// starts; `None` if the snapshot makes no sense.
+/// Reads a snapshot and tells what is in it. Answers where it ends in the file; `None` if it makes no sense.
 ///
 /// # Errors
 /// What reading and writing report.
-pub fn check_rdb(
-    mut file: File,
-    path: &Path,
-    out: &mut dyn Write,
-) -> io::Result<Option<(File, Vec<u8>, u64)>> {
+pub fn check_rdb(file: &mut File, path: &Path, out: &mut dyn Write) -> io::Result<Option<u64>> {
     writeln!(out, "[offset 0] Checking RDB file {}", path.display())?;
     let mut parser = RdbParser::new(true);
     let mut found = Found::default();
@@ -77,17 +75,60 @@ pub fn check_rdb(
     };
     if let Some(error) = fault {
         writeln!(out, "--- RDB ERROR DETECTED ---")?;
-        writeln!(out, "[offset {}] {}", error.offset, error.kind)?;
-        if let Some(key) = &found.last_key {
-            writeln!(out, "[additional info] After key '{key}'")?;
+        match error.kind {
+            ErrorKind::UnknownType(kind) => {
+                writeln!(out, "[offset {}] Invalid object type: {kind}", error.offset)?;
+            }
+            kind => writeln!(out, "[offset {}] {kind}", error.offset)?,
+        }
+        let record = Record::of(&parser);
+        writeln!(out, "[additional info] While doing: {}", record.doing)?;
+        if let Some(key) = &record.key {
+            writeln!(out, "[additional info] Reading key '{key}'")?;
+            found.keys += 1;
+        }
+        if let Some(n) = record.value_type {
+            let name = value_type::name(n).unwrap_or("unknown");
+            writeln!(out, "[additional info] Reading type {n} ({name})")?;
         }
         found.write(out)?;
         return Ok(None);
     }
     writeln!(out, "[offset {}] \\o/ RDB looks OK! \\o/", parser.offset())?;
     found.write(out)?;
-    let rest = parser.rest().to_vec();
-    Ok(Some((file, rest, parser.offset())))
+    Ok(Some(parser.offset()))
+}
+
+/// A record that can't be read: what is known of it, in Redis's words.
+struct Record {
+    doing: &'static str,
+    key: Option<String>,
+    value_type: Option<u8>,
+}
+
+impl Record {
+    /// The record that a parser could not get over.
+    fn of(parser: &RdbParser) -> Record {
+        let rest = parser.rest();
+        let doing = match rest.first() {
+            _ if parser.offset() == 0 => "start",
+            None | Some(&(opcode::IDLE | opcode::FREQ)) => "read-type",
+            Some(&(opcode::EXPIRETIME | opcode::EXPIRETIME_MS)) => "read-expire",
+            Some(&(opcode::SELECTDB | opcode::RESIZEDB | opcode::SLOT_INFO)) => "read-len",
+            Some(&opcode::AUX) => "read-aux",
+            Some(&opcode::MODULE_AUX) => "read-module-aux",
+            Some(&(opcode::FUNCTION2 | opcode::FUNCTION_PRE_GA)) => "read-functions",
+            Some(&opcode::EOF) => "check-sum",
+            Some(&kind) if value_type::name(kind).is_none() => "read-type",
+            Some(&kind) => {
+                let key = Reader::new(&rest[1..]).string().ok();
+                let doing = if key.is_some() { "read-object-value" } else { "read-key" };
+                let key = key.map(|key| key.escape_ascii().to_string());
+                return Record { doing, key, value_type: Some(kind) };
+            }
+        };
+        Record { doing, key: None, value_type: None }
+    }
 }
 
 /// Goes through what the parser has; answers whether the snapshot has ended.
@@ -98,20 +139,18 @@ fn check_events(
 ) -> io::Result<Result<bool, super::RdbError>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
     loop {
-        let at = parser.offset();
-        match parser.next_event() {
+        let line = match parser.next_event() {
             Err(error) => return Ok(Err(error)),
             Ok(None) => return Ok(Ok(false)),
             Ok(Some(Event::Aux { name, value })) => {
-                let (name, value) = (name.escape_ascii(), value.escape_ascii());
-                writeln!(out, "[offset {at}] AUX FIELD {name} = '{value}'")?;
+                format!("AUX FIELD {} = '{}'", name.escape_ascii(), value.escape_ascii())
             }
-            Ok(Some(Event::SelectDb(db))) => writeln!(out, "[offset {at}] Selecting DB ID {db}")?,
+            Ok(Some(Event::SelectDb(db))) => format!("Selecting DB ID {db}"),
             Ok(Some(Event::Entry(entry))) => {
                 found.keys += 1;
                 found.expires += u64::from(entry.expire_ms.is_some());
                 found.already_expired += u64::from(entry.expire_ms.is_some_and(|ms| ms < now));
-                found.last_key = Some(entry.key.escape_ascii().to_string());
+                continue;
             }
             Ok(Some(Event::Eof { checked })) => {
                 let what = if checked {
@@ -119,10 +158,11 @@ fn check_events(
                 } else {
                     "RDB file was saved with checksum disabled: no check performed."
                 };
-                writeln!(out, "[offset {at}] {what}")?;
+                writeln!(out, "[offset {}] {what}", parser.offset())?;
                 return Ok(Ok(true));
             }
-            Ok(Some(_)) => {}
-        }
+            Ok(Some(_)) => continue,
+        };
+        writeln!(out, "[offset {}] {line}", parser.offset())?;
     }
 }

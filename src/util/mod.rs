@@ -14,3 +14,12 @@ pub mod lzf;
 pub mod memory_units;
 pub mod number;
 pub mod slot;
+
+/// The text of a system error as strerror(3) gives it.
+pub fn io_reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}

@@ -4,8 +4,8 @@
 use super::rules::{RuleError, has_spaces, merge_selectors};
 use super::user::User;
 use super::{DEFAULT_NAME, Server};
-use crate::server::config::io_reason;
 use crate::sys::durable::write_durably;
+use crate::util::io_reason;
 use std::collections::HashSet;
 use std::fs;
 use std::io;

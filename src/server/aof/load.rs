@@ -10,10 +10,10 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::child::wait_after_key;
 use crate::server::client::{Client, ClientFlags, Token};
-use crate::server::config::io_reason;
 use crate::server::connection::{Connection, VirtualStream};
 use crate::server::persistence::load::{LoadError, LoadOptions, LoadProgress, Loading};
 use crate::server::propagate::Propagation;
+use crate::util::io_reason;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -397,7 +397,7 @@ impl Server {
                     }
                 }
                 Err(bad) => {
-                    return Err(bad_format(&file.name, records.offset() + bad.at as u64));
+                    return Err(bad_format(&file.name, records.offset() + bad.0 as u64));
                 }
             }
         }

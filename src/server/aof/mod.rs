@@ -143,7 +143,7 @@ impl Server {
             let text = format!(
                 "Can't open or create append-only dir {}: {}",
                 self.config.appenddirname,
-                super::config::io_reason(error)
+                crate::util::io_reason(error)
             );
             self.warning(&text);
         }
@@ -157,7 +157,7 @@ impl Server {
             self.warning(&format!(
                 "Error trying to write the AOF manifest file {}: {}",
                 manifest_name(prefix),
-                super::config::io_reason(error)
+                crate::util::io_reason(error)
             ));
         })
     }

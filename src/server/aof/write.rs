@@ -4,7 +4,8 @@
 use super::{Aof, AofState};
 use crate::aof::{encode_command, encode_timestamp};
 use crate::server::Server;
-use crate::server::config::{AppendFsync, io_reason};
+use crate::server::config::AppendFsync;
+use crate::util::io_reason;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 

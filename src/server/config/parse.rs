@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::directives::{Config, DIRECTIVES};
 use super::kind::{Directive, Flags};
-use super::values::{Reason, io_reason};
+use super::values::Reason;
 use super::{REDIS_VERSION, lookup};
 use crate::util::args::split_args;
 use crate::util::glob::glob_match;
+use crate::util::io_reason;
 
 /// Files may include each other this deeply; a file that includes itself ends here.
 const MAX_INCLUDE_DEPTH: usize = 32;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::directives::Config;
 use super::parse::{ConfigError, read};
-use super::values::io_reason;
 use crate::util::args::{quote, split_args};
+use crate::util::io_reason;
 
 /// The configuration with which a server starts.
 #[derive(Debug, Clone, PartialEq)]

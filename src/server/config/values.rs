@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use bitflags::bitflags;
 
 use crate::util::args::quote;
+use crate::util::io_reason;
 use crate::util::memory_units::parse_memory;
 
 /// Why a value was refused, in Redis's words.
@@ -715,15 +716,6 @@ impl Special for PathBuf {
     fn rewrite(&self, name: &str, _default: &Self) -> Vec<RewriteLine> {
         use std::os::unix::ffi::OsStrExt;
         vec![RewriteLine::quoted(name, Path::as_os_str(self).as_bytes(), true)]
-    }
-}
-
-/// The text of a system error as strerror(3) gives it.
-pub fn io_reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error ") {
-        Some((text, _)) => text.to_owned(),
-        None => text,
     }
 }
 
