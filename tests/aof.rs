@@ -356,6 +356,18 @@ fn a_damaged_snapshot_is_described() {
     assert_eq!(code, Some(1));
 }
 
+/// What nobody keeps must not fill the disk.
+#[test]
+fn messages_are_not_in_the_file() {
+    let mut server = Server::start(&["--appendonly", "yes"]);
+    server.text(&["SET", "key", "value"]);
+    let size = server.info("aof_current_size");
+    server.text(&["PUBLISH", "channel", "message"]);
+    server.text(&["SPUBLISH", "channel", "message"]);
+    server.text(&["EVAL", "return redis.call('publish', 'channel', 'message')", "0"]);
+    assert_eq!(server.info("aof_current_size"), size);
+}
+
 #[test]
 fn debug_loadaof_says_that_there_is_nothing_to_load() {
     let mut server = Server::start(&["--enable-debug-command", "yes"]);

@@ -25,7 +25,7 @@ pub struct AofFile {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     pub base: Option<AofFile>,
-    /// Files that a rewrite has made superfluous, the latest first.
+    /// Files that rewrites have made superfluous: those of the last rewrite first.
     pub history: Vec<AofFile>,
     /// What was executed since the base file, oldest first. The last is the one that is written to.
     pub incr: Vec<AofFile>,
@@ -159,7 +159,7 @@ impl Manifest {
     /// A new base file holds what these files did: they are history, all but the last `kept`.
     pub fn retire_incr(&mut self, kept: usize) {
         let gone = self.incr.len().saturating_sub(kept);
-        self.history.splice(0..0, self.incr.drain(..gone).rev());
+        self.history.splice(0..0, self.incr.drain(..gone));
         self.dirty = true;
     }
 

@@ -27,14 +27,14 @@ const HELP: &[&str] = &[
 
 fn publish(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let receivers = s.publish(args[1], args[2]);
-    s.propagate_anyway();
+    s.propagate_to_replicas();
     s.reply.int(receivers as i64);
     Ok(())
 }
 
 fn spublish(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let receivers = s.publish_on_shard(args[1], args[2]);
-    s.propagate_anyway();
+    s.propagate_to_replicas();
     s.reply.int(receivers as i64);
     Ok(())
 }

@@ -572,7 +572,7 @@ mod tests {
         let internal =
             |offset, what: &str| format!("Internal error in RDB reading offset {offset}: {what}");
         let eof = "Unexpected EOF reading RDB file";
-        let unsupported = "The RDB file contains a value of type 'module value' (7), which this version can't load";
+        let unsupported = "The RDB file contains a value of type 'module-value' (7), which this version can't load";
         for (body, offset, what) in [
             (&b"\x08\x01k"[..], 12, "Unknown RDB encoding type 8"),
             (b"\x08\x05k", 10, "Unknown RDB encoding type 8"),

@@ -42,6 +42,8 @@ pub enum Propagation {
     Automatic,
     /// The command as it came, even if it changed nothing: it may change something elsewhere.
     Forced,
+    /// The same, but to replicas only: it changes nothing that is kept.
+    ToReplicas,
     /// Nothing.
     Nothing,
     /// These commands, if it changed anything: its effect.
@@ -71,6 +73,11 @@ impl Server {
     /// Propagates the command that is running, whether it changes anything or not.
     pub fn propagate_anyway(&mut self) {
         self.propagation = Propagation::Forced;
+    }
+
+    /// Propagates the command that is running to replicas, not to the append-only file.
+    pub fn propagate_to_replicas(&mut self) {
+        self.propagation = Propagation::ToReplicas;
     }
 
     /// Propagates nothing of the command that is running.
@@ -137,7 +144,7 @@ impl Server {
         let propagation = std::mem::take(&mut self.propagation);
         let own = match &propagation {
             Propagation::Automatic if changed => 1,
-            Propagation::Forced => 1,
+            Propagation::Forced | Propagation::ToReplicas => 1,
             Propagation::Instead(commands) if changed => commands.len(),
             _ => 0,
         };
@@ -153,6 +160,12 @@ impl Server {
         match propagation {
             Propagation::Automatic if changed => self.propagate(db, args),
             Propagation::Forced => self.propagate(db, args),
+            Propagation::ToReplicas => {
+                let targets = self.propagates_to;
+                self.propagates_to.aof = false;
+                self.propagate(db, args);
+                self.propagates_to = targets;
+            }
             Propagation::Instead(commands) if changed => {
                 for command in &commands {
                     let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
