@@ -3,14 +3,13 @@
 
 use crate::command::config::update_title;
 use crate::command::table::{CommandTable, Row};
-use crate::command::{self};
 use crate::event_loop::EventLoop;
 use crate::server::config::{Config, Startup, Supervised};
 use crate::server::log::{Level, Log};
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
 use crate::util::alloc;
-use crate::{aof, rdb};
+use crate::{aof, command, rdb};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::ffi::OsString;
@@ -81,8 +80,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
             return 1;
         }
     };
-    let executable = args.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
-    serve(startup, executable)
+    serve(startup, &args.first().map(|a| a.to_string_lossy()).unwrap_or_default())
 }
 
 /// The programs that this one is too, by the name that it was called by.
@@ -132,119 +130,126 @@ fn help_or_version(args: &[OsString]) -> Option<i32> {
     }
 }
 
-/// Makes the server and runs its loop.
-fn serve(startup: Startup, executable: String) -> i32 {
-    let mut config = startup.config;
+/// Makes the server and runs its loop; answers the exit code.
+fn serve(startup: Startup, executable: &str) -> i32 {
+    let mut server = match make_server(startup, executable) {
+        Ok(server) => server,
+        Err(text) => {
+            eprintln!("{text}");
+            return 1;
+        }
+    };
+    let outcome = start(&mut server).and_then(|mut event_loop| {
+        event_loop.run(&mut server).map_err(|error| format!("The event loop failed: {error}"))
+    });
+    outcome.unwrap_or_else(|text| {
+        server.warning(&text);
+        1
+    })
+}
+
+/// Makes the process what the configuration wants it to be, and a server in it that has no data yet.
+///
+/// # Errors
+/// A line for the terminal: there is no log yet.
+fn make_server(startup: Startup, executable: &str) -> Result<Server, String> {
+    let Startup { mut config, config_file, log: lines } = startup;
     if config.set_proc_title {
         title::init();
     }
-    if let Err(error) = std::env::set_current_dir(&config.dir) {
-        eprintln!("Can't chdir to '{}': {error}", config.dir.display());
-        return 1;
-    }
+    std::env::set_current_dir(&config.dir)
+        .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
     let supervised = supervision(config.supervised);
-    if config.daemonize
-        && supervised.is_none()
-        && let Err(error) = process::daemonize()
-    {
-        eprintln!("Can't daemonize: {error}");
-        return 1;
+    if config.daemonize && supervised.is_none() {
+        process::daemonize().map_err(|error| format!("Can't daemonize: {error}"))?;
     }
     let file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
     let log = Log { level: config.loglevel, file };
     crash::install(log.file.as_deref());
     crash::report_crashes(config.crash_log_enabled);
-    let mut commands = command_table();
-    for line in &config.rename_command {
-        if !commands.rename(&line.args[1], &line.args[2]) {
-            eprintln!(
-                "{}",
-                line.error("No such command in rename-command, or the new name is taken")
-            );
-            return 1;
-        }
-    }
-    let limit = process::raise_open_files(u64::from(config.maxclients) + RESERVED_FILES);
-    let unlimited = config.maxclients;
-    if limit < u64::from(config.maxclients) + RESERVED_FILES {
-        config.maxclients = limit.saturating_sub(RESERVED_FILES).max(1) as u32;
-    }
-    let replicaof = config.replicaof.clone();
+    let commands = renamed_commands(&config)?;
+    let wanted = config.maxclients;
+    let limit = process::raise_open_files(u64::from(wanted) + RESERVED_FILES);
+    config.maxclients = wanted.min(limit.saturating_sub(RESERVED_FILES).max(1) as u32);
+
     let mut server = Server::new(config, commands, SmallRng::from_os_rng(), log);
     server.origin = Origin {
-        executable: absolute(&executable),
-        config_file: startup.config_file.clone().unwrap_or_default(),
+        executable: absolute(executable),
+        config_file: config_file.unwrap_or_default(),
         listeners: Vec::new(),
     };
     server.supervised = supervised;
+    introduce(&server);
+    for line in &lines {
+        server.warning(line);
+    }
+    if server.config.maxclients != wanted {
+        server.warning(&format!(
+            "You requested maxclients of {wanted} requiring at least {} max file descriptors. Current maximum open \
+             files is {limit}. maxclients has been reduced to {} to compensate for low ulimit.",
+            u64::from(wanted) + RESERVED_FILES,
+            server.config.maxclients
+        ));
+    }
+    Ok(server)
+}
+
+/// All commands, by the names that `rename-command` gives them.
+fn renamed_commands(config: &Config) -> Result<CommandTable, String> {
+    let mut commands = command_table();
+    for line in &config.rename_command {
+        if !commands.rename(&line.args[1], &line.args[2]) {
+            let why = "No such command in rename-command, or the new name is taken";
+            return Err(line.error(why).to_string());
+        }
+    }
+    Ok(commands)
+}
+
+/// The first lines of the log.
+fn introduce(server: &Server) {
     server.notice("oO0OoO0OoO0Oo Aeolis is starting oO0OoO0OoO0Oo");
     server.notice(&format!(
         "Aeolis version={VERSION}, Redis version={REDIS_VERSION}, bits=64, pid={}, just started",
         std::process::id()
     ));
-    match &startup.config_file {
-        Some(_) => server.notice("Configuration loaded"),
-        None => server.log(Level::Warning, "Warning: no config file specified, using the default config. In order to specify a config file use aeolis /path/to/redis.conf"),
-    }
-    for line in &startup.log {
-        server.warning(line);
-    }
-    if server.config.maxclients != unlimited {
-        let text = format!(
-            "You requested maxclients of {unlimited} requiring at least {} max file descriptors. Current maximum open files is {limit}. maxclients has been reduced to {} to compensate for low ulimit.",
-            u64::from(unlimited) + RESERVED_FILES,
-            server.config.maxclients
+    if server.origin.config_file.as_os_str().is_empty() {
+        server.warning(
+            "Warning: no config file specified, using the default config. In order to specify a config file use \
+             aeolis /path/to/redis.conf",
         );
-        server.warning(&text);
+    } else {
+        server.notice("Configuration loaded");
     }
-    if let Err(text) = server.load_users_at_startup() {
-        server.warning(&text);
-        eprintln!("{text}");
-        return 1;
-    }
-    if let Err(text) = server.cluster_start() {
-        server.warning(&text);
-        eprintln!("{text}");
-        return 1;
-    }
+}
+
+/// Reads what a server needs beside its data, opens its ports, and begins to load or to replicate.
+///
+/// # Errors
+/// A line for the log.
+fn start(server: &mut Server) -> Result<EventLoop, String> {
+    server.load_users_at_startup()?;
+    server.cluster_start()?;
     if let Err(text) = server.configure_tls() {
         server.warning(&text);
-        server.warning("Failed to configure TLS. Check logs for more info.");
-        return 1;
+        return Err("Failed to configure TLS. Check logs for more info.".to_string());
     }
-    let mut event_loop = match EventLoop::new(&mut server) {
-        Ok(event_loop) => event_loop,
-        Err(error) => {
-            server.warning(&format!("Failed to start: {error}"));
-            return 1;
-        }
-    };
+    let event_loop = EventLoop::new(server).map_err(|error| format!("Failed to start: {error}"))?;
     if server.config.disable_thp {
         process::disable_huge_pages();
     }
-    update_title(&server);
-    write_pid_file(&server);
-    greet(&server);
+    update_title(server);
+    write_pid_file(server);
+    greet(server);
     server.notice("Server initialized");
     server.startup_memory = alloc::used_memory();
-    if let Some(address) = replicaof {
+    if let Some(address) = server.config.replicaof.clone() {
         server.become_replica_at_startup(address.host, address.port);
     }
-    match begin_loading(&mut server) {
-        Ok(true) => {}
-        Ok(false) => server.startup_finished(),
-        Err(text) => {
-            server.warning(&text);
-            return 1;
-        }
+    if !begin_loading(server)? {
+        server.startup_finished();
     }
-    match event_loop.run(&mut server) {
-        Ok(code) => code,
-        Err(error) => {
-            server.warning(&format!("The event loop failed: {error}"));
-            1
-        }
-    }
+    Ok(event_loop)
 }
 
 /// Begins to load what is on disk; `false` if there is nothing. The error is for the log.

@@ -331,7 +331,8 @@ fn refusal(config: &str) -> String {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{config}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    // Told on the terminal or in the log.
+    String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned()
 }
 
 #[test]

@@ -591,3 +591,36 @@ fn exec_heeds_what_queued_scripts_say_of_themselves() {
         "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.\r\n",
     );
 }
+
+#[test]
+fn scripts_that_answer_errors_count_as_failed() {
+    let mut server = Server::start(&["--maxmemory", "1"]);
+    let calls = |server: &mut Server, script: &str| {
+        server.cmd(&["CONFIG", "RESETSTAT"]);
+        server.text(&["EVAL", script, "1", "x"]);
+        let of = |server: &mut Server, name: &str| {
+            let text = server.info_text(&format!("cmdstat_{name}")).unwrap();
+            text.split_once("rejected_calls=").unwrap().1.to_string()
+        };
+        (of(server, "eval"), of(server, "set"), server.info("total_error_replies"))
+    };
+    let (none, failed) = ("0,failed_calls=0".to_string(), "0,failed_calls=1".to_string());
+    let rejected = "1,failed_calls=0".to_string();
+    let set = |how: &str| format!("{how}('set', KEYS[1], 'v')");
+    for (script, outcome) in [
+        (format!("return {}", set("redis.call")), &failed),
+        (format!("return {}", set("redis.pcall")), &failed),
+        (format!("{} return 1", set("redis.pcall")), &none),
+    ] {
+        assert_eq!(calls(&mut server, &script), (outcome.clone(), rejected.clone(), 1), "{script}");
+    }
+}
+
+#[test]
+fn scripts_that_were_forgotten_are_counted() {
+    let mut server = Server::start(&[]);
+    for n in 0..510 {
+        server.cmd(&["EVAL", &format!("return {n}"), "0"]);
+    }
+    assert_eq!(server.info("evicted_scripts"), 10);
+}

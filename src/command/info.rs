@@ -353,6 +353,7 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("expire_cycle_cpu_milliseconds", keys.expire_cycle_us / 1000);
     lines.add("evicted_keys", keys.evicted);
     lines.add("evicted_clients", stats.evicted_clients);
+    lines.add("evicted_scripts", s.scripts.evicted);
     let (total, current) = s.eviction.exceeded_ms(s.clock.nanos());
     lines.add("total_eviction_exceeded_time", total);
     lines.add("current_eviction_exceeded_time", current);

@@ -124,7 +124,11 @@ impl Server {
             self.end_unit();
         }
         self.propagate_nothing();
-        self.answer_outcome(&request.name, protocol, outcome)
+        let failed = self.answer_outcome(&request.name, protocol, outcome)?;
+        if failed && let Some(id) = self.commands.find(request.command[0]) {
+            self.commands.get_mut(id).stats.failed += 1;
+        }
+        Ok(())
     }
 
     /// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
@@ -193,12 +197,13 @@ impl Server {
             && !self.repl.is_connected_to_primary()
     }
 
+    /// Answers what a script returned, or its error; answers itself whether there is an error in the reply.
     fn answer_outcome(
         &mut self,
         name: &str,
         protocol: Protocol,
         outcome: mlua::Result<(bool, Value)>,
-    ) -> CommandResult {
+    ) -> CommandResult<bool> {
         let out_of_order =
             |error: mlua::Error| CommandError::err(format_args!("Error running script: {error}"));
         let (ok, value) = outcome.map_err(out_of_order)?;
@@ -208,10 +213,12 @@ impl Server {
                 return Err(CommandError(text.into()));
             }
             self.reply.error(&text);
-            return Ok(());
+            return Ok(true);
         }
         let (reply, stats) = (&mut self.reply, &mut self.stats);
-        ReplyWriter { reply, stats, protocol }.write(&value).map_err(out_of_order)
+        let mut writer = ReplyWriter { reply, stats, protocol, failed: false };
+        writer.write(&value).map_err(out_of_order)?;
+        Ok(writer.failed)
     }
 }
 

@@ -222,6 +222,8 @@ pub struct ReplyWriter<'a> {
     pub stats: &'a mut Stats,
     /// What the script has chosen.
     pub protocol: Protocol,
+    /// There is an error in the reply.
+    pub failed: bool,
 }
 
 impl ReplyWriter<'_> {
@@ -251,6 +253,7 @@ impl ReplyWriter<'_> {
     }
 
     fn error(&mut self, text: &str, counted: bool) {
+        self.failed = true;
         if !counted {
             self.stats.count_error(text.split(' ').next().unwrap_or("ERR"));
         }
