@@ -356,6 +356,28 @@ fn a_damaged_snapshot_is_described() {
     assert_eq!(code, Some(1));
 }
 
+/// A file may hold anything. What would make its reader a replica, end the server or load the file again is refused.
+#[test]
+fn commands_that_have_no_place_in_a_file() {
+    let incr = commands(&[
+        "SELECT 0",
+        "SET a 1",
+        "MONITOR",
+        "PSYNC ? -1",
+        "SYNC",
+        "SHUTDOWN",
+        "DEBUG LOADAOF",
+        "DEBUG RELOAD",
+        "SUBSCRIBE channel",
+        "BLPOP list 0",
+        "WATCH a",
+        "SET b 2",
+    ]);
+    let mut server = Server::start_in(with_files(b"", &incr), &["--appendonly", "yes"]);
+    assert_eq!(server.text(&["DBSIZE"]), "2");
+    assert_eq!(server.info("connected_slaves").as_deref(), Some("0"));
+}
+
 /// What nobody keeps must not fill the disk.
 #[test]
 fn messages_are_not_in_the_file() {

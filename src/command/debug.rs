@@ -112,6 +112,9 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         (b"help", []) => reply_help(&mut s.reply, "DEBUG", HELP),
         (b"sleep", [seconds]) => sleep(s, seconds)?,
         (b"object", [key] | [key, _]) => object(s, key)?,
+        // A file that is being loaded may hold these very commands.
+        (b"reload", _) if s.loading.is_some() => return Err(CAN_T_LOAD),
+        (b"loadaof", _) if s.loading.is_some() => return Err(CAN_T_LOAD_AOF),
         (b"reload", options) => reload(s, options)?,
         (b"loadaof", []) => {
             if !s.reload_aof() {

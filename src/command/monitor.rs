@@ -4,12 +4,15 @@
 use super::redact::redact;
 use super::spec::CommandFlags;
 use super::table::Row;
-use crate::resp::error::CommandResult;
+use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::util::args::quote;
 
 fn monitor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+    if s.deny_blocking {
+        return Err(CommandError::err("MONITOR isn't allowed for DENY BLOCKING client"));
+    }
     let Some(token) = s.current else { return Ok(()) };
     let client = &mut s.clients[token];
     if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {

@@ -14,6 +14,10 @@ use crate::server::replication::{Capabilities, Excluded};
 use crate::util::args::split_args;
 use crate::util::number::parse_i64;
 
+/// Who executes an append-only file can't become a replica.
+const NOT_FROM_FILE: CommandError =
+    CommandError::text("ERR a synchronization isn't allowed for DENY BLOCKING client");
+
 fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
         return Err(CommandError::err("REPLICAOF not allowed in cluster mode."));
@@ -189,6 +193,9 @@ fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
 }
 
 fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if s.deny_blocking {
+        return Err(NOT_FROM_FILE);
+    }
     let token = s.current.expect("a command has a client");
     s.trace_replica(token, Direction::Received, &shown(args));
     let Some(offset) = parse_i64(args[2]) else {
@@ -201,6 +208,9 @@ fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn sync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    if s.deny_blocking {
+        return Err(NOT_FROM_FILE);
+    }
     let token = s.current.expect("a command has a client");
     s.trace_replica(token, Direction::Received, &shown(args));
     s.sync_command(None)

@@ -204,6 +204,11 @@ fn shutdown(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.reply.ok();
         return Ok(());
     }
+    if s.deny_blocking && !flags.contains(ShutdownFlags::NOW) {
+        return Err(CommandError::err(
+            "SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
+        ));
+    }
     if s.loading.is_some() {
         // Half a dataset must not take the place of the whole one.
         flags.remove(ShutdownFlags::SAVE);

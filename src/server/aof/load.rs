@@ -354,6 +354,9 @@ impl Server {
         if outcome.is_err() {
             self.discard_transaction(token);
         }
+        // Nobody else may find a client that is not in its place.
+        self.unwatch_all_keys(token);
+        self.disable_tracking(token);
         replay.client = Some(self.clients.remove(token));
         outcome
     }
