@@ -113,7 +113,7 @@ impl Server {
             return;
         }
         if self.aof.write_error.take().is_some() {
-            self.warning("AOF write error looks solved, Redis can write again.");
+            self.notice("AOF write error looks solved, Redis can write again.");
         }
         self.try_fsync();
     }
