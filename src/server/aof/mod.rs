@@ -18,6 +18,7 @@ use super::Server;
 use super::persistence::SaveTarget;
 use crate::aof::Manifest;
 use crate::aof::manifest::manifest_name;
+use crate::sys::durable::sync_dir_of;
 use load::Replay;
 use std::fs::{self, File};
 use std::io;
@@ -135,9 +136,10 @@ impl Server {
     }
 
     fn make_aof_dir(&self) -> io::Result<()> {
-        let made = match fs::create_dir(self.aof_dir()) {
+        let dir = self.aof_dir();
+        let made = match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => made,
+            made => made.and_then(|()| sync_dir_of(&dir)),
         };
         if let Err(error) = &made {
             let text = format!(

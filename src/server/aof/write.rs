@@ -185,7 +185,8 @@ impl Server {
             return;
         }
         self.aof.holds_replies = false;
-        if !unsynced && self.bio.is_idle() && self.config.appendfsync != AppendFsync::No {
+        let all_durable = !unsynced && self.bio.is_idle() && self.aof.fsync_error.is_none();
+        if all_durable && self.config.appendfsync != AppendFsync::No {
             // The offset may have grown by what does not belong into the file.
             self.aof.fsynced_pending = self.repl.offset;
         }
