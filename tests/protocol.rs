@@ -68,6 +68,17 @@ fn endless_lines_and_lying_lengths_do_not_grow_without_bound() {
 }
 
 #[test]
+fn nothing_is_read_behind_a_zero_byte_of_an_inline_request() {
+    let server = Server::start(&[]);
+    let mut raw = server.raw();
+    // As a TLS handshake begins; the newline may come at any place in it.
+    raw.send("PING\r\n\x16\x03\x01\0\x01\nPING\r\n");
+    raw.send(vec![b'A'; 64 * 1024]);
+    raw.expect("+PONG\r\n-ERR Protocol error: too big inline request\r\n");
+    assert_eq!(raw.read_to_end(), b"");
+}
+
+#[test]
 fn a_large_argument_comes_through_whole() {
     let server = Server::start(&[]);
     let value = "v".repeat(3 << 20);

@@ -244,14 +244,17 @@ fn parse_inline(
     partial: &mut Option<Box<Partial>>,
 ) -> Result<Parsed, ProtocolError> {
     let resume = partial.take().map_or(start, |p| start + p.pos);
-    let Some(newline) = memchr::memchr(b'\n', &buf[resume..]) else {
+    // Redis looks for the line's end as for the end of a C string, and so never behind a zero byte: who speaks TLS to
+    // a port without it is not answered, rather than with errors about what its handshake seems to say.
+    let stop = memchr::memchr2(b'\n', 0, &buf[resume..]).map_or(buf.len(), |at| resume + at);
+    if buf.get(stop) != Some(&b'\n') {
         if buf.len() - start > MAX_LINE {
             return fail("too big inline request");
         }
-        *partial = Some(Box::new(Partial { pos: buf.len() - start, ..Partial::default() }));
+        *partial = Some(Box::new(Partial { pos: stop - start, ..Partial::default() }));
         return Ok(Parsed::Incomplete);
-    };
-    let end = resume + newline + 1;
+    }
+    let end = stop + 1;
     let line = &buf[start..end - 1];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match split_args(line) {
