@@ -73,9 +73,43 @@ fn nothing_is_read_behind_a_zero_byte_of_an_inline_request() {
     let mut raw = server.raw();
     // As a TLS handshake begins; the newline may come at any place in it.
     raw.send("PING\r\n\x16\x03\x01\0\x01\nPING\r\n");
-    raw.send(vec![b'A'; 64 * 1024]);
+    raw.send(vec![b'A'; 1024 * 1024]);
     raw.expect("+PONG\r\n-ERR Protocol error: too big inline request\r\n");
     assert_eq!(raw.read_to_end(), b"");
+}
+
+#[test]
+fn errors_and_statuses_say_the_bytes_that_they_were_told() {
+    let server = Server::start(&[]);
+    let mut raw = server.raw();
+    let requests: [(&[&[u8]], &[u8]); 8] = [
+        (
+            &[b"caf\xe9", b"\xff\0x", b"y"],
+            b"-ERR unknown command 'caf\xe9', with args beginning with: '\xff' 'y' ",
+        ),
+        (&[b"no\0such"], b"-ERR unknown command 'no', with args beginning with: "),
+        (&[b"CONFIG", b"\xe9"], b"-ERR unknown subcommand '\xe9'. Try CONFIG HELP."),
+        (
+            &[b"XREADGROUP", b"GROUP", b"\xe9", b"c", b"STREAMS", b"\xf4\x8f\xbf\xbf", b">"],
+            b"-NOGROUP No such key '\xf4\x8f\xbf\xbf' or consumer group '\xe9' in XREADGROUP with GROUP option",
+        ),
+        (&[b"EVAL", b"return redis.error_reply('MY \xe9')", b"0"], b"-MY \xe9"),
+        (&[b"EVAL", b"return redis.status_reply('\xe9')", b"0"], b"+\xe9"),
+        (&[b"XADD", b"x", b"1-1", b"f", b"v"], b"$3\r\n1-1"),
+        (
+            &[b"EVAL", b"return redis.pcall('xinfo', 'consumers', 'x', '\xe9').err", b"0"],
+            b"$51\r\nNOGROUP No such consumer group '\xe9' for key name 'x'",
+        ),
+    ];
+    for (request, reply) in requests {
+        let mut bytes = format!("*{}\r\n", request.len()).into_bytes();
+        for arg in request {
+            bytes.extend(format!("${}\r\n", arg.len()).bytes().chain(arg.iter().copied()));
+            bytes.extend(b"\r\n");
+        }
+        raw.send(bytes);
+        raw.expect([reply, b"\r\n"].concat());
+    }
 }
 
 #[test]

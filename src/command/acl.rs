@@ -9,6 +9,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::acl::rules::has_spaces;
 use crate::server::acl::user::Selector;
+use crate::util::bytes_text::{shown, written};
 use crate::util::number::parse_i64;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -141,7 +142,7 @@ fn cat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         [_, _, name] => {
             let category = AclCategories::named(name).ok_or_else(|| {
-                let shown = String::from_utf8_lossy(&name[..name.len().min(128)]);
+                let shown = shown(&name[..name.len().min(128)]);
                 CommandError::err(format_args!("Unknown category '{shown}'"))
             })?;
             let of = s.commands.iter().filter(|c| c.spec.acl_categories.contains(category));
@@ -219,7 +220,7 @@ fn log(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn dryrun(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let shown = |arg: &[u8]| String::from_utf8_lossy(arg).into_owned();
+    let shown = |arg: &[u8]| shown(arg).into_owned();
     let user = s
         .acl
         .find(args[2])
@@ -238,7 +239,7 @@ fn dryrun(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         Ok(()) => s.reply.ok(),
         Err(denied) => {
             let text = s.denied_text(user, id, request, denied);
-            s.reply.bulk_str(&text);
+            s.reply.bulk(&written(&text));
         }
     }
     Ok(())

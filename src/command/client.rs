@@ -9,6 +9,7 @@ use crate::server::Server;
 use crate::server::acl::UserId;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::pause::{PauseKind, PausePurpose};
+use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 
 const HELP: &[&str] = &[
@@ -105,7 +106,7 @@ impl ClientType {
             b"pubsub" => Ok(ClientType::PubSub),
             b"master" | b"primary" => Ok(ClientType::Primary),
             _ => {
-                let shown = String::from_utf8_lossy(name);
+                let shown = shown(name);
                 Err(CommandError::err(format_args!("Unknown client type '{shown}'")))
             }
         }
@@ -203,7 +204,7 @@ impl Filter {
                 }
                 b"type" => filter.kind = Some(ClientType::parse(value)?),
                 b"user" => {
-                    let shown = String::from_utf8_lossy(value);
+                    let shown = shown(value);
                     let user = s.acl.find(value);
                     filter.user = Some(user.ok_or_else(|| {
                         CommandError::err(format_args!("No such user '{shown}'"))
@@ -295,7 +296,7 @@ fn setname(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 fn setinfo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (option, value) = (args[2], args[3]);
-    let shown = String::from_utf8_lossy(option).into_owned();
+    let shown = shown(option).into_owned();
     let is_name = option.eq_ignore_ascii_case(b"lib-name");
     if !is_name && !option.eq_ignore_ascii_case(b"lib-ver") {
         return Err(CommandError::err(format_args!("Unrecognized option '{shown}'")));

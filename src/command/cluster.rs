@@ -12,6 +12,7 @@ use crate::server::client::ClientFlags;
 use crate::server::cluster::file::node_line;
 use crate::server::cluster::{Address, Cluster};
 use crate::server::random_id;
+use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 use crate::util::slot::{SLOTS, key_slot};
 use std::ops::RangeInclusive;
@@ -31,7 +32,7 @@ fn cluster(s: &mut Server) -> CommandResult<&mut Cluster> {
 }
 
 fn unknown_node(id: &[u8]) -> CommandError {
-    CommandError::err(format_args!("Unknown node {}", String::from_utf8_lossy(id)))
+    CommandError::err(format_args!("Unknown node {}", shown(id)))
 }
 
 fn slot(arg: &[u8]) -> CommandResult<u16> {
@@ -124,7 +125,7 @@ fn setslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let id = cluster(s)?.id.clone();
     let slot = slot(args[2])?;
     let unknown = |id: &[u8]| {
-        let id = String::from_utf8_lossy(id);
+        let id = shown(id);
         Err(CommandError::err(format_args!("I don't know about node {id}")))
     };
     match args[3..] {

@@ -8,6 +8,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
 use crate::server::client::ClientFlags;
 use crate::server::{REDIS_VERSION, Server};
+use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 
 const WRONG_PASS: CommandError =
@@ -117,7 +118,7 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 rest
             }
             _ => {
-                let shown = String::from_utf8_lossy(option);
+                let shown = shown(option);
                 return Err(CommandError::err(format_args!(
                     "Syntax error in HELLO option '{shown}'"
                 )));

@@ -14,6 +14,7 @@ use crate::script::library::Libraries;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
 use crate::sys::process;
+use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::util::io_reason;
 use crate::util::memory_units::parse_memory;
@@ -185,7 +186,7 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             s.reply.ok();
         }
         (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(s, size)?,
-        (b"error", [text]) => s.reply.error(&String::from_utf8_lossy(text)),
+        (b"error", [text]) => s.reply.error(&shown(text)),
         (b"log", [text]) => {
             s.warning(&format!("DEBUG LOG: {}", String::from_utf8_lossy(text)));
             s.reply.ok();
@@ -198,7 +199,7 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         (b"panic", []) => panic!("DEBUG PANIC called at Unix time {}", s.now_seconds()),
         (b"segfault", []) => process::kill(std::process::id() as i32, libc::SIGSEGV),
         _ => {
-            let shown = String::from_utf8_lossy(args[1]);
+            let shown = shown(args[1]);
             return Err(CommandError::err(format_args!(
                 "unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP."
             )));

@@ -15,6 +15,7 @@ use crate::server::config::PropagationErrorBehavior;
 use crate::server::evict::EvictionOutcome;
 use crate::server::pause::PauseKind;
 use crate::server::propagate::Propagation;
+use crate::util::bytes_text::{shown, shown_c};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -518,25 +519,25 @@ impl Server {
 const SHOWN: usize = 128;
 
 fn unknown_command(args: &[&[u8]]) -> CommandError {
-    let shown =
-        |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
-    let mut rest = String::new();
+    let mut rest = Vec::new();
     for arg in &args[1..] {
         if rest.len() >= SHOWN {
             break;
         }
-        let room = SHOWN - rest.len();
-        let arg = String::from_utf8_lossy(&arg[..arg.len().min(room)]);
-        rest.push_str(&format!("'{arg}' "));
+        let arg = &arg[..arg.len().min(SHOWN - rest.len())];
+        let arg = &arg[..memchr::memchr(0, arg).unwrap_or(arg.len())];
+        rest.extend_from_slice(&[b"'", arg, b"' "].concat());
     }
+    let name = args[0];
     CommandError::err(format_args!(
-        "unknown command '{}', with args beginning with: {rest}",
-        shown(args[0])
+        "unknown command '{}', with args beginning with: {}",
+        shown_c(&name[..name.len().min(SHOWN)]),
+        shown(&rest)
     ))
 }
 
 fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN)]);
+    let shown = shown_c(&name[..name.len().min(SHOWN)]);
     CommandError::err(format_args!(
         "unknown subcommand '{shown}'. Try {} HELP.",
         container.to_uppercase()

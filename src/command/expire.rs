@@ -7,6 +7,7 @@ use crate::db::notify::Class;
 use crate::db::{ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::util::bytes_text::shown;
 
 /// Whether an expiry to be set has passed already, so that its key can go at once. On a replica only the primary may
 /// decide that.
@@ -60,10 +61,7 @@ impl Conditions {
             } else if is(arg, "LT") {
                 c.lt = true;
             } else {
-                return Err(CommandError::err(format_args!(
-                    "Unsupported option {}",
-                    String::from_utf8_lossy(arg)
-                )));
+                return Err(CommandError::err(format_args!("Unsupported option {}", shown(arg))));
             }
         }
         if c.nx && (c.xx || c.gt || c.lt) {

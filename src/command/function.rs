@@ -12,6 +12,7 @@ use crate::script::library::{ENGINE, Library, LibraryFunction, Load};
 use crate::script::run::Request;
 use crate::script::shebang;
 use crate::server::Server;
+use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::util::number::parse_i64;
 use std::rc::Rc;
@@ -88,7 +89,7 @@ fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let Some((code, options)) = args[2..].split_last() else { return Ok(()) };
     for option in options {
         if !args::is(option, "replace") {
-            let option = String::from_utf8_lossy(option);
+            let option = shown(option);
             return Err(CommandError::err(format_args!("Unknown option given: {option}")));
         }
     }
@@ -134,7 +135,7 @@ fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             let missing = CommandError::text("ERR library name argument was not given");
             pattern = Some(*rest.next().ok_or(missing)?);
         } else {
-            let option = String::from_utf8_lossy(option);
+            let option = shown(option);
             return Err(CommandError::err(format_args!("Unknown argument {option}")));
         }
     }

@@ -9,6 +9,7 @@ use crate::ds::sorted_set::Builder;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::util::bytes_text::shown;
 use crate::util::geohash::{Point, Shape, ShapeKind};
 use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
 use crate::value::zset::{ScoreBound, ScoreRange, Zset};
@@ -326,7 +327,7 @@ impl<'a> Search<'a> {
                 "{who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
             )));
         }
-        let command = String::from_utf8_lossy(command);
+        let command = shown(command);
         let searches = matches!(family, Family::Search { .. });
         if searches && self.center.is_none() {
             return Err(CommandError::err(format_args!(

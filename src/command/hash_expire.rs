@@ -11,6 +11,7 @@ use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::util::bytes_text::shown;
 use crate::value::hash::Hash;
 use std::fmt::Display;
 
@@ -345,7 +346,7 @@ impl<'a, 'b> SetOptions<'a, 'b> {
                 options.pairs = pairs(&args[at..])?;
                 return Ok(options);
             } else {
-                let shown = String::from_utf8_lossy(arg);
+                let shown = shown(arg);
                 return Err(CommandError::err(format_args!("unknown argument: {shown}")));
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;
+use crate::util::bytes_text::shown_c;
 
 /// Replies with what a container's subcommands are: `lines` between the line and the entry that all replies share.
 pub fn reply_help(reply: &mut Reply, command: &str, lines: &[&str]) {
@@ -17,7 +18,7 @@ pub fn reply_help(reply: &mut Reply, command: &str, lines: &[&str]) {
 
 /// The error of a request whose subcommand can't be told, or has the wrong number of arguments.
 pub fn subcommand_syntax_error(command: &str, args: &[&[u8]]) -> CommandError {
-    let shown = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
+    let shown = shown_c(&args[1][..args[1].len().min(128)]);
     CommandError::err(format_args!(
         "unknown subcommand or wrong number of arguments for '{shown}'. Try {command} HELP."
     ))

@@ -7,6 +7,7 @@ use crate::db::notify::Class;
 use crate::ds::hyperloglog::{self as hll, Corrupt, Registers, Run};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::util::bytes_text::shown;
 use crate::value::ValueRef;
 use rand::Rng;
 use std::fmt::Write;
@@ -167,7 +168,7 @@ fn pfdebug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         let converted = make_dense(s, key)?;
         s.reply.int(converted.into());
     } else {
-        let name = String::from_utf8_lossy(name);
+        let name = shown(name);
         return Err(CommandError::err(format_args!("Unknown PFDEBUG subcommand '{name}'")));
     }
     Ok(())

@@ -6,6 +6,7 @@ use super::keys::is_expired;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::value::Type;
 
@@ -45,7 +46,7 @@ impl<'a> ScanOptions<'a> {
                 [name, kind] if keys && is(name, "TYPE") => {
                     let known = TYPES.into_iter().find(|t| is(kind, t.name()));
                     options.kind = Some(known.ok_or_else(|| {
-                        let kind = String::from_utf8_lossy(kind);
+                        let kind = shown(kind);
                         CommandError::err(format_args!("unknown type name '{kind}'"))
                     })?);
                 }

@@ -8,6 +8,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{Client, Token};
 use crate::server::tracking::{ClientTracking, TrackingOptions};
+use crate::util::bytes_text::shown;
 
 const ONE_REDIRECT: CommandError =
     CommandError::text("ERR A client can only redirect to a single other client");
@@ -105,7 +106,7 @@ impl<'a> Request<'a> {
     fn check_prefixes(&self, now: Option<&ClientTracking>) -> CommandResult {
         let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
         let error = |prefix: &[u8], what: &str, other: &[u8]| {
-            let (prefix, other) = (String::from_utf8_lossy(prefix), String::from_utf8_lossy(other));
+            let (prefix, other) = (shown(prefix), shown(other));
             CommandError::err(format_args!(
                 "Prefix '{prefix}' overlaps with {what} prefix '{other}'. Prefixes for a single client must not overlap."
             ))

@@ -4,6 +4,7 @@
 //! speaks and what that value looks like there.
 #![forbid(unsafe_code)]
 
+use crate::util::bytes_text::written;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64};
 
 /// The protocol version that a client chose with `HELLO`.
@@ -99,14 +100,15 @@ impl Reply {
 
     pub fn simple(&mut self, text: &str) {
         self.buf.push(b'+');
-        self.line(text.as_bytes());
+        self.line(&written(text));
     }
 
     /// An error: `text` starts with its code (`ERR …`). Line breaks, which would break the protocol, become spaces.
     pub fn error(&mut self, text: &str) {
         self.buf.push(b'-');
-        let text = text.trim_end_matches(['\r', '\n']);
-        self.buf.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        let text = written(text.trim_end_matches(['\r', '\n']));
+        self.buf
+            .extend(text.iter().copied().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
         self.raw(b"\r\n");
     }
 

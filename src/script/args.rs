@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::value::error_table;
+use crate::util::bytes_text::written;
 use mlua::debug::DebugSource;
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 use std::fmt;
@@ -78,7 +79,7 @@ pub fn caught(lua: &Lua, raised: Value) -> mlua::Result<Value> {
     let Value::Error(error) = raised else { return Ok(raised) };
     match error.downcast_ref::<LibError>() {
         Some(LibError::Table { text, counted }) => error_table(lua, text, *counted),
-        Some(LibError::Text(text)) => Ok(Value::String(lua.create_string(text)?)),
+        Some(LibError::Text(text)) => Ok(Value::String(lua.create_string(written(text))?)),
         None => Ok(Value::String(lua.create_string(error.to_string())?)),
     }
 }

@@ -10,6 +10,7 @@ use super::value::to_argument;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::log::Level;
 use crate::util::args::split_args;
+use crate::util::bytes_text::shown;
 use mlua::{Function, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -187,7 +188,7 @@ impl Libraries {
 }
 
 fn with_name(before: &str, name: &[u8], behind: &str) -> CommandError {
-    CommandError::err(format_args!("{before}{}{behind}", String::from_utf8_lossy(name)))
+    CommandError::err(format_args!("{before}{}{behind}", shown(name)))
 }
 
 /// Whether functions and libraries may be called so.

@@ -17,6 +17,7 @@ use crate::server::client::{ClientFlags, Token};
 use crate::server::cluster::{CROSS_SLOT, DOWN_FOR_WRITES, NOT_SERVED};
 use crate::server::log::Level;
 use crate::server::propagate::Targets;
+use crate::util::bytes_text::shown;
 use crate::util::slot::key_slot;
 use bstr::BStr;
 use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Value};
@@ -243,7 +244,7 @@ fn uncaught(error: &Value, name: &str) -> (String, bool) {
     };
     let field = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
     let text = |value: Value| match value {
-        Value::String(text) => Some(text.to_string_lossy()),
+        Value::String(text) => Some(shown(&text.as_bytes()).into_owned()),
         Value::Integer(n) => Some(n.to_string()),
         _ => None,
     };
@@ -256,7 +257,7 @@ fn uncaught(error: &Value, name: &str) -> (String, bool) {
 
 /// What a script hears of a reply that is an error, which has been counted.
 fn reply_error(reply: &[u8]) -> LibError {
-    let text = String::from_utf8_lossy(reply.trim_ascii_end());
+    let text = shown(reply.trim_ascii_end());
     LibError::Table { text: text.trim_start_matches('-').to_string(), counted: true }
 }
 

@@ -4,6 +4,7 @@
 use crate::command::spec::CommandFlags;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::util::args::split_args;
+use crate::util::bytes_text::shown;
 use bitflags::bitflags;
 
 bitflags! {
@@ -60,7 +61,7 @@ pub fn split_shebang(script: &[u8]) -> CommandResult<(ScriptFlags, &[u8])> {
     let end =
         memchr::memchr(b'\n', script).ok_or(CommandError::text("ERR Invalid script shebang"))?;
     let words = split_args(&script[..end]).unwrap_or_default();
-    let shown = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+    let shown = |text: &[u8]| shown(text).into_owned();
     let (engine, options) =
         words.split_first().ok_or(CommandError::text("ERR Invalid engine in script shebang"))?;
     if engine != b"#!lua" {

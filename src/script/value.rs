@@ -4,6 +4,7 @@
 use super::args::{as_number, truncated};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::stats::Stats;
+use crate::util::bytes_text::{shown, written};
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
 use mlua::{Either, Lua, LuaString, Table, Value};
 use std::mem;
@@ -71,7 +72,7 @@ pub fn error_text(text: &[u8]) -> Vec<u8> {
 /// The table that an error is to a script.
 pub fn error_table(lua: &Lua, text: &str, counted: bool) -> mlua::Result<Value> {
     let table = lua.create_table()?;
-    table.raw_set("err", text)?;
+    table.raw_set("err", lua.create_string(written(text))?)?;
     if counted {
         table.raw_set(COUNTED, true)?;
     }
@@ -135,7 +136,7 @@ impl<'a> ReplyReader<'a> {
         match kind {
             b'+' => self.tagged("ok", self.string(line)?),
             b'-' => {
-                let text = String::from_utf8_lossy(line);
+                let text = shown(line);
                 error_table(self.lua, &text, true)
             }
             // Lua's numbers are doubles.
@@ -263,13 +264,13 @@ impl ReplyWriter<'_> {
     fn table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
         if let Value::String(text) = table.raw_get("err")? {
             let counted = table.raw_get::<Value>(COUNTED)? == Value::Boolean(true);
-            self.error(&text.to_string_lossy(), counted);
+            self.error(&shown(&text.as_bytes()), counted);
         } else if let Value::String(text) = table.raw_get("ok")? {
             self.reply.simple(&one_line(&text));
         } else if let Some(x) = as_number(&table.raw_get("double")?) {
             self.reply.double(x);
         } else if let Value::String(digits) = table.raw_get("big_number")? {
-            self.reply.bignum(one_line(&digits).as_bytes());
+            self.reply.bignum(&written(&one_line(&digits)));
         } else if let Some((format, text)) = verbatim(table)? {
             self.reply.verbatim(&format, &text.as_bytes());
         } else if let Value::Table(map) = table.raw_get("map")? {
@@ -322,7 +323,7 @@ impl ReplyWriter<'_> {
 
 /// What is written on a line of the protocol must not end it.
 fn one_line(text: &LuaString) -> String {
-    text.to_string_lossy().replace(['\r', '\n'], " ")
+    shown(&text.as_bytes()).replace(['\r', '\n'], " ")
 }
 
 fn verbatim(table: &Table) -> mlua::Result<Option<(String, LuaString)>> {

@@ -4,6 +4,7 @@
 pub mod alloc;
 pub mod args;
 pub mod bitmap;
+pub mod bytes_text;
 pub mod clock;
 pub mod crc64;
 pub mod geohash;

@@ -9,6 +9,7 @@ use crate::command::args::{self, is};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::util::bytes_text::shown;
 use crate::value::stream::group::{ConsumerId, Pending};
 use crate::value::stream::{Group, Parts, Stream, StreamId};
 
@@ -210,7 +211,7 @@ impl ClaimOptions {
             let (Some(name), Some(value)) = (known, rest.next()) else {
                 return Err(CommandError::err(format_args!(
                     "Unrecognized XCLAIM option '{}'",
-                    String::from_utf8_lossy(arg)
+                    shown(arg)
                 )));
             };
             match name {

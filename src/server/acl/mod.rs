@@ -22,6 +22,7 @@ use super::config::AclPubsubDefault;
 use super::pubsub::Topic;
 use crate::command::table::CommandId;
 use crate::resp::error::CommandError;
+use crate::util::bytes_text::shown;
 use check::{AclDenied, Denial, allows_channel};
 use log::{AclLog, Context, Entry, Reason};
 use rules::{RuleBook, merge_selectors};
@@ -138,7 +139,7 @@ impl Server {
     /// What is wrong with the first rule that is wrong.
     pub fn set_user(&mut self, name: &[u8], rules: &[&[u8]]) -> Result<(), String> {
         let rules = merge_selectors(rules).map_err(|open| {
-            let open = String::from_utf8_lossy(open);
+            let open = shown(open);
             format!("Unmatched parenthesis in acl selector starting at '{open}'.")
         })?;
         let book = self.rule_book();
@@ -148,7 +149,7 @@ impl Server {
         };
         for rule in &rules {
             book.apply(&mut user, rule).map_err(|error| {
-                let rule = String::from_utf8_lossy(rule);
+                let rule = shown(rule);
                 format!("Error in ACL SETUSER modifier '{rule}': {error}")
             })?;
         }
@@ -287,8 +288,8 @@ impl Server {
         args: &[&[u8]],
         denied: AclDenied,
     ) -> String {
-        let user = String::from_utf8_lossy(&self.acl.get(user).name);
-        let arg = String::from_utf8_lossy(args[denied.arg]);
+        let user = shown(&self.acl.get(user).name);
+        let arg = shown(args[denied.arg]);
         match denied.denial {
             Denial::Command => {
                 let command = self.commands.get(id).spec.name;

@@ -24,6 +24,7 @@ pub use rewrite::{RewriteOptions, rewrite, rewrite_file};
 pub use startup::Startup;
 pub use values::*;
 
+use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::value::list::Limits;
 
@@ -158,7 +159,7 @@ impl Config {
     ) -> Result<Vec<&'static Directive>, SetError> {
         let mut chosen: Vec<(&'static Directive, &'static str, &[u8])> = Vec::new();
         for &(argument, value) in pairs {
-            let spelled = String::from_utf8_lossy(argument);
+            let spelled = shown(argument);
             let (directive, name) =
                 lookup(argument).ok_or_else(|| SetError::UnknownOption(spelled.to_string()))?;
             if directive.flags.contains(Flags::IMMUTABLE) {
