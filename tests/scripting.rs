@@ -462,6 +462,24 @@ fn busy(server: &mut Server, script: &str) -> common::Raw {
 }
 
 #[test]
+fn a_script_or_transaction_is_one_moment() {
+    let mut server = Server::start(&["--busy-reply-threshold", "20"]);
+    // Rate limiters name what they count by the microsecond.
+    let micros = "return redis.call('time')[2] % 1000";
+    let all: Vec<String> = (0..100).map(|_| server.text(&["EVAL", micros, "0"])).collect();
+    assert!(all.iter().any(|part| part != "0"), "{all:?}");
+    let mut raw = server.raw();
+    raw.send("MULTI\r\nTIME\r\nTIME\r\nEXEC\r\n");
+    raw.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n");
+    let mut time = || (0..5).map(|_| raw.line()).collect::<Vec<String>>();
+    assert_eq!(time(), time());
+    // When others have been served it is a later one, so that who waits for it is not there for ever.
+    let wait = "local function now() local t = redis.call('time') return t[1] * 1000000 + t[2] end \
+                local start = now() while now() < start + 1000 do end return 'later'";
+    assert_eq!(server.text(&["EVAL", wait, "0"]), "later");
+}
+
+#[test]
 fn others_are_answered_while_a_script_runs_and_may_end_it() {
     const BUSY: &str =
         "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";

@@ -122,8 +122,8 @@ fn command_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 fn time(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    // In a script time stands still.
-    let now = if s.in_script { s.ks.now_ms * 1000 } else { s.clock.unix_us() };
+    // In a transaction or script time stands still.
+    let now = if s.gathers_unit() { s.now_us } else { s.clock.unix_us() };
     s.reply.array(2);
     s.reply.bulk_int(now / 1_000_000);
     s.reply.bulk_int(now % 1_000_000);

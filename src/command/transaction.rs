@@ -48,6 +48,7 @@ fn exec(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     s.unwatch_all_keys(token);
     let transaction = s.client().transaction.take().unwrap_or_default();
     s.reply.array(transaction.len());
+    s.update_time();
     s.begin_unit();
     let blocking_denied = std::mem::replace(&mut s.deny_blocking, true);
     transaction.for_each(|id, args| match s.acl_check(token, id, args) {

@@ -83,6 +83,7 @@ impl Server {
         self.may_run_script(token, request)?;
         let is_whole = !self.gathers_unit();
         if is_whole {
+            self.update_time();
             self.begin_unit();
         }
         let deny_blocking = mem::replace(&mut self.deny_blocking, true);

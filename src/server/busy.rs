@@ -87,7 +87,8 @@ impl Server {
         busy.caller == token || self.clients.get(token).is_some_and(|client| client.is(stream))
     }
 
-    /// Lets the loop take a turn in the midst of a script. What belongs to the script's client is put aside.
+    /// Lets the loop take a turn in the midst of a script. What belongs to the script's client is put aside. For the
+    /// script the time goes on then, though not for what expires: what it saw does not vanish.
     pub fn serve_others(&mut self) {
         let Some(take_turn) = self.take_turn.clone() else { return };
         let own = (
@@ -102,15 +103,24 @@ impl Server {
             self.db,
             self.ks.role,
             self.ks.no_touch,
+            self.ks.now_ms,
             mem::take(&mut self.deny_blocking),
             mem::take(&mut self.in_script),
         );
         self.restore_expiry_role();
+        self.update_time();
 
         take_turn(self);
 
         let unit;
-        (self.db, self.ks.role, self.ks.no_touch, self.deny_blocking, self.in_script) = flags;
+        (
+            self.db,
+            self.ks.role,
+            self.ks.no_touch,
+            self.ks.now_ms,
+            self.deny_blocking,
+            self.in_script,
+        ) = flags;
         (self.current, self.reply, self.pushes, self.propagation, unit, self.propagates_to) = own;
         self.restore_unit(unit);
     }

@@ -178,6 +178,8 @@ pub struct Server {
     pub libraries: Libraries,
     /// What runs was called by a script.
     pub in_script: bool,
+    /// Microseconds since 1970 when the clock was last read: when the transaction or the script began that runs.
+    pub now_us: i64,
     /// The script that is running.
     pub script_run: Option<Box<Run>>,
     /// A script that has run for long.
@@ -273,6 +275,7 @@ impl Server {
             scripts: Scripts::default(),
             libraries: Libraries::default(),
             in_script: false,
+            now_us: 0,
             script_run: None,
             busy: None,
             take_turn: None,
@@ -291,9 +294,11 @@ impl Server {
         self.ks.now_ms / 1000
     }
 
-    /// Reads the clock, once for a turn of the loop and again where a command took long.
+    /// Reads the clock, once for a turn of the loop and again where a command took long, or is the first of a unit:
+    /// for all of a transaction or script it is then the same moment.
     pub fn update_time(&mut self) {
-        self.ks.now_ms = self.clock.unix_ms();
+        self.now_us = self.clock.unix_us();
+        self.ks.now_ms = self.now_us / 1000;
         self.ks.access.seconds = (self.ks.now_ms / 1000) as u32;
     }
 
