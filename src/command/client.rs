@@ -271,6 +271,7 @@ fn kill_fitting(s: &mut Server, filter: &Filter) -> usize {
             continue;
         }
         killed += 1;
+        s.trace_end(token, "CLIENT KILL");
         if s.current == Some(token) {
             // It is told first.
             s.client().flags |= ClientFlags::CLOSE_AFTER_REPLY;

@@ -453,10 +453,12 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
     lines.add("replicas_repl_buffer_peak", link.kept_stream.peak());
     if syncing {
         let (total, received) = link.transfer_progress().unwrap_or((0, 0));
+        // A length that is not known yet goes into the figures as -1, as in Redis.
+        let part = if total == 0 { 0.0 } else { received as f64 / total as f64 };
         lines.add("master_sync_total_bytes", total);
         lines.add("master_sync_read_bytes", received);
-        lines.add("master_sync_left_bytes", total as i64 - received as i64);
-        lines.add("master_sync_perc", format_args!("{:.2}", ratio(received, total) * 100.0));
+        lines.add("master_sync_left_bytes", total - received as i64);
+        lines.add("master_sync_perc", format_args!("{:.2}", part * 100.0));
         lines.add("master_sync_last_io_seconds_ago", now - link.last_io);
     }
     if !connected {

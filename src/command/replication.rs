@@ -204,7 +204,15 @@ fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::NOT_AN_INTEGER);
     };
     let failover = args.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover"));
-    s.sync_command(Some(PsyncRequest { id: args[1], offset, failover }))
+    synchronize(s, Some(PsyncRequest { id: args[1], offset, failover }))
+}
+
+/// What is refused is seen too.
+fn synchronize(s: &mut Server, request: Option<PsyncRequest<'_>>) -> CommandResult {
+    s.sync_command(request).inspect_err(|error| {
+        let token = s.current.expect("a command has a client");
+        s.trace_replica(token, Direction::Sent, &format!("-{}", error.0));
+    })
 }
 
 fn sync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -213,7 +221,7 @@ fn sync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let token = s.current.expect("a command has a client");
     s.trace_replica(token, Direction::Received, &shown(args));
-    s.sync_command(None)
+    synchronize(s, None)
 }
 
 fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {

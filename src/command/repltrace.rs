@@ -94,8 +94,16 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
         }
         Role::Replica => {
             let Some(primary) = &s.repl.primary else { return start };
-            let state = primary.state.role_name();
-            let silent = s.now_seconds() - primary.last_io;
+            let (state, now) = (primary.state.role_name(), s.now_seconds());
+            let silent = now - primary.last_io;
+            if primary.state != LinkState::Connected && !primary.is_syncing() {
+                let down = match s.repl.down_since {
+                    0 => "has not been up yet".to_string(),
+                    since => format!("down for {} s", now - since),
+                };
+                let waits = now - primary.since;
+                return format!("{start} {}, {state} for {waits} s, {down}", link.peer);
+            }
             let client = primary
                 .token
                 .filter(|_| primary.state == LinkState::Connected)

@@ -157,6 +157,13 @@ impl Server {
     }
 
     fn peer_is_gone(&mut self, token: Token, error: &io::Error) {
+        self.trace_end(
+            token,
+            &match error.kind() {
+                ErrorKind::UnexpectedEof => "the other side has closed the connection".to_string(),
+                _ => format!("reading failed: {error}"),
+            },
+        );
         let conn = &self.clients[token].conn;
         if conn.is_handshaking() {
             let (peer, local) = (conn.peer(""), conn.local(""));

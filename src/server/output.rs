@@ -248,6 +248,7 @@ impl Server {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.log(Level::Verbose, &format!("Error writing to client: {error}"));
+                    self.trace_end(token, &format!("writing failed: {error}"));
                     self.free_client(token);
                     return;
                 }

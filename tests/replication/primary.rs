@@ -528,3 +528,23 @@ fn a_replica_without_a_primary_can_have_no_replicas() {
     );
     ask(&mut raw, &["SYNC"], "-NOMASTERLINK Can't SYNC while not connected with my master");
 }
+
+/// What was written before the first replica came is at offset 0, as everything that a silent replica has.
+#[test]
+fn a_replica_that_still_loads_has_acknowledged_nothing() {
+    for diskless in ["yes", "no"] {
+        let options = ["--repl-diskless-sync-delay", "0", "--repl-diskless-sync", diskless];
+        let mut server = Server::start(&options);
+        assert_eq!(server.text(&["SET", "key", "value"]), "OK");
+        let mut replica = FakeReplica::sync(&server, &["eof", "psync2"]);
+        server.wait_info("connected_slaves", "1");
+        wait_for("it to be online", || {
+            server.text(&["INFO", "replication"]).contains("state=online").then_some(())
+        });
+        assert_eq!(server.text(&["WAIT", "1", "50"]), "0");
+        assert_eq!(server.text(&["WAITAOF", "0", "1", "50"]), "0 0");
+        replica.acknowledge();
+        assert_eq!(server.text(&["WAIT", "1", "0"]), "1");
+        assert_eq!(server.text(&["WAITAOF", "0", "1", "50"]), "0 0", "it has no such file");
+    }
+}

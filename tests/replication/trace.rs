@@ -1,7 +1,7 @@
 //! `REPLTRACE`, and what INFO and CLIENT LIST say of a link: the steps as they happened, in both roles.
 
 use crate::common::{Server, wait_for};
-use crate::fakes::{EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET};
+use crate::fakes::{EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET, encoded};
 
 /// The steps of one link, without times.
 fn steps(server: &mut Server, id: &str) -> Vec<String> {
@@ -126,4 +126,38 @@ fn a_connection_that_shakes_hands_is_seen() {
     assert_eq!(server.info("connected_slaves").as_deref(), Some("0"));
     let clients = server.text(&["CLIENT", "LIST"]);
     assert!(clients.contains(" repl=handshake"), "{clients}");
+}
+
+#[test]
+fn an_end_has_its_reason_too() {
+    let primary = FakePrimary::new();
+    let mut server = primary.start_replica(&["--repl-timeout", "1"]);
+    let mut raw = primary.accept();
+    raw.expect(encoded(&["PING"]));
+    let line = line_with(&mut server, "1", "link 1: primary");
+    assert!(line.contains(", handshake for ") && line.ends_with("has not been up yet"), "{line}");
+    let refused = ["-> -NOMASTERLINK Can't SYNC while not connected with my master"];
+    let mut asker = server.raw();
+    asker.command(&["PSYNC", "?", "-1"]);
+    asker.expect("-NOMASTERLINK Can't SYNC while not connected with my master\r\n");
+    assert_eq!(steps(&mut server, "2")[1..], refused);
+    drop(asker);
+    line_with(&mut server, "2", "-- the other side has closed the connection");
+    // Nothing is answered.
+    line_with(&mut server, "1", "-- Timeout connecting to the MASTER...");
+    // Something that is no Redis answers.
+    let mut raw = primary.accept();
+    raw.expect(encoded(&["PING"]));
+    raw.send("HTTP/1.1 400 Bad Request\r\n");
+    line_with(&mut server, "1", "Error reply to PING from master: 'HTTP/1.1 400 Bad Request'");
+    let raw = primary.full_sync(100, EMPTY_RDB);
+    server.wait_info("master_link_status", "up");
+    // It falls silent.
+    line_with(&mut server, "1", "-- MASTER timeout: no data nor PING received...");
+    line_with(&mut server, "1", ", down for ");
+    drop(raw);
+    let _raw = primary.full_sync(100, EMPTY_RDB);
+    server.wait_info("master_link_status", "up");
+    server.text(&["CLIENT", "KILL", "TYPE", "master"]);
+    line_with(&mut server, "1", "-- CLIENT KILL");
 }

@@ -124,9 +124,7 @@ impl Server {
         }
         let synced = |token: &Token| {
             let link = self.clients.get(*token).and_then(|c| c.replica.as_ref());
-            link.is_some_and(|l| {
-                l.state == Some(ReplState::Online) && l.ack_offset == self.repl.offset
-            })
+            link.is_some_and(|l| l.has_applied(self.repl.offset))
         };
         let ready = match &asked.target {
             Some((host, port)) => self.find_replica(host, *port).filter(synced),

@@ -96,9 +96,10 @@ pub struct ReplicaLink {
     pub rdb_client: Option<u64>,
     /// How much of the stream has been sent: the offset of the next byte.
     pub cursor: u64,
-    /// How much of it the replica says it has applied, and has made durable.
+    /// How much of it the replica says it has applied, and has made durable; `acknowledged`: it has said anything yet.
     pub ack_offset: u64,
-    pub aof_ack_offset: u64,
+    pub aof_ack_offset: Option<u64>,
+    pub acknowledged: bool,
     /// Seconds since 1970.
     pub ack_time: i64,
     /// The stream waits for the first acknowledgement: the end of a snapshot without length has to be found first.
@@ -107,6 +108,14 @@ pub struct ReplicaLink {
     pub trace: Option<u64>,
     /// The snapshot on its way to this replica.
     pub transfer: Option<Transfer>,
+}
+
+impl ReplicaLink {
+    /// Whether the replica says that it has applied the stream up to an offset. One that is online may still be loading
+    /// its snapshot: what was written before there was a stream, at offset 0, is there with its first word and not before.
+    pub fn has_applied(&self, offset: u64) -> bool {
+        self.state == Some(ReplState::Online) && self.acknowledged && self.ack_offset >= offset
+    }
 }
 
 /// The replication state of this server.
@@ -144,7 +153,7 @@ pub struct Replication {
     pub file_for_replicas: bool,
     /// Seconds of the replication cron.
     pub cron_loops: u64,
-    /// When the link to the primary went down, in seconds since 1970.
+    /// When the link to the primary went down, in seconds since 1970; 0: it has not been up, or is.
     pub down_since: i64,
     /// When it was last logged that commands are applied which can't be written to disk, in milliseconds since 1970.
     pub disk_error_logged_ms: i64,

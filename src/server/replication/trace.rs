@@ -241,6 +241,16 @@ impl Server {
         }
     }
 
+    /// Notes why a connection ends, on the link that it is, if it is one.
+    pub fn trace_end(&mut self, token: Token, why: &str) {
+        let client = &self.clients[token];
+        if client.replica.as_ref().is_some_and(|link| link.trace.is_some()) {
+            self.trace_replica(token, Direction::Here, why);
+        } else if self.repl.primary_token() == Some(token) {
+            self.trace_primary(Direction::Here, why);
+        }
+    }
+
     /// Notes a step on the link to the primary.
     pub fn trace_primary(&mut self, direction: Direction, text: &str) {
         let Some(link) = &self.repl.primary else { return };

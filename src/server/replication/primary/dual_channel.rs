@@ -120,6 +120,7 @@ impl Server {
                 self.put_replica_online(token);
             } else {
                 self.warning("SYNC failed. BGSAVE child returned an error");
+                self.trace_end(token, "making the snapshot failed");
                 self.repl.reservations.retain(|r| r.client != id);
             }
             self.free_client(token);

@@ -42,6 +42,7 @@ impl Server {
         {
             let name = self.replica_name(token);
             self.log(Level::Verbose, &format!("Write error sending to replica {name}: {error}"));
+            self.trace_end(token, &format!("writing failed: {error}"));
             self.free_client(token);
         }
     }
@@ -165,9 +166,8 @@ impl Server {
         let now = self.now_seconds();
         let link = self.replica_link(token);
         link.ack_offset = link.ack_offset.max(offset);
-        if let Some(offset) = aof_offset {
-            link.aof_ack_offset = link.aof_ack_offset.max(offset);
-        }
+        link.acknowledged = true;
+        link.aof_ack_offset = link.aof_ack_offset.max(aof_offset);
         link.ack_time = now;
         if link.start_on_ack && link.state == Some(ReplState::Online) {
             link.start_on_ack = false;
@@ -185,7 +185,7 @@ impl Server {
     pub fn replicas_at(&self, offset: u64) -> usize {
         let links =
             self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
-        links.filter(|l| l.state == Some(ReplState::Online) && l.ack_offset >= offset).count()
+        links.filter(|l| l.has_applied(offset)).count()
     }
 
     /// Lets go clients in `WAIT` whose replicas have acknowledged.
@@ -220,7 +220,8 @@ impl Server {
         let links =
             self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
         let has_it = |link: &ReplicaLink| {
-            link.state == Some(ReplState::Online) && link.aof_ack_offset >= offset
+            link.state == Some(ReplState::Online)
+                && link.aof_ack_offset.is_some_and(|durable| durable >= offset)
         };
         let local = self.aof.fsynced_offset.is_some_and(|durable| durable >= offset);
         DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }

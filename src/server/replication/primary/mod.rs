@@ -57,6 +57,7 @@ impl Server {
         self.warning(&format!(
             "Replica generated a reply to command '{command}', disconnecting it: {info}"
         ));
+        self.trace_end(token, &format!("a reply to '{command}' would disturb the stream"));
         self.close_later(token);
     }
 
@@ -93,6 +94,10 @@ impl Server {
             if self.current == Some(token) {
                 continue;
             }
+            self.trace_end(
+                token,
+                "this server has changed its history: the replica has to ask anew",
+            );
             self.free_client(token);
         }
     }

@@ -298,6 +298,7 @@ impl Server {
                 (SaveTarget::Disk, Some(Err(error))) => {
                     let text = format!("SYNC failed. Can't open/stat DB after BGSAVE: {error}");
                     self.warning(&text);
+                    self.trace_end(token, &text);
                     self.free_client(token);
                 }
                 (SaveTarget::Disk, None) | (SaveTarget::Aof { .. }, _) => {}

@@ -53,12 +53,14 @@ impl Download {
         }
     }
 
-    /// Bytes: all (0: unknown), and those that have come.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        match self.ending {
-            Ending::Length(total) => (total, self.received),
-            _ => (0, self.received),
-        }
+    /// Bytes: all (0: it will be seen; -1: nothing is known yet), and those that have come.
+    pub(super) fn progress(&self) -> (i64, u64) {
+        let total = match self.ending {
+            Ending::Length(total) => i64::try_from(total).unwrap_or(i64::MAX),
+            Ending::Mark(_) => 0,
+            Ending::Unknown => -1,
+        };
+        (total, self.received)
     }
 
     /// Half a snapshot is of no use.
@@ -190,7 +192,9 @@ impl Server {
     /// The old history ends here, and nobody can resume it. As long as a full resynchronisation may still fail with the
     /// old data in place, it goes on: our replicas stay, and the link may be resumed with whoever continues it.
     fn attach_to_new_primary(&mut self) {
-        self.repl.cached = None;
+        if self.repl.cached.take().is_some() {
+            self.notice("Discarding previously cached master state.");
+        }
         self.disconnect_replicas();
         self.repl.stream = None;
     }

@@ -217,7 +217,7 @@ impl Server {
                     "-LOADING",
                     "-MASTERDOWN",
                 ];
-                if is_error && !tolerated.iter().any(|t| line.starts_with(t)) {
+                if !line.starts_with('+') && !tolerated.iter().any(|t| line.starts_with(t)) {
                     return Err(format!("Error reply to PING from master: '{line}'"));
                 }
                 self.notice("Master replied to PING, replication can continue...");
@@ -395,9 +395,13 @@ impl Server {
             ));
         }
         if line.starts_with('-') {
-            self.notice(&format!(
-                "Master does not support PSYNC or is in error state (reply: {line})"
-            ));
+            if line.starts_with("-ERR") {
+                self.notice(&format!(
+                    "Master does not support PSYNC or is in error state (reply: {line})"
+                ));
+            } else {
+                self.warning(&format!("Unexpected reply to PSYNC from master: {line}"));
+            }
             self.notice("Retrying with SYNC...");
             self.clients[token].flags |= ClientFlags::PRE_PSYNC;
             self.link().announced = (NO_ID.to_string(), 0);

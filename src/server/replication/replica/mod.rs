@@ -13,7 +13,7 @@ mod handshake;
 mod kept_stream;
 
 use super::NO_ID;
-use super::trace::Role;
+use super::trace::{Direction, Role};
 use crate::db::{Db, ExpiryRole};
 use crate::script::library::Libraries;
 use crate::server::Server;
@@ -25,6 +25,11 @@ use download::Download;
 use dual_channel::{RdbChannel, RdbChannelState};
 use kept_stream::KeptStream;
 use slab::Slab;
+
+/// What is logged when nothing has come for `repl-timeout`.
+const STREAM_TIMEOUT: &str = "MASTER timeout: no data nor PING received...";
+const BULK_TIMEOUT: &str = "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.";
+const RDB_CHANNEL_TIMEOUT: &str = "Timeout receiving bulk data from MASTER on the RDB channel... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.";
 
 /// Where the link to the primary is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +89,7 @@ pub struct PrimaryLink {
     /// When it was last told how far we are, in milliseconds since 1970.
     last_ack_ms: i64,
     /// When the present state began, in seconds since 1970.
-    since: i64,
+    pub since: i64,
     /// The database of the stream, when a link is resumed.
     stream_db: usize,
     /// The primary holds the stream back until it hears that the snapshot is here.
@@ -155,8 +160,8 @@ impl PrimaryLink {
         }
     }
 
-    /// Bytes of the snapshot: all (0: unknown), and those that have come.
-    pub fn transfer_progress(&self) -> Option<(u64, u64)> {
+    /// Bytes of the snapshot: all (0: it will be seen; -1: nothing is known yet), and those that have come.
+    pub fn transfer_progress(&self) -> Option<(i64, u64)> {
         self.download.as_ref().map(Download::progress)
     }
 }
@@ -201,7 +206,6 @@ impl Server {
         let text = format!("Connecting to MASTER {host}:{port}");
         self.trace_primary_gone("another primary is followed");
         self.repl.primary = Some(self.new_link(host, port));
-        self.repl.down_since = self.now_seconds();
         self.ks.role = ExpiryRole::Hide;
         // Our replicas stay: if the new primary lets us go on in the same history, so can they.
         self.disconnect_all_blocked_clients();
@@ -218,7 +222,6 @@ impl Server {
     /// Follows a primary from the start: the link is made when the data has been loaded.
     pub fn become_replica_at_startup(&mut self, host: String, port: u16) {
         self.repl.primary = Some(self.new_link(host, port));
-        self.repl.down_since = self.now_seconds();
         self.ks.role = ExpiryRole::Hide;
     }
 
@@ -323,43 +326,40 @@ impl Server {
         let silent = now - link.last_io.max(link.since).max(heard);
         match link.state {
             LinkState::Connect => self.connect_with_primary(),
-            LinkState::Connected if silent > timeout => {
-                self.warning("MASTER timeout: no data nor PING received...");
-                if let Some(token) = self.repl.primary_token() {
-                    self.free_client(token);
-                }
-            }
-            LinkState::Transfer if silent > timeout => {
-                self.warning("Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.");
-                self.cancel_replication_handshake();
-            }
+            LinkState::Connected if silent > timeout => self.link_is_silent(STREAM_TIMEOUT),
+            LinkState::Transfer if silent > timeout => self.link_is_silent(BULK_TIMEOUT),
             LinkState::ReceiveRdbClientId | LinkState::ReceivePsync | LinkState::Buffering
                 if rdb_channel_silent > timeout
                     && link.rdb_channel_is(RdbChannelState::Transfer) =>
             {
-                self.warning("Timeout receiving bulk data from MASTER on the RDB channel... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.");
-                self.cancel_replication_handshake();
+                self.link_is_silent(RDB_CHANNEL_TIMEOUT);
             }
             LinkState::AwaitRdbChannel if rdb_channel_silent > timeout => {
-                self.warning("Timeout connecting to the MASTER on the RDB channel...");
-                self.cancel_replication_handshake();
+                self.link_is_silent("Timeout connecting to the MASTER on the RDB channel...");
             }
             LinkState::Buffering if silent > timeout && !link.kept_stream.is_full() => {
-                self.warning("MASTER timeout: no data nor PING received...");
-                self.cancel_replication_handshake();
+                self.link_is_silent(STREAM_TIMEOUT);
             }
             LinkState::Connected
             | LinkState::Loading
             | LinkState::Transfer
             | LinkState::AwaitRdbChannel
             | LinkState::Buffering => {}
-            _ if silent > timeout => {
-                self.warning("Timeout connecting to the MASTER...");
-                self.cancel_replication_handshake();
-            }
+            _ if silent > timeout => self.link_is_silent("Timeout connecting to the MASTER..."),
             _ => {}
         }
         self.ack_if_due();
+    }
+
+    /// Nothing has been heard for too long: gives the link up.
+    fn link_is_silent(&mut self, text: &str) {
+        self.warning(text);
+        self.trace_primary(Direction::Here, text);
+        if !self.repl.is_connected_to_primary() {
+            self.cancel_replication_handshake();
+        } else if let Some(token) = self.repl.primary_token() {
+            self.free_client(token);
+        }
     }
 
     /// Connects again at once when a link that worked has broken. After a failed attempt the cron takes its time.
