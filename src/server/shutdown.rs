@@ -232,6 +232,7 @@ impl Server {
                 }
             }
         }
+        self.discard_download();
         if let Some(pidfile) = &self.config.pidfile {
             self.notice("Removing the pid file.");
             let _ = std::fs::remove_file(pidfile);

@@ -175,3 +175,21 @@ fn its_stream_makes_no_sense() {
     raw.send([encoded(&["NONSENSE"]), encoded(&["GET"]), encoded(&["SET", "key", "end"])].concat());
     crate::common::wait_for("the stream", || (server.text(&["GET", "key"]) == "end").then_some(()));
 }
+
+/// A server that ends while a snapshot comes leaves no half of it behind.
+#[test]
+fn it_is_slow_and_the_replica_ends() {
+    let primary = FakePrimary::new();
+    let mut server = replica(&primary, &[]);
+    let (mut raw, _) = primary.handshake();
+    raw.send(format!("+FULLRESYNC {HISTORY} 0\r\n$100000\r\nREDIS0011"));
+    server.wait_info("master_sync_read_bytes", "9");
+    server.text(&["SHUTDOWN"]);
+    server.wait_exit();
+    let files: Vec<_> = std::fs::read_dir(server.dir.path())
+        .expect("the directory")
+        .map(|file| file.expect("a file").file_name())
+        .filter(|name| name.to_string_lossy().starts_with("temp"))
+        .collect();
+    assert!(files.is_empty(), "{files:?}");
+}

@@ -8,6 +8,7 @@ use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::connection::Connection;
 use crate::server::log::Level;
+use crate::util::io_reason;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -101,11 +102,16 @@ impl Server {
     pub(super) fn advance_link(&mut self, token: Token) -> Result<(), String> {
         if self.link().state == LinkState::Connecting {
             if let Ok(Some(error)) = self.clients[token].conn.take_error() {
-                return Err(format!("Error condition on socket for SYNC: {error}"));
+                return Err(format!("Error condition on socket for SYNC: {}", io_reason(&error)));
             }
             match self.send_to_primary(token, &[b"PING"]) {
                 Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
-                Err(error) => return Err(format!("Error condition on socket for SYNC: {error}")),
+                Err(error) => {
+                    return Err(format!(
+                        "Error condition on socket for SYNC: {}",
+                        io_reason(&error)
+                    ));
+                }
                 Ok(()) => {}
             }
             self.notice("Non blocking connect for SYNC fired the event.");
@@ -292,10 +298,15 @@ impl Server {
     fn trace_full_resync(&mut self, id: &str, offset: u64) {
         if let Some(cached) = &self.repl.cached {
             let wanted = cached.offset + 1;
-            let why = if cached.id == id {
-                format!("the primary is at offset {offset}, and does not hold {wanted} any more")
-            } else {
+            let why = if cached.id != id {
                 format!("the primary has another history ({id}, not {})", cached.id)
+            } else if offset < cached.offset {
+                format!(
+                    "the primary is at offset {offset}, and what is here goes to {}",
+                    cached.offset
+                )
+            } else {
+                format!("the primary is at offset {offset}, and does not hold {wanted} any more")
             };
             self.trace_primary_resync(Resync::Refused(&why));
         }

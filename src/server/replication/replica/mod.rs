@@ -304,6 +304,13 @@ impl Server {
         self.repl.primary.as_mut().expect("only called while a primary is followed")
     }
 
+    /// The server ends: half a snapshot is not to be left behind.
+    pub fn discard_download(&mut self) {
+        if let Some(download) = self.repl.primary.as_mut().and_then(|link| link.download.take()) {
+            download.discard();
+        }
+    }
+
     fn enter_link_state(&mut self, state: LinkState) {
         let now = self.now_seconds();
         let link = self.link();
@@ -325,7 +332,11 @@ impl Server {
         let heard = link.token.and_then(|t| self.clients.get(t)).map_or(0, |c| c.last_interaction);
         let silent = now - link.last_io.max(link.since).max(heard);
         match link.state {
-            LinkState::Connect => self.connect_with_primary(),
+            LinkState::Connect => {
+                let text = format!("Connecting to MASTER {}:{}", link.host, link.port);
+                self.notice(&text);
+                self.connect_with_primary();
+            }
             LinkState::Connected if silent > timeout => self.link_is_silent(STREAM_TIMEOUT),
             LinkState::Transfer if silent > timeout => self.link_is_silent(BULK_TIMEOUT),
             LinkState::ReceiveRdbClientId | LinkState::ReceivePsync | LinkState::Buffering
@@ -365,7 +376,10 @@ impl Server {
     /// Connects again at once when a link that worked has broken. After a failed attempt the cron takes its time.
     pub fn reconnect_to_primary(&mut self) {
         let lost = std::mem::take(&mut self.repl.reconnect);
-        if lost && self.repl.primary.as_ref().is_some_and(|p| p.state == LinkState::Connect) {
+        if lost
+            && let Some(link) = self.repl.primary.as_ref().filter(|p| p.state == LinkState::Connect)
+        {
+            self.notice(&format!("Reconnecting to MASTER {}:{}", link.host, link.port));
             self.connect_with_primary();
         }
     }
