@@ -420,7 +420,7 @@ impl Server {
                 && flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
             self.propagate_after(changed, flags, args);
             if let Some(client) = self.clients.get_mut(token) {
-                client.write_offset = self.repl.offset;
+                client.write_offset = Some(self.repl.offset);
             }
         }
     }

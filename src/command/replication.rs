@@ -10,7 +10,7 @@ use crate::server::replication::failover::Handover;
 use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
 use crate::server::replication::primary::psync::PsyncRequest;
 use crate::server::replication::trace::Direction;
-use crate::server::replication::{Capabilities, Excluded};
+use crate::server::replication::{Capabilities, Excluded, ReplState};
 use crate::util::args::split_args;
 use crate::util::number::parse_i64;
 
@@ -336,6 +336,10 @@ fn role(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     for &token in &s.repl.replicas {
         let client = &s.clients[token];
         let Some(link) = &client.replica else { continue };
+        if link.state != Some(ReplState::Online) {
+            // Who asks wants to know where the data is.
+            continue;
+        }
         let ip = match client.conn.peer_ip() {
             _ if !link.ip_address.is_empty() => link.ip_address.clone(),
             Some(ip) => ip.to_string(),

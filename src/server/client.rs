@@ -89,10 +89,10 @@ bitflags! {
 pub enum Blocked {
     /// Something in one of some keys.
     Keys(Box<KeyWait>),
-    /// `WAIT`: so many replicas to acknowledge this offset.
-    Replicas { wanted: usize, offset: u64 },
+    /// `WAIT`: so many replicas to acknowledge this offset, if there is one.
+    Replicas { wanted: usize, offset: Option<u64> },
     /// `WAITAOF`: this server (if `local`) and so many replicas to have this offset in their append-only files.
-    Durable { local: bool, replicas: usize, offset: u64 },
+    Durable { local: bool, replicas: usize, offset: Option<u64> },
     /// The end of a pause; then its command is tried again.
     Pause,
     /// `SHUTDOWN`, until the replicas have caught up.
@@ -208,8 +208,8 @@ pub struct Client {
     pub tracking: Option<Box<ClientTracking>>,
     /// What is known of a replica, from its first `REPLCONF` on.
     pub replica: Option<Box<ReplicaLink>>,
-    /// The replication offset after this client's last write, for `WAIT`.
-    pub write_offset: u64,
+    /// The replication offset after this client's last write, for `WAIT`; who has written nothing waits for nothing.
+    pub write_offset: Option<u64>,
     /// How far a primary's stream has been read and applied, in bytes of it.
     pub read_offset: u64,
     pub applied_offset: u64,
@@ -242,7 +242,7 @@ impl Client {
             subscriptions: None,
             tracking: None,
             replica: None,
-            write_offset: 0,
+            write_offset: None,
             read_offset: 0,
             applied_offset: 0,
             commands: 0,

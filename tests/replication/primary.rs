@@ -70,6 +70,22 @@ fn a_replica_is_known_by_what_it_announces() {
 }
 
 #[test]
+fn role_names_a_replica_once_it_has_the_data() {
+    let mut server = primary(&["--repl-diskless-sync-delay", "3600"]);
+    let mut raw = server.raw();
+    ask(&mut raw, &["REPLCONF", "capa", "eof"], "+OK");
+    raw.command(&["PSYNC", "?", "-1"]);
+    server.wait_info("connected_slaves", "1");
+    assert_eq!(server.text(&["ROLE"]), "master 0 ");
+    server.text(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+    let mut replica = FakeReplica::take_snapshot(raw);
+    replica.acknowledge();
+    wait_for("it to be named", || {
+        server.text(&["ROLE"]).starts_with("master 0 127.0.0.1 0 ").then_some(())
+    });
+}
+
+#[test]
 fn replconf_alone_makes_no_replica() {
     let mut server = primary(&[]);
     let mut raw = server.raw();

@@ -181,11 +181,15 @@ impl Server {
         self.refresh_good_replicas();
     }
 
-    /// How many replicas have acknowledged an offset.
-    pub fn replicas_at(&self, offset: u64) -> usize {
+    /// How many replicas have acknowledged an offset; without one, how many there are.
+    pub fn replicas_at(&self, offset: Option<u64>) -> usize {
         let links =
             self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
-        links.filter(|l| l.has_applied(offset)).count()
+        let has_it = |link: &ReplicaLink| match offset {
+            Some(offset) => link.has_applied(offset),
+            None => link.state == Some(ReplState::Online),
+        };
+        links.filter(|link| has_it(link)).count()
     }
 
     /// Lets go clients in `WAIT` whose replicas have acknowledged.
@@ -216,14 +220,14 @@ impl Server {
     }
 
     /// Where an offset is durable.
-    pub fn durable_at(&self, offset: u64) -> DurableAt {
+    pub fn durable_at(&self, offset: Option<u64>) -> DurableAt {
         let links =
             self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
         let has_it = |link: &ReplicaLink| {
             link.state == Some(ReplState::Online)
-                && link.aof_ack_offset.is_some_and(|durable| durable >= offset)
+                && offset.is_none_or(|offset| link.aof_ack_offset.is_some_and(|d| d >= offset))
         };
-        let local = self.aof.fsynced_offset.is_some_and(|durable| durable >= offset);
+        let local = self.aof.fsynced_offset.is_some_and(|durable| durable >= offset.unwrap_or(0));
         DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }
     }
 

@@ -184,8 +184,8 @@ impl Server {
     pub(super) fn prepare_for_new_data(&mut self) {
         // What is in the append-only file is history that the primary does not share.
         self.stop_append_only();
-        self.notice("MASTER <-> REPLICA sync: Flushing old data");
         self.attach_to_new_primary();
+        self.notice("MASTER <-> REPLICA sync: Flushing old data");
         self.flush_all_for_resync();
     }
 

@@ -34,6 +34,7 @@ impl Server {
             self.create_replication_stream();
         }
         self.link_becomes_primary_client(token, cached.offset, cached.stream_db);
+        self.notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
         Ok(())
     }
 

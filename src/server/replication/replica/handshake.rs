@@ -168,6 +168,9 @@ impl Server {
         let now = self.now_seconds();
         let mut chunk = vec![0; CHUNK.min(most)];
         match self.clients[token].conn.read(&mut chunk) {
+            Ok(0) if self.link().is_syncing() => {
+                Err("I/O error trying to sync with MASTER: connection lost".to_string())
+            }
             Ok(0) => Err("MASTER closed the connection during the handshake: I/O error reading from node: connection closed".to_string()),
             Ok(n) => {
                 self.stats.net_repl_in += n as u64;
