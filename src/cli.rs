@@ -8,7 +8,7 @@ use crate::server::config::{Config, Startup, Supervised};
 use crate::server::log::{Level, Log};
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
-use crate::util::alloc;
+use crate::util::{alloc, io_reason};
 use crate::{aof, command, rdb};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -261,7 +261,7 @@ pub fn begin_loading(server: &mut Server) -> Result<bool, String> {
     }
     let path = server.rdb_path();
     server.begin_loading_file(&path).map_err(|error| {
-        format!("Fatal error loading the DB {}: {error}. Exiting.", path.display())
+        format!("Fatal error loading the DB {}: {}. Exiting.", path.display(), io_reason(&error))
     })
 }
 

@@ -378,6 +378,23 @@ fn commands_that_have_no_place_in_a_file() {
     assert_eq!(server.info("connected_slaves").as_deref(), Some("0"));
 }
 
+/// A child that survives the server has nobody to take its file.
+#[test]
+fn a_rewrite_without_a_server_leaves_nothing() {
+    let options = ["--appendonly", "yes", "--rdb-key-save-delay", "10000"];
+    let mut server = Server::start(&[&options[..], &["--enable-debug-command", "yes"]].concat());
+    server.text(&["DEBUG", "POPULATE", "100"]);
+    server.text(&["BGREWRITEAOF"]);
+    let dir = server.dir.path().to_path_buf();
+    let is_writing = || {
+        let mut files = fs::read_dir(&dir).expect("a directory").flatten();
+        files.any(|file| file.file_name().to_string_lossy().starts_with("temp-rewriteaof"))
+    };
+    wait_for("the child to write", || is_writing().then_some(()));
+    server.kill();
+    wait_for("the child to give up", || (!is_writing()).then_some(()));
+}
+
 /// What nobody keeps must not fill the disk.
 #[test]
 fn messages_are_not_in_the_file() {

@@ -60,7 +60,7 @@ impl Progress {
     ///
     /// # Errors
     /// If there is no parent any more: nobody needs what the child makes.
-    fn report(&mut self) -> io::Result<()> {
+    pub fn report(&mut self) -> io::Result<()> {
         self.cow = process::private_dirty();
         self.cow_peak = self.cow_peak.max(self.cow);
         self.cow_sum += self.cow;

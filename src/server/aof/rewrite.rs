@@ -98,12 +98,13 @@ impl Server {
         let target = SaveTarget::Aof { rdb };
         let pid = self.fork_saver(target, &[], None, |server, pid, progress| {
             let path = rewrite_temporary(&server.config.dir, pid);
-            server.write_base_file(&path, rdb, progress).inspect(|()| {
-                server.notice(&format!(
-                    "Successfully created the temporary AOF base file {}",
-                    path.file_name().unwrap_or_default().display()
-                ));
-            })
+            server.write_base_file(&path, rdb, progress)?;
+            server.notice(&format!(
+                "Successfully created the temporary AOF base file {}",
+                path.file_name().unwrap_or_default().display()
+            ));
+            // Without a parent nobody will take the file from there.
+            progress.report().inspect_err(|_| drop(fs::remove_file(&path)))
         });
         let pid = pid.inspect_err(|error| {
             self.warning(&format!(

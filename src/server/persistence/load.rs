@@ -10,6 +10,7 @@ use crate::server::Server;
 use crate::server::child::wait_after_key;
 use crate::server::log::Level;
 use crate::server::replication::NO_ID;
+use crate::util::io_reason;
 use crate::value::Value;
 use std::fs::File;
 use std::io::{self, Read};
@@ -85,7 +86,7 @@ pub enum LoadError {
 impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            LoadError::Io(error) => write!(f, "{error}"),
+            LoadError::Io(error) => f.write_str(&io_reason(error)),
             LoadError::Format(error)
                 if matches!(error.kind, ErrorKind::WrongSignature | ErrorKind::Version(_)) =>
             {
