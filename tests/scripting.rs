@@ -642,3 +642,12 @@ fn scripts_that_were_forgotten_are_counted() {
     }
     assert_eq!(server.info("evicted_scripts"), 10);
 }
+
+#[test]
+fn a_script_that_waits_for_a_time_to_come_ends() {
+    let mut server = Server::start(&["--busy-reply-threshold", "20"]);
+    let script = "local function now() local t = redis.call('TIME') return t[1] + t[2] / 1000000 end \
+                  local start = now() if now() ~= start then return 'time runs' end \
+                  while now() < start + 0.1 do end return 'done'";
+    assert_eq!(server.text(&["EVAL", script, "0"]), "done");
+}

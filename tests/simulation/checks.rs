@@ -156,6 +156,11 @@ impl Checks {
             assert!(kept, "{who} has lost {marker}, which was acknowledged");
         }
     }
+
+    /// Whether a marker is on a server.
+    pub fn has_marker(server: &Server, marker: &str) -> bool {
+        server.ks.dbs[0].table.iter().any(|entry| entry.key() == marker.as_bytes())
+    }
 }
 
 /// Says what differs, and ends.

@@ -37,6 +37,8 @@ pub struct Simulation {
     release_at: i64,
     promotions: usize,
     crashes: usize,
+    /// When a server last lost what it had, or may have.
+    disturbed_at: i64,
     _root: tempfile::TempDir,
     verbose: bool,
 }
@@ -78,6 +80,7 @@ impl Simulation {
             release_at: START,
             promotions: 0,
             crashes: 0,
+            disturbed_at: START,
             _root: root,
             verbose,
         }
@@ -171,9 +174,13 @@ impl Simulation {
             return;
         }
         let (checks, network) = (&mut self.checks, &self.network);
+        let full = checks.full;
         self.group.turn(i, &events, |server, event, before| {
             checks.around(i, network, server, event, before);
         });
+        if self.checks.full > full {
+            self.disturbed_at = self.group.now;
+        }
         if let Some(server) = &self.group.nodes[i].server {
             self.checks.after_turn(i, server);
         }
@@ -185,6 +192,15 @@ impl Simulation {
         let target = (self.writing && primary.is_up()).then_some(self.primary);
         for client in &mut self.clients {
             let learnt = client.act(&self.network, self.group.now, target, offset, &mut self.rng);
+            // While no replica lost anything, one of them must have what was acknowledged.
+            for Acknowledged { marker, since, .. } in &learnt.acknowledged {
+                let has_it = |i: usize| {
+                    let server = self.group.nodes[i].server.as_ref();
+                    i != self.primary && server.is_some_and(|s| Checks::has_marker(s, marker))
+                };
+                let lost = *since > self.disturbed_at && !(0..SERVERS).any(has_it);
+                assert!(!lost, "{marker} was acknowledged, and is on no replica");
+            }
             self.acknowledged.extend(learnt.acknowledged);
             self.written.extend(learnt.written);
         }
@@ -240,6 +256,7 @@ impl Simulation {
 
     fn crash(&mut self, i: usize) {
         self.crashes += 1;
+        self.disturbed_at = self.group.now;
         self.group.crash(i);
         self.group.nodes[i].restart_at =
             Some(self.group.now + self.rng.random_range(SECOND / 100..4 * SECOND));
@@ -260,6 +277,7 @@ impl Simulation {
         let Some(new) = best else { return };
         self.say(&format!("server {new} takes over from {old}"));
         self.promotions += 1;
+        self.disturbed_at = self.group.now;
         let crashed = self.rng.random_bool(0.5);
         if crashed {
             self.crash(old);

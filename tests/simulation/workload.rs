@@ -34,6 +34,8 @@ pub struct Acknowledged {
     pub marker: String,
     /// The primary's offset when it had been written.
     pub offset: u64,
+    /// When it was asked for.
+    pub since: i64,
 }
 
 pub struct Client {
@@ -137,7 +139,8 @@ impl Client {
                 Some(Awaited::Wait { marker, offset })
                     if integer(&reply).is_some_and(|n| n >= 1) && !marker.is_empty() =>
                 {
-                    learnt.acknowledged.push(Acknowledged { marker, offset });
+                    let since = self.since;
+                    learnt.acknowledged.push(Acknowledged { marker, offset, since });
                 }
                 Some(_) => {}
                 None => panic!("an answer to no request: {}", reply.escape_ascii()),
