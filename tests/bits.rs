@@ -190,3 +190,26 @@ fn what_is_propagated() {
         "PFMERGE m h",
     ]);
 }
+
+#[test]
+fn bitmaps_are_set_against_each_other() {
+    let mut server = Server::start(&[]);
+    server.check(&[
+        ("MSET a abc b ab d x", "OK"),
+        ("BITOP DIFF r a b d", ":3"),
+        ("GETRANGE r 2 2", "c"),
+        ("BITCOUNT r", ":4"),
+        ("BITOP DIFF1 r a b d", ":3"),
+        ("BITCOUNT r", ":2"),
+        ("BITOP ANDOR r a b d", ":3"),
+        ("GETRANGE r 0 1", "ab"),
+        ("BITOP ONE r a b d", ":3"),
+        ("GETRANGE r 2 2", "c"),
+        ("BITOP ONE r a", ":3"),
+        ("GET r", "abc"),
+        ("BITOP ONE r a a a", ":3"),
+        ("BITCOUNT r", ":0"),
+        ("BITOP DIFF r a", "ERR BITOP DIFF must be called with at least two source keys."),
+        ("BITOP andor r a", "ERR BITOP ANDOR must be called with at least two source keys."),
+    ]);
+}

@@ -369,3 +369,53 @@ fn survives_dump_and_snapshot() {
     s.check(&[("COPY s t", ":1"), ("DEL s", ":1"), ("RENAME t s", "OK")]);
     assert_eq!(all(&mut s), before);
 }
+
+#[test]
+fn entries_are_deleted_with_their_references() {
+    let mut server = Server::start(&[]);
+    let mut stream = server.replication_stream();
+    for n in 1..=6 {
+        server.cmd(&["XADD", "s", "KEEPREF", "MAXLEN", "100", &format!("{n}-1"), "f", "v"]);
+        if n == 1 {
+            stream.expect(&["SELECT 0"]);
+        }
+        stream.expect(&[&format!("XADD s MAXLEN 100 {n}-1 f v")]);
+    }
+    server.check(&[("XGROUP CREATE s g1 0", "OK"), ("XGROUP CREATE s g2 0", "OK")]);
+    server.cmd(&["XREADGROUP", "GROUP", "g1", "c", "COUNT", "3", "STREAMS", "s", ">"]);
+    server.cmd(&["XREADGROUP", "GROUP", "g2", "c", "COUNT", "2", "STREAMS", "s", ">"]);
+    server.check(&[
+        ("XDELEX s IDS 2 1-1 9-9", "[:1 :-1]"),
+        // Pending, not delivered to all, delivered to none.
+        ("XDELEX s ACKED IDS 3 2-1 3-1 5-1", "[:2 :2 :2]"),
+        ("XACK s g1 2-1", ":1"),
+        ("XDELEX s acked ids 1 2-1", "[:2]"),
+        ("XACK s g2 2-1", ":1"),
+        ("XDELEX s acked ids 1 2-1", "[:1]"),
+        ("XDELEX s DELREF IDS 2 3-1 3-1", "[:1 :-1]"),
+        ("XPENDING s g1", "[:1 1-1 1-1 [[c 1]]]"),
+        ("XDELEX s IDS 1 1-1 DELREF", "[:-1]"),
+        ("XPENDING s g1", "[:0 nil nil nil]"),
+        ("XLEN s", ":3"),
+        ("XDELEX nokey IDS 2 1-1 2-1", "[:-1 :-1]"),
+        ("XDELEX s IDS 2 1-1", "ERR The `numids` parameter must match the number of arguments"),
+        ("XDELEX s IDS x 1-1", "ERR Number of IDs must be a positive integer"),
+        ("XDELEX s FOO IDS 1 1-1", "ERR syntax error"),
+        ("XDELEX s KEEPREF DELREF IDS 1 1-1", "ERR syntax error"),
+        ("XDELEX s IDS 1 bad", "ERR Invalid stream ID specified as stream command argument"),
+    ]);
+    server.cmd(&["XREADGROUP", "GROUP", "g1", "c", "STREAMS", "s", ">"]);
+    server.cmd(&["XREADGROUP", "GROUP", "g2", "c", "COUNT", "1", "STREAMS", "s", ">"]);
+    server.cmd(&["SET", "marker", "1"]);
+    while stream.next_command() != "SET marker 1" {}
+    server.check(&[
+        ("XACKDEL s g1 ACKED IDS 3 4-1 5-1 9-9", "[:2 :2 :-1]"),
+        ("XACKDEL s g2 ACKED IDS 1 4-1", "[:1]"),
+        ("XACKDEL s g1 DELREF IDS 1 6-1", "[:1]"),
+        ("XACKDEL s nogroup IDS 1 5-1", "[:-1]"),
+        ("XLEN s", ":1"),
+    ]);
+    // As what was done.
+    stream.expect(&["XACK s g1 4-1 5-1", "MULTI", "XACK s g2 4-1", "XDEL s 4-1", "EXEC"]);
+    stream.expect(&["MULTI", "XACK s g1 6-1", "XDEL s 6-1", "EXEC"]);
+}

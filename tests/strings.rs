@@ -413,3 +413,49 @@ fn a_large_value_counts_for_the_output_limit() {
     raw.send("GET large\r\n");
     assert_eq!(raw.read_to_end(), b"");
 }
+
+#[test]
+fn many_strings_are_set_with_one_expiry_and_condition() {
+    let mut server = Server::start(&[]);
+    let mut stream = server.replication_stream();
+    server.check(&[
+        ("MSETEX 2 a 1 b 2 PXAT 99999999999999", ":1"),
+        ("MSETEX 2 a 3 c 4 NX", ":0"),
+        ("MSETEX 2 a 3 c 4 XX", ":0"),
+        ("MSETEX 1 a 5 XX KEEPTTL", ":1"),
+        ("GET a", "5"),
+        ("PEXPIRETIME a", ":99999999999999"),
+        ("MSETEX 1 a 6", ":1"),
+        ("TTL a", ":-1"),
+        ("DELIFEQ a 5", ":0"),
+        ("DELIFEQ a 6", ":1"),
+        ("DELIFEQ a 6", ":0"),
+        ("MSETEX 1 b 1 EXAT 1", ":1"),
+        ("EXISTS b", ":0"),
+        ("MSETEX 2 a 1 b", "ERR syntax error"),
+        ("MSETEX 0 a 1", "ERR invalid numkeys value or out of range"),
+        ("MSETEX -1 a 1", "ERR invalid numkeys value or out of range"),
+        ("MSETEX 1000000000000 a 1", "ERR invalid numkeys value or out of range"),
+        ("MSETEX 1 a 1 EX 0", "ERR invalid expire time in 'msetex' command"),
+        ("MSETEX 1 a 1 EX x", "ERR value is not an integer or out of range"),
+        ("MSETEX 1 a 1 EX 1 PX 1", "ERR syntax error"),
+        ("MSETEX 1 a 1 NX XX", "ERR syntax error"),
+        ("MSETEX 1 a 1 GET", "ERR syntax error"),
+        ("RPUSH list 1", ":1"),
+        ("DELIFEQ list 1", "WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ("MSETEX 1 list 1", ":1"),
+    ]);
+    stream.expect(&[
+        "MULTI",
+        "SELECT 0",
+        "SET a 1 PXAT 99999999999999",
+        "SET b 2 PXAT 99999999999999",
+        "EXEC",
+        "SET a 5 KEEPTTL",
+        "SET a 6",
+        "DEL a",
+        "DEL b",
+        "RPUSH list 1",
+        "SET list 1",
+    ]);
+}

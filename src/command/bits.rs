@@ -168,31 +168,91 @@ fn bitpos(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let (name, target, sources) = (args[1], args[2], &args[3..]);
-    let how = match name {
-        _ if is(name, "AND") => Some(Combine::And),
-        _ if is(name, "OR") => Some(Combine::Or),
-        _ if is(name, "XOR") => Some(Combine::Xor),
-        _ if is(name, "NOT") => None,
-        _ => return Err(CommandError::SYNTAX),
-    };
-    if how.is_none() && sources.len() != 1 {
-        return Err(CommandError::text("ERR BITOP NOT must be called with a single source key."));
+/// The operations of `BITOP`; those of Redis 8.2 set one bitmap against all others, or count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    All(Combine),
+    Not,
+    /// In the first, and in none of the others.
+    Diff,
+    /// In one of the others, and not in the first.
+    Diff1,
+    /// In the first, and in one of the others.
+    AndOr,
+    /// In exactly one.
+    One,
+}
+
+impl Operation {
+    fn parse(name: &[u8]) -> CommandResult<Operation> {
+        Ok(match name {
+            _ if is(name, "AND") => Operation::All(Combine::And),
+            _ if is(name, "OR") => Operation::All(Combine::Or),
+            _ if is(name, "XOR") => Operation::All(Combine::Xor),
+            _ if is(name, "NOT") => Operation::Not,
+            _ if is(name, "DIFF") => Operation::Diff,
+            _ if is(name, "DIFF1") => Operation::Diff1,
+            _ if is(name, "ANDOR") => Operation::AndOr,
+            _ if is(name, "ONE") => Operation::One,
+            _ => return Err(CommandError::SYNTAX),
+        })
     }
-    let mut result: Option<Vec<u8>> = None;
-    for source in sources {
+
+    /// How bitmaps that come one by one are taken into what has been gathered of them.
+    fn gathering(self) -> Combine {
+        match self {
+            Operation::All(how) => how,
+            _ => Combine::Or,
+        }
+    }
+}
+
+fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (operation, target, sources) = (Operation::parse(args[1])?, args[2], &args[3..]);
+    match operation {
+        Operation::Not if sources.len() != 1 => {
+            return Err(CommandError::text(
+                "ERR BITOP NOT must be called with a single source key.",
+            ));
+        }
+        Operation::Diff | Operation::Diff1 | Operation::AndOr if sources.len() < 2 => {
+            let name = args[1].to_ascii_uppercase().escape_ascii().to_string();
+            return Err(CommandError::err(format_args!(
+                "BITOP {name} must be called with at least two source keys."
+            )));
+        }
+        _ => {}
+    }
+    let sets_apart = matches!(operation, Operation::Diff | Operation::Diff1 | Operation::AndOr);
+    let (mut first, mut gathered, mut twice) = (Vec::new(), None::<Vec<u8>>, Vec::new());
+    for (i, source) in sources.iter().enumerate() {
         let value = s.ks.read_string(s.db, source)?;
         let digits = &mut itoa::Buffer::new();
         let bytes = value.map_or(&b""[..], |value| string_bytes(value, digits));
-        match (&mut result, how) {
-            (Some(result), Some(how)) => bitmap::combine(result, bytes, how),
-            _ => result = Some(bytes.to_vec()),
+        match &mut gathered {
+            _ if sets_apart && i == 0 => first = bytes.to_vec(),
+            None => gathered = Some(bytes.to_vec()),
+            Some(gathered) => {
+                if operation == Operation::One {
+                    let mut again = gathered.clone();
+                    bitmap::combine(&mut again, bytes, Combine::And);
+                    bitmap::combine(&mut twice, &again, Combine::Or);
+                }
+                bitmap::combine(gathered, bytes, operation.gathering());
+            }
         }
     }
-    let mut result = result.unwrap_or_default();
-    if how.is_none() {
-        bitmap::invert(&mut result);
+    let mut result = gathered.unwrap_or_default();
+    match operation {
+        Operation::All(_) => {}
+        Operation::Not => bitmap::invert(&mut result),
+        Operation::One => bitmap::combine(&mut result, &twice, Combine::AndNot),
+        Operation::Diff1 => bitmap::combine(&mut result, &first, Combine::AndNot),
+        Operation::AndOr => bitmap::combine(&mut result, &first, Combine::And),
+        Operation::Diff => {
+            bitmap::combine(&mut first, &result, Combine::AndNot);
+            result = first;
+        }
     }
     let len = result.len();
     if len == 0 {

@@ -1,6 +1,7 @@
 //! Streams.
 //!
 //! * `add`: what changes the log: XADD, XDEL, XTRIM, XSETID; and XLEN.
+//! * `delete`: XDELEX, XACKDEL.
 //! * `range`: XRANGE, XREVRANGE.
 //! * `read`: XREAD and XREADGROUP.
 //! * `group`: XGROUP.
@@ -9,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod delete;
 mod group;
 mod info;
 mod pending;
@@ -157,10 +159,12 @@ fn group_position(group: &Group) -> (StreamId, Option<u64>) {
 
 pub const COMMANDS: &[Row] = &[
     ("xack", pending::xack),
+    ("xackdel", delete::xackdel),
     ("xadd", add::xadd),
     ("xautoclaim", pending::xautoclaim),
     ("xclaim", pending::xclaim),
     ("xdel", add::xdel),
+    ("xdelex", delete::xdelex),
     ("xgroup|create", group::create),
     ("xgroup|createconsumer", group::create_consumer),
     ("xgroup|delconsumer", group::del_consumer),

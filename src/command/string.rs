@@ -303,6 +303,53 @@ fn msetnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+/// `MSETEX` (Valkey 9.1): sets all keys with one expiry, or none if the condition does not hold for all.
+fn msetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    const NUMKEYS: CommandError = CommandError::text("ERR invalid numkeys value or out of range");
+    let count = args::int(args[1]).ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    let words = 2 * count.ok_or(NUMKEYS)? as usize;
+    let (data, options) = args[2..].split_at_checked(words).ok_or(CommandError::SYNTAX)?;
+    let options = SetOptions::parse(options)?;
+    if options.get || matches!(options.condition, Condition::Equals(_)) {
+        return Err(CommandError::SYNTAX);
+    }
+    let expire = match options.ttl {
+        Ttl::Expire(option, arg) => Some(parse_expire(option, arg, s.ks.now_ms, "msetex")?),
+        _ => None,
+    };
+    let pairs = || data.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+    let wanted = match options.condition {
+        Condition::Missing => Some(false),
+        Condition::Present => Some(true),
+        Condition::Always | Condition::Equals(_) => None,
+    };
+    let holds = |s: &mut Server, key| {
+        wanted.is_none_or(|wanted| s.ks.lookup_write(s.db, key).is_some() == wanted)
+    };
+    if !pairs().all(|(key, _)| holds(s, key)) {
+        s.reply.int(0);
+        return Ok(());
+    }
+    let mut digits = itoa::Buffer::new();
+    let ttl = match expire {
+        Some(at) => Ttl::Expire(ExpireOption::PxAt, digits.format(at).as_bytes()),
+        None => options.ttl,
+    };
+    let each = SetOptions { ttl, ..SetOptions::NONE };
+    for (key, value) in pairs() {
+        if set_generic(s, key, value, each, "msetex")? == Outcome::Set {
+            // As any replica understands it.
+            match ttl {
+                Ttl::Expire(_, at) => s.propagate_instead(&[b"SET", key, value, b"PXAT", at]),
+                Ttl::Keep => s.propagate_instead(&[b"SET", key, value, b"KEEPTTL"]),
+                _ => s.propagate_instead(&[b"SET", key, value]),
+            }
+        }
+    }
+    s.reply.int(1);
+    Ok(())
+}
+
 fn key_value_pairs<'a, 'b>(
     args: &'a [&'b [u8]],
     command: &str,
@@ -345,6 +392,19 @@ fn getdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.ks.changes.write(Class::GENERIC, "del", s.db, key);
         s.propagate_instead(&[b"DEL", key]);
     }
+    Ok(())
+}
+
+/// `DELIFEQ` (Valkey 9): deletes a key that holds this string.
+fn delifeq(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, wanted) = (args[1], args[2]);
+    let value = s.ks.read_string(s.db, key)?;
+    let equal = value.is_some_and(|v| string_bytes(v, &mut itoa::Buffer::new()) == wanted);
+    if equal && s.ks.delete(s.db, key).is_some() {
+        s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+        s.propagate_instead(&[b"DEL", key]);
+    }
+    s.reply.int(equal.into());
     Ok(())
 }
 
@@ -575,6 +635,7 @@ pub const COMMANDS: &[Row] = &[
     ("append", append),
     ("decr", decr),
     ("decrby", decrby),
+    ("delifeq", delifeq),
     ("get", get),
     ("getdel", getdel),
     ("getex", getex),
@@ -586,6 +647,7 @@ pub const COMMANDS: &[Row] = &[
     ("lcs", super::lcs::lcs),
     ("mget", mget),
     ("mset", mset),
+    ("msetex", msetex),
     ("msetnx", msetnx),
     ("psetex", psetex),
     ("set", set),

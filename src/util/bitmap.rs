@@ -88,6 +88,8 @@ pub enum Combine {
     And,
     Or,
     Xor,
+    /// What is in the first and not in the second.
+    AndNot,
 }
 
 /// Combines `bits` with `other`; the shorter one counts as if it had zeros behind.
@@ -104,6 +106,7 @@ pub fn combine(bits: &mut Vec<u8>, other: &[u8], how: Combine) {
         }
         Combine::Or => pairs.for_each(|(bits, other)| *bits |= other),
         Combine::Xor => pairs.for_each(|(bits, other)| *bits ^= other),
+        Combine::AndNot => pairs.for_each(|(bits, other)| *bits &= !other),
     }
 }
 
@@ -179,6 +182,7 @@ mod tests {
                 (Combine::And, (|a, b| a & b) as fn(u8, u8) -> u8),
                 (Combine::Or, |a, b| a | b),
                 (Combine::Xor, |a, b| a ^ b),
+                (Combine::AndNot, |a, b| a & !b),
             ] {
                 let mut combined = a.clone();
                 combine(&mut combined, &b, how);

@@ -40,6 +40,8 @@ struct Trim {
 struct Options {
     trim: Option<Trim>,
     no_mkstream: bool,
+    /// Where `KEEPREF` stands (Redis 8.2): what is done anyway, and not known everywhere.
+    keep_ref_at: Option<usize>,
     /// XADD's ID, and where it stands; behind the last argument if it is missing.
     id: NewId,
     id_at: usize,
@@ -48,8 +50,13 @@ struct Options {
 impl Options {
     /// Parses the options from `args[2]` on.
     fn parse(s: &mut Server, args: &[&[u8]], xadd: bool) -> CommandResult<Options> {
-        let mut options =
-            Options { trim: None, no_mkstream: false, id: NewId::Auto, id_at: args.len() };
+        let mut options = Options {
+            trim: None,
+            no_mkstream: false,
+            keep_ref_at: None,
+            id: NewId::Auto,
+            id_at: args.len(),
+        };
         let mut limit = None;
         let mut at = 2;
         while at < args.len() {
@@ -73,6 +80,8 @@ impl Options {
                 let n = u64::try_from(n)
                     .map_err(|_| CommandError::text("ERR The LIMIT argument must be >= 0."))?;
                 limit = Some((at - 1, n));
+            } else if is(arg, "KEEPREF") && options.keep_ref_at.is_none() {
+                options.keep_ref_at = Some(at);
             } else if xadd && is(arg, "NOMKSTREAM") {
                 options.no_mkstream = true;
             } else if xadd {
@@ -189,12 +198,13 @@ pub(super) fn xadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     s.ks.changes.blocked.signal_ready(s.db, key);
     let approximate = options.trim.is_some_and(|trim| trim.approximate);
-    if s.is_propagated() && (approximate || !matches!(options.id, NewId::Exact(_))) {
+    let as_it_came = !approximate && options.keep_ref_at.is_none();
+    if s.is_propagated() && !(as_it_came && matches!(options.id, NewId::Exact(_))) {
         let id = id.text();
         let mut command = args.to_vec();
         command[options.id_at] = &id;
         let to = trimmed.map(|(_, to)| to);
-        propagate_trimmed(s, command, options.trim, to);
+        propagate_trimmed(s, command, &options, to);
     }
     Ok(())
 }
@@ -209,11 +219,12 @@ fn remaining(log: &Log, to: TrimTo) -> TrimTo {
 }
 
 /// Propagates a command that may have trimmed approximately, with the exact outcome as its threshold.
-fn propagate_trimmed(s: &mut Server, command: Vec<&[u8]>, trim: Option<Trim>, to: Option<TrimTo>) {
+fn propagate_trimmed(s: &mut Server, command: Vec<&[u8]>, options: &Options, to: Option<TrimTo>) {
     let mut digits = itoa::Buffer::new();
     let id;
     let mut command = command;
-    if let (Some(trim), Some(to)) = (trim.filter(|trim| trim.approximate), to) {
+    let mut left_out = Vec::from_iter(options.keep_ref_at);
+    if let (Some(trim), Some(to)) = (options.trim.filter(|trim| trim.approximate), to) {
         command[trim.to_at - 1] = b"=";
         command[trim.to_at] = match to {
             TrimTo::MaxLen(n) => digits.format(n).as_bytes(),
@@ -222,11 +233,11 @@ fn propagate_trimmed(s: &mut Server, command: Vec<&[u8]>, trim: Option<Trim>, to
                 &id
             }
         };
-        if let Some(at) = trim.limit_at {
-            // Only what is approximate may be limited.
-            command.drain(at..at + 2);
-        }
+        // Only what is approximate may be limited.
+        left_out.extend(trim.limit_at.into_iter().flat_map(|at| [at, at + 1]));
     }
+    let mut at = 0..;
+    command.retain(|_| !left_out.contains(&at.next().unwrap_or_default()));
     s.propagate_instead(&command);
 }
 
@@ -241,8 +252,8 @@ pub(super) fn xtrim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         if removed > 0 {
             s.ks.changes.write(Class::STREAM, "xtrim", s.db, key);
             s.ks.changes.dirty += removed - 1;
-            if trim.approximate && s.is_propagated() {
-                propagate_trimmed(s, args.to_vec(), Some(trim), Some(left));
+            if (trim.approximate || options.keep_ref_at.is_some()) && s.is_propagated() {
+                propagate_trimmed(s, args.to_vec(), &options, Some(left));
             }
         }
     }

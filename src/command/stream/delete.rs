@@ -1,0 +1,169 @@
+//! Entries that are deleted with regard to who still has them to acknowledge: XDELEX and XACKDEL of Redis 8.2.
+//!
+//! Both are propagated as what they did, as XACK and XDEL, which every replica knows.
+#![forbid(unsafe_code)]
+
+use super::id;
+use crate::command::args::{self, is};
+use crate::db::notify::Class;
+use crate::resp::error::{CommandError, CommandResult};
+use crate::server::Server;
+use crate::value::stream::{Stream, StreamId};
+use std::collections::BTreeMap;
+
+/// What becomes of deliveries of a deleted entry that nobody has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum References {
+    /// `KEEPREF`: they stay.
+    Keep,
+    /// `DELREF`: they go, in all groups.
+    Delete,
+    /// `ACKED`: there must be none, and every group must have had the entry.
+    Acked,
+}
+
+impl References {
+    fn parse(arg: &[u8]) -> Option<References> {
+        match arg {
+            _ if is(arg, "KEEPREF") => Some(References::Keep),
+            _ if is(arg, "DELREF") => Some(References::Delete),
+            _ if is(arg, "ACKED") => Some(References::Acked),
+            _ => None,
+        }
+    }
+}
+
+/// What is to be deleted, and how.
+struct Request {
+    references: References,
+    ids: Vec<StreamId>,
+}
+
+impl Request {
+    /// `[KEEPREF | DELREF | ACKED] IDS <numids> <id>...`
+    fn parse(args: &[&[u8]]) -> CommandResult<Request> {
+        let (mut references, mut ids, mut rest) = (None, None, args);
+        while let Some((&arg, behind)) = rest.split_first() {
+            rest = behind;
+            if is(arg, "IDS") && ids.is_none() {
+                let (&count, behind) = rest.split_first().ok_or(CommandError::SYNTAX)?;
+                let count = args::int(count).ok().and_then(|n| usize::try_from(n).ok());
+                let count = count
+                    .filter(|n| *n > 0)
+                    .ok_or(CommandError::text("ERR Number of IDs must be a positive integer"))?;
+                let (own, behind) = behind.split_at_checked(count).ok_or(CommandError::text(
+                    "ERR The `numids` parameter must match the number of arguments",
+                ))?;
+                (ids, rest) = (Some(own), behind);
+            } else if references.is_none() {
+                references = Some(References::parse(arg).ok_or(CommandError::SYNTAX)?);
+            } else {
+                return Err(CommandError::SYNTAX);
+            }
+        }
+        let ids = ids.ok_or(CommandError::SYNTAX)?.iter().map(|arg| id(arg, 0));
+        Ok(Request {
+            references: references.unwrap_or(References::Keep),
+            ids: ids.collect::<CommandResult<_>>()?,
+        })
+    }
+}
+
+/// What was done to a stream.
+#[derive(Default)]
+struct Effects {
+    deleted: Vec<StreamId>,
+    acknowledged: BTreeMap<Vec<u8>, Vec<StreamId>>,
+}
+
+impl Effects {
+    fn acknowledge(&mut self, stream: &mut Stream, group: &[u8], id: StreamId) -> bool {
+        let done = stream.groups.get_mut(group).is_some_and(|group| group.acknowledge(id));
+        if done {
+            self.acknowledged.entry(group.to_vec()).or_default().push(id);
+        }
+        done
+    }
+
+    /// Deletes an entry if its references allow that; answers whether they do.
+    fn delete(&mut self, stream: &mut Stream, id: StreamId, references: References) -> bool {
+        match references {
+            References::Keep => {}
+            References::Delete => {
+                let names: Vec<Vec<u8>> = stream.groups.keys().map(|name| name.to_vec()).collect();
+                for name in names {
+                    self.acknowledge(stream, &name, id);
+                }
+            }
+            References::Acked => {
+                let mut groups = stream.groups.iter();
+                if !groups.all(|(_, g)| id <= g.last_id && g.pending(id).is_none()) {
+                    return false;
+                }
+            }
+        }
+        if stream.log.delete(id) {
+            self.deleted.push(id);
+        }
+        true
+    }
+}
+
+pub(super) fn xdelex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let key = args[1];
+    let Request { references, ids } = Request::parse(&args[2..])?;
+    let mut effects = Effects::default();
+    let outcomes = s.ks.write::<Stream>(s.db, key)?.map(|stream| {
+        let outcome = |&id: &StreamId| {
+            let there = stream.log.get(id).is_some();
+            match effects.delete(stream, id, references) {
+                _ if !there => -1,
+                true => 1,
+                false => 2,
+            }
+        };
+        ids.iter().map(outcome).collect()
+    });
+    answer(s, key, ids.len(), outcomes, &effects);
+    Ok(())
+}
+
+pub(super) fn xackdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+    let (key, group) = (args[1], args[2]);
+    let Request { references, ids } = Request::parse(&args[3..])?;
+    let mut effects = Effects::default();
+    let outcomes = s.ks.write::<Stream>(s.db, key)?.map(|stream| {
+        let outcome = |&id: &StreamId| match effects.acknowledge(stream, group, id) {
+            false => -1,
+            true if effects.delete(stream, id, references) => 1,
+            true => 2,
+        };
+        ids.iter().map(outcome).collect()
+    });
+    answer(s, key, ids.len(), outcomes, &effects);
+    Ok(())
+}
+
+/// Answers what became of each ID (-1: nothing, there is no stream), and has others know what was done.
+fn answer(s: &mut Server, key: &[u8], ids: usize, outcomes: Option<Vec<i64>>, effects: &Effects) {
+    let outcomes = outcomes.unwrap_or_else(|| vec![-1; ids]);
+    s.reply.array(outcomes.len());
+    outcomes.iter().for_each(|outcome| s.reply.int(*outcome));
+    if !effects.deleted.is_empty() {
+        s.ks.changes.write(Class::STREAM, "xdel", s.db, key);
+    }
+    let texts = |ids: &[StreamId]| -> Vec<_> { ids.iter().map(|id| id.text()).collect() };
+    for (group, ids) in &effects.acknowledged {
+        s.ks.changes.dirty += ids.len() as u64;
+        let ids = texts(ids);
+        let mut command: Vec<&[u8]> = vec![b"XACK", key, group];
+        command.extend(ids.iter().map(|id| &id[..]));
+        s.propagate_instead(&command);
+    }
+    if !effects.deleted.is_empty() {
+        let ids = texts(&effects.deleted);
+        let mut command: Vec<&[u8]> = vec![b"XDEL", key];
+        command.extend(ids.iter().map(|id| &id[..]));
+        s.propagate_instead(&command);
+    }
+}
