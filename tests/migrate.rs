@@ -1,4 +1,5 @@
-//! `MIGRATE` between two servers: what moves, what is left alone, what is said when the other server refuses or is silent.
+//! `MIGRATE` between two servers: what moves, what is left alone, what is said when the other server refuses or is
+//! silent.
 
 pub mod common;
 

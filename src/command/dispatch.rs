@@ -331,8 +331,8 @@ impl Server {
         self.error_on_link(token, error);
     }
 
-    /// A command of the primary, or of a replica, failed. Nobody reads the answer; that it failed may mean that the data
-    /// are not the same any more.
+    /// A command of the primary, or of a replica, failed. Nobody reads the answer; that it failed may mean that the
+    /// data are not the same any more.
     fn error_on_link(&mut self, token: Token, error: &CommandError) {
         let Some(client) = self.clients.get(token) else { return };
         let (from, to) = match client {

@@ -175,7 +175,10 @@ mod tests {
         }
 
         #[test]
-        fn damaged_dumps_do_no_harm(list in any_list(), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        fn damaged_dumps_do_no_harm(
+            list in any_list(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
             let mut payload = dump::dump(ValueRef::List(&list), true);
             for (at, byte) in damage {
                 let len = payload.len();

@@ -1,4 +1,5 @@
-//! The Redis serialization protocol, versions 2 and 3: requests in ([`parser`]), replies out ([`reply`]), and the texts of errors ([`error`]).
+//! The Redis serialization protocol, versions 2 and 3: requests in ([`parser`]), replies out ([`reply`]), and the texts
+//! of errors ([`error`]).
 //!
 //! Pure: bytes to requests and values to bytes; no sockets and no server state.
 

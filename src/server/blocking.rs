@@ -18,9 +18,9 @@
 //! A blocked client keeps its command. When a key that it waits for gets ready (the keyspace signals each key that
 //! comes into being; a command that adds to what is there already, like `XADD`, calls
 //! `s.ks.changes.blocked.signal_ready(db, key)`), the command is simply executed again, from the start, with the
-//! deadline that it had; if it finds nothing it blocks again, behind the others. So a handler needs no second path, and what it propagates is what it would have propagated
-//! had it not blocked. Arguments relative to the present (`$` of `XREAD`) must not be resolved anew then: who blocks
-//! hands over a command in which they are resolved.
+//! deadline that it had; if it finds nothing it blocks again, behind the others. So a handler needs no second path, and
+//! what it propagates is what it would have propagated had it not blocked. Arguments relative to the present (`$` of
+//! `XREAD`) must not be resolved anew then: who blocks hands over a command in which they are resolved.
 //!
 //! [`Server::handle_clients_blocked_on_keys`] does this after each command or transaction, so that what one command
 //! adds is never seen half, and clients are served in the order in which they came.

@@ -108,8 +108,8 @@ impl ChildReports {
 }
 
 impl Server {
-    /// Starts a child that writes what is in memory; the loop goes on. The child has the descriptors `inherited`, and is
-    /// told its process id. `receiver`: what of its output comes back through this server.
+    /// Starts a child that writes what is in memory; the loop goes on. The child has the descriptors `inherited`, and
+    /// is told its process id. `receiver`: what of its output comes back through this server.
     ///
     /// # Errors
     /// If none can be made.

@@ -58,8 +58,8 @@ impl LazyFree {
         }
     }
 
-    /// Frees an entry, in the background if that is wanted (`UNLINK`, the `lazyfree-lazy-*` options) and worth it, or if
-    /// it is huge.
+    /// Frees an entry, in the background if that is wanted (`UNLINK`, the `lazyfree-lazy-*` options) and worth it, or
+    /// if it is huge.
     pub fn free_entry(&mut self, entry: Entry, lazy: bool) {
         let work = work_to_free(entry.view());
         if work >= HUGE || (lazy && work > WORTHWHILE) {

@@ -1,5 +1,6 @@
 //! Reports of what went wrong, in the log: a crash with the place where it happened (`crash-log-enabled`), a loop that
-//! hangs (`watchdog-period`), and on `SIGALRM` where the server is just now. The words are Redis's; tools look for them.
+//! hangs (`watchdog-period`), and on `SIGALRM` where the server is just now. The words are Redis's; tools look for
+//! them.
 //!
 //! All this is written by signal handlers, which may interrupt anything: they allocate nothing and take no lock.
 

@@ -12,8 +12,8 @@ pub enum ChildEnd {
 }
 
 /// Forks; the child runs `body`, and exits with what it answers, without running anything else of this process. `body`
-/// is told its process id. It has the standard streams and the descriptors `inherited`, and no others: it holds no port and no connection if it
-/// outlives the server. What ends the server does not end it.
+/// is told its process id. It has the standard streams and the descriptors `inherited`, and no others: it holds no port
+/// and no connection if it outlives the server. What ends the server does not end it.
 ///
 /// # Errors
 /// What fork(2) reports.

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Appends to `buf` what the socket has, at most `room` bytes: answers how many. The buffer grows once, and is not zeroed.
+/// Appends to `buf` what the socket has, at most `room` bytes: answers how many. The buffer grows once, and is not
+/// zeroed.
 ///
 /// # Errors
 /// What recv(2) reports.

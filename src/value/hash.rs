@@ -310,8 +310,8 @@ impl Hash {
         }
     }
 
-    /// Removes a field; `true` if it was there and had not expired. One that has expired stays for expiry to remove, which
-    /// tells the replicas.
+    /// Removes a field; `true` if it was there and had not expired. One that has expired stays for expiry to remove,
+    /// which tells the replicas.
     #[inline]
     pub fn remove(&mut self, field: &[u8], now: i64) -> bool {
         if self.volatile_fields() && self.get(field, now).is_none() {

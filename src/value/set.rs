@@ -787,7 +787,8 @@ mod tests {
             c in prop::collection::vec(member(), 1..40),
         ) {
             let models: Vec<BTreeSet<Vec<u8>>> = [a, b, c].map(BTreeSet::from_iter).into();
-            let sets: Vec<Set> = models.iter().map(|m| set_of(&m.iter().map(Vec::as_slice).collect::<Vec<_>>())).collect();
+            let of_model = |m: &BTreeSet<Vec<u8>>| set_of(&m.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let sets: Vec<Set> = models.iter().map(of_model).collect();
             let refs: Vec<&Set> = sets.iter().collect();
             let union: BTreeSet<_> = models.iter().flatten().cloned().collect();
             prop_assert_eq!(members(&unite(&refs, &LIMITS)), union);

@@ -1,4 +1,5 @@
-//! A directory whose files live in memory where the system has such a place: a busy disk can hold up one fsync for a minute.
+//! A directory whose files live in memory where the system has such a place: a busy disk can hold up one fsync for a
+//! minute.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Three real Sentinels watch a group: whatever happens to the primary, another is promoted, the old one comes back as a
-//! replica, clients that ask the Sentinels go on, and what `WAIT` acknowledged is not lost.
+//! Three real Sentinels watch a group: whatever happens to the primary, another is promoted, the old one comes back as
+//! a replica, clients that ask the Sentinels go on, and what `WAIT` acknowledged is not lost.
 
 use crate::common::{free_port, text, wait_for};
 use crate::memory;
@@ -340,8 +340,8 @@ const ATTEMPTS: usize = 3;
 
 /// Ten failovers (or so) in a row under load: nothing acknowledged is lost.
 ///
-/// If the Sentinels depose a primary that nothing has happened to, two primaries overlap, and `WAIT` is satisfied on the
-/// one that loses: Sentinel promises nothing then, and the attempt is void.
+/// If the Sentinels depose a primary that nothing has happened to, two primaries overlap, and `WAIT` is satisfied on
+/// the one that loses: Sentinel promises nothing then, and the attempt is void.
 fn check(kinds: &[Kind], failovers: usize) {
     for _ in 0..ATTEMPTS {
         let Some(mut group) = Group::start(kinds) else { return };

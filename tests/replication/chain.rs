@@ -105,8 +105,8 @@ fn a_shutdown_waits_for_the_replicas() {
     assert_eq!(second.text(&["STRLEN", "key"]), "10000000");
 }
 
-/// A snapshot that takes long must not let the primary's buffer overflow: the replica keeps the stream, beyond its limit in
-/// a file.
+/// A snapshot that takes long must not let the primary's buffer overflow: the replica keeps the stream, beyond its
+/// limit in a file.
 #[test]
 fn a_long_snapshot_on_two_channels_needs_one_attempt() {
     let options = ["--repl-diskless-sync-delay", "0", "--dual-channel-replication-enabled", "yes"];

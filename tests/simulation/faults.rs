@@ -1,4 +1,5 @@
-//! One simulation: the group under its workload, the faults that the seed has for it, and the operator who keeps it going.
+//! One simulation: the group under its workload, the faults that the seed has for it, and the operator who keeps it
+//! going.
 
 use super::checks::Checks;
 use super::group::Group;

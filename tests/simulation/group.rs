@@ -160,7 +160,8 @@ impl Group {
         self.network.borrow_mut().take_events(i)
     }
 
-    /// One turn of a server's loop, as the event loop makes it. `around` is called before (`true`) and after each event.
+    /// One turn of a server's loop, as the event loop makes it. `around` is called before (`true`) and after each
+    /// event.
     pub fn turn(
         &mut self,
         i: usize,

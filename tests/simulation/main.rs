@@ -1,6 +1,6 @@
 //! A whole replication group in one process: a primary, two replicas and one chained to a replica, on a simulated
-//! network and clock. One seed decides every delay, short write, cut link, crash and promotion, and the workload; a seed
-//! that fails is printed and replays exactly.
+//! network and clock. One seed decides every delay, short write, cut link, crash and promotion, and the workload; a
+//! seed that fails is printed and replays exactly.
 //!
 //! * [`network`]: wires with latency, capacity and faults.
 //! * [`group`]: the servers, and the turns of their loops.
@@ -9,8 +9,8 @@
 //! * [`checks`]: what must hold, always and at quiet points.
 //!
 //! `cargo test --test simulation` runs [`SEEDS`] seeds; `AEOLIS_SEEDS=5000` runs so many, and
-//! `cargo test --test simulation -- seed 42` replays one with the servers' logs. Each seed has a process of its own, so that
-//! nothing but the seed decides what happens in it.
+//! `cargo test --test simulation -- seed 42` replays one with the servers' logs. Each seed has a process of its own, so
+//! that nothing but the seed decides what happens in it.
 
 mod checks;
 mod faults;

@@ -1,5 +1,5 @@
-//! Wires between servers and clients: bytes take their time, come in pieces, wait where the reader is slow, and are lost
-//! with the wire.
+//! Wires between servers and clients: bytes take their time, come in pieces, wait where the reader is slow, and are
+//! lost with the wire.
 
 use aeolis::server::connection::{Dialer, VirtualStream};
 use rand::rngs::SmallRng;

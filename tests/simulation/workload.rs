@@ -175,8 +175,8 @@ impl Client {
     }
 }
 
-/// Commands of all families: `K` is a key of the command's type, `k` a second one, `N` a small number, `V` a value, `F` a
-/// field or member, `T` a short time in milliseconds. A blank ends a word, so that scripts have tabs.
+/// Commands of all families: `K` is a key of the command's type, `k` a second one, `N` a small number, `V` a value, `F`
+/// a field or member, `T` a short time in milliseconds. A blank ends a word, so that scripts have tabs.
 const COMMANDS: &[&str] = &[
     "SELECT D",
     "SET s:K V",

@@ -1,5 +1,5 @@
-//! The dialogues of the public "build your own Redis" stages, byte by byte: base, RDB files and replication here, data types,
-//! transactions and pub/sub in files of their own.
+//! The dialogues of the public "build your own Redis" stages, byte by byte: base, RDB files and replication here, data
+//! types, transactions and pub/sub in files of their own.
 
 #[path = "../process/mod.rs"]
 mod common;

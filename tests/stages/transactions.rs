@@ -65,8 +65,8 @@ fn what_fails_fails_alone_and_what_is_discarded_was_never_there() {
     );
 }
 
-/// Watches `watched`, has another client set `modified`, and sets `own` in a transaction; answers EXEC's reply. `between`
-/// comes before MULTI.
+/// Watches `watched`, has another client set `modified`, and sets `own` in a transaction; answers EXEC's reply.
+/// `between` comes before MULTI.
 fn race(server: &Server, watched: &str, modified: &str, between: &[(&str, &str)], reply: &str) {
     let mut watcher = server.raw();
     talk(&mut watcher, &[(&format!("WATCH {watched}"), OK)]);

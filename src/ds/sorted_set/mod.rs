@@ -112,7 +112,8 @@ impl SortedSet {
         });
     }
 
-    /// How many elements come first whose scores are `before`; that must hold for none behind one for which it does not.
+    /// How many elements come first whose scores are `before`; that must hold for none behind one for which it does
+    /// not.
     #[inline]
     pub fn partition_by_score(&self, mut before: impl FnMut(f64) -> bool) -> usize {
         self.tree.partition_point(|slot| before(slot.score))

@@ -1,5 +1,5 @@
-//! The cluster as this node sees it: a single node that owns slots. There is no bus yet, so it knows no other node; what
-//! clients, tools and `redis.conf` see of a cluster of one is as in Redis.
+//! The cluster as this node sees it: a single node that owns slots. There is no bus yet, so it knows no other node;
+//! what clients, tools and `redis.conf` see of a cluster of one is as in Redis.
 //!
 //! * [`slots`]: a set of slots.
 //! * [`file`]: `nodes.conf`, where the node's name and its slots outlive it.
@@ -162,8 +162,8 @@ impl Server {
             || self.cluster.as_ref().is_some_and(|cluster| cluster.slots.len() == SLOTS)
     }
 
-    /// In a cluster: refuses what this node can't execute, because the keys do not belong together or to no node. `EXEC`
-    /// stands for all that is queued. Answers the slot of the keys, if there are any.
+    /// In a cluster: refuses what this node can't execute, because the keys do not belong together or to no node.
+    /// `EXEC` stands for all that is queued. Answers the slot of the keys, if there are any.
     ///
     /// # Errors
     /// `CROSSSLOT` or `CLUSTERDOWN`.
@@ -213,8 +213,8 @@ impl Server {
         }
     }
 
-    /// The keys of a slot, at most `most` of them, as they lie in the table. A walk through all keys: what asks for them
-    /// is about to move them, one slot at a time.
+    /// The keys of a slot, at most `most` of them, as they lie in the table. A walk through all keys: what asks for
+    /// them is about to move them, one slot at a time.
     pub fn keys_in_slot(&self, slot: u16, most: usize) -> Vec<&[u8]> {
         let keys = self.ks.dbs[0].table.iter().map(|entry| entry.key());
         keys.filter(|key| key_slot(key) == slot).take(most).collect()

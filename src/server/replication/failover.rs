@@ -1,8 +1,8 @@
 //! `FAILOVER`: the primary hands its role over to a replica that has everything, and becomes that replica's replica.
 //!
 //! Writes pause; when a replica has acknowledged all of the stream (or the time is over, and it was to be forced), this
-//! server follows it, and says `FAILOVER` in its `PSYNC`: that makes the replica a primary. If it refuses, this server is
-//! the primary again.
+//! server follows it, and says `FAILOVER` in its `PSYNC`: that makes the replica a primary. If it refuses, this server
+//! is the primary again.
 #![forbid(unsafe_code)]
 
 use super::ReplState;

@@ -112,7 +112,8 @@ pub struct ReplicaLink {
 
 impl ReplicaLink {
     /// Whether the replica says that it has applied the stream up to an offset. One that is online may still be loading
-    /// its snapshot: what was written before there was a stream, at offset 0, is there with its first word and not before.
+    /// its snapshot: what was written before there was a stream, at offset 0, is there with its first word and not
+    /// before.
     pub fn has_applied(&self, offset: u64) -> bool {
         self.state == Some(ReplState::Online) && self.acknowledged && self.ack_offset >= offset
     }

@@ -7,7 +7,8 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 /// One end of an encrypted connection.
 ///
-/// What was written may wait here, encrypted, until the socket takes it: [`TlsStream::flush`] is to be called when it does.
+/// What was written may wait here, encrypted, until the socket takes it: [`TlsStream::flush`] is to be called when it
+/// does.
 #[derive(Debug)]
 pub struct TlsStream {
     socket: TcpStream,

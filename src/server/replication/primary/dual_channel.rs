@@ -1,9 +1,10 @@
 //! Dual-channel replication, the primary's side: the snapshot goes over a connection of its own.
 //!
 //! A replica that needs everything, and can, is told `+DUALCHANNELSYNC`. It opens a second connection, the RDB channel
-//! (`REPLCONF rdb-channel 1`, then `SYNC`), and learns there from a `$ENDOFF` line where in the stream the snapshot will
-//! stand. From that offset on it resumes on the first connection, the main channel, with an ordinary `PSYNC`: it takes
-//! the stream at once and keeps it until the snapshot is loaded. So nothing gathers here, however long the snapshot takes.
+//! (`REPLCONF rdb-channel 1`, then `SYNC`), and learns there from a `$ENDOFF` line where in the stream the snapshot
+//! will stand. From that offset on it resumes on the first connection, the main channel, with an ordinary `PSYNC`: it
+//! takes the stream at once and keeps it until the snapshot is loaded. So nothing gathers here, however long the
+//! snapshot takes.
 //!
 //! Between the `$ENDOFF` and that `PSYNC` a [`Reservation`] holds the stream's bytes. The child that makes the snapshot
 //! writes to the sockets itself: this process is not troubled with it.

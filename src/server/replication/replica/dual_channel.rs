@@ -2,8 +2,9 @@
 //!
 //! The primary has answered `+DUALCHANNELSYNC`. A second connection, the RDB channel, asks for the snapshot and learns
 //! from the `$ENDOFF` line at which offset it stands; then the first, the main channel, asks for the stream from there.
-//! The snapshot is received and loaded as any other ([`super::download`]), while the stream that comes meanwhile is kept
-//! here, and not at the primary. When both are there the kept stream is executed, a piece in each turn of the loop.
+//! The snapshot is received and loaded as any other ([`super::download`]), while the stream that comes meanwhile is
+//! kept here, and not at the primary. When both are there the kept stream is executed, a piece in each turn of the
+//! loop.
 #![forbid(unsafe_code)]
 
 use super::super::NO_ID;
@@ -228,8 +229,8 @@ impl Server {
         }
     }
 
-    /// Keeps these bytes of the stream: in memory as many as `client-output-buffer-limit` allows for a replica, more in a
-    /// file.
+    /// Keeps these bytes of the stream: in memory as many as `client-output-buffer-limit` allows for a replica, more in
+    /// a file.
     fn keep_bytes(&mut self, bytes: &[u8]) {
         let limit = self.config.client_output_buffer_limit[1].hard;
         let Some(link) = &mut self.repl.primary else { return };

@@ -1,7 +1,7 @@
 //! The stream that comes while the snapshot before it is still on its way.
 //!
-//! The first part is kept in memory, what exceeds the limit in a file: stopping to read would fill the primary's buffer,
-//! which drops its replica when it is full, and the synchronisation would begin anew, perhaps for ever.
+//! The first part is kept in memory, what exceeds the limit in a file: stopping to read would fill the primary's
+//! buffer, which drops its replica when it is full, and the synchronisation would begin anew, perhaps for ever.
 #![forbid(unsafe_code)]
 
 use super::handshake::CHUNK;
@@ -70,7 +70,8 @@ impl KeptStream {
         self.peak
     }
 
-    /// Adds bytes: to those in memory, if these stay within `limit` (0: none) and all fit there so far; else to a file in
+    /// Adds bytes: to those in memory, if these stay within `limit` (0: none) and all fit there so far; else to a file
+    /// in
     /// `directory`.
     ///
     /// # Errors

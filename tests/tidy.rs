@@ -1,0 +1,253 @@
+//! Keeps the rules of the house that a compiler does not know: see `CONTRIBUTING.md`.
+//!
+//! The rules are read from the text of the sources, which rustfmt keeps in one shape. What breaks a rule today is
+//! listed beside it by name; a list may only shrink, so an entry that is no longer needed fails, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The longest line, in characters. rustfmt keeps code to 100; comments and literals may be wider.
+const LINE_WIDTH: usize = 120;
+/// The longest function, in lines.
+const FUNCTION_LINES: usize = 70;
+
+/// The floors of the house: a module may use those on its own floor and below.
+const FLOORS: [(&str, u8); 15] = [
+    ("main", 7),
+    ("cli", 7),
+    ("event_loop", 6),
+    ("command", 5),
+    ("script", 5),
+    ("server", 4),
+    ("rdb", 3),
+    ("aof", 3),
+    ("db", 2),
+    ("value", 1),
+    ("ds", 0),
+    ("resp", 0),
+    ("util", 0),
+    ("sys", 0),
+    ("lib", 7),
+];
+
+/// Folders that look up to one above them: (folder, module above).
+const UPWARD: [(&str, &str); 3] = [("server", "command"), ("server", "script"), ("value", "db")];
+
+/// Where `unsafe` may stand.
+const UNSAFE: [&str; 8] = [
+    "src/db/entry.rs",
+    "src/ds/member",
+    "src/ds/packed.rs",
+    "src/ds/sorted_set/",
+    "src/ds/table/",
+    "src/sys/",
+    "src/util/alloc.rs",
+    "tests/tidy.rs",
+];
+
+/// Functions that are longer than they should be: (file, function).
+const LONG_FUNCTIONS: [(&str, &str); 18] = [
+    ("src/command/debug.rs", "debug"),
+    ("src/command/dispatch.rs", "may_run"),
+    ("src/command/geo.rs", "options"),
+    ("src/command/info.rs", "stats"),
+    ("src/command/replication.rs", "replconf_options"),
+    ("src/command/spec/keys.rs", "getkeys_and_flags"),
+    ("src/command/stream/pending.rs", "xclaim"),
+    ("src/command/stream/read.rs", "read_for_group"),
+    ("src/ds/table/tests.rs", "behaves_like_a_map"),
+    ("src/rdb/layout.rs", "layout"),
+    ("src/server/mod.rs", "with_clock"),
+    ("src/server/networking.rs", "parse_batch"),
+    ("src/server/persistence/load.rs", "load_events"),
+    ("src/server/replication/primary/psync.rs", "master_try_partial_resynchronization"),
+    ("src/server/replication/primary/snapshot.rs", "start_bgsave_for_replication"),
+    ("tests/functions.rs", "what_a_library_may_do_while_it_loads"),
+    ("tests/scripting.rs", "errors_tell_where_they_were_raised"),
+    ("tests/scripting.rs", "what_a_script_may_do"),
+];
+
+/// A source file.
+struct Source {
+    /// From the repository's root.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(at, line)| (at + 1, line))
+    }
+
+    /// The module of the crate that the file belongs to, for files under `src/`.
+    fn module(&self) -> Option<&str> {
+        let name = self.path.strip_prefix("src/")?.split('/').next()?;
+        Some(name.strip_suffix(".rs").unwrap_or(name))
+    }
+
+    /// What is compiled into the crate: the text without its unit tests, which stand last.
+    fn without_tests(&self) -> &str {
+        self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a readable folder") {
+        let path = entry.expect("a folder's entry").path();
+        if path.is_dir() {
+            files_below(&path, extension, found);
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        files_below(&root().join(folder), "rs", &mut paths);
+    }
+    paths.sort();
+    let read = |path: PathBuf| Source {
+        path: path.strip_prefix(root()).expect("below the root").display().to_string(),
+        text: fs::read_to_string(&path).expect("a source file in UTF-8"),
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn assert_none(what: &str, faults: &[String]) {
+    assert!(faults.is_empty(), "{what}:\n{}", faults.join("\n"));
+}
+
+/// Compares what breaks a rule with the list of what may.
+fn assert_listed(what: &str, found: &BTreeSet<(String, String)>, listed: &[(&str, &str)]) {
+    let listed: BTreeSet<(String, String)> =
+        listed.iter().map(|&(a, b)| (a.to_string(), b.to_string())).collect();
+    let new: Vec<_> = found.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(found).collect();
+    assert!(new.is_empty(), "{what}: {new:#?}");
+    assert!(gone.is_empty(), "no longer so, take it from the list of exceptions: {gone:#?}");
+}
+
+#[test]
+fn each_file_says_what_it_is_for() {
+    let faults: Vec<String> =
+        sources().into_iter().filter(|s| !s.text.starts_with("//!")).map(|s| s.path).collect();
+    assert_none("without an opening comment", &faults);
+}
+
+#[test]
+fn lines_fit_the_width() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        for (at, line) in source.lines() {
+            let is_text = line.contains('"') && !line.trim_start().starts_with("//");
+            if line.chars().count() > LINE_WIDTH && !is_text && !line.ends_with('\\') {
+                faults.push(format!("{}:{at}", source.path));
+            }
+        }
+    }
+    assert_none("wider than the width", &faults);
+}
+
+/// The functions of a file: name and lines. In rustfmt's shape a body ends at the indentation it began at.
+fn functions(source: &Source) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let body = line.trim_start();
+        let indent = &line[..line.len() - body.len()];
+        let Some((before, after)) = body.split_once("fn ") else { continue };
+        let qualifiers = ["pub", "pub(crate)", "pub(super)", "const", "unsafe", "extern", "\"C\""];
+        let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        if name.is_empty() || !before.split_whitespace().all(|word| qualifiers.contains(&word)) {
+            continue;
+        }
+        let is_end = |line: &str| {
+            line.strip_prefix(indent)
+                .is_some_and(|l| l == "}" || l.ends_with(';') && !l.starts_with(' '))
+        };
+        let is_one_line = line.ends_with('}') || line.ends_with(';');
+        let len = lines[start..].iter().position(|line| is_end(line)).map_or(1, |n| n + 1);
+        found.push((name, if is_one_line { 1 } else { len }));
+    }
+    found
+}
+
+#[test]
+fn functions_are_short() {
+    let mut found = BTreeSet::new();
+    for source in sources() {
+        for (name, len) in functions(&source) {
+            if len > FUNCTION_LINES {
+                found.insert((source.path.clone(), name));
+            }
+        }
+    }
+    assert_listed("longer than a function should be", &found, &LONG_FUNCTIONS);
+}
+
+#[test]
+fn unsafe_stays_where_it_may_be() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let may = UNSAFE.iter().any(|place| source.path.starts_with(place));
+        let uses = |line: &str| {
+            let code = line.split("//").next().unwrap_or_default();
+            code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
+        };
+        faults.extend(
+            source
+                .lines()
+                .filter(|(_, line)| !may && uses(line))
+                .map(|(at, _)| format!("{}:{at}", source.path)),
+        );
+    }
+    assert_none("unsafe outside its modules", &faults);
+}
+
+#[test]
+fn imports_run_downward() {
+    let floors: BTreeMap<&str, u8> = FLOORS.into_iter().collect();
+    let mut found = BTreeSet::new();
+    for source in sources() {
+        let Some(module) = source.module() else { continue };
+        let floor = floors.get(module).copied();
+        let floor = floor.unwrap_or_else(|| panic!("{module} has no floor yet"));
+        for named in source.without_tests().split("crate::").skip(1) {
+            let above: String =
+                named.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if floors.get(above.as_str()).is_some_and(|&above| above > floor) {
+                found.insert((module.to_string(), above));
+            }
+        }
+    }
+    assert_listed("an import runs upward", &found, &UPWARD);
+}
+
+#[test]
+fn documents_name_files_that_exist() {
+    let mut documents = Vec::new();
+    files_below(&root().join("docs"), "md", &mut documents);
+    documents.extend(["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
+    let mut faults = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("a document in UTF-8");
+        // What stands between backticks and begins with a folder of the repository is a path.
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let path = quoted.split([' ', ':', '#']).next().unwrap_or_default();
+            let folders = ["src/", "tests/", "benches/", "docs/", "fuzz/", ".ci/"];
+            let is_path =
+                folders.iter().any(|f| path.starts_with(f)) && !path.contains(['*', '…', '<']);
+            if is_path && !root().join(path).exists() {
+                faults.push(format!("{}: {path}", document.display()));
+            }
+        }
+    }
+    assert_none("a file that does not exist is named", &faults);
+}
