@@ -198,19 +198,13 @@ fn a_script_can_not_touch_what_others_see() {
         let reply = server.text(&["EVAL", script, "0"]);
         assert!(reply.contains("Attempt to modify a readonly table"), "{script}: {reply}");
     }
-    for name in ["print", "dofile", "loadfile", "require", "io", "debug", "package", "module"] {
-        let reply = server.text(&["EVAL", &format!("return {name}"), "0"]);
-        assert!(reply.contains(&format!("nonexistent global variable '{name}'")), "{reply}");
-    }
     check_scripts(
         &mut server,
         &[
             ("local r = {} for k in pairs(os) do r[#r + 1] = k end return r", "[clock]"),
-            ("return getfenv(pcall) == _G and getfenv(0) == _G and getfenv(1) == _G", ":1"),
             ("return loadstring('return _G')() == _G", ":1"),
             ("return loadstring(string.dump(function() end)) == nil", ":1"),
             ("return load(function() return nil end) ~= nil", ":1"),
-            ("return pcall(setfenv, redis.sha1hex, {})", "nil"),
             ("return getmetatable(redis) == nil", ":1"),
             ("return rawget(_G, 'redis') == redis", ":1"),
             ("local _, t = pairs(redis) t.call = nil return redis.call('PING')", "PONG"),

@@ -6,10 +6,9 @@ local native, libs, constants, for_libraries = ...
 
 local error, type, tostring, select, setmetatable = error, type, tostring, select, setmetatable
 local getmetatable, xpcall, pcall, unpack = getmetatable, xpcall, pcall, unpack
-local pairs, next, rawget, rawset = pairs, next, rawget, rawset
-local getfenv, setfenv, loadstring, concat, byte = getfenv, setfenv, loadstring, table.concat, string.byte
+local pairs, next, rawget, rawset, tonumber = pairs, next, rawget, rawset, tonumber
+local setfenv, loadstring, concat, byte = setfenv, loadstring, table.concat, string.byte
 local insert = table.insert
-local own = getfenv(1)
 
 local behind = {} -- The real table of each that is shown.
 local shown_metatable = {}
@@ -52,8 +51,7 @@ end
 
 local globals = {
   assert = assert, collectgarbage = collectgarbage, error = error, gcinfo = gcinfo, ipairs = ipairs,
-  newproxy = newproxy, rawequal = rawequal, select = select, tonumber = tonumber, tostring = tostring, type = type,
-  unpack = unpack, _VERSION = _VERSION,
+  rawequal = rawequal, select = select, tonumber = tonumber, tostring = tostring, type = type, _VERSION = _VERSION,
 }
 local env, env_metatable = freeze(globals)
 globals._G = env
@@ -113,18 +111,28 @@ function globals.load(reader, name)
   end
   return globals.loadstring(concat(parts), name or '=(load)')
 end
-function globals.getfenv(f)
-  if f == nil then f = 1 end
-  if type(f) == 'number' and f > 0 then f = f + 1 end
-  local found = getfenv(f)
-  return found == own and env or found
+
+-- C's `unpack` computes in `int`s, which overflow, and takes no more values than this, its arguments among them.
+local MOST_UNPACKED = 8000
+
+local function integer(value, argument, default)
+  local n = value == nil and default or tonumber(value)
+  if n then return n - n % (n < 0 and -1 or 1) end
+  error("bad argument #" .. argument .. " to 'unpack' (number expected, got " .. type(value) .. ")", 3)
 end
-function globals.setfenv(f, t)
-  if type(f) == 'number' and f > 0 then f = f + 1 end
-  if f == 0 or getfenv(f) == own then
-    error("'setfenv' cannot change environment of given object", 2)
+function globals.unpack(t, i, j)
+  if type(t) ~= 'table' then
+    error("bad argument #1 to 'unpack' (table expected, got " .. type(t) .. ")", 2)
   end
-  return setfenv(f, t)
+  local first, last = integer(i, 2, 1), integer(j, 3, #t)
+  if first > last then return end
+  local args = j ~= nil and 3 or i ~= nil and 2 or 1
+  if not (last - first < MOST_UNPACKED - args and first >= -2^31 and last < 2^31) then
+    error('too many results to unpack', 2)
+  end
+  if j ~= nil then return unpack(t, first, last) end
+  if i ~= nil then return unpack(t, first) end
+  return unpack(t)
 end
 
 -- Libraries.
