@@ -314,3 +314,56 @@ fn libraries_are_persisted_and_propagated() {
         assert_eq!(stream.next_command(), "FUNCTION FLUSH");
     }
 }
+
+/// The binding to Lua refers to values by a stack that has room for 8,000: functions must not live there.
+#[test]
+fn there_may_be_any_number_of_functions() {
+    const LIBRARIES: usize = 9_000;
+    let mut server = Server::start(&["--appendonly", "yes", "--repl-diskless-sync-delay", "0"]);
+    let mut raw = server.raw();
+    for n in 0..LIBRARIES {
+        let code = format!(
+            "#!lua name=lib{n}\nredis.register_function{{function_name = 'f{n}', flags = {{'no-writes'}}, \
+             callback = function() return {n} end}}"
+        );
+        raw.command(&["FUNCTION", "LOAD", &code]);
+    }
+    for n in 0..LIBRARIES {
+        let name = format!("lib{n}");
+        raw.expect(format!("${}\r\n{name}\r\n", name.len()));
+    }
+    server.check(&[("FCALL f0 0", ":0"), ("FCALL f8999 0", ":8999"), ("DEBUG LOADAOF", "OK")]);
+    let mut replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", server.port)]);
+    replica.wait_info("master_link_status", "up");
+    for server in [&mut server, &mut replica] {
+        assert_eq!(server.info("number_of_functions"), LIBRARIES as i64);
+        server.check(&[("FCALL_RO f8999 0", ":8999")]);
+    }
+    let dump = payload(&mut server, &["FUNCTION", "DUMP"]);
+    assert_eq!(server.text(&[&b"FUNCTION"[..], b"RESTORE", &dump, b"REPLACE"]), "OK");
+    server.check(&[("FCALL f8999 0", ":8999"), ("FUNCTION FLUSH ASYNC", "OK")]);
+    assert_eq!(server.info("used_memory_vm_functions"), 0);
+}
+
+#[test]
+fn what_is_deleted_is_not_kept() {
+    let mut server = Server::start(&[]);
+    let code = |name: &str| {
+        let functions = (0..100)
+            .map(|n| format!("redis.register_function('{name}{n}', function() return {n} end)\n"));
+        format!("#!lua name={name}\n{}", functions.collect::<String>())
+    };
+    let load = |server: &mut Server, name: &str| {
+        assert_eq!(server.text(&["FUNCTION", "LOAD", "REPLACE", &code(name)]), name);
+    };
+    load(&mut server, "a");
+    let mut lua_memory = Vec::new();
+    for _ in 0..20 {
+        load(&mut server, "b");
+        load(&mut server, "b");
+        server.check(&[("FUNCTION DELETE b", "OK"), ("FCALL a99 0", ":99")]);
+        lua_memory.push(server.info("used_memory_vm_functions"));
+    }
+    let most = |memory: &[i64]| memory.iter().copied().max().unwrap_or_default();
+    assert!(most(&lua_memory[3..]) < 2 * most(&lua_memory[..3]), "{lua_memory:?}");
+}

@@ -102,7 +102,9 @@ fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn delete(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    s.libraries.remove(args[2]).ok_or(CommandError::text("ERR Library not found"))?;
+    if !s.libraries.delete(args[2]) {
+        return Err(CommandError::text("ERR Library not found"));
+    }
     s.ks.changes.dirty += 1;
     s.reply.ok();
     Ok(())

@@ -6,6 +6,7 @@
 
 use super::value::error_table;
 use crate::util::bytes_text::written;
+use crate::util::number::leading_f64;
 use mlua::debug::DebugSource;
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 use std::fmt;
@@ -15,6 +16,8 @@ use std::fmt;
 pub enum LibError {
     /// To be raised as a string.
     Text(String),
+    /// A bad argument, counted from 0. The error calls the function what the caller called it.
+    Argument { at: isize, why: String },
     /// To be raised as a table, like the error of a command. `counted`: it is in the statistics already.
     Table { text: String, counted: bool },
 }
@@ -35,7 +38,7 @@ impl From<String> for LibError {
 
 impl From<mlua::Error> for LibError {
     fn from(error: mlua::Error) -> LibError {
-        LibError::Text(error.to_string())
+        LibError::Text(plain_text(&error))
     }
 }
 
@@ -43,6 +46,7 @@ impl fmt::Display for LibError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LibError::Text(text) | LibError::Table { text, .. } => f.write_str(text),
+            LibError::Argument { at, why } => write!(f, "bad argument #{} ({why})", at + 1),
         }
     }
 }
@@ -59,9 +63,26 @@ impl LibError {
     pub fn raise(self, lua: &Lua) -> mlua::Error {
         let error = match self {
             LibError::Text(text) => LibError::Text(place_of_call(lua) + &text),
+            LibError::Argument { at, why } => {
+                LibError::Text(place_of_call(lua) + &bad_argument(lua, at, &why))
+            }
             table => table,
         };
         mlua::Error::external(error)
+    }
+}
+
+/// What C's `luaL_argerror` says: a method's arguments are counted without the object.
+fn bad_argument(lua: &Lua, at: isize, why: &str) -> String {
+    let name = lua.inspect_stack(0, |debug| {
+        let names = debug.names();
+        (names.name.map(String::from), names.name_what == Some("method"))
+    });
+    let (name, is_method) = name.unwrap_or_default();
+    let name = name.unwrap_or_else(|| "?".to_string());
+    match at + isize::from(!is_method) {
+        0 if is_method => format!("calling '{name}' on bad self ({why})"),
+        number => format!("bad argument #{number} to '{name}' ({why})"),
     }
 }
 
@@ -74,43 +95,61 @@ fn place_of_call(lua: &Lua) -> String {
     place.flatten().unwrap_or_default()
 }
 
+/// What an error says. The binding would tell the stack, too, which is no business of scripts and clients.
+pub fn plain_text(error: &mlua::Error) -> String {
+    if let Some(own) = error.downcast_ref::<LibError>() {
+        return own.to_string();
+    }
+    match error {
+        mlua::Error::CallbackError { cause, .. } => plain_text(cause),
+        mlua::Error::RuntimeError(text) => without_stack(text),
+        mlua::Error::SyntaxError { message, .. } | mlua::Error::MemoryError(message) => {
+            without_stack(message)
+        }
+        mlua::Error::StackError => "stack overflow".to_string(),
+        other => without_stack(&other.to_string()),
+    }
+}
+
+fn without_stack(text: &str) -> String {
+    let end = text.find("\nstack traceback:").unwrap_or(text.len());
+    text[..end].to_string()
+}
+
 /// What a script catches, where this was raised.
 pub fn caught(lua: &Lua, raised: Value) -> mlua::Result<Value> {
     let Value::Error(error) = raised else { return Ok(raised) };
     match error.downcast_ref::<LibError>() {
         Some(LibError::Table { text, counted }) => error_table(lua, text, *counted),
-        Some(LibError::Text(text)) => Ok(Value::String(lua.create_string(written(text))?)),
-        None => Ok(Value::String(lua.create_string(error.to_string())?)),
+        Some(own) => Ok(Value::String(lua.create_string(written(&own.to_string()))?)),
+        None => Ok(Value::String(lua.create_string(plain_text(&error))?)),
     }
 }
 
 /// The arguments of a call.
-pub struct Args {
-    values: MultiValue,
-    function: &'static str,
-}
+pub struct Args(MultiValue);
 
 impl Args {
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.0.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.0.is_empty()
     }
 
     /// `nil` behind the last.
     pub fn get(&self, at: usize) -> &Value {
-        self.values.get(at).unwrap_or(&Value::Nil)
+        self.0.get(at).unwrap_or(&Value::Nil)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Value> {
-        self.values.iter()
+        self.0.iter()
     }
 
     /// The error of a bad argument.
     pub fn bad(&self, at: usize, why: &str) -> LibError {
-        LibError::Text(format!("bad argument #{} to '{}' ({why})", at + 1, self.function))
+        LibError::Argument { at: at as isize, why: why.to_string() }
     }
 
     pub fn check(&self, fine: bool, at: usize, why: &str) -> LibResult<()> {
@@ -118,21 +157,13 @@ impl Args {
     }
 
     fn expected(&self, at: usize, wanted: &str) -> LibError {
-        let got = match self.values.get(at) {
-            Some(value) => value.type_name(),
-            None => "no value",
-        };
-        let got = if got == "integer" { "number" } else { got };
+        let got = self.0.get(at).map_or("no value", type_name);
         self.bad(at, &format!("{wanted} expected, got {got}"))
     }
 
     /// A number, or a string that is one.
     pub fn number(&self, at: usize) -> LibResult<f64> {
-        let number = match self.get(at) {
-            Value::String(text) => to_number(text),
-            other => as_number(other),
-        };
-        number.ok_or_else(|| self.expected(at, "number"))
+        to_number(self.get(at)).ok_or_else(|| self.expected(at, "number"))
     }
 
     /// A number, its fraction cut off.
@@ -162,6 +193,15 @@ impl Args {
     }
 }
 
+/// A value's type, as Lua calls it.
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "number",
+        Value::LightUserData(_) => "userdata",
+        other => other.type_name(),
+    }
+}
+
 /// The number that a value is.
 pub fn as_number(value: &Value) -> Option<f64> {
     match value {
@@ -177,24 +217,25 @@ pub fn truncated(x: f64) -> i64 {
     if (-END..END).contains(&x) { x as i64 } else { i64::MIN }
 }
 
-/// A string as a number, as Lua converts it where it needs one.
-fn to_number(text: &LuaString) -> Option<f64> {
+/// The number that a value is, or that a string is read as where Lua needs one.
+pub fn to_number(value: &Value) -> Option<f64> {
+    let Value::String(text) = value else { return as_number(value) };
     let text = text.as_bytes();
-    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
-    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return u64::from_str_radix(hex, 16).ok().map(|n| n as f64);
-    }
-    text.parse().ok()
+    // As a C string.
+    let text = &text[..memchr::memchr(0, &text).unwrap_or(text.len())];
+    let is_space = |byte: &u8| matches!(byte, b' ' | 0x09..=0x0d);
+    let start = text.iter().take_while(|byte| is_space(byte)).count();
+    let (number, len) = leading_f64(&text[start..])?;
+    text[start + len..].iter().all(is_space).then_some(number)
 }
 
-/// A native function under its name.
+/// A native function.
 pub fn native(
     lua: &Lua,
-    name: &'static str,
     function: impl Fn(&Lua, &Args) -> LibResult + 'static,
 ) -> mlua::Result<Function> {
     lua.create_function(move |lua, values: MultiValue| {
-        function(lua, &Args { values, function: name }).map_err(|error| error.raise(lua))
+        function(lua, &Args(values)).map_err(|error| error.raise(lua))
     })
 }
 
@@ -209,7 +250,7 @@ pub type NativeFn = fn(&Lua, &Args) -> LibResult;
 pub fn library(lua: &Lua, functions: &[(&'static str, NativeFn)]) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     for &(name, function) in functions {
-        table.set(name, native(lua, name, function)?)?;
+        table.set(name, native(lua, function)?)?;
     }
     Ok(table)
 }

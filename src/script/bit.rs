@@ -18,7 +18,8 @@ fn number(n: i32) -> LibResult {
 
 fn fold(args: &Args, operation: fn(i32, i32) -> i32) -> LibResult {
     let mut result = bits(args, 0)?;
-    for at in 1..args.len() {
+    // From the last on, which decides what bad argument is reported.
+    for at in (1..args.len()).rev() {
         result = operation(result, bits(args, at)?);
     }
     number(result)

@@ -2,10 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::debugger::Debugger;
-use super::engine::{Engine, Purpose, sha1_hex};
+use super::engine::{Engine, Kept, Purpose, sha1_hex};
 use super::shebang::{ScriptFlags, split_shebang};
 use crate::resp::error::{CommandError, CommandResult};
-use mlua::Function;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::rc::Rc;
@@ -26,7 +25,7 @@ pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
 ///
 /// # Errors
 /// If it can't be compiled.
-pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, Function)> {
+pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, Kept)> {
     let (flags, code) = split_shebang(body)?;
     let function = engine.compile(code, "user_script").map_err(|message| {
         CommandError::err(format_args!("Error compiling script (new function): {message}"))
@@ -37,7 +36,7 @@ pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, Func
 /// A script that has been compiled.
 #[derive(Clone)]
 pub struct Script {
-    pub function: Function,
+    pub function: Kept,
     /// What errors call it: its SHA1.
     pub name: Rc<str>,
     pub flags: ScriptFlags,

@@ -1,13 +1,18 @@
 //! `cmsgpack`: values as MessagePack and back, as in lua-cmsgpack.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, NativeFn, one};
+use super::args::{Args, LibError, LibResult, NativeFn, one, truncated};
+use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
 use mlua::{Lua, MultiValue, Table, Value};
 
 /// Tables nested deeper are packed as nil, so that circular ones have an end.
 const MAX_PACKED: usize = 16;
-/// Values nested deeper are refused.
-const MAX_UNPACKED: usize = 1000;
+/// Values nested deeper are refused: the tables are on the binding's stack.
+const MAX_UNPACKED: usize = 4000;
+/// More values than Lua's stack has room for are not unpacked at once.
+const MAX_VALUES: usize = 7999;
+const TOO_MANY: &str =
+    "stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)";
 
 pub const FUNCTIONS: &[(&str, NativeFn)] = &[
     ("pack", pack),
@@ -17,18 +22,26 @@ pub const FUNCTIONS: &[(&str, NativeFn)] = &[
 ];
 
 pub fn constants(lua: &Lua) -> mlua::Result<Table> {
-    lua.create_table_from([("_NAME", "cmsgpack"), ("_VERSION", "lua-cmsgpack 0.4.0")])
+    lua.create_table_from([
+        ("_NAME", "cmsgpack"),
+        ("_VERSION", "lua-cmsgpack 0.4.0"),
+        ("_COPYRIGHT", "Copyright (C) 2012, Salvatore Sanfilippo"),
+        ("_DESCRIPTION", "MessagePack C implementation for Lua"),
+    ])
 }
 
 fn pack(lua: &Lua, args: &Args) -> LibResult {
     if args.is_empty() {
-        return Err("bad argument #0 to 'pack' (MessagePack pack needs input.)".into());
+        return Err(LibError::Argument {
+            at: -1,
+            why: "MessagePack pack needs input.".to_string(),
+        });
     }
-    let mut out = Vec::new();
+    let mut encoder = Encoder { out: Vec::new() };
     for value in args.iter() {
-        encode(&mut out, value, 0)?;
+        walk(lua, value, &mut encoder)??;
     }
-    one(Value::String(lua.create_string(out)?))
+    one(Value::String(lua.create_string(encoder.out)?))
 }
 
 /// Writes a kind's marker and a length or count in the shortest of its forms: in the marker itself, if it is not
@@ -49,20 +62,66 @@ fn header(out: &mut Vec<u8>, short: (u8, usize), forms: (Option<u8>, u8, u8), n:
     }
 }
 
-fn encode(out: &mut Vec<u8>, value: &Value, depth: usize) -> LibResult<()> {
-    match value {
-        Value::String(text) => {
-            let text = text.as_bytes();
-            header(out, (0xa0, 31), (Some(0xd9), 0xda, 0xdb), text.len());
-            out.extend_from_slice(&text);
+struct Encoder {
+    out: Vec<u8>,
+}
+
+impl Visitor for Encoder {
+    type Error = LibError;
+    const COUNTS_ALL: bool = true;
+
+    fn enters(&mut self, depth: usize) -> LibResult<bool> {
+        let enters = depth <= MAX_PACKED;
+        if !enters {
+            self.out.push(0xc0);
         }
-        Value::Boolean(yes) => out.push(if *yes { 0xc3 } else { 0xc2 }),
-        Value::Integer(n) => encode_int(out, *n),
-        Value::Number(x) => encode_double(out, *x),
-        Value::Table(table) if depth < MAX_PACKED => encode_table(out, table, depth)?,
-        _ => out.push(0xc0),
+        Ok(enters)
     }
-    Ok(())
+
+    fn too_deep(&mut self, _: usize) -> LibError {
+        LibError::from("stack overflow (in function mp_encode_lua_table_as_map)")
+    }
+
+    /// A table whose keys are exactly 1 to n is an array, any other a map.
+    fn begin(&mut self, keys: Keys) -> LibResult<Form> {
+        let Keys { count, max, are_indices } = keys;
+        if are_indices && max == count as f64 {
+            header(&mut self.out, (0x90, 15), (None, 0xdc, 0xdd), count);
+            return Ok(Form::Array(count));
+        }
+        header(&mut self.out, (0x80, 15), (None, 0xde, 0xdf), count);
+        Ok(Form::Pairs)
+    }
+
+    fn item(&mut self, _: bool) -> LibResult<()> {
+        Ok(())
+    }
+
+    /// Keys are packed as values are.
+    fn key(&mut self, _: Seen, _: bool) -> LibResult<bool> {
+        Ok(false)
+    }
+
+    fn value(&mut self, value: Seen) -> LibResult<()> {
+        let out = &mut self.out;
+        match value {
+            Seen::Text(text) => {
+                header(out, (0xa0, 31), (Some(0xd9), 0xda, 0xdb), text.len());
+                out.extend_from_slice(text);
+            }
+            Seen::Boolean(yes) => out.push(if yes { 0xc3 } else { 0xc2 }),
+            Seen::Number(x) => match truncated(x) {
+                n if n as f64 == x => encode_int(out, n),
+                _ => encode_double(out, x),
+            },
+            _ => out.push(0xc0),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _: Form) -> LibResult<()> {
+        Ok(())
+    }
 }
 
 fn encode_int(out: &mut Vec<u8>, n: i64) {
@@ -107,48 +166,23 @@ fn encode_double(out: &mut Vec<u8>, x: f64) {
     }
 }
 
-/// A table whose keys are exactly 1 to n is an array, any other a map.
-fn encode_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> LibResult<()> {
-    let (mut count, mut max) = (0, 0);
-    let mut is_array = true;
-    for pair in table.pairs::<Value, Value>() {
-        count += 1;
-        match pair?.0 {
-            Value::Integer(n) if n > 0 => max = max.max(n),
-            _ => is_array = false,
-        }
-    }
-    if is_array && max == count {
-        header(out, (0x90, 15), (None, 0xdc, 0xdd), count as usize);
-        for i in 1..=count {
-            encode(out, &table.raw_get(i)?, depth + 1)?;
-        }
-        return Ok(());
-    }
-    header(out, (0x80, 15), (None, 0xde, 0xdf), count as usize);
-    for pair in table.pairs::<Value, Value>() {
-        let (key, value) = pair?;
-        encode(out, &key, depth + 1)?;
-        encode(out, &value, depth + 1)?;
-    }
-    Ok(())
-}
-
 /// Unpacks at most `limit` values from an offset on, and tells where it stopped; or, without a limit, all.
 fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult {
     let bytes = args.string(lua, 0)?;
     let bytes = bytes.as_bytes();
     if offset < 0 || limit.is_some_and(|limit| limit < 0) {
         return Err(LibError::Text(format!(
-            "Invalid request to unpack with offset of {offset} and limit of {}.",
-            bytes.len()
+            "Invalid request to unpack with offset of {} and limit of {}.",
+            offset as i32,
+            bytes.len() as i32
         )));
     }
     let start = offset as usize;
     if start > bytes.len() {
-        let len = bytes.len();
         return Err(LibError::Text(format!(
-            "Start offset {offset} greater than input length {len}."
+            "Start offset {} greater than input length {}.",
+            offset as i32,
+            bytes.len() as i32
         )));
     }
     // Redis takes neither a limit nor an offset for no limit at all.
@@ -156,7 +190,10 @@ fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult 
     let mut decoder = Decoder { lua, rest: &bytes[start..] };
     let mut values = MultiValue::new();
     while !decoder.rest.is_empty() && limit.is_none_or(|limit| (values.len() as i64) < limit) {
-        values.push_back(decoder.value(0)?);
+        if values.len() >= MAX_VALUES {
+            return Err(TOO_MANY.into());
+        }
+        values.push_back(decoder.whole()?);
     }
     if limit.is_some() {
         let stopped = bytes.len() - decoder.rest.len();
@@ -187,12 +224,38 @@ impl<'a> Decoder<'a> {
         Ok(self.take(len)?.iter().fold(0, |n, &byte| n << 8 | u64::from(byte)))
     }
 
-    fn value(&mut self, depth: usize) -> LibResult<Value> {
-        if depth > MAX_UNPACKED {
-            return Err("Bad data format in input.".into());
+    /// A value, whole. Without recursion: data are nested as deep as they like.
+    fn whole(&mut self) -> LibResult<Value> {
+        let mut tables: Vec<Open> = Vec::new();
+        loop {
+            let mut value = match self.next()? {
+                Item::Value(value) => value,
+                Item::Table { len: 0, .. } => Value::Table(self.lua.create_table()?),
+                Item::Table { is_map, len } => {
+                    if tables.len() >= MAX_UNPACKED {
+                        return Err(TOO_MANY.into());
+                    }
+                    let table = self.lua.create_table()?;
+                    tables.push(Open { table, is_map, left: len, index: 0, key: None });
+                    continue;
+                }
+            };
+            // The value is where it belongs; so are the tables that are full then.
+            loop {
+                let Some(open) = tables.last_mut() else { return Ok(value) };
+                match open.put(value)? {
+                    true => value = Value::Table(open.table.clone()),
+                    false => break,
+                }
+                tables.pop();
+            }
         }
+    }
+
+    /// The next scalar, or the beginning of a table.
+    fn next(&mut self) -> LibResult<Item> {
         let [marker] = self.array()?;
-        Ok(match marker {
+        let value = match marker {
             0..=0x7f => Value::Integer(marker.into()),
             0xe0..=0xff => Value::Integer((marker as i8).into()),
             0xc0 => Value::Nil,
@@ -210,38 +273,58 @@ impl<'a> Decoder<'a> {
                 let len = self.uint(1 << (marker - 0xd9))?;
                 self.string(len as usize)?
             }
-            0x90..=0x9f => self.list(usize::from(marker & 0xf), depth)?,
-            0x80..=0x8f => self.map(usize::from(marker & 0xf), depth)?,
-            0xdc | 0xdd => {
-                let len = self.uint(2 << (marker - 0xdc))?;
-                self.list(len as usize, depth)?
+            0x80..=0x9f => {
+                return Ok(Item::Table { is_map: marker < 0x90, len: (marker & 0xf).into() });
             }
-            0xde | 0xdf => {
-                let len = self.uint(2 << (marker - 0xde))?;
-                self.map(len as usize, depth)?
+            0xdc..=0xdf => {
+                let len = self.uint(2 << (marker & 1))?;
+                return Ok(Item::Table { is_map: marker >= 0xde, len });
             }
             _ => return Err("Bad data format in input.".into()),
-        })
+        };
+        Ok(Item::Value(value))
     }
 
     fn string(&mut self, len: usize) -> LibResult<Value> {
         Ok(Value::String(self.lua.create_string(self.take(len)?)?))
     }
+}
 
-    fn list(&mut self, len: usize, depth: usize) -> LibResult<Value> {
-        let table = self.lua.create_table()?;
-        for i in 1..=len {
-            table.raw_set(i, self.value(depth + 1)?)?;
-        }
-        Ok(Value::Table(table))
-    }
+/// What data are made of.
+enum Item {
+    Value(Value),
+    /// So many items or pairs follow.
+    Table {
+        is_map: bool,
+        len: u64,
+    },
+}
 
-    fn map(&mut self, len: usize, depth: usize) -> LibResult<Value> {
-        let table = self.lua.create_table()?;
-        for _ in 0..len {
-            let (key, value) = (self.value(depth + 1)?, self.value(depth + 1)?);
-            table.raw_set(key, value)?;
+/// A table that is not full yet.
+struct Open {
+    table: Table,
+    is_map: bool,
+    /// So many items or pairs are still to come.
+    left: u64,
+    /// Of the item before, in an array.
+    index: i64,
+    /// The key whose value comes next.
+    key: Option<Value>,
+}
+
+impl Open {
+    /// Takes the next value; answers whether it was the last.
+    fn put(&mut self, value: Value) -> LibResult<bool> {
+        if !self.is_map {
+            self.index += 1;
+            self.table.raw_set(self.index, value)?;
+        } else if let Some(key) = self.key.take() {
+            self.table.raw_set(key, value)?;
+        } else {
+            self.key = Some(value);
+            return Ok(false);
         }
-        Ok(Value::Table(table))
+        self.left -= 1;
+        Ok(self.left == 0)
     }
 }

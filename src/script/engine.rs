@@ -1,7 +1,7 @@
 //! A Lua state in which scripts run: what it starts with, and what is reached of it from outside.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, caught, library, one};
+use super::args::{Args, LibError, LibResult, caught, library, one, plain_text};
 use super::run::{CurrentServer, natives};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random};
@@ -11,7 +11,8 @@ use crate::sys::lua::state_with_debug;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
 use mlua::{
-    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
+    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table,
+    Value, VmState,
 };
 use sha1::{Digest, Sha1};
 use std::cell::Cell;
@@ -22,6 +23,10 @@ use std::time::Instant;
 const PRELUDE: &str = "prelude";
 /// So many instructions are executed between two looks at the clock.
 const INSTRUCTIONS: u32 = 100_000;
+
+/// A function that outlives a command. It is in Lua's registry: what the binding itself refers to is on a stack of its
+/// own, which has room for some 8,000 values.
+pub type Kept = Rc<RegistryKey>;
 
 /// What a Lua state is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +98,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::new`].
     pub fn shared(purpose: Purpose) -> CommandResult<Rc<Engine>> {
-        Engine::new(purpose)
-            .map(Rc::new)
-            .map_err(|error| CommandError::err(format_args!("Can't make a Lua state: {error}")))
+        Engine::new(purpose).map(Rc::new).map_err(no_state)
     }
 
     /// From that time on the server is asked, again and again while a script runs. If that is an
@@ -137,14 +140,29 @@ impl Engine {
     ///
     /// # Errors
     /// Lua's message.
-    pub fn compile(&self, script: &[u8], name: &str) -> Result<Function, String> {
+    pub fn compile(&self, script: &[u8], name: &str) -> Result<Kept, String> {
         let chunk = self.lua.load(script).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
         let function = chunk.set_environment(self.env.clone()).into_function();
-        function.map_err(|error| match error {
-            mlua::Error::SyntaxError { message, .. } => message,
-            other => other.to_string(),
-        })
+        function.and_then(|function| self.keep(function)).map_err(|error| plain_text(&error))
     }
+
+    /// Keeps a function until its last owner lets it go.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn keep(&self, function: Function) -> mlua::Result<Kept> {
+        self.lua.create_registry_value(function).map(Rc::new)
+    }
+
+    /// Lets Lua free the functions that nobody keeps any more. Otherwise it can when others take their places.
+    pub fn free_dropped(&self) {
+        self.lua.expire_registry_values();
+    }
+}
+
+/// What a client hears if there is no Lua state for it.
+pub fn no_state(error: mlua::Error) -> CommandError {
+    CommandError::err(format_args!("Can't make a Lua state: {}", plain_text(&error)))
 }
 
 /// What `prelude.lua` needs that Lua has not.
@@ -226,7 +244,6 @@ fn constants(lua: &Lua) -> mlua::Result<Table> {
         redis.set(name, targets)?;
     }
     table.set("redis", redis)?;
-    table.set("cjson", cjson::constants(lua)?)?;
     table.set("cmsgpack", cmsgpack::constants(lua)?)?;
     Ok(table)
 }

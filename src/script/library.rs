@@ -2,8 +2,8 @@
 //! functions that `FCALL` runs.
 #![forbid(unsafe_code)]
 
-use super::args::{LibError, LibResult};
-use super::engine::{Engine, Purpose};
+use super::args::{LibError, LibResult, plain_text};
+use super::engine::{Engine, Kept, Purpose};
 use super::run::log_line;
 use super::shebang::ScriptFlags;
 use super::value::to_argument;
@@ -11,7 +11,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::log::Level;
 use crate::util::args::split_args;
 use crate::util::bytes_text::shown;
-use mlua::{Function, MultiValue, Table, Value};
+use mlua::{MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -28,7 +28,7 @@ pub struct LibraryFunction {
     pub name: Vec<u8>,
     pub description: Option<Vec<u8>>,
     pub flags: ScriptFlags,
-    pub callback: Function,
+    pub callback: Kept,
 }
 
 /// A library that has been loaded.
@@ -112,8 +112,20 @@ impl Libraries {
         self.engine.as_ref().map_or(0, |engine| engine.lua.used_memory())
     }
 
-    /// Forgets a library and its functions; answers it, if it was there.
-    pub fn remove(&mut self, name: &[u8]) -> Option<Library> {
+    /// Forgets a library and its functions; answers whether it was there.
+    pub fn delete(&mut self, name: &[u8]) -> bool {
+        let was_there = self.remove(name).is_some();
+        self.free_removed();
+        was_there
+    }
+
+    fn free_removed(&self) {
+        if let Some(engine) = &self.engine {
+            engine.free_dropped();
+        }
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<Library> {
         let library = self.libraries.remove(name)?;
         for function in &library.functions {
             self.functions.remove(&function.name.to_ascii_lowercase());
@@ -245,7 +257,7 @@ fn register_functions(
     engine.set_alarm(Some(Instant::now() + how.timeout));
     let outcome = engine.lua.scope(|scope| {
         let register = scope.create_function(|lua, args: MultiValue| {
-            let function = read_registration(&args).and_then(|function| {
+            let function = read_registration(engine, &args).and_then(|function| {
                 add_function(&mut registered.borrow_mut(), function).map_err(LibError::table)
             });
             function.map_err(|error| error.raise(lua))
@@ -261,7 +273,7 @@ fn register_functions(
             Ok(())
         })?;
         engine.bind_library.call::<()>((register, control))?;
-        let outcome = engine.load.call::<Option<String>>(function);
+        let outcome = engine.load.call::<Option<String>>(&*function);
         engine.clear_alarm()?;
         engine.bind_library.call::<()>(())?;
         outcome
@@ -272,8 +284,7 @@ fn register_functions(
             Err(CommandError::err(format_args!("Error registering functions: {text}")))
         }
         Err(error) => {
-            let text =
-                error.downcast_ref::<LibError>().map_or(error.to_string(), LibError::to_string);
+            let text = plain_text(&error);
             Err(CommandError::err(format_args!("Error registering functions: {text}")))
         }
     }
@@ -295,12 +306,12 @@ fn add_function(
 
 /// The function that a call of `register_function` describes. In front of its arguments there is the name of the table
 /// through which it was called.
-fn read_registration(args: &MultiValue) -> LibResult<LibraryFunction> {
+fn read_registration(engine: &Engine, args: &MultiValue) -> LibResult<LibraryFunction> {
     let api = args.front().and_then(to_argument).unwrap_or_default();
     let api = String::from_utf8_lossy(&api);
     let err = |text: String| LibError::table(format!("ERR {text}"));
     match (args.len(), args.get(1), args.get(2)) {
-        (2, Some(Value::Table(named)), _) => read_named(named, &api),
+        (2, Some(Value::Table(named)), _) => read_named(engine, named, &api),
         (2, ..) => Err(err(format!(
             "calling {api}.register_function with a single argument is only applicable to Lua table (representing \
              named arguments)."
@@ -313,7 +324,7 @@ fn read_registration(args: &MultiValue) -> LibResult<LibraryFunction> {
                 let text = format!("second argument to {api}.register_function must be a function");
                 return Err(err(text));
             };
-            let flags = ScriptFlags::empty();
+            let (flags, callback) = (ScriptFlags::empty(), engine.keep(callback)?);
             Ok(LibraryFunction { name, description: None, flags, callback })
         }
         _ => Err(err(format!("wrong number of arguments to {api}.register_function"))),
@@ -321,7 +332,7 @@ fn read_registration(args: &MultiValue) -> LibResult<LibraryFunction> {
 }
 
 /// The function that a table describes.
-fn read_named(named: &Table, api: &str) -> LibResult<LibraryFunction> {
+fn read_named(engine: &Engine, named: &Table, api: &str) -> LibResult<LibraryFunction> {
     let err = |text: String| LibError::table(format!("ERR {text}"));
     let of_type = |argument: &str, what: &str| {
         err(format!("{argument} argument given to {api}.register_function must be a {what}"))
@@ -342,7 +353,7 @@ fn read_named(named: &Table, api: &str) -> LibResult<LibraryFunction> {
                 description = Some(text);
             }
             b"callback" => match value {
-                Value::Function(function) => callback = Some(function),
+                Value::Function(function) => callback = Some(engine.keep(function)?),
                 _ => return Err(of_type("callback", "function")),
             },
             b"flags" => match value {

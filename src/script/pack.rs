@@ -6,6 +6,10 @@ use mlua::{Lua, MultiValue, Value};
 
 /// Bytes of the largest integer.
 const MAX_INT: usize = 32;
+/// The options of integers; those of lower case have a sign.
+const INTEGERS: &[u8] = b"bBhHlLTiI";
+/// More results than Lua's stack has room for are an error.
+const MAX_VALUES: usize = 7990;
 /// `!` without a number.
 const MAX_ALIGN: usize = 8;
 
@@ -45,35 +49,29 @@ impl<'a> Format<'a> {
         Ok(number)
     }
 
-    /// The next option that stands for a value, for a value at this position.
-    fn next(&mut self, args: &Args, at: usize) -> LibResult<Option<Item>> {
-        while let Some((&option, rest)) = self.rest.split_first() {
-            self.rest = rest;
-            let size = match option {
-                b'b' | b'B' | b'x' => 1,
-                b'h' | b'H' => 2,
-                b'l' | b'L' | b'T' | b'd' => 8,
-                b'f' => 4,
-                b's' => 0,
-                b'c' => self.number(1)?,
-                b'i' | b'I' => {
-                    let size = self.number(4)?;
-                    if size > MAX_INT {
-                        return Err(LibError::Text(format!(
-                            "integral size {size} is larger than limit of {MAX_INT}"
-                        )));
-                    }
-                    size
+    /// The next option, at this position.
+    fn next(&mut self, at: usize) -> LibResult<Option<Item>> {
+        let Some((&option, rest)) = self.rest.split_first() else { return Ok(None) };
+        self.rest = rest;
+        let size = match option {
+            b'b' | b'B' | b'x' => 1,
+            b'h' | b'H' => 2,
+            b'l' | b'L' | b'T' | b'd' => 8,
+            b'f' => 4,
+            b'c' => self.number(1)?,
+            b'i' | b'I' => {
+                let size = self.number(4)?;
+                if size > MAX_INT {
+                    return Err(LibError::Text(format!(
+                        "integral size {size} is larger than limit of {MAX_INT}"
+                    )));
                 }
-                control => {
-                    self.control(args, control)?;
-                    continue;
-                }
-            };
-            let padding = if option == b'c' { 0 } else { self.padding(at, size) };
-            return Ok(Some(Item { option, size, padding }));
-        }
-        Ok(None)
+                size
+            }
+            _ => 0,
+        };
+        let padding = if option == b'c' { 0 } else { self.padding(at, size) };
+        Ok(Some(Item { option, size, padding }))
     }
 
     fn padding(&self, at: usize, size: usize) -> usize {
@@ -84,6 +82,7 @@ impl<'a> Format<'a> {
         }
     }
 
+    /// An option that stands for no value.
     fn control(&mut self, args: &Args, option: u8) -> LibResult<()> {
         match option {
             b' ' => {}
@@ -129,12 +128,12 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
     let format = format.as_bytes();
     let mut format = Format::new(&format);
     let (mut out, mut arg) = (Vec::new(), 1);
-    while let Some(Item { option, size, padding }) = format.next(args, out.len())? {
+    while let Some(Item { option, size, padding }) = format.next(out.len())? {
         out.resize(out.len() + padding, 0);
-        if option != b'x' && arg >= args.len() {
+        if INTEGERS.contains(&option) || matches!(option, b'f' | b'd' | b'c' | b's') {
             // The library in C has put a nil of its own behind the arguments.
             let wanted = if matches!(option, b'c' | b's') { "string" } else { "number" };
-            return Err(args.bad(arg, &format!("{wanted} expected, got nil")));
+            args.check(arg < args.len(), arg, &format!("{wanted} expected, got nil"))?;
         }
         match option {
             b'x' => {
@@ -156,8 +155,12 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
                     out.push(0);
                 }
             }
-            _ => {
+            _ if INTEGERS.contains(&option) => {
                 format.put(&mut out, to_unsigned(args.number(arg)?), size);
+            }
+            _ => {
+                format.control(args, option)?;
+                continue;
             }
         }
         arg += 1;
@@ -185,17 +188,20 @@ fn unpack(lua: &Lua, args: &Args) -> LibResult {
     let mut at = position - 1;
     let mut format = Format::new(&format);
     let mut values: Vec<Value> = Vec::new();
-    while let Some(Item { option, mut size, padding }) = format.next(args, at)? {
+    while let Some(Item { option, mut size, padding }) = format.next(at)? {
         at = at.saturating_add(padding);
         let bytes = data.get(at..).and_then(|rest| rest.get(..size));
         let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
+        if values.len() >= MAX_VALUES {
+            return Err("stack overflow (too many results)".into());
+        }
         match option {
             b'x' => {}
             b'f' => values.push(Value::Number(f32::from_bits(format.get(bytes) as u32).into())),
             b'd' => values.push(Value::Number(f64::from_bits(format.get(bytes)))),
             b'c' if size == 0 => {
                 let previous = values.pop().and_then(|value| as_number(&value));
-                size = previous.ok_or("format 'c0' needs a previous size")? as usize;
+                size = truncated(previous.ok_or("format 'c0' needs a previous size")?) as usize;
                 let bytes = data.get(at..).and_then(|rest| rest.get(..size));
                 let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
                 values.push(Value::String(lua.create_string(bytes)?));
@@ -207,6 +213,7 @@ fn unpack(lua: &Lua, args: &Args) -> LibResult {
                 values.push(Value::String(lua.create_string(&rest[..len])?));
                 size = len + 1;
             }
+            _ if !INTEGERS.contains(&option) => format.control(args, option)?,
             _ => {
                 let n = format.get(bytes);
                 let unused = 64 - 8 * size.clamp(1, 8) as u32;
@@ -228,9 +235,12 @@ fn size(lua: &Lua, args: &Args) -> LibResult {
     let format = format.as_bytes();
     let mut format = Format::new(&format);
     let mut total = 0usize;
-    while let Some(Item { option, size, padding }) = format.next(args, total)? {
+    while let Some(Item { option, size, padding }) = format.next(total)? {
         args.check(option != b's', 0, "option 's' has no fixed size")?;
         args.check(option != b'c' || size > 0, 0, "option 'c0' has no fixed size")?;
+        if !option.is_ascii_alphanumeric() {
+            format.control(args, option)?;
+        }
         total = total.saturating_add(padding + size);
     }
     one(Value::Integer(total as i64))

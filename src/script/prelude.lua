@@ -59,14 +59,32 @@ shown_metatable[env] = freeze({__index = env})
 
 setmetatable(globals, complete)
 
-function globals.pairs(t) return pairs(to_iterate(t)) end
-function globals.next(t, k) return next(to_iterate(t), k) end
-function globals.rawget(t, k) return rawget(behind[t] or t, k) end
+-- What C's functions say of their arguments; their own errors would name this file as the place.
+local function check(fine, argument, name, expected, value)
+  if fine then return end
+  error(("bad argument #%d to '%s' (%s expected, got %s)"):format(argument, name, expected, type(value)), 3)
+end
+
+function globals.pairs(t)
+  check(type(t) == 'table', 1, 'pairs', 'table', t)
+  return pairs(to_iterate(t))
+end
+function globals.next(t, k)
+  check(type(t) == 'table', 1, 'next', 'table', t)
+  return next(to_iterate(t), k)
+end
+function globals.rawget(t, k)
+  check(type(t) == 'table', 1, 'rawget', 'table', t)
+  return rawget(behind[t] or t, k)
+end
 function globals.rawset(t, k, v)
+  check(type(t) == 'table', 1, 'rawset', 'table', t)
   refuse_if_shown(t)
   return rawset(t, k, v)
 end
 function globals.setmetatable(t, meta)
+  check(type(t) == 'table', 1, 'setmetatable', 'table', t)
+  check(meta == nil or type(meta) == 'table', 2, 'setmetatable', 'nil or table', meta)
   refuse_if_shown(t)
   return setmetatable(t, meta)
 end
@@ -78,32 +96,39 @@ function globals.getmetatable(t)
 end
 
 -- Errors of native functions are objects; a script catches what they stand for. An error that is a table with an `err`
--- is caught as its text by `pcall`.
-local function caught(ok, err, ...)
-  if ok then return ok, err, ... end
-  err = native.caught(err)
-  if type(err) == 'table' and type(err.err) == 'string' then err = err.err end
-  return false, err
+-- is caught as its text by `pcall`; of other tables that field is caught, too, as in Redis.
+local function caught(ok, ...)
+  if ok then return ok, ... end
+  local err = native.caught((...))
+  if type(err) ~= 'table' then return false, err end
+  local text = err.err
+  if type(text) == 'string' or type(text) == 'number' then return false, text end
+  return false, err, text
 end
 function globals.pcall(...) return caught(pcall(...)) end
-function globals.xpcall(f, handler)
+function globals.xpcall(f, ...)
+  if select('#', ...) == 0 then error("bad argument #2 to 'xpcall' (value expected)", 2) end
+  local handler = ...
   return xpcall(f, function(err) return handler(native.caught(err)) end)
 end
-local function resumed(ok, err, ...)
-  if ok then return ok, err, ... end
-  return false, native.caught(err)
+local function resumed(ok, ...)
+  if ok then return ok, ... end
+  return false, native.caught((...))
 end
 local resume = coroutine.resume
 function coroutine.resume(...) return resumed(resume(...)) end
 
 -- Bytecode is not checked by Lua, so that a script could do with it what it likes.
 function globals.loadstring(text, name)
+  check(type(text) == 'string' or type(text) == 'number', 1, 'loadstring', 'string', text)
+  check(name == nil or type(name) == 'string' or type(name) == 'number', 2, 'loadstring', 'string', name)
   if type(text) == 'string' and byte(text, 1) == 27 then return nil, 'bytecode is not loaded' end
   local f, err = loadstring(text, name)
   if f then setfenv(f, env) end
   return f, err
 end
 function globals.load(reader, name)
+  check(type(reader) == 'function', 1, 'load', 'function', reader)
   local parts = {}
   for part in reader do
     if part == '' then break end
@@ -154,13 +179,14 @@ local redis = library(libs.redis, constants.redis)
 for _, name in pairs({'call', 'pcall', 'log', 'set_repl', 'setresp', 'acl_check_cmd'}) do
   redis[name] = native.server[name]
 end
-function redis.error_reply(text)
-  if type(text) ~= 'string' then return {err = 'ERR wrong number or type of arguments'} end
-  return {err = native.error_text(text)}
+local function is_one_text(...) return select('#', ...) == 1 and type((...)) == 'string' end
+function redis.error_reply(...)
+  if not is_one_text(...) then return {err = 'ERR wrong number or type of arguments'} end
+  return {err = native.error_text((...))}
 end
-function redis.status_reply(text)
-  if type(text) ~= 'string' then return {err = 'ERR wrong number or type of arguments'} end
-  return {ok = text}
+function redis.status_reply(...)
+  if not is_one_text(...) then return {err = 'ERR wrong number or type of arguments'} end
+  return {ok = (...)}
 end
 if not for_libraries then
   function redis.replicate_commands() return true end

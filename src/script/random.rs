@@ -33,9 +33,11 @@ fn random(state: &Cell<u64>, args: &Args) -> LibResult {
             (r * upper).floor() + 1.0
         }
         2 => {
-            let (lower, upper) = (f64::from(args.int32(0)?), f64::from(args.int32(1)?));
+            let (lower, upper) = (args.int32(0)?, args.int32(1)?);
             args.check(lower <= upper, 1, "interval is empty")?;
-            (r * (upper - lower + 1.0)).floor() + lower
+            // In C's `int`s, which wrap.
+            let width = upper.wrapping_sub(lower).wrapping_add(1);
+            (r * f64::from(width)).floor() + f64::from(lower)
         }
         _ => return Err("wrong number of arguments".into()),
     };
@@ -47,11 +49,11 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let state = Rc::new(Cell::new(seeded(0)));
     let table = lua.create_table()?;
     let own = Rc::clone(&state);
-    table.set("random", super::args::native(lua, "random", move |_, args| random(&own, args))?)?;
+    table.set("random", super::args::native(lua, move |_, args| random(&own, args))?)?;
     let seed = move |_: &Lua, args: &Args| {
         state.set(seeded(args.int32(0)?));
         Ok(MultiValue::new())
     };
-    table.set("randomseed", super::args::native(lua, "randomseed", seed)?)?;
+    table.set("randomseed", super::args::native(lua, seed)?)?;
     Ok(table)
 }

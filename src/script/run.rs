@@ -2,10 +2,10 @@
 //! one unit.
 #![forbid(unsafe_code)]
 
-use super::args::{LibError, LibResult, as_number};
-use super::engine::Engine;
+use super::args::{LibError, LibResult, plain_text, to_number, truncated};
+use super::engine::{Engine, Kept};
 use super::shebang::ScriptFlags;
-use super::value::{Arguments, COUNTED, ReplyReader, ReplyWriter, error_table, to_argument};
+use super::value::{COUNTED, ReplyReader, ReplyWriter, command_args, error_table, to_argument};
 use crate::command::spec::CommandFlags;
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
@@ -17,10 +17,12 @@ use crate::server::client::{ClientFlags, Token};
 use crate::server::cluster::{CROSS_SLOT, DOWN_FOR_WRITES, NOT_SERVED};
 use crate::server::log::Level;
 use crate::server::propagate::Targets;
+use crate::sys::lua_args::take_arguments;
+use crate::sys::lua_walk::Seen;
 use crate::util::bytes_text::shown;
 use crate::util::slot::key_slot;
 use bstr::BStr;
-use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Value};
+use mlua::{AnyUserData, Lua, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::mem;
 use std::rc::Rc;
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant};
 /// A script that is to be run.
 pub struct Request<'a> {
     pub engine: &'a Engine,
-    pub function: &'a Function,
+    pub function: &'a Kept,
     /// What errors call it.
     pub name: Rc<str>,
     pub flags: ScriptFlags,
@@ -206,8 +208,9 @@ impl Server {
         protocol: Protocol,
         outcome: mlua::Result<(bool, Value)>,
     ) -> CommandResult<bool> {
-        let out_of_order =
-            |error: mlua::Error| CommandError::err(format_args!("Error running script: {error}"));
+        let out_of_order = |error: mlua::Error| {
+            CommandError::err(format_args!("Error running script: {}", plain_text(&error)))
+        };
         let (ok, value) = outcome.map_err(out_of_order)?;
         if !ok {
             let (text, counted) = uncaught(&value, name);
@@ -273,7 +276,7 @@ pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
     if args.len() < 2 {
         return Err(LibError::table("ERR redis.log() requires two arguments or more."));
     }
-    let level = as_number(&args[0])
+    let level = to_number(&args[0])
         .ok_or_else(|| LibError::table("ERR First argument must be a number (log level)."))?;
     let level = LEVELS.get(level as usize).filter(|_| level > -1.0);
     let level = *level.ok_or_else(|| LibError::table("ERR Invalid debug level."))?;
@@ -302,8 +305,8 @@ const RUN_FUNCTIONS: [(&str, RunFn); 7] = [
 pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let server = Rc::clone(current);
-    let call = lua.create_function(move |lua, args: MultiValue| {
-        match with_run(&server, |run, server| run.redis_call(server, &args))? {
+    let call = lua.create_function(move |lua, ()| {
+        match take_arguments(lua, |args| call_command(&server, args))? {
             Ok(reply) if reply.as_bytes().first() == Some(&b'-') => {
                 Err(reply_error(reply.as_bytes()).raise(lua))
             }
@@ -312,8 +315,8 @@ pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
         }
     })?;
     let server = Rc::clone(current);
-    let pcall = lua.create_function(move |lua, args: MultiValue| {
-        match with_run(&server, |run, server| run.redis_call(server, &args))? {
+    let pcall = lua.create_function(move |lua, ()| {
+        match take_arguments(lua, |args| call_command(&server, args))? {
             Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
             Err(LibError::Table { text, counted }) => error_table(lua, &text, counted),
             Err(error) => Err(error.raise(lua)),
@@ -332,6 +335,10 @@ pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
         table.raw_set(name, native)?;
     }
     Ok(table)
+}
+
+fn call_command(current: &CurrentServer, args: &[Seen]) -> mlua::Result<LibResult<Reply>> {
+    with_run(current, |run, server| run.redis_call(server, args))
 }
 
 /// Does something with the script that is running and its server.
@@ -356,7 +363,7 @@ impl Server {
         let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
         lua.scope(|scope| {
             *current.borrow_mut() = Some(scope.create_any_userdata_ref_mut(self)?);
-            let outcome = run.call((request.function, keys, args));
+            let outcome = run.call((&**request.function, keys, args));
             *current.borrow_mut() = None;
             request.engine.clear_alarm()?;
             outcome
@@ -369,12 +376,13 @@ impl Run {
     ///
     /// # Errors
     /// If it is not executed.
-    fn redis_call(&mut self, server: &mut Server, args: &MultiValue) -> LibResult<Reply> {
+    fn redis_call(&mut self, server: &mut Server, args: &[Seen]) -> LibResult<Reply> {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
         }
-        let arguments = Arguments::of(args.iter()).ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
-        let args = arguments.slices();
+        let mut numbers = Vec::new();
+        let args =
+            command_args(args, &mut numbers).ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
         server.scripts.debugger.note_call(&args);
         let id = server
             .find_for_script(&args)
@@ -400,8 +408,7 @@ impl Run {
         }
         if let Err(denied) = s.acl_check(self.token, id, args) {
             s.log_denied(self.token, id, args, denied, Context::Lua);
-            let user = s.clients[self.token].user;
-            let text = s.denied_text(user, id, args, denied);
+            let text = s.refusal_text(self.token, id, args, denied);
             return Err(CommandError::err(format_args!("ACL failure in script: {text}")));
         }
         let writes = flags.contains(CommandFlags::WRITE);
@@ -509,9 +516,9 @@ impl Run {
         let [version] = args else {
             return Err(LibError::table("ERR redis.setresp() requires one argument."));
         };
-        self.protocol = match as_number(version) {
-            Some(2.0) => Protocol::Resp2,
-            Some(3.0) => Protocol::Resp3,
+        self.protocol = match to_number(version).map(truncated) {
+            Some(2) => Protocol::Resp2,
+            Some(3) => Protocol::Resp3,
             _ => return Err(LibError::table("ERR RESP version must be 2 or 3.")),
         };
         Ok(None)
@@ -521,7 +528,7 @@ impl Run {
         let [targets] = args else {
             return Err(LibError::table("ERR redis.set_repl() requires one argument."));
         };
-        let targets = as_number(targets).unwrap_or(0.0) as i64;
+        let targets = truncated(to_number(targets).unwrap_or(0.0)) as i32;
         if targets & !3 != 0 {
             return Err(LibError::table(
                 "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
@@ -544,8 +551,9 @@ impl Run {
         if args.is_empty() {
             return Err(LibError::table(NO_ARGUMENTS));
         }
-        let arguments = Arguments::of(args.iter()).ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
-        let args = arguments.slices();
+        let args: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
+        let args = args.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let commands = &server.commands;
         let id = commands.find(args[0]).and_then(|id| match args.get(1) {
             Some(sub) if !commands.get(id).subcommands.is_empty() => {

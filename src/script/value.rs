@@ -4,6 +4,7 @@
 use super::args::{as_number, truncated};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::stats::Stats;
+use crate::sys::lua_walk::Seen;
 use crate::util::bytes_text::{shown, written};
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
 use mlua::{Either, Lua, LuaString, Table, Value};
@@ -17,56 +18,57 @@ pub const COUNTED: &str = "ignore_error_stats_update";
 /// The argument that a value is to a command; `None` if it can't be one.
 pub fn to_argument(value: &Value) -> Option<Vec<u8>> {
     let mut argument = Vec::new();
-    append_argument(value, &mut argument).then_some(argument)
-}
-
-fn append_argument(value: &Value, out: &mut Vec<u8>) -> bool {
     match value {
-        Value::String(text) => out.extend_from_slice(&text.as_bytes()),
-        Value::Integer(n) => out.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
+        Value::String(text) => argument.extend_from_slice(&text.as_bytes()),
+        _ => append_number(as_number(value)?, &mut argument),
+    }
+    Some(argument)
+}
+
+fn append_number(x: f64, out: &mut Vec<u8>) {
+    match x {
         // The one that 0/0 is.
-        Value::Number(x) if x.is_nan() && x.is_sign_negative() => out.extend_from_slice(b"-nan"),
-        Value::Number(x) => out.extend_from_slice(fmt_f64(*x, &mut [0; MAX_F64_CHARS])),
-        _ => return false,
+        x if x.is_nan() && x.is_sign_negative() => out.extend_from_slice(b"-nan"),
+        x => out.extend_from_slice(fmt_f64(x, &mut [0; MAX_F64_CHARS])),
     }
-    true
 }
 
-/// Bytes for which there is room at once in a command's arguments.
-const SHORT_COMMAND: usize = 128;
-
-/// The arguments of a command, one behind the other.
-pub struct Arguments {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Arguments {
-    /// `None` if one of the values can't be an argument.
-    pub fn of<'a>(values: impl Iterator<Item = &'a Value>) -> Option<Arguments> {
-        let ends = Vec::with_capacity(values.size_hint().0);
-        let mut arguments = Arguments { bytes: Vec::with_capacity(SHORT_COMMAND), ends };
-        for value in values {
-            if !append_argument(value, &mut arguments.bytes) {
-                return None;
+/// The arguments of a command; `None` if one of the values can't be one. Numbers are written to `numbers`, one behind
+/// the other.
+pub fn command_args<'a>(values: &[Seen<'a>], numbers: &'a mut Vec<u8>) -> Option<Vec<&'a [u8]>> {
+    let mut ends = Vec::new();
+    for value in values {
+        match value {
+            Seen::Text(_) => {}
+            Seen::Number(x) => {
+                append_number(*x, numbers);
+                ends.push(numbers.len());
             }
-            arguments.ends.push(arguments.bytes.len());
+            _ => return None,
         }
-        Some(arguments)
     }
-
-    pub fn slices(&self) -> Vec<&[u8]> {
-        let mut start = 0;
-        let slice = |&end: &usize| &self.bytes[mem::replace(&mut start, end)..end];
-        self.ends.iter().map(slice).collect()
-    }
+    let numbers: &[u8] = numbers;
+    let (mut start, mut ends) = (0, ends.into_iter());
+    let argument = |value: &Seen<'a>| match *value {
+        Seen::Text(text) => text,
+        _ => {
+            let end = ends.next().unwrap_or(start);
+            &numbers[mem::replace(&mut start, end)..end]
+        }
+    };
+    Some(values.iter().map(argument).collect())
 }
 
-/// The error that a text is. Its first word is the code, if it has more than one.
+/// The error that a text is, which ends at a zero byte. Its first word is the code, if it has more than one.
 pub fn error_text(text: &[u8]) -> Vec<u8> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     let text = text.strip_prefix(b"-").unwrap_or(text);
-    let code_and_text = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() };
-    code_and_text.trim_ascii_end().to_vec()
+    let space = memchr::memchr(b' ', text);
+    let (code, text) = space.map_or((&b"ERR"[..], text), |at| (&text[..at], &text[at + 1..]));
+    let is_end_of_line = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let start = text.iter().take_while(|byte| is_end_of_line(byte)).count();
+    let end = text.iter().rposition(|byte| !is_end_of_line(byte)).map_or(start, |last| last + 1);
+    [code, b" ", &text[start..end]].concat()
 }
 
 /// The table that an error is to a script.

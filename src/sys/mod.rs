@@ -4,6 +4,8 @@ pub mod children;
 pub mod crash;
 pub mod durable;
 pub mod lua;
+pub mod lua_args;
+pub mod lua_walk;
 pub mod poll;
 pub mod process;
 pub mod socket;

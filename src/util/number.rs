@@ -71,7 +71,7 @@ pub fn fmt_i64(value: i64, buf: &mut [u8; MAX_I64_CHARS]) -> &[u8] {
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let (negative, magnitude) = split_sign(text);
     let value = match *magnitude {
-        [b'0', b'x' | b'X', ..] => parse_hex_f64(magnitude)?,
+        [b'0', b'x' | b'X', ..] => parse_hex_f64(magnitude).filter(|(_, in_range)| *in_range)?.0,
         // Only now can the standard parser, which takes a sign and `nan` too, see nothing but a
         // number.
         [b'0'..=b'9' | b'.', ..] => parse_decimal_f64(magnitude)?,
@@ -91,22 +91,77 @@ fn parse_decimal_f64(text: &[u8]) -> Option<f64> {
     in_range.then_some(value)
 }
 
-fn parse_hex_f64(text: &[u8]) -> Option<f64> {
+/// The value, which is infinite or zero if it is out of a double's range, and whether it is in range.
+fn parse_hex_f64(text: &[u8]) -> Option<(f64, bool)> {
     debug_assert!(is_hex(text));
     const MIN_EXPONENT: i64 = -1074;
     const IMPLICIT_BIT: u64 = 1 << 52;
     let binary = parse_hex(text)?;
     let (mantissa, exponent) = binary.round(f64::MANTISSA_DIGITS, MIN_EXPONENT);
     match mantissa {
-        0 => binary.is_zero().then_some(0.0),
-        _ if exponent > 971 => None,
+        0 => Some((0.0, binary.is_zero())),
+        _ if exponent > 971 => Some((f64::INFINITY, false)),
         // Subnormal numbers have the smallest exponent, and no implicit bit.
-        _ if mantissa < IMPLICIT_BIT => Some(f64::from_bits(mantissa)),
+        _ if mantissa < IMPLICIT_BIT => Some((f64::from_bits(mantissa), true)),
         _ => {
             let biased = (exponent - MIN_EXPONENT + 1) as u64;
-            Some(f64::from_bits(biased << 52 | (mantissa - IMPLICIT_BIT)))
+            Some((f64::from_bits(biased << 52 | (mantissa - IMPLICIT_BIT)), true))
         }
     }
+}
+
+/// The number at the beginning of a text, and how many bytes it takes: what C's strtod makes of it, but for white space
+/// before it. Too large is infinite, too small is zero; `nan` is one, too.
+pub fn leading_f64(text: &[u8]) -> Option<(f64, usize)> {
+    let (negative, magnitude) = split_sign(text);
+    let (value, len) = leading_magnitude(magnitude)?;
+    Some((if negative { -value } else { value }, text.len() - magnitude.len() + len))
+}
+
+fn leading_magnitude(text: &[u8]) -> Option<(f64, usize)> {
+    let begins = |word: &[u8]| text.get(..word.len()).is_some_and(|t| t.eq_ignore_ascii_case(word));
+    if begins(b"inf") {
+        return Some((f64::INFINITY, if begins(b"infinity") { 8 } else { 3 }));
+    }
+    if begins(b"nan") {
+        return Some((f64::NAN, 3));
+    }
+    if is_hex(text)
+        && let Some(len) = number_len(&text[2..], u8::is_ascii_hexdigit, b"pP")
+    {
+        let (value, _) = parse_hex_f64(&text[..2 + len])?;
+        return Some((value, 2 + len));
+    }
+    let len = number_len(text, u8::is_ascii_digit, b"eE")?;
+    let value = std::str::from_utf8(&text[..len]).ok()?.parse().ok()?;
+    Some((value, len))
+}
+
+/// The length of digits with at most one point, and perhaps an exponent behind them.
+fn number_len(text: &[u8], is_digit: fn(&u8) -> bool, exponents: &[u8]) -> Option<usize> {
+    let count = |text: &[u8], is_digit: fn(&u8) -> bool| {
+        text.iter().take_while(|byte| is_digit(byte)).count()
+    };
+    let whole = count(text, is_digit);
+    let (mut len, mut digits) = (whole, whole);
+    if text.get(whole) == Some(&b'.') {
+        let fraction = count(&text[whole + 1..], is_digit);
+        digits += fraction;
+        len += 1 + fraction;
+    }
+    if digits == 0 {
+        return None;
+    }
+    if let [mark, rest @ ..] = &text[len..]
+        && exponents.contains(mark)
+    {
+        let (_, exponent) = split_sign(rest);
+        let digits = count(exponent, u8::is_ascii_digit);
+        if digits > 0 {
+            len += 1 + (rest.len() - exponent.len()) + digits;
+        }
+    }
+    Some(len)
 }
 
 /// Writes a double as Redis 7.2 and later do (`d2string`); returns the part of `buf` that was
@@ -310,6 +365,38 @@ pub fn fmt_distance(value: f64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn numbers_at_the_beginning() {
+        for (text, value, len) in [
+            ("1", 1.0, 1),
+            ("-1.5x", -1.5, 4),
+            ("1.", 1.0, 2),
+            (".5", 0.5, 2),
+            ("1e", 1.0, 1),
+            ("1e+", 1.0, 1),
+            ("1e+2", 100.0, 4),
+            ("1.5.5", 1.5, 3),
+            ("1-", 1.0, 1),
+            ("0x", 0.0, 1),
+            ("0xg", 0.0, 1),
+            ("0x1F", 31.0, 4),
+            ("-0x.8p1", -1.0, 7),
+            ("0x1p", 1.0, 3),
+            ("0x1p99999", f64::INFINITY, 9),
+            ("0x1p-99999", 0.0, 10),
+            ("1e999", f64::INFINITY, 5),
+            ("1e-999", 0.0, 6),
+            ("infinit", f64::INFINITY, 3),
+            ("-Infinity", f64::NEG_INFINITY, 9),
+        ] {
+            assert_eq!(leading_f64(text.as_bytes()), Some((value, len)), "{text}");
+        }
+        assert!(leading_f64(b"-NaN").is_some_and(|(x, len)| x.is_nan() && len == 4));
+        for text in ["", "-", "+", ".", "-.", "e5", "--1", "- 1", " 1", "i", "x"] {
+            assert_eq!(leading_f64(text.as_bytes()), None, "{text}");
+        }
+    }
 
     fn written(value: f64) -> String {
         let mut buf = [0; MAX_F64_CHARS];

@@ -13,7 +13,7 @@ pub mod session;
 mod show;
 mod stop;
 
-use super::engine::{Engine, Purpose};
+use super::engine::{Engine, Purpose, no_state};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -142,11 +142,9 @@ impl Server {
         body: &[u8],
         run: impl FnOnce(&mut Server, &Engine) -> CommandResult,
     ) -> CommandResult {
-        let no_memory = |error| CommandError::err(format_args!("Can't make a Lua state: {error}"));
         let session = Rc::new(RefCell::new(Session::new(wire, body)));
-        let engine = Engine::new(Purpose::Debugging).map_err(no_memory)?;
-        stop::watch_lines(&engine, &session, self.config.busy_reply_threshold)
-            .map_err(no_memory)?;
+        let engine = Engine::new(Purpose::Debugging).map_err(no_state)?;
+        stop::watch_lines(&engine, &session, self.config.busy_reply_threshold).map_err(no_state)?;
         self.scripts.debugger.session = Some(Rc::clone(&session));
         let outcome = run(self, &engine);
         self.scripts.debugger.session = None;

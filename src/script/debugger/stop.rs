@@ -3,7 +3,7 @@
 
 use super::session::{NoRequest, Session};
 use super::show;
-use crate::script::args::LibError;
+use crate::script::args::{LibError, plain_text};
 use crate::script::engine::Engine;
 use mlua::debug::{Debug, DebugEvent};
 use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
@@ -198,7 +198,7 @@ impl Stop<'_> {
         let mut session = self.session.borrow_mut();
         match outcome {
             Ok(value) => session.log_trimmed(show::value("<retval> ", &value)),
-            Err(error) => session.log(format!("<error> {}", text_of(&error)).into_bytes()),
+            Err(error) => session.log(format!("<error> {}", plain_text(&error)).into_bytes()),
         }
     }
 
@@ -261,18 +261,5 @@ impl Stop<'_> {
             None => session.log(b"No such variable.".to_vec()),
         }
         Ok(())
-    }
-}
-
-/// The text of an error of the client's code.
-fn text_of(error: &mlua::Error) -> String {
-    match error {
-        mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) => {
-            message.lines().next().unwrap_or_default().to_string()
-        }
-        other => match other.downcast_ref::<LibError>() {
-            Some(own) => own.to_string(),
-            None => other.to_string(),
-        },
     }
 }

@@ -272,12 +272,22 @@ impl Server {
         denied: AclDenied,
     ) -> CommandError {
         self.log_denied(token, id, args, denied, self.acl_context(token));
-        let text = match denied.denial {
+        CommandError(format!("NOPERM {}", self.refusal_text(token, id, args, denied)).into())
+    }
+
+    /// What a client hears that is denied a command. It does not name the key or channel.
+    pub fn refusal_text(
+        &self,
+        token: Token,
+        id: CommandId,
+        args: &[&[u8]],
+        denied: AclDenied,
+    ) -> String {
+        match denied.denial {
             Denial::Command => self.denied_text(self.clients[token].user, id, args, denied),
             Denial::Key => "No permissions to access a key".to_string(),
             Denial::Channel => "No permissions to access a channel".to_string(),
-        };
-        CommandError(format!("NOPERM {text}").into())
+        }
     }
 
     /// Why a user may not run a command, in full.
