@@ -199,3 +199,17 @@ fn values_and_expiry_in_one_go() {
         ),
     ]);
 }
+
+#[test]
+fn a_field_that_is_named_twice_is_gone_the_second_time() {
+    let mut s = Server::start(&[]);
+    s.check(&[
+        ("HSET h f v g w", ":2"),
+        ("HGETEX h EXAT 1 FIELDS 2 f f", "[v nil]"),
+        ("HGETDEL h FIELDS 2 g g", "[w nil]"),
+        ("EXISTS h", ":0"),
+        ("HSET h f v", ":1"),
+        ("HGETEX h EX 100 FIELDS 2 f f", "[v v]"),
+        ("HEXPIRE h 0 FIELDS 2 f f", "[:2 :-2]"),
+    ]);
+}

@@ -333,3 +333,15 @@ fn lists_survive_dump_and_reload() {
         ("OBJECT ENCODING small", "quicklist"),
     ]);
 }
+
+#[test]
+fn of_two_faults_the_first_is_told() {
+    let mut s = Server::start(&[]);
+    s.check(&[
+        ("LMPOP 1 l LEFT COUNT 0 COUNT 2", "ERR count should be greater than 0"),
+        ("LMPOP 1 l LEFT COUNT 1 COUNT 0", "ERR syntax error"),
+        ("LMPOP 1 l FOO COUNT 0", "ERR syntax error"),
+        ("BLMPOP x 1 l LEFT COUNT x FOO", "ERR count should be greater than 0"),
+        ("BLMPOP x 1 l LEFT COUNT 1", "ERR timeout is not a float or out of range"),
+    ]);
+}

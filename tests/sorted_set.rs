@@ -274,3 +274,37 @@ fn sort() {
         ("SORT str", "WRONGTYPE Operation against a key holding the wrong kind of value"),
     ]);
 }
+
+#[test]
+fn places_at_the_end_of_the_map_are_found() {
+    let mut s = Server::start(&[]);
+    s.check(&[
+        ("GEOADD g 180 0 east -180 0 west 0 85.05112878 north 0 -85.05112878 south", ":4"),
+        ("GEOADD g 180 85.05112878 corner 179.9999 0 inside", ":2"),
+        ("GEOSEARCH g FROMMEMBER east BYRADIUS 1 m", "[east]"),
+        ("GEOSEARCH g FROMMEMBER west BYRADIUS 1 m", "[west]"),
+        ("GEOSEARCH g FROMMEMBER north BYRADIUS 1 m", "[north]"),
+        ("GEOSEARCH g FROMMEMBER south BYRADIUS 1 m", "[south]"),
+        ("GEOSEARCH g FROMMEMBER corner BYBOX 10 10 km", "[corner]"),
+        ("GEOSEARCH g FROMMEMBER east BYRADIUS 100 km ASC", "[east inside]"),
+        ("GEOSEARCH g FROMLONLAT 180 85.05112878 BYRADIUS 0 m", "[corner]"),
+        ("GEORADIUSBYMEMBER g north 0 m", "[north]"),
+    ]);
+}
+
+#[test]
+fn an_option_that_excludes_others_is_given_once() {
+    let mut s = Server::start(&[]);
+    s.check(&[
+        ("ZADD z 1 a 2 b", ":2"),
+        ("ZRANGE z 0 -1 REV REV", "ERR syntax error"),
+        ("ZRANGE z 0 9 BYSCORE BYSCORE", "ERR syntax error"),
+        ("ZRANGE z - + BYLEX BYLEX", "ERR syntax error"),
+        ("ZRANGESTORE d z 0 -1 REV REV", "ERR syntax error"),
+        ("ZRANGE z 0 9 BYSCORE WITHSCORES WITHSCORES LIMIT 0 2 LIMIT 0 1", "[a 1]"),
+        // Of two faults the first is told.
+        ("ZMPOP 1 z MIN COUNT 0 COUNT 2", "ERR count should be greater than 0"),
+        ("ZMPOP 1 z MIN COUNT 1 COUNT 0", "ERR syntax error"),
+        ("BZMPOP 0 1 z MIN COUNT 0 FOO", "ERR count should be greater than 0"),
+    ]);
+}

@@ -419,3 +419,21 @@ fn entries_are_deleted_with_their_references() {
     stream.expect(&["XACK s g1 4-1 5-1", "MULTI", "XACK s g2 4-1", "XDEL s 4-1", "EXEC"]);
     stream.expect(&["MULTI", "XACK s g1 6-1", "XDEL s 6-1", "EXEC"]);
 }
+
+#[test]
+fn of_the_faults_of_xpending_the_first_is_told() {
+    let mut s = Server::start(&[]);
+    let not_an_integer = "ERR value is not an integer or out of range";
+    let bad_id = "ERR Invalid stream ID specified as stream command argument";
+    s.check(&[
+        ("XADD x 1-1 f v", "1-1"),
+        ("XGROUP CREATE x g 0", "OK"),
+        ("XPENDING x g IDLE x", "ERR syntax error"),
+        ("XPENDING x g IDLE x c", not_an_integer),
+        ("XPENDING x g IDLE 1 c", "ERR syntax error"),
+        ("XPENDING x nobody x + x", not_an_integer),
+        ("XPENDING x nobody x + 1", bad_id),
+        ("XPENDING x g - + 1 c more words", "[]"),
+        ("XPENDING x g IDLE x - + 1 c more", "ERR syntax error"),
+    ]);
+}

@@ -459,3 +459,27 @@ fn many_strings_are_set_with_one_expiry_and_condition() {
         "SET list 1",
     ]);
 }
+
+#[test]
+fn what_was_computed_or_modified_stays_a_text() {
+    let mut s = Server::start(&[]);
+    for (before, change, encoding) in [
+        ("SET k 1.5", "INCRBYFLOAT k 0.5", "embstr"),
+        ("DEL k", "INCRBYFLOAT k 2", "embstr"),
+        ("SET k 2 EX 100", "INCRBYFLOAT k 0", "embstr"),
+        ("SET k 12", "SETBIT k 7 1", "raw"),
+        ("SET k 12", "SETBIT k 7 0", "raw"),
+        ("SET k abc", "SETBIT k 1 1", "raw"),
+        ("SET k 12", "BITFIELD k SET u8 0 49", "raw"),
+        ("SET k 12", "APPEND k ''", "raw"),
+        ("APPEND k 1", "SET k 12", "int"),
+        ("INCRBYFLOAT k 1", "INCR k", "int"),
+    ] {
+        s.line(before);
+        s.line(change);
+        assert_eq!(s.line("OBJECT ENCODING k"), encoding, "{before}, {change}");
+        s.check(&[("COPY k other REPLACE", ":1"), ("RENAME other k", "OK")]);
+        assert_eq!(s.line("OBJECT ENCODING k"), encoding, "{before}, {change}, copied");
+    }
+    s.check(&[("SET k 1.5 EX 100", "OK"), ("INCRBYFLOAT k 1.5", "3"), ("TTL k", ":100")]);
+}

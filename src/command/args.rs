@@ -66,6 +66,23 @@ pub fn long_double(arg: &[u8]) -> CommandResult<LongDouble> {
     LongDouble::parse(arg).ok_or(CommandError::NOT_A_FLOAT)
 }
 
+/// The `[COUNT count]` at the end of `LMPOP` and its like; 1 if it is missing. Read word by word, so that of two
+/// faults the first is told.
+pub fn pop_count(options: &[&[u8]]) -> CommandResult<usize> {
+    const TOO_FEW: &str = "ERR count should be greater than 0";
+    let count = match options {
+        [] => return Ok(1),
+        [option, count, ..] if is(option, "COUNT") => {
+            int_between(count, 1, i64::MAX, Some(TOO_FEW))?
+        }
+        _ => return Err(CommandError::SYNTAX),
+    };
+    match options.len() {
+        2 => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+        _ => Err(CommandError::SYNTAX),
+    }
+}
+
 /// What an argument that stands for a time counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {

@@ -58,16 +58,11 @@ fn setbit(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             0
         }
         Some(mut found) => {
-            let digits = &mut itoa::Buffer::new();
-            let bytes = string_bytes(found.get().value(), digits);
-            let old = bitmap::field(bytes, offset, 1);
-            if old == bit && bytes.len() as u64 >= len {
-                s.reply.int(old as i64);
-                return Ok(());
-            }
-            let mut outcome = Ok(());
+            let (mut old, mut grown, mut outcome) = (0, false, Ok(()));
             found.update(|entry| {
                 entry.modify_string(|bytes| {
+                    old = bitmap::field(bytes, offset, 1);
+                    grown = (bytes.len() as u64) < len;
                     outcome = grow(bytes, len);
                     if outcome.is_ok() {
                         bitmap::set_field(bytes, offset, 1, bit);
@@ -75,6 +70,10 @@ fn setbit(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 })
             });
             outcome?;
+            if old == bit && !grown {
+                s.reply.int(old as i64);
+                return Ok(());
+            }
             old
         }
     };

@@ -91,18 +91,16 @@ fn hget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 fn hmget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let now = field_clock(&s.ks);
     let hash = s.ks.read::<Hash>(s.db, args[1])?;
-    reply_values(&mut s.reply, hash, &args[2..], now);
+    s.reply.array(args.len() - 2);
+    args[2..].iter().for_each(|field| reply_value(&mut s.reply, hash, field, now));
     Ok(())
 }
 
-/// The values of these fields; null for those that are not there.
-pub fn reply_values(reply: &mut Reply, hash: Option<&Hash>, fields: &[&[u8]], now: i64) {
-    reply.array(fields.len());
-    for field in fields {
-        match hash.and_then(|hash| hash.get(field, now)) {
-            Some(value) => reply_entry(reply, value),
-            None => reply.null(),
-        }
+/// The value of a field; null if it is not there.
+pub fn reply_value(reply: &mut Reply, hash: Option<&Hash>, field: &[u8], now: i64) {
+    match hash.and_then(|hash| hash.get(field, now)) {
+        Some(value) => reply_entry(reply, value),
+        None => reply.null(),
     }
 }
 

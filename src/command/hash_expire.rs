@@ -6,7 +6,7 @@
 
 use super::args::{self, ExpireOption, Unit, invalid_expire, is};
 use super::expire::{Conditions, is_already_expired};
-use super::hash::{field_clock, limits, note_removed, reply_values};
+use super::hash::{field_clock, limits, note_removed, reply_value};
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
@@ -247,10 +247,12 @@ fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (now, past) = (field_clock(&s.ks), at.is_some_and(|at| is_already_expired(&s.ks, at)));
 
     let mut hash = s.ks.write::<Hash>(s.db, key)?;
-    reply_values(&mut s.reply, hash.as_deref(), fields, now);
     let mut effect = Effect::default();
-    if let Some(hash) = hash.as_mut().filter(|_| persist || at.is_some()) {
-        for field in fields {
+    s.reply.array(fields.len());
+    for field in fields {
+        // One at a time: a field that is named twice is gone the second time if its time is past.
+        reply_value(&mut s.reply, hash.as_deref(), field, now);
+        if let Some(hash) = hash.as_mut().filter(|_| persist || at.is_some()) {
             let Some(old) = hash.find(field, now).map(|pair| pair.expire) else { continue };
             if past {
                 hash.remove(field, now);
@@ -276,10 +278,7 @@ fn hgetdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     s.reply.array(fields.len());
     let mut effect = Effect::default();
     for field in fields {
-        match hash.as_ref().and_then(|hash| hash.get(field, now)) {
-            Some(value) => super::set::reply_entry(&mut s.reply, value),
-            None => s.reply.null(),
-        }
+        reply_value(&mut s.reply, hash.as_deref(), field, now);
         if hash.as_mut().is_some_and(|hash| hash.remove(field, now)) {
             effect.removed.push(*field);
         }

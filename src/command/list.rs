@@ -2,7 +2,7 @@
 //! wait until there is something to pop.
 #![forbid(unsafe_code)]
 
-use super::args::{self, Unit, int, int_between, is, positive};
+use super::args::{self, Unit, int, int_between, is, pop_count, positive};
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{Entry, Keyspace};
@@ -266,16 +266,7 @@ fn parse_mpop<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<(&'b [&'a [u8]], Po
     let (keys, rest) = args[1..].split_at_checked(numkeys).ok_or(CommandError::SYNTAX)?;
     let (side, options) = rest.split_first().ok_or(CommandError::SYNTAX)?;
     let end = End::parse(side)?;
-    let count = match *options {
-        [] => 1,
-        [name, count] if is(name, "COUNT") => {
-            let count =
-                int_between(count, 1, i64::MAX, Some("ERR count should be greater than 0"))?;
-            usize::try_from(count).unwrap_or(usize::MAX)
-        }
-        _ => return Err(CommandError::SYNTAX),
-    };
-    Ok((keys, PopFirst { end, count: Some(count) }))
+    Ok((keys, PopFirst { end, count: Some(pop_count(options)?) }))
 }
 
 fn lmpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {

@@ -610,20 +610,21 @@ fn incr_by(s: &mut Server, key: &[u8], amount: i64) -> CommandResult {
 
 fn incrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    let (old, expire) = match s.ks.write_string(s.db, key)? {
+    let old = match s.ks.write_string(s.db, key)? {
         Some(found) => {
-            let digits = &mut itoa::Buffer::new();
-            let old = args::long_double(string_bytes(found.get().value(), digits))?;
-            (old, found.get().expire())
+            args::long_double(string_bytes(found.get().value(), &mut itoa::Buffer::new()))?
         }
-        None => (LongDouble::from(0), None),
+        None => LongDouble::from(0),
     };
     let sum = old + args::long_double(args[2])?;
     if sum.is_nan() || sum.is_inf() {
         return Err(CommandError::text("ERR increment would produce NaN or Infinity"));
     }
     let text = sum.to_human();
-    s.ks.set_string(s.db, key, text.as_bytes(), expire);
+    match s.ks.write_string(s.db, key)? {
+        Some(mut found) => found.update(|entry| entry.with_text(text.as_bytes())),
+        None => s.ks.add_text(s.db, key, text.as_bytes()),
+    }
     s.ks.changes.write(Class::STRING, "incrbyfloat", s.db, key);
     // The sum, not the increment: replicas must not depend on how a number is rounded.
     s.propagate_instead(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);

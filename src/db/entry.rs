@@ -175,7 +175,7 @@ impl Entry {
     pub fn string(key: &[u8], string: &[u8], expire: Option<i64>) -> Entry {
         match parse_i64(string) {
             Some(n) => Entry::build(key, INT, expire, n as u64, &[]),
-            None => Entry::bytes(key, string, expire),
+            None => Entry::text(key, string, expire),
         }
     }
 
@@ -183,7 +183,7 @@ impl Entry {
     pub fn new(key: &[u8], value: Value, expire: Option<i64>) -> Entry {
         match value {
             Value::Int(n) => Entry::build(key, INT, expire, n as u64, &[]),
-            Value::Str(bytes) if bytes.len() <= MAX_EMBEDDED => Entry::bytes(key, &bytes, expire),
+            Value::Str(bytes) if bytes.len() <= MAX_EMBEDDED => Entry::text(key, &bytes, expire),
             Value::Str(bytes) => Entry::typed(key, STR, bytes, expire),
             Value::List(list) => Entry::typed(key, LIST, list, expire),
             Value::Set(set) => Entry::typed(key, SET, set, expire),
@@ -193,7 +193,8 @@ impl Entry {
         }
     }
 
-    fn bytes(key: &[u8], string: &[u8], expire: Option<i64>) -> Entry {
+    /// A string under `key` that stays a text even if it is a number.
+    pub fn text(key: &[u8], string: &[u8], expire: Option<i64>) -> Entry {
         if string.len() <= MAX_EMBEDDED {
             Entry::build(key, EMB, expire, string.len() as u64, string)
         } else {
@@ -262,6 +263,14 @@ impl Entry {
         }
         let view = self.view();
         let new = Entry::string(view.key(), string, expire);
+        new.view().set_lru(view.lru());
+        new
+    }
+
+    /// The entry with a text for a value, even if it is a number.
+    pub fn with_text(self, text: &[u8]) -> Entry {
+        let view = self.view();
+        let new = Entry::text(view.key(), text, view.expire());
         new.view().set_lru(view.lru());
         new
     }

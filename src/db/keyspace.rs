@@ -441,6 +441,14 @@ impl Keyspace {
         self.put(db, entry)
     }
 
+    /// Inserts a string that stays a text even if it is a number (`OBJECT ENCODING` calls it `embstr`), as
+    /// [`Keyspace::add`] does.
+    pub fn add_text(&mut self, db: usize, key: &[u8], text: &[u8]) {
+        let entry = Entry::text(key, text, None);
+        entry.view().set_lru(self.access.fresh());
+        self.add(db, entry);
+    }
+
     fn raw_string(&self, key: &[u8], string: Vec<u8>) -> Entry {
         let entry = Entry::string(key, b"", None).modify_string(|bytes| *bytes = string);
         entry.view().set_lru(self.access.fresh());

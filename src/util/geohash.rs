@@ -132,11 +132,16 @@ impl Cell {
         (LONGITUDES.part(longitude, self.step), LATITUDES.part(latitude, self.step))
     }
 
-    /// The cell so many to the east and to the north; the map has no edge, it wraps around.
+    /// The cell so many to the east and to the north; the map has no edge, it wraps around. Who does not move stays
+    /// where it is, even on the part that the very end makes.
     fn neighbour(self, east: i32, north: i32) -> Self {
         let mask = ((1u64 << self.step) - 1) as u32;
-        let longitude = squeeze(self.bits >> 1).wrapping_add_signed(east) & mask;
-        let latitude = squeeze(self.bits).wrapping_add_signed(north) & mask;
+        let moved = |part: u32, by: i32| match by {
+            0 => part,
+            _ => part.wrapping_add_signed(by) & mask,
+        };
+        let longitude = moved(squeeze(self.bits >> 1), east);
+        let latitude = moved(squeeze(self.bits), north);
         Self { bits: spread(latitude) | spread(longitude) << 1, ..self }
     }
 

@@ -45,13 +45,17 @@ struct PendingQuery<'a> {
 impl<'a> PendingQuery<'a> {
     /// `[IDLE <ms>] <start> <end> <count> [<consumer>]`
     fn parse(args: &[&'a [u8]]) -> CommandResult<PendingQuery<'a>> {
+        if !(3..=6).contains(&args.len()) {
+            return Err(CommandError::SYNTAX);
+        }
         let (min_idle, range) = match *args {
             [idle, ms, ref range @ ..] if is(idle, "IDLE") => (args::int(ms)?, range),
             _ => (0, args),
         };
         let (start, end, count, consumer) = match *range {
             [start, end, count] => (start, end, count, None),
-            [start, end, count, consumer] => (start, end, count, Some(consumer)),
+            // Words behind the consumer are overlooked, as Redis overlooks them.
+            [start, end, count, consumer, ..] => (start, end, count, Some(consumer)),
             _ => return Err(CommandError::SYNTAX),
         };
         let count = args::int(count)?.max(0);

@@ -1,7 +1,7 @@
 //! Taking elements from the low or the high end: at once, or as soon as there are any.
 #![forbid(unsafe_code)]
 
-use super::super::args::{self, Unit, int_between, is};
+use super::super::args::{self, Unit, int_between, is, pop_count};
 use super::{after_removal, reply_element, reply_elements};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -133,18 +133,7 @@ impl<'a> MultiPop<'a> {
             end if is(end, "MAX") => End::Max,
             _ => return Err(CommandError::SYNTAX),
         };
-        let count = match *options {
-            [] => 1,
-            [option, count, ..] if is(option, "COUNT") => {
-                let message = "ERR count should be greater than 0";
-                int_between(count, 1, i64::MAX, Some(message))? as usize
-            }
-            _ => return Err(CommandError::SYNTAX),
-        };
-        if options.len() > 2 {
-            return Err(CommandError::SYNTAX);
-        }
-        Ok(MultiPop { keys, end, count })
+        Ok(MultiPop { keys, end, count: pop_count(options)? })
     }
 
     /// Takes what there is; `false` if there is nothing.

@@ -73,15 +73,14 @@ struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Parses two ends and the options behind them. `kind` and `reverse` are `None` where options decide them;
-    /// `WITHSCORES` is one unless the result is stored.
+    /// Parses two ends and the options behind them. `kind` and `reverse` are `None` where options decide them, each
+    /// of which may be given once; `WITHSCORES` is one unless the result is stored.
     fn parse(
         args: &[&'a [u8]],
         mut kind: Option<Kind>,
         mut reverse: Option<bool>,
         stores: bool,
     ) -> CommandResult<Query<'a>> {
-        let (by_option, rev_option) = (kind.is_none(), reverse.is_none());
         let (mut with_scores, mut offset, mut limit) = (false, 0, -1);
         let mut rest = &args[2..];
         while let [option, more @ ..] = rest {
@@ -93,11 +92,11 @@ impl<'a> Query<'a> {
             {
                 (offset, limit) = (int(from)?, int(count)?);
                 rest = more;
-            } else if rev_option && is(option, "REV") {
+            } else if reverse.is_none() && is(option, "REV") {
                 reverse = Some(true);
-            } else if by_option && is(option, "BYLEX") && kind.is_none_or(|k| k == Kind::Lex) {
+            } else if kind.is_none() && is(option, "BYLEX") {
                 kind = Some(Kind::Lex);
-            } else if by_option && is(option, "BYSCORE") && kind.is_none_or(|k| k == Kind::Score) {
+            } else if kind.is_none() && is(option, "BYSCORE") {
                 kind = Some(Kind::Score);
             } else {
                 return Err(CommandError::SYNTAX);
