@@ -306,5 +306,7 @@ fn an_option_that_excludes_others_is_given_once() {
         ("ZMPOP 1 z MIN COUNT 0 COUNT 2", "ERR count should be greater than 0"),
         ("ZMPOP 1 z MIN COUNT 1 COUNT 0", "ERR syntax error"),
         ("BZMPOP 0 1 z MIN COUNT 0 FOO", "ERR count should be greater than 0"),
+        ("ZINCRBY z NX a", "ERR syntax error"),
+        ("ZINCRBY z 1 NX", "1"),
     ]);
 }

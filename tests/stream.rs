@@ -437,3 +437,32 @@ fn of_the_faults_of_xpending_the_first_is_told() {
         ("XPENDING x g IDLE x - + 1 c more", "ERR syntax error"),
     ]);
 }
+
+#[test]
+fn ids_are_looked_at_where_there_is_something_to_delete() {
+    let mut s = Server::start(&[]);
+    let bad_id = "ERR Invalid stream ID specified as stream command argument";
+    let wrong_type = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    s.check(&[
+        ("SET s 1", "OK"),
+        ("XADD x 1-1 f v", "1-1"),
+        ("XGROUP CREATE x g 0", "OK"),
+        ("XDELEX none IDS 2 a b", "[:-1 :-1]"),
+        ("XDELEX s FOO", "ERR wrong number of arguments for 'xdelex' command"),
+        ("XDELEX s IDS 2 a", wrong_type),
+        ("XDELEX x IDS 2 1-1 a", bad_id),
+        ("XLEN x", ":1"),
+        (
+            "XDELEX x IDS 1 1-1 IDS 2",
+            "ERR The `numids` parameter must match the number of arguments",
+        ),
+        ("XACKDEL none g IDS 1 a", "[:-1]"),
+        ("XACKDEL x none IDS 1 a", "[:-1]"),
+        ("XACKDEL s g IDS 1 a", wrong_type),
+        ("XACKDEL x g IDS 1 a", bad_id),
+        ("XACKDEL x g IDS 1 a KEEPREF IDS 1 1-1", "[:-1]"),
+    ]);
+    // The text is made as C makes it: a key's name ends at a zero byte.
+    let no_group = "NOGROUP No such key 'a' or consumer group 'g'";
+    assert_eq!(s.text(&[&b"XPENDING"[..], b"a\0b", b"g"]), no_group);
+}

@@ -22,7 +22,7 @@ use crate::ds::listpack::Entry;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
-use crate::util::bytes_text::shown;
+use crate::util::bytes_text::shown_c;
 use crate::value::stream::log::Item;
 use crate::value::stream::{Group, StreamId};
 
@@ -64,20 +64,20 @@ fn bound(arg: &[u8], missing_seq: u64) -> CommandResult<StreamId> {
 
 /// The error for a group that is not there. `rest`: what follows the group's name in the text.
 fn no_group(key: &[u8], group: &[u8], rest: &str) -> CommandError {
-    let (key, group) = (shown(key), shown(group));
+    let (key, group) = (shown_c(key), shown_c(group));
     let text = format!("NOGROUP No such key '{key}' or consumer group '{group}'{rest}");
     CommandError(text.into())
 }
 
 /// The error of a subcommand for a group that is not there, though its key is.
 fn no_such_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (shown(key), shown(group));
+    let (key, group) = (shown_c(key), shown_c(group));
     CommandError(format!("NOGROUP No such consumer group '{group}' for key name '{key}'").into())
 }
 
 /// The error for arguments that a subcommand does not have. `container`: its command, in capitals.
 fn bad_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let name = shown(name);
+    let name = shown_c(name);
     CommandError::err(format_args!(
         "unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
     ))

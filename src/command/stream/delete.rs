@@ -34,18 +34,19 @@ impl References {
 }
 
 /// What is to be deleted, and how.
-struct Request {
+struct Request<'a, 'b> {
     references: References,
-    ids: Vec<StreamId>,
+    /// Not looked at unless there is something to look for.
+    ids: &'b [&'a [u8]],
 }
 
-impl Request {
-    /// `[KEEPREF | DELREF | ACKED] IDS <numids> <id>...`
-    fn parse(args: &[&[u8]]) -> CommandResult<Request> {
+impl<'a, 'b> Request<'a, 'b> {
+    /// `[KEEPREF | DELREF | ACKED] IDS <numids> <id>...`; of several lists the last counts.
+    fn parse(args: &'b [&'a [u8]]) -> CommandResult<Request<'a, 'b>> {
         let (mut references, mut ids, mut rest) = (None, None, args);
         while let Some((&arg, behind)) = rest.split_first() {
             rest = behind;
-            if is(arg, "IDS") && ids.is_none() {
+            if is(arg, "IDS") {
                 let (&count, behind) = rest.split_first().ok_or(CommandError::SYNTAX)?;
                 let count = args::int(count).ok().and_then(|n| usize::try_from(n).ok());
                 let count = count
@@ -61,11 +62,12 @@ impl Request {
                 return Err(CommandError::SYNTAX);
             }
         }
-        let ids = ids.ok_or(CommandError::SYNTAX)?.iter().map(|arg| id(arg, 0));
-        Ok(Request {
-            references: references.unwrap_or(References::Keep),
-            ids: ids.collect::<CommandResult<_>>()?,
-        })
+        let ids = ids.ok_or(CommandError::SYNTAX)?;
+        Ok(Request { references: references.unwrap_or(References::Keep), ids })
+    }
+
+    fn ids(&self) -> CommandResult<Vec<StreamId>> {
+        self.ids.iter().map(|arg| id(arg, 0)).collect()
     }
 }
 
@@ -111,42 +113,45 @@ impl Effects {
 
 pub(super) fn xdelex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    let Request { references, ids } = Request::parse(&args[2..])?;
+    let stream = s.ks.write::<Stream>(s.db, key)?;
+    let request = Request::parse(&args[2..])?;
     let mut effects = Effects::default();
-    let outcomes = s.ks.write::<Stream>(s.db, key)?.map(|stream| {
-        let outcome = |&id: &StreamId| {
+    let mut outcomes = vec![-1; request.ids.len()];
+    if let Some(stream) = stream {
+        for (id, outcome) in request.ids()?.into_iter().zip(&mut outcomes) {
             let there = stream.log.get(id).is_some();
-            match effects.delete(stream, id, references) {
+            *outcome = match effects.delete(stream, id, request.references) {
                 _ if !there => -1,
                 true => 1,
                 false => 2,
-            }
-        };
-        ids.iter().map(outcome).collect()
-    });
-    answer(s, key, ids.len(), outcomes, &effects);
+            };
+        }
+    }
+    answer(s, key, &outcomes, &effects);
     Ok(())
 }
 
 pub(super) fn xackdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (key, group) = (args[1], args[2]);
-    let Request { references, ids } = Request::parse(&args[3..])?;
+    let stream = s.ks.write::<Stream>(s.db, key)?;
+    let request = Request::parse(&args[3..])?;
     let mut effects = Effects::default();
-    let outcomes = s.ks.write::<Stream>(s.db, key)?.map(|stream| {
-        let outcome = |&id: &StreamId| match effects.acknowledge(stream, group, id) {
-            false => -1,
-            true if effects.delete(stream, id, references) => 1,
-            true => 2,
-        };
-        ids.iter().map(outcome).collect()
-    });
-    answer(s, key, ids.len(), outcomes, &effects);
+    let mut outcomes = vec![-1; request.ids.len()];
+    if let Some(stream) = stream.filter(|stream| stream.groups.contains_key(group)) {
+        for (id, outcome) in request.ids()?.into_iter().zip(&mut outcomes) {
+            *outcome = match effects.acknowledge(stream, group, id) {
+                false => -1,
+                true if effects.delete(stream, id, request.references) => 1,
+                true => 2,
+            };
+        }
+    }
+    answer(s, key, &outcomes, &effects);
     Ok(())
 }
 
-/// Answers what became of each ID (-1: nothing, there is no stream), and has others know what was done.
-fn answer(s: &mut Server, key: &[u8], ids: usize, outcomes: Option<Vec<i64>>, effects: &Effects) {
-    let outcomes = outcomes.unwrap_or_else(|| vec![-1; ids]);
+/// Answers what became of each ID (-1: nothing, there is no such entry), and has others know what was done.
+fn answer(s: &mut Server, key: &[u8], outcomes: &[i64], effects: &Effects) {
     s.reply.array(outcomes.len());
     outcomes.iter().for_each(|outcome| s.reply.int(*outcome));
     if !effects.deleted.is_empty() {

@@ -125,7 +125,9 @@ pub fn zadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// ZINCRBY key increment member
 pub fn zincrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zadd_generic(s, args[1], &args[2..], AddFlags { incr: true, ..AddFlags::default() })
+    // The options of ZADD are known here too, but leave no room for an element.
+    let (flags, options) = AddFlags::parse(&args[2..]);
+    zadd_generic(s, args[1], &args[2 + options..], AddFlags { incr: true, ..flags })
 }
 
 fn zadd_generic(s: &mut Server, key: &[u8], pairs: &[&[u8]], flags: AddFlags) -> CommandResult {
