@@ -186,6 +186,47 @@ fn certificates_and_port_are_changed_while_it_runs() {
 }
 
 #[test]
+fn files_that_were_renewed_in_place_are_read_anew() {
+    let keys = Keys::new();
+    let (mut server, port) = keys.start(&["--tls-auth-clients", "no"]);
+    let (cert, key) = (keys.0.text("server.crt"), keys.0.text("server.key"));
+    let ca = keys.0.text("ca.crt");
+    let renew = |server: &mut Server| {
+        server.text(&["CONFIG", "SET", "tls-cert-file", &cert, "tls-key-file", &key])
+    };
+    let copy = |from: &str, to: &str| {
+        std::fs::copy(keys.0.path(from), keys.0.path(to)).expect("a copy");
+    };
+    for name in ["server", "ca"] {
+        copy(&format!("{name}.crt"), &format!("{name}.old"));
+    }
+    // From another authority: whoever trusts only the first one turns away.
+    copy("server.key", "server-key.old");
+    copy("stranger.crt", "server.crt");
+    copy("stranger.key", "server.key");
+    assert!(keys.client(port, None).is_ok(), "nobody has said that they are new");
+    assert_eq!(renew(&mut server), "OK");
+    assert!(keys.client(port, None).is_err());
+
+    copy("server.old", "server.crt");
+    copy("server-key.old", "server.key");
+    assert_eq!(server.text(&["CONFIG", "SET", "tls-key-file", &key]), "OK");
+    assert!(keys.client(port, None).is_ok());
+
+    let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for garbage in ["garbage", "", no_der] {
+        for (directive, file) in [("tls-cert-file", &cert), ("tls-ca-cert-file", &ca)] {
+            std::fs::write(file, garbage).expect("a file");
+            let refusal = server.text(&["CONFIG", "SET", directive, file]);
+            assert!(refusal.contains("Unable to update TLS configuration"), "{refusal}");
+            copy("server.old", "server.crt");
+            copy("ca.old", "ca.crt");
+        }
+        assert!(keys.client(port, None).is_ok(), "the old one stays");
+    }
+}
+
+#[test]
 fn versions_and_suites_are_those_of_the_configuration() {
     let keys = Keys::new();
     let (mut server, port) =

@@ -7,7 +7,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
 use crate::server::client::ClientFlags;
-use crate::server::{REDIS_VERSION, Server};
+use crate::server::Server;
 use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 
@@ -145,7 +145,7 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     reply.bulk(b"server");
     reply.bulk(b"redis");
     reply.bulk(b"version");
-    reply.bulk_str(REDIS_VERSION);
+    reply.bulk_str(&s.config.redis_version_announced);
     reply.bulk(b"proto");
     reply.int(version.into());
     reply.bulk(b"id");

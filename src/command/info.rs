@@ -10,7 +10,7 @@ use crate::resp::error::CommandResult;
 use crate::server::aof::AofState;
 use crate::server::child::ChildReports;
 use crate::server::client::ClientFlags;
-use crate::server::config::{Choice, REDIS_VERSION};
+use crate::server::config::Choice;
 use crate::server::persistence::SaveChild;
 use crate::server::pubsub::Topic;
 use crate::server::replication::ReplState;
@@ -141,7 +141,7 @@ fn server(s: &Server, lines: &mut Lines) {
         text.trim_end().to_string()
     };
     let uptime = (s.ks.now_ms - s.started_ms).max(0) / 1000;
-    lines.add("redis_version", REDIS_VERSION);
+    lines.add("redis_version", &s.config.redis_version_announced);
     lines.add("server_name", "aeolis");
     lines.add("aeolis_version", VERSION);
     lines.add("redis_git_sha1", "00000000");

@@ -21,6 +21,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use super::REDIS_VERSION;
 use super::kind::{Directive, Flags, Kind, Unit};
 use super::parse::SourceLine;
 use super::values::*;
@@ -178,23 +179,23 @@ directives! {
     /// TCP port for TLS; 0: none.
     tls_port: u16 = 0, int(0, 65535), "tls-port";
     /// The server's certificate.
-    tls_cert_file: Option<String> = None, optional, "tls-cert-file";
+    tls_cert_file: Option<String> = None, optional, "tls-cert-file", READS_FILE;
     /// The server's private key.
-    tls_key_file: Option<String> = None, optional, "tls-key-file";
+    tls_key_file: Option<String> = None, optional, "tls-key-file", READS_FILE;
     /// Password of the private key.
     tls_key_file_pass: Option<Vec<u8>> = None, secret, "tls-key-file-pass", SENSITIVE, NO_EFFECT;
     /// Certificate for outgoing connections.
-    tls_client_cert_file: Option<String> = None, optional, "tls-client-cert-file";
+    tls_client_cert_file: Option<String> = None, optional, "tls-client-cert-file", READS_FILE;
     /// Private key for outgoing connections.
-    tls_client_key_file: Option<String> = None, optional, "tls-client-key-file";
+    tls_client_key_file: Option<String> = None, optional, "tls-client-key-file", READS_FILE;
     /// Password of that key.
     tls_client_key_file_pass: Option<Vec<u8>> = None, secret, "tls-client-key-file-pass", SENSITIVE, NO_EFFECT;
     /// Diffie-Hellman parameters.
     tls_dh_params_file: Option<String> = None, optional, "tls-dh-params-file", NO_EFFECT;
     /// Certificates of authorities.
-    tls_ca_cert_file: Option<String> = None, optional, "tls-ca-cert-file";
+    tls_ca_cert_file: Option<String> = None, optional, "tls-ca-cert-file", READS_FILE;
     /// Directory of certificates of authorities.
-    tls_ca_cert_dir: Option<String> = None, optional, "tls-ca-cert-dir";
+    tls_ca_cert_dir: Option<String> = None, optional, "tls-ca-cert-dir", READS_FILE;
     /// Whether clients must show a certificate.
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, choice, "tls-auth-clients";
     /// TLS on replication links.
@@ -256,6 +257,8 @@ directives! {
     set_proc_title: bool = true, bool, "set-proc-title", IMMUTABLE;
     /// Title of the process, see [`expand_template`].
     proc_title_template: String = "{title} {listen-addr} {server-mode}".into(), text(title_template), "proc-title-template";
+    /// The version of Redis that clients and primaries are told.
+    redis_version_announced: String = REDIS_VERSION.into(), text(version), "redis-version-announced";
     /// Locale for comparing texts.
     locale_collate: String = String::new(), text, "locale-collate", NO_EFFECT;
     /// Warnings at the start that do not stop it.
@@ -608,6 +611,15 @@ fn title_template(template: &str) -> Result<(), Reason> {
     match expand_template(template, variable) {
         Some(title) if !title.is_empty() => Ok(()),
         _ => Err("template format is invalid or contains unknown variables".into()),
+    }
+}
+
+/// Three numbers, each of which has its place in one byte of `REDIS_VERSION_NUM`.
+fn version(text: &str) -> Result<(), Reason> {
+    let is_part = |part: &str| part.parse::<u8>().is_ok_and(|number| number.to_string() == part);
+    match text.split('.').map(is_part).collect::<Vec<_>>()[..] {
+        [true, true, true] => Ok(()),
+        _ => Err("argument must be a version like 8.2.0".into()),
     }
 }
 

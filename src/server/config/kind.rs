@@ -25,6 +25,8 @@ bitflags! {
         const DENY_LOADING = 1 << 5;
         /// Known and kept, but nothing reads it yet.
         const NO_EFFECT = 1 << 6;
+        /// Names what is read from disk, which may have changed although the name has not: setting it reads it anew.
+        const READS_FILE = 1 << 7;
     }
 }
 

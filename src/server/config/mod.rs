@@ -24,6 +24,7 @@ pub use rewrite::{RewriteOptions, rewrite, rewrite_file};
 pub use startup::Startup;
 pub use values::*;
 
+use crate::rdb::writer::RdbVersion;
 use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::value::list::Limits;
@@ -151,7 +152,8 @@ impl Config {
         found
     }
 
-    /// Sets all of `pairs` (name, value), or none of them. Returns the directives whose values changed.
+    /// Sets all of `pairs` (name, value), or none of them. Returns the directives whose values changed, or are to be
+    /// applied all the same.
     pub fn set(
         &mut self,
         pairs: &[(&[u8], &[u8])],
@@ -181,15 +183,25 @@ impl Config {
         }
 
         let mut new = self.clone();
-        for (directive, name, value) in chosen {
-            directive.set(&mut new, value).map_err(|reason| SetError::failed(name, reason))?;
+        for (directive, name, value) in &chosen {
+            directive.set(&mut new, value).map_err(|reason| SetError::failed(*name, reason))?;
         }
         new.normalize();
-        let changed =
-            DIRECTIVES.iter().filter(|directive| directive.value(self) != directive.value(&new));
+        let is_read_anew = |directive: &Directive| {
+            directive.flags.contains(Flags::READS_FILE)
+                && chosen.iter().any(|(set, _, _)| set.name == directive.name)
+        };
+        let changed = DIRECTIVES.iter().filter(|directive| {
+            directive.value(self) != directive.value(&new) || is_read_anew(directive)
+        });
         let changed = changed.collect();
         *self = new;
         Ok(changed)
+    }
+
+    /// The version of RDB in which this server writes hashes whose fields expire, where nobody asks for another.
+    pub fn expiring_fields_version(&self) -> RdbVersion {
+        RdbVersion::V12
     }
 
     /// Brings values that are taken as hints into range: in Redis, too, they are no errors.

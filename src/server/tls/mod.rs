@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
 };
 use std::io;
@@ -121,11 +121,13 @@ impl Context {
         let der = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(e.to_string()))?;
         let signer = self.provider.key_provider.load_private_key(der);
         let identity = CertifiedKey::new(chain, signer.map_err(|e| failed(e.to_string()))?);
-        // Certificates that can't be read here may serve those who can.
-        if let Err(error @ rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) =
-            identity.keys_match()
-        {
-            return Err(failed(error.to_string()));
+        match identity.keys_match() {
+            Err(
+                error @ (rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)
+                | rustls::Error::InvalidCertificate(CertificateError::BadEncoding)),
+            ) => return Err(failed(error.to_string())),
+            // Certificates that can't be checked here may serve those who can.
+            Ok(()) | Err(_) => {}
         }
         Ok(Arc::new(SingleCertAndKey::from(identity)))
     }
@@ -193,7 +195,11 @@ fn roots(config: &Config) -> Result<RootCertStore, String> {
         |reason: String| format!("Failed to configure CA certificate(s) file/directory: {reason}");
     let mut roots = RootCertStore::empty();
     if let Some(file) = &config.tls_ca_cert_file {
-        roots.add_parsable_certificates(certificates(Path::new(file)).map_err(failed)?);
+        let (added, _) =
+            roots.add_parsable_certificates(certificates(Path::new(file)).map_err(failed)?);
+        if added == 0 {
+            return Err(failed("no certificate in it can be read".to_string()));
+        }
     }
     if let Some(dir) = &config.tls_ca_cert_dir {
         let entries = std::fs::read_dir(dir).map_err(|error| failed(error.to_string()))?;
