@@ -62,6 +62,10 @@ pub fn command_table() -> CommandTable {
     CommandTable::new(FAMILIES)
 }
 
+/// What is said where Redis's program would be a Sentinel.
+const NO_SENTINEL: &str = "Sentinel is a program of its own, which is not part of Aeolis. Run redis-sentinel (or \
+                           valkey-sentinel) with this configuration: it watches over Aeolis as it does over Redis.";
+
 /// Runs the program with these arguments (the first is its name); answers the exit code.
 pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
     let args: Vec<OsString> = args.collect();
@@ -92,6 +96,9 @@ fn other_program(args: &[OsString]) -> Option<i32> {
         Some(aof::check::run(&args, &mut input, &mut output))
     } else if name.ends_with("-check-rdb") {
         Some(rdb::check::run(&args, &mut output))
+    } else if name.ends_with("-sentinel") || args.iter().any(|arg| arg == "--sentinel") {
+        eprintln!("{NO_SENTINEL}");
+        Some(1)
     } else {
         None
     }

@@ -425,3 +425,14 @@ fn flushall_writes_an_empty_snapshot() {
     assert!(!file.windows(3).any(|part| part == b"\x01a\xc0"));
     assert_eq!(s.info("rdb_changes_since_last_save"), 0);
 }
+
+#[test]
+fn touch_touches_even_for_who_leaves_no_trace() {
+    let mut s = Server::start(&[]);
+    let payload = b"\0\x05hello\n\0cr\xdfve4 \n";
+    assert_eq!(s.text(&[&b"RESTORE"[..], b"b", b"0", payload, b"IDLETIME", b"1000"]), "OK");
+    s.check(&[("CLIENT NO-TOUCH on", "OK"), ("GET b", "hello")]);
+    s.wait_for("OBJECT IDLETIME b", |reply| [":1000", ":1001"].contains(&reply));
+    s.check(&[("TOUCH b", ":1")]);
+    s.wait_for("OBJECT IDLETIME b", |reply| reply == ":0");
+}

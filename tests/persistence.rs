@@ -317,14 +317,55 @@ fn files_that_were_only_on_their_way_are_deleted() {
     }
 }
 
+fn signal(server: &Server, name: &str) {
+    let pid = server.pid().to_string();
+    Command::new("kill").args([name, &pid]).status().expect("kill runs");
+}
+
+/// A supervisor that is impatient must not cost the data.
+#[test]
+fn who_repeats_sigterm_does_not_insist() {
+    for signals in [&["-TERM", "-TERM", "-TERM"][..], &["-INT", "-TERM"]] {
+        let mut server = Server::start(&["--save", "3600 1000"]);
+        fill(&mut server);
+        server.text(&["DEBUG", "PAUSE-CRON", "1"]);
+        for (n, name) in signals.iter().enumerate() {
+            signal(&server, name);
+            wait_for("the signal", || {
+                (server.log().matches("scheduling shutdown").count() == n + 1).then_some(())
+            });
+        }
+        server.text(&["DEBUG", "PAUSE-CRON", "0"]);
+        assert_eq!(server.wait_exit(), Some(0));
+        assert!(server.dir.path().join(FILE).exists());
+    }
+    let mut server = Server::start(&["--save", "3600 1000"]);
+    fill(&mut server);
+    server.text(&["CONFIG", "SET", "rdb-key-save-delay", "20000"]);
+    signal(&server, "-TERM");
+    wait_for("the save", || (!temporary_files(&server).is_empty()).then_some(()));
+    signal(&server, "-TERM");
+    assert_eq!(server.wait_exit(), Some(0));
+    assert!(server.dir.path().join(FILE).exists());
+}
+
+#[test]
+fn sigint_behind_sigterm_insists() {
+    let mut server = Server::start(&["--save", "3600 1000"]);
+    fill(&mut server);
+    server.text(&["CONFIG", "SET", "rdb-key-save-delay", "300000"]);
+    signal(&server, "-TERM");
+    wait_for("the save", || (!temporary_files(&server).is_empty()).then_some(()));
+    signal(&server, "-INT");
+    assert_eq!(server.wait_exit(), Some(1));
+    assert!(temporary_files(&server).is_empty());
+    assert!(!server.dir.path().join(FILE).exists());
+}
+
 #[test]
 fn a_shutdown_by_signal_can_be_aborted_and_insisted_upon() {
     let mut server = Server::start(&["--save", "3600 1000"]);
     fill(&mut server);
-    let signal = |server: &Server, name: &str| {
-        let pid = server.pid().to_string();
-        Command::new("kill").args([name, &pid]).status().expect("kill runs");
-    };
     server.text(&["DEBUG", "PAUSE-CRON", "1"]);
     signal(&server, "-TERM");
     wait_for("the signal", || server.log().contains("Received SIGTERM").then_some(()));

@@ -169,6 +169,17 @@ fn slow_events_are_monitored() {
     assert_eq!(server.text(&["LATENCY", "RESET", "x"]), ":0");
     assert_eq!(server.text(&["LATENCY", "RESET"]), ":1");
 
+    // Freeing so much takes a while.
+    server.text(&["CONFIG", "SET", "latency-monitor-threshold", "1"]);
+    let fill = "for i = 1, 200000 do redis.call('sadd', KEYS[1], 'member:' .. i) end";
+    server.text(&["EVAL", fill, "1", "large"]);
+    server.text(&["PEXPIRE", "large", "1"]);
+    server.wait_for("LATENCY LATEST", |latest| {
+        latest.contains("expire-cycle") && latest.contains("expire-del")
+    });
+    assert!(server.text(&["LATENCY", "GRAPH", "expire-del"]).starts_with("expire-del - high "));
+    assert!(server.text(&["LATENCY", "DOCTOR"]).contains("expire-cycle: 1 latency spikes"));
+
     server.text(&["CONFIG", "RESETSTAT"]);
     server.text(&["DEBUG", "SLEEP", "0.01"]);
     let histogram = server.text(&["LATENCY", "HISTOGRAM", "debug", "nosuch"]);
@@ -338,4 +349,38 @@ fn there_are_no_modules_and_none_can_be_loaded() {
     assert_eq!(client.ask("MODULE LOADEX /x.so ARGS a"), refusal);
     let refusal = "-ERR Error unloading module: no such module with that name";
     assert_eq!(client.ask("MODULE UNLOAD x"), refusal);
+}
+
+#[test]
+fn the_version_that_is_announced_is_the_users() {
+    let mut server = Server::start(&["--redis-version-announced", "8.2.1"]);
+    let check = |server: &mut Server, version: &str| {
+        assert_eq!(server.info_text("redis_version").as_deref(), Some(version));
+        assert!(server.line("HELLO").contains(&format!("version {version} ")));
+        assert!(server.line("LOLWUT").contains(&format!("Redis ver. {version}\n")));
+    };
+    check(&mut server, "8.2.1");
+    for bad in ["8", "8.2", "8.2.x", "8.2.1.0", "08.2.1", "8.2.256", "", "latest"] {
+        let refusal = server.text(&["CONFIG", "SET", "redis-version-announced", bad]);
+        assert!(refusal.contains("argument must be a version like 8.2.0"), "{refusal}");
+    }
+    check(&mut server, "8.2.1");
+    server.text(&["CONFIG", "SET", "redis-version-announced", "7.4.0"]);
+    check(&mut server, "7.4.0");
+}
+
+#[test]
+fn sentinel_is_another_program() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let name = dir.path().join("redis-sentinel");
+    let aeolis = env!("CARGO_BIN_EXE_aeolis");
+    std::os::unix::fs::symlink(aeolis, &name).expect("a link");
+    for (program, args) in
+        [(name.as_os_str(), &["sentinel.conf"][..]), (aeolis.as_ref(), &["x.conf", "--sentinel"])]
+    {
+        let output = std::process::Command::new(program).args(args).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with("Sentinel is a program of its own"), "{text}");
+    }
 }

@@ -14,8 +14,7 @@ use crate::resp::reply::Reply;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence::SaveTarget;
-use crate::server::replication::Excluded;
-use crate::server::{REDIS_VERSION, Server};
+use crate::server::Server;
 use crate::util::number::parse_i64;
 
 const SLOWLOG_HELP: &[&str] = &[
@@ -165,7 +164,7 @@ fn bgsave(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    s.rdb_save_background(SaveTarget::Disk, Excluded::empty()).map_err(|_| FAILED)?;
+    s.rdb_save_background(SaveTarget::Disk, s.all_contents()).map_err(|_| FAILED)?;
     s.reply.simple("Background saving started");
     Ok(())
 }
@@ -403,7 +402,7 @@ fn lolwut(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         art.truncate(art.trim_end_matches(' ').len());
         art.push('\n');
     }
-    art.push_str(&format!("\nAeolus keeps the winds. Redis ver. {REDIS_VERSION}\n"));
+    art.push_str(&format!("\nAeolus keeps the winds. Redis ver. {}\n", s.config.redis_version_announced));
     s.reply.verbatim("txt", art.as_bytes());
     Ok(())
 }

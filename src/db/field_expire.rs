@@ -39,20 +39,34 @@ impl VolatileHashes {
 }
 
 impl Db {
-    /// Notes an entry that comes into the database.
+    /// Notes an entry that comes into the database; answers whether it is a hash in which fields expire.
     #[inline]
-    pub(super) fn note_volatile_hash(&mut self, entry: EntryRef<'_>) {
-        if let ValueRef::Hash(hash) = entry.value()
-            && hash.volatile_fields()
-        {
+    pub(super) fn note_volatile_hash(&mut self, entry: EntryRef<'_>) -> bool {
+        let ValueRef::Hash(hash) = entry.value() else { return false };
+        if hash.volatile_fields() {
             self.volatile_hashes.keys.insert(entry.key().into());
         }
+        hash.volatile_fields()
+    }
+
+    /// Whether fields of any hash expire.
+    fn has_expiring_fields(&self) -> bool {
+        self.volatile_hashes.keys.iter().any(|key| {
+            let entry = self.table.get(self.table.hash(key), key);
+            matches!(entry.map(EntryRef::value), Some(ValueRef::Hash(hash)) if hash.has_expiring_field())
+        })
     }
 }
 
 impl Keyspace {
+    /// Whether fields of any hash expire.
+    pub fn has_expiring_fields(&self) -> bool {
+        self.dbs.iter().any(Db::has_expiring_fields)
+    }
+
     /// Notes that fields of a hash got an expiry.
     pub fn watch_fields(&mut self, db: usize, key: &[u8]) {
+        self.changes.fields_expire = true;
         let keys = &mut self.dbs[db].volatile_hashes.keys;
         if !keys.contains(key) {
             keys.insert(key.into());

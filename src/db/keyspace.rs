@@ -14,6 +14,7 @@ use crate::ds::hash::HashSeed;
 use crate::ds::table::{Occupied, Table};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::value::{Collection, Type, Value, ValueRef};
+use std::time::{Duration, Instant};
 
 /// One database.
 pub struct Db {
@@ -96,6 +97,10 @@ pub struct Changes {
     pub deleted: Vec<(usize, Box<[u8]>)>,
     /// Fields of hashes removed because they had expired, to be propagated likewise: database, key and fields.
     pub expired_fields: Vec<ExpiredFields>,
+    /// Fields have got an expiry since the server last looked.
+    pub fields_expire: bool,
+    /// The longest time that freeing an expired key has taken since the server last looked; only kept if it is set.
+    pub slowest_expiry: Option<Duration>,
     pub notifications: Notifications,
     /// Keys modified since the server last looked; only kept while `track` is set, because somebody watches.
     pub modified: Vec<(usize, Box<[u8]>)>,
@@ -105,6 +110,14 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Frees a key whose time had come.
+    fn free_expired(&mut self, gone: Entry) {
+        let Some(slowest) = &mut self.slowest_expiry else { return };
+        let start = Instant::now();
+        drop(gone);
+        *slowest = start.elapsed().max(*slowest);
+    }
+
     /// Notes that `key` has another value now, or none.
     #[inline]
     pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
@@ -153,7 +166,7 @@ enum Live<'a> {
     Found(Occupied<'a, Entry>),
     Missing,
     /// It was there until now.
-    Expired,
+    Expired(Entry),
 }
 
 impl Keyspace {
@@ -220,7 +233,10 @@ impl Keyspace {
                 return Some(entry);
             }
             Live::Missing => {}
-            Live::Expired => note_expired(&mut self.stats, &mut self.changes, db, key),
+            Live::Expired(gone) => {
+                note_expired(&mut self.stats, &mut self.changes, db, key);
+                self.changes.free_expired(gone);
+            }
         }
         self.stats.misses += 1;
         self.changes.notifications.push(Class::KEY_MISS, "keymiss", db, key);
@@ -233,8 +249,9 @@ impl Keyspace {
         match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
             Live::Found(found) => Some(found.into_ref()),
             Live::Missing => None,
-            Live::Expired => {
+            Live::Expired(gone) => {
                 note_expired(&mut self.stats, &mut self.changes, db, key);
+                self.changes.free_expired(gone);
                 None
             }
         }
@@ -260,8 +277,9 @@ impl Keyspace {
                 Some(found)
             }
             Live::Missing => None,
-            Live::Expired => {
+            Live::Expired(gone) => {
                 note_expired(&mut self.stats, &mut self.changes, db, key);
+                self.changes.free_expired(gone);
                 None
             }
         }
@@ -392,7 +410,9 @@ impl Keyspace {
     pub fn put(&mut self, db: usize, entry: Entry) -> Option<Entry> {
         let hash = self.hash(entry.view().key());
         let marked = entry.view().has_expire();
-        self.dbs[db].note_volatile_hash(entry.view());
+        if self.dbs[db].note_volatile_hash(entry.view()) {
+            self.changes.fields_expire = true;
+        }
         self.changes.blocked.signal_ready(db, entry.view().key());
         let table = &mut self.dbs[db].table;
         if let Some(mut found) = table.find(hash, entry.view().key()) {
@@ -422,8 +442,9 @@ impl Keyspace {
                 Some(found.remove())
             }
             Live::Missing => None,
-            Live::Expired => {
+            Live::Expired(gone) => {
                 note_expired(&mut self.stats, &mut self.changes, db, key);
+                self.changes.free_expired(gone);
                 None
             }
         }
@@ -461,7 +482,9 @@ impl Keyspace {
         self.changes.notifications.push(Class::NEW, "new", db, key);
         self.changes.blocked.signal_ready(db, key);
         let (hash, marked) = (self.hash(key), entry.view().has_expire());
-        self.dbs[db].note_volatile_hash(entry.view());
+        if self.dbs[db].note_volatile_hash(entry.view()) {
+            self.changes.fields_expire = true;
+        }
         self.dbs[db].table.insert_unique(hash, entry, marked);
     }
 
@@ -485,8 +508,9 @@ impl Keyspace {
 
     /// Deletes a key because its time has come, and notes it.
     pub(super) fn delete_expired(&mut self, db: usize, key: &[u8]) {
-        if self.remove(db, key).is_some() {
+        if let Some(gone) = self.remove(db, key) {
             note_expired(&mut self.stats, &mut self.changes, db, key);
+            self.changes.free_expired(gone);
         }
     }
 
@@ -529,8 +553,7 @@ fn find_live<'a>(
     if role == ExpiryRole::Hide {
         return Live::Missing;
     }
-    drop(found.remove());
-    Live::Expired
+    Live::Expired(found.remove())
 }
 
 /// The value of an entry that must be a string.

@@ -12,6 +12,7 @@ use crate::server::persistence::load::{LoadError, LoadProgress};
 use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, WAKER, client::ClientFlags};
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
+use signal_hook::consts::SIGCHLD;
 use signals::Signals;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -106,7 +107,7 @@ impl EventLoop {
         let poll = Poll::new()?;
         let mut signals = Signals::new()?;
         signals.register(poll.registry(), SIGNALS)?;
-        server.shutdown.insisting = signals.flags();
+        server.shutdown.insisting = signals.interrupt();
         let listeners = Listeners::open(poll.registry(), server)?;
         server.registry = Some(poll.registry().try_clone()?);
         server.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
@@ -175,7 +176,12 @@ fn dispatch(sources: &RefCell<Sources>, server: &mut Server, ready: Ready) {
     match token {
         _ if ready.token == SIGNALS => {
             let signals = sources.borrow_mut().signals.pending();
-            signals.into_iter().for_each(|signal| server.signal_received(signal));
+            for signal in signals {
+                match signal {
+                    SIGCHLD => server.persistence.child_ended = true,
+                    _ => server.signal_received(signal),
+                }
+            }
         }
         _ if ready.token == SNAPSHOT_PIPE => server.read_snapshot_pipe(),
         FIRST_CLIENT.. => client_event(server, token - FIRST_CLIENT, writable, readable, closed),

@@ -3,12 +3,12 @@
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The signals that ask the server to end, and those that it ignores.
+/// The signals that ask the server to end or tell that a child has, and those that it ignores.
 pub struct Signals {
     wake: UnixStream,
     raised: Vec<(i32, Arc<AtomicBool>)>,
@@ -24,7 +24,7 @@ impl Signals {
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
         let mut raised = Vec::new();
-        for signal in [SIGTERM, SIGINT] {
+        for signal in [SIGTERM, SIGINT, SIGCHLD] {
             let flag = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
             signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
@@ -41,9 +41,10 @@ impl Signals {
         registry.register(&mut self.wake, token, Interest::READABLE)
     }
 
-    /// What is true from the moment that a signal has come until [`Signals::pending`] tells of it.
-    pub fn flags(&self) -> Vec<Arc<AtomicBool>> {
-        self.raised.iter().map(|(_, flag)| Arc::clone(flag)).collect()
+    /// What is true from the moment that SIGINT has come until [`Signals::pending`] tells of it.
+    pub fn interrupt(&self) -> Option<Arc<AtomicBool>> {
+        let raised = self.raised.iter().find(|(signal, _)| *signal == SIGINT);
+        raised.map(|(_, flag)| Arc::clone(flag))
     }
 
     /// The signals that have come since the last call.

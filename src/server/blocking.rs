@@ -33,6 +33,7 @@ use crate::resp::reply::Reply;
 use crate::value::Type;
 use std::collections::BTreeSet;
 use std::mem;
+use std::time::Instant;
 
 /// What makes a key interesting to a client that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +180,11 @@ impl Server {
         let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
         self.blocking.resumed = Some(deadline);
 
+        let started = (self.config.latency_monitor_threshold > 0).then(Instant::now);
         self.reprocess_command(token, &args);
+        if let Some(started) = started {
+            self.note_latency("command-unblocking", started.elapsed());
+        }
 
         self.blocking.resumed = None;
         self.ks.no_touch = no_touch;

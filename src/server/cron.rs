@@ -7,7 +7,8 @@ use super::stats::SAMPLE_PERIOD_MS;
 use crate::db::expire::Effort;
 use crate::sys::crash;
 use crate::util::alloc;
-use std::time::Duration;
+use std::mem;
+use std::time::{Duration, Instant};
 
 /// The share of time that active expiry may take, in percent.
 const EXPIRE_CPU_PERCENT: u64 = 25;
@@ -29,6 +30,9 @@ impl Server {
         }
         if self.eviction.is_running {
             self.perform_evictions();
+        }
+        if mem::take(&mut self.persistence.child_ended) {
+            self.check_child();
         }
         self.check_pause();
         self.handle_blocked_clients_timeout();
@@ -63,13 +67,13 @@ impl Server {
     /// Writes what waits to be written, and closes what waits to be closed.
     fn write_replies(&mut self) {
         self.write_turn_output();
-        for noted in std::mem::take(&mut self.pending_writes) {
+        for noted in mem::take(&mut self.pending_writes) {
             if let Some(token) = self.still(noted) {
                 self.clients[token].flags.remove(ClientFlags::PENDING_WRITE);
                 self.flush_output(token);
             }
         }
-        for noted in std::mem::take(&mut self.closing) {
+        for noted in mem::take(&mut self.closing) {
             if let Some(token) = self.still(noted) {
                 self.free_client(token);
             }
@@ -126,6 +130,7 @@ impl Server {
         if self.config.watchdog_period > 0 {
             crash::schedule_watchdog(self.config.watchdog_period);
         }
+        let started = Instant::now();
         let now = self.ks.now_ms;
         let used = alloc::used_memory();
         self.stats.peak_memory = self.stats.peak_memory.max(used);
@@ -162,18 +167,23 @@ impl Server {
         }
         self.check_shutdown();
         self.cron_loops += 1;
+        if self.busy.is_some() || self.loading.is_some() {
+            self.note_latency("while-blocked-cron", started.elapsed());
+        }
     }
 
     fn expire_for(&mut self, budget: Duration) {
         if self.pause.is_active() || self.loading.is_some() {
             return;
         }
+        let started = Instant::now();
         if self.repl.is_replica() {
             self.ks.expire_replica_keys(budget);
         } else {
             let effort = self.config.active_expire_effort;
             self.ks.active_expire_cycle(Effort { effort, budget });
         }
+        self.note_latency("expire-cycle", started.elapsed());
         self.propagate_deletions();
         self.tell_changes();
     }

@@ -58,6 +58,7 @@ use slab::Slab;
 use slowlog::SlowLog;
 use stats::Stats;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The version of Redis whose behaviour this server has.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -312,6 +313,8 @@ impl Server {
         self.apply_notification_config();
         self.slow_log.threshold = self.config.slowlog_log_slower_than;
         self.slow_log.max_len = self.config.slowlog_max_len as usize;
+        let monitors = self.config.latency_monitor_threshold > 0;
+        self.ks.changes.slowest_expiry = monitors.then_some(Duration::ZERO);
     }
 
     /// The current client.

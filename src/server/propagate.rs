@@ -193,6 +193,10 @@ impl Server {
 
     /// Propagates the deletions that the keyspace made by itself.
     pub fn propagate_deletions(&mut self) {
+        if let Some(slowest) = &mut self.ks.changes.slowest_expiry {
+            let took = std::mem::take(slowest);
+            self.note_latency("expire-del", took);
+        }
         for (db, key, fields) in std::mem::take(&mut self.ks.changes.expired_fields) {
             let mut command: Vec<&[u8]> = vec![b"HDEL", &key];
             command.extend(fields.iter().map(Vec::as_slice));

@@ -22,8 +22,8 @@ pub struct Shutdown {
     flags: Option<ShutdownFlags>,
     /// A signal that has come and is heeded by the cron.
     asap: Option<i32>,
-    /// True as soon as another signal has come, which the loop can't tell while the final snapshot is written.
-    pub insisting: Vec<Arc<AtomicBool>>,
+    /// True as soon as SIGINT has come, which the loop can't tell while the final snapshot is written.
+    pub insisting: Option<Arc<AtomicBool>>,
 }
 
 impl Shutdown {
@@ -39,14 +39,16 @@ impl Shutdown {
 }
 
 impl Server {
-    /// SIGTERM or SIGINT: an orderly end; a second one ends at once.
+    /// SIGTERM or SIGINT: an orderly end. SIGINT behind another ends at once: somebody sits at a terminal. A supervisor
+    /// that repeats its SIGTERM wants no data lost.
     pub fn signal_received(&mut self, signal: i32) {
-        if self.shutdown.asap.is_some() {
+        if self.shutdown.asap.is_some() && signal == libc::SIGINT {
             self.exit_at_once();
             return;
         }
         if self.loading.is_some() {
-            self.warning("Received shutdown signal during loading, exiting now.");
+            self.warning("Received shutdown signal during loading, scheduling shutdown.");
+            self.remove_pid_file();
             self.shutdown.exit = Some(0);
             return;
         }
@@ -102,7 +104,7 @@ impl Server {
     }
 
     fn cancel_shutdown(&mut self) {
-        let insisting = std::mem::take(&mut self.shutdown.insisting);
+        let insisting = self.shutdown.insisting.take();
         self.shutdown = Shutdown { insisting, ..Shutdown::default() };
         self.unpause_clients(PausePurpose::Shutdown);
         for noted in self.blocked.clone() {
@@ -220,9 +222,10 @@ impl Server {
             || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
         if save {
             self.notice("Saving the final RDB snapshot before exiting.");
-            let signals = self.shutdown.insisting.clone();
-            if !self.rdb_save_until(&signals) {
-                if signals.iter().any(|signal| signal.load(Ordering::Relaxed)) {
+            // Who shuts down by command has not sent a signal yet: the first one insists on nothing.
+            let insisting = self.shutdown.insisting.clone().filter(|_| self.shutdown.asap.is_some());
+            if !self.rdb_save_until(insisting.as_slice()) {
+                if insisting.is_some_and(|signal| signal.load(Ordering::Relaxed)) {
                     self.exit_at_once();
                     return true;
                 }
@@ -233,12 +236,16 @@ impl Server {
             }
         }
         self.discard_download();
+        self.remove_pid_file();
+        self.warning("Redis is now ready to exit, bye bye...");
+        self.shutdown.exit = Some(0);
+        true
+    }
+
+    fn remove_pid_file(&self) {
         if let Some(pidfile) = &self.config.pidfile {
             self.notice("Removing the pid file.");
             let _ = std::fs::remove_file(pidfile);
         }
-        self.warning("Redis is now ready to exit, bye bye...");
-        self.shutdown.exit = Some(0);
-        true
     }
 }

@@ -462,6 +462,20 @@ impl Hash {
         }
     }
 
+    /// Whether any field expires: exactly, where [`volatile_fields`](Self::volatile_fields) may be true of a hash that
+    /// has been one of that kind.
+    pub fn has_expiring_field(&self) -> bool {
+        let is_table = matches!(self.0.get(), Shared::Other(Other::Table(_)));
+        self.volatile_fields()
+            && (is_table
+                || self
+                    .try_for_each(FOREVER_YOUNG, |pair| match pair.expire {
+                        Some(_) => ControlFlow::Break(()),
+                        None => ControlFlow::Continue(()),
+                    })
+                    .is_break())
+    }
+
     /// The earliest time at which a field expires.
     pub fn earliest_expire(&self) -> Option<i64> {
         if !self.volatile_fields() {

@@ -470,7 +470,9 @@ impl Server {
             None => (manifest.add_incr(&prefix), "Creating"),
         };
         let file = self.open_incr(&name, false)?;
+        let started = Instant::now();
         self.aof.incr_size = file.metadata()?.len();
+        self.note_latency("aof-fstat", started.elapsed());
         self.aof.synced_size = self.aof.incr_size;
         self.persist_aof_manifest(&mut manifest)?;
         self.aof.file = Some(file);

@@ -153,8 +153,6 @@ impl Loader {
                 let path = String::from_utf8_lossy(path);
                 self.log.push(format!("Module '{path}' is not loaded: modules have no effect yet"));
             }
-            // `--sentinel` alone is how the program is told its mode.
-            (b"sentinel", []) => {}
             (b"sentinel", _) => {
                 return Err(source.error("sentinel directive while not in sentinel mode"));
             }

@@ -114,8 +114,6 @@ fn parse_options(args: &[Vec<u8>]) -> Options {
             // Programs that build the command line from an empty list leave `--save` without a value.
             options.text.extend(b"\"\"");
             name_waits = false;
-        } else if name_waits && no_value && line.eq_ignore_ascii_case(b"sentinel") {
-            name_waits = false;
         }
     }
     options
@@ -149,7 +147,6 @@ mod tests {
                 &["--proc-title-template", "--save", "--save", ""],
                 "proc-title-template \"--save\" \nsave \"\" ",
             ),
-            (&["--sentinel", "--port", "1"], "sentinel \nport \"1\" "),
             (
                 &["x.conf", "loglevel", "verbose", "--maxmemory '7mb'"],
                 "\"loglevel\" \"verbose\" \nmaxmemory '7mb' ",

@@ -22,6 +22,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// How long to wait before another attempt by itself, after a background save failed, in seconds.
 const RETRY_DELAY: i64 = 5;
@@ -65,11 +66,18 @@ impl SaveTarget {
     }
 }
 
+/// What a snapshot has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    pub excluded: Excluded,
+    pub version: RdbVersion,
+}
+
 /// What a snapshot is written for.
 #[derive(Clone, Copy, Debug)]
 pub enum SnapshotUse<'a> {
     /// A file or a replica; with the replication state, if there is any.
-    Snapshot { origin: Option<&'a SnapshotOrigin>, excluded: Excluded },
+    Snapshot { origin: Option<&'a SnapshotOrigin>, contents: Contents },
     /// The base of an append-only file.
     AofBase,
 }
@@ -97,6 +105,8 @@ impl Output {
 pub struct SaveChild {
     pub pid: i32,
     pub target: SaveTarget,
+    /// The version of the snapshot that it writes.
+    pub version: Option<RdbVersion>,
     /// Seconds since 1970.
     pub started: i64,
     /// What a diskless snapshot comes through, until its end has been seen.
@@ -114,7 +124,7 @@ impl SaveChild {
         pipe: Option<Receiver>,
         reports: ChildReports,
     ) -> SaveChild {
-        SaveChild { pid, target, started, pipe, reports, ended: None }
+        SaveChild { pid, target, version: None, started, pipe, reports, ended: None }
     }
 
     /// How it ended; `None`: it is at work.
@@ -128,6 +138,8 @@ impl SaveChild {
 #[derive(Debug)]
 pub struct Persistence {
     pub child: Option<SaveChild>,
+    /// A signal has told that a child has ended: it need not wait for the cron.
+    pub child_ended: bool,
     /// A `BGSAVE SCHEDULE` that waits for another child.
     pub scheduled: bool,
     /// Seconds since 1970.
@@ -147,6 +159,7 @@ impl Persistence {
     pub fn new(now_seconds: i64) -> Persistence {
         Persistence {
             child: None,
+            child_ended: false,
             scheduled: false,
             last_save: now_seconds,
             last_bgsave_try: 0,
@@ -175,6 +188,17 @@ impl Server {
         self.config.dir.join(&self.config.dbfilename)
     }
 
+    /// All data, as this server writes them for itself.
+    pub fn all_contents(&self) -> Contents {
+        let version = self.rdb_version(self.config.expiring_fields_version());
+        Contents { excluded: Excluded::empty(), version }
+    }
+
+    /// The version of RDB to write: `expiring`, if there are hashes whose fields expire, else one that all can read.
+    pub fn rdb_version(&self, expiring: RdbVersion) -> RdbVersion {
+        if self.ks.has_expiring_fields() { expiring } else { RdbVersion::V10 }
+    }
+
     /// Writes all data as an RDB file.
     ///
     /// # Errors
@@ -185,8 +209,12 @@ impl Server {
         purpose: SnapshotUse<'_>,
         progress: &mut Progress,
     ) -> io::Result<W> {
+        let Contents { excluded, version } = match purpose {
+            SnapshotUse::Snapshot { contents, .. } => contents,
+            SnapshotUse::AofBase => self.all_contents(),
+        };
         let options = WriterOptions {
-            version: RdbVersion::V10,
+            version,
             compress: self.config.rdbcompression,
             checksum: self.config.rdbchecksum,
         };
@@ -204,10 +232,6 @@ impl Server {
         }
         let is_base = matches!(purpose, SnapshotUse::AofBase);
         rdb.aux(b"aof-base", if is_base { b"1" } else { b"0" })?;
-        let excluded = match purpose {
-            SnapshotUse::Snapshot { excluded, .. } => excluded,
-            SnapshotUse::AofBase => Excluded::empty(),
-        };
         if !excluded.contains(Excluded::FUNCTIONS) {
             for library in self.libraries.iter() {
                 rdb.function(&library.code)?;
@@ -259,7 +283,7 @@ impl Server {
     fn write_rdb_file(
         &self,
         pid: i32,
-        origin: Option<&SnapshotOrigin>,
+        purpose: SnapshotUse<'_>,
         progress: &mut Progress,
     ) -> io::Result<()> {
         let (temporary, target) = (self.temporary_rdb(pid), self.rdb_path());
@@ -276,7 +300,6 @@ impl Server {
                 failed(&what, error);
             })?;
             let file = IncrementalSync::new(file, self.config.rdb_save_incremental_fsync);
-            let purpose = SnapshotUse::Snapshot { origin, excluded: Excluded::empty() };
             let file = self.write_snapshot(file, purpose, progress).inspect_err(|error| {
                 failed("Write error while saving DB to the disk(rdbSaveRio)", error);
             })?;
@@ -312,9 +335,10 @@ impl Server {
 
     /// The same, but gives up when one of these signals comes.
     pub fn rdb_save_until(&mut self, signals: &[Arc<AtomicBool>]) -> bool {
-        let origin = self.snapshot_origin();
+        let (origin, contents) = (self.snapshot_origin(), self.all_contents());
+        let purpose = SnapshotUse::Snapshot { origin: origin.as_ref(), contents };
         let pid = std::process::id() as i32;
-        match self.write_rdb_file(pid, origin.as_ref(), &mut Progress::until(signals)) {
+        match self.write_rdb_file(pid, purpose, &mut Progress::until(signals)) {
             Ok(()) => {
                 self.notice("DB saved on disk");
                 self.note_saved();
@@ -330,14 +354,14 @@ impl Server {
         self.persistence.last_bgsave_ok = true;
     }
 
-    /// Starts a child that saves, without what is `excluded` if it is for replicas; the loop goes on.
+    /// Starts a child that saves these contents; the loop goes on.
     ///
     /// # Errors
     /// If there is a child already, or none can be made.
     pub fn rdb_save_background(
         &mut self,
         target: SaveTarget,
-        excluded: Excluded,
+        contents: Contents,
     ) -> io::Result<()> {
         if self.persistence.child.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -349,10 +373,9 @@ impl Server {
         let forked = self.output_for(target).and_then(|(output, receiver)| {
             let inherited = output.descriptors();
             self.fork_saver(target, &inherited, receiver, |server, pid, progress| {
-                let origin = origin.as_ref();
-                let purpose = SnapshotUse::Snapshot { origin, excluded };
+                let purpose = SnapshotUse::Snapshot { origin: origin.as_ref(), contents };
                 let outcome = match output {
-                    Output::File => server.write_rdb_file(pid, origin, progress),
+                    Output::File => server.write_rdb_file(pid, purpose, progress),
                     Output::Pipe(pipe) => server.write_snapshot(pipe, purpose, progress).map(drop),
                     Output::Channels(channels) => {
                         server.write_marked_snapshot(channels, purpose, progress)
@@ -372,6 +395,9 @@ impl Server {
             self.persistence.last_bgsave_ok = false;
             self.warning(&format!("Can't save in background: fork: {}", io_reason(error)));
         })?;
+        if let Some(child) = &mut self.persistence.child {
+            child.version = Some(contents.version);
+        }
         self.notice(&match target {
             SaveTarget::Replicas => {
                 format!(
@@ -449,7 +475,9 @@ impl Server {
             }
             (SaveTarget::Disk, ChildEnd::Signaled(signal)) => {
                 self.warning(&format!("Background saving terminated by signal {signal}"));
+                let started = Instant::now();
                 let _ = fs::remove_file(self.temporary_rdb(child.pid));
+                self.note_latency("rdb-unlink-temp-file", started.elapsed());
                 // SIGUSR1 is how an operator ends a child on purpose.
                 if signal != libc::SIGUSR1 {
                     self.persistence.last_bgsave_ok = false;
@@ -490,7 +518,7 @@ impl Server {
         if reached.is_some() || (self.persistence.scheduled && !failed_lately) {
             self.persistence.scheduled = false;
             // A failure has been logged and noted.
-            let _ = self.rdb_save_background(SaveTarget::Disk, Excluded::empty());
+            let _ = self.rdb_save_background(SaveTarget::Disk, self.all_contents());
         }
     }
 
