@@ -6,8 +6,8 @@ use super::client::check_client_text;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
-use crate::server::client::ClientFlags;
 use crate::server::Server;
+use crate::server::client::ClientFlags;
 use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 

@@ -229,7 +229,8 @@ fn raw_entry<'a>(s: &'a Server, key: &[u8]) -> Option<EntryRef<'a>> {
 fn object(s: &mut Server, key: &[u8]) -> CommandResult {
     let entry = raw_entry(s, key).ok_or(CommandError::NO_SUCH_KEY)?;
     // A dump is the type, the value, two bytes of version and eight of checksum.
-    let serialized = dump(entry.value(), s.config.rdbcompression).len().saturating_sub(11);
+    let payload = dump(entry.value(), s.config.rdbcompression, s.config.expiring_fields_version());
+    let serialized = payload.len().saturating_sub(11);
     let access = &s.ks.access;
     let text = format!(
         "Value at:{:?} refcount:1 encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{} lfu_freq:{} \

@@ -8,14 +8,17 @@ use crate::db::Entry;
 use crate::db::notify::Class;
 use crate::rdb::ErrorKind;
 use crate::rdb::dump as payload;
+use crate::rdb::writer::RdbVersion;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::value::ValueRef;
+use crate::value::hash::{FOREVER_YOUNG, Hash};
 
 /// DUMP key
 pub fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let compress = s.config.rdbcompression;
+    let (compress, version) = (s.config.rdbcompression, s.config.expiring_fields_version());
     match s.ks.lookup_read(s.db, args[1]) {
-        Some(entry) => s.reply.bulk(&payload::dump(entry.value(), compress)),
+        Some(entry) => s.reply.bulk(&payload::dump(entry.value(), compress, version)),
         None => s.reply.null(),
     }
     Ok(())
@@ -102,19 +105,65 @@ pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         Options { idle: Some(seconds), .. } if !access.lfu => access.bits_idle(seconds),
         _ => access.fresh(),
     });
+    let relative = expire.filter(|_| !options.absolute);
+    // Not all replicas can read a later version than the one that this server writes.
+    if s.is_propagated() && payload::payload_version(args[3]) > RdbVersion::V10 as u16 {
+        match entry.view().value() {
+            ValueRef::Hash(hash) if hash.has_expiring_field() => {
+                propagate_expiring_hash(s, key, hash, expire, replaced);
+            }
+            value => {
+                let payload = payload::dump(value, s.config.rdbcompression, RdbVersion::V10);
+                propagate_restore(s, args, &payload, relative);
+            }
+        }
+    } else if relative.is_some() {
+        propagate_restore(s, args, args[3], relative);
+    }
     s.ks.add(s.db, entry);
     s.ks.changes.write(Class::GENERIC, "restore", s.db, key);
-    if let Some(at) = expire
-        && !options.absolute
-    {
-        let mut digits = itoa::Buffer::new();
-        let mut effect = args.to_vec();
-        effect[2] = digits.format(at).as_bytes();
-        effect.push(b"ABSTTL");
-        s.propagate_instead(&effect);
-    }
     s.reply.ok();
     Ok(())
+}
+
+/// Propagates the same `RESTORE` with this payload, and with a point in time if it came with a time to live.
+fn propagate_restore(s: &mut Server, args: &[&[u8]], payload: &[u8], expire: Option<i64>) {
+    let mut digits = itoa::Buffer::new();
+    let mut effect = args.to_vec();
+    effect[3] = payload;
+    if let Some(at) = expire {
+        effect[2] = digits.format(at).as_bytes();
+        effect.push(b"ABSTTL");
+    }
+    s.propagate_instead(&effect);
+}
+
+/// Propagates a hash whose fields expire as the commands that make it: there is no payload of it that all can read.
+fn propagate_expiring_hash(
+    s: &mut Server,
+    key: &[u8],
+    hash: &Hash,
+    expire: Option<i64>,
+    replaced: bool,
+) {
+    if replaced {
+        s.propagate_instead(&[b"DEL", key]);
+    }
+    let mut pairs: Vec<Vec<u8>> = Vec::with_capacity(2 * hash.len());
+    let mut expiring: Vec<(Vec<u8>, String)> = Vec::new();
+    hash.for_each(FOREVER_YOUNG, |pair| {
+        pairs.extend([pair.field.to_vec(), pair.value.to_vec()]);
+        expiring.extend(pair.expire.map(|at| (pair.field.to_vec(), at.to_string())));
+    });
+    let mut command: Vec<&[u8]> = vec![b"HSET", key];
+    command.extend(pairs.iter().map(Vec::as_slice));
+    s.propagate_instead(&command);
+    for (field, at) in &expiring {
+        s.propagate_instead(&[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", field]);
+    }
+    if let Some(at) = expire {
+        s.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    }
 }
 
 #[cfg(test)]

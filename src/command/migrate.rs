@@ -86,7 +86,8 @@ impl<'a> Migration<'a> {
         for key in keys {
             let Some(entry) = s.ks.dbs[s.db].table.get(s.ks.hash(key), key) else { continue };
             let ttl = entry.expire().map_or(0, |at| (at - s.ks.now_ms).max(1));
-            let payload = dump(entry.value(), s.config.rdbcompression);
+            let version = s.config.expiring_fields_version();
+            let payload = dump(entry.value(), s.config.rdbcompression, version);
             let ttl = digits.format(ttl).as_bytes();
             let mut request = vec![&b"RESTORE"[..], key, ttl, &payload];
             if self.replace {

@@ -108,6 +108,8 @@ fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                     link.capabilities |= Capabilities::PSYNC2;
                 } else if value.eq_ignore_ascii_case(b"dual-channel") && dual_channel {
                     link.capabilities |= Capabilities::DUAL_CHANNEL;
+                } else if value.eq_ignore_ascii_case(b"rdb-channel-repl") {
+                    link.capabilities |= Capabilities::RDB_CHANNEL;
                 }
             }
             b"version" => {

@@ -11,10 +11,10 @@ use super::spec::reply::{
 use super::table::{Command, CommandTable, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
+use crate::server::Server;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence::SaveTarget;
-use crate::server::Server;
 use crate::util::number::parse_i64;
 
 const SLOWLOG_HELP: &[&str] = &[
@@ -402,7 +402,10 @@ fn lolwut(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         art.truncate(art.trim_end_matches(' ').len());
         art.push('\n');
     }
-    art.push_str(&format!("\nAeolus keeps the winds. Redis ver. {}\n", s.config.redis_version_announced));
+    art.push_str(&format!(
+        "\nAeolus keeps the winds. Redis ver. {}\n",
+        s.config.redis_version_announced
+    ));
     s.reply.verbatim("txt", art.as_bytes());
     Ok(())
 }

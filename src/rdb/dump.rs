@@ -11,14 +11,17 @@ use crate::util::crc64::crc64;
 use crate::value::{Value, ValueRef};
 use std::io;
 
-/// Redis 7.0 and all later servers can `RESTORE` it.
-const VERSION: RdbVersion = RdbVersion::V10;
 const VERSION_LEN: usize = 2;
 
-/// The payload of `value`, as `DUMP` answers it. `compress`: LZF for strings where it pays.
-pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
-    payload(compress, |w| {
-        w.byte(object::value_type(value))?;
+/// The payload of `value`, as `DUMP` answers it: in a version that Redis 7.0 and all later servers can `RESTORE`, but
+/// for a hash whose fields expire, which is written in version `expiring`. `compress`: LZF for strings where it pays.
+pub fn dump(value: ValueRef<'_>, compress: bool, expiring: RdbVersion) -> Vec<u8> {
+    let version = match value {
+        ValueRef::Hash(hash) if hash.has_expiring_field() => expiring,
+        _ => RdbVersion::V10,
+    };
+    payload(version, compress, |w| {
+        w.byte(object::value_type(value, version))?;
         object::write(w, value)
     })
 }
@@ -26,25 +29,26 @@ pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
 /// The payload of function libraries, whose codes these are.
 pub fn dump_functions<'a>(codes: impl Iterator<Item = &'a [u8]>, compress: bool) -> Vec<u8> {
     let mut codes = codes;
-    payload(compress, |w| codes.try_for_each(|code| w.function(code)))
+    payload(RdbVersion::V10, compress, |w| codes.try_for_each(|code| w.function(code)))
 }
 
 fn payload(
+    version: RdbVersion,
     compress: bool,
     write: impl FnOnce(&mut RdbWriter<io::Empty>) -> io::Result<()>,
 ) -> Vec<u8> {
-    let options = WriterOptions { version: VERSION, compress, checksum: false };
+    let options = WriterOptions { version, compress, checksum: false };
     let mut w = RdbWriter::in_memory(options);
     write(&mut w).expect("writing to memory does not fail");
     let mut payload = w.into_bytes();
-    payload.extend_from_slice(&(VERSION as u16).to_le_bytes());
+    payload.extend_from_slice(&(version as u16).to_le_bytes());
     let crc = crc64(0, &payload);
     payload.extend_from_slice(&crc.to_le_bytes());
     payload
 }
 
-/// What is in front of a payload's version and checksum.
-fn checked_body(payload: &[u8], verify: bool) -> Result<&[u8], RdbError> {
+/// What is in front of a payload's version and checksum, and the version.
+fn checked_body(payload: &[u8], verify: bool) -> Result<(&[u8], u16), RdbError> {
     let footer_error = RdbError { offset: 0, kind: ErrorKind::PayloadFooter };
     let Some((signed, crc)) = payload.split_last_chunk::<CHECKSUM_LEN>() else {
         return Err(footer_error);
@@ -57,7 +61,13 @@ fn checked_body(payload: &[u8], verify: bool) -> Result<&[u8], RdbError> {
     if !known || (verify && crc64(0, signed) != u64::from_le_bytes(*crc)) {
         return Err(footer_error);
     }
-    Ok(body)
+    Ok((body, version))
+}
+
+/// The version of a payload, unchecked; 0: it is too short to have one.
+pub fn payload_version(payload: &[u8]) -> u16 {
+    let signed = payload.split_last_chunk::<CHECKSUM_LEN>().map_or(&[][..], |(signed, _)| signed);
+    signed.split_last_chunk().map_or(0, |(_, version)| u16::from_le_bytes(*version))
 }
 
 /// The codes of the function libraries in a payload.
@@ -65,7 +75,7 @@ fn checked_body(payload: &[u8], verify: bool) -> Result<&[u8], RdbError> {
 /// # Errors
 /// [`ErrorKind::PayloadFooter`] as for [`restore`], [`ErrorKind::UnknownType`] for anything but a function.
 pub fn restore_functions(payload: &[u8], verify: bool) -> Result<Vec<Box<[u8]>>, RdbError> {
-    let body = checked_body(payload, verify)?;
+    let (body, _) = checked_body(payload, verify)?;
     let mut r = Reader::new(body);
     let mut codes = Vec::new();
     while r.pos() < body.len() {
@@ -89,10 +99,10 @@ pub fn restore_functions(payload: &[u8], verify: bool) -> Result<Vec<Box<[u8]>>,
 /// or checksum are wrong`); any other kind for a body that is (`ERR Bad data format`), trailing
 /// bytes included.
 pub fn restore(payload: &[u8], verify: bool) -> Result<Value, RdbError> {
-    let body = checked_body(payload, verify)?;
+    let (body, version) = checked_body(payload, verify)?;
     let mut r = Reader::new(body);
     let error = |r: &Reader<'_>, kind| RdbError { offset: r.pos() as u64, kind };
-    let value = match r.byte().and_then(|t| object::parse(t, &mut r)) {
+    let value = match r.byte().and_then(|t| object::parse(t, version, &mut r)) {
         Ok(loaded) => Value::from(loaded),
         Err(fault) => return Err(error(&r, fault.at_end())),
     };
@@ -124,13 +134,19 @@ mod tests {
         ] {
             assert_eq!(restore(payload, true), Ok(value));
         }
-        assert_eq!(dump(ValueRef::Int(1), true), b"\0\xc0\x01\n\0&x\xe7\xb6\xd1\x01\x11\xfc");
-        assert_eq!(dump(ValueRef::Str(b"hello"), true), b"\0\x05hello\n\0cr\xdfve4 \n");
+        assert_eq!(
+            dump(ValueRef::Int(1), true, RdbVersion::V12),
+            b"\0\xc0\x01\n\0&x\xe7\xb6\xd1\x01\x11\xfc"
+        );
+        assert_eq!(
+            dump(ValueRef::Str(b"hello"), true, RdbVersion::V12),
+            b"\0\x05hello\n\0cr\xdfve4 \n"
+        );
     }
 
     #[test]
     fn wrong_payloads_are_refused() {
-        let good = dump(ValueRef::Str(b"hello"), true);
+        let good = dump(ValueRef::Str(b"hello"), true, RdbVersion::V12);
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
@@ -156,9 +172,9 @@ mod tests {
         fn what_is_dumped_is_restored(byte: u8, text in prop::collection::vec(any::<u8>(), 0..300), n: i64) {
             let run = [&text[..], &[byte; 100]].concat();
             for compress in [false, true] {
-                let back = restore(&dump(ValueRef::Str(&run), compress), true);
+                let back = restore(&dump(ValueRef::Str(&run), compress, RdbVersion::V12), true);
                 prop_assert_eq!(back, Ok(Value::Str(run.clone())));
-                prop_assert_eq!(restore(&dump(ValueRef::Int(n), compress), true), Ok(Value::Int(n)));
+                prop_assert_eq!(restore(&dump(ValueRef::Int(n), compress, RdbVersion::V12), true), Ok(Value::Int(n)));
             }
         }
 

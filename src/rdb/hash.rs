@@ -7,7 +7,7 @@
 use super::error::Fault;
 use super::format::value_type;
 use super::reader::Reader;
-use super::writer::RdbWriter;
+use super::writer::{RdbVersion, RdbWriter};
 use crate::ds::legacy::{Ziplist, Zipmap};
 use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, ListpackRef};
 use crate::value::hash::{FOREVER_YOUNG, Hash, Limits, Pair};
@@ -17,6 +17,9 @@ use std::ops::ControlFlow;
 /// Bytes that a field and its value take at least, but for the few that are shorter.
 const MIN_PAIR: usize = 4;
 
+/// In the place of an expiry, for Valkey: there is none.
+const VALKEY_NO_EXPIRY: i64 = -1;
+
 fn twice() -> Fault {
     Fault::corrupt("Duplicate hash fields detected")
 }
@@ -25,14 +28,16 @@ fn bad_expiry() -> Fault {
     Fault::corrupt("Invalid expiry of a hash field")
 }
 
-/// The type byte under which [`write`] writes a hash.
-pub(super) fn value_type(hash: &Hash) -> u8 {
+/// The type byte under which [`write`] writes a hash in a file of this version.
+pub(super) fn value_type(hash: &Hash, version: RdbVersion) -> u8 {
     if hash.listpack().is_some() {
         value_type::HASH_LISTPACK
-    } else if hash.earliest_expire().is_some() {
-        value_type::HASH_METADATA
-    } else {
+    } else if !hash.has_expiring_field() {
         value_type::HASH
+    } else if version == RdbVersion::Valkey80 {
+        value_type::HASH_VALKEY_EXPIRY
+    } else {
+        value_type::HASH_METADATA
     }
 }
 
@@ -40,17 +45,25 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, hash: &Hash) -> io::Result<(
     if let Some(list) = hash.listpack() {
         return w.string(list.as_bytes());
     }
-    let earliest = hash.earliest_expire();
-    if let Some(at) = earliest {
-        w.raw(&at.to_le_bytes())?;
+    let form = value_type(hash, w.version());
+    let earliest = match form {
+        value_type::HASH_METADATA => hash.earliest_expire().unwrap_or(0),
+        _ => 0,
+    };
+    if form == value_type::HASH_METADATA {
+        w.raw(&earliest.to_le_bytes())?;
     }
     w.length(hash.len() as u64)?;
     let mut write_pair = |pair: Pair<'_>| {
-        if let Some(earliest) = earliest {
+        if form == value_type::HASH_METADATA {
             w.length(pair.expire.map_or(0, |at| at.abs_diff(earliest) + 1))?;
         }
         w.string(pair.field.to_bytes(&mut [0; INT_TEXT_MAX]))?;
-        w.string(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]))
+        w.string(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]))?;
+        if form == value_type::HASH_VALKEY_EXPIRY {
+            w.raw(&pair.expire.unwrap_or(VALKEY_NO_EXPIRY).to_le_bytes())?;
+        }
+        Ok(())
     };
     let mut result = Ok(());
     _ = hash.try_for_each(FOREVER_YOUNG, |pair| {
@@ -133,7 +146,7 @@ pub(super) fn parse_valkey_expiry(r: &mut Reader<'_>) -> Result<Hash, Fault> {
     for _ in 0..len {
         let (field, value) = (r.string()?, r.string()?);
         let expire = match i64::from_le_bytes(r.array()?) {
-            -1 => None,
+            VALKEY_NO_EXPIRY => None,
             at if at >= 0 => Some(at),
             _ => return Err(bad_expiry()),
         };

@@ -104,6 +104,7 @@ fn finish(nodes: Quicklist) -> Result<List, Fault> {
 mod tests {
     use super::*;
     use crate::rdb::dump;
+    use crate::rdb::writer::RdbVersion;
     use crate::value::list::End;
     use crate::value::{Value, ValueRef};
     use proptest::prelude::*;
@@ -170,7 +171,7 @@ mod tests {
     proptest! {
         #[test]
         fn dumps_are_restored(list in any_list(), compress: bool) {
-            let payload = dump::dump(ValueRef::List(&list), compress);
+            let payload = dump::dump(ValueRef::List(&list), compress, RdbVersion::V12);
             prop_assert_eq!(dump::restore(&payload, true), Ok(Value::List(list)));
         }
 
@@ -179,7 +180,7 @@ mod tests {
             list in any_list(),
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         ) {
-            let mut payload = dump::dump(ValueRef::List(&list), true);
+            let mut payload = dump::dump(ValueRef::List(&list), true, RdbVersion::V12);
             for (at, byte) in damage {
                 let len = payload.len();
                 payload[at.index(len)] = byte;

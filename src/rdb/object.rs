@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::error::{ErrorKind, Fault};
-use super::format::value_type;
+use super::format::{VALKEY_VERSION, value_type};
 use super::list;
 use super::reader::Reader;
 use super::stream;
-use super::writer::RdbWriter;
+use super::writer::{RdbVersion, RdbWriter};
 use super::{hash, set, string, zset};
 use crate::value::{Collection, Value, ValueRef};
 use std::borrow::Cow;
@@ -32,14 +32,14 @@ impl From<Loaded<'_>> for Value {
     }
 }
 
-/// The type byte under which [`write`] writes `value`.
-pub(super) fn value_type(value: ValueRef<'_>) -> u8 {
+/// The type byte under which [`write`] writes `value` in a file of this version.
+pub(super) fn value_type(value: ValueRef<'_>, version: RdbVersion) -> u8 {
     match value {
         ValueRef::Int(_) | ValueRef::Str(_) => value_type::STRING,
         ValueRef::Stream(_) => value_type::STREAM_LISTPACKS_2,
         ValueRef::List(_) => value_type::LIST_QUICKLIST_2,
         ValueRef::Set(set) => set::value_type(set),
-        ValueRef::Hash(hash) => hash::value_type(hash),
+        ValueRef::Hash(hash) => hash::value_type(hash, version),
         ValueRef::Zset(zset) => zset::value_type(zset),
     }
 }
@@ -57,8 +57,8 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::
     }
 }
 
-/// Reads a value of type `t`.
-pub(super) fn parse<'a>(t: u8, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> {
+/// Reads a value of type `t` from a file or payload of this version.
+pub(super) fn parse<'a>(t: u8, version: u16, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> {
     match t {
         value_type::STRING => string::parse(r),
         value_type::STREAM_LISTPACKS
@@ -71,7 +71,9 @@ pub(super) fn parse<'a>(t: u8, r: &mut Reader<'a>) -> Result<Loaded<'a>, Fault> 
         value_type::HASH_ZIPMAP => hash::parse_zipmap(r).map(other),
         value_type::HASH_ZIPLIST => hash::parse_ziplist(r).map(other),
         value_type::HASH_LISTPACK => hash::parse_listpack(r).map(other),
-        value_type::HASH_VALKEY_EXPIRY => hash::parse_valkey_expiry(r).map(other),
+        value_type::HASH_VALKEY_EXPIRY if version == VALKEY_VERSION => {
+            hash::parse_valkey_expiry(r).map(other)
+        }
         value_type::HASH_METADATA => hash::parse_metadata(r).map(other),
         value_type::HASH_LISTPACK_EX => hash::parse_listpack_ex(r).map(other),
         value_type::LIST => list::parse_linked(r).map(other),

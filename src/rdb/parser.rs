@@ -293,7 +293,7 @@ impl State {
             opcode::EOF => self.eof(r, buf)?,
             value_type => {
                 let key = r.string()?;
-                let value = match object::parse(value_type, r) {
+                let value = match object::parse(value_type, self.version, r) {
                     Err(Fault::Bad(ErrorKind::EmptyKey)) => None,
                     parsed => Some(parsed?),
                 };
@@ -400,6 +400,19 @@ fn module_aux<'a>(r: &mut Reader<'a>) -> Result<Event<'a>, Fault> {
     r.length()?;
     while r.skip_module_field()? {}
     Ok(Event::ModuleAux { module: module_name(id) })
+}
+
+/// Whether the first bytes of a file, [`HEADER_LEN`] or more, are those of one that can be read.
+///
+/// # Errors
+/// If they are of something else, or of another version.
+pub fn check_header(head: &[u8]) -> Result<(), RdbError> {
+    let mut parser = RdbParser::new(false);
+    parser.feed(&head[..head.len().min(HEADER_LEN)]);
+    match parser.next_event()? {
+        Some(_) => Ok(()),
+        None => parser.finish(),
+    }
 }
 
 /// The name in a module's ID: nine characters of six bits, above ten bits of version.
@@ -679,7 +692,7 @@ mod tests {
         fn what_is_written_is_read(
             written in prop::collection::vec(any_key(), 0..50),
             compress: bool,
-            version in prop::sample::select(vec![RdbVersion::V10, RdbVersion::V11, RdbVersion::V12]),
+            version in prop::sample::select(vec![RdbVersion::V10, RdbVersion::V12, RdbVersion::Valkey80]),
         ) {
             let options = WriterOptions { version, compress, checksum: true };
             let mut w = RdbWriter::new(Vec::new(), options);

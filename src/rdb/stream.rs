@@ -163,6 +163,7 @@ mod tests {
     use super::super::dump::{dump, restore};
     use super::super::error::ErrorKind;
     use super::*;
+    use crate::rdb::writer::RdbVersion;
     use crate::value::ValueRef;
     use crate::value::stream::log::NodeLimits;
     use proptest::prelude::*;
@@ -201,13 +202,13 @@ mod tests {
         #[test]
         fn what_is_dumped_is_restored(entries in 0..60u64, readers in 0..4u64) {
             let stream = stream(entries, readers);
-            let back = restore(&dump(ValueRef::Stream(&stream), true), true);
+            let back = restore(&dump(ValueRef::Stream(&stream), true, RdbVersion::V12), true);
             prop_assert_eq!(back, Ok(Value::Stream(stream)));
         }
 
         #[test]
         fn corrupt_payloads_do_no_harm(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
-            let good = dump(ValueRef::Stream(&stream(12, 2)), false);
+            let good = dump(ValueRef::Stream(&stream(12, 2)), false, RdbVersion::V12);
             let mut bad = good[..good.len() - 10].to_vec();
             *at.get_mut(&mut bad[1..]) = byte;
             drop(restore(&payload(&bad), false));
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(restore(&payload(&version_3), false), Ok(Value::Stream(from_2.clone())));
         assert_eq!(from_2.log.len(), 2);
         assert_eq!(from_2.groups[&b"g"[..]].pending_len(), 2);
-        let again = dump(ValueRef::Stream(&from_2), false);
+        let again = dump(ValueRef::Stream(&from_2), false, RdbVersion::V12);
         assert_eq!(again[..again.len() - 10], version_2[..]);
     }
 

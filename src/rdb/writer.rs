@@ -22,16 +22,16 @@ const MIN_COMPRESSED: usize = 21;
 /// A compressed string has to save this many bytes, as much as its longer header may cost.
 const MIN_SAVING: usize = 4;
 
-/// Which version the header claims. All contain the same records; a later version shuts out older
-/// readers.
+/// Which version is written. They differ in their header, which shuts out older readers, and in hashes whose fields
+/// expire: there is no form of those that all servers read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RdbVersion {
-    /// Redis 7.0
+    /// For Redis since 7.0 and Valkey, where no fields expire.
     V10 = 10,
-    /// Redis 7.2, Valkey 7.2 and 8
-    V11 = 11,
-    /// Redis 7.4 and 8
+    /// For Redis since 7.4.
     V12 = 12,
+    /// For Valkey since 9.0.
+    Valkey80 = 80,
 }
 
 /// How to write.
@@ -73,8 +73,15 @@ impl<W: Write> RdbWriter<W> {
     }
 
     pub fn header(&mut self) -> io::Result<()> {
-        let version = self.options.version as u16;
-        self.raw(format!("REDIS{version:04}").as_bytes())
+        self.raw(match self.options.version {
+            RdbVersion::V10 => b"REDIS0010",
+            RdbVersion::V12 => b"REDIS0012",
+            RdbVersion::Valkey80 => b"VALKEY080",
+        })
+    }
+
+    pub(super) fn version(&self) -> RdbVersion {
+        self.options.version
     }
 
     /// A fact about the file. Readers skip names they don't know.
@@ -118,7 +125,7 @@ impl<W: Write> RdbWriter<W> {
         if let Some(freq) = freq {
             self.raw(&[opcode::FREQ, freq])?;
         }
-        self.byte(object::value_type(value))?;
+        self.byte(object::value_type(value, self.version()))?;
         self.string(key)?;
         object::write(self, value)
     }

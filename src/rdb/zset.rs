@@ -111,6 +111,7 @@ fn from_listpack(listpack: Option<Listpack>, otherwise: &'static str) -> Result<
 mod tests {
     use super::*;
     use crate::rdb::dump::{dump, restore};
+    use crate::rdb::writer::RdbVersion;
     use crate::value::{Value, ValueRef};
     use proptest::prelude::*;
 
@@ -172,7 +173,7 @@ mod tests {
             for (member, score) in &elements {
                 zset.update(member, &Limits::default(), |_| Some(*score));
             }
-            let payload = dump(ValueRef::Zset(&zset), true);
+            let payload = dump(ValueRef::Zset(&zset), true, RdbVersion::V12);
             prop_assert_eq!(restore(&payload, true), Ok(Value::Zset(zset)));
         }
 
@@ -185,7 +186,7 @@ mod tests {
             for n in 0..count {
                 zset.update(n.to_string().as_bytes(), &Limits::default(), |_| Some(n as f64 / 3.0));
             }
-            let mut payload = dump(ValueRef::Zset(&zset), false);
+            let mut payload = dump(ValueRef::Zset(&zset), false, RdbVersion::V12);
             for (index, byte) in noise {
                 let len = payload.len() - 10;
                 payload[index.index(len)] = byte;

@@ -164,6 +164,8 @@ impl Server {
             self.replica_cron();
             self.primary_cron();
             self.repl.cron_loops += 1;
+        } else {
+            self.connect_early();
         }
         self.check_shutdown();
         self.cron_loops += 1;

@@ -223,7 +223,8 @@ impl Server {
         if save {
             self.notice("Saving the final RDB snapshot before exiting.");
             // Who shuts down by command has not sent a signal yet: the first one insists on nothing.
-            let insisting = self.shutdown.insisting.clone().filter(|_| self.shutdown.asap.is_some());
+            let insisting =
+                self.shutdown.insisting.clone().filter(|_| self.shutdown.asap.is_some());
             if !self.rdb_save_until(insisting.as_slice()) {
                 if insisting.is_some_and(|signal| signal.load(Ordering::Relaxed)) {
                     self.exit_at_once();

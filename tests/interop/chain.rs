@@ -2,7 +2,7 @@
 
 use crate::common::{PATIENCE, Server, wait_for};
 use crate::data::{self, Data};
-use crate::load::{Load, fill};
+use crate::load::{Fields, Load, fill};
 use crate::peers::Kind;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ enum Snapshot {
 pub fn check(kinds: &[Kind]) {
     let programs: Option<Vec<_>> = kinds.iter().map(|kind| kind.program()).collect();
     let Some(programs) = programs else { return };
+    let fields = if kinds.contains(&Kind::Redis7) { Fields::Stay } else { Fields::Expire };
     let dual_channel = kinds.iter().all(|kind| matches!(kind, Kind::Aeolis | Kind::Valkey));
     for snapshot in [Snapshot::Disk, Snapshot::Diskless, Snapshot::DualChannel] {
         if snapshot == Snapshot::DualChannel && !dual_channel {
@@ -45,13 +46,13 @@ pub fn check(kinds: &[Kind]) {
             let dir = tempfile::tempdir().expect("a directory");
             Server::start_program(program, dir, &[common, options].concat())
         };
-        check_chain(programs.iter().map(|program| start(program)).collect(), snapshot);
+        check_chain(programs.iter().map(|program| start(program)).collect(), snapshot, fields);
     }
 }
 
-fn check_chain(mut chain: Vec<Server>, snapshot: Snapshot) {
-    fill(&mut chain[0].connect());
-    let load = Load::start(chain[0].connect());
+fn check_chain(mut chain: Vec<Server>, snapshot: Snapshot, fields: Fields) {
+    fill(&mut chain[0].connect(), fields);
+    let load = Load::start(chain[0].connect(), fields);
     for n in 1..chain.len() {
         let port = chain[n - 1].port.to_string();
         assert_eq!(chain[n].text(&["REPLICAOF", "127.0.0.1", &port]), "OK");
@@ -75,15 +76,15 @@ fn check_chain(mut chain: Vec<Server>, snapshot: Snapshot) {
     }
     load.stop();
     let deadline = Instant::now() + PATIENCE;
-    while let Some(difference) = difference(&mut chain) {
+    while let Some(difference) = difference(&mut chain, fields) {
         assert!(Instant::now() < deadline, "{difference}");
     }
 }
 
 /// What is not yet the same everywhere: an offset, or a key.
-fn difference(chain: &mut [Server]) -> Option<String> {
+fn difference(chain: &mut [Server], fields: Fields) -> Option<String> {
     let before = offsets(chain);
-    let all: Vec<Data> = chain.iter().map(data::read).collect();
+    let all: Vec<Data> = chain.iter().map(|server| data::read(server, fields)).collect();
     if before.iter().any(|o| *o != before[0]) || offsets(chain) != before {
         return Some(format!("histories and offsets: {before:?}"));
     }

@@ -1,7 +1,7 @@
 //! All that a server has, in a form that does not depend on its version, and where two servers differ.
 
 use crate::common::Server;
-use crate::load::DATABASES;
+use crate::load::{DATABASES, Fields};
 use redis::{Cmd, Connection, Value, cmd};
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ const LIBRARIES: usize = usize::MAX;
 /// For each database and key: the value's parts, in text, and its expiry in milliseconds since 1970.
 pub type Data = BTreeMap<(usize, String), (Vec<String>, i64)>;
 
-/// Reads all data of a server.
-pub fn read(server: &Server) -> Data {
+/// Reads all data of a server; when fields expire, only if it can tell.
+pub fn read(server: &Server, fields: Fields) -> Data {
     let mut connection = server.connect();
     let mut data = Data::new();
     for db in DATABASES {
@@ -24,7 +24,10 @@ pub fn read(server: &Server) -> Data {
         for some in keys.chunks(CHUNK) {
             let types = ask(&mut connection, some.iter().map(|key| command("TYPE", key, &[])));
             let readers = some.iter().zip(&types).map(|(key, kind)| reader(&kind.join(""), key));
-            let values = ask(&mut connection, readers);
+            let mut values = ask(&mut connection, readers);
+            if fields == Fields::Expire {
+                add_field_expiries(&mut connection, some, &types, &mut values);
+            }
             let times =
                 ask(&mut connection, some.iter().map(|key| command("PEXPIRETIME", key, &[])));
             for (((key, kind), value), time) in some.iter().zip(types).zip(values).zip(times) {
@@ -61,6 +64,29 @@ fn reader(kind: &str, key: &[u8]) -> Cmd {
         "zset" => command("ZRANGE", key, &["0", "-1", "WITHSCORES"]),
         "stream" => command("XRANGE", key, &["-", "+"]),
         _ => command("GET", key, &[]),
+    }
+}
+
+/// Puts behind each value of a hash when its field expires.
+fn add_field_expiries(
+    connection: &mut Connection,
+    keys: &[Vec<u8>],
+    types: &[Vec<String>],
+    values: &mut [Vec<String>],
+) {
+    let hashes = || (0..keys.len()).filter(|&n| types[n] == ["hash"] && !values[n].is_empty());
+    let questions: Vec<Cmd> = hashes()
+        .map(|n| {
+            let fields: Vec<&str> = values[n].iter().step_by(2).map(String::as_str).collect();
+            let count = fields.len().to_string();
+            command("HPEXPIRETIME", &keys[n], &[&["FIELDS", &count], &fields[..]].concat())
+        })
+        .collect();
+    let hashes: Vec<usize> = hashes().collect();
+    for (n, times) in hashes.into_iter().zip(ask(connection, questions.into_iter())) {
+        for (value, time) in values[n].iter_mut().skip(1).step_by(2).zip(times) {
+            *value = format!("{value} until {time}");
+        }
     }
 }
 

@@ -25,8 +25,15 @@ const KEYS: usize = 1500;
 /// Commands in one pipeline of the load.
 const BURST: usize = 50;
 
+/// Whether fields of hashes get an expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fields {
+    Stay,
+    Expire,
+}
+
 /// Fills the databases with values of every type and encoding, with and without expiry.
-pub fn fill(connection: &mut Connection) {
+pub fn fill(connection: &mut Connection, fields: Fields) {
     for library in LIBRARIES {
         cmd("FUNCTION").arg("LOAD").arg(library).exec(connection).expect("a library");
     }
@@ -59,7 +66,7 @@ pub fn fill(connection: &mut Connection) {
         pipe.exec(connection).expect("the primary takes the data");
         let mut pipe = redis::pipe();
         for _ in 0..COLLECTIONS * 60 {
-            write_collection(&mut pipe, &mut rng);
+            write_collection(&mut pipe, &mut rng, fields);
         }
         flush(&pipe, connection);
         for kind in ["list", "set", "hash", "zset", "stream"] {
@@ -101,7 +108,7 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(mut connection: Connection) -> Load {
+    pub fn start(mut connection: Connection, fields: Fields) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -111,7 +118,7 @@ impl Load {
                 pipe.add_command(select(DATABASES[rng.random_range(0..DATABASES.len())]));
                 for _ in 0..BURST {
                     write_string(&mut pipe, &mut rng);
-                    write_collection(&mut pipe, &mut rng);
+                    write_collection(&mut pipe, &mut rng, fields);
                 }
                 flush(&pipe, &mut connection);
             }
@@ -177,8 +184,9 @@ fn write_string(pipe: &mut Pipeline, rng: &mut SmallRng) {
 }
 
 /// Adds one random write to a list, set, hash, sorted set or stream. Some have an effect that only the primary knows.
-fn write_collection(pipe: &mut Pipeline, rng: &mut SmallRng) {
-    let (name, kind, rest): (&str, &str, &[&str]) = match rng.random_range(0..22) {
+fn write_collection(pipe: &mut Pipeline, rng: &mut SmallRng, fields: Fields) {
+    let choices = if fields == Fields::Expire { 27 } else { 22 };
+    let (name, kind, rest): (&str, &str, &[&str]) = match rng.random_range(0..choices) {
         0..2 => ("RPUSH", "list", &["?", "?"]),
         2 => ("LPUSH", "list", &["?"]),
         3 => ("LPOP", "list", &[]),
@@ -193,7 +201,14 @@ fn write_collection(pipe: &mut Pipeline, rng: &mut SmallRng) {
         17 => ("ZINCRBY", "zset", &["#", "?"]),
         18 => ("ZPOPMIN", "zset", &[]),
         19..21 => ("XADD", "stream", &["MAXLEN", "~", "300", "*", "field", "?"]),
-        _ => ("XTRIM", "stream", &["MAXLEN", "250"]),
+        21 => ("XTRIM", "stream", &["MAXLEN", "250"]),
+        // Fields that are about to go get nothing but a new value: Redis 8.2 as its own replica loses one that HPERSIST
+        // has saved in the last moment.
+        22 => ("HSETEX", "fleeting", &["PX", "60", "FIELDS", "2", "?", "?", "?", "?"]),
+        23 => ("HEXPIRE", "hash", &["5000", "FIELDS", "1", "?"]),
+        24 => ("HPERSIST", "hash", &["FIELDS", "1", "?"]),
+        25 => ("HSETEX", "hash", &["EX", "8000", "FIELDS", "1", "?", "?"]),
+        _ => ("HGETEX", "hash", &["EX", "7000", "FIELDS", "1", "?"]),
     };
     let mut command = cmd(name);
     command.arg(format!("{kind}:{}", rng.random_range(0..COLLECTIONS)));

@@ -2,7 +2,7 @@
 
 use crate::common::certificates::Certificates;
 use crate::common::{Server, free_port, wait_for};
-use crate::load::fill;
+use crate::load::{Fields, fill};
 use crate::peers::Kind;
 
 /// A pair of servers that know only each other's encrypted port.
@@ -18,7 +18,7 @@ fn check(primary: Kind, replica: Kind) {
         (Server::start_program(program, tempfile::tempdir().expect("a directory"), &options), port)
     };
     let ((mut primary, port), (mut replica, own_port)) = (start(&primary), start(&replica));
-    fill(&mut primary.connect());
+    fill(&mut primary.connect(), Fields::Stay);
     assert_eq!(replica.text(&["REPLICAOF", "127.0.0.1", &port.to_string()]), "OK");
     replica.wait_info("master_link_status", "up");
     wait_for("the replica's port", || {

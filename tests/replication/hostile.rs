@@ -119,16 +119,19 @@ fn its_snapshot_is_no_good() {
     unknown_type[11] = 0x77;
     let lying_length = [&good[..12], b"\x80\xff\xff\xff\xff"].concat();
     let twice = snapshot(&[("key", "new", None), ("key", "newer", None)]);
-    // Old data survives only where the new was to be swapped in at the end.
-    for (load, survives) in [("disabled", false), ("on-empty-db", false), ("swapdb", true)] {
-        for rdb in [
-            &flipped[..],
-            &unknown_type,
-            &lying_length,
-            &twice,
-            &good[..good.len() - 9],
-            b"\xff\xfe\xfd",
+    let later = [b"REDIS0099", &good[9..]].concat();
+    // Old data survives where the snapshot's first bytes tell, or where the new was to be swapped in at the end.
+    for (load, is_swapped) in [("disabled", false), ("on-empty-db", false), ("swapdb", true)] {
+        for (rdb, has_header) in [
+            (&flipped[..], false),
+            (&later, false),
+            (b"\xff\xfe\xfd", false),
+            (&unknown_type, true),
+            (&lying_length, true),
+            (&twice, true),
+            (&good[..good.len() - 9], true),
         ] {
+            let survives = is_swapped || !has_header;
             let primary = FakePrimary::new();
             let mut server = replica(&primary, &["--repl-diskless-load", load]);
             let mut raw = primary.full_sync(0, rdb);

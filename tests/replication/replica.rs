@@ -363,3 +363,28 @@ fn silence_ends_the_link() {
         assert!(log.contains(line), "{line} is not in:\n{log}");
     }
 }
+
+#[test]
+fn how_long_the_link_is_down_is_counted_anew_for_another_primary() {
+    let primary = FakePrimary::new();
+    let mut server = primary.start_replica(&[]);
+    drop(primary.full_sync(0, EMPTY_RDB));
+    wait_for("the loss", || {
+        let seconds = server.info("master_link_down_since_seconds")?;
+        (seconds.parse::<i64>().ok()? >= 0).then_some(())
+    });
+    server.text(&["REPLICAOF", "NO", "ONE"]);
+    server.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    assert_eq!(server.info("master_link_down_since_seconds").as_deref(), Some("-1"));
+}
+
+#[test]
+fn it_tells_its_version_and_then_what_it_can_read() {
+    let primary = FakePrimary::new();
+    let _server = primary.start_replica(&["--redis-version-announced", "8.2.0"]);
+    let mut raw = primary.accept();
+    raw.expect(encoded(&["PING"]));
+    raw.send("+PONG\r\n");
+    read_command(&mut raw);
+    assert_eq!(read_command(&mut raw)[5..], ["version", "8.2.0", "version", "9.0.0"]);
+}

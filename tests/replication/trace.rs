@@ -82,7 +82,7 @@ fn a_replica_tells_how_it_came() {
         "<- +PONG",
         "-> AUTH (redacted)",
         &format!("-> REPLCONF listening-port {port}"),
-        "-> REPLCONF capa eof capa psync2 version 7.2.4",
+        "-> REPLCONF capa eof capa psync2 version 7.2.4 version 9.0.0",
         "<- +OK",
         "<- +OK",
         "<- +OK",

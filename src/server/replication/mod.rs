@@ -19,6 +19,7 @@ pub mod trace;
 pub mod transfer;
 
 use super::client::Token;
+use crate::rdb::writer::RdbVersion;
 use bitflags::bitflags;
 use failover::Failover;
 use primary::dual_channel::Reservation;
@@ -67,6 +68,8 @@ bitflags! {
         const PSYNC2 = 2;
         /// Takes the snapshot on a connection of its own.
         const DUAL_CHANNEL = 4;
+        /// The same in another way, which is not offered: it tells that the replica is a Redis 8.
+        const RDB_CHANNEL = 8;
     }
 }
 
@@ -110,7 +113,22 @@ pub struct ReplicaLink {
     pub transfer: Option<Transfer>,
 }
 
+/// The first Valkey in which fields of hashes expire. Redis announces no version.
+const VALKEY_9: u32 = 0x09_00_00;
+
 impl ReplicaLink {
+    /// The version of RDB in which this replica reads hashes whose fields expire; `None`: there is none, and it does not
+    /// know such fields. What listens on no port is no server, but a tool: it gets `own`.
+    pub fn expiring_fields_version(&self, own: RdbVersion) -> Option<RdbVersion> {
+        if self.version >= VALKEY_9 {
+            Some(RdbVersion::Valkey80)
+        } else if self.capabilities.contains(Capabilities::RDB_CHANNEL) {
+            Some(RdbVersion::V12)
+        } else {
+            (self.listening_port == 0).then_some(own)
+        }
+    }
+
     /// Whether the replica says that it has applied the stream up to an offset. One that is online may still be loading
     /// its snapshot: what was written before there was a stream, at offset 0, is there with its first word and not
     /// before.
@@ -138,6 +156,8 @@ pub struct Replication {
     pub traces: Traces,
     /// `DEBUG PAUSE-AFTER-FORK`: the process stops itself where a test wants to look at it.
     pub pause_after_fork: bool,
+    /// Up to where in the stream fields got an expiry: replicas that don't know such fields can't follow from before.
+    pub fields_expire_up_to: u64,
     /// The database that the stream has selected; `None`: the next command selects its own.
     pub selected_db: Option<usize>,
     /// Since when there has been no replica, in seconds since 1970.
@@ -181,6 +201,7 @@ impl Replication {
             failover: Failover::None,
             traces: Traces::default(),
             pause_after_fork: false,
+            fields_expire_up_to: 0,
             selected_db: None,
             no_replicas_since: 0,
             primary: None,

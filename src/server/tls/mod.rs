@@ -19,8 +19,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
-    SupportedProtocolVersion,
+    CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig,
+    ServerConnection, SupportedProtocolVersion,
 };
 use std::io;
 use std::path::Path;
@@ -121,13 +121,13 @@ impl Context {
         let der = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(e.to_string()))?;
         let signer = self.provider.key_provider.load_private_key(der);
         let identity = CertifiedKey::new(chain, signer.map_err(|e| failed(e.to_string()))?);
-        match identity.keys_match() {
-            Err(
-                error @ (rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)
-                | rustls::Error::InvalidCertificate(CertificateError::BadEncoding)),
-            ) => return Err(failed(error.to_string())),
-            // Certificates that can't be checked here may serve those who can.
-            Ok(()) | Err(_) => {}
+        // Certificates that can't be checked here may serve those who can.
+        if let Err(
+            error @ (rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)
+            | rustls::Error::InvalidCertificate(CertificateError::BadEncoding)),
+        ) = identity.keys_match()
+        {
+            return Err(failed(error.to_string()));
         }
         Ok(Arc::new(SingleCertAndKey::from(identity)))
     }

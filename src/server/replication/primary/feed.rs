@@ -3,7 +3,8 @@
 
 use super::super::trace::Direction;
 use super::super::{ReplState, ReplicaLink};
-use crate::resp::error::CommandError;
+use crate::rdb::writer::RdbVersion;
+use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::client::{Blocked, ClientFlags, Token};
@@ -17,6 +18,9 @@ const STREAM_PER_TURN: usize = 1024 * 1024;
 pub const WAITAOF_WITHOUT_AOF: CommandError = CommandError::text(
     "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
 );
+
+/// Why a replica can't follow this server.
+const EXPIRING_FIELDS: &str = "there are hashes with expiring fields here, which only Redis since 8.0 and Valkey since 9.0 can replicate";
 
 /// Where an offset of the stream is in an append-only file, and that file on disk.
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +117,12 @@ impl Server {
 
     /// Before the loop sleeps: new bytes of the stream go out, and old ones that nobody needs are dropped.
     pub fn feed_replicas(&mut self) {
+        let fields_expire = std::mem::take(&mut self.ks.changes.fields_expire);
         if self.repl.replicas.is_empty() && self.repl.stream.is_none() {
             return;
+        }
+        if fields_expire {
+            self.part_with_older_replicas();
         }
         self.check_reservations();
         // While writes are paused the offset stands still; who waits then asks by itself.
@@ -134,6 +142,43 @@ impl Server {
             }
         }
         self.trim_stream();
+    }
+
+    /// Fields have got an expiry, and the stream says so: those that would not understand it are let go.
+    fn part_with_older_replicas(&mut self) {
+        self.repl.fields_expire_up_to = self.repl.offset;
+        for token in self.repl.replicas.clone() {
+            if self.knows_expiring_fields(token) {
+                continue;
+            }
+            let name = self.replica_name(token);
+            self.warning(&format!("Disconnecting replica {name}: {EXPIRING_FIELDS}"));
+            self.trace_end(token, EXPIRING_FIELDS);
+            self.free_client(token);
+        }
+    }
+
+    fn knows_expiring_fields(&self, token: Token) -> bool {
+        let link = self.clients[token].replica.as_ref();
+        link.is_none_or(|link| link.expiring_fields_version(RdbVersion::V12).is_some())
+    }
+
+    /// Whether a replica understands the stream from an offset on.
+    pub(super) fn can_follow_from(&self, token: Token, offset: u64) -> bool {
+        offset >= self.repl.fields_expire_up_to || self.knows_expiring_fields(token)
+    }
+
+    /// Whether a replica understands what there is.
+    ///
+    /// # Errors
+    /// If there are hashes whose fields expire, and it does not know such.
+    pub(super) fn check_older_replica(&mut self, token: Token) -> CommandResult {
+        if self.knows_expiring_fields(token) || !self.ks.has_expiring_fields() {
+            return Ok(());
+        }
+        let name = self.replica_name(token);
+        self.warning(&format!("Refusing synchronization to replica {name}: {EXPIRING_FIELDS}"));
+        Err(CommandError::err(EXPIRING_FIELDS))
     }
 
     /// Asks the replicas how far they are.

@@ -48,6 +48,7 @@ impl Server {
         }
         let name = self.replica_name(token);
         self.notice(&format!("Replica {name} asks for synchronization"));
+        self.check_older_replica(token)?;
         match request {
             Some(PsyncRequest { id, offset, .. }) => {
                 if self.master_try_partial_resynchronization(token, id, offset) {
@@ -144,6 +145,14 @@ impl Server {
         }
         // Offsets on the wire count from 1; the stream's from 0.
         let from = wanted.wrapping_sub(1);
+        if !self.can_follow_from(token, from) {
+            self.notice(&format!("Unable to partial resync with replica {name}: fields of hashes have got an expiry since, which it does not know."));
+            let why = format!(
+                "fields of hashes have got an expiry since offset {offset}, which the replica does not know"
+            );
+            self.trace_resync(token, Resync::Refused(&why));
+            return false;
+        }
         let kept = self.repl.stream.as_ref().is_some_and(|s| wanted > 0 && s.has(from));
         if !kept {
             self.notice(&format!("Unable to partial resync with replica {name} for lack of backlog (Replica request was: {offset})."));

@@ -4,8 +4,9 @@
 use super::super::trace::Direction;
 use super::super::transfer::{Transfer, read_pipe};
 use super::super::{Capabilities, Excluded, ReplState};
+use crate::rdb::writer::RdbVersion;
 use crate::server::client::{ClientFlags, Token};
-use crate::server::persistence::SaveTarget;
+use crate::server::persistence::{Contents, SaveTarget};
 use crate::server::{Server, random_id};
 use crate::sys::process;
 use bytes::Bytes;
@@ -25,17 +26,21 @@ impl Server {
                     .replica
                     .as_ref()
                     .map_or(Capabilities::empty(), |l| l.capabilities);
-                let excluded = self.excluded(token);
+                let contents = self.contents_for(token);
                 // One that wants no stream has none kept for it.
                 let rdb_only = self.clients[token].is(ClientFlags::REPL_RDB_ONLY);
                 let channel = self.is_rdb_channel(token);
+                let made = self.persistence.child.as_ref().and_then(|child| child.version);
+                let readable = made == Some(RdbVersion::V10) || made == Some(contents.version);
                 let companion = self.repl.replicas.iter().copied().find(|&other| {
                     self.clients[other].replica.as_ref().is_some_and(|l| {
                         l.state == Some(ReplState::WaitBgsaveEnd)
                             && capable.contains(l.capabilities)
+                            && self.can_follow_from(token, l.cursor)
                     }) && (rdb_only || !self.clients[other].is(ClientFlags::REPL_RDB_ONLY))
                         && !channel
-                        && excluded.is_empty()
+                        && contents.excluded.is_empty()
+                        && readable
                 });
                 match companion {
                     Some(other) => {
@@ -87,15 +92,21 @@ impl Server {
     fn next_receivers(&self) -> Vec<Token> {
         let mut waiting = self.waiting_for_start();
         if let Some(&first) = waiting.first() {
-            let wish = |token| (self.is_rdb_channel(token), self.excluded(token));
+            let wish = |token| (self.is_rdb_channel(token), self.contents_for(token));
             waiting.retain(|&token| wish(token) == wish(first));
         }
         waiting
     }
 
-    /// What a replica's snapshot is to be without.
-    fn excluded(&self, token: Token) -> Excluded {
-        self.clients[token].replica.as_ref().map_or(Excluded::empty(), |link| link.excluded)
+    /// What a replica's snapshot is to have.
+    fn contents_for(&self, token: Token) -> Contents {
+        let own = self.all_contents();
+        let Some(link) = &self.clients[token].replica else { return own };
+        let version = match link.expiring_fields_version(own.version) {
+            Some(version) if !link.excluded.contains(Excluded::DATA) => self.rdb_version(version),
+            _ => RdbVersion::V10,
+        };
+        Contents { excluded: link.excluded, version }
     }
 
     /// Starts a snapshot for the replicas that wait for one, in a form that all of them understand.
@@ -108,9 +119,10 @@ impl Server {
                 .as_ref()
                 .is_some_and(|l| l.capabilities.contains(Capabilities::EOF))
         });
-        let excluded = waiting.first().map_or(Excluded::empty(), |&token| self.excluded(token));
+        let contents =
+            waiting.first().map_or(self.all_contents(), |&token| self.contents_for(token));
         // A part of the data is never written in place of the snapshot file.
-        let diskless = self.config.repl_diskless_sync || !excluded.is_empty();
+        let diskless = self.config.repl_diskless_sync || !contents.excluded.is_empty();
         let target = if channels {
             SaveTarget::RdbChannels
         } else if diskless && all_eof {
@@ -135,7 +147,7 @@ impl Server {
                 self.replication_setup_slave_for_full_resync(token, offset);
             }
         }
-        if let Err(error) = self.rdb_save_background(target, excluded) {
+        if let Err(error) = self.rdb_save_background(target, contents) {
             self.warning(&format!("BGSAVE for replication failed: {error}"));
             for token in waiting {
                 let id = self.clients[token].id;

@@ -4,6 +4,8 @@
 use super::super::trace::Direction;
 use super::LinkState;
 use super::dual_channel::RdbChannelState;
+use crate::rdb::format::HEADER_LEN;
+use crate::rdb::parser::check_header;
 use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::client::Token;
@@ -37,6 +39,11 @@ pub(super) struct Download {
 enum Target {
     /// Nowhere yet.
     Undecided,
+    /// Nowhere, until its first bytes say that it can be read: what is here is not given up for less.
+    Checked {
+        head: Vec<u8>,
+        memory: bool,
+    },
     File(File, PathBuf),
     /// The keyspace, as it comes.
     Memory,
@@ -150,8 +157,16 @@ impl Server {
                 "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {place}"
             ),
         });
-        let total = if let Ending::Length(n) = ending { n } else { 0 };
-        let target = if memory {
+        if let Some(download) = &mut self.link().download {
+            download.ending = ending;
+            download.target = Target::Checked { head: Vec::new(), memory };
+        }
+        Ok(())
+    }
+
+    /// Where the snapshot goes, now that it can be read.
+    fn open_target(&mut self, memory: bool, total: u64) -> Result<Target, String> {
+        Ok(if memory {
             let mut loading = Loading::fed(self.config.rdbchecksum, total, self.ks.now_ms);
             if self.config.repl_diskless_load == ReplDisklessLoad::Swapdb {
                 let fresh = (0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect();
@@ -172,12 +187,7 @@ impl Server {
                 format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {e}")
             })?;
             Target::File(file, path)
-        };
-        if let Some(download) = &mut self.link().download {
-            download.ending = ending;
-            download.target = target;
-        }
-        Ok(())
+        })
     }
 
     /// What was known before gives way to the primary's data, and so do those who followed it.
@@ -224,6 +234,19 @@ impl Server {
             }
             Ending::Unknown => false,
         };
+        if let Target::Checked { head, memory } = &mut download.target {
+            head.append(&mut bytes);
+            if head.len() < HEADER_LEN && !complete {
+                self.link().download = Some(download);
+                return Ok(false);
+            }
+            check_header(head).map_err(|error| {
+                format!("The snapshot from MASTER can't be loaded, what is here stays: {error}")
+            })?;
+            let total = if let Ending::Length(total) = download.ending { total } else { 0 };
+            bytes = std::mem::take(head);
+            download.target = self.open_target(*memory, total)?;
+        }
         let outcome = match &mut download.target {
             Target::File(file, _) => file
                 .write_all(&bytes)
@@ -232,7 +255,7 @@ impl Server {
                 Ok(_) => Ok(()),
                 Err(error) => Err(format!("Failed trying to load the MASTER synchronization DB from socket: {error}")),
             },
-            Target::Undecided => Ok(()),
+            Target::Undecided | Target::Checked { .. } => Ok(()),
         };
         let marked = matches!(download.ending, Ending::Mark(_));
         self.link().download = Some(download);
@@ -279,7 +302,9 @@ impl Server {
                 }
                 self.snapshot_loaded();
             }
-            Target::Undecided => return Err("MASTER sent no snapshot".to_string()),
+            Target::Undecided | Target::Checked { .. } => {
+                return Err("MASTER sent no snapshot".to_string());
+            }
         }
         Ok(())
     }

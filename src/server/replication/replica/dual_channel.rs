@@ -9,7 +9,7 @@
 
 use super::super::NO_ID;
 use super::LinkState;
-use super::handshake::CHUNK;
+use super::handshake::{CHUNK, SNAPSHOT_VERSION};
 use super::kept_stream::{Kept, KeptStream};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
@@ -100,7 +100,7 @@ impl Server {
             return Err(failed(error));
         }
         let port = self.announced_port().to_string();
-        let who: [&[u8]; 9] = [
+        let who: [&[u8]; 11] = [
             b"REPLCONF",
             b"capa",
             b"eof",
@@ -110,6 +110,8 @@ impl Server {
             b"1",
             b"listening-port",
             port.as_bytes(),
+            b"version",
+            SNAPSHOT_VERSION,
         ];
         let auth = self.config.masterauth.is_some();
         match self.send_auth(token).and_then(|()| self.send_to_primary(token, &who)) {
@@ -163,7 +165,9 @@ impl Server {
         let [offset, id, db, client] = words[..] else { return Err(unexpected()) };
         let offset: u64 = offset.parse().map_err(|_| unexpected())?;
         let client: u64 = client.parse().map_err(|_| unexpected())?;
-        let db: usize = db.parse().map_err(|_| unexpected())?;
+        // -1: no database is selected, so that the stream begins with one.
+        let db: i64 = db.parse().map_err(|_| unexpected())?;
+        let db = usize::try_from(db).unwrap_or(0);
         if id.len() != NO_ID.len() {
             return Err(unexpected());
         }

@@ -14,6 +14,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 /// The longest line that a primary may send during the handshake.
 const MAX_LINE: usize = 1024;
+/// What a Valkey chooses the snapshot's form by: since this version of it fields of hashes expire. Redis does not look
+/// at it; what it sends can be read in any case.
+pub(super) const SNAPSHOT_VERSION: &[u8] = b"9.0.0";
 /// Bytes read from the link at once.
 pub(super) const CHUNK: usize = 64 * 1024;
 
@@ -329,12 +332,13 @@ impl Server {
         }
         // The version goes with the capabilities, in one command: a primary that does not know it has heeded
         // what stands before it, and every answer but this command's is one line to wait for less.
-        let version = crate::server::REDIS_VERSION.as_bytes();
         let mut capabilities: Vec<&[u8]> = vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"];
         if self.config.dual_channel_replication_enabled && !self.link().no_dual_channel {
             capabilities.extend([b"capa".as_slice(), b"dual-channel"]);
         }
-        capabilities.extend([b"version".as_slice(), version]);
+        // The last word counts.
+        let announced = self.config.redis_version_announced.clone();
+        capabilities.extend([b"version", announced.as_bytes(), b"version", SNAPSHOT_VERSION]);
         self.send_to_primary(token, &capabilities)?;
         self.enter_link_state(if self.config.masterauth.is_some() {
             LinkState::ReceiveAuth

@@ -26,6 +26,9 @@ use dual_channel::{RdbChannel, RdbChannelState};
 use kept_stream::KeptStream;
 use slab::Slab;
 
+/// How long after its start a replica connects without waiting for the next second.
+const EARLY_MS: i64 = 1000;
+
 /// What is logged when nothing has come for `repl-timeout`.
 const STREAM_TIMEOUT: &str = "MASTER timeout: no data nor PING received...";
 const BULK_TIMEOUT: &str = "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.";
@@ -242,6 +245,8 @@ impl Server {
         self.trace_primary_gone("no primary is followed any more");
         self.repl.primary = None;
         self.repl.cached = None;
+        // Another primary will not have been lost for as long as this one.
+        self.repl.down_since = 0;
         self.ks.replica_keys.clear();
         let id = random_id(&mut self.rng);
         self.repl.shift_id(id);
@@ -360,6 +365,16 @@ impl Server {
             _ => {}
         }
         self.ack_if_due();
+    }
+
+    /// Who starts together with its primary may be a moment too early. In the first second it tries again at once, so that
+    /// a Sentinel that starts with them finds it when it asks the primary for the first time.
+    pub fn connect_early(&mut self) {
+        let is_young = self.ks.now_ms - self.started_ms < EARLY_MS;
+        let waits = self.repl.primary.as_ref().is_some_and(|link| link.state == LinkState::Connect);
+        if is_young && waits && !self.starting {
+            self.connect_with_primary();
+        }
     }
 
     /// Nothing has been heard for too long: gives the link up.
