@@ -5,6 +5,7 @@ use crate::command::config::update_title;
 use crate::command::table::{CommandTable, Row};
 use crate::event_loop::EventLoop;
 use crate::server::config::{Config, Startup, Supervised};
+use crate::server::flavour::Flavour;
 use crate::server::log::{Level, Log};
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
@@ -76,7 +77,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
         return code;
     }
     let words: Vec<Vec<u8>> = args.iter().skip(1).cloned().map(OsString::into_vec).collect();
-    let base = Config::defaults_of(args.first().map(OsString::as_os_str).unwrap_or_default());
+    let flavour = Flavour::of(args.first().map(OsString::as_os_str).unwrap_or_default());
+    let base = Config::defaults_of(flavour);
     let startup = match Config::from_args(base, &words, &mut std::io::stdin()) {
         Ok(startup) => startup,
         Err(error) => {
@@ -253,6 +255,8 @@ fn start(server: &mut Server) -> Result<EventLoop, String> {
     if let Some(address) = server.config.replicaof.clone() {
         server.become_replica_at_startup(address.host, address.port);
     }
+    // What failed has been logged; it is no reason not to serve.
+    let _ = server.apply_oom_score();
     if !begin_loading(server)? {
         server.startup_finished();
     }

@@ -390,7 +390,7 @@ fn users_of_a_file_of_their_own() {
     let path = dir.path().join("users.acl");
     let file = path.to_str().unwrap();
     fs::write(&path, "user u on nopass ~* &* +@all\nuser v on nopass +@all\n\n").unwrap();
-    let mut server = Server::start(&["--aclfile", file]);
+    let mut server = Server::start_as("valkey-server", &["--aclfile", file]);
     let (mut u, mut v) = (logged_in(&server, "u"), logged_in(&server, "v"));
     server.check(&[("ACL USERS", "[default u v]"), ("ACL SETUSER w", "OK"), ("ACL SAVE", "OK")]);
     let saved = fs::read_to_string(&path).unwrap();

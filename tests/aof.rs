@@ -444,3 +444,25 @@ fn a_replica_loads_scripts_of_its_file() {
     let mut server = Server::start_in(dir, &options);
     assert_eq!(server.text(&["GET", "key"]), "101");
 }
+
+/// Operators and their tools look at the log's last line.
+#[test]
+fn the_last_line_of_the_log_says_what_is_wrong_with_the_file() {
+    let select = commands(&["SELECT 0"]);
+    for (rest, words) in [
+        (&b"*1\r\n$x\r\n"[..], "Bad file format reading the append only file"),
+        (b"*3\r\n$3\r\nSET", "Unexpected end of file reading the append only file"),
+        (b"*1\r\n$3\r\nbla\r\n", "Unknown command 'bla' reading the append only file"),
+    ] {
+        let dir = with_files(&base_file(), &[&select, rest].concat());
+        let output = Command::new(env!("CARGO_BIN_EXE_aeolis"))
+            .args(["--port", "0", "--unixsocket", "sock", "--aof-load-truncated", "no", "--dir"])
+            .arg(dir.path())
+            .args(ALWAYS)
+            .output()
+            .expect("the program runs");
+        let log = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(log.lines().last().is_some_and(|line| line.contains(words)), "{log}");
+    }
+}

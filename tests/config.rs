@@ -191,6 +191,35 @@ fn the_name_of_the_program_decides_on_defaults() {
     assert!(!rewritten.contains("lazy-user-del"), "{rewritten}");
 }
 
+#[test]
+fn the_kernel_is_told_whom_to_end_first() {
+    let mut server = Server::start(&["--rdb-key-save-delay", "10000000"]);
+    let pid = server.info("process_id").to_string();
+    let score = |pid: &str| -> i32 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let base = score(&pid);
+    server.text(&["CONFIG", "SET", "oom-score-adj-values", "10 20 30"]);
+    assert_eq!(score(&pid), base);
+    server.check(&[("CONFIG SET oom-score-adj yes", "OK")]);
+    assert_eq!(score(&pid), base + 10);
+    server.check(&[("REPLICAOF 127.0.0.1 1", "OK")]);
+    assert_eq!(score(&pid), base + 20);
+    server.check(&[("REPLICAOF NO ONE", "OK"), ("SET k v", "OK")]);
+    assert_eq!(score(&pid), base + 10);
+    server.line("BGSAVE");
+    wait_for("the child's score", || {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let child = children.split_whitespace().next()?;
+        (score(child) == base + 30).then_some(())
+    });
+    server.check(&[("CONFIG SET oom-score-adj absolute", "OK")]);
+    assert_eq!(score(&pid), 10);
+    server.check(&[("CONFIG SET oom-score-adj no", "OK")]);
+    assert_eq!(score(&pid), base);
+}
+
 /// Harnesses of client libraries read the version off this line before they start a server.
 #[test]
 fn the_version_is_told_in_redis_s_words() {

@@ -56,7 +56,6 @@ fn info_tells_the_truth() {
     };
     for (field, value) in [
         ("redis_version", "7.2.4"),
-        ("server_name", "aeolis"),
         ("aeolis_version", env!("CARGO_PKG_VERSION")),
         ("redis_mode", "standalone"),
         ("connected_clients", "2"),

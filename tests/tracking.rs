@@ -182,6 +182,26 @@ fn others_are_told_in_its_place() {
 }
 
 #[test]
+fn of_a_script_what_its_commands_read_is_remembered() {
+    let mut server = Server::start(&[]);
+    let (mut reader, _) = resp3(&server);
+    server.check(&[("MSET a 1 b 2", "OK")]);
+    talk(&mut reader, &[("CLIENT TRACKING ON", OK)]);
+    for eval in ["EVAL", "EVAL_RO"] {
+        talk(
+            &mut reader,
+            &[
+                (&format!("{eval} \"return redis.call('ping')\" 2 a b"), "+PONG\r\n"),
+                (&format!("{eval} \"return redis.call('get', KEYS[2])\" 2 a b"), "$1\r\n2\r\n"),
+            ],
+        );
+        server.check(&[("MSET a 1 b 2", "OK")]);
+        reader.expect(invalid("b"));
+        talk(&mut reader, &[("PING", "+PONG\r\n")]);
+    }
+}
+
+#[test]
 fn there_is_a_most_of_what_is_remembered() {
     let server = Server::start(&["--tracking-table-max-keys", "2"]);
     let (mut reader, _) = resp3(&server);

@@ -362,7 +362,7 @@ fn a_queue_that_grows_too_large_closes_the_client() {
 
 #[test]
 fn a_client_in_a_transaction_is_shown_as_one() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start_as("valkey-server", &[]);
     let mut wire = server.raw();
     let fields = |server: &mut Server| {
         let list = server.line("CLIENT LIST");

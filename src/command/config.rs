@@ -118,6 +118,9 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 s.eviction.policy_changed();
             }
             "maxmemory-clients" => s.count_all_client_memory(),
+            "oom-score-adj" | "oom-score-adj-values" => s.apply_oom_score().map_err(|_| {
+                failed("Failed to apply new oom_score_adj configuration, check server logs.".into())
+            })?,
             "maxmemory-policy" => s.eviction.policy_changed(),
             _ => {}
         }
@@ -271,7 +274,7 @@ fn rewrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 /// # Errors
 /// What reading and writing the file report.
 pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
-    let defaults = Config::defaults_of(s.origin.executable.as_ref());
+    let defaults = Config::defaults_of(s.config.flavour);
     let users: Vec<Vec<u8>> = s.acl.users().map(User::describe).collect();
     let options = RewriteOptions { users: Some(&users), force_all };
     rewrite_file(&s.origin.config_file, &s.config, &defaults, options)

@@ -335,9 +335,10 @@ impl Server {
     /// data are not the same any more.
     fn error_on_link(&mut self, token: Token, error: &CommandError) {
         let Some(client) = self.clients.get(token) else { return };
+        let primary = self.config.flavour.primary();
         let (from, to) = match client {
-            _ if client.is(ClientFlags::MASTER) => ("replica", "master"),
-            _ if client.is(ClientFlags::SLAVE) => ("master", "replica"),
+            _ if client.is(ClientFlags::MASTER) => ("replica", primary),
+            _ if client.is(ClientFlags::SLAVE) => (primary, "replica"),
             _ => return,
         };
         let from_primary = client.is(ClientFlags::MASTER);
@@ -402,7 +403,8 @@ impl Server {
         let outcome = handler(self, args);
 
         let nanos = self.clock.nanos().saturating_sub(started);
-        if self.tracking.clients() > 0 && flags.contains(CommandFlags::READONLY) {
+        let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
+        if self.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
             self.tracking_remember_keys(token, id, args);
         }
         if !self.monitors.is_empty() && !self.is_resuming() {

@@ -314,7 +314,7 @@ fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     };
     let (options, no_values) = without_flag(&args[3..], "NOVALUES");
-    let options = ScanOptions::parse(&options, false)?;
+    let options = ScanOptions::parse(&options)?;
     let parts = if no_values { Parts::Fields } else { Parts::Both };
     let mut n = 0;
     cursor = scan_steps(&options, |visited| {

@@ -15,7 +15,7 @@ use crate::server::persistence::SaveChild;
 use crate::server::pubsub::Topic;
 use crate::server::replication::ReplState;
 use crate::server::replication::replica::{LinkState, PrimaryLink};
-use crate::server::{Server, VERSION};
+use crate::server::{Server, VALKEY_VERSION, VERSION};
 use crate::sys::process;
 use crate::util::alloc;
 use crate::util::memory_units::human;
@@ -142,7 +142,10 @@ fn server(s: &Server, lines: &mut Lines) {
     };
     let uptime = (s.ks.now_ms - s.started_ms).max(0) / 1000;
     lines.add("redis_version", &s.config.redis_version_announced);
-    lines.add("server_name", "aeolis");
+    if s.config.flavour.info_names_the_server {
+        lines.add("server_name", "valkey");
+        lines.add("valkey_version", VALKEY_VERSION);
+    }
     lines.add("aeolis_version", VERSION);
     lines.add("redis_git_sha1", "00000000");
     lines.add("redis_git_dirty", 0);

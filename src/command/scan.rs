@@ -6,6 +6,7 @@ use super::keys::is_expired;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::flavour::Flavour;
 use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::value::Type;
@@ -24,13 +25,57 @@ pub struct ScanOptions<'a> {
     /// `MATCH`; none where everything matches.
     pattern: Option<&'a [u8]>,
     /// `TYPE`, which only `SCAN` has.
-    kind: Option<Type>,
+    kind: Wanted,
+}
+
+/// The elements that are wanted, by their type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    Only(Type),
+    /// Of a type that there is not.
+    Nothing,
+}
+
+impl Wanted {
+    fn includes(self, kind: Type) -> bool {
+        match self {
+            Wanted::Any => true,
+            Wanted::Only(wanted) => wanted == kind,
+            Wanted::Nothing => false,
+        }
+    }
 }
 
 impl<'a> ScanOptions<'a> {
-    /// Parses what follows the cursor. `keys`: whether the elements are keys, which have a type.
-    pub fn parse(args: &[&'a [u8]], keys: bool) -> CommandResult<ScanOptions<'a>> {
-        let mut options = ScanOptions { count: DEFAULT_COUNT, pattern: None, kind: None };
+    /// Parses what follows the cursor of `SSCAN` and the like.
+    pub fn parse(args: &[&'a [u8]]) -> CommandResult<ScanOptions<'a>> {
+        ScanOptions::parse_with(args, |_, _| Err(CommandError::SYNTAX))
+    }
+
+    /// Parses what follows the cursor of `SCAN`, whose elements are keys, which have a type.
+    fn parse_for_keys(args: &[&'a [u8]], flavour: Flavour) -> CommandResult<ScanOptions<'a>> {
+        ScanOptions::parse_with(args, |name, kind| {
+            if !is(name, "TYPE") {
+                return Err(CommandError::SYNTAX);
+            }
+            match TYPES.into_iter().find(|known| is(kind, known.name())) {
+                Some(known) => Ok(Wanted::Only(known)),
+                None if flavour.scan_rejects_unknown_type => {
+                    let kind = shown(kind);
+                    Err(CommandError::err(format_args!("unknown type name '{kind}'")))
+                }
+                None => Ok(Wanted::Nothing),
+            }
+        })
+    }
+
+    /// `other` parses the pairs that not all have.
+    fn parse_with(
+        args: &[&'a [u8]],
+        other: impl Fn(&[u8], &[u8]) -> CommandResult<Wanted>,
+    ) -> CommandResult<ScanOptions<'a>> {
+        let mut options = ScanOptions { count: DEFAULT_COUNT, pattern: None, kind: Wanted::Any };
         for pair in args.chunks(2) {
             match *pair {
                 [name, count] if is(name, "COUNT") => {
@@ -43,13 +88,7 @@ impl<'a> ScanOptions<'a> {
                 [name, pattern] if is(name, "MATCH") => {
                     options.pattern = (pattern != b"*").then_some(pattern);
                 }
-                [name, kind] if keys && is(name, "TYPE") => {
-                    let known = TYPES.into_iter().find(|t| is(kind, t.name()));
-                    options.kind = Some(known.ok_or_else(|| {
-                        let kind = shown(kind);
-                        CommandError::err(format_args!("unknown type name '{kind}'"))
-                    })?);
-                }
+                [name, value] => options.kind = other(name, value)?,
                 _ => return Err(CommandError::SYNTAX),
             }
         }
@@ -64,7 +103,8 @@ impl<'a> ScanOptions<'a> {
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
 pub fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[1])?;
-    let options = ScanOptions::parse(&args[2..], true)?;
+    let flavour = s.config.flavour;
+    let options = ScanOptions::parse_for_keys(&args[2..], flavour)?;
     let (now, role) = (s.ks.now_ms, s.ks.role);
     let mut found = Reply::new(s.reply.protocol);
     let mut expired: Vec<Box<[u8]>> = Vec::new();
@@ -76,14 +116,14 @@ pub fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         cursor = table.scan(cursor, |entry, _| {
             visited += 1;
             let key = entry.key();
-            if !options.matches(key)
-                || options.kind.is_some_and(|kind| kind != entry.value().kind())
-            {
+            if !options.matches(key) {
                 return;
             }
-            if is_expired(entry, now, role) {
+            let wanted = options.kind.includes(entry.value().kind());
+            let is_expired = is_expired(entry, now, role);
+            if is_expired && (wanted || !flavour.scan_expires_wanted_type_only) {
                 expired.push(key.into());
-            } else {
+            } else if wanted && !is_expired {
                 found.bulk(key);
                 n += 1;
             }
@@ -142,25 +182,35 @@ pub fn without_flag<'a>(options: &[&'a [u8]], flag: &str) -> (Vec<&'a [u8]>, boo
 
 #[cfg(test)]
 mod tests {
-    use super::ScanOptions;
+    use super::*;
 
-    fn parse(line: &str, keys: bool) -> Result<u64, String> {
+    fn parse(line: &str, flavour: Option<Flavour>) -> Result<(u64, Wanted), String> {
         let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
-        ScanOptions::parse(&args, keys).map(|o| o.count).map_err(|e| e.0.into_owned())
+        let options = match flavour {
+            Some(flavour) => ScanOptions::parse_for_keys(&args, flavour),
+            None => ScanOptions::parse(&args),
+        };
+        options.map(|o| (o.count, o.kind)).map_err(|error| error.0.into_owned())
     }
 
     #[test]
     fn options() {
-        assert_eq!(parse("", true), Ok(10));
-        assert_eq!(parse("match a* COUNT 5 Type LIST count 7", true), Ok(7));
+        let keys = Some(Flavour::REDIS);
+        assert_eq!(parse("", keys), Ok((10, Wanted::Any)));
+        let wanted = Ok((7, Wanted::Only(Type::List)));
+        assert_eq!(parse("match a* COUNT 5 Type LIST count 7", keys), wanted);
         let syntax = Err("ERR syntax error".to_string());
         for bad in ["COUNT 0", "COUNT", "MATCH", "foo bar"] {
-            assert_eq!(parse(bad, true), syntax, "{bad}");
+            assert_eq!(parse(bad, keys), syntax, "{bad}");
         }
-        assert_eq!(parse("TYPE list", false), syntax);
-        assert_eq!(parse("TYPE lists", true), Err("ERR unknown type name 'lists'".into()));
+        assert_eq!(parse("TYPE list", None), syntax);
+        assert_eq!(parse("TYPE lists", keys), Ok((10, Wanted::Nothing)));
         assert_eq!(
-            parse("COUNT x", true),
+            parse("TYPE lists", Some(Flavour::VALKEY)),
+            Err("ERR unknown type name 'lists'".into())
+        );
+        assert_eq!(
+            parse("COUNT x", keys),
             Err("ERR value is not an integer or out of range".into())
         );
     }

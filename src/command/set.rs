@@ -283,7 +283,7 @@ fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         reply_scan(&mut s.reply, 0, 0, &found);
         return Ok(());
     };
-    let options = ScanOptions::parse(&args[3..], false)?;
+    let options = ScanOptions::parse(&args[3..])?;
     let mut n = 0;
     cursor = scan_steps(&options, |visited| {
         cursor = set.scan(cursor, |member| {

@@ -250,12 +250,14 @@ fn load_on(server: &mut Server) {
         Ok(LoadProgress::Done) => server.startup_finished(),
         Err(error) => {
             server.log_load_error(&error);
-            server.warning(match error {
+            match error {
                 LoadError::Format(error) if error.is_damage() => {
-                    "Terminating server after rdb file reading failure."
+                    server.warning("Terminating server after rdb file reading failure.");
                 }
-                _ => "Fatal error loading the DB, check server logs. Exiting.",
-            });
+                // What is wrong with an append-only file has been said in full.
+                _ if server.config.appendonly => {}
+                _ => server.warning("Fatal error loading the DB, check server logs. Exiting."),
+            }
             server.shutdown.exit = Some(1);
         }
     }

@@ -108,6 +108,13 @@ impl ChildReports {
 }
 
 impl Server {
+    /// This process is a child from now on.
+    pub fn become_fork_child(&mut self) {
+        self.in_fork_child = true;
+        // Why it failed has been logged; that the child is ended later than it should be is no reason to end it now.
+        let _ = self.apply_oom_score();
+    }
+
     /// Starts a child that writes what is in memory; the loop goes on. The child has the descriptors `inherited`, and
     /// is told its process id. `receiver`: what of its output comes back through this server.
     ///
@@ -129,7 +136,7 @@ impl Server {
             db.table.set_resize_allowed(false);
         }
         let forked = process::fork_child(&inherited, |pid| {
-            self.in_fork_child = true;
+            self.become_fork_child();
             title::set(target.process_title());
             let mut progress = Progress { to_parent: Some(report_to), ..Progress::default() };
             let ok = body(self, pid, &mut progress).and_then(|()| progress.report()).is_ok();

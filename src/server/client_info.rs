@@ -4,6 +4,7 @@
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use super::pubsub::Topic;
+use super::replication::encode_command;
 use super::tracking::TrackingOptions;
 use std::fmt::Write;
 
@@ -54,11 +55,20 @@ impl Client {
     }
 }
 
+/// The length of a request with these arguments, in bytes; of none: 0.
+fn request_len(args: &[&[u8]]) -> usize {
+    let mut request = Vec::new();
+    if !args.is_empty() {
+        encode_command(args, &mut request);
+    }
+    request.len()
+}
+
 impl Server {
     /// A client as one line of `CLIENT LIST`, without the line break. Empty if there is no such client.
     ///
-    /// The fields are those of Redis 7.2, with `watch` and the totals that Valkey 8.0 added, and for replicas and
-    /// the primary `repl`, the state of their link.
+    /// The fields are those of Redis 7.2 (in Valkey's place with `watch`), the totals that Valkey 8.0 added, and for
+    /// replicas and the primary `repl`, the state of their link.
     pub fn client_info(&self, token: Token) -> String {
         self.client_info_running(token, &[])
     }
@@ -97,13 +107,19 @@ impl Server {
         field("psub", &subscribed(Topic::Pattern));
         field("ssub", &subscribed(Topic::Shard));
         field("multi", if client.is(ClientFlags::MULTI) { &queued } else { &-1 });
-        field("watch", &transaction.map_or(0, |t| t.watched()));
+        if self.config.flavour.client_list_tells_of_watched_keys {
+            field("watch", &transaction.map_or(0, |t| t.watched()));
+        }
         let partial = client.partial.as_ref();
         let arguments = args.iter().map(|arg| arg.len()).sum::<usize>()
             + partial.map_or(0, |p| p.argument_bytes());
         // The complete arguments of half a request are shown as such, though they lie in the query buffer.
         let parsed = partial.map_or(0, |p| p.parsed()).min(client.query.len());
-        field("qbuf", &(client.query.len() - parsed));
+        let running = match self.config.flavour.qbuf_is_without_running_request {
+            true => 0,
+            false => request_len(args),
+        };
+        field("qbuf", &(client.query.len() - parsed + running));
         field("qbuf-free", &(client.query.capacity() - client.query.len()));
         field("argv-mem", &arguments);
         field("multi-mem", &transaction.map_or(0, |t| t.memory()));

@@ -18,11 +18,13 @@ pub mod config;
 pub mod connection;
 pub mod cron;
 pub mod evict;
+pub mod flavour;
 pub mod large_reply;
 pub mod latency;
 pub mod lazyfree;
 pub mod log;
 pub mod networking;
+pub mod oom_score;
 pub mod output;
 pub mod pause;
 pub mod persistence;
@@ -62,6 +64,8 @@ use std::time::Duration;
 
 /// The version of Redis whose behaviour this server has.
 pub const REDIS_VERSION: &str = "7.2.4";
+/// The version of Valkey whose behaviour it has in Valkey's place.
+pub const VALKEY_VERSION: &str = "8.0.1";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Tokens below this belong to the loop; a client's is its place in the slab plus this.
@@ -122,6 +126,7 @@ pub struct Server {
     pub bio: bio::Bio,
     /// This process is a child that saves.
     pub in_fork_child: bool,
+    pub oom_score: oom_score::OomScore,
     /// A snapshot that is being loaded, at start-up or from a primary.
     pub loading: Option<Box<Loading>>,
     pub shutdown: shutdown::Shutdown,
@@ -221,6 +226,7 @@ impl Server {
             aof: aof::Aof::default(),
             bio: bio::Bio::default(),
             in_fork_child: false,
+            oom_score: oom_score::OomScore::default(),
             run_id: random_id(&mut rng),
             started_ms: ks.now_ms,
             config,

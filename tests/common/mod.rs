@@ -13,6 +13,7 @@ pub use raw::{PATIENCE, Raw, wait_for};
 use redis::ToRedisArgs;
 use std::fmt::Debug;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,21 +32,27 @@ impl Server {
     /// Starts a server with these options of the command line (a first one without dashes is a configuration file),
     /// without snapshots and with `DEBUG`; returns when it answers.
     pub fn start(options: &[&str]) -> Server {
+        Server::start_as("aeolis", options)
+    }
+
+    /// The same, called by this name.
+    pub fn start_as(name: &str, options: &[&str]) -> Server {
         for _ in 0..START_TRIES {
-            if let Some(server) = Server::try_start(options) {
+            if let Some(server) = Server::try_start(name, options) {
                 return server;
             }
         }
         panic!("the server does not start");
     }
 
-    fn try_start(options: &[&str]) -> Option<Server> {
+    fn try_start(name: &str, options: &[&str]) -> Option<Server> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
         let log = File::create(dir.path().join("log")).expect("a log file");
         let files = usize::from(options.first().is_some_and(|first| !first.starts_with("--")));
         let (file, options) = options.split_at(files);
         let child = Command::new(env!("CARGO_BIN_EXE_aeolis"))
+            .arg0(name)
             .args(file)
             .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
             .args(options)

@@ -3,6 +3,7 @@
 
 #[path = "../process/mod.rs"]
 mod common;
+mod entry;
 mod geospatial;
 mod lists;
 mod pubsub;

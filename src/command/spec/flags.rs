@@ -100,6 +100,8 @@ named_flags! {
         PROTECTED = 21, "protected";
         /// Touches keys that its arguments don't name (RANDOMKEY, SCAN).
         TOUCHES_ARBITRARY_KEYS = 22, "touches_arbitrary_keys";
+        /// Runs a script: its keys are read and changed by the commands that the script calls, not by itself.
+        RUNS_SCRIPT = 23, "runs_script";
     }
 }
 
@@ -107,7 +109,8 @@ impl CommandFlags {
     /// The flags that are for the server alone: clients are not told of them.
     pub const HIDDEN: CommandFlags = CommandFlags::MAY_REPLICATE
         .union(CommandFlags::PROTECTED)
-        .union(CommandFlags::TOUCHES_ARBITRARY_KEYS);
+        .union(CommandFlags::TOUCHES_ARBITRARY_KEYS)
+        .union(CommandFlags::RUNS_SCRIPT);
 }
 
 named_flags! {

@@ -256,7 +256,7 @@ mod tests {
                 "eval",
                 -3,
                 [0, 0, 0],
-                "noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate",
+                "noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate runs_script",
                 "slow scripting",
             ),
             ("config|get", -3, [0, 0, 0], "admin noscript loading stale", "admin slow dangerous"),

@@ -12,6 +12,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::{Deferred, Reply};
 use crate::server::Server;
 use crate::server::blocking::KeyInterest;
+use crate::util::bytes_text::shown;
 use crate::value::Type;
 use crate::value::stream::group::{ConsumerId, Pending};
 use crate::value::stream::{Group, Log, Parts, Stream, StreamId};
@@ -35,6 +36,11 @@ struct Request<'a> {
     ids: &'a [&'a [u8]],
 }
 
+/// Whether `BLOCK` may be given, though it may mean nothing.
+fn may_ask_to_block(s: &Server) -> bool {
+    !s.in_script || s.config.flavour.scripts_may_ask_to_block
+}
+
 /// From where on a stream is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum From {
@@ -45,7 +51,13 @@ enum From {
 }
 
 impl<'a> Request<'a> {
-    fn parse(command: &'a [&'a [u8]], now_ms: i64, grouped: bool) -> CommandResult<Request<'a>> {
+    /// `now_ms`: milliseconds since 1970. `grouped`: of XREADGROUP. `may_block`: whether `BLOCK` is taken at all.
+    fn parse(
+        command: &'a [&'a [u8]],
+        now_ms: i64,
+        grouped: bool,
+        may_block: bool,
+    ) -> CommandResult<Request<'a>> {
         let only_grouped = |option: &str| {
             CommandError::err(format_args!(
                 "The {option} option is only supported by XREADGROUP. You called XREAD instead."
@@ -66,6 +78,12 @@ impl<'a> Request<'a> {
             let more = command.len() - 1 - at;
             let arg = command[at];
             if is(arg, "BLOCK") && more > 0 {
+                if !may_block {
+                    let name = shown(command[0]);
+                    return Err(CommandError::err(format_args!(
+                        "{name} command is not allowed with BLOCK option from scripts"
+                    )));
+                }
                 at += 1;
                 request.block = Some(args::timeout(command[at], Unit::Milliseconds, now_ms)?);
             } else if is(arg, "COUNT") && more > 0 {
@@ -164,7 +182,7 @@ fn before_last(log: &Log) -> StreamId {
 }
 
 pub(super) fn xread(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let request = Request::parse(args, s.ks.now_ms, false)?;
+    let request = Request::parse(args, s.ks.now_ms, false, may_ask_to_block(s))?;
     let positions = request.positions(s)?;
     let mut found = Found::new(&mut s.reply);
     for (&key, &position) in request.keys.iter().zip(&positions) {
@@ -183,7 +201,7 @@ pub(super) fn xread(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 pub(super) fn xreadgroup(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let request = Request::parse(args, s.ks.now_ms, true)?;
+    let request = Request::parse(args, s.ks.now_ms, true, may_ask_to_block(s))?;
     let Some((group, consumer)) = request.group else { return Err(CommandError::SYNTAX) };
     let positions = request.positions(s)?;
     // What it does goes to replicas, and not how it came to it.

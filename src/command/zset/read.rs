@@ -157,7 +157,7 @@ pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     };
     let is_packed = zset.listpack().is_some();
     let (options, no_scores) = without_flag(&args[3..], "NOSCORES");
-    let options = ScanOptions::parse(&options, false)?;
+    let options = ScanOptions::parse(&options)?;
     let mut n = 0;
     cursor = scan_steps(&options, |visited| {
         cursor = zset.scan(cursor, |member, score| {

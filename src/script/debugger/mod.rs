@@ -115,7 +115,7 @@ impl Server {
         run: impl FnOnce(&mut Server, &Engine) -> CommandResult,
     ) -> CommandResult {
         let forked = process::fork_child(&[wire.as_raw_fd()], |_| {
-            self.in_fork_child = true;
+            self.become_fork_child();
             self.notice("Redis forked for debugging eval");
             let ended =
                 wire.try_clone().is_ok_and(|wire| self.run_session(wire, body, run).is_ok());

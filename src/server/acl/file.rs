@@ -73,7 +73,8 @@ impl Server {
 
     /// `ACL LOAD`: replaces all users by those of the ACL file, or changes nothing.
     ///
-    /// Whoever is logged in as a user that the file has, too, stays so.
+    /// In Redis's place that disconnects who is logged in as another than the default user; in Valkey's, whoever is
+    /// logged in as a user that the file has, too, stays so.
     ///
     /// # Errors
     /// All that is wrong with the file, in one line.
@@ -87,8 +88,11 @@ impl Server {
             users.push(User::superuser(DEFAULT_NAME));
         }
         let names: HashSet<Box<[u8]>> = users.iter().map(|user| user.name.clone()).collect();
-        let gone: Vec<_> =
-            self.acl.by_name.keys().filter(|n| !names.contains(*n)).cloned().collect();
+        let kept = |name: &[u8]| {
+            name == DEFAULT_NAME
+                || (self.config.flavour.acl_load_keeps_clients && names.contains(name))
+        };
+        let gone: Vec<_> = self.acl.by_name.keys().filter(|name| !kept(name)).cloned().collect();
         for name in gone {
             self.delete_user(&name);
         }

@@ -15,7 +15,8 @@
 //! | `special` | a [`Special`] | a grammar of its own |
 //!
 //! The defaults are those of Redis 7.2, and of Valkey 8.0 where Redis lacks the directive. Where both have a name for
-//! the same thing, Redis's comes first.
+//! the same thing, Redis's comes first. What is Valkey's alone has a flag that
+//! says so.
 #![forbid(unsafe_code)]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -25,6 +26,7 @@ use super::REDIS_VERSION;
 use super::kind::{Directive, Flags, Kind, Unit};
 use super::parse::SourceLine;
 use super::values::*;
+use crate::server::flavour::Flavour;
 
 const INT_MAX: i32 = i32::MAX;
 const LONG_MAX: i64 = i64::MAX;
@@ -101,7 +103,7 @@ macro_rules! kind {
     ($field:ident, $ty:ty, special) => {
         Kind::Special {
             get: |c| Special::format(&c.$field),
-            set: |c, args| c.$field.assign(args),
+            set: |c, args| c.$field.assign(args, c.flavour),
             rewrite: |name, c, defaults| c.$field.rewrite(name, &defaults.$field),
         }
     };
@@ -116,6 +118,8 @@ macro_rules! directives {
         /// The configuration: one field for each directive, named like it.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Config {
+            /// Whose place the server takes.
+            pub flavour: Flavour,
             $($(#[$doc])* pub $field: $ty,)*
             /// Lines `rename-command <from> <to>` in order; an empty `<to>` removes the command.
             pub rename_command: Vec<SourceLine>,
@@ -126,7 +130,7 @@ macro_rules! directives {
         impl Default for Config {
             /// What an empty configuration file means, started in the current directory.
             fn default() -> Self {
-                Self { $($field: $default,)* rename_command: Vec::new(), user: Vec::new() }
+                Self { flavour: Flavour::REDIS, $($field: $default,)* rename_command: Vec::new(), user: Vec::new() }
             }
         }
 
@@ -160,7 +164,7 @@ directives! {
     /// Path of the Unix socket.
     unixsocket: Option<String> = None, optional, "unixsocket", IMMUTABLE;
     /// Group that owns the Unix socket.
-    unixsocketgroup: Option<String> = None, optional, "unixsocketgroup", IMMUTABLE;
+    unixsocketgroup: Option<String> = None, optional, "unixsocketgroup", IMMUTABLE, VALKEY;
     /// Permissions of the Unix socket; 0: those of the umask.
     unixsocketperm: u32 = 0, octal(0, 0o777), "unixsocketperm", IMMUTABLE;
     /// Seconds after which an idle client is closed; 0: never.
@@ -170,9 +174,9 @@ directives! {
     /// Mark of the listening sockets (SO_MARK); 0: none.
     socket_mark_id: u32 = 0, int(0, u32::MAX), "socket-mark-id", IMMUTABLE;
     /// Connections accepted in one turn of the loop.
-    max_new_connections_per_cycle: u32 = 10, int(1, 1000), "max-new-connections-per-cycle";
+    max_new_connections_per_cycle: u32 = 10, int(1, 1000), "max-new-connections-per-cycle", VALKEY;
     /// TLS connections accepted in one turn of the loop.
-    max_new_tls_connections_per_cycle: u32 = 1, int(1, 1000), "max-new-tls-connections-per-cycle", NO_EFFECT;
+    max_new_tls_connections_per_cycle: u32 = 1, int(1, 1000), "max-new-tls-connections-per-cycle", NO_EFFECT, VALKEY;
 
     // TLS.
 
@@ -236,7 +240,7 @@ directives! {
     /// Facility in syslog.
     syslog_facility: SyslogFacility = SyslogFacility::Local0, choice, "syslog-facility", IMMUTABLE;
     /// Keep keys and values out of the log.
-    hide_user_data_from_log: bool = true, bool, "hide-user-data-from-log", NO_EFFECT;
+    hide_user_data_from_log: bool = true, bool, "hide-user-data-from-log", NO_EFFECT, VALKEY;
     /// Log a report when the server crashes.
     crash_log_enabled: bool = true, bool, "crash-log-enabled";
     /// Test the memory when the server crashes.
@@ -266,17 +270,17 @@ directives! {
     /// Turn transparent huge pages off.
     disable_thp: bool = true, bool, "disable-thp", IMMUTABLE;
     /// CPUs of the main thread.
-    server_cpulist: Option<String> = None, optional, "server_cpulist" | "server-cpulist", IMMUTABLE, NO_EFFECT;
+    server_cpulist: Option<String> = None, optional, "server_cpulist" | "server-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
     /// CPUs of the background threads.
-    bio_cpulist: Option<String> = None, optional, "bio_cpulist" | "bio-cpulist", IMMUTABLE, NO_EFFECT;
+    bio_cpulist: Option<String> = None, optional, "bio_cpulist" | "bio-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
     /// CPUs of the child that rewrites the append-only file.
-    aof_rewrite_cpulist: Option<String> = None, optional, "aof_rewrite_cpulist" | "aof-rewrite-cpulist", IMMUTABLE, NO_EFFECT;
+    aof_rewrite_cpulist: Option<String> = None, optional, "aof_rewrite_cpulist" | "aof-rewrite-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
     /// CPUs of the child that saves.
-    bgsave_cpulist: Option<String> = None, optional, "bgsave_cpulist" | "bgsave-cpulist", IMMUTABLE, NO_EFFECT;
+    bgsave_cpulist: Option<String> = None, optional, "bgsave_cpulist" | "bgsave-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
     /// How `oom_score_adj` is set.
-    oom_score_adj: OomScoreAdj = OomScoreAdj::No, choice, "oom-score-adj", NO_EFFECT;
+    oom_score_adj: OomScoreAdj = OomScoreAdj::No, choice, "oom-score-adj";
     /// Scores of a primary, a replica, and a background child.
-    oom_score_adj_values: OomScores = [0, 200, 800], special, "oom-score-adj-values", MULTI_ARG, NO_EFFECT;
+    oom_score_adj_values: OomScores = [0, 200, 800], special, "oom-score-adj-values", MULTI_ARG;
     /// How to stop on SIGINT.
     shutdown_on_sigint: ShutdownFlags = ShutdownFlags::empty(), special, "shutdown-on-sigint", MULTI_ARG;
     /// How to stop on SIGTERM.
@@ -292,13 +296,13 @@ directives! {
     /// Read in those threads too.
     io_threads_do_reads: bool = false, bool, "io-threads-do-reads", IMMUTABLE, NO_EFFECT;
     /// Events that make one more thread worth while.
-    events_per_io_thread: u32 = 2, int(0, INT_MAX), "events-per-io-thread", NO_EFFECT;
+    events_per_io_thread: u32 = 2, int(0, INT_MAX), "events-per-io-thread", NO_EFFECT, VALKEY;
     /// Keys that are prefetched together.
-    prefetch_batch_max_size: u32 = 16, int(0, 128), "prefetch-batch-max-size", NO_EFFECT;
+    prefetch_batch_max_size: u32 = 16, int(0, 128), "prefetch-batch-max-size", NO_EFFECT, VALKEY;
     /// Availability zone that INFO shows.
-    availability_zone: String = String::new(), text, "availability-zone";
+    availability_zone: String = String::new(), text, "availability-zone", VALKEY;
     /// Call the server redis where Valkey would say valkey.
-    extended_redis_compatibility: bool = false, bool, "extended-redis-compatibility", NO_EFFECT;
+    extended_redis_compatibility: bool = false, bool, "extended-redis-compatibility", NO_EFFECT, VALKEY;
 
     // Security.
 
@@ -436,9 +440,9 @@ directives! {
     /// The primary, if this is a replica.
     replicaof: Option<PrimaryAddress> = None, special, "replicaof" | "slaveof", IMMUTABLE, MULTI_ARG;
     /// User for the primary.
-    masteruser: Option<Vec<u8>> = None, secret, "masteruser" | "primaryuser", SENSITIVE;
+    masteruser: Option<Vec<u8>> = None, secret, "masteruser" | "primaryuser", SENSITIVE, VALKEYS_ALIAS;
     /// Password for the primary.
-    masterauth: Option<Vec<u8>> = None, secret, "masterauth" | "primaryauth", SENSITIVE;
+    masterauth: Option<Vec<u8>> = None, secret, "masterauth" | "primaryauth", SENSITIVE, VALKEYS_ALIAS;
     /// Serve clients without a link to the primary.
     replica_serve_stale_data: bool = true, bool, "replica-serve-stale-data" | "slave-serve-stale-data";
     /// Refuse writes of clients.
@@ -466,7 +470,7 @@ directives! {
     /// How a snapshot of the primary is loaded.
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled, choice, "repl-diskless-load", DENY_LOADING;
     /// Send the snapshot over a second connection.
-    dual_channel_replication_enabled: bool = false, bool, "dual-channel-replication-enabled";
+    dual_channel_replication_enabled: bool = false, bool, "dual-channel-replication-enabled", VALKEY;
     /// Let the system join small packets to replicas.
     repl_disable_tcp_nodelay: bool = false, bool, "repl-disable-tcp-nodelay";
     /// Seconds between PINGs to replicas.
@@ -559,9 +563,9 @@ directives! {
     /// Address told to other nodes.
     cluster_announce_ip: Option<String> = None, optional, "cluster-announce-ip";
     /// IPv4 address told to clients.
-    cluster_announce_client_ipv4: Option<String> = None, optional(ipv4), "cluster-announce-client-ipv4", NO_EFFECT;
+    cluster_announce_client_ipv4: Option<String> = None, optional(ipv4), "cluster-announce-client-ipv4", NO_EFFECT, VALKEY;
     /// IPv6 address told to clients.
-    cluster_announce_client_ipv6: Option<String> = None, optional(ipv6), "cluster-announce-client-ipv6", NO_EFFECT;
+    cluster_announce_client_ipv6: Option<String> = None, optional(ipv6), "cluster-announce-client-ipv6", NO_EFFECT, VALKEY;
     /// Host name told to clients.
     cluster_announce_hostname: Option<String> = None, optional(hostname), "cluster-announce-hostname";
     /// Name of the node for people.
@@ -575,9 +579,9 @@ directives! {
     /// Endpoint that clients are told.
     cluster_preferred_endpoint_type: ClusterEndpointType = ClusterEndpointType::Ip, choice, "cluster-preferred-endpoint-type";
     /// Seconds for which a forgotten node stays forgotten.
-    cluster_blacklist_ttl: u64 = 60, int(0, u64::MAX), "cluster-blacklist-ttl", NO_EFFECT;
+    cluster_blacklist_ttl: u64 = 60, int(0, u64::MAX), "cluster-blacklist-ttl", NO_EFFECT, VALKEY;
     /// Count the traffic of each slot.
-    cluster_slot_stats_enabled: bool = false, bool, "cluster-slot-stats-enabled", NO_EFFECT;
+    cluster_slot_stats_enabled: bool = false, bool, "cluster-slot-stats-enabled", NO_EFFECT, VALKEY;
 }
 
 /// Redis's words where the allocator gives no help with defragmentation.

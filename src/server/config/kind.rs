@@ -5,6 +5,7 @@ use bitflags::bitflags;
 
 use super::Config;
 use super::values::{Reason, RewriteLine, format_memory};
+use crate::server::flavour::Flavour;
 use crate::util::memory_units::parse_memory;
 
 bitflags! {
@@ -27,6 +28,10 @@ bitflags! {
         const NO_EFFECT = 1 << 6;
         /// Names what is read from disk, which may have changed although the name has not: setting it reads it anew.
         const READS_FILE = 1 << 7;
+        /// Valkey has it and Redis does not: in Redis's place the patterns of `CONFIG GET` don't find it.
+        const VALKEY = 1 << 8;
+        /// The same for its alias.
+        const VALKEYS_ALIAS = 1 << 9;
     }
 }
 
@@ -111,6 +116,16 @@ impl std::fmt::Debug for Directive {
 }
 
 impl Directive {
+    /// Whether the patterns of `CONFIG GET` find it by this name, which is its own or its alias.
+    pub fn is_found_as(&self, name: &str, flavour: Flavour) -> bool {
+        let mut unseen = Flags::HIDDEN;
+        if !flavour.config_patterns_find_valkeys_directives {
+            let valkeys = if name == self.name { Flags::VALKEY } else { Flags::VALKEYS_ALIAS };
+            unseen |= valkeys;
+        }
+        !self.flags.intersects(unseen)
+    }
+
     /// The value as `CONFIG GET` prints it.
     pub fn value(&self, config: &Config) -> Vec<u8> {
         match self.kind {

@@ -127,7 +127,7 @@ impl Config {
     /// Names and values for `CONFIG GET`: each name, or alias, that one of the patterns matches, once.
     ///
     /// Case does not matter. A pattern without `*`, `?` and `[` is a name, which the answer spells as the question
-    /// did; only so are hidden directives found.
+    /// did; only so are hidden directives found, and in Redis's place those of Valkey.
     pub fn get(&self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         let mut add = |directive: &Directive, name: &str| {
@@ -143,8 +143,8 @@ impl Config {
                 continue;
             }
             for (directive, name) in DIRECTIVES.iter().flat_map(names_of) {
-                let hidden = directive.flags.contains(Flags::HIDDEN);
-                if !hidden && glob_match(pattern, name.as_bytes(), true) {
+                let found = directive.is_found_as(name, self.flavour);
+                if found && glob_match(pattern, name.as_bytes(), true) {
                     add(directive, name);
                 }
             }
@@ -214,6 +214,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::flavour::Flavour;
 
     /// Names and defaults of Redis 7.2.4; those that depend on the machine are left out of the file.
     const DEFAULTS: &str = include_str!("redis-7.2-defaults.tsv");
@@ -293,6 +294,31 @@ mod tests {
         assert_eq!(names(&[b"MAXMEMORY-S*", b"port", b"p[o]rt"]), ["maxmemory-samples", "port"]);
         assert_eq!(names(&[b"key-load*"]), Vec::<String>::new());
         assert_eq!(names(&[b"key-load-delay", b"nothing"]), ["key-load-delay"]);
+    }
+
+    #[test]
+    fn patterns_find_valkeys_directives_in_its_place() {
+        let names = |flavour, pattern: &[u8]| -> Vec<String> {
+            let config = Config::defaults_of(flavour);
+            config.get(&[pattern]).into_iter().map(|(name, _)| name).collect()
+        };
+        for (pattern, in_both, only_valkey) in [
+            (&b"unixsocket*"[..], &["unixsocket", "unixsocketperm"][..], &["unixsocketgroup"][..]),
+            (b"*user", &["masteruser"], &["primaryuser"]),
+            (b"bio?cpulist", &["bio_cpulist"], &["bio-cpulist"]),
+        ] {
+            let mut redis = names(Flavour::REDIS, pattern);
+            redis.sort_unstable();
+            assert_eq!(redis, in_both);
+            let mut valkey = names(Flavour::VALKEY, pattern);
+            valkey.retain(|name| !in_both.contains(&name.as_str()));
+            assert_eq!(valkey, only_valkey);
+            assert_eq!(names(Flavour::REDIS, only_valkey[0].as_bytes()), only_valkey);
+        }
+        let redis: Vec<_> = DEFAULTS.lines().map(|line| line.split_once('\t').unwrap().0).collect();
+        for directive in DIRECTIVES.iter().filter(|d| d.flags.contains(Flags::VALKEY)) {
+            assert!(!redis.contains(&directive.name), "{}", directive.name);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::directives::Config;
 use super::parse::{ConfigError, read};
@@ -36,23 +36,6 @@ struct Options {
 }
 
 impl Config {
-    /// The defaults of a server that is called by this name: Redis's, or those of Valkey 8 where the program takes the
-    /// place of a `valkey-server`.
-    pub fn defaults_of(program: &OsStr) -> Self {
-        let mut config = Self::default();
-        if Path::new(program).file_name() == Some(OsStr::new("valkey-server")) {
-            config.lazyfree_lazy_eviction = true;
-            config.lazyfree_lazy_expire = true;
-            config.lazyfree_lazy_server_del = true;
-            config.lazyfree_lazy_user_del = true;
-            config.lazyfree_lazy_user_flush = true;
-            config.replica_lazy_flush = true;
-            config.repl_backlog_size = 10 << 20;
-            config.syslog_ident = "valkey".into();
-        }
-        config
-    }
-
     /// Reads the configuration that a program's arguments (without its name) ask for, over the defaults of `base`.
     pub fn from_args(
         base: Self,
@@ -187,12 +170,12 @@ mod tests {
             (
                 &["--replicaof", "127.0.0.1", "abc"],
                 r#"replicaof "127.0.0.1" "abc""#,
-                "Invalid primary port",
+                "Invalid master port",
             ),
             (
                 &["--replicaof", "--127.0.0.1", "abc"],
                 r#"replicaof "--127.0.0.1" "abc""#,
-                "Invalid primary port",
+                "Invalid master port",
             ),
             (
                 &["--replicaof", "--127.0.0.1", "--abc"],

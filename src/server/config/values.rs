@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bitflags::bitflags;
 
+use crate::server::flavour::Flavour;
 use crate::util::args::quote;
 use crate::util::io_reason;
 use crate::util::memory_units::parse_memory;
@@ -273,8 +274,9 @@ impl ProtectedAction {
 
 /// A directive's value with a grammar of its own.
 pub trait Special: PartialEq + Sized {
-    /// Reads the value from its arguments. On an error the value stays as it was.
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason>;
+    /// Reads the value from its arguments; `flavour` says whose words an error has. On an error the value stays as it
+    /// was.
+    fn assign(&mut self, args: &[&[u8]], flavour: Flavour) -> Result<(), Reason>;
 
     /// The value as `CONFIG GET` prints it.
     fn format(&self) -> String;
@@ -315,7 +317,7 @@ pub struct SavePoint {
 }
 
 impl Special for Vec<SavePoint> {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         let pairs = without_lone_empty(args).chunks(2);
         let point = |pair: &[&[u8]]| {
             let &[seconds, changes] = pair else {
@@ -382,7 +384,7 @@ fn client_class(name: &[u8]) -> Option<usize> {
 
 impl Special for OutputLimits {
     /// `class hard soft seconds`, any number of times; the classes that are not named keep their limits.
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         let mut limits = *self;
         for group in args.chunks(4) {
             let &[class, hard, soft, soft_seconds] = group else {
@@ -440,7 +442,7 @@ pub fn format_memory(bytes: u64) -> String {
 pub type OomScores = [i32; 3];
 
 impl Special for OomScores {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         let args: &[&[u8]; 3] = args.try_into().map_err(|_| "wrong number of arguments")?;
         let mut scores = [0; 3];
         for (score, arg) in scores.iter_mut().zip(args) {
@@ -536,7 +538,7 @@ impl NotifyFlags {
 }
 
 impl Special for NotifyFlags {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         let [letters] = args else {
             return Err("wrong number of arguments".into());
         };
@@ -559,7 +561,7 @@ const BINDADDR_MAX: usize = 16;
 
 /// `bind`: addresses to listen on; `-` in front: no error if it is not there.
 impl Special for Vec<String> {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         if args.len() > BINDADDR_MAX {
             return Err("Too many bind addresses specified.".into());
         }
@@ -588,7 +590,7 @@ pub struct PrimaryAddress {
 }
 
 impl Special for Option<PrimaryAddress> {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], flavour: Flavour) -> Result<(), Reason> {
         let [host, port] = args else {
             return Err("wrong number of arguments".into());
         };
@@ -596,7 +598,7 @@ impl Special for Option<PrimaryAddress> {
             *self = None;
             return Ok(());
         }
-        let port = number(port).ok_or("Invalid primary port")?;
+        let port = number(port).ok_or_else(|| format!("Invalid {} port", flavour.primary()))?;
         *self = Some(PrimaryAddress { host: text(host)?.to_owned(), port });
         Ok(())
     }
@@ -612,7 +614,7 @@ impl Special for Option<PrimaryAddress> {
 
 /// `latency-tracking-info-percentiles`: from 0 to 100.
 impl Special for Vec<f64> {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         let mut percentiles = Vec::with_capacity(args.len());
         for arg in without_lone_empty(args) {
             let percentile = number(arg)
@@ -667,7 +669,7 @@ impl ShutdownFlags {
 }
 
 impl Special for ShutdownFlags {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         let refused = || one_of(Self::WORDS.iter().map(|(word, _)| *word));
         if args.is_empty() {
             return Err(refused());
@@ -694,7 +696,7 @@ impl Special for ShutdownFlags {
 /// `dir`: the working directory, always absolute. A relative value starts from the one before, as with chdir(2).
 /// It is only checked here; the caller changes the directory.
 impl Special for PathBuf {
-    fn assign(&mut self, args: &[&[u8]]) -> Result<(), Reason> {
+    fn assign(&mut self, args: &[&[u8]], _: Flavour) -> Result<(), Reason> {
         let [path] = args else {
             return Err("wrong number of arguments".into());
         };
@@ -747,7 +749,7 @@ mod tests {
 
     fn set<T: Special>(value: &mut T, args: &[&str]) -> Result<(), Reason> {
         let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
-        value.assign(&args)
+        value.assign(&args, Flavour::REDIS)
     }
 
     #[test]
@@ -819,7 +821,7 @@ mod tests {
         let mut primary = None;
         set(&mut primary, &["host", "1"]).unwrap();
         assert_eq!(primary.format(), "host 1");
-        assert_eq!(set(&mut primary, &["host", "abc"]).unwrap_err(), "Invalid primary port");
+        assert_eq!(set(&mut primary, &["host", "abc"]).unwrap_err(), "Invalid master port");
         set(&mut primary, &["NO", "one"]).unwrap();
         assert_eq!(primary, None);
 

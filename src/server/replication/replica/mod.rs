@@ -210,6 +210,8 @@ impl Server {
         self.trace_primary_gone("another primary is followed");
         self.repl.primary = Some(self.new_link(host, port));
         self.ks.role = ExpiryRole::Hide;
+        // What failed has been logged.
+        let _ = self.apply_oom_score();
         // Our replicas stay: if the new primary lets us go on in the same history, so can they.
         self.disconnect_all_blocked_clients();
         self.notice(&text);
@@ -245,6 +247,7 @@ impl Server {
         self.trace_primary_gone("no primary is followed any more");
         self.repl.primary = None;
         self.repl.cached = None;
+        let _ = self.apply_oom_score();
         // Another primary will not have been lost for as long as this one.
         self.repl.down_since = 0;
         self.ks.replica_keys.clear();

@@ -1,0 +1,167 @@
+//! Whose place the server takes: what it does where Redis 7.2 and Valkey 8.0 can't both be had.
+//!
+//! The name that the program is called by decides: `valkey-server` is Valkey 8.0, every other name Redis 7.2. One table
+//! lists all that differs; from it come the fields of [`Flavour`], which the code asks, and the table of
+//! `docs/compatibility.md`, which users read. Directives whose defaults differ are in [`DEFAULTS`].
+#![forbid(unsafe_code)]
+
+use super::config::{Config, lookup};
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// The name of a program in whose place the server is Valkey.
+const VALKEY_SERVER: &str = "valkey-server";
+
+/// Directives whose defaults differ, with Valkey's; Redis's are those of [`Config::default`].
+pub const DEFAULTS: &[(&str, &str)] = &[
+    ("lazyfree-lazy-eviction", "yes"),
+    ("lazyfree-lazy-expire", "yes"),
+    ("lazyfree-lazy-server-del", "yes"),
+    ("lazyfree-lazy-user-del", "yes"),
+    ("lazyfree-lazy-user-flush", "yes"),
+    ("replica-lazy-flush", "yes"),
+    ("repl-backlog-size", "10mb"),
+    ("syslog-ident", "valkey"),
+];
+
+/// A row of the table, for readers.
+#[derive(Clone, Copy, Debug)]
+pub struct Difference {
+    pub subject: &'static str,
+    pub redis: &'static str,
+    pub valkey: &'static str,
+}
+
+/// An entry reads: `field: "subject", "Redis's way", "Valkey's way";`, under a doc comment that says what holds where
+/// the field is true, which is Valkey's way.
+macro_rules! differences {
+    ($($(#[$doc:meta])* $field:ident: $subject:literal, $redis:literal, $valkey:literal;)*) => {
+        /// Whose place the server takes. A field tells of one thing that differs, and is true for Valkey.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Flavour {
+            $($(#[$doc])* pub $field: bool,)*
+        }
+
+        impl Flavour {
+            pub const REDIS: Flavour = Flavour { $($field: false,)* };
+            pub const VALKEY: Flavour = Flavour { $($field: true,)* };
+        }
+
+        /// All that differs, in the order of the table.
+        pub const DIFFERENCES: &[Difference] =
+            &[$(Difference { subject: $subject, redis: $redis, valkey: $valkey },)*];
+    };
+}
+
+differences! {
+    /// `SCAN` refuses types that there are not.
+    scan_rejects_unknown_type: "`SCAN` with an unknown `TYPE`",
+        "finds nothing", "`ERR unknown type name`";
+    /// `SCAN` deletes those expired keys only that are of the wanted type.
+    scan_expires_wanted_type_only: "`SCAN … TYPE` deletes the expired keys that it meets",
+        "of every type", "of the wanted type";
+    /// The start may stand without an end.
+    bitcount_takes_start_alone: "`BITCOUNT key start`",
+        "`ERR syntax error`", "counts from there to the end";
+    /// `BLOCK` is taken and means nothing, as in a transaction.
+    scripts_may_ask_to_block: "`XREAD` and `XREADGROUP` with `BLOCK` in scripts",
+        "an error", "do not block";
+    /// Whoever is still the same user stays connected.
+    acl_load_keeps_clients: "`ACL LOAD` disconnects",
+        "every client that is not the default user", "clients whose user is gone, or lost a channel that they hear";
+    /// Patterns find directives that Redis does not have, too.
+    config_patterns_find_valkeys_directives: "`CONFIG GET` with a pattern",
+        "finds Redis's directives; those that only Valkey has by their whole name", "finds the directives of both";
+    /// A primary is called so.
+    says_primary: "A primary, in errors at the start and where the log tells of an error on a replica's link",
+        "`master`", "`primary`";
+    /// `watch` is shown.
+    client_list_tells_of_watched_keys: "`watch` in `CLIENT LIST`",
+        "none", "the number of keys that a client watches";
+    /// What runs is no part of the query buffer any more.
+    qbuf_is_without_running_request: "`qbuf` in `CLIENT LIST`, of the client that asks",
+        "with the request that is running", "without it";
+    /// `INFO` tells that this is another server.
+    info_names_the_server: "`server_name` in `INFO server`",
+        "none", "`valkey`";
+}
+
+impl Flavour {
+    /// What a primary is called.
+    pub fn primary(self) -> &'static str {
+        if self.says_primary { "primary" } else { "master" }
+    }
+
+    /// Whose place a program of this name takes.
+    pub fn of(program: &OsStr) -> Flavour {
+        match Path::new(program).file_name() {
+            Some(name) if name == VALKEY_SERVER => Flavour::VALKEY,
+            _ => Flavour::REDIS,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults of a server of this flavour.
+    ///
+    /// # Panics
+    /// If [`DEFAULTS`] has a directive that there is not, or a value that it does not take.
+    pub fn defaults_of(flavour: Flavour) -> Config {
+        let mut config = Config { flavour, ..Config::default() };
+        if flavour == Flavour::VALKEY {
+            for (name, value) in DEFAULTS {
+                let (directive, _) = lookup(name.as_bytes()).expect("a directive");
+                directive.set(&mut config, value.as_bytes()).expect("a value of it");
+            }
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table as the page has it.
+    fn table() -> String {
+        let mut text = "| | called `redis-server`, or anything else | called `valkey-server` |\n| --- | --- | --- |\n"
+            .to_string();
+        for Difference { subject, redis, valkey } in DIFFERENCES {
+            text += &format!("| {subject} | {redis} | {valkey} |\n");
+        }
+        let redis = Config::default();
+        for (name, valkey) in DEFAULTS {
+            let value = &redis.get(&[name.as_bytes()])[0].1;
+            let value = String::from_utf8_lossy(value);
+            text += &format!("| the default of `{name}` | `{value}` | `{valkey}` |\n");
+        }
+        text
+    }
+
+    #[test]
+    fn the_page_has_the_table() {
+        let page = include_str!("../../docs/compatibility.md");
+        assert!(page.contains(&table()), "docs/compatibility.md lacks:\n{}", table());
+    }
+
+    #[test]
+    fn the_name_decides() {
+        for (name, flavour) in [
+            ("valkey-server", Flavour::VALKEY),
+            ("/usr/bin/valkey-server", Flavour::VALKEY),
+            ("redis-server", Flavour::REDIS),
+            ("aeolis", Flavour::REDIS),
+            ("/opt/valkey-server/aeolis", Flavour::REDIS),
+            ("", Flavour::REDIS),
+        ] {
+            assert_eq!(Flavour::of(OsStr::new(name)), flavour, "{name}");
+        }
+    }
+
+    #[test]
+    fn defaults_follow() {
+        assert_eq!(Config::defaults_of(Flavour::REDIS), Config::default());
+        let valkey = Config::defaults_of(Flavour::VALKEY);
+        assert_eq!((valkey.replica_lazy_flush, valkey.repl_backlog_size), (true, 10 << 20));
+    }
+}
