@@ -206,6 +206,7 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, String> {
 /// All commands, by the names that `rename-command` gives them.
 fn renamed_commands(config: &Config) -> Result<CommandTable, String> {
     let mut commands = command_table();
+    config.flavour.adapt(&mut commands);
     for line in &config.rename_command {
         if !commands.rename(&line.args[1], &line.args[2]) {
             let why = "No such command in rename-command, or the new name is taken";

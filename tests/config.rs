@@ -244,11 +244,16 @@ fn statistics_start_anew() {
     server.text(&["SET", "a", "b"]);
     server.text(&["GET", "a"]);
     server.text(&["nosuch"]);
+    for n in 0..501 {
+        server.text(&["EVAL", &format!("return {n}"), "0"]);
+    }
+    assert_eq!(server.info_text("evicted_scripts").as_deref(), Some("1"));
     assert_eq!(server.info_text("keyspace_hits").as_deref(), Some("1"));
     assert_eq!(server.info_text("errorstat_ERR").as_deref(), Some("count=1"));
     assert_eq!(server.text(&["CONFIG", "RESETSTAT"]), "OK");
     for (field, value) in [
         ("keyspace_hits", Some("0")),
+        ("evicted_scripts", Some("0")),
         ("total_error_replies", Some("0")),
         ("errorstat_ERR", None),
         ("cmdstat_set", None),

@@ -42,17 +42,51 @@ fn replies_by_name() {
                 ],
             ),
             ("XREAD STREAMS s $", ["nil"; 2]),
+            ("WAITAOF 0 0 0", ["ERR This Redis command is not allowed from script", "[:0 :0]"]),
+            (
+                "nosuch",
+                [
+                    "ERR Unknown Redis command called from script",
+                    "ERR Unknown command called from script",
+                ],
+            ),
+            (
+                "GET",
+                [
+                    "ERR Wrong number of args calling Redis command from script",
+                    "ERR Wrong number of args calling command from script",
+                ],
+            ),
         ] {
             let mut args = vec!["EVAL", script, "0"];
             args.extend(command.split(' '));
             assert_eq!(server.text(&args), replies[column], "{name}: {command}");
         }
+        let unsubscribed = server.raw().ask("PUNSUBSCRIBE p");
+        let nosub = "-NOSUB 'punsubscribe' command executed not in subscribed mode";
+        assert_eq!(unsubscribed, ["*3", nosub][column], "{name}");
         let list = server.line("CLIENT LIST");
         let has = |field: &str| list.contains(field);
         assert!(has([" multi=-1 qbuf=26 ", " multi=-1 watch=0 qbuf=0 "][column]), "{name}: {list}");
         let names = ["server_name", "valkey_version"].map(|field| server.info_text(field));
         let wanted = [[None, None], [Some("valkey"), Some("8.0.1")]][column];
         assert_eq!(names.each_ref().map(Option::as_deref), wanted, "{name}");
+    }
+}
+
+#[test]
+fn a_transaction_in_a_transaction() {
+    let nested =
+        ["ERR MULTI calls can not be nested", "ERR Command not allowed inside a transaction"];
+    let exec = ["[OK]", "EXECABORT Transaction discarded because of previous errors."];
+    for (column, name) in NAMES.into_iter().enumerate() {
+        let mut server = Server::start_as(name, &[]);
+        server.check(&[
+            ("MULTI", "OK"),
+            ("SET k v", "QUEUED"),
+            ("MULTI", nested[column]),
+            ("EXEC", exec[column]),
+        ]);
     }
 }
 

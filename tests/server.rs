@@ -383,3 +383,23 @@ fn sentinel_is_another_program() {
         assert!(text.starts_with("Sentinel is a program of its own"), "{text}");
     }
 }
+
+/// Clients can make scripts invent any number of codes.
+#[test]
+fn codes_that_scripts_invent_are_counted_together_when_there_are_many() {
+    let mut server = Server::start(&[]);
+    for n in 0..200 {
+        let script = format!("return redis.error_reply('E{n} why')");
+        assert_eq!(server.text(&["EVAL", &script, "0"]), format!("E{n} why"));
+    }
+    assert_eq!(server.text(&["EVAL", "return redis.error_reply('E0 why')", "0"]), "E0 why");
+    server.line("GET");
+    for (field, value) in [
+        ("errorstat_E0", "count=2"),
+        ("errorstat_ERRORSTATS_OVERFLOW", "count=72"),
+        ("errorstat_ERR", "count=1"),
+        ("total_error_replies", "202"),
+    ] {
+        assert_eq!(server.info_text(field).as_deref(), Some(value), "{field}");
+    }
+}

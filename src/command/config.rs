@@ -119,7 +119,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             }
             "maxmemory-clients" => s.count_all_client_memory(),
             "oom-score-adj" | "oom-score-adj-values" => s.apply_oom_score().map_err(|_| {
-                failed("Failed to apply new oom_score_adj configuration, check server logs.".into())
+                failed("Failed to set current oom_score_adj. Check server logs.".into())
             })?,
             "maxmemory-policy" => s.eviction.policy_changed(),
             _ => {}
@@ -283,6 +283,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
 fn resetstat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     s.stats.reset();
     s.eviction.reset_stats();
+    s.scripts.evicted = 0;
     s.ks.stats = KeyspaceStats::default();
     s.lazyfree.reset_freed();
     for command in s.commands.iter_mut() {

@@ -447,7 +447,11 @@ impl Server {
             stats.failed += 1;
             self.reply.truncate(start_reply);
             self.reply.error(&error.0);
-            self.stats.count_error(error.code());
+            if flags.contains(CommandFlags::RUNS_SCRIPT) {
+                self.stats.count_script_error(error.code());
+            } else {
+                self.stats.count_error(error.code());
+            }
             self.error_on_link(token, &error);
         }
         if self.slow_log.wants(nanos / 1000, flags) {

@@ -82,6 +82,11 @@ fn subscribe_to(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -> Co
 
 fn unsubscribe_from(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -> CommandResult {
     let Some(token) = s.current else { return Ok(()) };
+    if s.config.flavour.unsubscribes_subscribers_only && !s.clients[token].is(ClientFlags::PUBSUB) {
+        return Err(CommandError(
+            format!("NOSUB '{verb}' command executed not in subscribed mode").into(),
+        ));
+    }
     for name in names {
         s.unsubscribe(token, topic, name);
         confirm(s, topic, verb, Some(name));

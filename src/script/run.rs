@@ -68,15 +68,10 @@ pub type CurrentServer = Rc<RefCell<Option<AnyUserData>>>;
 
 const NOT_FROM_SCRIPT: CommandError =
     CommandError::text("ERR This Redis command is not allowed from script");
-const UNKNOWN: CommandError = CommandError::text("ERR Unknown Redis command called from script");
-const WRONG_ARITY: CommandError =
-    CommandError::text("ERR Wrong number of args calling Redis command from script");
 const NO_WRITES: CommandError =
     CommandError::text("ERR Write commands are not allowed from read-only scripts.");
 const STALE: CommandError =
     CommandError::text("ERR Can not execute the command on a stale replica");
-const NO_ARGUMENTS: &str = "ERR Please specify at least one argument for this redis lib call";
-const BAD_ARGUMENTS: &str = "ERR Lua redis lib command arguments must be strings or integers";
 
 impl Server {
     /// Runs a script for the current client, and answers what it returns.
@@ -378,11 +373,10 @@ impl Run {
     /// If it is not executed.
     fn redis_call(&mut self, server: &mut Server, args: &[Seen]) -> LibResult<Reply> {
         if args.is_empty() {
-            return Err(LibError::table(NO_ARGUMENTS));
+            return Err(no_arguments(server));
         }
         let mut numbers = Vec::new();
-        let args =
-            command_args(args, &mut numbers).ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
+        let args = command_args(args, &mut numbers).ok_or_else(|| bad_arguments(server))?;
         server.scripts.debugger.note_call(&args);
         let id = server
             .find_for_script(&args)
@@ -549,10 +543,10 @@ impl Run {
 
     fn acl_check_cmd(&mut self, server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
         if args.is_empty() {
-            return Err(LibError::table(NO_ARGUMENTS));
+            return Err(no_arguments(server));
         }
         let args: Option<Vec<Vec<u8>>> = args.iter().map(to_argument).collect();
-        let args = args.ok_or_else(|| LibError::table(BAD_ARGUMENTS))?;
+        let args = args.ok_or_else(|| bad_arguments(server))?;
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let commands = &server.commands;
         let id = commands.find(args[0]).and_then(|id| match args.get(1) {
@@ -562,10 +556,32 @@ impl Run {
             _ => Some(id),
         });
         let id = id.ok_or_else(|| {
-            LibError::table("ERR Invalid command passed to redis.acl_check_cmd()")
+            let library = match server.config.flavour.errors_of_scripts_name_no_redis {
+                true => "server",
+                false => "redis",
+            };
+            LibError::table(format!("ERR Invalid command passed to {library}.acl_check_cmd()"))
         })?;
         Ok(Some(Value::Boolean(server.acl_check(self.token, id, &args).is_ok())))
     }
+}
+
+/// A script calls without saying what.
+fn no_arguments(server: &Server) -> LibError {
+    let call = match server.config.flavour.errors_of_scripts_name_no_redis {
+        true => "call",
+        false => "redis lib call",
+    };
+    LibError::table(format!("ERR Please specify at least one argument for this {call}"))
+}
+
+/// A script calls with what is no argument of a command.
+fn bad_arguments(server: &Server) -> LibError {
+    let whose = match server.config.flavour.errors_of_scripts_name_no_redis {
+        true => "Command",
+        false => "Lua redis lib command",
+    };
+    LibError::table(format!("ERR {whose} arguments must be strings or integers"))
 }
 
 /// A command is not called: the script hears why, and it counts as an error.
@@ -584,10 +600,21 @@ impl Server {
         &self,
         args: &[&[u8]],
     ) -> Result<CommandId, (Option<CommandId>, CommandError)> {
-        let id = self.commands.find(args[0]).ok_or((None, UNKNOWN))?;
+        let redis = match self.config.flavour.errors_of_scripts_name_no_redis {
+            true => "",
+            false => "Redis ",
+        };
+        let unknown =
+            || CommandError::err(format_args!("Unknown {redis}command called from script"));
+        let wrong_arity = || {
+            CommandError::err(format_args!(
+                "Wrong number of args calling {redis}command from script"
+            ))
+        };
+        let id = self.commands.find(args[0]).ok_or_else(|| (None, unknown()))?;
         self.resolve(id, args).map_err(|(known, _)| match known {
-            Some(id) => (Some(id), WRONG_ARITY),
-            None => (None, UNKNOWN),
+            Some(id) => (Some(id), wrong_arity()),
+            None => (None, unknown()),
         })
     }
 

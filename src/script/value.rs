@@ -258,7 +258,7 @@ impl ReplyWriter<'_> {
     fn error(&mut self, text: &str, counted: bool) {
         self.failed = true;
         if !counted {
-            self.stats.count_error(text.split(' ').next().unwrap_or("ERR"));
+            self.stats.count_script_error(text.split(' ').next().unwrap_or("ERR"));
         }
         self.reply.error(text);
     }

@@ -55,16 +55,16 @@ impl Client {
     }
 }
 
-/// The length of a request with these arguments, in bytes; of none: 0.
-fn request_len(args: &[&[u8]]) -> usize {
-    let mut request = Vec::new();
-    if !args.is_empty() {
-        encode_command(args, &mut request);
-    }
-    request.len()
-}
-
 impl Server {
+    /// So many bytes of the query buffer are those of the request that runs, with these arguments, if one does.
+    fn qbuf_of_running(&self, args: &[&[u8]]) -> usize {
+        let mut request = Vec::new();
+        if !args.is_empty() && !self.config.flavour.qbuf_is_without_running_request {
+            encode_command(args, &mut request);
+        }
+        request.len()
+    }
+
     /// A client as one line of `CLIENT LIST`, without the line break. Empty if there is no such client.
     ///
     /// The fields are those of Redis 7.2 (in Valkey's place with `watch`), the totals that Valkey 8.0 added, and for
@@ -111,17 +111,12 @@ impl Server {
             field("watch", &transaction.map_or(0, |t| t.watched()));
         }
         let partial = client.partial.as_ref();
-        let arguments = args.iter().map(|arg| arg.len()).sum::<usize>()
-            + partial.map_or(0, |p| p.argument_bytes());
+        let running = args.iter().map(|arg| arg.len()).sum::<usize>();
         // The complete arguments of half a request are shown as such, though they lie in the query buffer.
         let parsed = partial.map_or(0, |p| p.parsed()).min(client.query.len());
-        let running = match self.config.flavour.qbuf_is_without_running_request {
-            true => 0,
-            false => request_len(args),
-        };
-        field("qbuf", &(client.query.len() - parsed + running));
+        field("qbuf", &(client.query.len() - parsed + self.qbuf_of_running(args)));
         field("qbuf-free", &(client.query.capacity() - client.query.len()));
-        field("argv-mem", &arguments);
+        field("argv-mem", &(running + partial.map_or(0, |p| p.argument_bytes())));
         field("multi-mem", &transaction.map_or(0, |t| t.memory()));
         // Replies are gathered in a buffer that all clients share: none is the client's own.
         field("rbs", &0);
@@ -129,7 +124,7 @@ impl Server {
         field("obl", &0);
         field("oll", &client.out.chunks());
         field("omem", &self.output_bytes(token));
-        field("tot-mem", &(client.memory() + args.iter().map(|arg| arg.len()).sum::<usize>()));
+        field("tot-mem", &(client.memory() + running));
         field("events", &events);
         field("cmd", &client.last_command.unwrap_or("NULL"));
         field("user", &user);

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 use super::config::{Config, lookup};
+use crate::command::spec::CommandFlags;
+use crate::command::table::CommandTable;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -66,6 +68,20 @@ differences! {
     /// `BLOCK` is taken and means nothing, as in a transaction.
     scripts_may_ask_to_block: "`XREAD` and `XREADGROUP` with `BLOCK` in scripts",
         "an error", "do not block";
+    /// `WAITAOF` answers at once.
+    scripts_may_call_waitaof: "`WAITAOF` in scripts",
+        "is not allowed", "does not wait";
+    /// Errors of scripts say neither Redis nor redis.
+    errors_of_scripts_name_no_redis: "errors of scripts that call what there is not, or with wrong arguments",
+        "`Unknown Redis command`, `this redis lib call`, `redis.acl_check_cmd()` and so on",
+        "`Unknown command`, `this call`, `server.acl_check_cmd()` and so on";
+    /// What must not be in a transaction aborts it.
+    nested_multi_aborts: "`MULTI` and `WATCH` in a transaction",
+        "an error, and the transaction goes on",
+        "`ERR Command not allowed inside a transaction`, and it is aborted";
+    /// Who is subscribed to nothing can't unsubscribe.
+    unsubscribes_subscribers_only: "`UNSUBSCRIBE` and its kin without a subscription",
+        "a reply as to others", "`NOSUB`";
     /// Whoever is still the same user stays connected.
     acl_load_keeps_clients: "`ACL LOAD` disconnects",
         "every client that is not the default user", "clients whose user is gone, or lost a channel that they hear";
@@ -73,7 +89,7 @@ differences! {
     config_patterns_find_valkeys_directives: "`CONFIG GET` with a pattern",
         "finds Redis's directives; those that only Valkey has by their whole name", "finds the directives of both";
     /// A primary is called so.
-    says_primary: "A primary, in errors at the start and where the log tells of an error on a replica's link",
+    says_primary: "A primary, in errors at the start and where the log tells why a link failed",
         "`master`", "`primary`";
     /// `watch` is shown.
     client_list_tells_of_watched_keys: "`watch` in `CLIENT LIST`",
@@ -90,6 +106,29 @@ impl Flavour {
     /// What a primary is called.
     pub fn primary(self) -> &'static str {
         if self.says_primary { "primary" } else { "master" }
+    }
+
+    /// The same where it is shouted.
+    pub fn primary_in_capitals(self) -> &'static str {
+        if self.says_primary { "PRIMARY" } else { "MASTER" }
+    }
+
+    /// Gives commands the flags that they have in this flavour.
+    pub fn adapt(self, commands: &mut CommandTable) {
+        let mut change = |name: &[u8], from: CommandFlags, to: CommandFlags| {
+            if let Some(id) = commands.find(name) {
+                let command = commands.get_mut(id);
+                command.flags = command.flags.difference(from).union(to);
+                command.spec.flags = command.flags;
+            }
+        };
+        if self.nested_multi_aborts {
+            change(b"multi", CommandFlags::empty(), CommandFlags::NO_MULTI);
+            change(b"watch", CommandFlags::empty(), CommandFlags::NO_MULTI);
+        }
+        if self.scripts_may_call_waitaof {
+            change(b"waitaof", CommandFlags::NOSCRIPT, CommandFlags::BLOCKING);
+        }
     }
 
     /// Whose place a program of this name takes.

@@ -80,18 +80,25 @@ pub struct Stats {
     pub cycle_us_rate: Rate,
 }
 
-/// Distinct error codes counted one by one; clients could invent any number of them.
+/// So many codes there may be before scripts, which could invent any number of them, add no more.
 const MAX_ERROR_CODES: usize = 128;
+/// Where the errors of scripts are counted for whose codes there is no room.
+const OTHER_ERRORS: &str = "ERRORSTATS_OVERFLOW";
 
 impl Stats {
-    /// Counts an error reply under its code.
+    /// Counts an error reply under its code, which is one of the server's own.
     pub fn count_error(&mut self, code: &str) {
         self.error_replies += 1;
-        if let Some(n) = self.errors.get_mut(code) {
-            *n += 1;
-        } else if self.errors.len() < MAX_ERROR_CODES {
-            self.errors.insert(code.to_string(), 1);
+        match self.errors.get_mut(code) {
+            Some(n) => *n += 1,
+            None => drop(self.errors.insert(code.to_string(), 1)),
         }
+    }
+
+    /// Counts an error that a script made up.
+    pub fn count_script_error(&mut self, code: &str) {
+        let has_room = self.errors.len() < MAX_ERROR_CODES || self.errors.contains_key(code);
+        self.count_error(if has_room { code } else { OTHER_ERRORS });
     }
 
     /// Counts a turn of the loop, which took so long and began at this count of commands.

@@ -3,7 +3,7 @@
 
 pub mod certificates;
 #[path = "../common/identity.rs"]
-pub mod identity;
+mod identity;
 #[path = "../common/raw.rs"]
 mod raw;
 

@@ -1,7 +1,6 @@
 //! `your_program.sh`, with which the stages start the server: where it works, what it finds there, what it leaves.
 
-use super::common::identity::{free_port, is_there};
-use super::common::{Raw, wait_for};
+use super::common::{Raw, free_port, wait_for};
 use super::snapshot;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -45,7 +44,11 @@ impl Checkout {
                 .expect("the script");
             let up = wait_for("the server", || match child.try_wait() {
                 Ok(Some(_)) => Some(false),
-                _ => is_there(port, child.id()).map(|()| true),
+                // Another's server may have taken the port meanwhile.
+                _ => {
+                    let info = Raw::to_port(port).ok()?.ask("INFO server");
+                    info.contains(&format!("process_id:{}\r", child.id())).then_some(true)
+                }
             });
             if up {
                 return Stage { child: Some(child), port };

@@ -41,6 +41,11 @@ fn may_ask_to_block(s: &Server) -> bool {
     !s.in_script || s.config.flavour.scripts_may_ask_to_block
 }
 
+fn no_block_in_scripts(command: &[u8]) -> CommandError {
+    let name = shown(command);
+    CommandError::err(format_args!("{name} command is not allowed with BLOCK option from scripts"))
+}
+
 /// From where on a stream is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum From {
@@ -79,10 +84,7 @@ impl<'a> Request<'a> {
             let arg = command[at];
             if is(arg, "BLOCK") && more > 0 {
                 if !may_block {
-                    let name = shown(command[0]);
-                    return Err(CommandError::err(format_args!(
-                        "{name} command is not allowed with BLOCK option from scripts"
-                    )));
+                    return Err(no_block_in_scripts(command[0]));
                 }
                 at += 1;
                 request.block = Some(args::timeout(command[at], Unit::Milliseconds, now_ms)?);

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn options_become_lines() {
-        let table: [(&[&str], &str); 12] = [
+        let table: [(&[&str], &str); 11] = [
             (&["--port", "1", "--port", "2"], "port \"1\" \nport \"2\" "),
             (&["--port", "--loglevel", "verbose"], "port \"--loglevel\" \"verbose\" "),
             (&["--port 6380", "--bind", "a b"], "port 6380 \nbind \"a b\" "),

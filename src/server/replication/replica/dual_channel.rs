@@ -135,7 +135,8 @@ impl Server {
         match channel.state {
             RdbChannelState::ReceiveAuth => {
                 if line.starts_with('-') {
-                    return Err(format!("Unable to AUTH to MASTER: {line}"));
+                    let primary = self.config.flavour.primary_in_capitals();
+                    return Err(format!("Unable to AUTH to {primary}: {line}"));
                 }
                 self.enter_rdb_channel_state(RdbChannelState::ReceiveReplconf);
             }

@@ -237,7 +237,8 @@ impl Server {
             }
             LinkState::ReceiveAuth => {
                 if is_error {
-                    return Err(format!("Unable to AUTH to MASTER: {line}"));
+                    let primary = self.config.flavour.primary_in_capitals();
+                    return Err(format!("Unable to AUTH to {primary}: {line}"));
                 }
                 self.enter_link_state(LinkState::ReceivePort);
             }

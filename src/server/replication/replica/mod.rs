@@ -354,7 +354,9 @@ impl Server {
                 self.link_is_silent(RDB_CHANNEL_TIMEOUT);
             }
             LinkState::AwaitRdbChannel if rdb_channel_silent > timeout => {
-                self.link_is_silent("Timeout connecting to the MASTER on the RDB channel...");
+                let primary = self.config.flavour.primary_in_capitals();
+                let text = format!("Timeout connecting to the {primary} on the RDB channel...");
+                self.link_is_silent(&text);
             }
             LinkState::Buffering if silent > timeout && !link.kept_stream.is_full() => {
                 self.link_is_silent(STREAM_TIMEOUT);
@@ -364,7 +366,10 @@ impl Server {
             | LinkState::Transfer
             | LinkState::AwaitRdbChannel
             | LinkState::Buffering => {}
-            _ if silent > timeout => self.link_is_silent("Timeout connecting to the MASTER..."),
+            _ if silent > timeout => {
+                let primary = self.config.flavour.primary_in_capitals();
+                self.link_is_silent(&format!("Timeout connecting to the {primary}..."));
+            }
             _ => {}
         }
         self.ack_if_due();
