@@ -388,3 +388,14 @@ fn it_tells_its_version_and_then_what_it_can_read() {
     read_command(&mut raw);
     assert_eq!(read_command(&mut raw)[5..], ["version", "8.2.0", "version", "9.0.0"]);
 }
+
+#[test]
+fn who_starts_before_its_primary_tries_again_at_once() {
+    let port = crate::common::free_port();
+    let address = format!("127.0.0.1 {port}");
+    let server = Server::start(&["--replicaof", &address, "--hz", "500"]);
+    wait_for("the next second", || {
+        (server.log().matches("Connecting to MASTER").count() > 1).then_some(())
+    });
+    assert!(server.log().matches("MASTER <-> REPLICA sync started").count() > 2);
+}
