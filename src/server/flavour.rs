@@ -97,6 +97,9 @@ differences! {
     /// What runs is no part of the query buffer any more.
     qbuf_is_without_running_request: "`qbuf` in `CLIENT LIST`, of the client that asks",
         "with the request that is running", "without it";
+    /// The form of Valkey 9, where nobody asks for another.
+    writes_expiring_fields_as_valkey: "hashes whose fields expire, in files and `DUMP`",
+        "RDB version 12, which Redis 7.4 reads", "RDB version 80, which Valkey 9.0 reads";
     /// `INFO` tells that this is another server.
     info_names_the_server: "`server_name` in `INFO server`",
         "none", "`valkey`";

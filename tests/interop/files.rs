@@ -59,10 +59,13 @@ fn without_expired(all: &mut [&mut data::Data]) {
 
 fn exchange(kind: Kind) {
     let (Some(peer), Some(aeolis)) = (kind.program(), Kind::Aeolis.program()) else { return };
-    for (from, to) in [(&peer, &aeolis), (&aeolis, &peer)] {
-        // A Valkey takes no file in Redis's form.
-        let stay = kind == Kind::Redis7 || (kind == Kind::Valkey && to == &peer);
-        let fields = if stay { Fields::Stay } else { Fields::Expire };
+    let names = tempfile::tempdir().expect("a directory");
+    // Its name decides how it writes what not all can read.
+    let name = if kind == Kind::Valkey { "valkey-server" } else { "redis-server" };
+    let named = names.path().join(name);
+    std::os::unix::fs::symlink(aeolis, &named).expect("a link");
+    for (from, to) in [(&peer, &named), (&named, &peer)] {
+        let fields = if kind == Kind::Redis7 { Fields::Stay } else { Fields::Expire };
         hand_over(from, to, fields);
         hand_over_aof(from, to, "yes", fields);
         hand_over_aof(from, to, "no", fields);

@@ -201,7 +201,10 @@ impl Config {
 
     /// The version of RDB in which this server writes hashes whose fields expire, where nobody asks for another.
     pub fn expiring_fields_version(&self) -> RdbVersion {
-        RdbVersion::V12
+        match self.flavour.writes_expiring_fields_as_valkey {
+            true => RdbVersion::Valkey80,
+            false => RdbVersion::V12,
+        }
     }
 
     /// Brings values that are taken as hints into range: in Redis, too, they are no errors.
