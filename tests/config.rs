@@ -52,6 +52,46 @@ fn set_changes_all_or_nothing() {
 }
 
 #[test]
+fn what_has_no_effect_yet_is_checked_nevertheless() {
+    let mut server = Server::start(&[]);
+    for (directive, value, reason) in [
+        ("locale-collate", "xx_nowhere", "Invalid locale name"),
+        ("locale-collate", "C", ""),
+        (
+            "active-defrag-ignore-bytes",
+            "0",
+            "argument must be between 1 and 9223372036854775807 inclusive",
+        ),
+        (
+            "active-defrag-ignore-bytes",
+            "18446744073709551616",
+            "argument must be between 1 and 9223372036854775807 inclusive",
+        ),
+        ("active-defrag-cycle-min", "100", "argument must be between 1 and 99 inclusive"),
+        (
+            "cluster-node-timeout",
+            "-1",
+            "argument must be between 0 and 9223372036854775807 inclusive",
+        ),
+        (
+            "cluster-announce-hostname",
+            "a_b",
+            "Hostnames may only contain alphanumeric characters, hyphens or dots",
+        ),
+        ("jemalloc-bg-thread", "2", "argument must be 'yes' or 'no'"),
+    ] {
+        let expected = match reason {
+            "" => "OK".to_string(),
+            _ => format!(
+                "ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}"
+            ),
+        };
+        let reply = server.text(&["CONFIG", "SET", directive, value]);
+        assert_eq!(reply, expected, "{directive} {value}");
+    }
+}
+
+#[test]
 fn what_can_not_be_applied_is_undone() {
     let mut server = Server::start(&["--bind", "127.0.0.1"]);
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();

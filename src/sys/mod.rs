@@ -3,6 +3,7 @@
 pub mod children;
 pub mod crash;
 pub mod durable;
+pub mod locale;
 pub mod lua;
 pub mod lua_args;
 pub mod lua_walk;

@@ -5,7 +5,7 @@
 /// Parses a number of bytes with an optional unit, in any case: `b`, `k` (1000), `kb` (1024), `m`,
 /// `mb`, `g`, `gb`.
 ///
-/// None for any other unit, for a missing number, and where the amount exceeds an u64.
+/// None for any other unit. What exceeds an u64 is as much as one holds, and thus too much for whoever asks.
 pub fn parse_memory(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -20,8 +20,8 @@ pub fn parse_memory(text: &str) -> Option<u64> {
         _ => return None,
     };
     // Redis reads no digits as 0.
-    let number = if number.is_empty() { 0 } else { number.parse::<u64>().ok()? };
-    number.checked_mul(multiplier)
+    let number = if number.is_empty() { 0 } else { number.parse::<u64>().unwrap_or(u64::MAX) };
+    Some(number.saturating_mul(multiplier))
 }
 
 /// Writes a number of bytes for people, in powers of 1024: `512B`, `1.00K`, `12.34M`
@@ -54,8 +54,8 @@ mod tests {
             ("3g", Some(3_000_000_000)),
             ("3Gb", Some(3 << 30)),
             ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
-            ("17179869184gb", None),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("17179869184gb", Some(u64::MAX)),
             ("", Some(0)),
             ("mb", Some(0)),
             ("-1", None),

@@ -27,6 +27,7 @@ use super::kind::{Directive, Flags, Kind, Unit};
 use super::parse::SourceLine;
 use super::values::*;
 use crate::server::flavour::Flavour;
+use crate::sys::locale::can_collate;
 
 const INT_MAX: i32 = i32::MAX;
 const LONG_MAX: i64 = i64::MAX;
@@ -264,7 +265,7 @@ directives! {
     /// The version of Redis that clients and primaries are told.
     redis_version_announced: String = REDIS_VERSION.into(), text(version), "redis-version-announced";
     /// Locale for comparing texts.
-    locale_collate: String = String::new(), text, "locale-collate", NO_EFFECT;
+    locale_collate: String = String::new(), text(locale), "locale-collate", NO_EFFECT;
     /// Warnings at the start that do not stop it.
     ignore_warnings: String = String::new(), text, "ignore-warnings", NO_EFFECT;
     /// Turn transparent huge pages off.
@@ -635,6 +636,10 @@ fn base_name(name: &str, directive: &str, what: &str) -> Result<(), Reason> {
         return Err(format!("{directive} can't be a path, just a {what}").into());
     }
     Ok(())
+}
+
+fn locale(name: &str) -> Result<(), Reason> {
+    if can_collate(name) { Ok(()) } else { Err("Invalid locale name".into()) }
 }
 
 fn dbfilename(name: &str) -> Result<(), Reason> {

@@ -542,7 +542,9 @@ impl Special for NotifyFlags {
         let [letters] = args else {
             return Err("wrong number of arguments".into());
         };
-        *self = Self::from_letters(text(letters)?)
+        *self = std::str::from_utf8(letters)
+            .ok()
+            .and_then(Self::from_letters)
             .ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
         Ok(())
     }
