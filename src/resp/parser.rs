@@ -2,17 +2,16 @@
 //!
 //! Arguments come out as ranges of the caller's buffer, so a request that lies whole in the buffer costs neither a
 //! copy nor an allocation. A request that is cut off leaves a [`Partial`]: what was understood so far, with offsets
-//! relative to the request's first byte, so that parsing resumes where it stopped however often the rest is split.
+//! relative to the request's first byte, so that parsing resumes where it stopped: an argument is looked at once,
+//! however often the rest is split. Nothing is allocated for what is announced and has not come.
 #![forbid(unsafe_code)]
 
 use crate::util::args::split_args;
 
 /// The longest inline command, and the longest `*<count>` or `$<length>` line, in bytes.
-pub const MAX_LINE: usize = 1024 * 1024;
-/// Bytes of a line that says how much follows.
-const MAX_HEADER: usize = 64 * 1024;
-/// The largest number of arguments in one request.
-pub const MAX_ARGS: i64 = 1024 * 1024;
+const MAX_LINE: usize = 64 * 1024;
+/// The largest number of arguments in one request. What a client may really send ends at its query buffer's limit.
+const MAX_ARGS: i64 = i32::MAX as i64;
 /// What a client may send before it has authenticated: arguments, and bytes in one of them.
 const UNAUTHENTICATED_ARGS: i64 = 10;
 const UNAUTHENTICATED_BULK: i64 = 16384;
@@ -25,6 +24,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// The same bytes where the buffer has `by` more bytes in front.
+    fn behind(self, by: usize) -> Span {
+        Span { start: self.start + by, end: self.end + by }
+    }
+
     /// The bytes of `buf` that this span names.
     #[inline]
     pub fn of<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
@@ -41,15 +45,21 @@ pub struct Limits {
     pub authenticated: bool,
 }
 
-/// A request whose tail has not arrived. Offsets are relative to its first byte.
-#[derive(Debug, Default)]
-pub struct Partial {
+/// How far a request has been parsed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
     /// Arguments still to come; 0 while the `*<count>` line itself is incomplete.
     missing: usize,
     /// The announced length of the argument being read, once its `$` line is known.
     bulk: Option<usize>,
     /// Where parsing resumes.
     pos: usize,
+}
+
+/// A request whose tail has not arrived. Offsets are relative to its first byte.
+#[derive(Debug, Default)]
+pub struct Partial {
+    progress: Progress,
     /// The arguments that are complete.
     args: Vec<Span>,
 }
@@ -57,12 +67,13 @@ pub struct Partial {
 impl Partial {
     /// Bytes still to come of a bulk argument whose length is known, when `have` bytes of the request are here.
     pub fn bulk_bytes_missing(&self, have: usize) -> usize {
-        self.bulk.map_or(0, |len| (self.pos + len + 2).saturating_sub(have))
+        let Progress { bulk, pos, .. } = self.progress;
+        bulk.map_or(0, |len| (pos + len + 2).saturating_sub(have))
     }
 
     /// Bytes at the request's beginning that are done with: complete arguments and headers.
     pub fn parsed(&self) -> usize {
-        if self.missing > 0 { self.pos } else { 0 }
+        if self.progress.missing > 0 { self.progress.pos } else { 0 }
     }
 
     /// Bytes of the complete arguments.
@@ -73,14 +84,6 @@ impl Partial {
     /// Memory held beside the buffer, in bytes.
     pub fn memory(&self) -> usize {
         size_of::<Self>() + self.args.capacity() * size_of::<Span>()
-    }
-
-    fn rebase(&mut self, from: usize, to: usize) {
-        self.pos = self.pos - from + to;
-        for span in &mut self.args {
-            span.start = span.start - from + to;
-            span.end = span.end - from + to;
-        }
     }
 }
 
@@ -121,48 +124,81 @@ pub fn parse_request(
     if first != b'*' {
         return parse_inline(buf, start, partial);
     }
-    let (mut missing, mut bulk, mut pos) = (0, None, start);
-    let base = spans.len();
-    if let Some(mut p) = partial.take() {
-        p.rebase(0, start);
-        (missing, bulk, pos) = (p.missing, p.bulk, p.pos);
-        spans.append(&mut p.args);
+    if let Some(earlier) = partial.take() {
+        return resume(buf, start, earlier, partial, spans, limits);
     }
+    let (end, missing) = match parse_count(buf, start, limits)? {
+        None => return Ok(Parsed::Incomplete),
+        Some((end, ..=0)) => return Ok(Parsed::Empty { end }),
+        Some((end, count)) => (end, count as usize),
+    };
+    let first = spans.len();
+    let mut progress = Progress { missing, bulk: None, pos: end };
+    parse_arguments(buf, &mut progress, spans, limits)?;
+    if progress.missing == 0 {
+        return Ok(Parsed::Request { end: progress.pos });
+    }
+    progress.pos -= start;
+    #[cfg(test)]
+    steps::add(spans.len() - first);
+    let args = spans.drain(first..).map(|s| Span { start: s.start - start, end: s.end - start });
+    *partial = Some(Box::new(Partial { progress, args: args.collect() }));
+    Ok(Parsed::Incomplete)
+}
+
+/// The same for a request whose beginning is known: only what has come since is looked at.
+#[cold]
+fn resume(
+    buf: &[u8],
+    start: usize,
+    mut request: Box<Partial>,
+    partial: &mut Option<Box<Partial>>,
+    spans: &mut Vec<Span>,
+    limits: Limits,
+) -> Result<Parsed, ProtocolError> {
+    parse_arguments(&buf[start..], &mut request.progress, &mut request.args, limits)?;
+    let Progress { missing, pos, .. } = request.progress;
     if missing == 0 {
-        match parse_count(buf, start, limits)? {
-            None => return Ok(Parsed::Incomplete),
-            Some((end, count)) if count <= 0 => return Ok(Parsed::Empty { end }),
-            Some((end, count)) => (pos, missing) = (end, count as usize),
-        }
+        #[cfg(test)]
+        steps::add(request.args.len());
+        spans.extend(request.args.iter().map(|span| span.behind(start)));
+        return Ok(Parsed::Request { end: start + pos });
     }
-    while missing > 0 {
-        let len = match bulk {
+    *partial = Some(request);
+    Ok(Parsed::Incomplete)
+}
+
+/// Parses arguments until none is missing, or the next one has not come.
+#[inline]
+fn parse_arguments(
+    buf: &[u8],
+    progress: &mut Progress,
+    spans: &mut Vec<Span>,
+    limits: Limits,
+) -> Result<(), ProtocolError> {
+    while progress.missing > 0 {
+        #[cfg(test)]
+        steps::add(1);
+        let len = match progress.bulk {
             Some(len) => len,
-            None => match parse_bulk_length(buf, pos, limits)? {
+            None => match parse_bulk_length(buf, progress.pos, limits)? {
                 None => break,
                 Some((end, len)) => {
-                    pos = end;
-                    bulk = Some(len);
+                    progress.pos = end;
+                    progress.bulk = Some(len);
                     len
                 }
             },
         };
+        let start = progress.pos;
         // The two bytes behind the argument are skipped unread, as Redis does.
-        if buf.len() - pos < len + 2 {
+        if buf.len() - start < len + 2 {
             break;
         }
-        spans.push(Span { start: pos, end: pos + len });
-        pos += len + 2;
-        bulk = None;
-        missing -= 1;
+        spans.push(Span { start, end: start + len });
+        *progress = Progress { missing: progress.missing - 1, bulk: None, pos: start + len + 2 };
     }
-    if missing == 0 {
-        return Ok(Parsed::Request { end: pos });
-    }
-    let mut p = Box::new(Partial { missing, bulk, pos, args: spans.split_off(base) });
-    p.rebase(start, 0);
-    *partial = Some(p);
-    Ok(Parsed::Incomplete)
+    Ok(())
 }
 
 /// The `*<count>\r\n` line at `start`: where it ends, and the count. `None`: not all there.
@@ -173,7 +209,7 @@ fn parse_count(
     limits: Limits,
 ) -> Result<Option<(usize, i64)>, ProtocolError> {
     let Some((end, digits)) = header_line(buf, start) else {
-        return if buf.len() - start > MAX_HEADER {
+        return if buf.len() - start > MAX_LINE {
             fail("too big mbulk count string")
         } else {
             Ok(None)
@@ -198,7 +234,7 @@ fn parse_bulk_length(
 ) -> Result<Option<(usize, usize)>, ProtocolError> {
     let Some(&first) = buf.get(pos) else { return Ok(None) };
     let line = header_line(buf, pos);
-    if line.is_none() && buf.len() - pos > MAX_HEADER {
+    if line.is_none() && buf.len() - pos > MAX_LINE {
         return fail("too big bulk count string");
     }
     let Some((end, digits)) = line else { return Ok(None) };
@@ -243,7 +279,7 @@ fn parse_inline(
     start: usize,
     partial: &mut Option<Box<Partial>>,
 ) -> Result<Parsed, ProtocolError> {
-    let resume = partial.take().map_or(start, |p| start + p.pos);
+    let resume = partial.take().map_or(start, |p| start + p.progress.pos);
     // Redis looks for the line's end as for the end of a C string, and so never behind a zero byte: who speaks TLS to
     // a port without it is not answered, rather than with errors about what its handshake seems to say.
     let stop = memchr::memchr2(b'\n', 0, &buf[resume..]).map_or(buf.len(), |at| resume + at);
@@ -251,7 +287,8 @@ fn parse_inline(
         if buf.len() - start > MAX_LINE {
             return fail("too big inline request");
         }
-        *partial = Some(Box::new(Partial { pos: stop - start, ..Partial::default() }));
+        let progress = Progress { pos: stop - start, ..Progress::default() };
+        *partial = Some(Box::new(Partial { progress, args: Vec::new() }));
         return Ok(Parsed::Incomplete);
     }
     let end = stop + 1;
@@ -261,6 +298,22 @@ fn parse_inline(
         None => fail("unbalanced quotes in request"),
         Some(args) if args.is_empty() => Ok(Parsed::Empty { end }),
         Some(args) => Ok(Parsed::Inline { end, args }),
+    }
+}
+
+/// Counts what parsing does, for the tests: how often an argument is looked at.
+#[cfg(test)]
+mod steps {
+    use std::cell::Cell;
+
+    thread_local!(static STEPS: Cell<usize> = const { Cell::new(0) });
+
+    pub fn add(n: usize) {
+        STEPS.set(STEPS.get() + n);
+    }
+
+    pub fn take() -> usize {
+        STEPS.take()
     }
 }
 
@@ -317,7 +370,7 @@ mod tests {
     fn violations_have_redis_wording() {
         let table: [(&[u8], &str); 12] = [
             (b"*3000000000\r\n", "invalid multibulk length"),
-            (b"*1048577\r\n", "invalid multibulk length"),
+            (b"*2147483648\r\n", "invalid multibulk length"),
             (b"*x\r\n", "invalid multibulk length"),
             (b"*01\r\n", "invalid multibulk length"),
             (b"*1\r\nfoo\r\n", "expected '$', got 'f'"),
@@ -366,6 +419,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_announced_allocates_nothing() {
+        let mut partial = None;
+        for (input, bound) in
+            [(&b"*2147483647\r\n"[..], 0), (b"*2147483647\r\n$1\r\na\r\n$2\r\n", 4)]
+        {
+            let got = parse_request(input, 0, &mut partial, &mut Vec::new(), LIMITS);
+            assert_eq!(got, Ok(Parsed::Incomplete));
+            let room = partial.as_ref().unwrap().args.capacity();
+            assert!(room <= bound, "room for {room} arguments");
+        }
+    }
+
+    #[test]
     fn a_cut_bulk_says_how_much_is_missing() {
         let mut partial = None;
         let input = b"*2\r\n$3\r\nGET\r\n$10\r\nabc";
@@ -393,6 +459,21 @@ mod tests {
         ) {
             let input: Vec<u8> = wanted.iter().flat_map(|r| encode(r)).collect();
             prop_assert_eq!(requests(&input, &cuts), wanted);
+        }
+
+        #[test]
+        fn any_split_takes_as_many_steps(
+            request in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3), 1..300),
+            piece in 1usize..20,
+        ) {
+            let input = encode(&request);
+            let ends: Vec<usize> = (0..input.len()).step_by(piece).collect();
+            steps::take();
+            prop_assert_eq!(requests(&input, &ends), vec![request.clone()]);
+            // An argument is parsed once, and where it was cut off its place is computed once more. Each piece may end
+            // in an argument that is begun again.
+            let steps = steps::take();
+            prop_assert!(steps <= 3 * request.len() + ends.len() + 1, "{steps} steps");
         }
 
         #[test]
