@@ -57,8 +57,11 @@ fn a_violation_is_answered_and_ends_the_connection_only() {
 fn endless_lines_and_lying_lengths_do_not_grow_without_bound() {
     let server = Server::start(&[]);
     let mut raw = server.raw();
-    raw.send(vec![b'A'; 1024 * 1024 + 1]);
+    raw.send(vec![b'A'; 64 * 1024 + 1]);
     raw.expect("-ERR Protocol error: too big inline request\r\n");
+    // Two thousand million arguments are announced, and none comes.
+    let mut boaster = server.raw();
+    boaster.send("*2147483647\r\n$3\r\nDEL\r\n$1");
     // Half a gigabyte is announced, and nothing comes.
     let mut liar = server.raw();
     liar.send("*2\r\n$4\r\nECHO\r\n$536870912\r\nabc");
@@ -146,4 +149,39 @@ fn clients_that_vanish_leave_nothing_behind() {
         drop(raw);
     }
     server.wait_info("connected_clients", "1");
+}
+
+#[test]
+fn a_request_may_have_more_than_a_million_arguments() {
+    const KEYS: usize = 1 << 20;
+    let server = Server::start(&[]);
+    let mut raw = server.raw();
+    raw.send(format!("*{}\r\n$6\r\nEXISTS\r\n", KEYS + 1));
+    raw.send("$1\r\nk\r\n".repeat(KEYS));
+    raw.expect(":0\r\n");
+}
+
+#[test]
+fn who_speaks_http_is_not_heard() {
+    let server = Server::start(&[]);
+    for request in [
+        "POST / HTTP/1.1\r\nHost: x\r\n\r\nSET k v\r\n",
+        "pOsT\r\nSET k v\r\n",
+        "PUT / HTTP/1.1\r\nhost: x\r\n\r\nSET k v\r\n",
+        "*1\r\n$5\r\nHOST:\r\nSET k v\r\n",
+    ] {
+        let whole = [request.len()];
+        for cut in whole.into_iter().chain(1..request.len()) {
+            let mut raw = server.raw();
+            raw.send(&request[..cut]);
+            // The server has seen the first part when it answers somebody else.
+            server.raw().ask("PING");
+            raw.try_send(&request[cut..]);
+            let answers = String::from_utf8(raw.read_to_end()).expect("a text");
+            assert!(!answers.contains("+OK"), "{request:?} cut at {cut}: {answers}");
+        }
+    }
+    assert_eq!(server.raw().ask("EXISTS k"), ":0");
+    let log = server.log();
+    assert_eq!(log.matches("# Possible SECURITY ATTACK detected.").count(), 1, "{log}");
 }

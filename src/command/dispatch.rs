@@ -2,6 +2,7 @@
 //! it and propagates it.
 #![forbid(unsafe_code)]
 
+use super::http::is_http;
 use super::redact::redact;
 use super::redirect::{REDIRECT, Redirection};
 use super::spec::CommandFlags;
@@ -13,6 +14,7 @@ use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::cluster::is_redirection;
 use crate::server::config::PropagationErrorBehavior;
 use crate::server::evict::EvictionOutcome;
+use crate::server::networking::CHEAP_COMMAND_NS;
 use crate::server::pause::PauseKind;
 use crate::server::propagate::Propagation;
 use crate::util::bytes_text::{shown, shown_c};
@@ -54,6 +56,10 @@ impl Server {
         let start = self.reply.len();
         let resolved = match command {
             Some(id) => self.resolve(id, args),
+            None if is_http(args[0]) => {
+                self.refuse_http(token);
+                return Verdict::Done;
+            }
             None => Err((None, unknown_command(args))),
         };
         let id = match resolved {
@@ -403,6 +409,7 @@ impl Server {
         let outcome = handler(self, args);
 
         let nanos = self.clock.nanos().saturating_sub(started);
+        self.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
         let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
         if self.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
             self.tracking_remember_keys(token, id, args);

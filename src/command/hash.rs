@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::args::{self, is};
+use super::random::reply_repeated;
 use super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
-use super::set::{RandomReply, reply_entry};
+use super::set::reply_entry;
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{ExpiryRole, Keyspace};
@@ -92,7 +93,12 @@ fn hmget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let now = field_clock(&s.ks);
     let hash = s.ks.read::<Hash>(s.db, args[1])?;
     s.reply.array(args.len() - 2);
-    args[2..].iter().for_each(|field| reply_value(&mut s.reply, hash, field, now));
+    for field in &args[2..] {
+        if s.reply.is_given_up() {
+            break;
+        }
+        reply_value(&mut s.reply, hash, field, now);
+    }
     Ok(())
 }
 
@@ -267,7 +273,6 @@ fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         _ => return Err(CommandError::SYNTAX),
     };
-    let bound = RandomReply::new(s);
     let Some(hash) = s.ks.read::<Hash>(s.db, args[1])? else {
         s.reply.array(0);
         return Ok(());
@@ -294,23 +299,18 @@ fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     reply.array(n * elements);
-    for _ in 0..n {
-        if !bound.allows_more(reply)? {
-            break;
-        }
-        let Some(pair) = hash.random(random, now) else { break };
-        write(reply, pair);
-    }
-    Ok(())
+    reply_repeated(reply, n, |reply| {
+        hash.random(random, now).map(|pair| write(reply, pair)).is_some()
+    })
 }
 
 /// HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]
 fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
     let now = field_clock(&s.ks);
-    let mut found = Reply::new(s.reply.protocol);
+    let mut found = s.reply.part();
     let Some(hash) = s.ks.read::<Hash>(s.db, args[1])? else {
-        reply_scan(&mut s.reply, 0, 0, &found);
+        reply_scan(&mut s.reply, 0, 0, found);
         return Ok(());
     };
     let (options, no_values) = without_flag(&args[3..], "NOVALUES");
@@ -327,7 +327,7 @@ fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         });
         cursor
     });
-    reply_scan(&mut s.reply, cursor, n, &found);
+    reply_scan(&mut s.reply, cursor, n, found);
     Ok(())
 }
 

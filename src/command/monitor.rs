@@ -1,4 +1,6 @@
 //! MONITOR: a client that sees every command that is executed.
+//!
+//! The lines of a turn gather in one block, whose bytes all monitors share: those who are slow hold it once.
 #![forbid(unsafe_code)]
 
 use super::redact::redact;
@@ -8,6 +10,10 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::util::args::quote;
+use bytes::Bytes;
+
+/// Lines are sent when so many bytes of them have gathered, though the turn goes on.
+const BLOCK: usize = 64 * 1024;
 
 fn monitor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     if s.deny_blocking {
@@ -21,7 +27,10 @@ fn monitor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     }
     if !client.is(ClientFlags::MONITOR) {
         client.flags |= ClientFlags::MONITOR;
-        s.monitors.push((token, client.id));
+        let noted = (token, client.id);
+        // What was executed before is not for its eyes.
+        s.flush_monitors();
+        s.monitors.push(noted);
     }
     s.reply.ok();
     Ok(())
@@ -36,6 +45,7 @@ impl Server {
             return;
         }
         let Some(client) = self.clients.get(token) else { return };
+        let client_monitors = self.current == Some(token) && client.is(ClientFlags::MONITOR);
         let now = self.clock.unix_us();
         let peer = client.conn.peer(&self.unix_path());
         let peer = if self.in_script {
@@ -52,13 +62,33 @@ impl Server {
             line.extend(quote(arg));
         }
         line.extend(b"\r\n");
+        if client_monitors {
+            // Between its replies the line has a place of its own.
+            self.send_to_monitors(Bytes::from(line));
+            return;
+        }
+        self.monitor_lines.append(&mut line);
+        if self.monitor_lines.len() >= BLOCK {
+            self.flush_monitors();
+        }
+    }
+
+    /// Sends monitors what they have not been sent of this turn.
+    pub fn flush_monitors(&mut self) {
+        if !self.monitor_lines.is_empty() {
+            let lines = std::mem::take(&mut self.monitor_lines);
+            self.send_to_monitors(Bytes::from(lines));
+        }
+    }
+
+    fn send_to_monitors(&mut self, lines: Bytes) {
         let monitors = std::mem::take(&mut self.monitors);
         for noted in monitors {
             // Monitors that are gone, or were reset, drop out here.
             if let Some(monitor) =
                 self.still(noted).filter(|&m| self.clients[m].is(ClientFlags::MONITOR))
             {
-                self.add_reply_to(monitor, &line);
+                self.add_output(monitor, lines.clone());
                 self.monitors.push(noted);
             }
         }

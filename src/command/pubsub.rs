@@ -119,7 +119,7 @@ fn confirm(s: &mut Server, topic: Topic, verb: &str, name: Option<&[u8]>) {
     if client.is(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP) {
         let mut reply = Reply::new(client.protocol);
         write(&mut reply);
-        s.push_to(token, Bytes::from(reply.split_off(0)));
+        s.push_to(token, Bytes::from(reply.take()));
     } else {
         write(&mut s.reply);
     }

@@ -106,7 +106,7 @@ pub fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let flavour = s.config.flavour;
     let options = ScanOptions::parse_for_keys(&args[2..], flavour)?;
     let (now, role) = (s.ks.now_ms, s.ks.role);
-    let mut found = Reply::new(s.reply.protocol);
+    let mut found = s.reply.part();
     let mut expired: Vec<Box<[u8]>> = Vec::new();
     let (mut n, mut visited) = (0, 0);
     // A table that is nearly empty must not keep everybody waiting.
@@ -137,7 +137,7 @@ pub fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         // Looking at an expired key deletes it.
         s.ks.peek(s.db, &key);
     }
-    reply_scan(&mut s.reply, cursor, n, &found);
+    reply_scan(&mut s.reply, cursor, n, found);
     Ok(())
 }
 
@@ -157,11 +157,11 @@ pub fn scan_steps(options: &ScanOptions<'_>, mut step: impl FnMut(&mut u64) -> u
 }
 
 /// The reply to a scan: the cursor, and `n` elements found.
-pub fn reply_scan(reply: &mut Reply, cursor: u64, n: usize, found: &Reply) {
+pub fn reply_scan(reply: &mut Reply, cursor: u64, n: usize, found: Reply) {
     reply.array(2);
     reply.bulk_str(itoa::Buffer::new().format(cursor));
     reply.array(n);
-    reply.raw(found.as_bytes());
+    reply.append(found);
 }
 
 /// Options that come in pairs, without a flag that may stand between them, and whether it did.

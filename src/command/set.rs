@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args;
+use super::random::reply_repeated;
 use super::scan::{ScanOptions, reply_scan, scan_steps};
 use super::set_algebra as algebra;
 use super::table::Row;
@@ -13,8 +14,6 @@ use crate::server::Server;
 use crate::value::set::{Limits, Set};
 use rand::RngCore;
 
-/// A random reply longer than this (in bytes) is given up: nobody can want it, and it has no bound.
-const MAX_RANDOM_REPLY: usize = 512 << 20;
 /// Members in one `SREM` that stands for a part of an `SPOP`.
 const PROPAGATED_AT_ONCE: usize = 1024;
 
@@ -218,7 +217,6 @@ fn srandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 fn srandmember_count(s: &mut Server, key: &[u8], count: &[u8]) -> CommandResult {
     let count = args::int_between(count, -i64::MAX, i64::MAX, None)?;
-    let bound = RandomReply::new(s);
     let Some(set) = s.ks.read::<Set>(s.db, key)? else {
         s.reply.array(0);
         return Ok(());
@@ -232,55 +230,16 @@ fn srandmember_count(s: &mut Server, key: &[u8], count: &[u8]) -> CommandResult 
         return Ok(());
     }
     reply.array(n);
-    for _ in 0..n {
-        if !bound.allows_more(reply)? {
-            break;
-        }
-        let Some(member) = set.random(random) else { break };
-        reply_entry(reply, member);
-    }
-    Ok(())
-}
-
-/// Keeps a reply whose length the client has chosen from filling the memory.
-#[derive(Clone, Copy, Debug)]
-pub struct RandomReply {
-    start: usize,
-    /// The client's hard output limit, over which it is disconnected anyway.
-    client_limit: usize,
-}
-
-impl RandomReply {
-    /// Watches the reply that starts now.
-    pub fn new(s: &Server) -> RandomReply {
-        let class =
-            s.current.and_then(|token| s.clients.get(token)).map_or(0, |client| client.class());
-        let client_limit = match s.config.client_output_buffer_limit[class].hard {
-            0 => usize::MAX,
-            limit => limit as usize,
-        };
-        RandomReply { start: s.reply.len(), client_limit }
-    }
-
-    /// Whether to go on: `false` when the client is about to be disconnected for what it has got already.
-    ///
-    /// # Errors
-    /// When the reply is longer than anybody can want.
-    #[inline]
-    pub fn allows_more(&self, reply: &Reply) -> CommandResult<bool> {
-        let len = reply.len() - self.start;
-        if len > MAX_RANDOM_REPLY && len < self.client_limit {
-            return Err(CommandError::text("ERR value is out of range"));
-        }
-        Ok(len < self.client_limit)
-    }
+    reply_repeated(reply, n, |reply| {
+        set.random(random).map(|member| reply_entry(reply, member)).is_some()
+    })
 }
 
 fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
-    let mut found = Reply::new(s.reply.protocol);
+    let mut found = s.reply.part();
     let Some(set) = s.ks.read::<Set>(s.db, args[1])? else {
-        reply_scan(&mut s.reply, 0, 0, &found);
+        reply_scan(&mut s.reply, 0, 0, found);
         return Ok(());
     };
     let options = ScanOptions::parse(&args[3..])?;
@@ -295,7 +254,7 @@ fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         });
         cursor
     });
-    reply_scan(&mut s.reply, cursor, n, &found);
+    reply_scan(&mut s.reply, cursor, n, found);
     Ok(())
 }
 

@@ -32,6 +32,8 @@ const BY_DENIED: CommandError =
 const GET_DENIED: CommandError =
     CommandError::text("ERR GET option of SORT denied due to insufficient ACL permissions.");
 
+const TOO_LARGE: CommandError = CommandError::text("ERR the result of SORT is too large");
+
 /// Where a value is found for an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pattern<'a> {
@@ -354,10 +356,12 @@ fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResul
         rows.sort(&range, order);
     }
     match options.store {
-        None => answer(s, &rows, range, &options.get),
+        None => {
+            answer(s, &rows, range, &options.get);
+            Ok(())
+        }
         Some(key) => store(s, &rows, range, &options.get, key),
     }
-    Ok(())
 }
 
 fn answer(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>]) {
@@ -370,13 +374,26 @@ fn answer(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>])
             reply.bulk(element);
         }
         for pattern in get {
+            if reply.is_given_up() {
+                return;
+            }
             pattern.look_up(&mut s.ks, db, element, &mut key, |value| reply.bulk_or_null(value));
         }
     }
 }
 
 /// Makes a list of the result, in place of whatever is under `to`.
-fn store(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>], to: &[u8]) {
+///
+/// # Errors
+/// If it would be too large: each pattern may find a long value for each element.
+fn store(
+    s: &mut Server,
+    rows: &Rows,
+    range: Range<usize>,
+    get: &[Pattern<'_>],
+    to: &[u8],
+) -> CommandResult {
+    let mut bytes = 0;
     let (db, limits) = (s.db, s.config.list_limits());
     let mut list = List::new();
     let mut key = Vec::new();
@@ -387,8 +404,13 @@ fn store(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>], 
         }
         for pattern in get {
             pattern.look_up(&mut s.ks, db, element, &mut key, |value| {
-                list.push(End::Tail, &[value.unwrap_or_default()], limits);
+                let value = value.unwrap_or_default();
+                bytes += size_of::<u64>() + value.len();
+                list.push(End::Tail, &[value], limits);
             });
+            if bytes > s.largest_reply {
+                return Err(TOO_LARGE);
+            }
         }
     }
     let len = list.len();
@@ -409,6 +431,7 @@ fn store(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>], 
         s.ks.changes.dirty += len as u64 - 1;
     }
     s.reply.int(len as i64);
+    Ok(())
 }
 
 fn sort(s: &mut Server, args: &[&[u8]]) -> CommandResult {

@@ -380,7 +380,13 @@ fn mget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     for key in &args[1..] {
         // A key that holds something else is as good as none.
         let value = s.ks.read_string(s.db, key).unwrap_or_default();
-        reply_string(&mut s.reply, value);
+        if value.as_ref().is_some_and(is_large) {
+            if !s.reply_large_string(key) {
+                break;
+            }
+        } else {
+            reply_string(&mut s.reply, value);
+        }
     }
     Ok(())
 }

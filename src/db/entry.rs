@@ -8,7 +8,7 @@
 //! +--------+-------------+---------+- - - - - - - +- - - - - -+-----+- - - -+-----------------+- - - - +
 //! ```
 //! The value is the integer (`INT`), the length of the string behind it (`EMB`), or, from the next multiple of eight
-//! bytes on, the Rust value of its type itself (a `Vec` for long strings, a `List`, …). A key with a short string is
+//! bytes on, the Rust value of its type itself (a `LongString`, a `List`, …). A key with a short string is
 //! thus one allocation with 8 bytes beside its contents, and one cache line is enough to compare a key and often to
 //! read its value; a small collection costs no further indirection.
 //!
@@ -24,8 +24,10 @@ use crate::value::hash::Hash;
 use crate::value::list::List;
 use crate::value::set::Set;
 use crate::value::stream::Stream;
+use crate::value::string::LongString;
 use crate::value::zset::Zset;
 use crate::value::{Value, ValueMut, ValueRef};
+use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -57,7 +59,7 @@ const fn word_size(kind: u8) -> usize {
     match kind {
         INT => size_of::<i64>(),
         EMB => size_of::<u16>(),
-        STR => size_of::<Vec<u8>>(),
+        STR => size_of::<LongString>(),
         LIST => size_of::<List>(),
         SET => size_of::<Set>(),
         HASH => size_of::<Hash>(),
@@ -68,7 +70,7 @@ const fn word_size(kind: u8) -> usize {
 
 // Rust values lie at multiples of eight bytes, and no type may ask for more. The kind is the first word's last byte.
 const _: () =
-    assert!(align_of::<Vec<u8>>() <= 8 && align_of::<List>() <= 8 && align_of::<Set>() <= 8);
+    assert!(align_of::<LongString>() <= 8 && align_of::<List>() <= 8 && align_of::<Set>() <= 8);
 const _: () =
     assert!(align_of::<Hash>() <= 8 && align_of::<Zset>() <= 8 && align_of::<Stream>() <= 8);
 const _: () = assert!(cfg!(target_endian = "little"));
@@ -184,7 +186,7 @@ impl Entry {
         match value {
             Value::Int(n) => Entry::build(key, INT, expire, n as u64, &[]),
             Value::Str(bytes) if bytes.len() <= MAX_EMBEDDED => Entry::text(key, &bytes, expire),
-            Value::Str(bytes) => Entry::typed(key, STR, bytes, expire),
+            Value::Str(bytes) => Entry::typed(key, STR, LongString::Own(bytes), expire),
             Value::List(list) => Entry::typed(key, LIST, list, expire),
             Value::Set(set) => Entry::typed(key, SET, set, expire),
             Value::Hash(hash) => Entry::typed(key, HASH, hash, expire),
@@ -198,7 +200,7 @@ impl Entry {
         if string.len() <= MAX_EMBEDDED {
             Entry::build(key, EMB, expire, string.len() as u64, string)
         } else {
-            Entry::typed(key, STR, string.to_vec(), expire)
+            Entry::typed(key, STR, LongString::Own(string.to_vec()), expire)
         }
     }
 
@@ -382,7 +384,7 @@ impl Entry {
         let value = unsafe {
             let place = this.0.as_ptr().add(shape(this.0).value());
             match kind {
-                STR => Value::Str(place.cast::<Vec<u8>>().read()),
+                STR => Value::Str(place.cast::<LongString>().read().into_vec()),
                 LIST => Value::List(place.cast::<List>().read()),
                 SET => Value::Set(place.cast::<Set>().read()),
                 HASH => Value::Hash(place.cast::<Hash>().read()),
@@ -398,8 +400,10 @@ impl Entry {
     pub fn modify_string(self, change: impl FnOnce(&mut Vec<u8>)) -> Entry {
         let view = self.view();
         if view.raw_kind() == STR {
-            // SAFETY: a STR entry's value is a Vec, and the entry is ours alone.
-            change(unsafe { &mut *self.0.as_ptr().add(shape(self.0).value()).cast::<Vec<u8>>() });
+            // SAFETY: a STR entry's value is a LongString, and the entry is ours alone.
+            let string =
+                unsafe { &mut *self.0.as_ptr().add(shape(self.0).value()).cast::<LongString>() };
+            change(string.make_mut());
             self.set_raw(true);
             return self;
         }
@@ -410,7 +414,7 @@ impl Entry {
             _ => return self,
         };
         change(&mut string);
-        let new = Entry::typed(view.key(), STR, string, view.expire());
+        let new = Entry::typed(view.key(), STR, LongString::Own(string), view.expire());
         new.view().set_lru(view.lru());
         new.set_raw(true);
         new
@@ -436,13 +440,19 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.view().raw_kind() < STR {
-            self.free();
-        } else {
+        let kind = self.view().raw_kind();
+        if kind > STR {
             let Entry(p) = *self;
             // A second owner for a moment, which gives up the entry for its value; this one is never used again.
             drop(Entry(p).into_value());
+            return;
         }
+        if kind == STR {
+            // As a value of its own it would be copied where replies share it.
+            // SAFETY: a STR entry's value is a LongString, which is read once: the entry is freed below.
+            drop(unsafe { self.0.as_ptr().add(shape(self.0).value()).cast::<LongString>().read() });
+        }
+        self.free();
     }
 }
 
@@ -529,7 +539,7 @@ impl<'a> EntryRef<'a> {
                 kind => {
                     let place = self.0.as_ptr().add(shape.value());
                     match kind {
-                        STR => ValueRef::Str(&*place.cast::<Vec<u8>>()),
+                        STR => ValueRef::Str(&*place.cast::<LongString>()),
                         LIST => ValueRef::List(&*place.cast::<List>()),
                         SET => ValueRef::Set(&*place.cast::<Set>()),
                         HASH => ValueRef::Hash(&*place.cast::<Hash>()),
@@ -620,6 +630,17 @@ impl<'a> EntryMut<'a> {
     /// The same entry, to be read.
     pub fn view(&self) -> EntryRef<'_> {
         EntryRef(self.0, PhantomData)
+    }
+
+    /// The bytes of a long string, for replies to keep; `None` if it is none.
+    pub fn share_string(self) -> Option<Bytes> {
+        if self.view().raw_kind() != STR {
+            return None;
+        }
+        // SAFETY: a STR entry's value is a LongString; the view is exclusive.
+        let string =
+            unsafe { &mut *self.0.as_ptr().add(shape(self.0).value()).cast::<LongString>() };
+        Some(string.share())
     }
 
     /// The collection in place.

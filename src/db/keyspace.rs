@@ -14,6 +14,7 @@ use crate::ds::hash::HashSeed;
 use crate::ds::table::{Occupied, Table};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::value::{Collection, Type, Value, ValueRef};
+use bytes::Bytes;
 use std::time::{Duration, Instant};
 
 /// One database.
@@ -262,6 +263,12 @@ impl Keyspace {
         let stale = |entry: &EntryRef<'_>| entry.expire().is_some_and(|at| at < self.now_ms);
         let entry = self.dbs[db].table.get(self.hash(key), key)?;
         (self.role == ExpiryRole::Keep || !stale(&entry)).then_some(entry)
+    }
+
+    /// The bytes of a long string, for a reply to keep while the key goes its way.
+    pub fn share_string(&mut self, db: usize, key: &[u8]) -> Option<Bytes> {
+        let hash = self.hash(key);
+        self.dbs[db].table.get_mut(hash, key)?.share_string()
     }
 
     /// Finds a key that is about to be changed.

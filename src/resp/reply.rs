@@ -2,6 +2,9 @@
 //!
 //! A command handler says what a reply *is* (a map, a set, a double); the writer knows which protocol the client
 //! speaks and what that value looks like there.
+//!
+//! What goes out to a client grows in pieces of one size, so that a large reply is never moved, and is judged at each
+//! of them: beyond the client's limit it is given up, and nothing more is kept of it however long its command goes on.
 #![forbid(unsafe_code)]
 
 use crate::util::bytes_text::written;
@@ -30,63 +33,194 @@ impl Protocol {
 #[derive(Debug, Clone, Copy)]
 pub struct Deferred(usize);
 
+/// The least memory of a reply, in bytes.
+const MIN_BUFFER: usize = 128;
+/// Bytes of a piece.
+pub const PIECE: usize = 256 * 1024;
+
 /// A growing buffer of replies.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reply {
+    /// The full pieces of what goes out, in order.
+    pieces: Vec<Vec<u8>>,
+    /// Bytes of all pieces, those included that were dropped when the reply was given up.
+    pieces_len: usize,
+    /// The piece that is being written.
     buf: Vec<u8>,
     pub protocol: Protocol,
     /// What is written here goes to the current client's socket as it is, and may go there at any time.
-    pub goes_out: bool,
+    goes_out: bool,
+    /// More bytes than this are not wanted.
+    limit: usize,
+    given_up: bool,
+}
+
+impl Default for Reply {
+    fn default() -> Reply {
+        Reply::new(Protocol::default())
+    }
 }
 
 impl Reply {
-    pub fn new(protocol: Protocol) -> Self {
-        Reply { buf: Vec::new(), protocol, goes_out: false }
+    /// A reply that somebody else looks at: in one piece, however long.
+    pub fn new(protocol: Protocol) -> Reply {
+        Reply {
+            pieces: Vec::new(),
+            pieces_len: 0,
+            buf: Vec::new(),
+            protocol,
+            goes_out: false,
+            limit: usize::MAX,
+            given_up: false,
+        }
+    }
+
+    /// What is written from now on goes to a client that takes at most `limit` bytes.
+    pub fn begin_output(&mut self, protocol: Protocol, limit: usize) {
+        (self.protocol, self.goes_out, self.limit) = (protocol, true, limit);
+    }
+
+    /// A reply of its own that becomes a part of this one, with [`Reply::append`].
+    pub fn part(&self) -> Reply {
+        Reply { goes_out: self.goes_out, limit: self.limit, ..Reply::new(self.protocol) }
+    }
+
+    /// Adds a part. A long one is not copied.
+    pub fn append(&mut self, part: Reply) {
+        if part.pieces_len == 0 || self.given_up {
+            return self.raw(&part.buf);
+        }
+        self.pieces_len += self.buf.len() + part.pieces_len;
+        self.pieces.push(std::mem::replace(&mut self.buf, part.buf));
+        self.pieces.extend(part.pieces);
+        if part.given_up {
+            self.give_up();
+        }
+    }
+
+    /// What is written from now on goes to nobody yet.
+    pub fn end_output(&mut self) {
+        self.goes_out = false;
+    }
+
+    #[inline]
+    pub fn goes_out(&self) -> bool {
+        self.goes_out
+    }
+
+    /// Whether the reply is longer than its client takes. Nothing is kept of it: a command that has only to answer
+    /// may stop.
+    #[inline]
+    pub fn is_given_up(&self) -> bool {
+        self.given_up
     }
 
     /// Bytes written so far.
     #[inline]
     pub fn len(&self) -> usize {
-        self.buf.len()
+        self.pieces_len + self.buf.len()
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+        self.len() == 0
     }
 
+    /// The bytes, of a reply that is in one piece: one that does not go out, or is shorter than [`PIECE`].
     pub fn as_bytes(&self) -> &[u8] {
+        debug_assert!(self.pieces.is_empty());
         &self.buf
     }
 
     /// Takes back everything behind the first `len` bytes: a handler that fails half-way leaves no half reply.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.buf.truncate(len);
+        if len < self.pieces_len {
+            self.truncate_pieces(len);
+        } else {
+            self.buf.truncate(len - self.pieces_len);
+        }
+    }
+
+    #[cold]
+    fn truncate_pieces(&mut self, len: usize) {
+        if len == 0 {
+            return self.clear();
+        }
+        if self.given_up {
+            // A part of what is to stay is gone.
+            return;
+        }
+        while self.pieces_len > len
+            && let Some(piece) = self.pieces.pop()
+        {
+            self.pieces_len -= piece.len();
+            self.buf = piece;
+        }
+        self.buf.truncate(len - self.pieces_len);
     }
 
     pub fn clear(&mut self) {
         self.buf.clear();
+        self.pieces = Vec::new();
+        (self.pieces_len, self.given_up) = (0, false);
     }
 
-    /// The bytes from `from` on, taken out of the writer.
-    pub fn split_off(&mut self, from: usize) -> Vec<u8> {
-        if from == 0 {
-            return std::mem::take(&mut self.buf);
-        }
-        self.buf.split_off(from)
+    /// The bytes of a reply that is in one piece, taken out of the writer.
+    pub fn take(&mut self) -> Vec<u8> {
+        debug_assert!(self.pieces.is_empty());
+        std::mem::take(&mut self.buf)
+    }
+
+    /// All pieces, taken out of the writer. The last one may be much shorter than its memory.
+    pub fn take_pieces(&mut self) -> impl Iterator<Item = Vec<u8>> + use<> {
+        let (pieces, last) = (std::mem::take(&mut self.pieces), std::mem::take(&mut self.buf));
+        self.clear();
+        pieces.into_iter().chain([last])
     }
 
     /// Goes on in the memory of a buffer that was taken out, and is not needed any more.
     pub fn reuse(&mut self, buf: Vec<u8>) {
-        debug_assert!(self.buf.is_empty() && buf.is_empty());
+        debug_assert!(self.is_empty() && buf.is_empty());
         self.buf = buf;
     }
 
     /// Bytes that are RESP already.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
+        if self.buf.capacity() - self.buf.len() < bytes.len() && self.goes_out {
+            return self.raw_in_pieces(bytes);
+        }
         self.buf.extend_from_slice(bytes);
+    }
+
+    /// The same where the piece has no room for all of them.
+    #[cold]
+    fn raw_in_pieces(&mut self, mut bytes: &[u8]) {
+        while !self.given_up {
+            let have = self.buf.len();
+            if have < PIECE {
+                // A short reply needs no whole piece.
+                let wanted = (have + bytes.len()).max(2 * have).clamp(MIN_BUFFER, PIECE);
+                self.buf.reserve_exact(wanted - have);
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.buf.capacity() - have));
+            self.buf.extend_from_slice(now);
+            bytes = later;
+            if bytes.is_empty() {
+                return;
+            }
+            self.pieces_len += self.buf.len();
+            self.pieces.push(std::mem::take(&mut self.buf));
+            if self.pieces_len > self.limit {
+                self.give_up();
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        (self.pieces, self.buf) = (Vec::new(), Vec::new());
+        self.given_up = true;
     }
 
     pub fn is_resp3(&self) -> bool {
@@ -99,17 +233,16 @@ impl Reply {
     }
 
     pub fn simple(&mut self, text: &str) {
-        self.buf.push(b'+');
+        self.raw(b"+");
         self.line(&written(text));
     }
 
     /// An error: `text` starts with its code (`ERR …`). Line breaks, which would break the protocol, become spaces.
     pub fn error(&mut self, text: &str) {
-        self.buf.push(b'-');
         let text = written(text.trim_end_matches(['\r', '\n']));
-        self.buf
-            .extend(text.iter().copied().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
-        self.raw(b"\r\n");
+        let one_line = |b: u8| if b == b'\r' || b == b'\n' { b' ' } else { b };
+        self.raw(b"-");
+        self.line(&text.iter().copied().map(one_line).collect::<Vec<u8>>());
     }
 
     #[inline]
@@ -123,7 +256,6 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.buf.reserve(bytes.len() + 16);
         self.bulk_header(bytes.len());
         self.raw(bytes);
         self.raw(b"\r\n");
@@ -196,7 +328,7 @@ impl Reply {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text),
             Protocol::Resp3 => {
-                self.buf.push(b',');
+                self.raw(b",");
                 self.line(text);
             }
         }
@@ -214,7 +346,7 @@ impl Reply {
         match self.protocol {
             Protocol::Resp2 => self.bulk(digits),
             Protocol::Resp3 => {
-                self.buf.push(b'(');
+                self.raw(b"(");
                 self.line(digits);
             }
         }
@@ -227,7 +359,7 @@ impl Reply {
             Protocol::Resp3 => {
                 self.header(b'=', text.len() as i64 + 4);
                 self.raw(format.as_bytes());
-                self.buf.push(b':');
+                self.raw(b":");
                 self.line(text);
             }
         }
@@ -235,7 +367,7 @@ impl Reply {
 
     /// Marks the place of an aggregate's length; its elements follow, and then one of the `set_*` calls.
     pub fn deferred(&mut self) -> Deferred {
-        Deferred(self.buf.len())
+        Deferred(self.len())
     }
 
     pub fn set_array(&mut self, at: Deferred, n: usize) {
@@ -251,10 +383,33 @@ impl Reply {
     }
 
     fn insert_header(&mut self, at: Deferred, write: impl FnOnce(&mut Reply)) {
-        let end = self.buf.len();
+        if self.given_up {
+            return;
+        }
+        if at.0 < self.pieces_len {
+            let mut header = Reply::new(self.protocol);
+            write(&mut header);
+            return self.insert_in_pieces(at.0, &header.buf);
+        }
+        let (end, start) = (self.buf.len(), at.0 - self.pieces_len);
+        let goes_out = std::mem::replace(&mut self.goes_out, false);
         write(self);
+        self.goes_out = goes_out;
         let header = self.buf.len() - end;
-        self.buf[at.0..].rotate_right(header);
+        self.buf[start..].rotate_right(header);
+    }
+
+    #[cold]
+    fn insert_in_pieces(&mut self, at: usize, header: &[u8]) {
+        let mut start = 0;
+        for piece in &mut self.pieces {
+            if at < start + piece.len() {
+                piece.splice(at - start..at - start, header.iter().copied());
+                self.pieces_len += header.len();
+                return;
+            }
+            start += piece.len();
+        }
     }
 
     fn line(&mut self, bytes: &[u8]) {
@@ -275,7 +430,7 @@ impl Reply {
             return;
         }
         let mut digits = itoa::Buffer::new();
-        self.buf.push(kind);
+        self.raw(&[kind]);
         self.line(digits.format(n).as_bytes());
     }
 }
@@ -283,6 +438,7 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn both(write: impl Fn(&mut Reply)) -> (String, String) {
         let text = |protocol| {
@@ -328,6 +484,99 @@ mod tests {
         });
         assert_eq!(resp2, format!("*11\r\n{}:0\r\n", ":0\r\n:1\r\n".repeat(5)));
         assert_eq!(resp3, format!("~11\r\n{}:0\r\n", ":0\r\n:1\r\n".repeat(5)));
+    }
+
+    /// A reply that goes to a client.
+    fn output(limit: usize) -> Reply {
+        let mut reply = Reply::default();
+        reply.begin_output(Protocol::Resp2, limit);
+        reply
+    }
+
+    #[test]
+    fn what_is_too_long_is_given_up_and_takes_no_memory() {
+        let mut reply = output(3 * PIECE);
+        let mut longest = 0;
+        for _ in 0..20 {
+            reply.bulk(&[b'x'; PIECE]);
+            longest = longest.max(reply.pieces.len());
+        }
+        let at = reply.deferred();
+        reply.int(1);
+        reply.set_array(at, 1);
+        assert!(reply.is_given_up() && longest <= 4 && reply.len() > 3 * PIECE);
+        assert_eq!((reply.pieces.len(), reply.buf.capacity()), (0, 0));
+        reply.truncate(5);
+        assert!(reply.is_given_up());
+        reply.clear();
+        reply.ok();
+        assert_eq!(reply.as_bytes(), b"+OK\r\n");
+    }
+
+    /// What a command writes.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Raw(usize),
+        Array(Vec<usize>),
+        Part(Vec<usize>),
+        /// Fails after so many bytes.
+        Failed(usize),
+    }
+
+    impl Step {
+        fn write(&self, reply: &mut Reply) {
+            match self {
+                Step::Raw(len) => reply.bulk(&vec![b'a'; *len]),
+                Step::Array(lens) => {
+                    let at = reply.deferred();
+                    lens.iter().for_each(|len| reply.bulk(&vec![b'b'; *len]));
+                    reply.set_array(at, lens.len());
+                }
+                Step::Part(lens) => {
+                    let mut part = reply.part();
+                    lens.iter().for_each(|len| part.bulk(&vec![b'd'; *len]));
+                    reply.array(lens.len());
+                    reply.append(part);
+                }
+                Step::Failed(len) => {
+                    let start = reply.len();
+                    reply.bulk(&vec![b'c'; *len]);
+                    reply.truncate(start);
+                    reply.error("ERR failed");
+                }
+            }
+        }
+    }
+
+    fn any_len() -> impl Strategy<Value = usize> {
+        prop_oneof![0..300usize, PIECE - 20..PIECE + 20, 0..3 * PIECE]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(50))]
+        #[test]
+        fn pieces_hold_what_one_buffer_would(
+            steps in prop::collection::vec(
+                prop_oneof![
+                    any_len().prop_map(Step::Raw),
+                    prop::collection::vec(any_len(), 0..4).prop_map(Step::Array),
+                    prop::collection::vec(any_len(), 0..4).prop_map(Step::Part),
+                    any_len().prop_map(Step::Failed),
+                ],
+                0..8,
+            ),
+        ) {
+            let (mut whole, mut reply) = (Reply::default(), output(usize::MAX));
+            for step in steps {
+                step.write(&mut whole);
+                step.write(&mut reply);
+            }
+            prop_assert_eq!(reply.len(), whole.len());
+            let pieces: Vec<Vec<u8>> = reply.take_pieces().collect();
+            prop_assert!(pieces.iter().all(|piece| piece.len() < PIECE + 100));
+            prop_assert!(pieces.concat() == whole.take());
+            prop_assert!(reply.is_empty());
+        }
     }
 
     #[test]

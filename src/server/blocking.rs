@@ -31,6 +31,7 @@ use super::client::{BlockState, Blocked, ClientFlags, Token};
 use crate::db::blocked::{Ticket, Waiter};
 use crate::resp::reply::Reply;
 use crate::value::Type;
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::mem;
 use std::time::Instant;
@@ -190,9 +191,9 @@ impl Server {
         self.ks.no_touch = no_touch;
         self.db = outer_db;
         self.current = outer_client;
-        let reply = mem::replace(&mut self.reply, outer_reply);
+        let mut reply = mem::replace(&mut self.reply, outer_reply);
         if let Some(token) = self.still((token, id)) {
-            self.add_reply_to(token, reply.as_bytes());
+            self.add_output(token, Bytes::from(reply.take()));
             if !self.clients[token].is(ClientFlags::BLOCKED) {
                 self.queue_input(token);
             }

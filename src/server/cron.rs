@@ -66,6 +66,7 @@ impl Server {
 
     /// Writes what waits to be written, and closes what waits to be closed.
     fn write_replies(&mut self) {
+        self.flush_monitors();
         self.write_turn_output();
         for noted in mem::take(&mut self.pending_writes) {
             if let Some(token) = self.still(noted) {
@@ -107,6 +108,7 @@ impl Server {
         !self.pending_input.is_empty()
             || !self.pending_writes.is_empty()
             || !self.turn_output.is_empty()
+            || !self.monitor_lines.is_empty()
             || !self.closing.is_empty()
             || self.eviction.is_running
             || self.loading.as_ref().is_some_and(|l| !l.is_fed())
@@ -218,8 +220,12 @@ impl Server {
             }
         }
         self.count_all_client_memory();
-        let loaded: Vec<Token> =
-            self.clients.iter().filter(|(_, c)| !c.out.is_empty()).map(|(t, _)| t).collect();
+        let loaded: Vec<Token> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| !c.out.is_empty() || c.soft_limit_since.is_some())
+            .map(|(token, _)| token)
+            .collect();
         for token in loaded {
             self.check_output_limit(token);
         }

@@ -1,10 +1,11 @@
 //! Large strings go from the keyspace to the socket as they lie there, without the copy through the reply buffer that
-//! costs more than everything else for them. What the socket does not take at once is copied then: a reply that waits
-//! must not change with the value.
+//! costs more than everything else for them. What the socket does not take at once waits as a reference to the value's
+//! bytes, which stay what they were whatever becomes of the value.
 #![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{ClientFlags, Token};
+use super::output::{NANOS_PER_BYTE, REPLY_FLUSH};
 use crate::value::ValueRef;
 use bytes::Bytes;
 use std::io::IoSlice;
@@ -13,48 +14,65 @@ use std::io::IoSlice;
 const LARGE_STRING: usize = 32 * 1024;
 
 impl Server {
-    /// Answers the large string under `key` of the current database.
+    /// Answers the large string under `key` of the current database. `false`: its client gets no more replies.
     #[cold]
-    pub fn reply_large_string(&mut self, key: &[u8]) {
-        let writable = self.current.filter(|&token| self.takes_large_replies(token));
-        if let Some(token) = writable {
+    pub fn reply_large_string(&mut self, key: &[u8]) -> bool {
+        let token = self.current.filter(|&token| self.takes_references(token));
+        if let Some(token) = token {
             self.settle(token);
+            if self.reply.len() >= REPLY_FLUSH {
+                self.flush_reply(token);
+            }
         }
         let Some(ValueRef::Str(string)) = self.ks.inspect(self.db, key).map(|e| e.value()) else {
-            return self.reply.null();
+            self.reply.null();
+            return true;
         };
-        let client = writable.and_then(|token| self.clients.get_mut(token));
-        let Some(client) = client.filter(|client| client.out.is_empty()) else {
-            return self.reply.bulk(string);
+        let Some(token) = token else {
+            self.reply.bulk(string);
+            return !self.reply.is_given_up();
         };
-        self.reply.bulk_header(string.len());
+        let len = string.len();
+        self.reply.bulk_header(len);
         let parts = [self.reply.as_bytes(), string, b"\r\n"];
-        // An error shows again when the rest is written, or when the client is read.
-        let written = client.conn.write_vectored(&parts.map(IoSlice::new)).unwrap_or(0);
-        client.net_out += written as u64;
-        self.stats.net_out += written as u64;
-        self.stats.writes += 1;
-        let rest = behind(parts, written);
-        self.reply.clear();
-        if let (Some(token), false) = (writable, rest.is_empty()) {
-            let memory = rest.capacity();
-            self.keep_part(token, Bytes::from(rest), memory);
+        let client = &mut self.clients[token];
+        let limit = self.config.client_output_buffer_limit[client.class()].hard;
+        let mut written = 0;
+        if client.out.is_empty() && limit == 0 && !self.aof.holds_replies() {
+            // An error shows again when the rest is written, or when the client is read.
+            written = client.conn.write_vectored(&parts.map(IoSlice::new)).unwrap_or(0);
+            client.net_out += written as u64;
+            self.stats.net_out += written as u64;
+            self.stats.writes += 1;
         }
+        self.turn_cost_ns += written as u64 * NANOS_PER_BYTE;
+        if written == parts.iter().map(|part| part.len()).sum::<usize>() {
+            self.reply.clear();
+            return true;
+        }
+        let [header, value, end] = left_of(parts.map(<[u8]>::len), written);
+        let header = Bytes::copy_from_slice(&self.reply.as_bytes()[header..]);
+        self.reply.clear();
+        self.reply.raw(&b"\r\n"[end..]);
+        self.keep(token, header);
+        if value < len
+            && let Some(bytes) = self.ks.share_string(self.db, key)
+        {
+            self.keep_part(token, bytes.slice(value..), len);
+        }
+        !self.clients[token].is(ClientFlags::CLOSE_ASAP)
     }
 
-    /// Whether the client's socket may be written in the middle of a command, and whether it will be heard at all.
-    fn takes_large_replies(&self, token: Token) -> bool {
+    /// Whether the client may be written in the middle of a command, and whether it will be heard at all.
+    fn takes_references(&self, token: Token) -> bool {
         let unheard = ClientFlags::REPLY_OFF
             | ClientFlags::REPLY_SKIP
             | ClientFlags::MASTER
             | ClientFlags::SLAVE
             | ClientFlags::CLOSE_ASAP;
-        self.clients.get(token).is_some_and(|client| {
-            self.reply.goes_out
-                && !client.is(unheard)
-                && self.config.client_output_buffer_limit[client.class()].hard == 0
-                && !self.aof.holds_replies()
-        })
+        self.reply.goes_out()
+            && !self.reply.is_given_up()
+            && self.clients.get(token).is_some_and(|client| !client.is(unheard))
     }
 }
 
@@ -64,28 +82,25 @@ pub fn is_large(value: &ValueRef<'_>) -> bool {
     matches!(value, ValueRef::Str(string) if string.len() >= LARGE_STRING)
 }
 
-/// What lies behind the first `skip` bytes of `parts`.
-fn behind<const N: usize>(parts: [&[u8]; N], mut skip: usize) -> Vec<u8> {
-    let total: usize = parts.iter().map(|part| part.len()).sum();
-    let mut rest = Vec::with_capacity(total - skip);
-    for part in parts {
-        let from = skip.min(part.len());
-        skip -= from;
-        rest.extend_from_slice(&part[from..]);
-    }
-    rest
+/// How much of each of some parts of these lengths is done with when `written` bytes of all are.
+fn left_of<const N: usize>(lens: [usize; N], mut written: usize) -> [usize; N] {
+    lens.map(|len| {
+        let done = written.min(len);
+        written -= done;
+        done
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::behind;
+    use super::left_of;
 
     #[test]
     fn the_rest_begins_where_writing_stopped() {
-        let parts: [&[u8]; 3] = [b"$5\r\n", b"hello", b"\r\n"];
-        let whole = parts.concat();
-        for written in 0..=whole.len() {
-            assert_eq!(behind(parts, written), whole[written..]);
+        for (written, done) in
+            [(0, [0, 0, 0]), (3, [3, 0, 0]), (4, [4, 0, 0]), (6, [4, 2, 0]), (10, [4, 5, 1])]
+        {
+            assert_eq!(left_of([4, 5, 2], written), done);
         }
     }
 }

@@ -154,6 +154,8 @@ pub struct Server {
     pub rebind: bool,
     /// Clients that watch every command, with their ids.
     pub monitors: Vec<(Token, u64)>,
+    /// What they have not been sent yet.
+    pub monitor_lines: Vec<u8>,
     pub latency: latency::LatencyMonitor,
     /// `DEBUG PAUSE-CRON`: nothing happens by itself.
     pub pause_cron: bool,
@@ -168,6 +170,10 @@ pub struct Server {
 
     query_buffer: Vec<u8>,
     batch: networking::Batch,
+    /// What the current client's turn has cost, in nanoseconds or so.
+    pub turn_cost_ns: u64,
+    /// Bytes of the largest reply to a client whose output has no limit.
+    pub largest_reply: usize,
     turn_output: output::TurnOutput,
     pending_writes: Vec<(Token, u64)>,
     pending_input: Vec<(Token, u64)>,
@@ -263,6 +269,7 @@ impl Server {
             snapshot_eof_mark: String::new(),
             rebind: false,
             monitors: Vec::new(),
+            monitor_lines: Vec::new(),
             latency: latency::LatencyMonitor::default(),
             pause_cron: false,
             skip_checksum_validation: false,
@@ -272,6 +279,8 @@ impl Server {
             last_replication_cron_ms: 0,
             query_buffer: Vec::new(),
             batch: networking::Batch::default(),
+            turn_cost_ns: 0,
+            largest_reply: output::largest_reply(),
             turn_output: output::TurnOutput::new(),
             pending_writes: Vec::new(),
             pending_input: Vec::new(),

@@ -25,8 +25,15 @@ const BATCH: usize = 16;
 const SPANS_KEPT: usize = 16 * 1024;
 /// Reads in a row from one client before others have their turn.
 const READS_PER_EVENT: usize = 16;
+/// A client whose turn has cost more than this, in nanoseconds, lets others have theirs.
+const CLIENT_TURN_NS: u64 = 2_000_000;
+/// What a command may take before it counts for that. Those that are cheaper are bounded by the buffer that they lie
+/// in: to stop among them, and move the rest, would cost more than they do.
+pub const CHEAP_COMMAND_NS: u64 = 20_000;
 /// A bulk argument of at least this size is read into a buffer allocated at its size.
 const BIG_BULK: usize = 32 * 1024;
+/// Bytes of one read that goes on with half a request.
+const READ_ON: usize = 16 * 1024;
 /// As much of an announced argument is allocated before it has come.
 const BULK_AHEAD: usize = 32 * 1024 * 1024;
 /// What a client that has not authenticated may leave unfinished.
@@ -59,6 +66,8 @@ enum Stop {
     Drained,
     /// The client waits for something, or is to be closed.
     Held,
+    /// It has had its turn; others have theirs before it goes on.
+    Yielded,
 }
 
 impl Server {
@@ -123,15 +132,23 @@ impl Server {
 
     /// The client's socket is readable: reads, executes and answers what came.
     pub fn read_query_from_client(&mut self, token: Token, peer_closed: bool) {
+        self.turn_cost_ns = 0;
+        let mut first_read_ns = None;
         for turn in 0.. {
             let Some(client) = self.clients.get(token) else { return };
+            // What it has sent before comes first, and may be all that is taken from it in this turn.
             if client.is(ClientFlags::CLOSE_ASAP
                 | ClientFlags::CLOSE_AFTER_REPLY
-                | ClientFlags::REPLAYING)
+                | ClientFlags::REPLAYING
+                | ClientFlags::PENDING_INPUT)
             {
                 return;
             }
-            if turn == READS_PER_EVENT {
+            let is_over = |since| self.clock.nanos() - since > CLIENT_TURN_NS;
+            if turn == READS_PER_EVENT
+                || self.turn_cost_ns > CLIENT_TURN_NS
+                || first_read_ns.is_some_and(is_over)
+            {
                 self.queue_input(token);
                 return;
             }
@@ -145,7 +162,9 @@ impl Server {
                 // A short read has emptied the socket; the next arrival is a new event. If the peer has closed,
                 // no further event will say so: read until the end shows.
                 Ok(full) if !full && !peer_closed => return,
-                Ok(_) => {}
+                Ok(_) => {
+                    first_read_ns.get_or_insert_with(|| self.clock.nanos());
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -211,10 +230,16 @@ impl Server {
         let mut query = std::mem::take(&mut client.query);
         let have = query.len();
         let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(have));
-        // A large argument's buffer has room for just that argument: to read more would be to copy it all.
-        let least = if missing > 0 && have >= BIG_BULK { missing } else { BIG_BULK / 2 };
-        // A lying length must not allocate what never comes: beyond a bound the buffer grows with what has come.
-        let room = missing.max(least).min(have.max(BULK_AHEAD));
+        let room = if missing > 0 && have >= BIG_BULK {
+            // A large argument's buffer has room for just that argument: to read more would be to copy it all. A lying
+            // length must not allocate what never comes: beyond a bound the buffer grows with what has come.
+            missing.min(have.max(BULK_AHEAD))
+        } else {
+            // A request of many arguments: the buffer doubles, so that growing moves each byte a few times at most.
+            let room = missing.clamp(READ_ON, BULK_AHEAD);
+            query.reserve(room);
+            room
+        };
         let outcome = client.conn.read_append(&mut query, room);
         if let Ok(n) = outcome
             && n > 0
@@ -256,10 +281,12 @@ impl Server {
     }
 
     /// Closes a client whose query, now so many bytes, is too long; answers whether it was. What is queued in a
-    /// transaction is a part of it.
+    /// transaction is a part of it, and so are the places of arguments, which may take more than their bytes do.
     pub fn exceeds_query_limit(&mut self, token: Token, len: usize) -> bool {
         let client = &self.clients[token];
-        let len = len + client.transaction.as_ref().map_or(0, |t| t.queued_bytes());
+        let len = len
+            + client.transaction.as_ref().map_or(0, |t| t.queued_bytes())
+            + client.partial.as_ref().map_or(0, |p| p.memory());
         let limit = if self.acl.needs_auth(client) {
             UNAUTHENTICATED_QUERY
         } else {
@@ -293,8 +320,8 @@ impl Server {
             let (next, error) = self.parse_batch(token, buf, used, &mut batch);
             let (done, stop) = self.execute_batch(token, buf, used, &mut batch);
             used = done;
-            if stop == Stop::Held {
-                break Stop::Held;
+            if stop != Stop::Drained {
+                break stop;
             }
             if let Some(error) = error {
                 self.protocol_error(token, &error, &buf[used..]);
@@ -315,11 +342,14 @@ impl Server {
             batch.spans = Vec::new();
         }
         self.batch = batch;
-        if stop == Stop::Held
+        if stop != Stop::Drained
             && let Some(client) = self.clients.get_mut(token)
         {
             // What was parsed ahead is parsed again when the client goes on.
             client.partial = None;
+            if stop == Stop::Yielded {
+                self.queue_input(token);
+            }
         }
         self.leave_client(token);
         used
@@ -454,6 +484,12 @@ impl Server {
             }
             if self.reply.len() >= REPLY_FLUSH {
                 self.flush_reply(token);
+                if !self.may_process(token) {
+                    return (used, Stop::Held);
+                }
+            }
+            if self.turn_cost_ns > CLIENT_TURN_NS && used < buf.len() {
+                return (used, Stop::Yielded);
             }
         }
         (used, Stop::Drained)
@@ -481,10 +517,13 @@ impl Server {
     /// Makes `token` the current client: its replies go to the shared writer, in its protocol.
     pub fn enter_client(&mut self, token: Token) {
         debug_assert!(self.current.is_none() && self.reply.is_empty());
+        if !self.monitor_lines.is_empty() && self.clients[token].is(ClientFlags::MONITOR) {
+            // What it saw before comes before its replies.
+            self.flush_monitors();
+        }
         let client = &self.clients[token];
         self.current = Some(token);
-        self.reply.protocol = client.protocol;
-        self.reply.goes_out = true;
+        self.reply.begin_output(client.protocol, self.output_room(client));
         self.db = client.db;
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
         if client.is(ClientFlags::MASTER) {
@@ -495,7 +534,7 @@ impl Server {
     /// Ends what [`Server::enter_client`] began; the replies are on their way.
     pub fn leave_client(&mut self, token: Token) {
         self.current = None;
-        self.reply.goes_out = false;
+        self.reply.end_output();
         if self.ks.role == ExpiryRole::Keep {
             self.restore_expiry_role();
         }
@@ -596,6 +635,7 @@ impl Server {
                 continue;
             }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {
+                self.turn_cost_ns = 0;
                 let mut query = std::mem::take(&mut client.query);
                 let used = self.process_input_buffer(token, &query);
                 let Some(client) = self.clients.get_mut(token) else { continue };

@@ -6,10 +6,11 @@
 #![forbid(unsafe_code)]
 
 use super::Server;
-use super::client::{ClientFlags, Token};
-use crate::resp::reply::Reply;
+use super::client::{Client, ClientFlags, Token};
+use crate::resp::reply::{PIECE, Reply};
 use crate::server::log::Level;
 use crate::server::replication::trace::Direction;
+use crate::sys::process::total_memory;
 use bytes::Bytes;
 use std::io::ErrorKind;
 
@@ -19,6 +20,12 @@ pub const REPLY_FLUSH: usize = 64 * 1024;
 const STATIC_REPLY: usize = 16 * 1024;
 /// A larger piece is written at once instead of being copied into the shared buffer.
 const DEFER_MAX: usize = 16 * 1024;
+/// A client that takes all that it is written is written about so much before others have their turn.
+const WRITE_AT_ONCE: usize = 1024 * 1024;
+/// However little memory there is, or is known of.
+const MIN_LARGEST_REPLY: usize = 512 << 20;
+/// What handing over a byte costs, for [`Server::turn_cost_ns`].
+pub const NANOS_PER_BYTE: u64 = 1;
 
 /// What this turn's clients will be written, in the order in which it arose.
 #[derive(Debug, Default)]
@@ -26,6 +33,11 @@ pub struct TurnOutput {
     bytes: Vec<u8>,
     /// Whose piece ends where. A client's id tells whether the token is still its own.
     pieces: Vec<(Token, u64, usize)>,
+}
+
+/// Bytes of a reply that nobody can want: half of the machine's memory.
+pub fn largest_reply() -> usize {
+    usize::try_from(total_memory() / 2).unwrap_or(usize::MAX).max(MIN_LARGEST_REPLY)
 }
 
 impl TurnOutput {
@@ -113,26 +125,36 @@ impl Server {
         if self.reply.is_empty() {
             return;
         }
-        if self.clients.contains(token) {
-            self.settle(token);
-            let mut reply = self.reply.split_off(0);
-            let written = self.write_directly(token, &reply);
-            if written < reply.len() && reply.len() > REPLY_FLUSH {
-                // Large: what is left is kept as it is, not copied.
-                let memory = reply.capacity();
-                self.keep_part(token, Bytes::from(reply).slice(written..), memory);
-                return;
-            }
-            if written < reply.len() {
-                self.keep(token, Bytes::copy_from_slice(&reply[written..]));
-            }
-            reply.clear();
-            if reply.capacity() <= 4 * REPLY_FLUSH {
-                self.reply.reuse(reply);
-            }
+        if !self.clients.contains(token) {
+            self.reply.clear();
             return;
         }
-        self.reply.clear();
+        self.settle(token);
+        if self.reply.is_given_up() {
+            let pending = self.reply.len() + self.clients[token].out.len();
+            self.reply.clear();
+            self.close_for_output_limit(token, pending);
+            return;
+        }
+        self.turn_cost_ns += self.reply.len() as u64 * NANOS_PER_BYTE;
+        let mut sent = 0;
+        for mut piece in self.reply.take_pieces() {
+            // What is left of a long reply has its turn among what others are written.
+            let written = if sent < WRITE_AT_ONCE { self.write_directly(token, &piece) } else { 0 };
+            sent += piece.len();
+            if written == piece.len() {
+                piece.clear();
+                if piece.capacity() <= PIECE && self.reply.is_empty() {
+                    self.reply.reuse(piece);
+                }
+            } else if piece.len() - written > piece.capacity() / 2 {
+                // Kept as it is, not copied.
+                let memory = piece.capacity();
+                self.keep_part(token, Bytes::from(piece).slice(written..), memory);
+            } else {
+                self.keep(token, Bytes::copy_from_slice(&piece[written..]));
+            }
+        }
     }
 
     /// Writes to a client's socket unless something waits there already; answers how much it has taken.
@@ -160,14 +182,18 @@ impl Server {
     }
 
     /// Keeps what a client's socket does not take now.
-    fn keep(&mut self, token: Token, bytes: Bytes) {
+    pub fn keep(&mut self, token: Token, bytes: Bytes) {
         let memory = bytes.len();
         self.keep_part(token, bytes, memory);
     }
 
     /// The same for a buffer of which `bytes` is a part, and which has `memory` bytes.
     pub fn keep_part(&mut self, token: Token, bytes: Bytes, memory: usize) {
-        self.clients[token].out.push_part(bytes, memory);
+        let client = &mut self.clients[token];
+        if client.is(ClientFlags::CLOSE_ASAP) {
+            return;
+        }
+        client.out.push_part(bytes, memory);
         self.queue_write(token);
         self.check_output_limit(token);
         self.count_client_memory(token, 0);
@@ -188,8 +214,16 @@ impl Server {
         }
     }
 
-    /// The same for bytes that several clients share, and a client that is not the current one.
+    /// The same for bytes that several clients may share.
     pub fn add_output(&mut self, token: Token, bytes: Bytes) {
+        if self.current == Some(token) {
+            self.reply.raw(&bytes);
+            return;
+        }
+        let Some(client) = self.clients.get(token) else { return };
+        if client.is(ClientFlags::CLOSE_ASAP) {
+            return;
+        }
         if bytes.len() > DEFER_MAX || !self.defer(token, Some(&bytes)) {
             self.push_output(token, bytes);
         }
@@ -220,6 +254,10 @@ impl Server {
     /// The socket takes bytes again, or `before_sleep` finds some to write.
     pub fn send_reply_to_client(&mut self, token: Token) {
         self.write_output(token);
+        if self.clients.get(token).is_some_and(|c| c.soft_limit_since.is_some()) {
+            // It may be below its soft limit again, and another excess would be a new one.
+            self.check_output_limit(token);
+        }
         self.count_client_memory(token, 0);
     }
 
@@ -228,14 +266,20 @@ impl Server {
             self.queue_write(token);
             return;
         }
+        let mut sent = 0;
         loop {
             let Some(client) = self.clients.get_mut(token) else { return };
             if client.out.is_empty() {
                 break;
             }
+            if sent >= WRITE_AT_ONCE {
+                self.queue_write(token);
+                return;
+            }
             match client.conn.write_vectored(&client.out.slices()) {
                 Ok(0) => return,
                 Ok(n) => {
+                    sent += n;
                     client.out.consume(n);
                     client.net_out += n as u64;
                     self.stats.net_out += n as u64;
@@ -289,19 +333,39 @@ impl Server {
             client.soft_limit_since = None;
         }
         if soft || over(limit.hard) {
-            client.flags |= ClientFlags::CLOSE_ASAP;
-            self.stats.output_buffer_limit_disconnections += 1;
-            let info = self.client_info(token);
-            let text = format!(
-                "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
-            );
-            self.log(Level::Warning, &text);
-            if class == 1 {
-                let text = format!("output buffer limit: {pending} bytes wait to be sent");
-                self.trace_replica(token, Direction::Here, &text);
-            }
-            self.close_later(token);
+            self.close_for_output_limit(token, pending);
         }
+    }
+
+    /// Closes a client that does not read its `pending` bytes.
+    fn close_for_output_limit(&mut self, token: Token, pending: usize) {
+        self.stats.output_buffer_limit_disconnections += 1;
+        let info = self.client_info(token);
+        let text = format!(
+            "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
+        );
+        self.log(Level::Warning, &text);
+        if self.clients[token].class() == 1 {
+            let text = format!("output buffer limit: {pending} bytes wait to be sent");
+            self.trace_replica(token, Direction::Here, &text);
+        }
+        // It will not be written any more.
+        self.clients[token].out.clear();
+        self.close_later(token);
+    }
+
+    /// Bytes that the current client's replies may have until it is closed for them: its class's hard limit, and
+    /// without one a part of the machine's memory.
+    pub fn output_room(&self, client: &Client) -> usize {
+        if client.is(ClientFlags::MASTER) {
+            // It is not answered at all.
+            return usize::MAX;
+        }
+        let limit = match self.config.client_output_buffer_limit[client.class()].hard {
+            0 => self.largest_reply,
+            limit => limit as usize,
+        };
+        limit.saturating_sub(client.out.len())
     }
 
     /// How far a replica may lag, in bytes: always as far as the backlog reaches. 0: any distance.

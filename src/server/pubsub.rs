@@ -94,7 +94,7 @@ impl Message<'_> {
             let mut reply = Reply::new(protocol);
             reply.push(parts.len());
             parts.iter().for_each(|part| reply.bulk(part));
-            Bytes::from(reply.split_off(0))
+            Bytes::from(reply.take())
         };
         slot.get_or_insert_with(encode).clone()
     }

@@ -69,6 +69,8 @@ pub struct Stats {
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
     pub peak_memory: usize,
+    /// When the log last told of a client that speaks HTTP, in seconds since 1970.
+    pub http_logged: Option<i64>,
     /// Error replies by code.
     pub errors: BTreeMap<String, u64>,
     pub ops_rate: Rate,
@@ -129,6 +131,7 @@ impl Stats {
             forks: self.forks,
             latest_fork_us: self.latest_fork_us,
             peak_memory: self.peak_memory,
+            http_logged: self.http_logged,
             auth_denied: self.auth_denied,
             commands_denied: self.commands_denied,
             keys_denied: self.keys_denied,

@@ -327,7 +327,7 @@ impl Server {
                 reply.bulk(b"message");
                 reply.bulk(CHANNEL);
                 what.write(&mut reply);
-                self.push_to(target, Bytes::from(reply.split_off(0)));
+                self.push_to(target, Bytes::from(reply.take()));
             }
             // It could not tell the message from a reply.
             Some(_) => {}
@@ -340,7 +340,7 @@ impl Server {
         reply.push(2);
         reply.bulk(b"invalidate");
         what.write(&mut reply);
-        self.push_to(token, Bytes::from(reply.split_off(0)));
+        self.push_to(token, Bytes::from(reply.take()));
     }
 
     fn tell_broken_redirect(&mut self, token: Token, gone: u64) {
@@ -353,7 +353,7 @@ impl Server {
             reply.push(2);
             reply.bulk(b"tracking-redir-broken");
             reply.int(gone as i64);
-            self.push_to(token, Bytes::from(reply.split_off(0)));
+            self.push_to(token, Bytes::from(reply.take()));
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod hash;
 pub mod list;
 pub mod set;
 pub mod stream;
+pub mod string;
 pub mod zset;
 
 use crate::util::number::parse_i64;

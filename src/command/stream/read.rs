@@ -188,6 +188,9 @@ pub(super) fn xread(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let positions = request.positions(s)?;
     let mut found = Found::new(&mut s.reply);
     for (&key, &position) in request.keys.iter().zip(&positions) {
+        if s.reply.is_given_up() {
+            break;
+        }
         let From::After(after) = position else { continue };
         let Some(stream) = s.ks.read::<Stream>(s.db, key)? else { continue };
         // Most readers are up to date, which their last ID alone tells.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::args::{self, int_between, is};
+use super::super::random::reply_repeated;
 use super::super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
 use super::{NOT_A_LEX_RANGE, NOT_A_SCORE_RANGE, reply_element, reply_elements, reply_member};
 use crate::ds::listpack::INT_TEXT_MAX;
@@ -128,12 +129,12 @@ pub fn zrandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if count < 0 {
         // With repetitions: each for itself.
         reply_elements(&mut s.reply, wanted, with_scores);
-        for _ in 0..wanted {
-            if let Some(element) = zset.random(&mut || s.rng.next_u64()) {
-                reply_element(&mut s.reply, element, with_scores);
-            }
-        }
-    } else if wanted >= len {
+        return reply_repeated(&mut s.reply, wanted, |reply| {
+            let element = zset.random(&mut || s.rng.next_u64());
+            element.map(|element| reply_element(reply, element, with_scores)).is_some()
+        });
+    }
+    if wanted >= len {
         reply_elements(&mut s.reply, len, with_scores);
         zset.iter().for_each(|element| reply_element(&mut s.reply, element, with_scores));
     } else {
@@ -150,9 +151,9 @@ pub fn zrandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]
 pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
-    let mut found = Reply::new(s.reply.protocol);
+    let mut found = s.reply.part();
     let Some(zset) = s.ks.read::<Zset>(s.db, args[1])? else {
-        reply_scan(&mut s.reply, 0, 0, &found);
+        reply_scan(&mut s.reply, 0, 0, found);
         return Ok(());
     };
     let is_packed = zset.listpack().is_some();
@@ -177,6 +178,6 @@ pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         });
         cursor
     });
-    reply_scan(&mut s.reply, cursor, n, &found);
+    reply_scan(&mut s.reply, cursor, n, found);
     Ok(())
 }

@@ -1,0 +1,44 @@
+//! Web browsers can be made to send requests here whose bodies are commands. The first line of such a request, or its
+//! second, ends the connection before any of them is executed.
+#![forbid(unsafe_code)]
+
+use crate::server::Server;
+use crate::server::client::Token;
+
+/// At most one line in the log in that time, in seconds: an attacker must not fill it.
+const LOG_PERIOD_SECONDS: i64 = 60;
+
+/// Whether a line is one of HTTP, by its first word.
+pub fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+impl Server {
+    /// Closes the connection of a client that speaks HTTP.
+    #[cold]
+    pub fn refuse_http(&mut self, token: Token) {
+        let now = self.now_seconds();
+        if self.stats.http_logged.is_none_or(|at| now - at > LOG_PERIOD_SECONDS) {
+            self.stats.http_logged = Some(now);
+            let peer = self.clients[token].conn.peer(&self.unix_path());
+            self.warning(&format!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
+                 This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
+                 instance. Connection from {peer} aborted."
+            ));
+        }
+        self.close_later(token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_http;
+
+    #[test]
+    fn the_lines_of_a_request_are_known() {
+        for (name, http) in [("POST", true), ("hOsT:", true), ("host", false), ("get", false)] {
+            assert_eq!(is_http(name.as_bytes()), http, "{name}");
+        }
+    }
+}
