@@ -243,3 +243,50 @@ fn what_can_not_be_wished_for() {
         ("CLIENT GETREDIR", ":-1"),
     ]);
 }
+
+#[test]
+fn a_read_that_deletes_what_has_expired_is_remembered_behind_the_deletion() {
+    let mut server = Server::start(&[]);
+    server.check(&[("DEBUG SET-ACTIVE-EXPIRE 0", OK.trim_start_matches('+').trim_end())]);
+    for options in ["NOLOOP", "", "OPTIN NOLOOP", "OPTOUT NOLOOP"] {
+        let (mut reader, _) = resp3(&server);
+        talk(&mut reader, &[(&format!("CLIENT TRACKING ON {options}"), OK)]);
+        for read in ["GET k", "MULTI", "EVAL"] {
+            server.check(&[("SET k 1 PXAT 1", "OK")]);
+            if options.starts_with("OPTIN") {
+                talk(&mut reader, &[("CLIENT CACHING YES", OK)]);
+            }
+            match read {
+                "MULTI" => {
+                    let exec = ("EXEC", "*1\r\n_\r\n");
+                    talk(&mut reader, &[("MULTI", OK), ("GET k", "+QUEUED\r\n"), exec]);
+                }
+                "EVAL" => {
+                    reader.command(&["EVAL", "return redis.call('get', KEYS[1])", "1", "k"]);
+                    reader.expect("_\r\n");
+                }
+                _ => talk(&mut reader, &[(read, "_\r\n")]),
+            }
+            server.check(&[("SET k 2", "OK")]);
+            reader.expect(invalid("k"));
+            talk(&mut reader, &[("PING", "+PONG\r\n")]);
+        }
+    }
+}
+
+#[test]
+fn what_expires_is_nobodys_own_change() {
+    let mut server = Server::start(&[]);
+    server.check(&[("DEBUG SET-ACTIVE-EXPIRE 0", "OK"), ("SET k 1 PXAT 1", "OK")]);
+    let (mut reader, _) = resp3(&server);
+    let on = "CLIENT TRACKING ON BCAST NOLOOP";
+    talk(
+        &mut reader,
+        &[(on, OK), ("SET own 1", OK), ("GET k", &("_\r\n".to_string() + &invalid("k")))],
+    );
+    // The last ID of a stream is none of its entries.
+    server.check(&[("XADD x 1-1 f v", "1-1")]);
+    reader.expect(invalid("x"));
+    server.check(&[("XSETID x 5-1", "OK"), ("SET last 1", "OK")]);
+    reader.expect(invalid("last"));
+}

@@ -410,10 +410,6 @@ impl Server {
 
         let nanos = self.clock.nanos().saturating_sub(started);
         self.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
-        let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
-        if self.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
-            self.tracking_remember_keys(token, id, args);
-        }
         if !self.monitors.is_empty() && !self.is_resuming() {
             self.feed_monitors(token, flags, args);
         }
@@ -431,6 +427,11 @@ impl Server {
             if let Some(client) = self.clients.get_mut(token) {
                 client.write_offset = Some(self.repl.offset);
             }
+        }
+        // A key that the command has met and deleted, as its time had come, was deleted before it was read.
+        let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
+        if self.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
+            self.tracking_remember_keys(token, id, args);
         }
     }
 

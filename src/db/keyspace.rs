@@ -67,7 +67,7 @@ impl ExpiryRole {
     /// The role for a key about to be changed. Clients may write to a replica that allows it; what is hidden from
     /// them has to make room then.
     #[inline]
-    fn of_writer(self) -> ExpiryRole {
+    pub(super) fn of_writer(self) -> ExpiryRole {
         match self {
             ExpiryRole::Hide => ExpiryRole::Delete,
             role => role,
@@ -89,6 +89,15 @@ pub struct KeyspaceStats {
 /// A hash's fields that have expired: database, key, fields.
 pub type ExpiredFields = (usize, Box<[u8]>, Vec<Vec<u8>>);
 
+/// A key that has another value now, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modified {
+    pub db: usize,
+    pub key: Box<[u8]>,
+    /// The server did it: the key's time had come, or memory was short.
+    pub by_server: bool,
+}
+
 /// What happened to keys, noted for the server, which empties the queues after each command.
 #[derive(Default)]
 pub struct Changes {
@@ -104,7 +113,7 @@ pub struct Changes {
     pub slowest_expiry: Option<Duration>,
     pub notifications: Notifications,
     /// Keys modified since the server last looked; only kept while `track` is set, because somebody watches.
-    pub modified: Vec<(usize, Box<[u8]>)>,
+    pub modified: Vec<Modified>,
     pub track: bool,
     /// Who waits for which keys, and which of those are ready.
     pub blocked: BlockedKeys,
@@ -123,7 +132,14 @@ impl Changes {
     #[inline]
     pub fn signal_modified(&mut self, db: usize, key: &[u8]) {
         if self.track {
-            self.modified.push((db, key.into()));
+            self.modified.push(Modified { db, key: key.into(), by_server: false });
+        }
+    }
+
+    /// Notes the same of a key that no client has changed: the server did.
+    pub fn signal_modified_by_server(&mut self, db: usize, key: &[u8]) {
+        if self.track {
+            self.modified.push(Modified { db, key: key.into(), by_server: true });
         }
     }
 
@@ -536,7 +552,7 @@ impl Keyspace {
 fn note_expired(stats: &mut KeyspaceStats, changes: &mut Changes, db: usize, key: &[u8]) {
     stats.expired += 1;
     changes.deleted.push((db, key.into()));
-    changes.signal_modified(db, key);
+    changes.signal_modified_by_server(db, key);
     changes.blocked.signal_gone(db, key);
     changes.notifications.push(Class::EXPIRED, "expired", db, key);
 }

@@ -187,7 +187,7 @@ impl Server {
             self.note_latency("eviction-del", Duration::from_nanos(self.nanos_since(start)));
         }
         self.ks.stats.evicted += 1;
-        self.ks.changes.signal_modified(db, key);
+        self.ks.changes.signal_modified_by_server(db, key);
         self.ks.changes.notifications.push(Class::EVICTED, "evicted", db, key);
         self.propagate_deletion(db, key, lazy);
         freed

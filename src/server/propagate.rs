@@ -9,6 +9,7 @@
 use super::Server;
 use super::replication::encode_command;
 use crate::command::spec::CommandFlags;
+use crate::db::keyspace::Modified;
 
 /// Commands that are propagated together.
 #[derive(Debug, Default)]
@@ -149,7 +150,8 @@ impl Server {
             _ => 0,
         };
         // Deletions of keys that the command happened to meet do not belong together.
-        let is_unit = own + self.ks.changes.deleted.len() > 1
+        let expired = self.ks.changes.deleted.len() + self.ks.changes.expired_fields.len();
+        let is_unit = own + expired > 1
             && self.unit.is_none()
             && !flags.contains(CommandFlags::TOUCHES_ARBITRARY_KEYS);
         if is_unit {
@@ -185,9 +187,9 @@ impl Server {
         if !self.ks.changes.notifications.waiting.is_empty() {
             self.publish_notifications();
         }
-        for (db, key) in std::mem::take(&mut self.ks.changes.modified) {
+        for Modified { db, key, by_server } in std::mem::take(&mut self.ks.changes.modified) {
             self.touch_watched_key(db, &key);
-            self.tracking_key_changed(&key);
+            self.tracking_key_changed(&key, self.current.filter(|_| !by_server));
         }
     }
 

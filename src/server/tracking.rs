@@ -232,11 +232,11 @@ impl Server {
         }
     }
 
-    /// A key has another value now, or none.
-    pub fn tracking_key_changed(&mut self, key: &[u8]) {
+    /// A key has another value now, or none. `by`: who changed it, if a client did.
+    pub fn tracking_key_changed(&mut self, key: &[u8], by: Option<Token>) {
         for (name, prefix) in &mut self.tracking.prefixes {
             if key.starts_with(name) {
-                prefix.changed.insert(key.into(), self.current);
+                prefix.changed.insert(key.into(), by);
             }
         }
         self.tracking_invalidate_key(key);
