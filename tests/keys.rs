@@ -256,6 +256,12 @@ fn dump_and_restore() {
         ("x", payload, "", "-BUSYKEY Target key name already exists."),
         ("x", payload, "REPLACE", "-ERR value is not an integer or out of range"),
         ("-1", payload, "REPLACE", "-ERR Invalid TTL value, must be >= 0"),
+        (
+            "9223372036854775807",
+            payload,
+            "REPLACE",
+            "-ERR invalid expire time in 'restore' command",
+        ),
         ("0", payload, "FOO", "-ERR syntax error"),
         ("0", payload, "IDLETIME", "-ERR syntax error"),
         ("0", payload, "IDLETIME -1", "-ERR Invalid IDLETIME value, must be >= 0"),

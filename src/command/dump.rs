@@ -1,7 +1,7 @@
 //! `DUMP` and `RESTORE`: a value as bytes, with a version and a checksum.
 #![forbid(unsafe_code)]
 
-use super::args::{int, is};
+use super::args::{int, invalid_expire, is};
 use super::expire::is_already_expired;
 use super::keys::make_room;
 use crate::db::Entry;
@@ -71,6 +71,11 @@ pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
+    let expire = match ttl {
+        0 => None,
+        _ if options.absolute => Some(ttl),
+        _ => Some(ttl.checked_add(s.ks.now_ms).ok_or_else(|| invalid_expire("restore"))?),
+    };
     let verify = !s.skip_checksum_validation;
     let mut value = payload::restore(args[3], verify).map_err(|error| match error.kind {
         ErrorKind::PayloadFooter => {
@@ -84,11 +89,6 @@ pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     value.adopt(&s.config.value_limits());
 
     let replaced = options.replace && make_room(s, s.db, key);
-    let expire = match ttl {
-        0 => None,
-        _ if options.absolute => Some(ttl),
-        _ => Some(ttl.saturating_add(s.ks.now_ms)),
-    };
     if expire.is_some_and(|at| is_already_expired(&s.ks, at)) {
         if replaced {
             let lazy = s.config.lazyfree_lazy_server_del;

@@ -136,14 +136,14 @@ fn set(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     let options = SetOptions::parse(&args[3..])?;
-    let outcome = set_generic(s, key, value, options, "set")?;
-    if outcome == Outcome::Set {
+    let done = set_generic(s, key, value, options, "set")?;
+    if done {
         propagate_set(s, args, options);
     }
-    match outcome {
+    match done {
         _ if options.get => {}
-        Outcome::Refused => s.reply.null(),
-        Outcome::Set | Outcome::Expired => s.reply.ok(),
+        true => s.reply.ok(),
+        false => s.reply.null(),
     }
     Ok(())
 }
@@ -162,25 +162,16 @@ fn store(s: &mut Server, key: &[u8], value: &[u8], expire: Option<i64>) {
     }
 }
 
-/// What became of a `SET` with options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// The condition does not hold.
-    Refused,
-    /// The key has its new value.
-    Set,
-    /// The expiry has passed: there is no key now, which has been propagated.
-    Expired,
-}
-
-/// Sets under the conditions of `options`, which decide also whether the old value is answered.
+/// Sets under the conditions of `options`, which decide also whether the old value is answered; whether they hold.
+///
+/// An expiry that has passed is one like others: the key goes when it is met.
 fn set_generic(
     s: &mut Server,
     key: &[u8],
     value: &[u8],
     options: SetOptions<'_>,
     command: &str,
-) -> CommandResult<Outcome> {
+) -> CommandResult<bool> {
     let expire = match options.ttl {
         Ttl::Expire(option, arg) => Some(parse_expire(option, arg, s.ks.now_ms, command)?),
         _ => None,
@@ -198,19 +189,9 @@ fn set_generic(
         _ => false,
     };
     if !holds {
-        return Ok(Outcome::Refused);
+        return Ok(false);
     }
-    let existed = found.is_some();
     let old_expire = found.and_then(|found| found.get().expire());
-    if let Some(at) = expire
-        && is_already_expired(&s.ks, at)
-    {
-        // Nobody could ever see the new value: what is left is the end of the old one.
-        if existed {
-            delete_expired_now(s, key);
-        }
-        return Ok(Outcome::Expired);
-    }
     let new_expire = if options.ttl == Ttl::Keep { old_expire } else { expire };
     store(s, key, value, new_expire);
     s.ks.changes.write(Class::STRING, "set", s.db, key);
@@ -221,7 +202,7 @@ fn set_generic(
             s.propagate_instead(&[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
         }
     }
-    Ok(Outcome::Set)
+    Ok(true)
 }
 
 /// Propagates a `SET` that means the same everywhere and at any time, leaving out what has had its effect: `GET` and
@@ -246,8 +227,8 @@ fn propagate_set(s: &mut Server, args: &[&[u8]], options: SetOptions<'_>) {
 
 fn setnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let options = SetOptions { condition: Condition::Missing, ..SetOptions::NONE };
-    let outcome = set_generic(s, args[1], args[2], options, "setnx")?;
-    s.reply.int((outcome == Outcome::Set).into());
+    let done = set_generic(s, args[1], args[2], options, "setnx")?;
+    s.reply.int(done.into());
     Ok(())
 }
 
@@ -337,7 +318,7 @@ fn msetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     };
     let each = SetOptions { ttl, ..SetOptions::NONE };
     for (key, value) in pairs() {
-        if set_generic(s, key, value, each, "msetex")? == Outcome::Set {
+        if set_generic(s, key, value, each, "msetex")? {
             // As any replica understands it.
             match ttl {
                 Ttl::Expire(_, at) => s.propagate_instead(&[b"SET", key, value, b"PXAT", at]),
