@@ -466,3 +466,148 @@ fn ids_are_looked_at_where_there_is_something_to_delete() {
     let no_group = "NOGROUP No such key 'a' or consumer group 'g'";
     assert_eq!(s.text(&[&b"XPENDING"[..], b"a\0b", b"g"]), no_group);
 }
+
+/// A stream with entries 1-0 to 6-0, of which group `g` has read five and group `h` three, and `h` acknowledged two.
+fn stream_with_groups(server: &mut Server) {
+    server.line("DEL s");
+    for n in 1..=6 {
+        server.line(&format!("XADD s {n}-0 f v"));
+    }
+    for (group, count) in [("g", "5"), ("h", "3")] {
+        server.line(&format!("XGROUP CREATE s {group} 0"));
+        server.line(&format!("XREADGROUP GROUP {group} c COUNT {count} STREAMS s >"));
+    }
+    server.line("XACK s h 1-0 3-0");
+}
+
+/// The IDs that are there, and those that are pending in `g` and in `h`.
+fn ids(server: &mut Server) -> String {
+    let lists = ["XRANGE s - +", "XPENDING s g - + 9", "XPENDING s h - + 9"].map(|line| {
+        let all = server.line(line);
+        let ids: Vec<&str> = all
+            .split(['[', ']', ' '])
+            .filter_map(|word| word.strip_suffix("-0"))
+            .filter(|id| id.parse::<u32>().is_ok())
+            .collect();
+        ids.join(" ")
+    });
+    lists.join(" | ")
+}
+
+/// Acknowledged by `g` before; the command; its reply; what is there then; what is propagated.
+const TRIMMING: &[(&str, &str, &str, &str, &[&str])] = &[
+    ("", "XTRIM s MAXLEN = 2 KEEPREF", ":4", "5 6 | 1 2 3 4 5 | 2", &["XTRIM s MAXLEN = 2"]),
+    (
+        "",
+        "XTRIM s DELREF MAXLEN = 2",
+        ":4",
+        "5 6 | 5 | ",
+        &["MULTI", "XACK s g 1-0 2-0 3-0 4-0", "XACK s h 2-0", "XTRIM s MINID = 4-1", "EXEC"],
+    ),
+    ("", "XTRIM s MAXLEN 2 ACKED", ":0", "1 2 3 4 5 6 | 1 2 3 4 5 | 2", &[]),
+    (
+        "1-0 2-0 3-0",
+        "XTRIM s MAXLEN 2 ACKED",
+        ":2",
+        "2 4 5 6 | 4 5 | 2",
+        &["MULTI", "XTRIM s MINID = 1-1", "XDEL s 3-0", "EXEC"],
+    ),
+    ("1-0 2-0 3-0", "XTRIM s MINID 3 ACKED", ":1", "2 3 4 5 6 | 4 5 | 2", &["XTRIM s MINID = 1-1"]),
+    ("1-0 3-0", "XTRIM s MAXLEN ~ 0 ACKED", ":0", "1 2 3 4 5 6 | 2 4 5 | 2", &[]),
+    (
+        "1-0",
+        "XADD s ACKED MAXLEN 5 7-0 f v",
+        "7-0",
+        "2 3 4 5 6 7 | 2 3 4 5 | 2",
+        &["MULTI", "XADD s 7-0 f v", "XTRIM s MINID = 1-1", "EXEC"],
+    ),
+    (
+        "",
+        "XADD s MAXLEN = 0 DELREF 7-0 f v",
+        "7-0",
+        " |  | ",
+        &[
+            "MULTI",
+            "XADD s 7-0 f v",
+            "XACK s g 1-0 2-0 3-0 4-0 5-0",
+            "XACK s h 2-0",
+            "XTRIM s MINID = 7-1",
+            "EXEC",
+        ],
+    ),
+    (
+        "",
+        "XADD s MAXLEN ~ 2 DELREF 7-0 f v",
+        "7-0",
+        "1 2 3 4 5 6 7 | 1 2 3 4 5 | 2",
+        &["XADD s MAXLEN = 7 7-0 f v"],
+    ),
+    ("", "XADD s DELREF 7-0 f v", "7-0", "1 2 3 4 5 6 7 | 1 2 3 4 5 | 2", &["XADD s 7-0 f v"]),
+];
+
+#[test]
+fn trimming_with_regard_to_references() {
+    let mut server = Server::start(&[]);
+    let mut stream = server.replication_stream();
+    for &(acknowledged, command, reply, left, propagated) in TRIMMING {
+        stream_with_groups(&mut server);
+        if !acknowledged.is_empty() {
+            server.line(&format!("XACK s g {acknowledged}"));
+        }
+        server.cmd(&["SET", "marker", "1"]);
+        while stream.next_command() != "SET marker 1" {}
+        assert_eq!(server.line(command), reply, "{command}");
+        assert_eq!(ids(&mut server), left, "{command}");
+        server.cmd(&["SET", "marker", "2"]);
+        stream.expect(propagated);
+        stream.expect(&["SET marker 2"]);
+    }
+    server.check(&[
+        ("XTRIM s MAXLEN 2 DELREF KEEPREF", "ERR syntax error"),
+        (
+            "XADD s ACKED KEEPREF 9-0 f v",
+            "ERR Invalid stream ID specified as stream command argument",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_group_has_read_and_what_is_ahead() {
+    let mut server = Server::start(&[]);
+    let read = |n: u32| format!("XREADGROUP GROUP g c COUNT {n} STREAMS s >");
+    // On a stream of 1-0 to 5-0 and a new group; then its last ID, what it has read, and its lag.
+    for (commands, position) in [
+        (vec![read(1)], "1-0 :1 :4"),
+        // Trimmed unread.
+        (vec![read(1), "XTRIM s MAXLEN 2".into()], "1-0 :1 :2"),
+        (vec![read(1), "XTRIM s MAXLEN 2".into(), read(1)], "4-0 :4 :1"),
+        (vec![read(1), "XTRIM s MAXLEN 2".into(), read(2)], "5-0 :5 :0"),
+        (vec![read(1), "XTRIM s MAXLEN 0".into()], "1-0 :1 :0"),
+        // Deleted unread.
+        (vec![read(1), "XDEL s 2-0".into()], "1-0 :1 nil"),
+        (vec![read(1), "XDEL s 2-0".into(), read(9)], "5-0 :5 :0"),
+        (vec!["XDEL s 1-0".into()], "0-0 nil :4"),
+        (vec![read(2), "XDEL s 1-0".into()], "2-0 :2 :3"),
+        (vec![read(1), "XDEL s 1-0 2-0".into(), read(1)], "3-0 :3 :2"),
+        // More than there ever were.
+        (vec!["XGROUP SETID s g 1-0 ENTRIESREAD 100".into()], "1-0 :5 :0"),
+        (vec!["XGROUP SETID s g $ ENTRIESREAD 100".into()], "5-0 :5 :0"),
+        (
+            vec!["XGROUP DESTROY s g".into(), "XGROUP CREATE s g $ ENTRIESREAD 100".into()],
+            "5-0 :5 :0",
+        ),
+    ] {
+        server.line("DEL s");
+        for n in 1..=5 {
+            server.line(&format!("XADD s {n}-0 f v"));
+        }
+        server.line("XGROUP CREATE s g 0");
+        for command in &commands {
+            server.line(command);
+        }
+        let all = server.line("XINFO GROUPS s");
+        let found = all.split("last-delivered-id ").nth(1).expect("a position");
+        let found = found.replace("entries-read ", "").replace("lag ", "").replace("]]", "");
+        assert_eq!(found, position, "{commands:?}");
+    }
+}

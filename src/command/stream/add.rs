@@ -1,6 +1,7 @@
 //! What changes a stream's log: XADD, XDEL, XTRIM, XSETID; and XLEN, which tells how long it is.
 #![forbid(unsafe_code)]
 
+use super::delete::{Effects, References};
 use super::{id, reply_id};
 use crate::command::args::{self, is};
 use crate::db::notify::Class;
@@ -31,7 +32,8 @@ struct Trim {
     /// `~`: whole nodes only, and at most `limit` entries, if that is not 0.
     approximate: bool,
     limit: u64,
-    /// Where the threshold stands among the arguments, and where `LIMIT` does.
+    /// Where the strategy and its threshold stand among the arguments, and where `LIMIT` does.
+    at: usize,
     to_at: usize,
     limit_at: Option<usize>,
 }
@@ -40,8 +42,9 @@ struct Trim {
 struct Options {
     trim: Option<Trim>,
     no_mkstream: bool,
-    /// Where `KEEPREF` stands (Redis 8.2): what is done anyway, and not known everywhere.
-    keep_ref_at: Option<usize>,
+    /// What becomes of deliveries of entries that are trimmed, and where that stands (Redis 8.2).
+    references: References,
+    references_at: Option<usize>,
     /// XADD's ID, and where it stands; behind the last argument if it is missing.
     id: NewId,
     id_at: usize,
@@ -53,7 +56,8 @@ impl Options {
         let mut options = Options {
             trim: None,
             no_mkstream: false,
-            keep_ref_at: None,
+            references: References::Keep,
+            references_at: None,
             id: NewId::Auto,
             id_at: args.len(),
         };
@@ -70,18 +74,22 @@ impl Options {
                     return Err(TWO_STRATEGIES);
                 }
                 let sign = if more > 1 { args[at + 1] } else { b"" };
+                let first = at;
                 at += if sign == b"~" || sign == b"=" { 2 } else { 1 };
                 let to = trim_to(arg, args[at])?;
                 let approximate = sign == b"~";
-                options.trim = Some(Trim { to, approximate, limit: 0, to_at: at, limit_at: None });
+                options.trim =
+                    Some(Trim { to, approximate, limit: 0, at: first, to_at: at, limit_at: None });
             } else if is(arg, "LIMIT") && more > 0 {
                 at += 1;
                 let n = args::int(args[at])?;
                 let n = u64::try_from(n)
                     .map_err(|_| CommandError::text("ERR The LIMIT argument must be >= 0."))?;
                 limit = Some((at - 1, n));
-            } else if is(arg, "KEEPREF") && options.keep_ref_at.is_none() {
-                options.keep_ref_at = Some(at);
+            } else if let Some(references) = References::parse(arg)
+                && options.references_at.is_none()
+            {
+                (options.references, options.references_at) = (references, Some(at));
             } else if xadd && is(arg, "NOMKSTREAM") {
                 options.no_mkstream = true;
             } else if xadd {
@@ -187,29 +195,47 @@ pub(super) fn xadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let id = stream.log.new_id(options.id, now).ok_or(ID_TOO_SMALL)?;
     stream.log.append(id, fields, limits);
-    let trimmed = options.trim.map(|trim| {
-        let n = stream.log.trim(trim.to, trim.approximate, trim.limit);
-        (n, remaining(&stream.log, trim.to))
-    });
+    let trimmed = options.trim.map(|trim| trim.apply(stream, options.references));
     reply_id(&mut s.reply, id);
     s.ks.changes.write(Class::STREAM, "xadd", s.db, key);
-    if trimmed.is_some_and(|(n, _)| n > 0) {
+    if trimmed.as_ref().is_some_and(|trimmed| trimmed.count > 0) {
         s.ks.changes.notifications.push(Class::STREAM, "xtrim", s.db, key);
     }
     s.ks.changes.blocked.signal_ready(s.db, key);
     let approximate = options.trim.is_some_and(|trim| trim.approximate);
-    let as_it_came = !approximate && options.keep_ref_at.is_none();
+    let as_it_came = !approximate && options.references_at.is_none();
     if s.is_propagated() && !(as_it_came && matches!(options.id, NewId::Exact(_))) {
         let id = id.text();
         let mut command = args.to_vec();
         command[options.id_at] = &id;
-        let to = trimmed.map(|(_, to)| to);
-        propagate_trimmed(s, command, &options, to);
+        propagate_trimmed(s, command, &options, trimmed.as_ref());
     }
     Ok(())
 }
 
-/// What is left after trimming: a threshold that trims another copy of the stream exactly as much.
+/// What trimming has done.
+struct Trimmed {
+    count: u64,
+    /// A threshold that trims another copy of the stream exactly as much.
+    to: TrimTo,
+    /// In place of that, where references mattered.
+    effects: Option<Effects>,
+}
+
+impl Trim {
+    fn apply(&self, stream: &mut Stream, references: References) -> Trimmed {
+        let mut effects = None;
+        let count = match references {
+            References::Keep => stream.log.trim(self.to, self.approximate, self.limit),
+            // Whole nodes go only without a look at their entries: in Redis 8.2, none does then.
+            _ if self.approximate => 0,
+            _ => effects.insert(Effects::default()).trim(stream, self.to, references),
+        };
+        Trimmed { count, to: remaining(&stream.log, self.to), effects }
+    }
+}
+
+/// What is left after trimming, as a threshold.
 fn remaining(log: &Log, to: TrimTo) -> TrimTo {
     match to {
         TrimTo::MaxLen(_) => TrimTo::MaxLen(log.len()),
@@ -218,27 +244,40 @@ fn remaining(log: &Log, to: TrimTo) -> TrimTo {
     }
 }
 
-/// Propagates a command that may have trimmed approximately, with the exact outcome as its threshold.
-fn propagate_trimmed(s: &mut Server, command: Vec<&[u8]>, options: &Options, to: Option<TrimTo>) {
+/// Propagates a command that may have trimmed, with the exact outcome as its threshold, or behind it.
+fn propagate_trimmed(
+    s: &mut Server,
+    command: Vec<&[u8]>,
+    options: &Options,
+    trimmed: Option<&Trimmed>,
+) {
     let mut digits = itoa::Buffer::new();
     let id;
     let mut command = command;
-    let mut left_out = Vec::from_iter(options.keep_ref_at);
-    if let (Some(trim), Some(to)) = (options.trim.filter(|trim| trim.approximate), to) {
-        command[trim.to_at - 1] = b"=";
-        command[trim.to_at] = match to {
-            TrimTo::MaxLen(n) => digits.format(n).as_bytes(),
-            TrimTo::MinId(min) => {
-                id = min.text();
-                &id
-            }
-        };
-        // Only what is approximate may be limited.
-        left_out.extend(trim.limit_at.into_iter().flat_map(|at| [at, at + 1]));
+    let mut left_out = Vec::from_iter(options.references_at);
+    let effects = trimmed.and_then(|trimmed| trimmed.effects.as_ref());
+    match (options.trim, trimmed) {
+        (Some(trim), Some(_)) if effects.is_some() => left_out.extend(trim.at..=trim.to_at),
+        (Some(trim), Some(trimmed)) if trim.approximate => {
+            command[trim.to_at - 1] = b"=";
+            command[trim.to_at] = match trimmed.to {
+                TrimTo::MaxLen(n) => digits.format(n).as_bytes(),
+                TrimTo::MinId(min) => {
+                    id = min.text();
+                    &id
+                }
+            };
+            // Only what is approximate may be limited.
+            left_out.extend(trim.limit_at.into_iter().flat_map(|at| [at, at + 1]));
+        }
+        _ => {}
     }
     let mut at = 0..;
     command.retain(|_| !left_out.contains(&at.next().unwrap_or_default()));
     s.propagate_instead(&command);
+    if let Some(effects) = effects {
+        effects.propagate(s, command[1]);
+    }
 }
 
 pub(super) fn xtrim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -247,14 +286,18 @@ pub(super) fn xtrim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let Some(trim) = options.trim else { return Err(CommandError::SYNTAX) };
     let mut removed = 0;
     if let Some(stream) = s.ks.write::<Stream>(s.db, key)? {
-        removed = stream.log.trim(trim.to, trim.approximate, trim.limit);
-        let left = remaining(&stream.log, trim.to);
+        let trimmed = trim.apply(stream, options.references);
+        removed = trimmed.count;
         if removed > 0 {
             s.ks.changes.write(Class::STREAM, "xtrim", s.db, key);
             s.ks.changes.dirty += removed - 1;
-            if (trim.approximate || options.keep_ref_at.is_some()) && s.is_propagated() {
-                propagate_trimmed(s, args.to_vec(), &options, Some(left));
+        }
+        match &trimmed.effects {
+            Some(effects) => effects.propagate(s, key),
+            None if trim.approximate || options.references_at.is_some() => {
+                propagate_trimmed(s, args.to_vec(), &options, Some(&trimmed));
             }
+            None => {}
         }
     }
     s.reply.int(removed as i64);
@@ -331,7 +374,9 @@ pub(super) fn xsetid(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     log.last_id = new_last;
     log.entries_added = entries_added.unwrap_or(log.entries_added);
     log.max_deleted_id = max_deleted.unwrap_or(log.max_deleted_id);
-    s.ks.changes.write(Class::STREAM, "xsetid", s.db, key);
+    // The entries are as they were: nobody who watches the key needs to know.
+    s.ks.changes.dirty += 1;
+    s.ks.changes.notifications.push(Class::STREAM, "xsetid", s.db, key);
     s.reply.ok();
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! Entries that are deleted with regard to who still has them to acknowledge: XDELEX and XACKDEL of Redis 8.2.
+//! Entries that go with regard to who still has them to acknowledge: XDELEX and XACKDEL of Redis 8.2, and its policies
+//! of XADD and XTRIM.
 //!
-//! Both are propagated as what they did, as XACK and XDEL, which every replica knows.
+//! All are propagated as what they did, as XACK, XTRIM and XDEL, which every replica knows.
 #![forbid(unsafe_code)]
 
 use super::id;
@@ -8,12 +9,13 @@ use crate::command::args::{self, is};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::value::stream::log::TrimTo;
 use crate::value::stream::{Stream, StreamId};
 use std::collections::BTreeMap;
 
 /// What becomes of deliveries of a deleted entry that nobody has acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum References {
+pub(super) enum References {
     /// `KEEPREF`: they stay.
     Keep,
     /// `DELREF`: they go, in all groups.
@@ -23,7 +25,7 @@ enum References {
 }
 
 impl References {
-    fn parse(arg: &[u8]) -> Option<References> {
+    pub(super) fn parse(arg: &[u8]) -> Option<References> {
         match arg {
             _ if is(arg, "KEEPREF") => Some(References::Keep),
             _ if is(arg, "DELREF") => Some(References::Delete),
@@ -72,10 +74,13 @@ impl<'a, 'b> Request<'a, 'b> {
 }
 
 /// What was done to a stream.
-#[derive(Default)]
-struct Effects {
-    deleted: Vec<StreamId>,
+#[derive(Debug, Default)]
+pub(super) struct Effects {
     acknowledged: BTreeMap<Vec<u8>, Vec<StreamId>>,
+    /// All entries before this one were removed from the front.
+    trimmed_to: Option<StreamId>,
+    /// Entries that were removed from anywhere.
+    deleted: Vec<StreamId>,
 }
 
 impl Effects {
@@ -89,25 +94,86 @@ impl Effects {
 
     /// Deletes an entry if its references allow that; answers whether they do.
     fn delete(&mut self, stream: &mut Stream, id: StreamId, references: References) -> bool {
-        match references {
-            References::Keep => {}
-            References::Delete => {
-                let names: Vec<Vec<u8>> = stream.groups.keys().map(|name| name.to_vec()).collect();
-                for name in names {
-                    self.acknowledge(stream, &name, id);
-                }
-            }
-            References::Acked => {
-                let mut groups = stream.groups.iter();
-                if !groups.all(|(_, g)| id <= g.last_id && g.pending(id).is_none()) {
-                    return false;
-                }
-            }
+        if !self.release(stream, id, references) {
+            return false;
         }
         if stream.log.delete(id) {
             self.deleted.push(id);
         }
         true
+    }
+
+    /// Whether the references to an entry let it go; they are gone then, if they are to be deleted.
+    fn release(&mut self, stream: &mut Stream, id: StreamId, references: References) -> bool {
+        match references {
+            References::Keep => true,
+            References::Delete => {
+                for (name, group) in &mut stream.groups {
+                    if group.acknowledge(id) {
+                        self.acknowledged.entry(name.to_vec()).or_default().push(id);
+                    }
+                }
+                true
+            }
+            References::Acked => {
+                let mut groups = stream.groups.iter();
+                groups.all(|(_, g)| id <= g.last_id && g.pending(id).is_none())
+            }
+        }
+    }
+
+    /// Removes the oldest entries whose references allow that, until the stream is as short as it is to be; answers how
+    /// many.
+    pub(super) fn trim(&mut self, stream: &mut Stream, to: TrimTo, references: References) -> u64 {
+        let (mut left, before) = (stream.log.len(), stream.log.len());
+        let is_due = |id, left| match to {
+            TrimTo::MaxLen(max) => left > max,
+            TrimTo::MinId(min) => id < min,
+        };
+        let (mut after, mut kept_any) = (Some(StreamId::MIN), false);
+        while let Some(next) = after
+            && let Some(item) = stream.log.range(next, StreamId::MAX).next()
+            && is_due(item.id, left)
+        {
+            let id = item.id;
+            after = id.next();
+            if !self.release(stream, id, references) {
+                kept_any = true;
+                continue;
+            }
+            left -= 1;
+            if kept_any {
+                // It leaves a gap, as XDEL does.
+                stream.log.delete(id);
+                self.deleted.push(id);
+            } else {
+                self.trimmed_to = after;
+            }
+        }
+        if let Some(min) = self.trimmed_to {
+            stream.log.trim(TrimTo::MinId(min), false, 0);
+        }
+        before - left
+    }
+
+    /// Propagates what was done.
+    pub(super) fn propagate(&self, s: &mut Server, key: &[u8]) {
+        let texts = |ids: &[StreamId]| -> Vec<_> { ids.iter().map(|id| id.text()).collect() };
+        for (group, ids) in &self.acknowledged {
+            let ids = texts(ids);
+            let mut command: Vec<&[u8]> = vec![b"XACK", key, group];
+            command.extend(ids.iter().map(|id| &id[..]));
+            s.propagate_instead(&command);
+        }
+        if let Some(min) = self.trimmed_to {
+            s.propagate_instead(&[b"XTRIM", key, b"MINID", b"=", &min.text()]);
+        }
+        if !self.deleted.is_empty() {
+            let ids = texts(&self.deleted);
+            let mut command: Vec<&[u8]> = vec![b"XDEL", key];
+            command.extend(ids.iter().map(|id| &id[..]));
+            s.propagate_instead(&command);
+        }
     }
 }
 
@@ -157,18 +223,7 @@ fn answer(s: &mut Server, key: &[u8], outcomes: &[i64], effects: &Effects) {
     if !effects.deleted.is_empty() {
         s.ks.changes.write(Class::STREAM, "xdel", s.db, key);
     }
-    let texts = |ids: &[StreamId]| -> Vec<_> { ids.iter().map(|id| id.text()).collect() };
-    for (group, ids) in &effects.acknowledged {
-        s.ks.changes.dirty += ids.len() as u64;
-        let ids = texts(ids);
-        let mut command: Vec<&[u8]> = vec![b"XACK", key, group];
-        command.extend(ids.iter().map(|id| &id[..]));
-        s.propagate_instead(&command);
-    }
-    if !effects.deleted.is_empty() {
-        let ids = texts(&effects.deleted);
-        let mut command: Vec<&[u8]> = vec![b"XDEL", key];
-        command.extend(ids.iter().map(|id| &id[..]));
-        s.propagate_instead(&command);
-    }
+    let acknowledged: usize = effects.acknowledged.values().map(Vec::len).sum();
+    s.ks.changes.dirty += acknowledged as u64;
+    effects.propagate(s, key);
 }

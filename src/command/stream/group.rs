@@ -7,7 +7,7 @@ use crate::command::help::reply_help;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
-use crate::value::stream::{Group, Stream, StreamId};
+use crate::value::stream::{Group, Log, Stream, StreamId};
 
 const NO_KEY: CommandError = CommandError::text(
     "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM \
@@ -18,19 +18,22 @@ const NO_KEY: CommandError = CommandError::text(
 #[derive(Default)]
 struct Options {
     mkstream: bool,
+    /// ENTRIESREAD, and where it stands.
     entries_read: Option<u64>,
+    entries_read_at: usize,
 }
 
 impl Options {
     fn parse(args: &[&[u8]], create: bool) -> CommandResult<Options> {
         let mut options = Options::default();
-        let mut rest = args[5..].iter();
-        while let Some(arg) = rest.next() {
+        let mut rest = args.iter().enumerate().skip(5);
+        while let Some((_, arg)) = rest.next() {
             if create && is(arg, "MKSTREAM") {
                 options.mkstream = true;
             } else if is(arg, "ENTRIESREAD")
-                && let Some(n) = rest.next()
+                && let Some((at, n)) = rest.next()
             {
+                options.entries_read_at = at;
                 options.entries_read = match args::int(n)? {
                     -1 => None,
                     n => Some(u64::try_from(n).map_err(|_| {
@@ -42,6 +45,23 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// How many entries the group has read: no more than there ever were.
+    fn entries_read(&self, log: &Log) -> Option<u64> {
+        self.entries_read.map(|read| read.min(log.entries_added))
+    }
+
+    /// Propagates the command with what was made of ENTRIESREAD, where others might make something else of it.
+    fn propagate(&self, s: &mut Server, args: &[&[u8]], entries_read: Option<u64>) {
+        if let Some(read) = entries_read
+            && self.entries_read != entries_read
+        {
+            let mut digits = itoa::Buffer::new();
+            let mut command = args.to_vec();
+            command[self.entries_read_at] = digits.format(read).as_bytes();
+            s.propagate_instead(&command);
+        }
     }
 }
 
@@ -67,7 +87,9 @@ pub(super) fn create(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if stream.groups.contains_key(name) {
         return Err(CommandError::text("BUSYGROUP Consumer Group name already exists"));
     }
-    stream.groups.insert(name.into(), Group::new(last_id, options.entries_read));
+    let entries_read = options.entries_read(&stream.log);
+    stream.groups.insert(name.into(), Group::new(last_id, entries_read));
+    options.propagate(s, args, entries_read);
     note(s, "xgroup-create", key);
     s.reply.ok();
     Ok(())
@@ -77,7 +99,7 @@ pub(super) fn set_id(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let options = Options::parse(args, false)?;
     let (key, name) = (args[2], args[3]);
     let stream = s.ks.write::<Stream>(s.db, key)?.ok_or(NO_KEY)?;
-    let last = stream.log.last_id;
+    let (last, entries_read) = (stream.log.last_id, options.entries_read(&stream.log));
     let group = stream.groups.get_mut(name).ok_or_else(|| no_such_group(key, name))?;
     group.last_id = match args[4] {
         b"$" => last,
@@ -85,7 +107,8 @@ pub(super) fn set_id(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         b"+" => StreamId::MAX,
         arg => id(arg, 0)?,
     };
-    group.entries_read = options.entries_read;
+    group.entries_read = entries_read;
+    options.propagate(s, args, entries_read);
     note(s, "xgroup-setid", key);
     s.reply.ok();
     Ok(())

@@ -125,12 +125,23 @@ fn reply_position(reply: &mut Reply, log: &Log, group: &Group) {
     reply.bulk(b"entries-read");
     reply_known(reply, group.entries_read);
     reply.bulk(b"lag");
+    reply_known(reply, lag(log, group));
+}
+
+/// How many entries a group has not read yet, as Redis 8.2 counts them; `None` if nobody knows.
+fn lag(log: &Log, group: &Group) -> Option<u64> {
+    if log.is_empty() {
+        return Some(0);
+    }
+    if group.last_id.max(log.max_deleted_id) < log.first_id() {
+        // All that are there are ahead.
+        return Some(log.len());
+    }
     let read = match group.entries_read {
-        _ if log.entries_added == 0 => Some(0),
         Some(read) if !log.has_gaps_after(group.last_id) => Some(read),
         _ => log.entries_up_to(group.last_id),
     };
-    reply_known(reply, read.map(|read| log.entries_added.wrapping_sub(read)));
+    read.map(|read| log.entries_added.saturating_sub(read))
 }
 
 fn reply_known(reply: &mut Reply, n: Option<u64>) {

@@ -244,10 +244,15 @@ fn consumer_or_new(group: &mut Group, name: &[u8], now: i64) -> (ConsumerId, boo
     (consumer, added.is_some())
 }
 
-/// Notes a consumer that a claim has made.
-fn note_consumer(s: &mut Server, key: &[u8]) {
+/// Notes a consumer (key, group, name) that was made because it asked. `claims`: what is propagated of what it got; a
+/// claim in its name makes it everywhere.
+pub(super) fn note_consumer(s: &mut Server, args: [&[u8]; 3], claims: &[Claim]) {
+    let [key, group, name] = args;
     s.ks.changes.dirty += 1;
     s.ks.changes.notifications.push(Class::STREAM, "xgroup-createconsumer", s.db, key);
+    if claims.iter().all(|claim| *claim.consumer != *name) {
+        s.propagate_instead(&[b"XGROUP", b"CREATECONSUMER", key, group, name]);
+    }
 }
 
 pub(super) fn xclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
@@ -309,10 +314,10 @@ pub(super) fn xclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let position = group_position(group);
     moved &= changes == 0;
     s.ks.changes.dirty += changes + u64::from(moved);
-    if is_new {
-        note_consumer(s, key);
-    }
     s.propagate_nothing();
+    if is_new {
+        note_consumer(s, [key, name, args[3]], &claims);
+    }
     for claim in &claims {
         propagate_claim(s, key, name, claim, position.0);
     }
@@ -413,10 +418,10 @@ pub(super) fn xautoclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let last_id = group.last_id;
     s.ks.changes.dirty += (claimed.len() + deleted.len()) as u64;
-    if is_new {
-        note_consumer(s, key);
-    }
     s.propagate_nothing();
+    if is_new {
+        note_consumer(s, [key, name, args[3]], &claims);
+    }
     for claim in &claims {
         propagate_claim(s, key, name, claim, last_id);
     }

@@ -1,13 +1,12 @@
 //! XREAD and XREADGROUP: what has come after an ID, from several streams, waiting for it if need be.
 #![forbid(unsafe_code)]
 
-use super::pending::{Claim, propagate_claim};
+use super::pending::{Claim, note_consumer, propagate_claim};
 use super::{
     group_position, id, limit, no_group, propagate_group_position, reply_id, reply_item,
     reply_items,
 };
 use crate::command::args::{self, Unit, is};
-use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::{Deferred, Reply};
 use crate::server::Server;
@@ -262,7 +261,8 @@ fn read_for_group(
                             let delivery = Pending { consumer, delivered_ms: now, deliveries: 1 };
                             group.deliver(id, delivery);
                             if is_propagated {
-                                delivered.push((id, delivery));
+                                let consumer = consumer_name.into();
+                                delivered.push(Claim { id, consumer, pending: delivery });
                             }
                         }
                     }
@@ -279,16 +279,11 @@ fn read_for_group(
     let position = group_position(group);
     s.ks.changes.dirty += u64::from(served);
     if known.is_none() {
-        s.ks.changes.dirty += 1;
-        s.ks.changes.notifications.push(Class::STREAM, "xgroup-createconsumer", s.db, key);
-        if request.no_ack {
-            s.propagate_instead(&[b"XGROUP", b"CREATECONSUMER", key, group_name, consumer_name]);
-        }
+        note_consumer(s, [key, group_name, consumer_name], &delivered);
     }
-    for (id, pending) in delivered {
-        let claim = Claim { id, consumer: consumer_name.into(), pending };
+    for claim in &delivered {
         // With the entry goes the position that the group had when it was delivered.
-        propagate_claim(s, key, group_name, &claim, id);
+        propagate_claim(s, key, group_name, claim, claim.id);
     }
     if moved {
         propagate_group_position(s, key, group_name, position);
@@ -296,10 +291,12 @@ fn read_for_group(
     Ok(())
 }
 
-/// Moves a group on to an entry that was just delivered.
+/// Moves a group on to an entry that was just delivered. Where entries behind its place have been trimmed or deleted
+/// unread, it has read more than it counted.
 fn advance(group: &mut Group, log: &Log, id: StreamId) {
+    let gapless = group.last_id >= log.first_id() && !log.has_gaps_after(group.last_id);
     group.entries_read = match group.entries_read {
-        Some(read) if !log.has_gaps_after(id) => Some(read.wrapping_add(1)),
+        Some(read) if gapless => Some(read.wrapping_add(1)),
         _ => log.entries_up_to(id),
     };
     group.last_id = id;
