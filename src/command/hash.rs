@@ -7,25 +7,18 @@ use super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
 use super::set::reply_entry;
 use super::table::Row;
 use crate::db::notify::Class;
-use crate::db::{ExpiryRole, Keyspace};
 use crate::ds::listpack::INT_TEXT_MAX;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::util::long_double::LongDouble;
-use crate::value::hash::{FOREVER_YOUNG, Hash, Limits, Pair};
+use crate::value::hash::{Hash, Limits, Pair};
 use rand::RngCore;
 
 /// The limits in force.
 #[inline]
 pub fn limits(s: &Server) -> Limits {
     s.config.value_limits().hash
-}
-
-/// The time by which fields expire: never where the primary's word counts.
-#[inline]
-pub fn field_clock(ks: &Keyspace) -> i64 {
-    if ks.role == ExpiryRole::Keep { FOREVER_YOUNG } else { ks.now_ms }
 }
 
 /// Notes that fields were removed, and deletes a hash that has none any more.
@@ -57,7 +50,8 @@ fn set_pairs(s: &mut Server, args: &[&[u8]], command: &str) -> CommandResult<usi
             "wrong number of arguments for '{command}' command"
         )));
     }
-    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let (limits, now) = (limits(s), s.ks.field_clock());
+    s.ks.drop_expired_fields(s.db, key, pairs.iter().copied().step_by(2));
     let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
     hash.expect(pairs, &limits);
     let set = |pair: &&[&[u8]]| hash.set(pair[0], pair[1], None, &limits, now);
@@ -69,7 +63,8 @@ fn set_pairs(s: &mut Server, args: &[&[u8]], command: &str) -> CommandResult<usi
 
 fn hsetnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (key, field, value) = (args[1], args[2], args[3]);
-    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let (limits, now) = (limits(s), s.ks.field_clock());
+    s.ks.drop_expired_fields(s.db, key, [field]);
     let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
     let free = hash.find(field, now).is_none();
     if free {
@@ -81,8 +76,8 @@ fn hsetnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn hget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let now = field_clock(&s.ks);
-    match s.ks.read::<Hash>(s.db, args[1])?.and_then(|hash| hash.get(args[2], now)) {
+    let now = s.ks.field_clock();
+    match s.ks.read_fields(s.db, args[1], [args[2]])?.and_then(|hash| hash.get(args[2], now)) {
         Some(value) => reply_entry(&mut s.reply, value),
         None => s.reply.null(),
     }
@@ -90,8 +85,8 @@ fn hget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn hmget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let now = field_clock(&s.ks);
-    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    let now = s.ks.field_clock();
+    let hash = s.ks.read_fields(s.db, args[1], args[2..].iter().copied())?;
     s.reply.array(args.len() - 2);
     for field in &args[2..] {
         if s.reply.is_given_up() {
@@ -111,8 +106,8 @@ pub fn reply_value(reply: &mut Reply, hash: Option<&Hash>, field: &[u8], now: i6
 }
 
 fn hexists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let now = field_clock(&s.ks);
-    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    let now = s.ks.field_clock();
+    let hash = s.ks.read_fields(s.db, args[1], [args[2]])?;
     s.reply.int(hash.is_some_and(|hash| hash.find(args[2], now).is_some()).into());
     Ok(())
 }
@@ -124,17 +119,17 @@ fn hlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn hstrlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let now = field_clock(&s.ks);
-    let hash = s.ks.read::<Hash>(s.db, args[1])?;
+    let now = s.ks.field_clock();
+    let hash = s.ks.read_fields(s.db, args[1], [args[2]])?;
     let value = hash.and_then(|hash| hash.get(args[2], now));
     s.reply.int(value.map_or(0, |value| value.text_len()) as i64);
     Ok(())
 }
 
 fn hdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let (key, now) = (args[1], field_clock(&s.ks));
+    let (key, now) = (args[1], s.ks.field_clock());
     let mut removed = 0;
-    if let Some(hash) = s.ks.write::<Hash>(s.db, key)? {
+    if let Some(hash) = s.ks.write_fields(s.db, key, args[2..].iter().copied())? {
         removed = args[2..].iter().filter(|field| hash.remove(field, now)).count();
         if removed > 0 {
             note_removed(s, key, "hdel", removed);
@@ -147,7 +142,8 @@ fn hdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 fn hincrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (key, field) = (args[1], args[2]);
     let increment = args::int(args[3])?;
-    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let (limits, now) = (limits(s), s.ks.field_clock());
+    s.ks.drop_expired_fields(s.db, key, [field]);
     let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
     let (old, expire) = match hash.find(field, now) {
         Some(pair) => {
@@ -169,7 +165,8 @@ fn hincrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if increment.is_nan() || increment.is_inf() {
         return Err(CommandError::text("ERR value is NaN or Infinity"));
     }
-    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let (limits, now) = (limits(s), s.ks.field_clock());
+    s.ks.drop_expired_fields(s.db, key, [field]);
     let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
     let (old, expire) = match hash.find(field, now) {
         Some(pair) => {
@@ -234,7 +231,7 @@ fn hvals(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 fn reply_all(s: &mut Server, key: &[u8], parts: Parts) -> CommandResult {
-    let now = field_clock(&s.ks);
+    let now = s.ks.field_clock();
     let hash = s.ks.read::<Hash>(s.db, key)?;
     let fields = hash.map_or(0, |hash| hash.count_live(now));
     match parts {
@@ -249,7 +246,7 @@ fn reply_all(s: &mut Server, key: &[u8], parts: Parts) -> CommandResult {
 
 /// HRANDFIELD key [count [WITHVALUES]]
 fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let now = field_clock(&s.ks);
+    let now = s.ks.field_clock();
     let (count, parts) = match *args {
         [_, key] => {
             let hash = s.ks.read::<Hash>(s.db, key)?;
@@ -307,7 +304,7 @@ fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]
 fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
-    let now = field_clock(&s.ks);
+    let now = s.ks.field_clock();
     let mut found = s.reply.part();
     let Some(hash) = s.ks.read::<Hash>(s.db, args[1])? else {
         reply_scan(&mut s.reply, 0, 0, found);

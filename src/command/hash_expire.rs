@@ -6,7 +6,7 @@
 
 use super::args::{self, ExpireOption, Unit, invalid_expire, is};
 use super::expire::{Conditions, is_already_expired};
-use super::hash::{field_clock, limits, note_removed, reply_value};
+use super::hash::{limits, note_removed, reply_value};
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
@@ -44,6 +44,11 @@ fn fields<'a, 'b>(args: &'b [&'a [u8]], not_positive: &str) -> CommandResult<&'b
         }
         _ => Err(CommandError::err(not_positive)),
     }
+}
+
+/// The fields, if the arguments are in order.
+fn named<'a>(fields: &CommandResult<&[&'a [u8]]>) -> impl Iterator<Item = &'a [u8]> {
+    fields.iter().copied().flatten().copied()
 }
 
 /// A time that an argument states, as milliseconds since 1970. `command`: its name in lower case, for the error.
@@ -130,10 +135,10 @@ fn expire_generic(
     let options = usize::from(["NX", "XX", "GT", "LT"].iter().any(|name| is(args[3], name)));
     let conditions = Conditions::parse(&args[3..3 + options])?;
     let fields = fields(&args[3 + options..], "Parameter `numFields` should be greater than 0")?;
-    let (now, past) = (field_clock(&s.ks), is_already_expired(&s.ks, at));
+    let (now, past) = (s.ks.field_clock(), is_already_expired(&s.ks, at));
 
     let mut effect = Effect::default();
-    let mut hash = s.ks.write::<Hash>(s.db, key)?;
+    let mut hash = s.ks.write_fields(s.db, key, fields.iter().copied())?;
     s.reply.array(fields.len());
     for field in fields {
         let old = hash.as_ref().and_then(|hash| hash.find(field, now)).map(|pair| pair.expire);
@@ -176,9 +181,11 @@ fn hpexpireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// HTTL key FIELDS numfields field [field ...]: -2 for a field that is not there, -1 for one that does not expire, and
 /// else the time from `base_ms` on, seconds rounded up.
 fn ttl_generic(s: &mut Server, args: &[&[u8]], unit: Unit, base_ms: i64) -> CommandResult {
-    let now = field_clock(&s.ks);
-    let hash = s.ks.read::<Hash>(s.db, args[1])?;
-    let fields = fields(&args[2..], NOT_POSITIVE)?;
+    let now = s.ks.field_clock();
+    let fields = fields(&args[2..], NOT_POSITIVE);
+    // A key of another type is the graver fault.
+    let hash = s.ks.read_fields(s.db, args[1], named(&fields))?;
+    let fields = fields?;
     s.reply.array(fields.len());
     for field in fields {
         let answer = match hash.and_then(|hash| hash.find(field, now)).map(|pair| pair.expire) {
@@ -212,10 +219,11 @@ fn hpexpiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// HPERSIST key FIELDS numfields field [field ...]
 fn hpersist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let now = field_clock(&s.ks);
+    let now = s.ks.field_clock();
     let mut effect = Effect::default();
-    let mut hash = s.ks.write::<Hash>(s.db, args[1])?;
-    let fields = fields(&args[2..], NOT_POSITIVE)?;
+    let fields = fields(&args[2..], NOT_POSITIVE);
+    let mut hash = s.ks.write_fields(s.db, args[1], named(&fields))?;
+    let fields = fields?;
     s.reply.array(fields.len());
     for field in fields {
         let old = hash.as_ref().and_then(|hash| hash.find(field, now)).map(|pair| pair.expire);
@@ -244,9 +252,9 @@ fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let at =
         option.map(|option| option_expiry(s.ks.now_ms, option, args[3], "hgetex")).transpose()?;
     let fields = fields(args.get(2 + options..).unwrap_or_default(), NOT_POSITIVE)?;
-    let (now, past) = (field_clock(&s.ks), at.is_some_and(|at| is_already_expired(&s.ks, at)));
+    let (now, past) = (s.ks.field_clock(), at.is_some_and(|at| is_already_expired(&s.ks, at)));
 
-    let mut hash = s.ks.write::<Hash>(s.db, key)?;
+    let mut hash = s.ks.write_fields(s.db, key, fields.iter().copied())?;
     let mut effect = Effect::default();
     s.reply.array(fields.len());
     for field in fields {
@@ -272,9 +280,10 @@ fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 /// HGETDEL key FIELDS numfields field [field ...]
 fn hgetdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let now = field_clock(&s.ks);
-    let mut hash = s.ks.write::<Hash>(s.db, args[1])?;
-    let fields = fields(&args[2..], NOT_POSITIVE)?;
+    let now = s.ks.field_clock();
+    let fields = fields(&args[2..], NOT_POSITIVE);
+    let mut hash = s.ks.write_fields(s.db, args[1], named(&fields))?;
+    let fields = fields?;
     s.reply.array(fields.len());
     let mut effect = Effect::default();
     for field in fields {
@@ -388,10 +397,10 @@ fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         Some(Ttl::At(at)) => Some(at),
         _ => None,
     };
-    let (limits, now) = (limits(s), field_clock(&s.ks));
+    let (limits, now) = (limits(s), s.ks.field_clock());
     let past = at.is_some_and(|at| is_already_expired(&s.ks, at));
 
-    let hash = s.ks.write::<Hash>(s.db, key)?;
+    let hash = s.ks.write_fields(s.db, key, pairs.iter().copied().step_by(2))?;
     let is_there = |field: &[u8]| hash.as_ref().is_some_and(|hash| hash.find(field, now).is_some());
     let allowed = key_presence.is_none_or(|wanted| wanted.holds(hash.is_some()))
         && field_presence
@@ -400,24 +409,23 @@ fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if !allowed {
         return Ok(());
     }
-    if past {
-        // Nobody could ever see the new values: what is left is the end of the old ones.
-        let mut effect = Effect::default();
-        if let Some(hash) = hash {
-            let fields = pairs.chunks_exact(2).map(|pair| pair[0]);
-            effect.removed.extend(fields.filter(|field| hash.remove(field, now)));
-        }
-        effect.done(s, key, 0);
-        return Ok(());
-    }
     let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
     hash.expect(pairs, &limits);
     for pair in pairs.chunks_exact(2) {
         let expire = match ttl {
+            _ if past => None,
             Some(Ttl::Keep) => hash.find(pair[0], now).and_then(|old| old.expire),
             _ => at,
         };
         hash.set(pair[0], pair[1], expire, &limits, now);
+    }
+    if past {
+        // Nobody could ever see the new values.
+        let fields = pairs.chunks_exact(2).map(|pair| pair[0]);
+        let removed = fields.filter(|field| hash.remove(field, now)).collect();
+        s.ks.changes.notifications.push(Class::HASH, "hset", s.db, key);
+        Effect { removed, ..Effect::default() }.done(s, key, 0);
+        return Ok(());
     }
     note(s, key, "hset", pairs.len() / 2);
     let mut digits = itoa::Buffer::new();

@@ -17,7 +17,7 @@ use crate::server::Server;
 use crate::util::number::parse_f64;
 use crate::util::slot::{key_slot, pattern_slot};
 use crate::value::list::{End, List};
-use crate::value::{Collection, Type, ValueRef};
+use crate::value::{Collection, ValueRef};
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -76,17 +76,18 @@ impl<'a> Pattern<'a> {
         };
         key.clear();
         [prefix, element, suffix].iter().for_each(|part| key.extend_from_slice(part));
-        let now = ks.now_ms;
-        let value = ks.lookup_read(db, key).map(|entry| entry.value());
-        match (value, field) {
-            (Some(ValueRef::Hash(hash)), Some(field)) => match hash.get(field, now) {
+        // A key that holds something else is as good as none.
+        if let Some(field) = field {
+            let now = ks.field_clock();
+            let hash = ks.read_fields(db, key, [field]).unwrap_or_default();
+            return match hash.and_then(|hash| hash.get(field, now)) {
                 Some(value) => visit(Some(value.to_bytes(&mut [0; INT_TEXT_MAX]))),
                 None => visit(None),
-            },
-            (Some(value), None) if value.kind() == Type::String => {
-                visit(Some(string_bytes(value, &mut itoa::Buffer::new())))
-            }
-            _ => visit(None),
+            };
+        }
+        match ks.read_string(db, key).unwrap_or_default() {
+            Some(value) => visit(Some(string_bytes(value, &mut itoa::Buffer::new()))),
+            None => visit(None),
         }
     }
 }

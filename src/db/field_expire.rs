@@ -1,13 +1,20 @@
-//! Active expiry of single fields of hashes.
+//! Expiry of single fields of hashes: of those that a command names before it looks at them, and of all others in
+//! cycles.
+//!
+//! Replicas and the append-only file go by what they are told, not by the time: to them a field that has expired is
+//! there until they hear otherwise. So a command that names fields gets at its hash by [`Keyspace::read_fields`],
+//! [`Keyspace::write_fields`] or, where it makes one, behind [`Keyspace::drop_expired_fields`]. What has expired of
+//! them is gone by then, and replicas and file hear of that before they hear of the command.
 //!
 //! Each database keeps the keys of its hashes that have fields with an expiry. A key gets in when such a hash comes
 //! into the database or gets such a field, and out when the cycle finds none any more: so nobody else has to care.
 #![forbid(unsafe_code)]
 
 use super::entry::EntryRef;
-use super::keyspace::{Db, Keyspace};
+use super::keyspace::{Db, ExpiryRole, Keyspace};
 use super::notify::Class;
-use crate::value::hash::Hash;
+use crate::resp::error::CommandResult;
+use crate::value::hash::{FOREVER_YOUNG, Hash};
 use crate::value::{Collection, ValueRef};
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -73,6 +80,83 @@ impl Keyspace {
         }
     }
 
+    /// The time by which fields expire: never where the primary's word counts.
+    #[inline]
+    pub fn field_clock(&self) -> i64 {
+        if self.role == ExpiryRole::Keep { FOREVER_YOUNG } else { self.now_ms }
+    }
+
+    /// A hash for reading some of its fields.
+    pub fn read_fields<'a>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        fields: impl IntoIterator<Item = &'a [u8]>,
+    ) -> CommandResult<Option<&Hash>> {
+        if self.role == ExpiryRole::Delete {
+            self.drop_expired_fields(db, key, fields);
+        }
+        self.read::<Hash>(db, key)
+    }
+
+    /// A hash for changing some of its fields.
+    pub fn write_fields<'a>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        fields: impl IntoIterator<Item = &'a [u8]>,
+    ) -> CommandResult<Option<&mut Hash>> {
+        self.drop_expired_fields(db, key, fields);
+        self.write::<Hash>(db, key)
+    }
+
+    /// Removes those of the fields whose time has come for who writes, and the hash if no other is left.
+    #[inline]
+    pub fn drop_expired_fields<'a>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        fields: impl IntoIterator<Item = &'a [u8]>,
+    ) {
+        let has_any = !self.dbs[db].volatile_hashes.keys.is_empty();
+        if has_any && self.role.of_writer() == ExpiryRole::Delete {
+            self.drop_expired_among(db, key, &mut fields.into_iter());
+        }
+    }
+
+    fn drop_expired_among(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        fields: &mut dyn Iterator<Item = &[u8]>,
+    ) {
+        let (now, at) = (self.now_ms, self.hash(key));
+        let Some(entry) = self.dbs[db].table.get_mut(at, key) else { return };
+        if entry.view().expire().is_some_and(|at| at < now) {
+            // All of it goes when it is looked up.
+            return;
+        }
+        let Some(hash) = Hash::of_mut(entry.into_value_mut()) else { return };
+        let mut expired = Vec::new();
+        if hash.volatile_fields() {
+            expired.extend(fields.filter(|f| hash.remove_expired(f, now)).map(<[u8]>::to_vec));
+        }
+        self.note_expired_fields(db, key, expired);
+    }
+
+    /// Notes that fields were removed because their time had come, and deletes a hash that has none any more.
+    fn note_expired_fields(&mut self, db: usize, key: &[u8], fields: Vec<Vec<u8>>) {
+        if fields.is_empty() {
+            return;
+        }
+        self.changes.signal_modified_by_server(db, key);
+        self.changes.notifications.push(Class::HASH, "hexpired", db, key);
+        self.changes.expired_fields.push((db, key.into(), fields));
+        if self.remove_if_empty::<Hash>(db, key) {
+            self.changes.notifications.push(Class::GENERIC, "del", db, key);
+        }
+    }
+
     /// Removes expired fields of a database's hashes, as many as there are until `deadline`.
     pub(super) fn expire_fields(&mut self, db: usize, deadline: Instant) {
         let mut idle = HASHES_PER_CYCLE.min(self.dbs[db].volatile_hashes.keys.len());
@@ -103,14 +187,7 @@ impl Keyspace {
             database.volatile_hashes.keys.remove(key);
         }
         let removed = expired.len();
-        if removed > 0 {
-            self.changes.signal_modified(db, key);
-            self.changes.notifications.push(Class::HASH, "hexpired", db, key);
-            self.changes.expired_fields.push((db, key.into(), expired));
-            if self.remove_if_empty::<Hash>(db, key) {
-                self.changes.notifications.push(Class::GENERIC, "del", db, key);
-            }
-        }
+        self.note_expired_fields(db, key, expired);
         removed
     }
 }

@@ -328,6 +328,12 @@ impl Hash {
         }
     }
 
+    /// Removes a field if it has expired; whether it had.
+    pub fn remove_expired(&mut self, field: &[u8], now: i64) -> bool {
+        let expired = self.find(field, FOREVER_YOUNG).is_some_and(|pair| !pair.is_live(now));
+        expired && self.remove(field, FOREVER_YOUNG)
+    }
+
     /// A field by chance, each with the same one.
     pub fn random(&self, rng: &mut impl FnMut() -> u64, now: i64) -> Option<Pair<'_>> {
         let len = self.len();

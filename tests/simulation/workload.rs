@@ -176,7 +176,8 @@ impl Client {
 }
 
 /// Commands of all families: `K` is a key of the command's type, `k` a second one, `N` a small number, `V` a value, `F`
-/// a field or member, `T` a short time in milliseconds. A blank ends a word, so that scripts have tabs.
+/// a field or member, `T` a short time in milliseconds and `t` a very short one. A blank ends a word, so that scripts
+/// have tabs.
 const COMMANDS: &[&str] = &[
     "SELECT D",
     "SET s:K V",
@@ -215,11 +216,36 @@ const COMMANDS: &[&str] = &[
     "SUNIONSTORE t:K t:k i:K",
     "SDIFFSTORE t:K t:k i:K",
     "HSET h:K F V F V",
+    "HMSET h:K F V",
+    "HSETNX h:K F V",
     "HINCRBY c:K F N",
     "HINCRBYFLOAT c:K F 1.N",
-    "HDEL h:K F",
-    "HPEXPIRE h:K T FIELDS 1 F",
-    "HPERSIST h:K FIELDS 1 F",
+    "HDEL h:K F F",
+    "HEXPIRE h:K 1 FIELDS 2 F F",
+    "HPEXPIRE h:K t FIELDS 2 F F",
+    "HPEXPIRE c:K t FIELDS 3 F F F",
+    "HPEXPIRE h:K T GT FIELDS 1 F",
+    "HPEXPIREAT h:K 1 FIELDS 1 F",
+    "HPERSIST h:K FIELDS 2 F F",
+    "HSETEX h:K PX t FIELDS 2 F V F V",
+    "HSETEX c:K PX t FIELDS 3 F N F N F N",
+    "HSETEX h:K KEEPTTL FIELDS 1 F V",
+    "HSETEX h:K FNX EX 1 FIELDS 1 F V",
+    "HSETEX h:K FXX PXAT 1 FIELDS 1 F V",
+    "HGETEX h:K PX t FIELDS 2 F F",
+    "HGETEX h:K PERSIST FIELDS 1 F",
+    "HGETDEL h:K FIELDS 2 F F",
+    "HGET c:K F",
+    "HMGET h:K F F F",
+    "HRANDFIELD h:K N",
+    "HSCAN h:K 0",
+    "HGETALL c:K",
+    "PEXPIRE h:K T",
+    "RENAME h:K h:k",
+    "RENAMENX c:K c:k",
+    "COPY c:K c:k",
+    "MOVE h:K 1",
+    "SORT i:K BY c:*->F GET # GET c:*->F STORE l:K",
     "ZADD z:K N F N V",
     "ZADD z:K GT CH N F",
     "ZINCRBY z:K 0.N F",
@@ -231,7 +257,9 @@ const COMMANDS: &[&str] = &[
     "GEOADD g:K 13.N 38.N F",
     "XADD x:K * F V",
     "XADD x:K MAXLEN ~ N * F V F V",
+    "XADD x:K MAXLEN N DELREF * F V",
     "XTRIM x:K MAXLEN N",
+    "XTRIM x:K MAXLEN N ACKED",
     "XGROUP CREATE x:K group $ MKSTREAM",
     "XREADGROUP GROUP group F COUNT N STREAMS x:K >",
     "XAUTOCLAIM x:K group F 0 0 COUNT N",
@@ -252,6 +280,9 @@ const COMMANDS: &[&str] = &[
     "EVAL redis.call('incr',KEYS[1])redis.call('rpush',KEYS[2],ARGV[1])redis.call('del',KEYS[3]) 3 n:K l:K s:K V",
     "EVAL local\tv=redis.call('spop',KEYS[1])if(v)then(redis.call)('sadd',KEYS[2],v)end 2 t:K t:k",
     "EVAL for\ti=0,2\tdo(redis.call)('select',i)redis.call('set',KEYS[1],math.random(99))end 1 s:K",
+    "EVAL local\tn=redis.call('hget',KEYS[1],ARGV[1])redis.call('hincrby',KEYS[1],ARGV[1],n\tor\t5)redis.call('hpexpire',KEYS[1],ARGV[2],'fields',1,ARGV[1]) 1 c:K F t",
+    "EVAL for\t_,f\tin\tipairs(redis.call('hkeys',KEYS[1]))do(redis.call)('hsetnx',KEYS[2],f,1)end 2 h:K c:k",
+    "EVAL if(redis.call('hexists',KEYS[1],ARGV[1])==0)then(redis.call)('hsetnx',KEYS[1],ARGV[1],ARGV[2])end 1 h:K F V",
     "FUNCTION LOAD REPLACE #!lua\tname=one\nredis.register_function('f',function(k,a)redis.call('set',k[1],a[1])end)",
     "FUNCTION LOAD REPLACE #!lua\tname=two\nredis.register_function('f',function(k,a)redis.call('append',k[1],a[1])end)",
     "FCALL f 1 s:K V",
@@ -273,7 +304,8 @@ fn fill(word: &str, rng: &mut SmallRng) -> String {
         "D" => number(3),
         "N" => number(20),
         "T" => format!("1{}", number(900)),
-        "F" => format!("f{}", number(30)),
+        "t" => number(300),
+        "F" => format!("f{}", number(20)),
         "V" => {
             let length = [3, 10, 40, 300][rng.random_range(0..4)];
             (0..length).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
@@ -281,6 +313,7 @@ fn fill(word: &str, rng: &mut SmallRng) -> String {
         _ if word.ends_with(":K") || word.ends_with(":k") => {
             format!("{}{}", &word[..2], number(12))
         }
+        _ if word.ends_with("->F") => format!("{}f{}", &word[..word.len() - 1], number(20)),
         _ if word.ends_with(".N") => format!("{}{}", &word[..word.len() - 1], number(99)),
         _ => word.to_string(),
     }
