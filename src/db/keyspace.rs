@@ -411,6 +411,7 @@ impl Keyspace {
         self.access.touch(found.get());
         if stale {
             note_expired(&mut self.stats, &mut self.changes, db, key);
+            self.changes.notifications.push(Class::NEW, "new", db, key);
         }
         old
     }

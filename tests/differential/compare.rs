@@ -1,0 +1,448 @@
+//! Runs rounds on two servers, and compares.
+
+use super::differences::{encoding_may_differ, event_name};
+use super::grammar::{Grammar, Words, encode};
+use super::peer::{Connection, Kind, Process};
+use super::reply::{Agreement, Reply, agree};
+use super::rounds::{Maker, Request};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Behind a segment, until all that expires soon has expired.
+const SOON: Duration = Duration::from_millis(4);
+
+/// One server, with who watches it.
+struct Side {
+    main: Connection,
+    /// Subscribed to events and channels, and told of every change of a key.
+    watcher: Connection,
+    /// Has read some keys, and is told when they change.
+    reader: Connection,
+    _process: Process,
+}
+
+/// What the watchers of a server have heard.
+#[derive(Default, PartialEq)]
+struct Heard {
+    events: Vec<String>,
+    changed: BTreeSet<String>,
+    invalidated: Vec<String>,
+}
+
+impl Side {
+    fn start(program: &PathBuf) -> io::Result<Side> {
+        let process = Process::start(program);
+        let [mut main, mut watcher, mut reader] = [(); 3].map(|()| process.connect());
+        // Keys expire when somebody comes upon them, and not at some other time.
+        main.line("DEBUG SET-ACTIVE-EXPIRE 0")?;
+        for line in [
+            "HELLO 3",
+            "CLIENT TRACKING ON BCAST",
+            "PSUBSCRIBE __keyevent*",
+            "SUBSCRIBE c0",
+            "SUBSCRIBE c1",
+        ] {
+            watcher.line(line)?;
+        }
+        for line in ["HELLO 3", "CLIENT TRACKING ON"] {
+            reader.line(line)?;
+        }
+        Ok(Side { main, watcher, reader, _process: process })
+    }
+
+    /// An empty server, and the main connection as if it were new.
+    fn begin_round(&mut self, kind: Kind, protocol: u8, tracks: bool) -> io::Result<()> {
+        let hello = format!("HELLO {protocol}");
+        let tracking = if tracks { "CLIENT TRACKING ON" } else { "CLIENT TRACKING OFF" };
+        for line in ["DISCARD", "UNWATCH", &hello, tracking, "SELECT 0", "FLUSHALL", "PING"] {
+            self.main.line_past_pushes(line)?;
+        }
+        for letter in ["s", "h", "l", "t", "z", "x", "k"] {
+            for i in 0..2 {
+                let keys = format!("EXISTS {letter}{i}");
+                self.reader.line_past_pushes(&keys)?;
+            }
+        }
+        self.heard(kind).map(drop)
+    }
+
+    /// The next reply, with the pushes before it.
+    fn main_reply(&mut self) -> io::Result<(Vec<Reply>, Reply)> {
+        let mut pushes = Vec::new();
+        loop {
+            match self.main.read()? {
+                push @ Reply::Push(_) => pushes.push(push),
+                reply => return Ok((pushes, reply)),
+            }
+        }
+    }
+
+    /// What has been heard since it was asked last.
+    fn heard(&mut self, kind: Kind) -> io::Result<Heard> {
+        let mut heard = Heard::default();
+        self.watcher.send(&encode(&[b"PING".to_vec(), b"end".to_vec()]))?;
+        while let Reply::Push(push) = self.watcher.read()? {
+            match push.as_slice() {
+                [kind, keys] if kind.bytes() == b"invalidate" => {
+                    heard.changed.extend(keys.items().iter().map(Reply::shown));
+                }
+                [_, _, channel, key] => {
+                    let channel = String::from_utf8_lossy(channel.bytes());
+                    let (db, event) = channel.split_once(':').unwrap_or_default();
+                    if let Some(event) = event_name(kind, event) {
+                        heard.events.push(format!("{db}:{event} {}", key.shown()));
+                    }
+                }
+                message => {
+                    let parts = message.iter().skip(1).map(Reply::shown);
+                    heard.events.push(parts.collect::<Vec<_>>().join(" "));
+                }
+            }
+        }
+        self.reader.send(&encode(&[b"PING".to_vec(), b"end".to_vec()]))?;
+        while let Reply::Push(push) = self.reader.read()? {
+            heard.invalidated.extend(push.get(1).map(Reply::shown));
+        }
+        Ok(heard)
+    }
+}
+
+/// What differs, with how often and the first time.
+#[derive(Default)]
+pub struct Report {
+    pub commands: u64,
+    pub rounds: u64,
+    pub found: BTreeMap<String, (u64, String)>,
+}
+
+impl Report {
+    fn add(&mut self, what: String, example: String) {
+        self.found.entry(what).or_insert((0, example)).0 += 1;
+    }
+}
+
+/// What to run.
+pub struct Plan {
+    pub kind: Kind,
+    pub peer: PathBuf,
+    pub ours: PathBuf,
+    pub commands: u64,
+    pub rounds: u64,
+    pub seed: u64,
+}
+
+/// # Errors
+/// If one of the servers goes away.
+pub fn compare(plan: &Plan) -> io::Result<Report> {
+    let mut sides = [Side::start(&plan.ours)?, Side::start(&plan.peer)?];
+    let known = sides[1].main.line("COMMAND LIST")?;
+    let known: BTreeSet<&[u8]> = known.items().iter().map(Reply::bytes).collect();
+    let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64);
+    let mut grammar = Grammar::new(now_ms, |spec| known.contains(spec.name.as_bytes()));
+    grammar.min_ttl_ms = 200_000;
+    let mut report = Report::default();
+    while report.commands < plan.commands && report.rounds < plan.rounds {
+        let seed = plan.seed + report.rounds;
+        let mut round = Round {
+            seed,
+            kind: plan.kind,
+            sides: &mut sides,
+            report: &mut report,
+            sent: Vec::new(),
+        };
+        if let Err(error) = round.run(&grammar) {
+            let last = round.sent.last().map(shown).unwrap_or_default();
+            report.add("a server went away".into(), format!("seed {seed}, {error}, behind {last}"));
+            return Ok(report);
+        }
+        report.rounds += 1;
+    }
+    Ok(report)
+}
+
+struct Round<'a> {
+    seed: u64,
+    kind: Kind,
+    sides: &'a mut [Side; 2],
+    report: &'a mut Report,
+    /// All commands of the round so far.
+    sent: Vec<Words>,
+}
+
+impl Round<'_> {
+    fn run(&mut self, grammar: &Grammar) -> io::Result<()> {
+        let tracks = self.seed % 4 == 1;
+        let protocol = if self.seed.is_multiple_of(2) { 2 } else { 3 };
+        for side in &mut *self.sides {
+            side.begin_round(self.kind, protocol, tracks)?;
+        }
+        for segment in Maker::new(grammar, self.kind, self.seed, !tracks).round() {
+            let bytes: Vec<u8> =
+                segment.iter().flat_map(|request| encode(&request.words)).collect();
+            for side in &mut *self.sides {
+                side.main.send(&bytes)?;
+            }
+            let mut queued = Vec::new();
+            for request in &segment {
+                self.sent.push(request.words.clone());
+                let (our_pushes, ours) = self.sides[0].main_reply()?;
+                let (their_pushes, theirs) = self.sides[1].main_reply()?;
+                self.report.commands += 1;
+                self.judge(request, &ours, &theirs, &mut queued);
+                let all = |pushes: &[Reply]| {
+                    pushes.iter().map(Reply::shown).collect::<Vec<_>>().join(" ")
+                };
+                if our_pushes != their_pushes {
+                    self.differs(
+                        format!("pushes before {}", request_name(&request.words)),
+                        &all(&our_pushes),
+                        &all(&their_pushes),
+                        &request.words,
+                    );
+                }
+            }
+            std::thread::sleep(SOON);
+        }
+        let heard = [self.sides[0].heard(self.kind)?, self.sides[1].heard(self.kind)?];
+        self.judge_heard(&heard[0], &heard[1]);
+        self.judge_state()
+    }
+
+    fn judge(
+        &mut self,
+        request: &Request,
+        ours: &Reply,
+        theirs: &Reply,
+        queued: &mut Vec<(Words, Agreement)>,
+    ) {
+        if request.is_queued && ours.bytes() == b"QUEUED" {
+            queued.push((request.words.clone(), request.agreement));
+        }
+        if request.words[0].eq_ignore_ascii_case(b"EXEC")
+            && ours.items().len() == theirs.items().len()
+            && !ours.items().is_empty()
+        {
+            for ((words, agreement), (ours, theirs)) in
+                queued.drain(..).zip(ours.items().iter().zip(theirs.items()))
+            {
+                if !agree(ours, theirs, agreement) {
+                    self.differs(request_name(&words), &ours.shown(), &theirs.shown(), &words);
+                }
+            }
+            return;
+        }
+        if request.words.len() == 1 && !request.is_queued {
+            queued.clear();
+        }
+        let agreement = if request.is_queued { Agreement::Exact } else { request.agreement };
+        if !agree(ours, theirs, agreement) {
+            self.differs(
+                request_name(&request.words),
+                &ours.shown(),
+                &theirs.shown(),
+                &request.words,
+            );
+        }
+    }
+
+    fn judge_heard(&mut self, ours: &Heard, theirs: &Heard) {
+        if let Some(at) = (0..ours.events.len().max(theirs.events.len()))
+            .find(|at| ours.events.get(*at) != theirs.events.get(*at))
+        {
+            let from = at.saturating_sub(2);
+            let part = |heard: &Heard| {
+                heard.events[from.min(heard.events.len())..]
+                    .iter()
+                    .take(6)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let event = ours.events.get(at).or(theirs.events.get(at)).cloned().unwrap_or_default();
+            let key: Words = vec![
+                event
+                    .rsplit([':', ' '])
+                    .next()
+                    .unwrap_or_default()
+                    .trim_matches('"')
+                    .as_bytes()
+                    .to_vec(),
+            ];
+            self.differs("events".into(), &part(ours), &part(theirs), &key);
+        }
+        for (what, ours, theirs) in [
+            (
+                "changed keys",
+                ours.changed.iter().collect::<Vec<_>>(),
+                theirs.changed.iter().collect::<Vec<_>>(),
+            ),
+            (
+                "invalidated keys",
+                ours.invalidated.iter().collect(),
+                theirs.invalidated.iter().collect(),
+            ),
+        ] {
+            if ours != theirs {
+                self.differs(
+                    what.into(),
+                    &format!("{ours:?}"),
+                    &format!("{theirs:?}"),
+                    &Vec::new(),
+                );
+            }
+        }
+    }
+
+    /// Compares all data.
+    fn judge_state(&mut self) -> io::Result<()> {
+        for db in 0..4 {
+            let mut all = Vec::new();
+            for side in &mut *self.sides {
+                for line in ["DISCARD".to_string(), format!("SELECT {db}")] {
+                    side.main.send(&encode(&words(&line)))?;
+                    side.main_reply()?;
+                }
+                side.main.send(&encode(&words("KEYS *")))?;
+                let keys = side.main_reply()?.1;
+                all.push(
+                    keys.items().iter().map(|key| key.bytes().to_vec()).collect::<BTreeSet<_>>(),
+                );
+            }
+            // A key that has expired and is still there is answered by neither.
+            for key in all[0].union(&all[1]) {
+                self.judge_key(db, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_key(&mut self, db: usize, key: &[u8]) -> io::Result<()> {
+        let kind = self.both(&[b"TYPE", key])?[0].bytes().to_vec();
+        let unordered = |pairs| Agreement::Unordered { pairs };
+        let rest: &[&[u8]] = &[b"0", b"-1", b"WITHSCORES"];
+        let (command, tail, agreement): (&[u8], &[&[u8]], Agreement) = match kind.as_slice() {
+            b"string" => (b"GET", &[], Agreement::Exact),
+            b"list" => (b"LRANGE", &rest[..2], Agreement::Exact),
+            b"set" => (b"SMEMBERS", &[], unordered(false)),
+            b"hash" => (b"HGETALL", &[], unordered(true)),
+            b"zset" => (b"ZRANGE", rest, Agreement::Number),
+            b"stream" => (b"XINFO", &[b"FULL", b"COUNT", b"0"], Agreement::Exact),
+            _ => (b"EXISTS", &[], Agreement::Exact),
+        };
+        let value: Vec<&[u8]> = match command {
+            b"XINFO" => [&[command, b"STREAM", key][..], tail].concat(),
+            _ => [&[command, key][..], tail].concat(),
+        };
+        let checks: [(Vec<&[u8]>, Agreement); 4] = [
+            (vec![&b"TYPE"[..], key], Agreement::Exact),
+            (vec![&b"PEXPIRETIME"[..], key], Agreement::Near),
+            (vec![&b"OBJECT"[..], b"ENCODING", key], Agreement::Exact),
+            (value, agreement),
+        ];
+        for (words, agreement) in checks {
+            let [ours, theirs] = self.both(&words)?.map(|reply| masked(&reply));
+            let words: Words = words.iter().map(|word| word.to_vec()).collect();
+            let may = words[0] == b"OBJECT"
+                && encoding_may_differ(self.kind, ours.bytes(), theirs.bytes());
+            if !may && !agree(&ours, &theirs, agreement) {
+                let what = format!("state: {}", request_name(&words));
+                let key: Words = vec![key.to_vec()];
+                self.differs(what, &format!("db{db} {}", ours.shown()), &theirs.shown(), &key);
+            }
+        }
+        Ok(())
+    }
+
+    fn both(&mut self, words: &[&[u8]]) -> io::Result<[Reply; 2]> {
+        let words: Words = words.iter().map(|word| word.to_vec()).collect();
+        let mut replies = [Reply::Null, Reply::Null];
+        for (side, reply) in self.sides.iter_mut().zip(&mut replies) {
+            side.main.send(&encode(&words))?;
+            *reply = side.main_reply()?.1;
+        }
+        Ok(replies)
+    }
+
+    /// Notes a difference, with the commands of the round that name the same keys.
+    fn differs(&mut self, what: String, ours: &str, theirs: &str, words: &Words) {
+        let keys: Vec<&Vec<u8>> = words.iter().filter(|word| is_key(word)).collect();
+        let related =
+            |sent: &&Words| keys.is_empty() || sent.iter().any(|word| keys.contains(&word));
+        let before: Vec<String> = self.sent.iter().filter(related).map(shown).collect();
+        let from = before.len().saturating_sub(25);
+        let text = |s: &str| s.chars().take(600).collect::<String>();
+        let example = format!(
+            "seed {}\n    {}\n    ours:   {}\n    theirs: {}",
+            self.seed,
+            before[from..].join("\n    "),
+            text(ours),
+            text(theirs)
+        );
+        self.report.add(what, example);
+    }
+}
+
+/// What tells of the moment or of the implementation is taken out of what tells of streams.
+fn masked(reply: &Reply) -> Reply {
+    const LEFT_OUT: &[&[u8]] = &[
+        b"radix-tree-keys",
+        b"radix-tree-nodes",
+        b"seen-time",
+        b"active-time",
+        b"idle",
+        b"inactive",
+    ];
+    let all = |items: &[Reply]| {
+        let mut left = Vec::new();
+        let mut rest = items.iter();
+        while let Some(item) = rest.next() {
+            match item {
+                Reply::Text(name) if LEFT_OUT.contains(&name.as_slice()) => {
+                    rest.next();
+                }
+                _ => left.push(masked(item)),
+            }
+        }
+        left
+    };
+    match reply {
+        Reply::Array(items) => Reply::Array(all(items)),
+        Reply::Map(items) => Reply::Map(all(items)),
+        // A time: when an entry was delivered.
+        Reply::Number(':', n) if n.len() == 13 => Reply::Number(':', "time".into()),
+        other => other.clone(),
+    }
+}
+
+fn is_key(word: &[u8]) -> bool {
+    matches!(word, [letter, digit] if b"sbhltzgxpk".contains(letter) && digit.is_ascii_digit())
+}
+
+fn request_name(words: &Words) -> String {
+    let lower = |at: usize| words.get(at).map(|word| String::from_utf8_lossy(word).to_lowercase());
+    match (lower(0), lower(3)) {
+        (Some(eval), Some(command)) if eval == "eval" => format!("eval of {command}"),
+        (Some(name), _) => match name.as_str() {
+            "object" | "xgroup" | "xinfo" | "function" | "script" | "pubsub" => {
+                format!("{name} {}", lower(1).unwrap_or_default())
+            }
+            _ => name,
+        },
+        _ => String::new(),
+    }
+}
+
+fn words(line: &str) -> Words {
+    line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+fn shown(words: &Words) -> String {
+    let one = |word: &Vec<u8>| match word.len() {
+        0 => "\"\"".to_string(),
+        100.. => format!("({} bytes)", word.len()),
+        _ => word.escape_ascii().to_string().replace(' ', "\\x20"),
+    };
+    words.iter().map(one).collect::<Vec<_>>().join(" ")
+}

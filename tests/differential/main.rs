@@ -1,0 +1,98 @@
+//! The same commands for Aeolis and for real peers: replies, data, keyspace events and invalidations have to agree, but
+//! for what [`differences`] names with its reason.
+//!
+//! ```sh
+//! cargo test --test differential -- --commands 1000000                # against every peer that there is
+//! cargo test --test differential -- --peer redis8 --seed 7 --rounds 1 # one round again
+//! cargo test --test differential -- --document > docs/differences.md
+//! ```
+//!
+//! A round is a few pipelines of commands, which its seed decides, on an empty server; at its end, a quiet point,
+//! everything is compared. `AEOLIS_SERVER` names another binary than the one of this build. The peers are those of
+//! `REDIS7_SERVER`, `REDIS8_SERVER` and `VALKEY_SERVER`; one that is missing is skipped.
+
+mod compare;
+pub mod differences;
+#[path = "../../fuzz/src/grammar.rs"]
+pub mod grammar;
+#[path = "../../fuzz/src/host.rs"]
+pub mod host;
+pub mod peer;
+pub mod reply;
+mod rounds;
+#[path = "../../fuzz/src/source.rs"]
+pub mod source;
+#[path = "../../fuzz/src/targets/mod.rs"]
+pub mod targets;
+
+use compare::{Plan, Report, compare};
+use peer::Kind;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Commands for each peer in an ordinary run.
+const DEFAULT_COMMANDS: u64 = 5_000;
+
+struct Options {
+    peer: Option<String>,
+    commands: u64,
+    rounds: u64,
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let mut options = Options { peer: None, commands: DEFAULT_COMMANDS, rounds: u64::MAX, seed: 1 };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        match name.as_str() {
+            "--list" => return ExitCode::SUCCESS,
+            "--document" => {
+                print!("{}", differences::document());
+                return ExitCode::SUCCESS;
+            }
+            "--peer" => options.peer = args.next(),
+            "--commands" => options.commands = number(args.next()),
+            "--rounds" => options.rounds = number(args.next()),
+            "--seed" => options.seed = number(args.next()),
+            // One of those that all tests are given.
+            _ => {}
+        }
+    }
+    let wanted = |kind: &Kind| options.peer.as_ref().is_none_or(|word| word == kind.word());
+    let mut agrees = true;
+    for kind in Kind::ALL.into_iter().filter(wanted) {
+        let Some(peer) = kind.program() else {
+            println!("differential: {} is not here: skipped", kind.name());
+            continue;
+        };
+        agrees &= run(kind, peer, &options);
+    }
+    if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn number(text: Option<String>) -> u64 {
+    text.and_then(|text| text.parse().ok()).expect("the option needs a number")
+}
+
+/// Compares with one peer, tells what was found, and answers whether that is nothing.
+fn run(kind: Kind, peer: PathBuf, options: &Options) -> bool {
+    let ours = std::env::var_os("AEOLIS_SERVER")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_aeolis")), PathBuf::from);
+    let (commands, rounds, seed) = (options.commands, options.rounds, options.seed);
+    let start = Instant::now();
+    let report = compare(&Plan { kind, peer, ours, commands, rounds, seed });
+    let Report { commands, rounds, found } = report.expect("both servers answer");
+    println!(
+        "differential: {}: {commands} commands in {rounds} rounds, {:.1} s, {} kinds of differences",
+        kind.name(),
+        start.elapsed().as_secs_f64(),
+        found.len()
+    );
+    let mut sorted: Vec<_> = found.iter().collect();
+    sorted.sort_by_key(|(_, (times, _))| std::cmp::Reverse(*times));
+    for (what, (times, example)) in sorted {
+        println!("* {what}: {times} times, first with {example}");
+    }
+    found.is_empty()
+}
