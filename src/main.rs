@@ -1,6 +1,8 @@
 //! The `aeolis` program.
 #![forbid(unsafe_code)]
 
+use aeolis::sys::stack::run_with_room;
+
 fn main() {
-    std::process::exit(aeolis::cli::run(std::env::args_os()));
+    std::process::exit(run_with_room(|| aeolis::cli::run(std::env::args_os())));
 }

@@ -79,7 +79,9 @@ impl Server {
     ) -> CommandResult<Vec<u8>> {
         let mut libraries = std::mem::take(&mut self.libraries);
         let log = |level, line: &str| self.log(level, line);
-        let loaded = libraries.load(code, &Load { replace, timeout, log: &log });
+        let memory_limit_bytes = self.config.lua_memory_limit;
+        let loaded =
+            libraries.load(code, &Load { replace, timeout, memory_limit_bytes, log: &log });
         self.libraries = libraries;
         loaded
     }

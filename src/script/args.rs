@@ -4,12 +4,20 @@
 //! expects to catch: a string that begins with the place of the call or, for the server's own functions, a table.
 #![forbid(unsafe_code)]
 
+use super::guard::Guard;
 use super::value::error_table;
 use crate::util::bytes_text::written;
-use crate::util::number::leading_f64;
+use crate::util::number::{general_format, leading_f64};
+use bstr::ByteSlice;
 use mlua::debug::DebugSource;
-use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
+use mlua::{
+    BorrowedBytes, FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value,
+};
 use std::fmt;
+use std::ops::Deref;
+
+/// What the chunks of the server's own are called; errors are never reported there.
+pub const PRELUDE: &str = "prelude";
 
 /// Why a native function failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +28,8 @@ pub enum LibError {
     Argument { at: isize, why: String },
     /// To be raised as a table, like the error of a command. `counted`: it is in the statistics already.
     Table { text: String, counted: bool },
+    /// To be raised as the value that a function raised; the [`Guard`] keeps it.
+    Raised,
 }
 
 pub type LibResult<T = MultiValue> = Result<T, LibError>;
@@ -38,7 +48,10 @@ impl From<String> for LibError {
 
 impl From<mlua::Error> for LibError {
     fn from(error: mlua::Error) -> LibError {
-        LibError::Text(plain_text(&error))
+        match error.downcast_ref::<LibError>() {
+            Some(own) => own.clone(),
+            None => LibError::Text(plain_text(&error)),
+        }
     }
 }
 
@@ -47,6 +60,7 @@ impl fmt::Display for LibError {
         match self {
             LibError::Text(text) | LibError::Table { text, .. } => f.write_str(text),
             LibError::Argument { at, why } => write!(f, "bad argument #{} ({why})", at + 1),
+            LibError::Raised => f.write_str("a value"),
         }
     }
 }
@@ -66,7 +80,7 @@ impl LibError {
             LibError::Argument { at, why } => {
                 LibError::Text(place_of_call(lua) + &bad_argument(lua, at, &why))
             }
-            table => table,
+            other => other,
         };
         mlua::Error::external(error)
     }
@@ -88,11 +102,19 @@ fn bad_argument(lua: &Lua, at: isize, why: &str) -> String {
 
 /// `source:line: ` of the call of the native function that is running.
 fn place_of_call(lua: &Lua) -> String {
-    let place = lua.inspect_stack(1, |debug| {
-        let DebugSource { short_src, .. } = debug.source();
-        Some(format!("{}:{}: ", short_src?, debug.current_line()?))
-    });
-    place.flatten().unwrap_or_default()
+    for level in 1.. {
+        let place = lua.inspect_stack(level, |debug| {
+            let DebugSource { short_src, .. } = debug.source();
+            Some((short_src?.into_owned(), debug.current_line()?))
+        });
+        match place.flatten() {
+            // What the script called is a function of the prelude's.
+            Some((source, _)) if source == PRELUDE => {}
+            Some((source, line)) => return format!("{source}:{line}: "),
+            None => break,
+        }
+    }
+    String::new()
 }
 
 /// What an error says. The binding would tell the stack, too, which is no business of scripts and clients.
@@ -116,35 +138,78 @@ fn without_stack(text: &str) -> String {
     text[..end].to_string()
 }
 
+/// An error of Lua's own without a place in the prelude.
+fn without_prelude(lua: &Lua, text: LuaString) -> mlua::Result<Value> {
+    let bytes = text.as_bytes();
+    let line = bytes.strip_prefix(PRELUDE.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
+    let behind = line.and_then(|line| line.split_once_str(": "));
+    match behind {
+        Some((number, message)) if number.iter().all(u8::is_ascii_digit) => {
+            Ok(Value::String(lua.create_string(message)?))
+        }
+        _ => Ok(Value::String(text)),
+    }
+}
+
 /// What a script catches, where this was raised.
 pub fn caught(lua: &Lua, raised: Value) -> mlua::Result<Value> {
-    let Value::Error(error) = raised else { return Ok(raised) };
+    let error = match raised {
+        Value::Error(error) => error,
+        Value::String(text) => return without_prelude(lua, text),
+        other => return Ok(other),
+    };
     match error.downcast_ref::<LibError>() {
         Some(LibError::Table { text, counted }) => error_table(lua, text, *counted),
+        Some(LibError::Raised) => Ok(Guard::of(lua)?.take_raised()),
         Some(own) => Ok(Value::String(lua.create_string(written(&own.to_string()))?)),
         None => Ok(Value::String(lua.create_string(plain_text(&error))?)),
     }
 }
 
-/// The arguments of a call.
-pub struct Args(MultiValue);
+/// The bytes of a string, or of a number as one.
+pub enum Text {
+    String(BorrowedBytes),
+    Number(Vec<u8>),
+}
 
-impl Args {
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Text::String(bytes) => bytes,
+            Text::Number(digits) => digits,
+        }
+    }
+}
+
+/// The arguments of a call.
+pub struct Args<'a> {
+    values: MultiValue,
+    guard: &'a Guard,
+}
+
+impl Args<'_> {
+    /// What counts the function's steps and memory.
+    pub fn guard(&self) -> &Guard {
+        self.guard
+    }
+
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 
     /// `nil` behind the last.
     pub fn get(&self, at: usize) -> &Value {
-        self.0.get(at).unwrap_or(&Value::Nil)
+        self.values.get(at).unwrap_or(&Value::Nil)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Value> {
-        self.0.iter()
+        self.values.iter()
     }
 
     /// The error of a bad argument.
@@ -156,8 +221,9 @@ impl Args {
         if fine { Ok(()) } else { Err(self.bad(at, why)) }
     }
 
-    fn expected(&self, at: usize, wanted: &str) -> LibError {
-        let got = self.0.get(at).map_or("no value", type_name);
+    /// The error of an argument that is of another type.
+    pub fn expected(&self, at: usize, wanted: &str) -> LibError {
+        let got = self.values.get(at).map_or("no value", type_name);
         self.bad(at, &format!("{wanted} expected, got {got}"))
     }
 
@@ -191,6 +257,17 @@ impl Args {
             _ => Err(self.expected(at, "string")),
         }
     }
+
+    /// The bytes of a string, or of a number as one.
+    pub fn text(&self, at: usize) -> LibResult<Text> {
+        match self.get(at) {
+            Value::String(text) => Ok(Text::String(text.as_bytes())),
+            other => match as_number(other) {
+                Some(number) => Ok(Text::Number(number_text(number))),
+                None => Err(self.expected(at, "string")),
+            },
+        }
+    }
 }
 
 /// A value's type, as Lua calls it.
@@ -199,6 +276,20 @@ pub fn type_name(value: &Value) -> &'static str {
         Value::Integer(_) => "number",
         Value::LightUserData(_) => "userdata",
         other => other.type_name(),
+    }
+}
+
+/// A number as Lua writes it.
+pub fn number_text(number: f64) -> Vec<u8> {
+    /// Integers below this are written with all their digits.
+    const EXACT: f64 = 1e14;
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    match number {
+        0.0 => format!("{sign}0").into(),
+        x if x.trunc() == x && x.abs() < EXACT => itoa::Buffer::new().format(x as i64).into(),
+        x if x.is_finite() => general_format(x, 14).into(),
+        x if x.is_nan() => format!("{sign}nan").into(),
+        _ => format!("{sign}inf").into(),
     }
 }
 
@@ -234,9 +325,19 @@ pub fn native(
     lua: &Lua,
     function: impl Fn(&Lua, &Args) -> LibResult + 'static,
 ) -> mlua::Result<Function> {
-    lua.create_function(move |lua, values: MultiValue| {
-        function(lua, &Args(values)).map_err(|error| error.raise(lua))
+    let guard = Guard::of(lua)?;
+    guarded(lua, move |lua, values: MultiValue| {
+        function(lua, &Args { values, guard: &guard }).map_err(|error| error.raise(lua))
     })
+}
+
+/// A native function without ceremony, during which Lua's memory is not limited.
+pub fn guarded<A: FromLuaMulti, R: IntoLuaMulti>(
+    lua: &Lua,
+    function: impl Fn(&Lua, A) -> mlua::Result<R> + 'static,
+) -> mlua::Result<Function> {
+    let guard = Guard::of(lua)?;
+    lua.create_function(move |lua, args| guard.leave(lua, || function(lua, args)))
 }
 
 /// One result.

@@ -1,28 +1,22 @@
 //! A Lua state in which scripts run: what it starts with, and what is reached of it from outside.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, caught, library, one, plain_text};
-use super::run::{CurrentServer, natives};
+use super::args::{
+    Args, LibError, LibResult, PRELUDE, caught, guarded, library, native, one, plain_text,
+};
+use super::guard::{Guard, Interrupt};
+use super::run::{CurrentServer, interrupt, natives};
 use super::value::error_text;
-use super::{bit, cjson, cmsgpack, pack, random};
+use super::{bit, cjson, cmsgpack, pack, random, text};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::REDIS_VERSION;
 use crate::sys::lua::state_with_debug;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
-use mlua::{
-    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table,
-    Value, VmState,
-};
+use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table, Value};
 use sha1::{Digest, Sha1};
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
-
-/// What the chunks of the server's own are called; errors are never reported there.
-const PRELUDE: &str = "prelude";
-/// So many instructions are executed between two looks at the clock.
-const INSTRUCTIONS: u32 = 100_000;
 
 /// A function that outlives a command. It is in Lua's registry: what the binding itself refers to is on a stack of its
 /// own, which has room for some 8,000 values.
@@ -42,6 +36,8 @@ pub enum Purpose {
 /// A Lua state, made ready by `prelude.lua`.
 pub struct Engine {
     pub lua: Lua,
+    /// What holds the scripts.
+    pub guard: Guard,
     /// The globals that scripts see.
     pub env: Table,
     /// Calls a function with keys and arguments, a script with these as globals; answers whether it went well, and its
@@ -53,10 +49,9 @@ pub struct Engine {
     pub bind_library: Function,
     /// Runs the code of a library; answers the text of its error, if it has one.
     pub load: Function,
-    /// From then on the server is asked regularly whether to go on.
-    alarm: Rc<Cell<Option<Instant>>>,
-    interrupt: Function,
-    interrupted: Rc<Cell<bool>>,
+    /// Has the server that runs a script serve others.
+    interrupt: Interrupt,
+    purpose: Purpose,
 }
 
 impl Engine {
@@ -70,7 +65,9 @@ impl Engine {
             Purpose::Debugging => state_with_debug(libs, options),
             _ => Lua::new_with(libs, options)?,
         };
+        let guard = Guard::new(&lua)?;
         let current = CurrentServer::default();
+        let server = Rc::clone(&current);
         let prelude: Table =
             lua.load(include_str!("prelude.lua")).set_name(format!("={PRELUDE}")).call((
                 native_functions(&lua, &current)?,
@@ -78,19 +75,17 @@ impl Engine {
                 constants(&lua)?,
                 purpose == Purpose::Libraries,
             ))?;
-        let engine = Engine {
+        Ok(Engine {
             env: prelude.raw_get("env")?,
             run: prelude.raw_get("run")?,
             current,
             bind_library: prelude.raw_get("bind_library")?,
             load: prelude.raw_get("load")?,
-            alarm: Rc::default(),
-            interrupt: prelude.raw_get("interrupt")?,
-            interrupted: Rc::default(),
+            interrupt: Rc::new(move || interrupt(&server)),
+            purpose,
+            guard,
             lua,
-        };
-        engine.watch_clock()?;
-        Ok(engine)
+        })
     }
 
     /// A state that several know of.
@@ -101,39 +96,11 @@ impl Engine {
         Engine::new(purpose).map(Rc::new).map_err(no_state)
     }
 
-    /// From that time on the server is asked, again and again while a script runs. If that is an
-    /// error, the script is ended by it.
-    pub fn set_alarm(&self, at: Option<Instant>) {
-        self.alarm.set(at);
-    }
-
-    /// The script has ended.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn clear_alarm(&self) -> mlua::Result<()> {
-        self.alarm.set(None);
-        if self.interrupted.replace(false) { self.watch_clock() } else { Ok(()) }
-    }
-
-    fn watch_clock(&self) -> mlua::Result<()> {
-        let (alarm, interrupted) = (Rc::clone(&self.alarm), Rc::clone(&self.interrupted));
-        let interrupt = self.interrupt.clone();
-        let triggers = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
-        self.lua.set_global_hook(triggers, move |lua, _| {
-            if alarm.get().is_none_or(|at| Instant::now() < at) {
-                return Ok(VmState::Continue);
-            }
-            let Err(error) = interrupt.call::<()>(()) else { return Ok(VmState::Continue) };
-            // Not as the error of a call that scripts know nothing of.
-            let own = error.downcast_ref::<LibError>().cloned();
-            let error = own.map_or(error, mlua::Error::external);
-            interrupted.set(true);
-            // A script that catches errors catches this one too, but gets no further than a line.
-            let again = error.clone();
-            lua.set_global_hook(HookTriggers::EVERY_LINE, move |_, _| Err(again.clone()))?;
-            Err(error)
-        })
+    /// A script begins. Others are served from `turn_at` on, unless somebody goes through it line by line; it may use
+    /// so many bytes, 0 being any number.
+    pub fn begin(&self, turn_at: Option<Instant>, limit_bytes: u64) {
+        let turn_at = turn_at.filter(|_| self.purpose != Purpose::Debugging);
+        self.guard.begin(&self.lua, turn_at, Rc::clone(&self.interrupt), limit_bytes);
     }
 
     /// Compiles a script. Its name is what errors call it.
@@ -169,10 +136,12 @@ pub fn no_state(error: mlua::Error) -> CommandError {
 fn native_functions(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     table.set("server", natives(lua, current)?)?;
-    table.set("where", lua.create_function(|lua, ()| place_of_error(lua))?)?;
-    table.set("caught", lua.create_function(caught)?)?;
+    table.set("where", guarded(lua, |lua, ()| place_of_error(lua))?)?;
+    table.set("caught", guarded(lua, caught)?)?;
+    let guard = Guard::of(lua)?;
+    table.set("has_ended", lua.create_function(move |_, ()| Ok(guard.has_ended()))?)?;
     let text = |lua: &Lua, text: LuaString| lua.create_string(error_text(&text.as_bytes()));
-    table.set("error_text", lua.create_function(text)?)?;
+    table.set("error_text", guarded(lua, text)?)?;
     Ok(table)
 }
 
@@ -219,6 +188,9 @@ pub fn sha1_hex(bytes: &[u8]) -> [u8; 40] {
 
 fn libraries(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
+    let concat = lua.create_table_from([("concat", native(lua, text::concat)?)])?;
+    table.set("table", concat)?;
+    table.set("string", text::library(lua)?)?;
     table.set("math", random::library(lua)?)?;
     table.set("bit", library(lua, bit::FUNCTIONS)?)?;
     table.set("struct", library(lua, pack::FUNCTIONS)?)?;

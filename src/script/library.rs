@@ -65,6 +65,8 @@ pub struct Load<'a> {
     pub replace: bool,
     /// Its code may run for so long.
     pub timeout: Duration,
+    /// It may use so many bytes; 0: any number.
+    pub memory_limit_bytes: u64,
     /// Who takes what it logs.
     pub log: &'a dyn Fn(Level, &str),
 }
@@ -254,7 +256,6 @@ fn register_functions(
         CommandError::err(format_args!("Error compiling function: {message}"))
     })?;
     let registered = RefCell::new(Vec::new());
-    engine.set_alarm(Some(Instant::now() + how.timeout));
     let outcome = engine.lua.scope(|scope| {
         let register = scope.create_function(|lua, args: MultiValue| {
             let function = read_registration(engine, &args).and_then(|function| {
@@ -262,19 +263,19 @@ fn register_functions(
             });
             function.map_err(|error| error.raise(lua))
         })?;
-        let control = scope.create_function(|lua, args: MultiValue| {
+        let log = scope.create_function(|lua, args: MultiValue| {
             let args: Vec<Value> = args.into_iter().collect();
-            let logged = match args.split_first() {
-                Some((Value::String(name), args)) if name == "log" => log_line(args),
-                _ => Err(LibError::table("ERR FUNCTION LOAD timeout")),
-            };
-            let (level, line) = logged.map_err(|error| error.raise(lua))?;
+            let (level, line) = log_line(&args).map_err(|error| error.raise(lua))?;
             (how.log)(level, &line);
             Ok(())
         })?;
-        engine.bind_library.call::<()>((register, control))?;
-        let outcome = engine.load.call::<Option<String>>(&*function);
-        engine.clear_alarm()?;
+        engine.bind_library.call::<()>((register, log))?;
+        let guard = &engine.guard;
+        let late = Rc::new(|| Err(LibError::table("ERR FUNCTION LOAD timeout")));
+        let deadline = Instant::now().checked_add(how.timeout);
+        guard.begin(&engine.lua, deadline, late, how.memory_limit_bytes);
+        let outcome = guard.enter(&engine.lua, || engine.load.call::<Option<String>>(&*function));
+        guard.end(&engine.lua)?;
         engine.bind_library.call::<()>(())?;
         outcome
     });

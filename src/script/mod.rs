@@ -2,9 +2,11 @@
 //!
 //! * [`engine`] makes a Lua state in which scripts can do no harm; `prelude.lua` is what it starts with.
 //! * [`run`] runs a script and serves `redis.call` and its kin.
+//! * [`guard`] holds the script that runs: its time and its memory.
 //! * [`value`] turns replies into Lua's values and back.
 //! * [`shebang`] reads what a script says of itself in its first line.
-//! * [`bit`], [`cjson`], [`cmsgpack`] and [`pack`] (`struct`) are the libraries that scripts find.
+//! * [`text`] (`string`, with [`pattern`] and [`format`]), [`bit`], [`cjson`], [`cmsgpack`] and [`pack`] (`struct`) are
+//!   the libraries that scripts find.
 //! * [`cache`] keeps the scripts that are known, [`library`] the functions.
 //! * [`debugger`] goes through a script line by line.
 #![forbid(unsafe_code)]
@@ -16,9 +18,13 @@ pub mod cjson;
 pub mod cmsgpack;
 pub mod debugger;
 pub mod engine;
+pub mod format;
+pub mod guard;
 pub mod library;
 pub mod pack;
+pub mod pattern;
 pub mod random;
 pub mod run;
 pub mod shebang;
+pub mod text;
 pub mod value;

@@ -7,8 +7,8 @@ local native, libs, constants, for_libraries = ...
 local error, type, tostring, select, setmetatable = error, type, tostring, select, setmetatable
 local getmetatable, xpcall, pcall, unpack = getmetatable, xpcall, pcall, unpack
 local pairs, next, rawget, rawset, tonumber = pairs, next, rawget, rawset, tonumber
-local setfenv, loadstring, concat, byte = setfenv, loadstring, table.concat, string.byte
-local insert = table.insert
+local setfenv, loadstring, byte, concat = setfenv, loadstring, string.byte, libs.table.concat
+local collectgarbage = collectgarbage
 
 local behind = {} -- The real table of each that is shown.
 local shown_metatable = {}
@@ -50,7 +50,7 @@ end
 -- Builtins.
 
 local globals = {
-  assert = assert, collectgarbage = collectgarbage, error = error, gcinfo = gcinfo, ipairs = ipairs,
+  assert = assert, error = error, gcinfo = gcinfo, ipairs = ipairs,
   rawequal = rawequal, select = select, tonumber = tonumber, tostring = tostring, type = type, _VERSION = _VERSION,
 }
 local env, env_metatable = freeze(globals)
@@ -109,7 +109,11 @@ function globals.pcall(...) return caught(pcall(...)) end
 function globals.xpcall(f, ...)
   if select('#', ...) == 0 then error("bad argument #2 to 'xpcall' (value expected)", 2) end
   local handler = ...
-  return xpcall(f, function(err) return handler(native.caught(err)) end)
+  return xpcall(f, function(err)
+    -- Its handler would run where nothing can end it.
+    if native.has_ended() then return err end
+    return handler(native.caught(err))
+  end)
 end
 local function resumed(ok, ...)
   if ok then return ok, ... end
@@ -137,19 +141,25 @@ function globals.load(reader, name)
   return globals.loadstring(concat(parts), name or '=(load)')
 end
 
+local function bad_argument(argument, name, expected, value)
+  error(("bad argument #%d to '%s' (%s expected, got %s)"):format(argument, name, expected, type(value)), 4)
+end
+local function check_type(argument, name, value, expected)
+  if type(value) ~= expected then bad_argument(argument, name, expected, value) end
+end
+local function integer(argument, name, value)
+  local n = tonumber(value)
+  if not n then bad_argument(argument, name, 'number', value) end
+  return n - n % (n < 0 and -1 or 1)
+end
+
 -- C's `unpack` computes in `int`s, which overflow, and takes no more values than this, its arguments among them.
 local MOST_UNPACKED = 8000
 
-local function integer(value, argument, default)
-  local n = value == nil and default or tonumber(value)
-  if n then return n - n % (n < 0 and -1 or 1) end
-  error("bad argument #" .. argument .. " to 'unpack' (number expected, got " .. type(value) .. ")", 3)
-end
 function globals.unpack(t, i, j)
-  if type(t) ~= 'table' then
-    error("bad argument #1 to 'unpack' (table expected, got " .. type(t) .. ")", 2)
-  end
-  local first, last = integer(i, 2, 1), integer(j, 3, #t)
+  check_type(1, 'unpack', t, 'table')
+  local first = i ~= nil and integer(2, 'unpack', i) or 1
+  local last = j ~= nil and integer(3, 'unpack', j) or #t
   if first > last then return end
   local args = j ~= nil and 3 or i ~= nil and 2 or 1
   if not (last - first < MOST_UNPACKED - args and first >= -2^31 and last < 2^31) then
@@ -160,12 +170,159 @@ function globals.unpack(t, i, j)
   return unpack(t)
 end
 
+-- The collector is there for all scripts: they may run it, but not stop or tune it.
+local UNCHANGED = {stop = 0, restart = 0, setpause = 200, setstepmul = 200}
+local OBEYED = {collect = true, count = true, step = true}
+function globals.collectgarbage(what, n)
+  if what == nil then what = 'collect' end
+  if UNCHANGED[what] then return UNCHANGED[what] end
+  if not OBEYED[what] then
+    error("bad argument #1 to 'collectgarbage' (invalid option '" .. tostring(what) .. "')", 2)
+  end
+  return collectgarbage(what, n)
+end
+
 -- Libraries.
+
+-- `table` in Lua: what is long then can be interrupted, and what scripts give is called without C in between.
+
+table.concat = concat
 
 function table.insert(t, ...)
   refuse_if_shown(t)
-  return insert(t, ...)
+  check_type(1, 'insert', t, 'table')
+  local count, last = select('#', ...), #t + 1
+  local place, value = ...
+  if count == 1 then
+    rawset(t, last, place)
+    return
+  end
+  if count ~= 2 then error("wrong number of arguments to 'insert'", 2) end
+  place = integer(2, 'insert', place)
+  if not (place >= -2^31 and place < 2^31) then error("bad argument #2 to 'insert' (position out of bounds)", 2) end
+  for i = place > last and place or last, place + 1, -1 do rawset(t, i, rawget(t, i - 1)) end
+  rawset(t, place, value)
 end
+
+function table.remove(t, place)
+  check_type(1, 'remove', t, 'table')
+  local last = #t
+  place = place ~= nil and integer(2, 'remove', place) or last
+  if not (1 <= place and place <= last) then return end
+  local removed = rawget(t, place)
+  for i = place, last - 1 do rawset(t, i, rawget(t, i + 1)) end
+  rawset(t, last, nil)
+  return removed
+end
+
+function table.maxn(t)
+  check_type(1, 'maxn', t, 'table')
+  local max = 0
+  for k in next, t do
+    if type(k) == 'number' and k > max then max = k end
+  end
+  return max
+end
+
+function table.foreach(t, f)
+  check_type(1, 'foreach', t, 'table')
+  check_type(2, 'foreach', f, 'function')
+  for k, v in next, t do
+    local result = f(k, v)
+    if result ~= nil then return result end
+  end
+end
+
+function table.foreachi(t, f)
+  check_type(1, 'foreachi', t, 'table')
+  check_type(2, 'foreachi', f, 'function')
+  for i = 1, #t do
+    local result = f(i, rawget(t, i))
+    if result ~= nil then return result end
+  end
+end
+
+-- Lua 5.1's quicksort, step by step, so that orders that are none give the same results. Answers whether the order
+-- makes sense.
+local function quicksort(t, low, high, before)
+  while low < high do
+    local a, b = rawget(t, low), rawget(t, high)
+    if before(b, a) then
+      rawset(t, low, b)
+      rawset(t, high, a)
+    end
+    if high - low == 1 then break end
+    local middle = (low + high - (low + high) % 2) / 2
+    local pivot = rawget(t, middle)
+    a = rawget(t, low)
+    if before(pivot, a) then
+      rawset(t, middle, a)
+      rawset(t, low, pivot)
+    else
+      b = rawget(t, high)
+      if before(b, pivot) then
+        rawset(t, middle, b)
+        rawset(t, high, pivot)
+      end
+    end
+    if high - low == 2 then break end
+    pivot = rawget(t, middle)
+    rawset(t, middle, rawget(t, high - 1))
+    rawset(t, high - 1, pivot)
+    local i, j = low, high - 1
+    while true do
+      i = i + 1
+      a = rawget(t, i)
+      while before(a, pivot) do
+        if i > high then return false end
+        i = i + 1
+        a = rawget(t, i)
+      end
+      j = j - 1
+      b = rawget(t, j)
+      while before(pivot, b) do
+        if j < low then return false end
+        j = j - 1
+        b = rawget(t, j)
+      end
+      if j < i then break end
+      rawset(t, i, b)
+      rawset(t, j, a)
+    end
+    a = rawget(t, high - 1)
+    rawset(t, high - 1, rawget(t, i))
+    rawset(t, i, a)
+    -- The smaller part first: no more calls are open than the length has bits.
+    if i - low < high - i then
+      i, j, low = i - 1, low, i + 1
+    else
+      i, j, high = high, i + 1, i - 1
+    end
+    if not quicksort(t, j, i, before) then return false end
+  end
+  return true
+end
+
+local function less(a, b) return a < b end
+
+function table.sort(t, before)
+  check_type(1, 'sort', t, 'table')
+  if before ~= nil then check_type(2, 'sort', before, 'function') end
+  local ok, is_order
+  if before then
+    is_order = quicksort(t, 1, #t, before)
+  else
+    ok, is_order = pcall(quicksort, t, 1, #t, less)
+    if not ok then
+      -- Not as an error of this file.
+      local text = type(is_order) == 'string' and is_order:match('^prelude:%d+: (.*)$')
+      error(text or is_order, 0)
+    end
+  end
+  if not is_order then error('invalid order function for sorting', 2) end
+end
+
+for name, f in pairs(libs.string) do string[name] = f end
 for name, f in pairs(libs.math) do math[name] = f end
 globals.string, globals.table, globals.math = freeze(string), freeze(table), freeze(math)
 globals.coroutine, globals.os = freeze(coroutine), freeze({clock = os.clock})
@@ -223,11 +380,11 @@ end
 
 -- Libraries of functions. While one is loaded it sees nothing but `redis`, and little of that.
 
-local register, control
+local register, log
 
 local function api_to_load(name)
   local api = {REDIS_VERSION = redis.REDIS_VERSION, REDIS_VERSION_NUM = redis.REDIS_VERSION_NUM}
-  function api.log(...) return control('log', ...) end
+  function api.log(...) return log(...) end
   for level, value in pairs(redis) do
     if tostring(level):find('^LOG_') then api[level] = value end
   end
@@ -243,8 +400,8 @@ end
 local globals_to_load = setmetatable({redis = api_to_load('redis'), server = api_to_load('server')}, complete)
 
 -- From now on a library is loaded, whose functions are registered so; no longer, without arguments.
-local function bind_library(new_register, new_control)
-  register, control = new_register, new_control
+local function bind_library(new_register, new_log)
+  register, log = new_register, new_log
   env_metatable.__index = new_register and globals_to_load or globals
 end
 
@@ -256,7 +413,4 @@ local function load(f)
   return 'ERR ' .. tostring(err)
 end
 
--- A script has run for long: whether it may go on.
-local function interrupt() return (control or native.server.interrupt)('interrupt') end
-
-return {env = env, run = run, bind_library = bind_library, load = load, interrupt = interrupt}
+return {env = env, run = run, bind_library = bind_library, load = load}

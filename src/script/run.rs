@@ -2,8 +2,9 @@
 //! one unit.
 #![forbid(unsafe_code)]
 
-use super::args::{LibError, LibResult, plain_text, to_number, truncated};
+use super::args::{LibError, LibResult, guarded, to_number, truncated};
 use super::engine::{Engine, Kept};
+use super::guard::Guard;
 use super::shebang::ScriptFlags;
 use super::value::{COUNTED, ReplyReader, ReplyWriter, command_args, error_table, to_argument};
 use crate::command::spec::CommandFlags;
@@ -90,8 +91,8 @@ impl Server {
         let started = Instant::now();
         let threshold = Duration::from_millis(self.config.busy_reply_threshold);
         // Without a threshold nobody is served before the end.
-        let alarm = started.checked_add(threshold).filter(|_| !threshold.is_zero());
-        request.engine.set_alarm(alarm);
+        let turn_at = started.checked_add(threshold).filter(|_| !threshold.is_zero());
+        request.engine.begin(turn_at, self.config.lua_memory_limit);
         let command = match request.is_function {
             true => request.command.iter().map(|arg| arg.to_vec()).collect(),
             false => Vec::new(),
@@ -110,7 +111,6 @@ impl Server {
         }));
         let outcome = self.execute_script(request);
         let protocol = self.script_run.take().map_or(Protocol::Resp2, |run| run.protocol);
-
         self.busy = None;
         self.propagates_to = Targets::default();
         self.deny_blocking = deny_blocking;
@@ -123,7 +123,7 @@ impl Server {
             self.end_unit();
         }
         self.propagate_nothing();
-        let failed = self.answer_outcome(&request.name, protocol, outcome)?;
+        let failed = self.answer_outcome(request, protocol, outcome)?;
         if failed && let Some(id) = self.commands.find(request.command[0]) {
             self.commands.get_mut(id).stats.failed += 1;
         }
@@ -196,29 +196,33 @@ impl Server {
             && !self.repl.is_connected_to_primary()
     }
 
-    /// Answers what a script returned, or its error; answers itself whether there is an error in the reply.
+    /// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an error
+    /// in the reply.
     fn answer_outcome(
         &mut self,
-        name: &str,
+        request: &Request,
         protocol: Protocol,
-        outcome: mlua::Result<(bool, Value)>,
+        outcome: mlua::Result<Outcome>,
     ) -> CommandResult<bool> {
-        let out_of_order = |error: mlua::Error| {
-            CommandError::err(format_args!("Error running script: {}", plain_text(&error)))
-        };
-        let (ok, value) = outcome.map_err(out_of_order)?;
-        if !ok {
-            let (text, counted) = uncaught(&value, name);
-            if !counted {
-                return Err(CommandError(text.into()));
+        let name = &*request.name;
+        let (text, counted) = match outcome {
+            Ok(Outcome::Answered { failed }) => return Ok(failed),
+            Ok(Outcome::Returned(value)) => {
+                let Engine { lua, guard, .. } = request.engine;
+                let written = ReplyWriter::new(lua, guard, &mut self.reply, protocol).write(&value);
+                return written.map(|()| false).map_err(CommandError::err);
             }
-            self.reply.error(&text);
-            return Ok(true);
+            Ok(Outcome::Failed(error)) => uncaught(&error, name),
+            Err(error) => match LibError::from(error) {
+                LibError::Table { text, counted } => (format!("{text} script: {name}"), counted),
+                other => (format!("ERR {other} script: {name}"), false),
+            },
+        };
+        if !counted {
+            return Err(CommandError(text.into()));
         }
-        let (reply, stats) = (&mut self.reply, &mut self.stats);
-        let mut writer = ReplyWriter { reply, stats, protocol, failed: false };
-        writer.write(&value).map_err(out_of_order)?;
-        Ok(writer.failed)
+        self.reply.error(&text);
+        Ok(true)
     }
 }
 
@@ -236,10 +240,25 @@ fn disk_error(error: &CommandError) -> CommandError {
     CommandError(text.into())
 }
 
+/// What became of a script.
+enum Outcome {
+    /// The table that it returned has been answered. `failed`: there is an error in it.
+    Answered { failed: bool },
+    /// It returned this, which is no table.
+    Returned(Value),
+    /// It did not catch this.
+    Failed(Value),
+}
+
 /// The text of an error that a script did not catch, and whether it has been counted.
 fn uncaught(error: &Value, name: &str) -> (String, bool) {
-    let Value::Table(table) = error else {
-        return (format!("ERR Error running script {name}"), false);
+    let table = match error {
+        Value::Table(table) => table,
+        // Lua's own, for which there was no memory for more.
+        Value::String(text) => {
+            return (format!("ERR {} script: {name}", shown(&text.as_bytes())), false);
+        }
+        _ => return (format!("ERR Error running script {name}"), false),
     };
     let field = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
     let text = |value: Value| match value {
@@ -281,15 +300,14 @@ pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
 
 type RunFn = fn(&mut Run, &mut Server, &[Value]) -> LibResult<Option<Value>>;
 
-/// What scripts find in `redis` beside `call` and `pcall`, and what asks whether they may go on.
-const RUN_FUNCTIONS: [(&str, RunFn); 7] = [
+/// What scripts find in `redis` beside `call` and `pcall`.
+const RUN_FUNCTIONS: [(&str, RunFn); 6] = [
     ("log", Run::log),
     ("setresp", Run::set_resp),
     ("set_repl", Run::set_repl),
     ("acl_check_cmd", Run::acl_check_cmd),
     ("breakpoint", Run::breakpoint),
     ("debug", Run::debug),
-    ("interrupt", Run::interrupt),
 ];
 
 /// The functions by which scripts reach the server that runs them. They are called without another Lua function in
@@ -299,20 +317,20 @@ const RUN_FUNCTIONS: [(&str, RunFn); 7] = [
 /// If there is no memory for it.
 pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    let server = Rc::clone(current);
-    let call = lua.create_function(move |lua, ()| {
+    let (server, guard) = (Rc::clone(current), Guard::of(lua)?);
+    let call = guarded(lua, move |lua, ()| {
         match take_arguments(lua, |args| call_command(&server, args))? {
             Ok(reply) if reply.as_bytes().first() == Some(&b'-') => {
                 Err(reply_error(reply.as_bytes()).raise(lua))
             }
-            Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
+            Ok(reply) => ReplyReader::new(lua, &guard, reply.as_bytes()).value(),
             Err(error) => Err(error.raise(lua)),
         }
     })?;
-    let server = Rc::clone(current);
-    let pcall = lua.create_function(move |lua, ()| {
+    let (server, guard) = (Rc::clone(current), Guard::of(lua)?);
+    let pcall = guarded(lua, move |lua, ()| {
         match take_arguments(lua, |args| call_command(&server, args))? {
-            Ok(reply) => ReplyReader::new(lua, reply.as_bytes()).value(),
+            Ok(reply) => ReplyReader::new(lua, &guard, reply.as_bytes()).value(),
             Err(LibError::Table { text, counted }) => error_table(lua, &text, counted),
             Err(error) => Err(error.raise(lua)),
         }
@@ -321,7 +339,7 @@ pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
     table.raw_set("pcall", pcall)?;
     for (name, function) in RUN_FUNCTIONS {
         let server = Rc::clone(current);
-        let native = lua.create_function(move |lua, args: MultiValue| {
+        let native = guarded(lua, move |lua, args: MultiValue| {
             let args: Vec<Value> = args.into_iter().collect();
             let outcome = with_run(&server, |run, server| function(run, server, &args))?;
             let values = outcome.map_err(|error| error.raise(lua))?;
@@ -334,6 +352,34 @@ pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
 
 fn call_command(current: &CurrentServer, args: &[Seen]) -> mlua::Result<LibResult<Reply>> {
     with_run(current, |run, server| run.redis_call(server, args))
+}
+
+/// Lets others be served in the midst of the script that runs.
+///
+/// # Errors
+/// If it is to end.
+pub fn interrupt(current: &CurrentServer) -> LibResult<()> {
+    // Where the server is busy with one of its commands, that will end.
+    with_run(current, Run::interrupt).unwrap_or(Ok(()))
+}
+
+/// Writes the table that a script returns as its reply, while others may be served and the script be ended.
+fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
+    let Engine { lua, guard, current, .. } = engine;
+    let (mut reply, protocol) =
+        with_run(current, |run, server| (mem::take(&mut server.reply), run.protocol))?;
+    let start = reply.len();
+    let mut writer = ReplyWriter::new(lua, guard, &mut reply, protocol);
+    let outcome = writer.write(&Value::Table(table));
+    let (failed, errors) = (writer.failed, writer.errors);
+    if outcome.is_err() {
+        reply.truncate(start);
+    }
+    with_run(current, |_, server| {
+        server.reply = reply;
+        errors.iter().for_each(|code| server.stats.count_script_error(code));
+    })?;
+    outcome.map(|()| Outcome::Answered { failed })
 }
 
 /// Does something with the script that is running and its server.
@@ -352,15 +398,22 @@ fn with_run<T>(
 }
 
 impl Server {
-    /// Calls a script. Answers whether it went well, and what it returned or the error.
-    fn execute_script(&mut self, request: &Request) -> mlua::Result<(bool, Value)> {
-        let Engine { lua, run, current, .. } = request.engine;
+    /// Calls a script, and answers what it returns.
+    fn execute_script(&mut self, request: &Request) -> mlua::Result<Outcome> {
+        let Engine { lua, run, current, guard, .. } = request.engine;
         let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
         lua.scope(|scope| {
             *current.borrow_mut() = Some(scope.create_any_userdata_ref_mut(self)?);
-            let outcome = run.call((&**request.function, keys, args));
+            let outcome = guard.enter(lua, || run.call((&**request.function, keys, args)));
+            let outcome = outcome.and_then(|(ok, value)| match (ok, value) {
+                (true, Value::Table(table)) => {
+                    write_reply(request.engine, table).map_err(mlua::Error::external)
+                }
+                (true, value) => Ok(Outcome::Returned(value)),
+                (false, error) => Ok(Outcome::Failed(error)),
+            });
             *current.borrow_mut() = None;
-            request.engine.clear_alarm()?;
+            guard.end(lua)?;
             outcome
         })
     }
@@ -460,7 +513,7 @@ impl Run {
     ///
     /// # Errors
     /// If it is to end.
-    fn interrupt(&mut self, server: &mut Server, _: &[Value]) -> LibResult<Option<Value>> {
+    fn interrupt(&mut self, server: &mut Server) -> LibResult<()> {
         if server.busy.is_none() {
             self.become_busy(server);
         }
@@ -476,7 +529,7 @@ impl Run {
                 server.notice("Lua script killed by user with SCRIPT KILL.");
                 Err(LibError::table("ERR Script killed by user with SCRIPT KILL..."))
             }
-            _ => Ok(None),
+            _ => Ok(()),
         }
     }
 

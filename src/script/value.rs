@@ -1,9 +1,9 @@
 //! Replies as Lua's values, and Lua's values as replies.
 #![forbid(unsafe_code)]
 
-use super::args::{as_number, truncated};
+use super::args::{LibResult, as_number, truncated};
+use super::guard::{BYTES_A_STEP, Guard};
 use crate::resp::reply::{Protocol, Reply};
-use crate::server::stats::Stats;
 use crate::sys::lua_walk::Seen;
 use crate::util::bytes_text::{shown, written};
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
@@ -84,12 +84,20 @@ pub fn error_table(lua: &Lua, text: &str, counted: bool) -> mlua::Result<Value> 
 /// Reads a reply of the server's own making into Lua's values.
 pub struct ReplyReader<'a> {
     lua: &'a Lua,
+    guard: &'a Guard,
     rest: &'a [u8],
 }
 
 impl<'a> ReplyReader<'a> {
-    pub fn new(lua: &'a Lua, reply: &'a [u8]) -> ReplyReader<'a> {
-        ReplyReader { lua, rest: reply }
+    pub fn new(lua: &'a Lua, guard: &'a Guard, reply: &'a [u8]) -> ReplyReader<'a> {
+        ReplyReader { lua, guard, rest: reply }
+    }
+
+    /// Counts a value of so many bytes.
+    fn count(&self, bytes: usize) -> mlua::Result<()> {
+        let counted = self.guard.tick(self.lua, 1 + bytes / BYTES_A_STEP);
+        let counted = counted.and_then(|()| self.guard.charge(self.lua, bytes));
+        counted.map_err(mlua::Error::external)
     }
 
     fn line(&mut self) -> &'a [u8] {
@@ -106,6 +114,7 @@ impl<'a> ReplyReader<'a> {
     }
 
     fn string(&self, bytes: &[u8]) -> mlua::Result<Value> {
+        self.count(bytes.len())?;
         Ok(Value::String(self.lua.create_string(bytes)?))
     }
 
@@ -131,6 +140,7 @@ impl<'a> ReplyReader<'a> {
 
     /// The next value. `nil` behind the end, which a whole reply does not reach.
     pub fn value(&mut self) -> mlua::Result<Value> {
+        self.count(0)?;
         let line = self.line();
         let Some((&kind, line)) = line.split_first() else { return Ok(Value::Nil) };
         let n = || parse_i64(line).unwrap_or(-1);
@@ -194,7 +204,10 @@ impl<'a> ReplyReader<'a> {
     fn item(&mut self) -> mlua::Result<Either<&'a str, Value>> {
         match self.bulk_string() {
             Some(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => Ok(Either::Left(text)),
+                Ok(text) => {
+                    self.count(bytes.len())?;
+                    Ok(Either::Left(text))
+                }
                 Err(_) => Ok(Either::Right(self.string(bytes)?)),
             },
             None => Ok(Either::Right(self.value()?)),
@@ -221,30 +234,61 @@ impl<'a> ReplyReader<'a> {
 
 /// Writes what a script returned as the reply to its caller.
 pub struct ReplyWriter<'a> {
-    pub reply: &'a mut Reply,
-    pub stats: &'a mut Stats,
+    lua: &'a Lua,
+    guard: &'a Guard,
+    reply: &'a mut Reply,
+    start: usize,
     /// What the script has chosen.
-    pub protocol: Protocol,
+    protocol: Protocol,
     /// There is an error in the reply.
     pub failed: bool,
+    /// The codes of errors that have not been counted yet.
+    pub errors: Vec<String>,
 }
 
-impl ReplyWriter<'_> {
+impl<'a> ReplyWriter<'a> {
+    pub fn new(
+        lua: &'a Lua,
+        guard: &'a Guard,
+        reply: &'a mut Reply,
+        protocol: Protocol,
+    ) -> ReplyWriter<'a> {
+        let start = reply.len();
+        ReplyWriter { lua, guard, reply, start, protocol, failed: false, errors: Vec::new() }
+    }
+
     /// Writes a value. Metamethods are not asked: a script's code must not run any more.
     ///
     /// # Errors
-    /// If Lua's memory is out. What was written then is half a reply.
-    pub fn write(&mut self, value: &Value) -> mlua::Result<()> {
+    /// If the script is to end, or its memory is out: the same table can be in a reply a billion times. What was written
+    /// then is half a reply.
+    pub fn write(&mut self, value: &Value) -> LibResult<()> {
         self.write_at(value, 0)
     }
 
-    fn write_at(&mut self, value: &Value, depth: usize) -> mlua::Result<()> {
+    /// Counts so many bytes more, and what has been written.
+    fn count(&self, bytes: usize) -> LibResult<()> {
+        self.guard.tick(self.lua, 1 + bytes / BYTES_A_STEP)?;
+        self.guard.charge(self.lua, self.reply.len() - self.start + bytes)
+    }
+
+    /// Counts what is moved when the length of a list is written in front of it.
+    fn count_moved(&self, len_at: usize) -> LibResult<()> {
+        self.guard.tick(self.lua, (self.reply.len() - len_at) / BYTES_A_STEP)
+    }
+
+    fn write_at(&mut self, value: &Value, depth: usize) -> LibResult<()> {
         if depth > MAX_DEPTH {
             self.error("ERR reached lua stack limit", false);
             return Ok(());
         }
+        self.count(0)?;
         match value {
-            Value::String(text) => self.reply.bulk(&text.as_bytes()),
+            Value::String(text) => {
+                let text = text.as_bytes();
+                self.count(text.len())?;
+                self.reply.bulk(&text);
+            }
             Value::Integer(n) => self.reply.int(*n),
             Value::Number(x) => self.reply.int(truncated(*x)),
             Value::Boolean(yes) if self.protocol == Protocol::Resp3 => self.reply.bool(*yes),
@@ -258,12 +302,12 @@ impl ReplyWriter<'_> {
     fn error(&mut self, text: &str, counted: bool) {
         self.failed = true;
         if !counted {
-            self.stats.count_script_error(text.split(' ').next().unwrap_or("ERR"));
+            self.errors.push(text.split(' ').next().unwrap_or("ERR").to_string());
         }
         self.reply.error(text);
     }
 
-    fn table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+    fn table(&mut self, table: &Table, depth: usize) -> LibResult<()> {
         if let Value::String(text) = table.raw_get("err")? {
             let counted = table.raw_get::<Value>(COUNTED)? == Value::Boolean(true);
             self.error(&shown(&text.as_bytes()), counted);
@@ -285,7 +329,8 @@ impl ReplyWriter<'_> {
         Ok(())
     }
 
-    fn map(&mut self, map: &Table, depth: usize) -> mlua::Result<()> {
+    fn map(&mut self, map: &Table, depth: usize) -> LibResult<()> {
+        let start = self.reply.len();
         let (at, mut len) = (self.reply.deferred(), 0);
         for pair in map.pairs::<Value, Value>() {
             let (key, value) = pair?;
@@ -293,22 +338,26 @@ impl ReplyWriter<'_> {
             self.write_at(&value, depth + 1)?;
             len += 1;
         }
+        self.count_moved(start)?;
         self.reply.set_map(at, len);
         Ok(())
     }
 
-    fn set(&mut self, set: &Table, depth: usize) -> mlua::Result<()> {
+    fn set(&mut self, set: &Table, depth: usize) -> LibResult<()> {
+        let start = self.reply.len();
         let (at, mut len) = (self.reply.deferred(), 0);
         for pair in set.pairs::<Value, Value>() {
             self.write_at(&pair?.0, depth + 1)?;
             len += 1;
         }
+        self.count_moved(start)?;
         self.reply.set_set(at, len);
         Ok(())
     }
 
     /// The values up to the first `nil`.
-    fn array(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+    fn array(&mut self, table: &Table, depth: usize) -> LibResult<()> {
+        let start = self.reply.len();
         let (at, mut len) = (self.reply.deferred(), 0);
         loop {
             let value: Value = table.raw_get(len + 1)?;
@@ -318,6 +367,7 @@ impl ReplyWriter<'_> {
             self.write_at(&value, depth + 1)?;
             len += 1;
         }
+        self.count_moved(start)?;
         self.reply.set_array(at, len);
         Ok(())
     }

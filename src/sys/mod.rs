@@ -10,6 +10,7 @@ pub mod lua_walk;
 pub mod poll;
 pub mod process;
 pub mod socket;
+pub mod stack;
 pub mod time;
 pub mod title;
 pub mod tsc;

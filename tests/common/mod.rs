@@ -37,22 +37,39 @@ impl Server {
 
     /// The same, called by this name.
     pub fn start_as(name: &str, options: &[&str]) -> Server {
+        Server::start_program(options, || {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_aeolis"));
+            program.arg0(name);
+            program
+        })
+    }
+
+    /// As [`Server::start`], with a stack of so many kilobytes.
+    pub fn start_with_stack(stack_kb: u32, options: &[&str]) -> Server {
+        let script = format!("ulimit -s {stack_kb} && exec \"$0\" \"$@\"");
+        Server::start_program(options, || {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script, env!("CARGO_BIN_EXE_aeolis")]);
+            shell
+        })
+    }
+
+    fn start_program(options: &[&str], program: impl Fn() -> Command) -> Server {
         for _ in 0..START_TRIES {
-            if let Some(server) = Server::try_start(name, options) {
+            if let Some(server) = Server::try_start(options, program()) {
                 return server;
             }
         }
         panic!("the server does not start");
     }
 
-    fn try_start(name: &str, options: &[&str]) -> Option<Server> {
+    fn try_start(options: &[&str], mut program: Command) -> Option<Server> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
         let log = File::create(dir.path().join("log")).expect("a log file");
         let files = usize::from(options.first().is_some_and(|first| !first.starts_with("--")));
         let (file, options) = options.split_at(files);
-        let child = Command::new(env!("CARGO_BIN_EXE_aeolis"))
-            .arg0(name)
+        let child = program
             .args(file)
             .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
             .args(options)

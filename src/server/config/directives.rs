@@ -493,6 +493,8 @@ directives! {
 
     /// Milliseconds after which a script may be killed; 0: never.
     busy_reply_threshold: u64 = 5000, int(0, LONG_MAX), "busy-reply-threshold" | "lua-time-limit";
+    /// Bytes that scripts of one kind may use together; 0: any number. A directive of Aeolis.
+    lua_memory_limit: u64 = 1024 * MB, memory(0, LONG_MAX), "lua-memory-limit";
     /// Microseconds from which a command is slow; -1: none is.
     slowlog_log_slower_than: i64 = 10000, int(-1, LONG_MAX), "slowlog-log-slower-than";
     /// Entries of the slow log.
