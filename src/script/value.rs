@@ -269,12 +269,12 @@ impl<'a> ReplyWriter<'a> {
     /// Counts so many bytes more, and what has been written.
     fn count(&self, bytes: usize) -> LibResult<()> {
         self.guard.tick(self.lua, 1 + bytes / BYTES_A_STEP)?;
-        self.guard.charge(self.lua, self.reply.len() - self.start + bytes)
+        self.guard.charge(self.lua, self.reply.len().saturating_sub(self.start) + bytes)
     }
 
     /// Counts what is moved when the length of a list is written in front of it.
     fn count_moved(&self, len_at: usize) -> LibResult<()> {
-        self.guard.tick(self.lua, (self.reply.len() - len_at) / BYTES_A_STEP)
+        self.guard.tick(self.lua, self.reply.len().saturating_sub(len_at) / BYTES_A_STEP)
     }
 
     fn write_at(&mut self, value: &Value, depth: usize) -> LibResult<()> {
