@@ -117,8 +117,8 @@ pub struct ReplicaLink {
 const VALKEY_9: u32 = 0x09_00_00;
 
 impl ReplicaLink {
-    /// The version of RDB in which this replica reads hashes whose fields expire; `None`: there is none, and it does not
-    /// know such fields. What listens on no port is no server, but a tool: it gets `own`.
+    /// The version of RDB in which this replica reads hashes whose fields expire; `None`: there is none, and it does
+    /// not know such fields. What listens on no port is no server, but a tool: it gets `own`.
     pub fn expiring_fields_version(&self, own: RdbVersion) -> Option<RdbVersion> {
         if self.version >= VALKEY_9 {
             Some(RdbVersion::Valkey80)

@@ -375,8 +375,8 @@ impl Server {
         self.ack_if_due();
     }
 
-    /// Who starts together with its primary may be a moment too early. In the first second it tries again at once, so that
-    /// a Sentinel that starts with them finds it when it asks the primary for the first time.
+    /// Who starts together with its primary may be a moment too early. In the first second it tries again at once, so
+    /// that a Sentinel that starts with them finds it when it asks the primary for the first time.
     pub fn connect_early(&mut self) {
         let is_young = self.ks.now_ms - self.started_ms < EARLY_MS;
         let waits = self.repl.primary.as_ref().is_some_and(|link| link.state == LinkState::Connect);
