@@ -132,6 +132,14 @@ const ENDLESS: &[&str] = &[
     "local meta = {__lt = function() while true do end end} \
      local a, b = setmetatable({}, meta), setmetatable({}, meta) while true do pcall(table.sort, {a, b, a}) end",
     "local t = {} for i = 1, 1000000 do t[i] = {} end while true do collectgarbage() end",
+    "local s = string.rep('\\1', 10000000) while true do pcall(cjson.encode, s) end",
+    "local t = {} for i = 1, 100000 do t[i] = i end while true do pcall(cjson.encode, t) end",
+    "local s = '[' .. string.rep('1,', 500000) .. '1]' while true do pcall(cjson.decode, s) end",
+    "local s = string.rep(' ', 20000000) while true do pcall(cjson.decode, s) end",
+    "local t = {} for i = 1, 100000 do t[i] = i end while true do pcall(cmsgpack.pack, t) end",
+    "local s = '\\221\\0\\8\\0\\0' .. string.rep('\\1', 524288) while true do pcall(cmsgpack.unpack, s) end",
+    "local s = string.rep('x', 10000000) while true do pcall(struct.size, s) end",
+    "local s = string.rep('x', 20000000) while true do redis.sha1hex(s) end",
     "local t = {'x'} for i = 1, 60 do t = {t, t} end return t",
     "local t = {map = {x = 1}} for i = 1, 60 do t = {map = {t, t}} end return t",
 ];
@@ -172,6 +180,12 @@ const GREEDY: &[&str] = &[
     "local t = {} while true do t[#t + 1] = redis.call('GET', 'large') .. #t end",
     "local t = {} while true do t[#t + 1] = redis.call('LRANGE', 'list', 0, -1) end",
     "return loadstring('return {' .. string.rep('{},', 3000000) .. '}')",
+    "return cjson.encode(string.rep('\\1', 5000000))",
+    "return cjson.decode('[' .. string.rep('{},', 2000000) .. '1]')",
+    "return cjson.decode('\"' .. string.rep('\\\\n', 5000000) .. '\"')",
+    "return cmsgpack.unpack('\\221\\0\\16\\0\\0' .. string.rep('\\144', 1048576))",
+    "local s = string.rep('x', 8000000) return cmsgpack.pack(s, s, s)",
+    "local s = string.rep('x', 8000000) return struct.pack('sss', s, s, s)",
 ];
 
 #[test]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::{Args, LibError, LibResult, native, one};
+use super::guard::{BYTES_A_STEP, Buffer, Guard, PIECE_BYTES};
 use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
 use crate::util::bytes_text::shown_c;
 use crate::util::number::{general_format, leading_f64};
@@ -141,15 +142,17 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let own = Rc::clone(&config);
     let encode = move |lua: &Lua, args: &Args| {
         args.check(args.len() == 1, 0, "expected 1 argument")?;
-        let mut encoder = Encoder { config: &own, out: Vec::new() };
+        let guard = args.guard();
+        let out = Buffer::new(lua, guard);
+        let mut encoder = Encoder { lua, guard, config: &own, out };
         walk(lua, args.get(0), &mut encoder)??;
-        one(Value::String(lua.create_string(encoder.out)?))
+        one(Value::String(encoder.out.into_string()?))
     };
     table.set("encode", native(lua, encode)?)?;
     let decode = move |lua: &Lua, args: &Args| {
         args.check(args.len() == 1, 0, "expected 1 argument")?;
         let text = args.string(lua, 0)?;
-        one(decode(lua, &config, &text.as_bytes())?)
+        one(decode(lua, args.guard(), &config, &text.as_bytes())?)
     };
     table.set("decode", native(lua, decode)?)?;
     // One with settings of its own.
@@ -161,8 +164,10 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
 }
 
 struct Encoder<'a> {
+    lua: &'a Lua,
+    guard: &'a Guard,
     config: &'a Config,
-    out: Vec<u8>,
+    out: Buffer<'a>,
 }
 
 fn cannot(kind: &str, why: &str) -> LibError {
@@ -172,6 +177,10 @@ fn cannot(kind: &str, why: &str) -> LibError {
 impl Visitor for Encoder<'_> {
     type Error = LibError;
     const COUNTS_ALL: bool = false;
+
+    fn step(&mut self) -> LibResult<()> {
+        self.guard.tick(self.lua, 1)
+    }
 
     fn enters(&mut self, depth: usize) -> LibResult<bool> {
         if depth as i64 > self.config.encode_depth.get() {
@@ -193,97 +202,89 @@ impl Visitor for Encoder<'_> {
             return Err(cannot("table", "excessively sparse array"));
         }
         let is_array = are_indices && count > 0 && !is_sparse;
-        self.out.push(if is_array { b'[' } else { b'{' });
+        self.out.extend(if is_array { b"[" } else { b"{" })?;
         Ok(if is_array { Form::Array(max as usize) } else { Form::Pairs })
     }
 
     fn item(&mut self, is_first: bool) -> LibResult<()> {
-        if !is_first {
-            self.out.push(b',');
-        }
-        Ok(())
+        if is_first { Ok(()) } else { self.out.extend(b",") }
     }
 
     fn key(&mut self, key: Seen, is_first: bool) -> LibResult<bool> {
         self.item(is_first)?;
         match key {
-            Seen::Text(text) => self.string(text),
+            Seen::Text(text) => self.string(text)?,
             Seen::Number(x) => {
-                self.out.push(b'"');
+                self.out.extend(b"\"")?;
                 self.number(x)?;
-                self.out.push(b'"');
+                self.out.extend(b"\"")?;
             }
             _ => return Err(cannot(key.type_name(), "table key must be a number or string")),
         }
-        self.out.push(b':');
+        self.out.extend(b":")?;
         Ok(true)
     }
 
     fn value(&mut self, value: Seen) -> LibResult<()> {
         match value {
             Seen::Text(text) => self.string(text),
-            Seen::Number(x) => self.number(x)?,
-            Seen::Boolean(yes) => self.out.extend(if yes { &b"true"[..] } else { b"false" }),
+            Seen::Number(x) => self.number(x),
+            Seen::Boolean(yes) => self.out.extend(if yes { b"true" } else { b"false" }),
             Seen::Nil | Seen::Null => self.out.extend(b"null"),
-            _ => return Err(cannot(value.type_name(), "type not supported")),
+            _ => Err(cannot(value.type_name(), "type not supported")),
         }
-        Ok(())
     }
 
     fn end(&mut self, form: Form) -> LibResult<()> {
-        self.out.push(if form == Form::Pairs { b'}' } else { b']' });
-        Ok(())
+        self.out.extend(if form == Form::Pairs { b"}" } else { b"]" })
     }
 }
 
 impl Encoder<'_> {
-    fn string(&mut self, text: &[u8]) {
+    fn string(&mut self, text: &[u8]) -> LibResult<()> {
         let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'/' | 0..=0x1f | 0x7f);
-        self.out.push(b'"');
-        let mut rest = text;
-        while let Some(plain) = rest.iter().position(is_special) {
-            self.out.extend_from_slice(&rest[..plain]);
-            match rest[plain] {
-                byte @ (b'"' | b'\\' | b'/') => self.out.extend([b'\\', byte]),
-                8 => self.out.extend(b"\\b"),
-                9 => self.out.extend(b"\\t"),
-                10 => self.out.extend(b"\\n"),
-                12 => self.out.extend(b"\\f"),
-                13 => self.out.extend(b"\\r"),
-                byte => self.out.extend(format!("\\u{byte:04x}").as_bytes()),
+        self.out.extend(b"\"")?;
+        for mut rest in text.chunks(PIECE_BYTES) {
+            while let Some(plain) = rest.iter().position(is_special) {
+                self.out.extend(&rest[..plain])?;
+                match rest[plain] {
+                    byte @ (b'"' | b'\\' | b'/') => self.out.extend(&[b'\\', byte])?,
+                    8 => self.out.extend(b"\\b")?,
+                    9 => self.out.extend(b"\\t")?,
+                    10 => self.out.extend(b"\\n")?,
+                    12 => self.out.extend(b"\\f")?,
+                    13 => self.out.extend(b"\\r")?,
+                    byte => self.out.extend(format!("\\u{byte:04x}").as_bytes())?,
+                }
+                rest = &rest[plain + 1..];
             }
-            rest = &rest[plain + 1..];
+            self.out.extend(rest)?;
         }
-        self.out.extend_from_slice(rest);
-        self.out.push(b'"');
+        self.out.extend(b"\"")
     }
 
     fn number(&mut self, x: f64) -> LibResult<()> {
         if !x.is_finite() {
-            match self.config.encode_invalid.get() {
-                Invalid::Refuse => return Err(cannot("number", "must not be NaN or Inf")),
+            return match self.config.encode_invalid.get() {
+                Invalid::Refuse => Err(cannot("number", "must not be NaN or Inf")),
                 Invalid::Write if x.is_nan() => self.out.extend(b"nan"),
-                Invalid::Write => self.out.extend(if x > 0.0 { &b"inf"[..] } else { b"-inf" }),
+                Invalid::Write => self.out.extend(if x > 0.0 { b"inf" } else { b"-inf" }),
                 Invalid::Null => self.out.extend(b"null"),
-            }
-            return Ok(());
+            };
         }
         let precision = self.config.precision.get();
         if x == x.trunc() && x.abs() < EXACT_INTEGERS && precision == PRECISION && x != 0.0 {
-            self.out.extend(itoa::Buffer::new().format(x as i64).as_bytes());
-            return Ok(());
+            return self.out.extend(itoa::Buffer::new().format(x as i64).as_bytes());
         }
-        let text = general_format(x, precision as usize);
-        self.out.extend(text.as_bytes());
-        Ok(())
+        self.out.extend(general_format(x, precision as usize).as_bytes())
     }
 }
 
-fn decode(lua: &Lua, config: &Config, text: &[u8]) -> LibResult<Value> {
+fn decode(lua: &Lua, guard: &Guard, config: &Config, text: &[u8]) -> LibResult<Value> {
     if text.len() >= 2 && (text[0] == 0 || text[1] == 0) {
         return Err("JSON parser does not support UTF-16 or UTF-32".into());
     }
-    Decoder { lua, config, text, at: 0 }.whole()
+    Decoder { lua, guard, config, text, at: 0 }.whole()
 }
 
 /// The smallest part of a text.
@@ -335,6 +336,7 @@ enum Place {
 
 struct Decoder<'a> {
     lua: &'a Lua,
+    guard: &'a Guard,
     config: &'a Config,
     text: &'a [u8],
     at: usize,
@@ -345,10 +347,16 @@ impl<'a> Decoder<'a> {
         &self.text[self.at..]
     }
 
+    /// The beginning of the rest.
+    fn piece(&self) -> &'a [u8] {
+        let rest = self.rest();
+        &rest[..rest.len().min(PIECE_BYTES)]
+    }
+
     /// The value that the whole text is. Without recursion: a text is nested as deep as it likes.
     fn whole(&mut self) -> LibResult<Value> {
         let mut tables: Vec<Open> = Vec::new();
-        let (mut start, mut token) = self.next();
+        let (mut start, mut token) = self.next()?;
         loop {
             let mut value = match token {
                 Token::Value(value) => value,
@@ -356,14 +364,14 @@ impl<'a> Decoder<'a> {
                 Token::Mark(mark @ (b'{' | b'[')) => {
                     self.check_depth(tables.len() + 1)?;
                     let table = self.lua.create_table()?;
-                    (start, token) = self.next();
+                    (start, token) = self.next()?;
                     if token.is(mark + 2) {
                         Value::Table(table)
                     } else {
                         let next = match mark {
                             b'{' => {
                                 let key = self.key(start, token)?;
-                                (start, token) = self.next();
+                                (start, token) = self.next()?;
                                 Place::Key(key)
                             }
                             _ => Place::Index(1),
@@ -376,7 +384,7 @@ impl<'a> Decoder<'a> {
             };
             // The value is where it belongs; so are the tables that end with it.
             loop {
-                (start, token) = self.next();
+                (start, token) = self.next()?;
                 let Some(open) = tables.last_mut() else {
                     return match token {
                         Token::End => Ok(value),
@@ -396,10 +404,10 @@ impl<'a> Decoder<'a> {
                     }
                 };
                 if token.is(b',') {
-                    (start, token) = self.next();
+                    (start, token) = self.next()?;
                     if let Place::Key(key) = &mut open.next {
                         *key = self.key(start, token)?;
-                        (start, token) = self.next();
+                        (start, token) = self.next()?;
                     }
                     break;
                 }
@@ -427,25 +435,32 @@ impl<'a> Decoder<'a> {
         let Token::Text(key) = token else {
             return Err(unexpected(start, "object key string", &token));
         };
-        match self.next() {
+        match self.next()? {
             (_, Token::Mark(b':')) => Ok(key),
             (start, token) => Err(unexpected(start, "colon", &token)),
         }
     }
 
     /// The next token, and where it begins or is wrong.
-    fn next(&mut self) -> (usize, Token) {
+    fn next(&mut self) -> LibResult<(usize, Token)> {
         let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        self.at += self.rest().iter().take_while(is_space).count();
+        loop {
+            self.guard.tick(self.lua, 1)?;
+            let len = self.piece().iter().take_while(is_space).count();
+            self.at += len;
+            if len < PIECE_BYTES {
+                break;
+            }
+        }
         let start = self.at;
         let (len, token) = match self.rest() {
             [] | [0, ..] => (0, Token::End),
             [mark @ (b'{' | b'}' | b'[' | b']' | b',' | b':'), ..] => (1, Token::Mark(*mark)),
             [b'"', ..] => {
-                return match self.string() {
+                return Ok(match self.string()? {
                     Ok(text) => (start, Token::Text(text)),
                     Err(why) => (self.at, Token::Invalid(why)),
-                };
+                });
             }
             [b'-' | b'0'..=b'9', ..] => self.number(),
             [b't', b'r', b'u', b'e', ..] => (4, Token::Value(Value::Boolean(true))),
@@ -455,34 +470,41 @@ impl<'a> Decoder<'a> {
             _ => (0, Token::Invalid("invalid token")),
         };
         self.at += len;
-        (start, token)
+        Ok((start, token))
     }
 
     fn number(&self) -> (usize, Token) {
         let is_allowed = self.config.decode_invalid.get() || !is_invalid_number(self.rest());
-        match leading_f64(self.rest()).filter(|_| is_allowed) {
+        // A number of more bytes than a piece is cut off.
+        match leading_f64(self.piece()).filter(|_| is_allowed) {
             Some((number, len)) => (len, Token::Value(Value::Number(number))),
             None => (0, Token::Invalid("invalid number")),
         }
     }
 
     /// The string that begins here; or what is wrong with it, at the place where that is.
-    fn string(&mut self) -> Result<Vec<u8>, &'static str> {
+    fn string(&mut self) -> LibResult<Result<Vec<u8>, &'static str>> {
         let mut out = Vec::new();
         self.at += 1;
         loop {
-            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0);
-            let len = self.rest().iter().position(special).unwrap_or(self.rest().len());
-            out.extend_from_slice(&self.rest()[..len]);
+            let (piece, special) = (self.piece(), |byte: &u8| matches!(byte, b'"' | b'\\' | 0));
+            let len = piece.iter().position(special).unwrap_or(piece.len());
+            self.guard.tick(self.lua, 1 + len / BYTES_A_STEP)?;
+            self.guard.charge(self.lua, 2 * out.len() + len)?;
+            out.extend_from_slice(&piece[..len]);
             self.at += len;
+            if len == PIECE_BYTES {
+                continue;
+            }
             match self.rest() {
                 [b'"', ..] => {
                     self.at += 1;
-                    return Ok(out);
+                    return Ok(Ok(out));
                 }
                 [b'\\', b'u', ..] => {
-                    let (character, len) =
-                        escaped_character(self.rest()).ok_or("invalid unicode escape code")?;
+                    let Some((character, len)) = escaped_character(self.rest()) else {
+                        return Ok(Err("invalid unicode escape code"));
+                    };
                     out.extend(character.encode_utf8(&mut [0; 4]).as_bytes());
                     self.at += len;
                 }
@@ -494,11 +516,11 @@ impl<'a> Decoder<'a> {
                         Some(b'n') => b'\n',
                         Some(b'r') => b'\r',
                         Some(b't') => b'\t',
-                        _ => return Err("invalid escape code"),
+                        _ => return Ok(Err("invalid escape code")),
                     });
                     self.at += 2;
                 }
-                _ => return Err("unexpected end of string"),
+                _ => return Ok(Err("unexpected end of string")),
             }
         }
     }

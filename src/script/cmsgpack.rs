@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::{Args, LibError, LibResult, NativeFn, one, truncated};
+use super::guard::{BYTES_A_STEP, Buffer, Guard, PIECE_BYTES};
 use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
 use mlua::{Lua, MultiValue, Table, Value};
 
@@ -37,45 +38,57 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
             why: "MessagePack pack needs input.".to_string(),
         });
     }
-    let mut encoder = Encoder { out: Vec::new() };
+    let guard = args.guard();
+    let mut encoder = Encoder { lua, guard, out: Buffer::new(lua, guard) };
     for value in args.iter() {
         walk(lua, value, &mut encoder)??;
     }
-    one(Value::String(lua.create_string(encoder.out)?))
+    one(Value::String(encoder.out.into_string()?))
 }
 
 /// Writes a kind's marker and a length or count in the shortest of its forms: in the marker itself, if it is not
 /// greater than `short.1`; or in 1 (if there is such a form), 2 or 4 bytes.
-fn header(out: &mut Vec<u8>, short: (u8, usize), forms: (Option<u8>, u8, u8), n: usize) {
+fn header(
+    out: &mut Buffer,
+    short: (u8, usize),
+    forms: (Option<u8>, u8, u8),
+    n: usize,
+) -> LibResult<()> {
     let (one, two, four) = forms;
     match (n, one) {
-        _ if n <= short.1 => out.push(short.0 | n as u8),
-        (..=0xff, Some(marker)) => out.extend([marker, n as u8]),
-        (..=0xffff, _) => {
-            out.push(two);
-            out.extend((n as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(four);
-            out.extend((n as u32).to_be_bytes());
-        }
+        _ if n <= short.1 => out.extend(&[short.0 | n as u8]),
+        (..=0xff, Some(marker)) => out.extend(&[marker, n as u8]),
+        (..=0xffff, _) => number(out, two, (n as u16).to_be_bytes()),
+        _ => number(out, four, (n as u32).to_be_bytes()),
     }
 }
 
-struct Encoder {
-    out: Vec<u8>,
+/// Writes a marker and the bytes of a number.
+fn number<const N: usize>(out: &mut Buffer, marker: u8, bytes: [u8; N]) -> LibResult<()> {
+    out.extend(&[marker])?;
+    out.extend(&bytes)
 }
 
-impl Visitor for Encoder {
+struct Encoder<'a> {
+    lua: &'a Lua,
+    guard: &'a Guard,
+    out: Buffer<'a>,
+}
+
+impl Visitor for Encoder<'_> {
     type Error = LibError;
     const COUNTS_ALL: bool = true;
 
+    fn step(&mut self) -> LibResult<()> {
+        self.guard.tick(self.lua, 1)
+    }
+
     fn enters(&mut self, depth: usize) -> LibResult<bool> {
-        let enters = depth <= MAX_PACKED;
-        if !enters {
-            self.out.push(0xc0);
+        if depth > MAX_PACKED {
+            self.out.extend(&[0xc0])?;
+            return Ok(false);
         }
-        Ok(enters)
+        Ok(true)
     }
 
     fn too_deep(&mut self, _: usize) -> LibError {
@@ -86,10 +99,10 @@ impl Visitor for Encoder {
     fn begin(&mut self, keys: Keys) -> LibResult<Form> {
         let Keys { count, max, are_indices } = keys;
         if are_indices && max == count as f64 {
-            header(&mut self.out, (0x90, 15), (None, 0xdc, 0xdd), count);
+            header(&mut self.out, (0x90, 15), (None, 0xdc, 0xdd), count)?;
             return Ok(Form::Array(count));
         }
-        header(&mut self.out, (0x80, 15), (None, 0xde, 0xdf), count);
+        header(&mut self.out, (0x80, 15), (None, 0xde, 0xdf), count)?;
         Ok(Form::Pairs)
     }
 
@@ -106,17 +119,16 @@ impl Visitor for Encoder {
         let out = &mut self.out;
         match value {
             Seen::Text(text) => {
-                header(out, (0xa0, 31), (Some(0xd9), 0xda, 0xdb), text.len());
-                out.extend_from_slice(text);
+                header(out, (0xa0, 31), (Some(0xd9), 0xda, 0xdb), text.len())?;
+                text.chunks(PIECE_BYTES).try_for_each(|piece| out.extend(piece))
             }
-            Seen::Boolean(yes) => out.push(if yes { 0xc3 } else { 0xc2 }),
+            Seen::Boolean(yes) => out.extend(&[if yes { 0xc3 } else { 0xc2 }]),
             Seen::Number(x) => match truncated(x) {
                 n if n as f64 == x => encode_int(out, n),
                 _ => encode_double(out, x),
             },
-            _ => out.push(0xc0),
+            _ => out.extend(&[0xc0]),
         }
-        Ok(())
     }
 
     fn end(&mut self, _: Form) -> LibResult<()> {
@@ -124,45 +136,25 @@ impl Visitor for Encoder {
     }
 }
 
-fn encode_int(out: &mut Vec<u8>, n: i64) {
+fn encode_int(out: &mut Buffer, n: i64) -> LibResult<()> {
     match n {
-        -32..=0x7f => out.push(n as u8),
-        0x80..=0xff => out.extend([0xcc, n as u8]),
-        0x100..=0xffff => {
-            out.push(0xcd);
-            out.extend((n as u16).to_be_bytes());
-        }
-        0x1_0000..=0xffff_ffff => {
-            out.push(0xce);
-            out.extend((n as u32).to_be_bytes());
-        }
-        0x1_0000_0000.. => {
-            out.push(0xcf);
-            out.extend(n.to_be_bytes());
-        }
-        -0x80.. => out.extend([0xd0, n as u8]),
-        -0x8000.. => {
-            out.push(0xd1);
-            out.extend((n as i16).to_be_bytes());
-        }
-        -0x8000_0000.. => {
-            out.push(0xd2);
-            out.extend((n as i32).to_be_bytes());
-        }
-        _ => {
-            out.push(0xd3);
-            out.extend(n.to_be_bytes());
-        }
+        -32..=0x7f => out.extend(&[n as u8]),
+        0x80..=0xff => out.extend(&[0xcc, n as u8]),
+        0x100..=0xffff => number(out, 0xcd, (n as u16).to_be_bytes()),
+        0x1_0000..=0xffff_ffff => number(out, 0xce, (n as u32).to_be_bytes()),
+        0x1_0000_0000.. => number(out, 0xcf, n.to_be_bytes()),
+        -0x80.. => out.extend(&[0xd0, n as u8]),
+        -0x8000.. => number(out, 0xd1, (n as i16).to_be_bytes()),
+        -0x8000_0000.. => number(out, 0xd2, (n as i32).to_be_bytes()),
+        _ => number(out, 0xd3, n.to_be_bytes()),
     }
 }
 
-fn encode_double(out: &mut Vec<u8>, x: f64) {
+fn encode_double(out: &mut Buffer, x: f64) -> LibResult<()> {
     if x == f64::from(x as f32) {
-        out.push(0xca);
-        out.extend((x as f32).to_be_bytes());
+        number(out, 0xca, (x as f32).to_be_bytes())
     } else {
-        out.push(0xcb);
-        out.extend(x.to_be_bytes());
+        number(out, 0xcb, x.to_be_bytes())
     }
 }
 
@@ -187,7 +179,7 @@ fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult 
     }
     // Redis takes neither a limit nor an offset for no limit at all.
     let limit = limit.filter(|&limit| limit != 0 || offset != 0);
-    let mut decoder = Decoder { lua, rest: &bytes[start..] };
+    let mut decoder = Decoder { lua, guard: args.guard(), rest: &bytes[start..] };
     let mut values = MultiValue::new();
     while !decoder.rest.is_empty() && limit.is_none_or(|limit| (values.len() as i64) < limit) {
         if values.len() >= MAX_VALUES {
@@ -205,6 +197,7 @@ fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult 
 
 struct Decoder<'a> {
     lua: &'a Lua,
+    guard: &'a Guard,
     rest: &'a [u8],
 }
 
@@ -254,6 +247,7 @@ impl<'a> Decoder<'a> {
 
     /// The next scalar, or the beginning of a table.
     fn next(&mut self) -> LibResult<Item> {
+        self.guard.tick(self.lua, 1)?;
         let [marker] = self.array()?;
         let value = match marker {
             0..=0x7f => Value::Integer(marker.into()),
@@ -286,7 +280,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn string(&mut self, len: usize) -> LibResult<Value> {
-        Ok(Value::String(self.lua.create_string(self.take(len)?)?))
+        let text = self.take(len)?;
+        self.guard.charge(self.lua, len)?;
+        self.guard.tick(self.lua, len / BYTES_A_STEP)?;
+        Ok(Value::String(self.lua.create_string(text)?))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::args::{
     Args, LibError, LibResult, PRELUDE, caught, guarded, library, native, one, plain_text,
 };
-use super::guard::{Guard, Interrupt};
+use super::guard::{BYTES_A_STEP, Guard, Interrupt, PIECE_BYTES};
 use super::run::{CurrentServer, interrupt, natives};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random, text};
@@ -172,13 +172,22 @@ fn sha1hex(lua: &Lua, args: &Args) -> LibResult {
     }
     let text = lua.coerce_string(args.get(0).clone())?;
     let text = text.as_ref().map(LuaString::as_bytes);
-    one(Value::String(lua.create_string(sha1_hex(text.as_deref().unwrap_or_default()))?))
+    let mut hash = Sha1::new();
+    for piece in text.as_deref().unwrap_or_default().chunks(PIECE_BYTES) {
+        args.guard().tick(lua, piece.len() / BYTES_A_STEP)?;
+        hash.update(piece);
+    }
+    one(Value::String(lua.create_string(hex_digits(&hash.finalize()))?))
 }
 
 /// The SHA1 of bytes in hexadecimal digits.
 pub fn sha1_hex(bytes: &[u8]) -> [u8; 40] {
+    hex_digits(&Sha1::digest(bytes))
+}
+
+fn hex_digits(hash: &[u8]) -> [u8; 40] {
     let mut hex = [0; 40];
-    for (two, byte) in hex.chunks_exact_mut(2).zip(Sha1::digest(bytes)) {
+    for (two, &byte) in hex.chunks_exact_mut(2).zip(hash) {
         two.copy_from_slice(
             &[byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[digit as usize]),
         );

@@ -336,6 +336,8 @@ pub struct Buffer<'a> {
 
 /// Bytes that are copied in the time of a step.
 pub const BYTES_A_STEP: usize = 16;
+/// Texts are worked on in pieces of at most so many bytes, and the steps counted between two of them.
+pub const PIECE_BYTES: usize = 1 << 16;
 
 impl<'a> Buffer<'a> {
     pub fn new(lua: &'a Lua, guard: &'a Guard) -> Buffer<'a> {

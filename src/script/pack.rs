@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::args::{Args, LibError, LibResult, NativeFn, as_number, one, truncated};
+use super::guard::{BYTES_A_STEP, Buffer, PIECE_BYTES};
+use crate::util::bytes_text::shown;
 use mlua::{Lua, MultiValue, Value};
 
 /// Bytes of the largest integer.
@@ -96,7 +98,7 @@ impl<'a> Format<'a> {
                 self.align = align;
             }
             _ => {
-                let why = format!("invalid format option '{}'", char::from(option));
+                let why = format!("invalid format option '{}'", shown(&[option]));
                 return Err(args.bad(0, &why));
             }
         }
@@ -104,14 +106,14 @@ impl<'a> Format<'a> {
     }
 
     /// The low bytes of an integer in the chosen order.
-    fn put(&self, out: &mut Vec<u8>, value: u64, size: usize) {
+    fn put(&self, out: &mut Buffer, value: u64, size: usize) -> LibResult<()> {
         let mut bytes = [0; MAX_INT];
         bytes[..8].copy_from_slice(&value.to_le_bytes());
         let bytes = &mut bytes[..size];
         if self.big_endian {
             bytes.reverse();
         }
-        out.extend_from_slice(bytes);
+        out.extend(bytes)
     }
 
     fn get(&self, bytes: &[u8]) -> u64 {
@@ -127,9 +129,9 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
     let format = args.string(lua, 0)?;
     let format = format.as_bytes();
     let mut format = Format::new(&format);
-    let (mut out, mut arg) = (Vec::new(), 1);
+    let (mut out, mut arg) = (Buffer::new(lua, args.guard()), 1);
     while let Some(Item { option, size, padding }) = format.next(out.len())? {
-        out.resize(out.len() + padding, 0);
+        out.extend(&[0; MAX_INT][..padding])?;
         if INTEGERS.contains(&option) || matches!(option, b'f' | b'd' | b'c' | b's') {
             // The library in C has put a nil of its own behind the arguments.
             let wanted = if matches!(option, b'c' | b's') { "string" } else { "number" };
@@ -137,26 +139,26 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
         }
         match option {
             b'x' => {
-                out.push(0);
+                out.extend(&[0])?;
                 continue;
             }
             b'f' => {
                 let bits = (args.number(arg)? as f32).to_bits();
-                format.put(&mut out, bits.into(), size);
+                format.put(&mut out, bits.into(), size)?;
             }
-            b'd' => format.put(&mut out, args.number(arg)?.to_bits(), size),
+            b'd' => format.put(&mut out, args.number(arg)?.to_bits(), size)?,
             b'c' | b's' => {
                 let text = args.string(lua, arg)?;
                 let text = text.as_bytes();
                 let size = if size == 0 { text.len() } else { size };
                 args.check(text.len() >= size, arg + 1, "string too short")?;
-                out.extend_from_slice(&text[..size]);
+                text[..size].chunks(PIECE_BYTES).try_for_each(|piece| out.extend(piece))?;
                 if option == b's' {
-                    out.push(0);
+                    out.extend(&[0])?;
                 }
             }
             _ if INTEGERS.contains(&option) => {
-                format.put(&mut out, to_unsigned(args.number(arg)?), size);
+                format.put(&mut out, to_unsigned(args.number(arg)?), size)?;
             }
             _ => {
                 format.control(args, option)?;
@@ -165,7 +167,7 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
         }
         arg += 1;
     }
-    one(Value::String(lua.create_string(out)?))
+    one(Value::String(out.into_string()?))
 }
 
 /// A number as C's `unsigned long`, also where C leaves the result to the processor.
@@ -176,6 +178,13 @@ fn to_unsigned(number: f64) -> u64 {
         n if n >= END => 0,
         n => n as u64,
     }
+}
+
+/// A text among the results.
+fn text(lua: &Lua, args: &Args, bytes: &[u8]) -> LibResult<Value> {
+    args.guard().charge(lua, bytes.len())?;
+    args.guard().tick(lua, bytes.len() / BYTES_A_STEP)?;
+    Ok(Value::String(lua.create_string(bytes)?))
 }
 
 fn unpack(lua: &Lua, args: &Args) -> LibResult {
@@ -189,6 +198,7 @@ fn unpack(lua: &Lua, args: &Args) -> LibResult {
     let mut format = Format::new(&format);
     let mut values: Vec<Value> = Vec::new();
     while let Some(Item { option, mut size, padding }) = format.next(at)? {
+        args.guard().tick(lua, 1)?;
         at = at.saturating_add(padding);
         let bytes = data.get(at..).and_then(|rest| rest.get(..size));
         let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
@@ -204,13 +214,13 @@ fn unpack(lua: &Lua, args: &Args) -> LibResult {
                 size = truncated(previous.ok_or("format 'c0' needs a previous size")?) as usize;
                 let bytes = data.get(at..).and_then(|rest| rest.get(..size));
                 let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
-                values.push(Value::String(lua.create_string(bytes)?));
+                values.push(text(lua, args, bytes)?);
             }
-            b'c' => values.push(Value::String(lua.create_string(bytes)?)),
+            b'c' => values.push(text(lua, args, bytes)?),
             b's' => {
                 let rest = &data[at..];
                 let len = memchr::memchr(0, rest).ok_or("unfinished string in data")?;
-                values.push(Value::String(lua.create_string(&rest[..len])?));
+                values.push(text(lua, args, &rest[..len])?);
                 size = len + 1;
             }
             _ if !INTEGERS.contains(&option) => format.control(args, option)?,
@@ -236,6 +246,7 @@ fn size(lua: &Lua, args: &Args) -> LibResult {
     let mut format = Format::new(&format);
     let mut total = 0usize;
     while let Some(Item { option, size, padding }) = format.next(total)? {
+        args.guard().tick(lua, 1)?;
         args.check(option != b's', 0, "option 's' has no fixed size")?;
         args.check(option != b'c' || size > 0, 0, "option 'c0' has no fixed size")?;
         if !option.is_ascii_alphanumeric() {

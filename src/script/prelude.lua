@@ -128,8 +128,8 @@ function globals.loadstring(text, name)
   check(name == nil or type(name) == 'string' or type(name) == 'number', 2, 'loadstring', 'string', name)
   if type(text) == 'string' and byte(text, 1) == 27 then return nil, 'bytecode is not loaded' end
   local f, err = loadstring(text, name)
-  if f then setfenv(f, env) end
-  return f, err
+  if not f then return nil, err end
+  return setfenv(f, env)
 end
 function globals.load(reader, name)
   check(type(reader) == 'function', 1, 'load', 'function', reader)

@@ -62,10 +62,12 @@ pub trait Visitor {
     /// Keys are to be counted even if they are no indices.
     const COUNTS_ALL: bool;
 
-    /// Whether to go into a table of that depth.
+    /// Something is met, or passed while a table's keys are looked at.
     ///
     /// # Errors
     /// As for all of these, to end the walk.
+    fn step(&mut self) -> Result<(), Self::Error>;
+    /// Whether to go into a table of that depth.
     fn enters(&mut self, depth: usize) -> Result<bool, Self::Error>;
     /// There is no room on the stack for a table of that depth.
     fn too_deep(&mut self, depth: usize) -> Self::Error;
@@ -131,12 +133,14 @@ unsafe fn go<V: Visitor>(
     // script runs; so it raises no error.
     unsafe {
         loop {
+            visitor.step()?;
             match seen(state, -1) {
                 Seen::Table if visitor.enters(levels.len() + 1)? => {
                     if ffi::lua_checkstack(state, 4) == 0 {
                         return Err(visitor.too_deep(levels.len() + 1));
                     }
-                    levels.push(match visitor.begin(keys(state, V::COUNTS_ALL))? {
+                    let keys = keys(state, visitor)?;
+                    levels.push(match visitor.begin(keys)? {
                         Form::Array(len) => Level::Array { len, done: 0 },
                         Form::Pairs => {
                             ffi::lua_pushnil(state);
@@ -217,12 +221,13 @@ pub(super) unsafe fn seen<'a>(state: *mut lua_State, at: c_int) -> Seen<'a> {
 ///
 /// # Safety
 /// There is one, and room for two values.
-unsafe fn keys(state: *mut lua_State, all: bool) -> Keys {
+unsafe fn keys<V: Visitor>(state: *mut lua_State, visitor: &mut V) -> Result<Keys, V::Error> {
     let mut keys = Keys { are_indices: true, ..Keys::default() };
     // SAFETY: as in `go`.
     unsafe {
         ffi::lua_pushnil(state);
         while ffi::lua_next(state, -2) != 0 {
+            visitor.step()?;
             ffi::lua_pop(state, 1);
             match seen(state, -1) {
                 Seen::Number(index) if index >= 1.0 && index == index.trunc() => {
@@ -230,12 +235,12 @@ unsafe fn keys(state: *mut lua_State, all: bool) -> Keys {
                 }
                 _ => keys.are_indices = false,
             }
-            if !keys.are_indices && !all {
+            if !keys.are_indices && !V::COUNTS_ALL {
                 ffi::lua_pop(state, 1);
                 break;
             }
             keys.count += 1;
         }
     }
-    keys
+    Ok(keys)
 }
