@@ -8,8 +8,8 @@
 //! ```
 //!
 //! First come the inputs of the corpus, then batches: new inputs, and mutations of those of the corpus. The seed
-//! decides everything in a batch, which starts with a new server. Each target runs in a process of its own, so that a crash, a
-//! batch that does not end, and memory beyond [`MEMORY_MAX_BYTES`] are found by the one that waits for it.
+//! decides everything in a batch, which starts with a new server. Each target runs in a process of its own, so that a
+//! crash, a batch that does not end, and memory beyond [`MEMORY_MAX_BYTES`] are found by the one that waits for it.
 
 #[path = "../fuzz/src/grammar.rs"]
 pub mod grammar;

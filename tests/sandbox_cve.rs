@@ -186,8 +186,8 @@ fn the_smallest_number_of_digits_is_one_too_many_to_negate() {
     );
 }
 
-/// CVE-2024-46981: the collector runs, or frees, while something of its own is still in use. Nothing that a script makes
-/// has a finalizer, so the collector never runs a script's code.
+/// CVE-2024-46981: the collector runs, or frees, while something of its own is still in use. Nothing that a script
+/// makes has a finalizer, so the collector never runs a script's code.
 #[test]
 fn the_collector_runs_no_code() {
     let mut server = Server::start(&[]);
@@ -367,8 +367,8 @@ fn errors_of_any_shape_are_answered() {
     server.check(&[("PING", "PONG")]);
 }
 
-/// CVE-2025-46819: long brackets without an end. CVE-2025-49844: the collector runs while a chunk is compiled, whose name
-/// nothing holds but the compiler.
+/// CVE-2025-46819: long brackets without an end. CVE-2025-49844: the collector runs while a chunk is compiled, whose
+/// name nothing holds but the compiler.
 #[test]
 fn the_compiler_holds_what_it_uses() {
     let mut server = Server::start(&[]);
