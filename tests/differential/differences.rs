@@ -78,14 +78,14 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "the same, for a time of 0",
     },
     Difference {
-        peers: &[Kind::Redis8],
+        peers: ALL,
         commands: &["set", "msetex", "getex"],
         word: "PXAT",
         treatment: NOT_SENT,
-        reason: "a time in the past is announced there as if the key had been set first",
+        reason: "a time in the past is announced as set and expired by some versions, and as deleted by others",
     },
     Difference {
-        peers: &[Kind::Redis8],
+        peers: ALL,
         commands: &["set", "msetex", "getex"],
         word: "EXAT",
         treatment: NOT_SENT,
