@@ -69,6 +69,7 @@ const NO_SENTINEL: &str = "Sentinel is a program of its own, which is not part o
 
 /// Runs the program with these arguments (the first is its name); answers the exit code.
 pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
+    alloc::init();
     let args: Vec<OsString> = args.collect();
     if let Some(code) = other_program(&args) {
         return code;

@@ -325,7 +325,7 @@ fn refusal(config: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("redis.conf"), config).unwrap();
     fs::write(dir.path().join("wrong.acl"), "user u +nosuch\n").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_aeolis"))
+    let output = Command::new(common::program())
         .args(["redis.conf", "--port", "0"])
         .current_dir(dir.path())
         .output()

@@ -259,7 +259,7 @@ fn what_is_not_durable_is_not_acknowledged() {
 
 /// Runs the binary under another name.
 fn check(name: &str, args: &[&str], path: &Path) -> (String, Option<i32>) {
-    let Output { stdout, status, .. } = Command::new(env!("CARGO_BIN_EXE_aeolis"))
+    let Output { stdout, status, .. } = Command::new(common::program())
         .arg0(name)
         .args(args)
         .arg(path)

@@ -166,7 +166,7 @@ struct WithFile(Child, Raw);
 
 impl WithFile {
     fn start(file: &Path, port: u16) -> WithFile {
-        WithFile::start_program(Path::new(env!("CARGO_BIN_EXE_aeolis")), file, port)
+        WithFile::start_program(&common::program(), file, port)
     }
 
     fn start_program(program: &Path, file: &Path, port: u16) -> WithFile {
@@ -216,7 +216,7 @@ fn rewrite_keeps_what_was_set() {
 fn the_name_of_the_program_decides_on_defaults() {
     let dir = tempfile::tempdir().unwrap();
     let (program, file) = (dir.path().join("valkey-server"), dir.path().join("valkey.conf"));
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_aeolis"), &program).unwrap();
+    std::os::unix::fs::symlink(common::program(), &program).unwrap();
     let port = free_port();
     let lines = format!("port {port}\nlogfile log.txt\ndir {}\n", dir.path().display());
     std::fs::write(&file, lines).unwrap();
@@ -263,7 +263,7 @@ fn the_kernel_is_told_whom_to_end_first() {
 /// Harnesses of client libraries read the version off this line before they start a server.
 #[test]
 fn the_version_is_told_in_redis_s_words() {
-    let output = Command::new(env!("CARGO_BIN_EXE_aeolis")).arg("--version").output().unwrap();
+    let output = Command::new(common::program()).arg("--version").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("Redis server v=7.2.4 sha=00000000:0 malloc="), "{text}");
     assert!(text.contains(" bits=64 build="), "{text}");

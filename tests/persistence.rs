@@ -53,7 +53,7 @@ fn with_file(bytes: &[u8]) -> TempDir {
 
 /// Starts a server that is expected to give up.
 fn start_in_vain(dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_aeolis"))
+    Command::new(common::program())
         .args(["--port", "0", "--unixsocket", "sock", "--dir"])
         .arg(dir)
         .output()

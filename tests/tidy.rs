@@ -42,7 +42,7 @@ const UNSAFE: [&str; 8] = [
     "src/ds/sorted_set/",
     "src/ds/table/",
     "src/sys/",
-    "src/util/alloc.rs",
+    "src/util/alloc",
     "tests/tidy.rs",
 ];
 

@@ -273,7 +273,7 @@ fn replicas_follow_over_tls() {
 #[test]
 fn what_is_missing_is_told_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_aeolis"))
+    let out = std::process::Command::new(common::program())
         .args(["--port", "0", "--tls-port", &free_port().to_string()])
         .current_dir(dir.path())
         .output()

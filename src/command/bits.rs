@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::{self, is};
-use super::string::string_bytes;
+use super::string::{make_room, string_bytes};
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
@@ -35,7 +35,7 @@ pub(super) fn bit_offset(s: &mut Server, arg: &[u8], width: Option<u32>) -> Comm
 pub(super) fn grow(bytes: &mut Vec<u8>, len: u64) -> CommandResult {
     let len = usize::try_from(len).map_err(|_| CommandError::TOO_LONG)?;
     if len > bytes.len() {
-        bytes.try_reserve(len - bytes.len()).map_err(|_| CommandError::TOO_LONG)?;
+        make_room(bytes, len - bytes.len())?;
         bytes.resize(len, 0);
     }
     Ok(())

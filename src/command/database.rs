@@ -82,8 +82,6 @@ impl Server {
             old.push(full);
         }
         self.tracking_invalidate_everything();
-        if lazy {
-            self.lazy_free(old);
-        }
+        self.lazyfree.free_databases(old, lazy);
     }
 }

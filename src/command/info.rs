@@ -4,7 +4,7 @@
 //! says what Redis says where the feature is not in use: tools look for the field, not for the feature.
 #![forbid(unsafe_code)]
 
-use super::memory::MemoryOverhead;
+use super::memory::{Excess, MemoryOverhead};
 use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
 use crate::server::aof::AofState;
@@ -221,8 +221,8 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("used_memory_dataset", m.dataset);
     lines.add("used_memory_dataset_perc", format_args!("{:.2}%", m.dataset_percent()));
     lines.add("allocator_allocated", used);
-    lines.add("allocator_active", used);
-    lines.add("allocator_resident", rss);
+    lines.add("allocator_active", m.allocator_resident);
+    lines.add("allocator_resident", m.allocator_resident);
     lines.add_bytes("total_system_memory", total);
     let lua = s.scripts.lua_memory();
     lines.add("used_memory_lua", lua);
@@ -238,15 +238,14 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add_bytes("used_memory_scripts", (s.scripts.memory() + s.libraries.memory()) as u64);
     lines.add_bytes("maxmemory", s.config.maxmemory);
     lines.add("maxmemory_policy", s.config.maxmemory_policy.name());
-    let difference = rss as i64 - used as i64;
-    lines.add("allocator_frag_ratio", "1.00");
-    lines.add("allocator_frag_bytes", 0);
-    lines.add("allocator_rss_ratio", format_args!("{:.2}", ratio(rss, used)));
-    lines.add("allocator_rss_bytes", difference);
-    lines.add("rss_overhead_ratio", "1.00");
-    lines.add("rss_overhead_bytes", 0);
-    lines.add("mem_fragmentation_ratio", format_args!("{:.2}", ratio(rss, used)));
-    lines.add("mem_fragmentation_bytes", difference);
+    let mut add_excess = |name: &str, excess: Excess| {
+        lines.add(&format!("{name}_ratio"), format_args!("{:.2}", excess.ratio()));
+        lines.add(&format!("{name}_bytes"), excess.bytes());
+    };
+    add_excess("allocator_frag", m.allocator_fragmentation());
+    add_excess("allocator_rss", Excess::NONE);
+    add_excess("rss_overhead", m.rss_overhead());
+    add_excess("mem_fragmentation", m.fragmentation());
     lines.add("mem_not_counted_for_evict", s.memory_not_counted_for_eviction());
     lines.add("mem_replication_backlog", m.backlog);
     lines.add("mem_total_replication_buffers", m.backlog + m.replicas);

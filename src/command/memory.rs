@@ -6,7 +6,7 @@ use super::help::reply_help;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::ClientFlags;
-use crate::sys::process::resident_bytes;
+use crate::sys::process::{Resident, resident_memory};
 use crate::util::alloc;
 
 const MIB: u64 = 1 << 20;
@@ -36,6 +36,8 @@ pub struct MemoryOverhead {
     pub peak: u64,
     pub startup: u64,
     pub rss: u64,
+    /// What of that is the allocator's.
+    pub allocator_resident: u64,
     pub backlog: u64,
     pub normal_clients: u64,
     /// What replicas have to be sent yet.
@@ -52,11 +54,13 @@ pub struct MemoryOverhead {
 impl MemoryOverhead {
     /// What there is beside the data when so many bytes are `used` in all.
     pub fn of(s: &Server, used: u64) -> MemoryOverhead {
+        let Resident { total: rss, files } = resident_memory();
         let mut m = MemoryOverhead {
             used,
             peak: used.max(s.stats.peak_memory as u64),
             startup: s.startup_memory as u64,
-            rss: resident_bytes(),
+            rss,
+            allocator_resident: rss.saturating_sub(files),
             keys: s.ks.len() as u64,
             ..MemoryOverhead::default()
         };
@@ -84,9 +88,40 @@ impl MemoryOverhead {
         percent(self.dataset, self.used.saturating_sub(self.startup)).min(100.0)
     }
 
-    /// What the process holds for each byte that is used.
-    pub fn fragmentation(&self) -> f64 {
-        ratio(self.rss, self.used)
+    /// What the process holds beside what is used.
+    pub fn fragmentation(&self) -> Excess {
+        Excess { whole: self.rss, part: self.used }
+    }
+
+    /// What the allocator holds beside what it was asked for. mimalloc does not tell which pages are in use, so all
+    /// that are resident count as active.
+    pub fn allocator_fragmentation(&self) -> Excess {
+        Excess { whole: self.allocator_resident, part: self.used }
+    }
+
+    /// What the process holds beside the allocator.
+    pub fn rss_overhead(&self) -> Excess {
+        Excess { whole: self.rss, part: self.allocator_resident }
+    }
+}
+
+/// By how much one figure is larger than another, which is a part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Excess {
+    whole: u64,
+    part: u64,
+}
+
+impl Excess {
+    pub const NONE: Excess = Excess { whole: 1, part: 1 };
+
+    pub fn ratio(self) -> f64 {
+        ratio(self.whole, self.part)
+    }
+
+    /// Negative where the part has been allocated and not been written to yet.
+    pub fn bytes(self) -> i64 {
+        self.whole as i64 - self.part as i64
     }
 }
 
@@ -108,7 +143,7 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 
     let m = MemoryOverhead::of(s, alloc::used_memory() as u64);
     let net = m.used.saturating_sub(m.startup);
-    let difference = m.rss as i64 - m.used as i64;
+    let allocator = m.allocator_fragmentation();
     let before = [
         ("peak.allocated", m.peak),
         ("total.allocated", m.used),
@@ -121,7 +156,6 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         ("lua.caches", s.scripts.memory() as u64),
         ("functions.caches", s.libraries.memory() as u64),
     ];
-    // The allocator tells no figures of its own: what it holds is what the process holds.
     let after = [
         ("overhead.total", Bytes(m.total)),
         ("keys.count", Bytes(m.keys)),
@@ -130,15 +164,15 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         ("dataset.percentage", Ratio(m.dataset_percent())),
         ("peak.percentage", Ratio(percent(m.used, m.peak))),
         ("allocator.allocated", Bytes(m.used)),
-        ("allocator.active", Bytes(m.rss)),
-        ("allocator.resident", Bytes(m.rss)),
-        ("allocator-fragmentation.ratio", Ratio(m.fragmentation())),
-        ("allocator-fragmentation.bytes", Bytes(difference.max(0) as u64)),
+        ("allocator.active", Bytes(m.allocator_resident)),
+        ("allocator.resident", Bytes(m.allocator_resident)),
+        ("allocator-fragmentation.ratio", Ratio(allocator.ratio())),
+        ("allocator-fragmentation.bytes", Bytes(allocator.bytes().max(0) as u64)),
         ("allocator-rss.ratio", Ratio(1.0)),
         ("allocator-rss.bytes", Bytes(0)),
-        ("rss-overhead.ratio", Ratio(1.0)),
-        ("rss-overhead.bytes", Bytes(0)),
-        ("fragmentation", Ratio(m.fragmentation())),
+        ("rss-overhead.ratio", Ratio(m.rss_overhead().ratio())),
+        ("rss-overhead.bytes", Bytes(m.rss_overhead().bytes().max(0) as u64)),
+        ("fragmentation", Ratio(m.fragmentation().ratio())),
     ];
     let reply = &mut s.reply;
     reply.map(before.len() + m.tables.len() + after.len() + 1);
@@ -165,7 +199,7 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         }
     }
     reply.bulk_str("fragmentation.bytes");
-    reply.int(difference);
+    reply.int(m.fragmentation().bytes());
     Ok(())
 }
 
@@ -190,11 +224,11 @@ fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
     let findings = [
         (
             m.peak > m.used + m.used / 2,
-            "Peak memory: this instance once used more than 150% of what it uses now. What the allocator kept since then \
-             will be used again when the data grows; a high fragmentation ratio that comes from this is harmless.",
+            "Peak memory: this instance once used more than 150% of what it uses now. What lay between the data that is \
+             still there can't be given back; it will be used again when the data grows.",
         ),
         (
-            m.fragmentation() > 1.4 && m.rss.saturating_sub(m.used) > 10 * MIB,
+            m.fragmentation().ratio() > 1.4 && m.fragmentation().bytes() > 10 * MIB as i64,
             "High total RSS: the process holds more than 1.4 bytes of memory for each byte that is used. After a large \
              peak that is normal; without one, the workload fragments the allocator's memory.",
         ),
@@ -222,13 +256,16 @@ fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
 
 /// MEMORY MALLOC-STATS
 pub fn malloc_stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.bulk_str("Stats not supported for the current allocator");
+    match alloc::stats() {
+        Some(stats) => s.reply.verbatim("txt", stats.as_bytes()),
+        None => s.reply.bulk_str("Stats not supported for the current allocator"),
+    }
     Ok(())
 }
 
 /// MEMORY PURGE
 pub fn purge(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    // The allocator gives free pages back by itself, soon after they become free.
+    alloc::purge();
     s.reply.ok();
     Ok(())
 }

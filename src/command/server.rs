@@ -3,6 +3,7 @@
 
 use super::args::{int, is};
 use super::help::{reply_help, subcommand_syntax_error};
+use super::set::reply_entry;
 use super::spec::CommandSpec;
 use super::spec::reply::{
     COMMAND_HELP, ListFilter, reply_command, reply_command_docs, reply_command_docs_of,
@@ -16,6 +17,7 @@ use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence::SaveTarget;
 use crate::util::number::parse_i64;
+use std::collections::VecDeque;
 
 const SLOWLOG_HELP: &[&str] = &[
     "GET [<count>]",
@@ -242,10 +244,8 @@ fn slowlog_get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         reply.int(entry.id as i64);
         reply.int(entry.time);
         reply.int(entry.micros as i64);
-        reply.array(entry.args.len());
-        entry.args.iter().for_each(|arg| reply.bulk(arg));
-        reply.bulk_str(&entry.peer);
-        reply.bulk(&entry.name);
+        reply.array(entry.arg_count());
+        entry.args().chain(entry.client()).for_each(|text| reply_entry(reply, text));
     }
     Ok(())
 }
@@ -256,7 +256,7 @@ fn slowlog_len(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 fn slowlog_reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.slow_log.entries.clear();
+    s.slow_log.entries = VecDeque::new();
     s.reply.ok();
     Ok(())
 }

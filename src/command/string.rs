@@ -541,7 +541,7 @@ fn patch_string(
 fn patch_bytes(bytes: &mut Vec<u8>, offset: usize, patch: &[u8]) -> CommandResult {
     let end = offset.checked_add(patch.len()).ok_or(CommandError::TOO_LONG)?;
     let missing = end.saturating_sub(bytes.len());
-    bytes.try_reserve(missing).map_err(|_| CommandError::TOO_LONG)?;
+    make_room(bytes, missing)?;
     if offset == bytes.len() {
         bytes.extend_from_slice(patch);
         return Ok(());
@@ -549,6 +549,24 @@ fn patch_bytes(bytes: &mut Vec<u8>, offset: usize, patch: &[u8]) -> CommandResul
     bytes.resize(bytes.len() + missing, 0);
     bytes[offset..end].copy_from_slice(patch);
     Ok(())
+}
+
+/// Makes room in a string for so many bytes more. An error if memory is short.
+///
+/// A string that has grown before will grow again, so it gets as much again to spare, but from 1 MB on only an eighth.
+pub(super) fn make_room(bytes: &mut Vec<u8>, more: usize) -> CommandResult {
+    const MB: usize = 1 << 20;
+    if bytes.capacity() - bytes.len() >= more {
+        return Ok(());
+    }
+    let spare = match bytes.len().saturating_add(more) {
+        _ if bytes.is_empty() => 0,
+        len @ ..MB => len,
+        len => (len / 8).max(MB),
+    };
+    (bytes.try_reserve_exact(more.saturating_add(spare)))
+        .or_else(|_| bytes.try_reserve_exact(more))
+        .map_err(|_| CommandError::TOO_LONG)
 }
 
 // Strings as numbers

@@ -4,6 +4,7 @@
 //! ready after each command. While nobody waits, a signal costs one comparison.
 #![forbid(unsafe_code)]
 
+use crate::util::sparse::shrink_if_sparse;
 use crate::value::Type;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -68,6 +69,7 @@ impl BlockedKeys {
             queue.on_no_key -= usize::from(waiter.on_no_key);
             if queue.waiters.is_empty() {
                 self.dbs[db].remove(key);
+                shrink_if_sparse(&mut self.dbs[db]);
                 self.keys -= 1;
             }
         }

@@ -168,8 +168,11 @@ unsafe fn bytes<'a>(p: NonNull<u8>, offset: usize, len: usize) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(p.as_ptr().add(offset), len) }
 }
 
+/// What an entry of `size` bytes asks for: its whole size class, so that it may be overwritten up to there.
+#[inline]
 fn layout(size: usize) -> Layout {
-    Layout::from_size_align(size, 8).expect("an entry is smaller than the address space")
+    Layout::from_size_align(size_class(size), 8)
+        .expect("an entry is smaller than the address space")
 }
 
 impl Entry {
@@ -306,7 +309,7 @@ impl Entry {
             return false;
         }
         // SAFETY: the kind and the presence of an expiry are the same, so every field keeps its place, and the string
-        // ends inside the same size class. Freed later with its new size, the allocation counts the same.
+        // ends inside the size class that was asked for: its new size makes the same layout.
         unsafe {
             let shape = shape(p);
             if size_class(shape.tail() + tail) != size_class(view.size()) {
@@ -432,8 +435,7 @@ impl Entry {
     /// Frees the entry's own allocation, and not what its value owns.
     fn free(&self) {
         let size = self.view().size();
-        // SAFETY: `size` is the size that was allocated, or one of the same size class; the callers use the entry no
-        // more.
+        // SAFETY: `size` makes the layout that was allocated; the callers use the entry no more.
         unsafe { dealloc(self.0.as_ptr(), layout(size)) };
     }
 }

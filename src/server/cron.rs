@@ -154,6 +154,7 @@ impl Server {
         self.targets.close_unused(now);
         self.scripts.debugger.reap();
         self.tracking_limit_keys();
+        self.give_memory_back();
         if self.config.activerehashing {
             for db in &mut self.ks.dbs {
                 if db.table.is_rehashing() {
@@ -246,9 +247,10 @@ impl Server {
 
     /// Adds a command to the slow log.
     pub fn log_slow_command(&mut self, token: Token, micros: u64, args: &[&[u8]]) {
+        let now = self.now_seconds();
         let Some(client) = self.clients.get(token) else { return };
         let peer = client.conn.peer(&self.unix_path());
-        let name = client.name.as_deref().unwrap_or_default().to_vec();
-        self.slow_log.push(micros, self.now_seconds(), args, peer, name);
+        let name = client.name.as_deref().unwrap_or_default();
+        self.slow_log.push(micros, now, args, &peer, name);
     }
 }

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Keys evicted between two looks at the clock.
 const KEYS_PER_LOOK: usize = 16;
 
+/// How often it is looked whether the background thread has freed enough.
+const LAZY_FREE_LOOK: Duration = Duration::from_micros(200);
+
 /// What has become of memory over the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvictionOutcome {
@@ -119,7 +122,7 @@ impl Server {
         }
         let outcome = match self.config.maxmemory_policy {
             _ if to_free == 0 => EvictionOutcome::Fits,
-            MaxmemoryPolicy::NoEviction => EvictionOutcome::Exhausted,
+            MaxmemoryPolicy::NoEviction => self.await_lazy_free(),
             _ => self.evict(to_free),
         };
         self.eviction.note_outcome(outcome, self.clock.nanos());
@@ -146,7 +149,7 @@ impl Server {
                 break EvictionOutcome::Fits;
             }
             let Some((db, key)) = self.eviction_candidate() else {
-                break self.await_lazy_free(start, limit);
+                break self.await_lazy_free();
             };
             freed += self.evict_key(db, &key);
             keys += 1;
@@ -193,15 +196,20 @@ impl Server {
         freed
     }
 
-    /// Nothing is left to evict. If the background thread is still at what was evicted before, waits for it a little.
-    fn await_lazy_free(&self, start: u64, limit: u64) -> EvictionOutcome {
-        while self.lazyfree.pending() > 0 && self.nanos_since(start) < limit {
-            if self.memory_to_free() == 0 {
-                return EvictionOutcome::Fits;
+    /// Nothing is left to evict, but what was freed in the background may still count. Waits for it: who has deleted
+    /// much has room for more.
+    fn await_lazy_free(&self) -> EvictionOutcome {
+        while self.memory_to_free() > 0 {
+            if self.lazyfree.pending() == 0 {
+                // It may have become 0 just now.
+                return match self.memory_to_free() {
+                    0 => EvictionOutcome::Fits,
+                    _ => EvictionOutcome::Exhausted,
+                };
             }
-            std::thread::sleep(Duration::from_nanos(limit.min(1_000_000)));
+            std::thread::sleep(LAZY_FREE_LOOK);
         }
-        EvictionOutcome::Exhausted
+        EvictionOutcome::Fits
     }
 
     /// A key that the policy in force would see go: database and key.

@@ -1,26 +1,31 @@
 //! Freeing in the background, so that the loop doesn't wait for a million deallocations.
 //!
 //! Garbage goes by value through a channel to one thread, which is started when there is garbage for the first time;
-//! what it hands back is how much it has freed.
+//! what it hands back is how much it has freed. It also gives free memory back to the system, when it is told to.
 #![forbid(unsafe_code)]
 
 use super::Server;
 use crate::db::{Db, Entry, EntryRef};
+use crate::sys::process::resident_memory;
 use crate::util::alloc;
 use crate::value::ValueRef;
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// Encodings of values that are one allocation.
-const COMPACT: [&str; 5] = ["int", "embstr", "raw", "listpack", "intset"];
+/// Encodings of collections that are one allocation.
+const COMPACT: [&str; 2] = ["listpack", "intset"];
 
 /// What takes no more work is freed on the spot, since handing it over would cost more.
 const WORTHWHILE: usize = 64;
 
-/// Work from which on a value is freed in the background even where nobody asked for it (`DEL`, by default): what
-/// takes milliseconds must not be the loop's work. Nobody can tell the difference but those who would have waited.
+/// Work from which on something is freed in the background even where nobody asked for it (`DEL` and `FLUSHALL`, by
+/// default): what takes milliseconds must not be the loop's work. Nobody can tell the difference but those who would
+/// have waited.
 const HUGE: usize = 50_000;
+
+/// Bytes of a string that are as much work as an allocation.
+const PAGE: usize = 4096;
 
 /// What is to be freed. Never looked at, only dropped.
 #[expect(dead_code, reason = "owned in order to be dropped elsewhere")]
@@ -29,15 +34,26 @@ enum Garbage {
     Entry(Entry),
 }
 
-struct Job {
-    objects: usize,
-    garbage: Garbage,
+enum Job {
+    Free {
+        objects: usize,
+        garbage: Garbage,
+    },
+    /// Gives free memory back to the system.
+    Purge,
+}
+
+/// What has become of a job.
+enum Done {
+    /// So many objects are gone.
+    Freed(usize),
+    /// So many bytes are the system's again; less than none if others took more meanwhile.
+    Purged(i64),
 }
 
 struct Worker {
     jobs: Sender<Job>,
-    /// How many objects each finished job had.
-    done: Receiver<usize>,
+    done: Receiver<Done>,
 }
 
 /// The thread that frees, and its books.
@@ -47,14 +63,16 @@ pub struct LazyFree {
     // The books are brought up to date when somebody reads them.
     pending: Cell<usize>,
     freed: Cell<u64>,
+    is_purging: Cell<bool>,
+    purged: Cell<Option<i64>>,
 }
 
 impl LazyFree {
-    /// Frees whole databases in the background.
-    pub fn free_databases(&mut self, dbs: Vec<Db>) {
+    /// Frees whole databases, in the background if that is wanted, or if they are huge.
+    pub fn free_databases(&mut self, dbs: Vec<Db>, lazy: bool) {
         let objects = dbs.iter().map(Db::len).sum();
-        if objects > 0 {
-            self.hand_over(Job { objects, garbage: Garbage::Databases(dbs) });
+        if objects > 0 && (lazy || are_huge(&dbs)) {
+            self.hand_over(objects, Garbage::Databases(dbs));
         }
     }
 
@@ -63,7 +81,7 @@ impl LazyFree {
     pub fn free_entry(&mut self, entry: Entry, lazy: bool) {
         let work = work_to_free(entry.view());
         if work >= HUGE || (lazy && work > WORTHWHILE) {
-            self.hand_over(Job { objects: 1, garbage: Garbage::Entry(entry) });
+            self.hand_over(1, Garbage::Entry(entry));
         }
     }
 
@@ -85,25 +103,54 @@ impl LazyFree {
         self.freed.set(0);
     }
 
-    fn hand_over(&mut self, job: Job) {
+    /// Gives free memory back to the system, when what waits to be freed is.
+    pub fn purge(&mut self) {
+        if self.send(Job::Purge) {
+            self.is_purging.set(true);
+        }
+    }
+
+    /// Whether a purge is under way.
+    pub fn is_purging(&self) -> bool {
         self.settle();
+        self.is_purging.get()
+    }
+
+    /// The bytes that a purge has given back since this was last asked.
+    pub fn take_purged(&self) -> Option<i64> {
+        self.settle();
+        self.purged.take()
+    }
+
+    fn hand_over(&mut self, objects: usize, garbage: Garbage) {
+        self.settle();
+        if self.send(Job::Free { objects, garbage }) {
+            self.pending.update(|n| n + objects);
+        }
+    }
+
+    /// Whether the thread has got the job. If not it is dropped, and with it its garbage.
+    fn send(&mut self, job: Job) -> bool {
         if self.worker.is_none() {
             self.worker = start();
         }
-        let Some(worker) = &self.worker else { return };
-        let objects = job.objects;
-        // A failure hands the garbage back, to be dropped here and now.
-        if worker.jobs.send(job).is_ok() {
-            self.pending.update(|n| n + objects);
-        }
+        self.worker.as_ref().is_some_and(|worker| worker.jobs.send(job).is_ok())
     }
 
     /// Enters into the books what has been done.
     fn settle(&self) {
         let Some(worker) = &self.worker else { return };
-        for objects in worker.done.try_iter() {
-            self.pending.update(|n| n - objects);
-            self.freed.update(|n| n + objects as u64);
+        for done in worker.done.try_iter() {
+            match done {
+                Done::Freed(objects) => {
+                    self.pending.update(|n| n - objects);
+                    self.freed.update(|n| n + objects as u64);
+                }
+                Done::Purged(bytes) => {
+                    self.is_purging.set(false);
+                    self.purged.set(Some(bytes));
+                }
+            }
         }
     }
 }
@@ -111,8 +158,9 @@ impl LazyFree {
 /// About how many allocations a value consists of.
 fn work_to_free(entry: EntryRef<'_>) -> usize {
     match entry.value() {
+        ValueRef::Int(_) => 1,
+        ValueRef::Str(string) => 1 + string.len() / PAGE,
         _ if COMPACT.contains(&entry.encoding()) => 1,
-        ValueRef::Int(_) | ValueRef::Str(_) => 1,
         ValueRef::List(list) => list.node_count(),
         ValueRef::Set(set) => set.len(),
         ValueRef::Hash(hash) => hash.len(),
@@ -124,15 +172,39 @@ fn work_to_free(entry: EntryRef<'_>) -> usize {
     }
 }
 
+fn are_huge(dbs: &[Db]) -> bool {
+    let mut left = HUGE;
+    dbs.iter().any(|db| {
+        // Each key is some work, so that counting stops soon.
+        if db.len() < left {
+            let work = db.table.iter().map(work_to_free);
+            left = work.fold(left, usize::saturating_sub);
+        } else {
+            left = 0;
+        }
+        left == 0
+    })
+}
+
 /// Starts the thread; `None` if the system has none left, and garbage has to be freed in the foreground.
 fn start() -> Option<Worker> {
-    let (jobs, inbox) = channel::<Job>();
+    let (jobs, inbox) = channel();
     let (outbox, done) = channel();
     let run = move || {
-        for Job { objects, garbage } in inbox {
-            drop(garbage);
-            alloc::flush_thread();
-            if outbox.send(objects).is_err() {
+        for job in inbox {
+            let done = match job {
+                Job::Free { objects, garbage } => {
+                    drop(garbage);
+                    alloc::flush_thread();
+                    Done::Freed(objects)
+                }
+                Job::Purge => {
+                    let before = resident_memory().total;
+                    alloc::purge();
+                    Done::Purged(before as i64 - resident_memory().total as i64)
+                }
+            };
+            if outbox.send(done).is_err() {
                 return;
             }
         }
@@ -144,7 +216,7 @@ fn start() -> Option<Worker> {
 impl Server {
     /// Frees databases that nobody sees any more in the background.
     pub fn lazy_free(&mut self, old: Vec<Db>) {
-        self.lazyfree.free_databases(old);
+        self.lazyfree.free_databases(old, true);
     }
 }
 
@@ -161,13 +233,45 @@ mod tests {
             ks.set_string(i % 2, i.to_string().as_bytes(), &[b'x'; 2000], None);
         }
         let mut lazyfree = LazyFree::default();
-        lazyfree.free_databases(std::mem::take(&mut ks.dbs));
+        lazyfree.free_databases(std::mem::take(&mut ks.dbs), true);
         while lazyfree.pending() > 0 {
             thread::yield_now();
         }
         assert_eq!(lazyfree.freed(), 1000);
         lazyfree.reset_freed();
         assert_eq!(lazyfree.freed(), 0);
+    }
+
+    #[test]
+    fn what_is_huge_is_freed_elsewhere_unasked() {
+        let mut ks = Keyspace::new(1, HashSeed::new([1, 2]));
+        let free = |ks: &mut Keyspace| {
+            let mut lazyfree = LazyFree::default();
+            let fresh = vec![ks.new_db()];
+            lazyfree.free_databases(std::mem::replace(&mut ks.dbs, fresh), false);
+            lazyfree.worker.is_some()
+        };
+        for i in 0..HUGE / 3 {
+            ks.set_string(0, i.to_string().as_bytes(), b"x", None);
+        }
+        assert!(!free(&mut ks), "that is not much");
+        for i in 0..HUGE {
+            ks.set_string(0, i.to_string().as_bytes(), b"x", None);
+        }
+        assert!(free(&mut ks), "many keys");
+        ks.set_string(0, b"key", &vec![b'x'; PAGE * HUGE], None);
+        assert!(free(&mut ks), "much of a key");
+    }
+
+    #[test]
+    fn a_purge_is_told_of() {
+        let mut lazyfree = LazyFree::default();
+        assert!(!lazyfree.is_purging() && lazyfree.take_purged().is_none());
+        lazyfree.purge();
+        while lazyfree.is_purging() {
+            thread::yield_now();
+        }
+        assert!(lazyfree.take_purged().is_some() && lazyfree.take_purged().is_none());
     }
 
     #[test]

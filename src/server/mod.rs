@@ -30,6 +30,7 @@ pub mod pause;
 pub mod persistence;
 pub mod propagate;
 pub mod pubsub;
+pub mod reclaim;
 pub mod replication;
 pub mod shutdown;
 pub mod slowlog;
@@ -131,6 +132,7 @@ pub struct Server {
     pub loading: Option<Box<Loading>>,
     pub shutdown: shutdown::Shutdown,
     pub lazyfree: lazyfree::LazyFree,
+    reclaim: reclaim::Reclaim,
     pub eviction: evict::Eviction,
     client_memory: client_eviction::ClientMemory,
     /// Where `MIGRATE` sent keys lately.
@@ -255,6 +257,7 @@ impl Server {
             loading: None,
             shutdown: shutdown::Shutdown::default(),
             lazyfree: lazyfree::LazyFree::default(),
+            reclaim: reclaim::Reclaim::default(),
             eviction: evict::Eviction::default(),
             client_memory: client_eviction::ClientMemory::default(),
             targets: targets::CachedTargets::default(),

@@ -14,6 +14,7 @@ use super::client::{ClientFlags, Token};
 use crate::db::notify::Class;
 use crate::resp::reply::{Protocol, Reply};
 use crate::util::glob::glob_match;
+use crate::util::sparse::shrink_if_sparse;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::mem;
@@ -138,6 +139,7 @@ impl Server {
             subscriptions.topics[topic as usize].insert(name, place);
         } else if subscribers.is_empty() {
             topics.remove(&name);
+            shrink_if_sparse(topics);
             self.apply_notification_config();
         }
     }

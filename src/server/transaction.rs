@@ -9,6 +9,7 @@ use super::Server;
 use super::client::{ClientFlags, Token};
 use crate::command::spec::CommandFlags;
 use crate::command::table::CommandId;
+use crate::util::sparse::shrink_if_sparse;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -169,6 +170,7 @@ impl WatchedKeys {
         }
         if watchers.is_empty() {
             self.dbs[db].remove(key);
+            shrink_if_sparse(&mut self.dbs[db]);
         }
     }
 

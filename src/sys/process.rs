@@ -157,10 +157,19 @@ pub fn raise_open_files(wanted: u64) -> u64 {
 }
 
 /// Resident memory of this process, in bytes.
-pub fn resident_bytes() -> u64 {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resident {
+    pub total: u64,
+    /// The part that is a copy of files: the program and its libraries.
+    pub files: u64,
+}
+
+/// What this process holds now; zeros if the system does not tell.
+pub fn resident_memory() -> Resident {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-    pages * page_size()
+    let mut bytes = statm.split(' ').skip(1).map(|n| n.parse().unwrap_or(0) * page_size());
+    let mut next = || bytes.next().unwrap_or(0);
+    Resident { total: next(), files: next() }
 }
 
 /// All memory of the machine, in bytes.

@@ -6,14 +6,18 @@
 //!
 //! `unsafe` is needed to be an allocator at all.
 
-use libmimalloc_sys::{mi_free, mi_malloc, mi_realloc, mi_zalloc};
-use mimalloc::MiMalloc;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-/// The allocator's name, as `INFO memory` prints it.
-pub const NAME: &str = "mimalloc";
+#[cfg(not(feature = "system-allocator"))]
+#[path = "alloc/mimalloc.rs"]
+mod heap;
+#[cfg(feature = "system-allocator")]
+#[path = "alloc/system.rs"]
+mod heap;
+
+pub use heap::{NAME, init, purge, release, stats};
 
 thread_local! {
     static BALANCE: Cell<isize> = const { Cell::new(0) };
@@ -25,24 +29,24 @@ static SHARED: AtomicIsize = AtomicIsize::new(0);
 /// mimalloc, with every byte counted.
 pub struct Counting;
 
+/// Bytes; up to here blocks have size classes, and larger ones are made of whole slices.
+const MAX_CLASSED: usize = 512 << 10;
+const SLICE: usize = 64 << 10;
+
 /// The bytes that an allocation of `size` really takes: the allocator's size class.
 ///
 /// Multiples of 8 up to 64, then four classes for each doubling, as mimalloc rounds where `.cargo/config.toml` has told
-/// it that 8 bytes are all the alignment wanted.
+/// it that 8 bytes are all the alignment wanted; from half a megabyte on, multiples of 64 KB.
 #[inline]
 pub const fn size_class(size: usize) -> usize {
-    if size <= 8 {
-        return 8;
-    }
-    let step = if size <= 64 { 8 } else { 1 << ((size - 1).ilog2() - 2) };
-    (size + step - 1) & !(step - 1)
-}
-
-/// Whether plain `mi_malloc` aligns well enough. Its aligned cousin may take a block of the next larger class to be
-/// sure.
-#[inline]
-const fn is_natural(layout: Layout) -> bool {
-    layout.align() <= 8
+    let step = match size {
+        ..=8 => return 8,
+        9..=64 => 8,
+        65..=MAX_CLASSED => 1 << ((size - 1).ilog2() - 2),
+        _ => SLICE,
+    };
+    // Whoever asks for more than there is gets nothing, and is counted for a moment only.
+    size.saturating_add(step - 1) & !(step - 1)
 }
 
 #[inline]
@@ -63,71 +67,33 @@ pub fn used_memory() -> usize {
     heap.max(0) as usize + crate::ds::table::MAPPED_BYTES.load(Relaxed)
 }
 
-// SAFETY: every call goes to mimalloc with the caller's own arguments; counting does not touch the memory. Blocks of
-// `mi_malloc` and of the aligned calls are freed and grown the same way.
+// SAFETY: every call goes to the heap with the caller's own arguments; counting does not touch the memory.
 unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(size_class(layout.size()) as isize);
-        if is_natural(layout) {
-            // SAFETY: mi_malloc takes any size.
-            return unsafe { mi_malloc(layout.size()).cast() };
-        }
-        // SAFETY: the caller keeps `alloc`'s contract, which is mimalloc's.
-        unsafe { MiMalloc.alloc(layout) }
+        // SAFETY: the caller keeps the contract, which is the heap's.
+        unsafe { heap::alloc(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         count(-(size_class(layout.size()) as isize));
-        // SAFETY: `ptr` came from an allocation above, and so from mimalloc.
-        unsafe { mi_free(ptr.cast()) }
+        // SAFETY: as above.
+        unsafe { heap::dealloc(ptr, layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(size_class(layout.size()) as isize);
-        if is_natural(layout) {
-            // SAFETY: mi_zalloc takes any size.
-            return unsafe { mi_zalloc(layout.size()).cast() };
-        }
-        // SAFETY: as for `alloc`.
-        unsafe { MiMalloc.alloc_zeroed(layout) }
+        // SAFETY: as above.
+        unsafe { heap::alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         count(size_class(new_size) as isize - size_class(layout.size()) as isize);
-        if layout.align() <= 8 {
-            // SAFETY: as for `dealloc`; the caller vouches for `new_size`.
-            return unsafe { mi_realloc(ptr.cast(), new_size).cast() };
-        }
-        // SAFETY: as above, with an alignment to be kept.
-        unsafe { MiMalloc.realloc(ptr, layout, new_size) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Counting, size_class};
-    use std::alloc::{GlobalAlloc, Layout};
-    use std::ffi::c_void;
-
-    unsafe extern "C" {
-        fn mi_usable_size(block: *const c_void) -> usize;
-    }
-
-    #[test]
-    fn classes_are_the_allocators() {
-        for size in (1..2000).chain((2000..40_000).step_by(97)) {
-            let layout = Layout::from_size_align(size, 1).unwrap();
-            // SAFETY: the size is not 0; the block is freed as it was allocated.
-            unsafe {
-                let block = Counting.alloc(layout);
-                let usable = mi_usable_size(block.cast());
-                Counting.dealloc(block, layout);
-                assert_eq!(size_class(size), usable, "of a block of {size} bytes");
-            }
-        }
+        // SAFETY: as above.
+        unsafe { heap::realloc(ptr, layout, new_size) }
     }
 }

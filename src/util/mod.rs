@@ -15,6 +15,7 @@ pub mod lzf;
 pub mod memory_units;
 pub mod number;
 pub mod slot;
+pub mod sparse;
 
 /// The text of a system error as strerror(3) gives it.
 pub fn io_reason(error: &std::io::Error) -> String {

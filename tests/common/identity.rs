@@ -1,9 +1,16 @@
-//! Whether the server that answers on a port is the one that was started: between choosing a free port and binding it,
-//! another test's server may have taken it.
+//! Which program is tested, and whether the server that answers on a port is the one that was started: between choosing
+//! a free port and binding it, another test's server may have taken it.
 
+use std::env;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// The program under test: this build's, or another build of it that `AEOLIS_PROGRAM` names.
+pub fn program() -> PathBuf {
+    env::var_os("AEOLIS_PROGRAM").map_or(env!("CARGO_BIN_EXE_aeolis").into(), PathBuf::from)
+}
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {

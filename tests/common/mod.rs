@@ -7,7 +7,7 @@
 mod identity;
 mod raw;
 
-pub use identity::free_port;
+pub use identity::{free_port, program};
 pub use raw::{PATIENCE, Raw, wait_for};
 
 use redis::ToRedisArgs;
@@ -38,7 +38,7 @@ impl Server {
     /// The same, called by this name.
     pub fn start_as(name: &str, options: &[&str]) -> Server {
         Server::start_program(options, || {
-            let mut program = Command::new(env!("CARGO_BIN_EXE_aeolis"));
+            let mut program = Command::new(program());
             program.arg0(name);
             program
         })
@@ -49,7 +49,7 @@ impl Server {
         let script = format!("ulimit -s {stack_kb} && exec \"$0\" \"$@\"");
         Server::start_program(options, || {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &script, env!("CARGO_BIN_EXE_aeolis")]);
+            shell.args(["-c", &script]).arg(program());
             shell
         })
     }

@@ -7,7 +7,7 @@ mod identity;
 #[path = "../common/raw.rs"]
 mod raw;
 
-pub use identity::free_port;
+pub use identity::{free_port, program};
 pub use raw::{PATIENCE, Raw, wait_for};
 
 use std::path::Path;
@@ -30,18 +30,18 @@ impl Server {
 
     /// Starts the server under test in a directory that may hold files.
     pub fn start_in(dir: TempDir, options: &[&str]) -> Server {
-        Server::start_program(Path::new(env!("CARGO_BIN_EXE_aeolis")), dir, options)
+        Server::start_program(&program(), dir, options)
     }
 
     /// Starts any Redis-compatible server.
-    pub fn start_program(program: &Path, mut dir: TempDir, options: &[&str]) -> Server {
+    pub fn start_program(path: &Path, mut dir: TempDir, options: &[&str]) -> Server {
         // Another process may take the port between choosing and binding it: then try another.
         for _ in 0..20 {
             let port = free_port();
             let log = std::fs::File::create(dir.path().join("log.txt")).expect("a log file");
-            let mut command = Command::new(program);
+            let mut command = Command::new(path);
             command.args(["--port", &port.to_string(), "--save", "", "--dir"]).arg(dir.path());
-            if program == Path::new(env!("CARGO_BIN_EXE_aeolis")) {
+            if path == program() {
                 command.args(["--enable-debug-command", "yes"]);
             }
             let child = command
@@ -50,7 +50,7 @@ impl Server {
                 .stdout(log.try_clone().expect("a second handle"))
                 .stderr(log)
                 .spawn()
-                .unwrap_or_else(|e| panic!("{} does not start: {e}", program.display()));
+                .unwrap_or_else(|e| panic!("{} does not start: {e}", path.display()));
             let mut server = Server { port, dir, child, connection: None };
             if server.accepts() {
                 return server;

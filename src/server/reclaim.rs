@@ -1,0 +1,97 @@
+//! Giving free memory back to the system, within seconds of a large freeing.
+//!
+//! The allocator keeps what is freed until it is told to purge (see [`alloc`]). Once a second the *gap* is looked at:
+//! the bytes that the process holds beyond those that are used. When it has grown, the background thread purges, which
+//! may take long. What a purge leaves of the gap can't be given back (the program itself, fragmentation), and is the
+//! *floor* above which it has to grow next time: a gap that is there to stay is not purged again and again.
+//!
+//! Threads and commands need not say what they have freed, and what was allocated and freed between two looks is seen,
+//! too.
+#![forbid(unsafe_code)]
+
+use super::Server;
+use crate::sys::process::resident_memory;
+use crate::util::alloc;
+
+const PERIOD_MS: i64 = 1000;
+/// Bytes by which the gap may grow before anything is done, beside the share of what is used.
+const SLACK: i64 = 2 << 20;
+const SLACK_SHARE: i64 = 32;
+
+/// What is known of the gap.
+#[derive(Debug, Default)]
+pub struct Reclaim {
+    floor: Option<i64>,
+    /// The gap when the purge that is under way was asked for.
+    before_purge: i64,
+    last_look_ms: i64,
+}
+
+impl Reclaim {
+    /// Looks at what is resident and used, in bytes; answers whether to purge.
+    fn look(&mut self, resident: u64, used: u64) -> bool {
+        let gap = resident as i64 - used as i64;
+        let floor = gap.min(self.floor.unwrap_or(gap));
+        self.floor = Some(floor);
+        self.before_purge = gap;
+        gap - floor > SLACK + used as i64 / SLACK_SHARE
+    }
+
+    /// The purge has given so many bytes back.
+    fn note_purge(&mut self, given_back: i64) {
+        self.floor = Some(self.before_purge - given_back);
+    }
+}
+
+impl Server {
+    /// Gives memory back, if there is any worth it.
+    pub fn give_memory_back(&mut self) {
+        let now = self.ks.now_ms;
+        if now - self.reclaim.last_look_ms < PERIOD_MS || self.lazyfree.is_purging() {
+            return;
+        }
+        self.reclaim.last_look_ms = now;
+        if let Some(given_back) = self.lazyfree.take_purged() {
+            self.reclaim.note_purge(given_back);
+        }
+        if self.reclaim.look(resident_memory().total, alloc::used_memory() as u64) {
+            alloc::release();
+            self.lazyfree.purge();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1 << 20;
+
+    #[test]
+    fn a_gap_that_has_grown_is_purged_once() {
+        let mut reclaim = Reclaim::default();
+        assert!(!reclaim.look(12 * MB, 2 * MB), "what is there from the start is the floor");
+        assert!(!reclaim.look(110 * MB, 100 * MB), "what is used is no gap");
+        assert!(reclaim.look(110 * MB, 2 * MB));
+        reclaim.note_purge(90 * MB as i64);
+        assert!(!reclaim.look(20 * MB, 2 * MB), "the rest can't be given back");
+        assert!(reclaim.look(30 * MB, 2 * MB), "ten more may");
+    }
+
+    #[test]
+    fn what_is_freed_meanwhile_is_purged_next() {
+        let mut reclaim = Reclaim::default();
+        reclaim.look(10 * MB, 2 * MB);
+        assert!(reclaim.look(110 * MB, 2 * MB));
+        reclaim.note_purge(100 * MB as i64);
+        assert!(reclaim.look(60 * MB, 2 * MB));
+    }
+
+    #[test]
+    fn the_slack_grows_with_what_is_used() {
+        let mut reclaim = Reclaim::default();
+        assert!(!reclaim.look(6410 * MB, 6400 * MB));
+        assert!(!reclaim.look(6600 * MB, 6400 * MB));
+        assert!(reclaim.look(6620 * MB, 6400 * MB));
+    }
+}
