@@ -342,7 +342,6 @@ fn memory() {
         ("MEMORY USAGE a SAMPLES x", NOT_AN_INTEGER),
         ("MEMORY USAGE a FOO 1", SYNTAX),
         ("MEMORY PURGE", "OK"),
-        ("MEMORY MALLOC-STATS", "Stats not supported for the current allocator"),
     ]);
     let small: usize = s.line("MEMORY USAGE a SAMPLES 0")[1..].parse().unwrap();
     s.line("SETRANGE a 100000 x");

@@ -103,8 +103,8 @@ fn no_finalizer_runs() {
     }
 }
 
-/// Scripts that never end, or not in years: in Lua, in native functions, between them, in what catches errors, and in the
-/// writing of a reply.
+/// Scripts that never end, or not in years: in Lua, in native functions, between them, in what catches errors, and in
+/// the writing of a reply.
 const ENDLESS: &[&str] = &[
     "string.match(string.rep('a', 40), string.rep('a?', 40) .. string.rep('a', 40) .. 'b')",
     "string.find(string.rep('a', 30000), '.-.-.-.-b')",

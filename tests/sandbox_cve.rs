@@ -113,7 +113,7 @@ fn messages_are_not_believed() {
             ("local t = {} t[t] = 1 return #cmsgpack.pack(t)", ":33"),
             (
                 "local t = {} for i = 1, 7000 do t[i] = i end return #cmsgpack.pack(unpack(t))",
-                ":20616",
+                ":20618",
             ),
         ],
     );

@@ -43,7 +43,7 @@ pub fn format(lua: &Lua, args: &Args) -> LibResult {
         let letter = rest.get(len).copied().unwrap_or(0);
         rest = rest.get(len + 1..).unwrap_or_default();
         let written = match letter {
-            b'c' => directive.character(truncated(args.number(arg)?) as u8),
+            b'c' => directive.character(to_int(args.number(arg)?) as u8),
             b'd' | b'i' => directive.signed(truncated(args.number(arg)?)),
             b'o' | b'u' | b'x' | b'X' => directive.unsigned(unsigned(args.number(arg)?), letter),
             b'e' | b'E' | b'f' | b'g' | b'G' => directive.float(args.number(arg)?, letter),
@@ -69,6 +69,11 @@ pub fn format(lua: &Lua, args: &Args) -> LibResult {
     }
     out.extend(rest)?;
     one(Value::String(out.into_string()?))
+}
+
+/// A number as C's `int`; what it can't hold is the smallest, as processors make it.
+fn to_int(x: f64) -> i32 {
+    i32::try_from(truncated(x)).unwrap_or(i32::MIN)
 }
 
 /// A number as C on common processors makes it an unsigned one.

@@ -4,13 +4,14 @@
 //! conversion of a reply, can be as long as a script, so it counts itself. A native function gets the guard with its
 //! arguments ([`Args::guard`](super::args::Args::guard)), and
 //!
-//! * calls [`Guard::tick`] with about as many steps as it has taken (a byte looked at, a value visited). That costs next
-//!   to nothing; every [`STEPS`] of them the clock is looked at, others are served if it is late, and the memory that is
-//!   used is compared with `lua-memory-limit`;
+//! * calls [`Guard::tick`] with about as many steps as it has taken (a byte looked at, a value visited). That costs
+//!   next to nothing; every [`STEPS`] of them the clock is looked at, others are served if it is late, and the memory
+//!   that is used is compared with `lua-memory-limit`;
 //! * calls [`Guard::charge`] before it asks for much memory at once;
 //! * makes what can grow large in a [`Buffer`], which does both;
-//! * calls Lua functions through [`Guard::call`] or within [`Guard::enter`], since Lua's own allocations are limited while Lua runs, and not while
-//!   native functions do: these say what they need beforehand, so that nothing of the binding's ever fails.
+//! * calls Lua functions through [`Guard::call`] or within [`Guard::enter`], since Lua's own allocations are limited
+//!   while Lua runs, and not while native functions do: these say what they need beforehand, so that nothing of the
+//!   binding's ever fails.
 //!
 //! Each of them fails if the script is to end or the memory is out; the error is to be handed on as it is.
 #![forbid(unsafe_code)]

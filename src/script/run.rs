@@ -196,8 +196,8 @@ impl Server {
             && !self.repl.is_connected_to_primary()
     }
 
-    /// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an error
-    /// in the reply.
+    /// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an
+    /// error in the reply.
     fn answer_outcome(
         &mut self,
         request: &Request,

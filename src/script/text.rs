@@ -339,8 +339,9 @@ mod tests {
         fn new(code: &str) -> Both {
             let code = [SHOW, code].concat();
             let (plain, engine) = (Lua::new(), Engine::new(Purpose::Scripts).unwrap());
-            let in_plain = plain.load(&code).into_function().unwrap();
-            let chunk = engine.lua.load(&code).set_environment(engine.env.clone());
+            let in_plain = plain.load(&code).set_name("=both").into_function().unwrap();
+            let chunk =
+                engine.lua.load(&code).set_name("=both").set_environment(engine.env.clone());
             let in_ours = chunk.into_function().unwrap();
             Both { plain: (plain, in_plain), ours: (engine, in_ours) }
         }
@@ -404,9 +405,11 @@ mod tests {
                       if a == 'a' then return 'A' elseif a == 'b' then return false elseif a == '1' then return 2 end
                       if b == 'x' then return {} elseif a == 'x' then error('raised', 0) end
                     end
-                    local t = setmetatable({a = 'A', b = false, [1] = 'one'}, {__index = function(_, k) return k .. k end})
+                    local function twice(_, k) return k .. k end
+                    local t = setmetatable({a = 'A', b = false, [1] = 'one'}, {__index = twice})
                     return show(pcall(string.gsub, s, p, text, most)) .. show(pcall(string.gsub, s, p, f, most))
-                      .. show(pcall(string.gsub, s, p, t, most)) .. show(pcall(string.gsub, s, p, {a = 1, [2] = 3}, most))
+                      .. show(pcall(string.gsub, s, p, t, most))
+                      .. show(pcall(string.gsub, s, p, {a = 1, [2] = 3}, most))
                 ");
             }
             BOTH.with(|both| both.check((bytes(subject), bytes(pattern), text, most)))?;
@@ -458,7 +461,7 @@ mod tests {
                       odd = function(a, b) return (a or 0) % 2 < (b or 0) % 2 end,
                     }
                     note(pcall(table.sort, t, orders[order]))
-                    note(pcall(table.insert, t, place > 0 and place or 1, 7))
+                    note(pcall(table.insert, t, place > 0 and math.min(place, #t + 1) or 1, 7))
                     note(pcall(table.insert, t, 8))
                     note(pcall(table.remove, t, place))
                     note(pcall(table.remove, t))

@@ -260,8 +260,8 @@ impl<'a> ReplyWriter<'a> {
     /// Writes a value. Metamethods are not asked: a script's code must not run any more.
     ///
     /// # Errors
-    /// If the script is to end, or its memory is out: the same table can be in a reply a billion times. What was written
-    /// then is half a reply.
+    /// If the script is to end, or its memory is out: the same table can be in a reply a billion times. What was
+    /// written then is half a reply.
     pub fn write(&mut self, value: &Value) -> LibResult<()> {
         self.write_at(value, 0)
     }

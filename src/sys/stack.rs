@@ -8,8 +8,8 @@ use std::thread::{Builder, scope};
 /// What the common limit is.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Runs the program: where the process was given a smaller stack, on a thread that has one, while the first thread waits.
-/// Answers its exit code.
+/// Runs the program: where the process was given a smaller stack, on a thread that has one, while the first thread
+/// waits. Answers its exit code.
 pub fn run_with_room(program: impl FnOnce() -> i32 + Send) -> i32 {
     if stack_limit() >= STACK_BYTES as libc::rlim_t {
         return program();
@@ -37,8 +37,8 @@ fn stack_limit() -> libc::rlim_t {
     }
 }
 
-/// Blocks all signals in this thread, so that the one that does the work gets them, as reports of it shall show where it
-/// is.
+/// Blocks all signals in this thread, so that the one that does the work gets them, as reports of it shall show where
+/// it is.
 fn leave_signals_to_others() {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset writes the whole set, which pthread_sigmask reads; the old mask is not asked for.

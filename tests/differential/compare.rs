@@ -191,14 +191,18 @@ impl Round<'_> {
                 let (their_pushes, theirs) = self.sides[1].main_reply()?;
                 self.report.commands += 1;
                 self.judge(request, &ours, &theirs, &mut queued);
+                // What expires in the same moment goes in no order.
                 let all = |pushes: &[Reply]| {
-                    pushes.iter().map(Reply::shown).collect::<Vec<_>>().join(" ")
+                    let mut shown: Vec<_> = pushes.iter().map(Reply::shown).collect();
+                    shown.sort();
+                    shown.join(" ")
                 };
-                if our_pushes != their_pushes {
+                let (ours, theirs) = (all(&our_pushes), all(&their_pushes));
+                if ours != theirs {
                     self.differs(
                         format!("pushes before {}", request_name(&request.words)),
-                        &all(&our_pushes),
-                        &all(&their_pushes),
+                        &ours,
+                        &theirs,
                         &request.words,
                     );
                 }

@@ -36,6 +36,13 @@ const SHAPE: Treatment = Treatment::Agree(Agreement::Shape);
 pub const DIFFERENCES: &[Difference] = &[
     // What one of them does not know, or knows otherwise. These come first: the first row that fits counts.
     Difference {
+        peers: ALL,
+        commands: &["xgroup|create", "xgroup|setid"],
+        word: "ENTRIESREAD",
+        treatment: NOT_SENT,
+        reason: "a number beyond what was ever added is clamped, as only 8.2 does, which refuses repeated options instead",
+    },
+    Difference {
         peers: &[Kind::Redis7, Kind::Redis8],
         commands: &["set"],
         word: "IFEQ",
@@ -211,13 +218,6 @@ pub const DIFFERENCES: &[Difference] = &[
         word: "",
         treatment: Treatment::Agree(Agreement::OrError),
         reason: "it judges arguments before it looks for the key, and refuses some that 7.2 takes",
-    },
-    Difference {
-        peers: &[Kind::Redis8],
-        commands: &["xgroup|create"],
-        word: "ENTRIESREAD",
-        treatment: NOT_SENT,
-        reason: "it refuses repeated options, which 7.2 takes",
     },
     Difference {
         peers: &[Kind::Redis8],
@@ -527,6 +527,7 @@ const ENCODINGS: &[(&[Kind], &str, &str, &str)] = &[
         "hashes with expiring fields have no listpack there",
     ),
     (&[Kind::Valkey9], "listpack", "hashtable", "the same, and they stay so"),
+    (&[Kind::Valkey9], "int", "embstr", "`MSETEX` keeps numbers as texts there"),
 ];
 
 /// What is announced otherwise, or not at all (`there` is empty).

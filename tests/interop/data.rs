@@ -4,6 +4,7 @@ use crate::common::Server;
 use crate::load::{DATABASES, Fields};
 use redis::{Cmd, Connection, Value, cmd};
 use std::collections::BTreeMap;
+use std::mem;
 
 /// Keys asked for in one pipeline.
 const CHUNK: usize = 500;
@@ -31,10 +32,12 @@ pub fn read(server: &Server, fields: Fields) -> Data {
             let times =
                 ask(&mut connection, some.iter().map(|key| command("PEXPIRETIME", key, &[])));
             for (((key, kind), value), time) in some.iter().zip(types).zip(values).zip(times) {
-                let value = in_order(&kind.join(""), value);
+                let kind = kind.join("");
+                let value = in_order(&kind, value);
                 let time = time.join("").parse().expect("a time");
-                // It may have expired between the questions.
-                if time != -2 {
+                // It may have expired between the questions, and so may all of a hash's fields.
+                let is_there = time != -2 && !(kind == "hash" && value.is_empty());
+                if is_there {
                     data.insert((db, key.escape_ascii().to_string()), (value, time));
                 }
             }
@@ -63,6 +66,8 @@ fn reader(kind: &str, key: &[u8]) -> Cmd {
         "hash" => command("HGETALL", key, &[]),
         "zset" => command("ZRANGE", key, &["0", "-1", "WITHSCORES"]),
         "stream" => command("XRANGE", key, &["-", "+"]),
+        // It has expired since; whatever comes under that name now is no string.
+        "none" => command("EXISTS", key, &[]),
         _ => command("GET", key, &[]),
     }
 }
@@ -84,8 +89,14 @@ fn add_field_expiries(
         .collect();
     let hashes: Vec<usize> = hashes().collect();
     for (n, times) in hashes.into_iter().zip(ask(connection, questions.into_iter())) {
-        for (value, time) in values[n].iter_mut().skip(1).step_by(2).zip(times) {
-            *value = format!("{value} until {time}");
+        let fields = mem::take(&mut values[n]);
+        for (field, time) in fields.chunks(2).zip(times) {
+            // -2: it has expired since.
+            if let [name, value] = field
+                && time != "-2"
+            {
+                values[n].extend([name.clone(), format!("{value} until {time}")]);
+            }
         }
     }
 }

@@ -52,8 +52,16 @@ fn hand_over_aof(from: &Path, to: &Path, preamble: &str, fields: Fields) {
 /// Takes out what has expired by now, here or there.
 fn without_expired(all: &mut [&mut data::Data]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let is_to_come = |time: i64| time < 0 || time > now.as_millis() as i64;
     for data in all {
-        data.retain(|_, (_, expires)| *expires < 0 || *expires > now.as_millis() as i64);
+        data.retain(|_, (parts, expires)| {
+            let was_empty = parts.is_empty();
+            parts.retain(|part| {
+                let time = part.rsplit_once(" until ").and_then(|(_, time)| time.parse().ok());
+                time.is_none_or(is_to_come)
+            });
+            is_to_come(*expires) && was_empty == parts.is_empty()
+        });
     }
 }
 

@@ -14,8 +14,9 @@ use std::ptr;
 /// The allocator's name, as `INFO memory` prints it.
 pub const NAME: &str = "mimalloc";
 
-/// Bytes; blocks of this size or more are mapped.
-const MAP_FROM: usize = 32 << 20;
+/// Bytes; blocks of this size or more are mapped. What a string has outgrown before stays with the allocator for a
+/// moment.
+const MAP_FROM: usize = 4 << 20;
 /// Bytes; mappings are aligned to it.
 const PAGE: usize = 4096;
 
@@ -173,14 +174,19 @@ mod tests {
     #[test]
     fn classes_are_the_allocators() {
         let small = (1..2000).chain((2000..40_000).step_by(97));
-        for size in small.chain((40_000..8 << 20).step_by(12_345)) {
+        for size in small.chain((40_000..MAP_FROM).step_by(12_345)) {
             let layout = Layout::from_size_align(size, 1).unwrap();
             // SAFETY: the size is not 0; the block is freed as it was allocated.
             unsafe {
                 let block = Counting.alloc(layout);
                 let usable = libmimalloc_sys::mi_usable_size(block.cast());
                 Counting.dealloc(block, layout);
-                assert_eq!(size_class(size), usable, "of a block of {size} bytes");
+                // A large block may also get a stretch of freed slices that was not worth splitting.
+                if size > 512 << 10 {
+                    assert!(size_class(size) <= usable, "of a block of {size} bytes");
+                } else {
+                    assert_eq!(size_class(size), usable, "of a block of {size} bytes");
+                }
             }
         }
     }
