@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// Commands for each peer in an ordinary run.
-const DEFAULT_COMMANDS: u64 = 5_000;
+const DEFAULT_COMMANDS: u64 = 4_000;
 
 struct Options {
     peer: Option<String>,
