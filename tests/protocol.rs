@@ -17,6 +17,46 @@ fn a_pipeline_of_any_depth_is_answered_in_order() {
     raw.expect(&expected);
 }
 
+/// What a request changes about what may run holds for the very next one, although both came in one read.
+#[test]
+fn a_pipeline_heeds_what_it_has_just_changed() {
+    let server = Server::start(&[]);
+    for (pipeline, expected) in [
+        (
+            "CONFIG SET maxmemory 1\r\nSET k v\r\nCONFIG SET maxmemory 0\r\nSET k v\r\n",
+            "+OK\r\n-OOM command not allowed when used memory > 'maxmemory'.\r\n+OK\r\n+OK\r\n",
+        ),
+        (
+            "SET k v\r\nMULTI\r\nGET k\r\nEXEC\r\nGET k\r\n",
+            "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv\r\n$1\r\nv\r\n",
+        ),
+        ("GET k\r\nCLIENT REPLY SKIP\r\nGET k\r\nGET none\r\n", "$1\r\nv\r\n$-1\r\n"),
+        ("CLIENT REPLY OFF\r\nGET k\r\nCLIENT REPLY ON\r\nGET k\r\n", "+OK\r\n$1\r\nv\r\n"),
+        (
+            "REPLICAOF 127.0.0.1 1\r\nSET k w\r\nGET k\r\nREPLICAOF NO ONE\r\nSET k w\r\n",
+            "+OK\r\n-READONLY You can't write against a read only replica.\r\n$1\r\nv\r\n+OK\r\n+OK\r\n",
+        ),
+        (
+            "CONFIG SET min-replicas-to-write 1\r\nSET k x\r\nGET k\r\nCONFIG SET min-replicas-to-write 0\r\n",
+            "+OK\r\n-NOREPLICAS Not enough good replicas to write.\r\n$1\r\nw\r\n+OK\r\n",
+        ),
+        (
+            "ACL SETUSER reader on nopass ~* +get\r\nAUTH reader x\r\nGET k\r\nSET k y\r\n",
+            "+OK\r\n+OK\r\n$1\r\nw\r\n-NOPERM User reader has no permissions to run the 'set' command\r\n",
+        ),
+        (
+            "SUBSCRIBE c\r\nGET k\r\n",
+            "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n-ERR Can't execute 'get': only (P|S)SUBSCRIBE / \
+          (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n",
+        ),
+        ("CONFIG SET requirepass secret\r\nGET k\r\n", "+OK\r\n$1\r\nw\r\n"),
+    ] {
+        let mut raw = server.raw();
+        raw.send(pipeline);
+        raw.expect(expected);
+    }
+}
+
 #[test]
 fn a_request_may_be_split_at_any_byte() {
     let server = Server::start(&[]);

@@ -24,8 +24,20 @@ use crate::util::bytes_text::{shown, shown_c};
 pub enum Verdict {
     /// It was executed or refused, and is behind us.
     Done,
+    /// So it was, and it did no more than read or change keys: the client and the server are what they were before.
+    Plain,
     /// It has to wait, unexecuted: the client is blocked, and the request is tried again afterwards.
     TryAgain,
+}
+
+/// A handler's run.
+struct Run {
+    outcome: CommandResult,
+    nanos: u64,
+    /// Bytes of replies before it.
+    start_reply: usize,
+    /// Changes of the keyspace before it.
+    dirty_before: u64,
 }
 
 /// At most one line in that time about a replica that applies what it can't write down, in milliseconds.
@@ -47,7 +59,26 @@ const LOADING: CommandError = CommandError::text("LOADING Redis is loading the d
 
 impl Server {
     /// Decides about a request of a client, and executes it if nothing speaks against it.
+    #[inline]
     pub fn process_command(
+        &mut self,
+        token: Token,
+        command: Option<CommandId>,
+        args: &[&[u8]],
+    ) -> Verdict {
+        if let Some(id) = command {
+            let command = self.commands.get(id);
+            if !self.gates.intersects(command.gates) && command.arity_allows(args.len()) {
+                debug_assert!(!self.gates_for(token).intersects(command.gates));
+                self.call_plain(token, id, args);
+                return Verdict::Plain;
+            }
+        }
+        self.process_with_care(token, command, args)
+    }
+
+    /// The same for a request that something may speak against.
+    fn process_with_care(
         &mut self,
         token: Token,
         command: Option<CommandId>,
@@ -195,8 +226,6 @@ impl Server {
     }
 
     /// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
-    // A part of `process_command` that reprocessing shares: a call of its own costs 40 instructions of a GET's 1600.
-    #[inline(always)]
     fn may_run(
         &mut self,
         token: Token,
@@ -398,36 +427,20 @@ impl Server {
 
     /// Executes a command: runs, times, counts and propagates it.
     pub fn call(&mut self, token: Token, id: CommandId, args: &[&[u8]]) {
-        let command = self.commands.get(id);
-        let handler = command.handler;
-        let flags = command.flags;
-        let start_reply = self.reply.len();
-        let dirty = self.ks.changes.dirty;
-        self.propagation = Propagation::Automatic;
-        let started = self.clock.nanos();
-
-        let outcome = handler(self, args);
-
-        let nanos = self.clock.nanos().saturating_sub(started);
-        self.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
+        let flags = self.commands.get(id).flags;
+        let run = self.run_handler(id, args);
         if !self.monitors.is_empty() && !self.is_resuming() {
             self.feed_monitors(token, flags, args);
         }
+        let dirty_before = run.dirty_before;
         // A command that blocked is counted when it goes on.
         if !self.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
-            self.note_call(token, id, args, nanos, outcome, start_reply);
-        }
-        if self.ks.changes.dirty != dirty
-            || self.propagation != Propagation::Automatic
-            || self.ks.changes.needs_attention()
-        {
-            let changed = self.ks.changes.dirty != dirty
-                && flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
-            self.propagate_after(changed, flags, args);
+            self.note_call(token, id, args, run);
             if let Some(client) = self.clients.get_mut(token) {
-                client.write_offset = Some(self.repl.offset);
+                client.commands += 1;
             }
         }
+        self.tell_of_changes(token, flags, args, dirty_before);
         // A key that the command has met and deleted, as its time had come, was deleted before it was read.
         let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
         if self.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
@@ -435,43 +448,103 @@ impl Server {
         }
     }
 
-    /// Counts a call, answers its error if it had one, and shows it to whoever wants to know.
-    #[inline]
-    fn note_call(
+    /// [`Server::call`] without what no gate stands for: a command of the ordinary kind, and nobody who looks on.
+    #[inline(always)]
+    fn call_plain(&mut self, token: Token, id: CommandId, args: &[&[u8]]) {
+        let command = self.commands.get(id);
+        let flags = command.flags;
+        let client = &mut self.clients[token];
+        client.last_command = Some(command.name);
+        client.commands += 1;
+        let run = self.run_handler(id, args);
+        let dirty_before = run.dirty_before;
+        self.note_call(token, id, args, run);
+        self.tell_of_changes(token, flags, args, dirty_before);
+        if !self.pushes.is_empty() {
+            self.flush_pushes();
+        }
+        if self.ks.changes.blocked.has_ready() {
+            self.handle_clients_blocked_on_keys();
+        }
+    }
+
+    /// Runs a command's handler, and takes the time.
+    #[inline(always)]
+    fn run_handler(&mut self, id: CommandId, args: &[&[u8]]) -> Run {
+        let handler = self.commands.get(id).handler;
+        let start_reply = self.reply.len();
+        let dirty_before = self.ks.changes.dirty;
+        self.propagation = Propagation::Automatic;
+        let started = self.clock.nanos();
+        let outcome = handler(self, args);
+        let nanos = self.clock.nanos().saturating_sub(started);
+        self.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
+        Run { outcome, nanos, start_reply, dirty_before }
+    }
+
+    /// Counts a run, answers its error if it had one, and notes it where it took long.
+    #[inline(always)]
+    fn note_call(&mut self, token: Token, id: CommandId, args: &[&[u8]], run: Run) {
+        let micros = run.nanos / 1000;
+        self.stats.commands += 1;
+        self.stats.command_us += micros;
+        let command = self.commands.get_mut(id);
+        command.stats.record(run.nanos);
+        let flags = command.flags;
+        if let Err(error) = run.outcome {
+            self.answer_failure(token, id, &error, run.start_reply);
+        }
+        if self.slow_log.wants(micros, flags) {
+            self.log_slow_command(token, micros, &redact(args));
+        }
+        let threshold = self.config.latency_monitor_threshold;
+        if threshold > 0 && micros / 1000 >= threshold {
+            let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
+            self.latency.add(event, self.now_seconds(), micros / 1000);
+        }
+    }
+
+    /// A command's error is its reply, in place of what it may have written.
+    #[cold]
+    fn answer_failure(
         &mut self,
         token: Token,
         id: CommandId,
-        args: &[&[u8]],
-        nanos: u64,
-        outcome: CommandResult,
+        error: &CommandError,
         start_reply: usize,
     ) {
-        let flags = self.commands.get(id).flags;
-        self.stats.commands += 1;
-        self.stats.command_us += nanos / 1000;
-        let stats = &mut self.commands.get_mut(id).stats;
-        stats.record(nanos);
-        if let Err(error) = outcome {
-            stats.failed += 1;
-            self.reply.truncate(start_reply);
-            self.reply.error(&error.0);
-            if flags.contains(CommandFlags::RUNS_SCRIPT) {
-                self.stats.count_script_error(error.code());
-            } else {
-                self.stats.count_error(error.code());
+        let command = self.commands.get_mut(id);
+        command.stats.failed += 1;
+        let runs_script = command.is(CommandFlags::RUNS_SCRIPT);
+        self.reply.truncate(start_reply);
+        self.reply.error(&error.0);
+        if runs_script {
+            self.stats.count_script_error(error.code());
+        } else {
+            self.stats.count_error(error.code());
+        }
+        self.error_on_link(token, error);
+    }
+
+    /// Propagates what a command did, and tells whoever wants to know.
+    #[inline(always)]
+    fn tell_of_changes(
+        &mut self,
+        token: Token,
+        flags: CommandFlags,
+        args: &[&[u8]],
+        dirty_before: u64,
+    ) {
+        let changed = self.ks.changes.dirty != dirty_before;
+        if changed
+            || self.propagation != Propagation::Automatic
+            || self.ks.changes.needs_attention()
+        {
+            let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+            self.propagate_after(changed && writes, flags, args);
+            if let Some(client) = self.clients.get_mut(token) {
+                client.write_offset = Some(self.repl.offset);
             }
-            self.error_on_link(token, &error);
-        }
-        if self.slow_log.wants(nanos / 1000, flags) {
-            self.log_slow_command(token, nanos / 1000, &redact(args));
-        }
-        let threshold = self.config.latency_monitor_threshold;
-        if threshold > 0 && nanos / 1_000_000 >= threshold {
-            let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
-            self.latency.add(event, self.now_seconds(), nanos / 1_000_000);
-        }
-        if let Some(client) = self.clients.get_mut(token) {
-            client.commands += 1;
         }
     }
 

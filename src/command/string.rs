@@ -347,11 +347,11 @@ fn key_value_pairs<'a, 'b>(
 
 #[inline]
 fn get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let value = s.ks.read_string(s.db, args[1])?;
-    if value.as_ref().is_some_and(is_large) {
-        s.reply_large_string(args[1]);
-    } else {
-        reply_string(&mut s.reply, value);
+    match s.ks.read_string(s.db, args[1])? {
+        Some(value) if is_large(&value) => {
+            s.reply_large_string(args[1]);
+        }
+        value => reply_string(&mut s.reply, value),
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::spec::catalogue::{AclId, Catalogue};
 use super::spec::{self, CommandFlags, CommandSpec};
 use crate::resp::error::CommandResult;
 use crate::server::Server;
+use crate::server::gates::Gates;
 
 /// Executes a command for the current client: arguments in (the first is the command's name), the reply into
 /// `server.reply`. An error takes the place of whatever part of a reply was written.
@@ -23,6 +24,8 @@ pub struct Command {
     pub name: &'static str,
     pub flags: CommandFlags,
     pub arity: i32,
+    /// What may be in the way of it.
+    pub gates: Gates,
     /// Its bit in the permissions of users.
     pub acl_id: AclId,
     /// The position of the first key, where it is fixed; else 0.
@@ -268,6 +271,7 @@ impl Command {
             name: spec.name,
             flags: spec.flags,
             arity: spec.arity,
+            gates: Gates::of_command(spec.flags),
             first_key: usize::try_from(spec.first_key).unwrap_or(0),
             handler,
             subcommands: Vec::new(),

@@ -161,12 +161,33 @@ impl Changes {
     }
 }
 
+/// The hash of the key that the next command is about, where parsing ahead has computed it already. It knows the key
+/// by its place in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HashHint {
+    /// 0: there is none.
+    address: usize,
+    len: usize,
+    pub hash: u64,
+}
+
+impl HashHint {
+    #[inline]
+    fn is_of(&self, key: &[u8]) -> bool {
+        self.address == key.as_ptr().addr() && self.len == key.len()
+    }
+
+    #[inline]
+    pub fn is_some(&self) -> bool {
+        self.address != 0
+    }
+}
+
 /// All databases and what they share.
 pub struct Keyspace {
     pub dbs: Vec<Db>,
     seed: HashSeed,
-    /// The hash of the key that the next command is about, where parsing ahead has computed it already.
-    hint: Option<(usize, usize, u64)>,
+    hint: HashHint,
     /// The time that commands see, in milliseconds since 1970; it stands still while one runs.
     pub now_ms: i64,
     pub role: ExpiryRole,
@@ -182,8 +203,8 @@ pub struct Keyspace {
 enum Live<'a> {
     Found(Occupied<'a, Entry>),
     Missing,
-    /// It was there until now.
-    Expired(Entry),
+    /// It is to be deleted now, as its time has come.
+    Expired(Occupied<'a, Entry>),
 }
 
 impl Keyspace {
@@ -191,7 +212,7 @@ impl Keyspace {
         Keyspace {
             dbs: (0..databases).map(|_| Db::new(seed)).collect(),
             seed,
-            hint: None,
+            hint: HashHint::default(),
             now_ms: 0,
             role: ExpiryRole::Delete,
             no_touch: false,
@@ -209,21 +230,20 @@ impl Keyspace {
 
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        match self.hint {
-            Some((at, len, hash)) if at == key.as_ptr().addr() && len == key.len() => hash,
-            _ => self.seed.hash(key),
-        }
+        if self.hint.is_of(key) { self.hint.hash } else { self.seed.hash(key) }
     }
 
-    /// Remembers the hash of the very slice that the next command will look up, until [`Keyspace::forget_hint`].
+    /// The hash of a key, for [`Keyspace::set_hint`] when its command's turn comes.
     #[inline]
-    pub fn set_hint(&mut self, key: &[u8], hash: u64) {
-        self.hint = Some((key.as_ptr().addr(), key.len(), hash));
+    pub fn hint_for(&self, key: &[u8]) -> HashHint {
+        HashHint { address: key.as_ptr().addr(), len: key.len(), hash: self.seed.hash(key) }
     }
 
+    /// Has the hash of the very slice that the next command will look up at hand. The slice's memory must not change
+    /// before the next hint is set.
     #[inline]
-    pub fn forget_hint(&mut self) {
-        self.hint = None;
+    pub fn set_hint(&mut self, hint: HashHint) {
+        self.hint = hint;
     }
 
     /// Finds a key for reading; counts a hit or a miss and notes the access.
@@ -250,9 +270,8 @@ impl Keyspace {
                 return Some(entry);
             }
             Live::Missing => {}
-            Live::Expired(gone) => {
-                note_expired(&mut self.stats, &mut self.changes, db, key);
-                self.changes.free_expired(gone);
+            Live::Expired(found) => {
+                expire_found(&mut self.stats, &mut self.changes, db, key, found);
             }
         }
         self.stats.misses += 1;
@@ -266,9 +285,8 @@ impl Keyspace {
         match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
             Live::Found(found) => Some(found.into_ref()),
             Live::Missing => None,
-            Live::Expired(gone) => {
-                note_expired(&mut self.stats, &mut self.changes, db, key);
-                self.changes.free_expired(gone);
+            Live::Expired(found) => {
+                expire_found(&mut self.stats, &mut self.changes, db, key, found);
                 None
             }
         }
@@ -300,9 +318,8 @@ impl Keyspace {
                 Some(found)
             }
             Live::Missing => None,
-            Live::Expired(gone) => {
-                note_expired(&mut self.stats, &mut self.changes, db, key);
-                self.changes.free_expired(gone);
+            Live::Expired(found) => {
+                expire_found(&mut self.stats, &mut self.changes, db, key, found);
                 None
             }
         }
@@ -466,9 +483,8 @@ impl Keyspace {
                 Some(found.remove())
             }
             Live::Missing => None,
-            Live::Expired(gone) => {
-                note_expired(&mut self.stats, &mut self.changes, db, key);
-                self.changes.free_expired(gone);
+            Live::Expired(found) => {
+                expire_found(&mut self.stats, &mut self.changes, db, key, found);
                 None
             }
         }
@@ -548,6 +564,20 @@ impl Keyspace {
     }
 }
 
+/// Deletes a key that was found with its time come, and notes it.
+#[cold]
+fn expire_found(
+    stats: &mut KeyspaceStats,
+    changes: &mut Changes,
+    db: usize,
+    key: &[u8],
+    found: Occupied<'_, Entry>,
+) {
+    let gone = found.remove();
+    note_expired(stats, changes, db, key);
+    changes.free_expired(gone);
+}
+
 /// Notes that a key was deleted because its time had come.
 #[cold]
 fn note_expired(stats: &mut KeyspaceStats, changes: &mut Changes, db: usize, key: &[u8]) {
@@ -577,7 +607,7 @@ fn find_live<'a>(
     if role == ExpiryRole::Hide {
         return Live::Missing;
     }
-    Live::Expired(found.remove())
+    Live::Expired(found)
 }
 
 /// The value of an entry that must be a string.

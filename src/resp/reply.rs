@@ -35,6 +35,8 @@ pub struct Deferred(usize);
 
 /// The least memory of a reply, in bytes.
 const MIN_BUFFER: usize = 128;
+/// Bytes around a bulk string of less than a hundred: `$nn\r\n` and `\r\n`.
+const SHORT_FRAME: usize = 7;
 /// Bytes of a piece.
 pub const PIECE: usize = 256 * 1024;
 
@@ -256,6 +258,22 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        let len = bytes.len();
+        if len >= 100 || self.buf.capacity() - self.buf.len() < len + SHORT_FRAME {
+            return self.long_bulk(bytes);
+        }
+        // One look at the room for all of it.
+        let (tens, ones) = (b'0' + len as u8 / 10, b'0' + len as u8 % 10);
+        if len < 10 {
+            self.buf.extend_from_slice(&[b'$', ones, b'\r', b'\n']);
+        } else {
+            self.buf.extend_from_slice(&[b'$', tens, ones, b'\r', b'\n']);
+        }
+        self.buf.extend_from_slice(bytes);
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    fn long_bulk(&mut self, bytes: &[u8]) {
         self.bulk_header(bytes.len());
         self.raw(bytes);
         self.raw(b"\r\n");

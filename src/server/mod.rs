@@ -19,6 +19,7 @@ pub mod connection;
 pub mod cron;
 pub mod evict;
 pub mod flavour;
+pub mod gates;
 pub mod large_reply;
 pub mod latency;
 pub mod lazyfree;
@@ -110,6 +111,8 @@ pub struct Server {
     pub current: Option<Token>,
     /// The current client's database.
     pub db: usize,
+    /// What is in the way of the current client's requests.
+    pub gates: gates::Gates,
     /// What will be propagated of the command that is running.
     pub propagation: Propagation,
     /// What is propagated together, while it is being gathered.
@@ -248,6 +251,7 @@ impl Server {
             reply: Reply::default(),
             current: None,
             db: 0,
+            gates: gates::Gates::default(),
             propagation: Propagation::default(),
             unit: None,
             propagates_to: propagate::Targets::default(),

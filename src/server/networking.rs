@@ -13,8 +13,10 @@ use super::output::REPLY_FLUSH;
 use crate::command::dispatch::Verdict;
 use crate::command::table::CommandId;
 use crate::db::ExpiryRole;
+use crate::db::keyspace::HashHint;
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
 use crate::server::log::Level;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
 /// The shared query buffer's size: one read takes at most so much.
@@ -43,13 +45,12 @@ const UNAUTHENTICATED_QUERY: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct Request {
     command: Option<CommandId>,
-    /// Its arguments are `spans[first..first + count]`.
+    /// Its arguments are `spans[first..first + count]`; none: it is the next of `inline`.
     first: usize,
     count: usize,
     /// Where the next request starts.
     end: usize,
-    hash: Option<u64>,
-    inline: Option<Vec<Vec<u8>>>,
+    hint: HashHint,
 }
 
 /// Buffers of parsing, kept for their capacity.
@@ -57,6 +58,8 @@ pub struct Request {
 pub struct Batch {
     requests: Vec<Request>,
     spans: Vec<Span>,
+    /// The arguments of requests that don't lie in the buffer as they are.
+    inline: VecDeque<Vec<Vec<u8>>>,
 }
 
 /// Why reading or processing stops.
@@ -373,6 +376,7 @@ impl Server {
     ) -> (usize, Option<ProtocolError>) {
         batch.requests.clear();
         batch.spans.clear();
+        batch.inline.clear();
         let client = &mut self.clients[token];
         let limits = Limits {
             max_bulk: i64::try_from(self.config.proto_max_bulk_len).unwrap_or(i64::MAX),
@@ -388,14 +392,16 @@ impl Server {
                     let spans = &batch.spans[first..];
                     let command = self.commands.find(spans[0].of(buf));
                     let key = command.map_or(0, |id| self.commands.get(id).first_key);
-                    let hash = spans.get(key).filter(|_| key > 0).map(|span| {
-                        let hash = self.ks.hash(span.of(buf));
-                        table.prefetch_bucket(hash);
-                        hash
-                    });
+                    let hint = match spans.get(key) {
+                        Some(span) if key > 0 => {
+                            let hint = self.ks.hint_for(span.of(buf));
+                            table.prefetch_bucket(hint.hash);
+                            hint
+                        }
+                        _ => HashHint::default(),
+                    };
                     let count = spans.len();
-                    let request = Request { command, first, count, end, hash, inline: None };
-                    batch.requests.push(request);
+                    batch.requests.push(Request { command, first, count, end, hint });
                     at = end;
                 }
                 Ok(Parsed::Inline { .. }) if client.is(ClientFlags::MASTER) => {
@@ -404,15 +410,9 @@ impl Server {
                 }
                 Ok(Parsed::Inline { end, args }) => {
                     let command = self.commands.find(&args[0]);
-                    let inline = Some(args);
-                    batch.requests.push(Request {
-                        command,
-                        first,
-                        count: 0,
-                        end,
-                        hash: None,
-                        inline,
-                    });
+                    batch.inline.push_back(args);
+                    let hint = HashHint::default();
+                    batch.requests.push(Request { command, first, count: 0, end, hint });
                     at = end;
                 }
                 Ok(Parsed::Empty { end }) => {
@@ -430,8 +430,8 @@ impl Server {
             }
         }
         if batch.requests.len() > 1 {
-            for hash in batch.requests.iter().filter_map(|r| r.hash) {
-                table.prefetch_entries(hash, 2);
+            for hint in batch.requests.iter().map(|r| r.hint).filter(HashHint::is_some) {
+                table.prefetch_entries(hint.hash, 2);
             }
         }
         (at, error)
@@ -447,52 +447,67 @@ impl Server {
         batch: &mut Batch,
     ) -> (usize, Stop) {
         let mut used = start;
-        for request in &mut batch.requests {
-            let verdict = match &request.inline {
-                Some(args) => {
-                    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-                    self.process_command(token, request.command, &args)
-                }
-                None => {
-                    let spans = &batch.spans[request.first..request.first + request.count];
-                    if let (Some(hash), Some(id)) = (request.hash, request.command) {
-                        let key = self.commands.get(id).first_key;
-                        self.ks.set_hint(spans[key].of(buf), hash);
-                    }
-                    let mut few: [&[u8]; 8] = [&[]; 8];
-                    if let Some(args) = few.get_mut(..spans.len()) {
-                        for (arg, span) in args.iter_mut().zip(spans) {
-                            *arg = span.of(buf);
-                        }
-                        self.process_command(token, request.command, args)
-                    } else {
-                        let args: Vec<&[u8]> = spans.iter().map(|s| s.of(buf)).collect();
-                        self.process_command(token, request.command, &args)
-                    }
-                }
-            };
-            self.ks.forget_hint();
+        let mut stop = Stop::Drained;
+        for request in &batch.requests {
+            self.ks.set_hint(request.hint);
+            let spans = &batch.spans[request.first..request.first + request.count];
+            let verdict = self.execute_request(token, request, spans, buf, &mut batch.inline);
             if verdict == Verdict::TryAgain {
-                return (used, Stop::Held);
+                stop = Stop::Held;
+                break;
             }
-            if self.clients.get(token).is_some_and(|c| c.is(ClientFlags::MASTER)) {
-                self.primary_stream_applied(token, &buf[used..request.end]);
+            // After a command of the ordinary kind the client is still what it was.
+            if verdict == Verdict::Done || !self.closing.is_empty() {
+                if self.clients.get(token).is_some_and(|c| c.is(ClientFlags::MASTER)) {
+                    self.primary_stream_applied(token, &buf[used..request.end]);
+                }
+                if !self.may_process(token) {
+                    (used, stop) = (request.end, Stop::Held);
+                    break;
+                }
+                self.gates = self.gates_for(token);
             }
             used = request.end;
-            if !self.may_process(token) {
-                return (used, Stop::Held);
-            }
             if self.reply.len() >= REPLY_FLUSH {
                 self.flush_reply(token);
                 if !self.may_process(token) {
-                    return (used, Stop::Held);
+                    stop = Stop::Held;
+                    break;
                 }
             }
             if self.turn_cost_ns > CLIENT_TURN_NS && used < buf.len() {
-                return (used, Stop::Yielded);
+                stop = Stop::Yielded;
+                break;
             }
         }
-        (used, Stop::Drained)
+        // The buffer's memory may hold other keys soon.
+        self.ks.set_hint(HashHint::default());
+        (used, stop)
+    }
+
+    #[inline(always)]
+    fn execute_request(
+        &mut self,
+        token: Token,
+        request: &Request,
+        spans: &[Span],
+        buf: &[u8],
+        inline: &mut VecDeque<Vec<Vec<u8>>>,
+    ) -> Verdict {
+        if spans.is_empty() {
+            let Some(args) = inline.pop_front() else { return Verdict::Done };
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            return self.process_command(token, request.command, &args);
+        }
+        let mut few: [&[u8]; 8] = [&[]; 8];
+        let Some(args) = few.get_mut(..spans.len()) else {
+            let args: Vec<&[u8]> = spans.iter().map(|s| s.of(buf)).collect();
+            return self.process_command(token, request.command, &args);
+        };
+        for (arg, span) in args.iter_mut().zip(spans) {
+            *arg = span.of(buf);
+        }
+        self.process_command(token, request.command, args)
     }
 
     fn protocol_error(&mut self, token: Token, error: &ProtocolError, rest: &[u8]) {
@@ -526,6 +541,7 @@ impl Server {
         self.reply.begin_output(client.protocol, self.output_room(client));
         self.db = client.db;
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
+        self.gates = self.gates_for(token);
         if client.is(ClientFlags::MASTER) {
             self.ks.role = ExpiryRole::Keep;
         }

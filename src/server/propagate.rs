@@ -142,6 +142,12 @@ impl Server {
 
     /// Tells what the command that just ran did, and empties the keyspace's queues.
     pub fn propagate_after(&mut self, changed: bool, flags: CommandFlags, args: &[&[u8]]) {
+        if self.propagation == Propagation::Automatic && !self.ks.changes.needs_attention() {
+            if changed {
+                self.propagate(self.db, args);
+            }
+            return;
+        }
         let propagation = std::mem::take(&mut self.propagation);
         let own = match &propagation {
             Propagation::Automatic if changed => 1,
