@@ -12,6 +12,7 @@
 //! | 3 | [`rdb`], [`aof`] | what is written to disk and wire |
 //! | 2 | [`db`] | the keyspace |
 //! | 1 | [`value`] | the typed values |
+//! | 1 | [`spec`] | what each command is, as data: arity, flags, keys, documentation |
 //! | 0 | [`ds`], [`resp`], [`util`], [`sys`] | pure parts, and the system's edge |
 
 pub mod aof;
@@ -24,6 +25,7 @@ pub mod rdb;
 pub mod resp;
 pub mod script;
 pub mod server;
+pub mod spec;
 pub mod sys;
 pub mod util;
 pub mod value;

@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use crate::source::Source;
-use aeolis::command::spec::{Arg, ArgFlags, CommandSpec, load};
+use aeolis::spec::{Arg, ArgFlags, COMMANDS, CommandSpec};
 
 /// A command's words.
 pub type Words = Vec<Vec<u8>>;
 
 pub struct Grammar {
     /// Commands without subcommands, and subcommands.
-    commands: Vec<CommandSpec>,
+    commands: Vec<&'static CommandSpec>,
     /// Milliseconds since 1970, around which points in time lie.
     pub now_ms: i64,
     /// Times that are to come are at least so many milliseconds away.
@@ -22,16 +22,20 @@ pub struct Grammar {
 impl Grammar {
     /// Of the commands that `wanted` chooses.
     pub fn new(now_ms: i64, wanted: impl Fn(&CommandSpec) -> bool) -> Grammar {
-        let flat = load().into_iter().flat_map(|spec| {
-            if spec.subcommands.is_empty() { vec![spec] } else { spec.subcommands }
+        let flat = COMMANDS.iter().flat_map(|spec| {
+            if spec.subcommands.is_empty() {
+                std::slice::from_ref(spec)
+            } else {
+                &*spec.subcommands
+            }
         });
-        let commands = flat.filter(wanted).collect();
+        let commands = flat.filter(|spec| wanted(spec)).collect();
         Grammar { commands, now_ms, min_ttl_ms: 1, spoilt_percent: 10 }
     }
 
     /// Any command.
     pub fn command(&self, source: &mut Source) -> Words {
-        let spec = &self.commands[source.below(self.commands.len())];
+        let spec = self.commands[source.below(self.commands.len())];
         self.fill(spec, source)
     }
 
@@ -55,7 +59,7 @@ impl Grammar {
             number_at: None,
             same_number: None,
         };
-        line.args(&spec.args);
+        line.args(spec.args);
         let mut words = line.words;
         if source.percent(self.spoilt_percent) {
             spoil(&mut words, source);
@@ -158,12 +162,11 @@ impl Line<'_> {
             if let Some(token) = arg.token
                 && (i == 0 || arg.flags.contains(ArgFlags::MULTIPLE_TOKEN))
             {
-                // The token of the empty string stands for that.
-                self.push(if token == "\"\"" { "" } else { token });
+                self.push(token);
             }
             match arg.kind {
                 "pure-token" => {}
-                "block" => self.args(&arg.args),
+                "block" => self.args(arg.args),
                 "oneof" => {
                     let choice = self.source.below(arg.args.len());
                     self.arg(&Arg { flags: ArgFlags::empty(), ..arg.args[choice].clone() });

@@ -1,14 +1,14 @@
 //! ACL: users, what they may do, and what they were refused.
 #![forbid(unsafe_code)]
 
-use super::help::{reply_help, subcommand_syntax_error};
-use super::spec::AclCategories;
 use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::acl::rules::has_spaces;
 use crate::server::acl::user::Selector;
+use crate::spec::AclCategories;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::bytes_text::{shown, written};
 use crate::util::number::parse_i64;
 use rand::TryRngCore;

@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::connection::set_client_name;
-use super::help::{reply_help, subcommand_syntax_error};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::acl::UserId;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::pause::{PauseKind, PausePurpose};
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 

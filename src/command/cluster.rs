@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use super::args::is;
-use super::help::reply_help;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
@@ -12,6 +11,7 @@ use crate::server::client::ClientFlags;
 use crate::server::cluster::file::node_line;
 use crate::server::cluster::{Address, Cluster};
 use crate::server::random_id;
+use crate::spec::help::reply_help;
 use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 use crate::util::slot::{SLOTS, key_slot};

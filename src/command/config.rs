@@ -1,7 +1,6 @@
 //! CONFIG: reading, changing and saving the configuration, and what follows from a change.
 #![forbid(unsafe_code)]
 
-use super::help::reply_help;
 use super::table::{CommandStats, Row};
 use crate::db::keyspace::KeyspaceStats;
 use crate::resp::error::{CommandError, CommandResult};
@@ -11,6 +10,7 @@ use crate::server::aof::AofState;
 use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, rewrite_file,
 };
+use crate::spec::help::reply_help;
 use crate::sys::{crash, process, title};
 use crate::util::alloc;
 use crate::util::io_reason;

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use super::config::rewrite_config_file;
-use super::help::reply_help;
 use super::table::Row;
 use crate::db::{Entry, EntryRef};
 use crate::ds::quicklist::{Direction, NodeBytes, Quicklist, set_packed_threshold};
@@ -13,6 +12,7 @@ use crate::resp::reply::Reply;
 use crate::script::library::Libraries;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
+use crate::spec::help::reply_help;
 use crate::sys::process;
 use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;

@@ -5,7 +5,6 @@
 use super::http::is_http;
 use super::redact::redact;
 use super::redirect::{REDIRECT, Redirection};
-use super::spec::CommandFlags;
 use super::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
@@ -17,6 +16,7 @@ use crate::server::evict::EvictionOutcome;
 use crate::server::networking::CHEAP_COMMAND_NS;
 use crate::server::pause::PauseKind;
 use crate::server::propagate::Propagation;
+use crate::spec::CommandFlags;
 use crate::util::bytes_text::{shown, shown_c};
 
 /// What became of a request.

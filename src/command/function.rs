@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use super::args;
-use super::help::{reply_help, subcommand_syntax_error};
 use super::script::{keys_and_args, show_to_monitors};
 use super::table::Row;
 use crate::rdb::ErrorKind;
@@ -12,6 +11,7 @@ use crate::script::library::{ENGINE, Library, LibraryFunction, Load};
 use crate::script::run::Request;
 use crate::script::shebang;
 use crate::server::Server;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::util::number::parse_i64;

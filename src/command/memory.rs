@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::args::{int, is};
-use super::help::reply_help;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::ClientFlags;
+use crate::spec::help::reply_help;
 use crate::sys::process::{Resident, resident_memory};
 use crate::util::alloc;
 

@@ -2,10 +2,10 @@
 //! Clients ask for the list all the same, to learn what a server can do.
 #![forbid(unsafe_code)]
 
-use super::help::reply_help;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::spec::help::reply_help;
 
 const HELP: &[&str] = &[
     "LIST",

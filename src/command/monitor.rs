@@ -4,11 +4,11 @@
 #![forbid(unsafe_code)]
 
 use super::redact::redact;
-use super::spec::CommandFlags;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
+use crate::spec::CommandFlags;
 use crate::util::args::quote;
 use bytes::Bytes;
 

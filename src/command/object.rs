@@ -1,11 +1,11 @@
 //! `OBJECT`: how a value is kept. (`MEMORY` is in [`memory`](super::memory).)
 #![forbid(unsafe_code)]
 
-use super::help::reply_help;
 use super::memory;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::spec::help::reply_help;
 use crate::value::ValueRef;
 
 /// Redis shares the objects of small integers, and tells so by this number.

@@ -1,13 +1,13 @@
 //! Publish and subscribe: PUBLISH, (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBSUB and their kin for shard channels.
 #![forbid(unsafe_code)]
 
-use super::help::{reply_help, subcommand_syntax_error};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::client::{Client, ClientFlags};
 use crate::server::pubsub::Topic;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::glob::glob_match;
 use bytes::Bytes;
 

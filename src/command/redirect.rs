@@ -2,12 +2,12 @@
 //! instead of reading what may be old or being told that it can't write. As in Valkey 8.
 #![forbid(unsafe_code)]
 
-use super::spec::CommandFlags;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::replication::failover::Failover;
+use crate::spec::CommandFlags;
 
 /// The code of the error that names the primary.
 pub const REDIRECT: &str = "REDIRECT";

@@ -4,12 +4,12 @@
 //! that counts its resynchronisations, and its timeline. `->` was sent, `<-` was received, `--` happened here.
 #![forbid(unsafe_code)]
 
-use super::help::reply_help;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::replication::replica::LinkState;
 use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
+use crate::spec::help::reply_help;
 use crate::sys::time::local_day_and_time;
 use crate::util::number::parse_i64;
 

@@ -2,8 +2,6 @@
 #![forbid(unsafe_code)]
 
 use super::args;
-use super::help::{reply_help, subcommand_syntax_error};
-use super::spec::CommandFlags;
 use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::script::cache::{Sha, compile, parse_sha};
@@ -12,6 +10,8 @@ use crate::script::run::Request;
 use crate::script::shebang::split_shebang;
 use crate::server::Server;
 use crate::server::client::ClientFlags;
+use crate::spec::CommandFlags;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use std::rc::Rc;
 
 const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script. Please use EVAL.");

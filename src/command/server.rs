@@ -2,13 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::{int, is};
-use super::help::{reply_help, subcommand_syntax_error};
 use super::set::reply_entry;
-use super::spec::CommandSpec;
-use super::spec::reply::{
-    COMMAND_HELP, ListFilter, reply_command, reply_command_docs, reply_command_docs_of,
-    reply_command_getkeys, reply_command_info, reply_command_list,
-};
 use super::table::{Command, CommandTable, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
@@ -16,6 +10,12 @@ use crate::server::Server;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence::SaveTarget;
+use crate::spec::CommandSpec;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
+use crate::spec::reply::{
+    COMMAND_HELP, ListFilter, reply_command, reply_command_docs, reply_command_docs_of,
+    reply_command_getkeys, reply_command_info, reply_command_list,
+};
 use crate::util::number::parse_i64;
 use std::collections::VecDeque;
 

@@ -1,11 +1,11 @@
 //! The command table: what each command is, who handles it, and how often it ran.
 #![forbid(unsafe_code)]
 
-use super::spec::catalogue::{AclId, Catalogue};
-use super::spec::{self, CommandFlags, CommandSpec};
 use crate::resp::error::CommandResult;
 use crate::server::Server;
 use crate::server::gates::Gates;
+use crate::spec::catalogue::{AclId, Catalogue};
+use crate::spec::{COMMANDS, CommandFlags, CommandSpec};
 
 /// Executes a command for the current client: arguments in (the first is the command's name), the reply into
 /// `server.reply`. An error takes the place of whatever part of a reply was written.
@@ -98,32 +98,29 @@ impl CommandTable {
     pub fn new(families: &[&[Row]]) -> CommandTable {
         let mut handlers: std::collections::HashMap<&str, Handler> =
             families.iter().flat_map(|rows| rows.iter().copied()).collect();
-        let mut commands = Vec::new();
-        let specs = spec::load();
-        let catalogue = Catalogue::new(&specs);
-        for spec in specs {
+        let mut commands: Vec<Command> = Vec::new();
+        let catalogue = Catalogue::new(COMMANDS);
+        for spec in COMMANDS {
             let handler = handlers.remove(spec.name);
-            if handler.is_none() && spec.subcommands.is_empty() {
+            let subcommands = spec.subcommands.iter();
+            let subcommands: Vec<(&CommandSpec, Handler)> =
+                subcommands.filter_map(|sub| Some((sub, handlers.remove(sub.name)?))).collect();
+            if handler.is_none() && subcommands.is_empty() {
                 continue;
             }
-            let container = commands.len();
-            let subcommands = spec.subcommands.clone();
-            commands.push(Command::new(spec, handler.unwrap_or(container_itself), &catalogue));
-            for sub in subcommands {
-                if let Some(handler) = handlers.remove(sub.name) {
-                    let id = commands.len();
-                    commands[container].subcommands.push(id);
-                    commands.push(Command::new(sub, handler, &catalogue));
-                }
-            }
+            let mut spec = spec.clone();
             // COMMAND tells of what there is.
-            let known = std::mem::take(&mut commands[container].subcommands);
-            let names: Vec<&str> = known.iter().map(|&id| commands[id].spec.name).collect();
-            commands[container].spec.subcommands.retain(|sub| names.contains(&sub.name));
-            commands[container].subcommands = known;
-            if handler.is_none() && commands[container].subcommands.is_empty() {
-                commands.pop();
+            if subcommands.len() < spec.subcommands.len() {
+                let specs = subcommands.iter().map(|&(sub, _)| sub.clone());
+                spec.subcommands = specs.collect();
             }
+            let mut command = Command::new(spec, handler.unwrap_or(container_itself), &catalogue);
+            let first = commands.len() + 1;
+            command.subcommands = (first..first + subcommands.len()).collect();
+            commands.push(command);
+            let subcommand =
+                |(sub, handler)| Command::new(CommandSpec::clone(sub), handler, &catalogue);
+            commands.extend(subcommands.into_iter().map(subcommand));
         }
         assert!(handlers.is_empty(), "commands without a specification: {:?}", handlers.keys());
         let mut table = CommandTable { commands, index: Vec::new(), catalogue };

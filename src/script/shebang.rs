@@ -1,8 +1,8 @@
 //! The first line of a script, `#!lua flags=no-writes,allow-stale`: what the script may and may not do.
 #![forbid(unsafe_code)]
 
-use crate::command::spec::CommandFlags;
 use crate::resp::error::{CommandError, CommandResult};
+use crate::spec::CommandFlags;
 use crate::util::args::split_args;
 use crate::util::bytes_text::shown;
 use bitflags::bitflags;

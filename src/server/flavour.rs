@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 use super::config::{Config, lookup};
-use crate::command::spec::CommandFlags;
 use crate::command::table::CommandTable;
+use crate::spec::CommandFlags;
 use std::ffi::OsStr;
 use std::path::Path;
 

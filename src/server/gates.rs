@@ -7,7 +7,7 @@
 
 use super::Server;
 use super::client::{ClientFlags, Token};
-use crate::command::spec::CommandFlags;
+use crate::spec::CommandFlags;
 use bitflags::bitflags;
 
 bitflags! {

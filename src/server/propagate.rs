@@ -8,8 +8,8 @@
 
 use super::Server;
 use super::replication::encode_command;
-use crate::command::spec::CommandFlags;
 use crate::db::keyspace::Modified;
+use crate::spec::CommandFlags;
 
 /// Commands that are propagated together.
 #[derive(Debug, Default)]

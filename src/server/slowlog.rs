@@ -1,9 +1,9 @@
 //! The slow log: commands that took longer than `slowlog-log-slower-than`.
 #![forbid(unsafe_code)]
 
-use crate::command::spec::CommandFlags;
 use crate::ds::listpack::{Entry, Listpack};
 use crate::ds::packed::Packed;
+use crate::spec::CommandFlags;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 

@@ -7,9 +7,9 @@
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
-use crate::command::spec::keys::get_keys_from_command;
 use crate::command::table::CommandId;
 use crate::resp::reply::{Protocol, Reply};
+use crate::spec::keys::get_keys_from_command;
 use bitflags::bitflags;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};

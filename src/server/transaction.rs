@@ -7,8 +7,8 @@
 
 use super::Server;
 use super::client::{ClientFlags, Token};
-use crate::command::spec::CommandFlags;
 use crate::command::table::CommandId;
+use crate::spec::CommandFlags;
 use crate::util::sparse::shrink_if_sparse;
 use std::collections::HashMap;
 use std::rc::Rc;

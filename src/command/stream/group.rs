@@ -3,10 +3,10 @@
 
 use super::{bad_subcommand, id, no_such_group};
 use crate::command::args::{self, is};
-use crate::command::help::reply_help;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::spec::help::reply_help;
 use crate::value::stream::{Group, Log, Stream, StreamId};
 
 const NO_KEY: CommandError = CommandError::text(

@@ -3,10 +3,10 @@
 
 use super::{bad_subcommand, limit, no_such_group, reply_id, reply_item, reply_items};
 use crate::command::args::{self, is};
-use crate::command::help::reply_help;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::spec::help::reply_help;
 use crate::value::stream::group::{Consumer, NEVER};
 use crate::value::stream::{Group, Log, Stream, StreamId};
 

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::user::{KeyAccess, Selector, User};
-use crate::command::spec::CommandFlags;
-use crate::command::spec::KeySpecFlags;
-use crate::command::spec::keys::{KeyRef, get_keys_from_command, has_keys};
 use crate::command::table::Command;
+use crate::spec::CommandFlags;
+use crate::spec::KeySpecFlags;
+use crate::spec::keys::{KeyRef, get_keys_from_command, has_keys};
 use crate::util::glob::glob_match;
 
 /// What a user has no permission for; the later, the more telling.

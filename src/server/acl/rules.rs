@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::user::{CommandBits, KeyAccess, KeyPattern, PasswordHash, Selector, User};
-use crate::command::spec::AclCategories;
-use crate::command::spec::catalogue::{AclId, Catalogue};
+use crate::spec::AclCategories;
+use crate::spec::catalogue::{AclId, Catalogue};
 use crate::util::args::split_args;
 use std::borrow::Cow;
 use std::fmt;
@@ -319,11 +319,11 @@ fn add_channels(selector: &mut Selector, pattern: &[u8]) -> Result<(), RuleError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::spec::load;
+    use crate::spec::COMMANDS;
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
-    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::new(&load()));
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::new(COMMANDS));
 
     fn book() -> RuleBook<'static> {
         RuleBook { catalogue: &CATALOGUE, all_channels: false }

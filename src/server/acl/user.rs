@@ -5,7 +5,7 @@
 //! [`check`](super::check).
 #![forbid(unsafe_code)]
 
-use crate::command::spec::catalogue::{AclId, MAX_COMMANDS};
+use crate::spec::catalogue::{AclId, MAX_COMMANDS};
 use bitflags::bitflags;
 use sha2::{Digest, Sha256};
 

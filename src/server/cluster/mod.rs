@@ -10,12 +10,12 @@ pub mod slots;
 
 use super::config::ClusterEndpointType;
 use super::{Server, random_id};
-use crate::command::spec::CommandFlags;
-use crate::command::spec::keys::for_each_slot_key;
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::client::Token;
 use crate::server::log::Level;
+use crate::spec::CommandFlags;
+use crate::spec::keys::for_each_slot_key;
 use crate::util::slot::{SLOTS, key_slot};
 use rand::rngs::SmallRng;
 use slots::SlotSet;

@@ -71,11 +71,11 @@ impl Catalogue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::spec::load;
+    use crate::spec::COMMANDS;
 
     #[test]
     fn containers_know_their_subcommands() {
-        let catalogue = Catalogue::new(&load());
+        let catalogue = Catalogue::new(COMMANDS);
         let config = catalogue.get(catalogue.find(b"Config").unwrap());
         assert!(!config.is_subcommand);
         let names: Vec<_> = config.subcommands.clone().map(|id| catalogue.get(id).name).collect();

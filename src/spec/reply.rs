@@ -10,6 +10,12 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::util::glob::glob_match;
 
+/// The flags that are for the server alone: clients are not told of them.
+const HIDDEN: CommandFlags = CommandFlags::MAY_REPLICATE
+    .union(CommandFlags::PROTECTED)
+    .union(CommandFlags::TOUCHES_ARBITRARY_KEYS)
+    .union(CommandFlags::RUNS_SCRIPT);
+
 /// COMMAND, and COMMAND INFO without names.
 pub fn reply_command<'a>(reply: &mut Reply, specs: impl ExactSizeIterator<Item = &'a CommandSpec>) {
     reply.array(specs.len());
@@ -98,7 +104,7 @@ pub fn reply_command_list<'a>(
     specs: impl Iterator<Item = &'a CommandSpec>,
     filter: ListFilter<'_>,
 ) {
-    let with_subcommands = specs.flat_map(|spec| std::iter::once(spec).chain(&spec.subcommands));
+    let with_subcommands = specs.flat_map(CommandSpec::with_subcommands);
     let names: Vec<_> =
         with_subcommands.filter(|spec| filter.shows(spec)).map(|spec| spec.name).collect();
     reply.array(names.len());
@@ -150,7 +156,7 @@ pub fn reply_info(reply: &mut Reply, spec: &CommandSpec) {
     reply.array(10);
     reply.bulk_str(spec.name);
     reply.int(spec.arity.into());
-    reply_names(reply, spec.flags.difference(CommandFlags::HIDDEN).names());
+    reply_names(reply, spec.flags.difference(HIDDEN).names());
     reply.int(spec.first_key.into());
     reply.int(spec.last_key.into());
     reply.int(spec.step.into());
@@ -240,7 +246,7 @@ pub fn reply_docs(reply: &mut Reply, spec: &CommandSpec) {
     reply_text(reply, "replaced_by", spec.replaced_by);
     if !spec.args.is_empty() {
         reply.bulk_str("arguments");
-        reply_args(reply, &spec.args);
+        reply_args(reply, spec.args);
     }
     if !spec.subcommands.is_empty() {
         reply.bulk_str("subcommands");
@@ -283,7 +289,7 @@ fn reply_args(reply: &mut Reply, args: &[Arg]) {
         }
         if !arg.args.is_empty() {
             reply.bulk_str("arguments");
-            reply_args(reply, &arg.args);
+            reply_args(reply, arg.args);
         }
     }
 }
@@ -309,8 +315,8 @@ fn reply_names(reply: &mut Reply, names: impl Iterator<Item = &'static str> + Cl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::spec::load;
     use crate::resp::reply::Protocol;
+    use crate::spec::COMMANDS;
 
     fn written(protocol: Protocol, write: impl FnOnce(&mut Reply)) -> String {
         let mut reply = Reply::new(protocol);
@@ -324,7 +330,7 @@ mod tests {
 
     #[test]
     fn info_in_both_protocols() {
-        let specs = load();
+        let specs = COMMANDS;
         let info = |reply: &mut Reply| {
             reply_command_info(reply, &[b"get", b"nosuch"], |name| find(&specs, name));
         };
@@ -346,7 +352,7 @@ mod tests {
 
     #[test]
     fn docs_of_a_command() {
-        let specs = load();
+        let specs = COMMANDS;
         let spec = find(&specs, b"slaveof").unwrap();
         let text = written(Protocol::Resp3, |reply| reply_docs(reply, spec));
         assert!(text.starts_with("%8\r\n$7\r\nsummary\r\n"), "{text}");
@@ -360,7 +366,7 @@ mod tests {
 
     #[test]
     fn getkeys() {
-        let specs = load();
+        let specs = COMMANDS;
         let spec = find(&specs, b"smove");
         let args: [&[u8]; 4] = [b"smove", b"a", b"b", b"c"];
         let keys = |flags: bool| {
@@ -381,7 +387,7 @@ mod tests {
 
     #[test]
     fn list_filters() {
-        let specs = load();
+        let specs = COMMANDS;
         let list = |args: &[&[u8]]| {
             let filter = ListFilter::parse(args)?;
             Ok::<_, CommandError>(written(Protocol::Resp2, |reply| {

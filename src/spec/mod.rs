@@ -1,67 +1,60 @@
 //! What is known of each command beside its code: arity, flags, ACL categories, keys, documentation.
 //!
-//! The facts are data: one JSON file per command group, compiled in and parsed once at start-up. [`flags`] has the
-//! flag sets, [`catalogue`] what ACL rules may name, [`keys`] finds the keys in a command line, [`reply`] writes the
-//! replies of COMMAND.
+//! The facts are data: `src/spec/commands` has a text for each group of commands, which the build script turns into the
+//! table [`COMMANDS`].
 //!
-//! A data file is an array of [`CommandSpec`]s, field by field. Sets of flags are strings with spaces between the
-//! names; what is absent is empty, none or 0; `display_text` is absent where it equals the name of the argument.
-//! Strings must need no JSON escapes, for they are borrowed from the file's text.
+//! * [`flags`]: the sets of flags.
+//! * [`catalogue`]: what ACL rules may name.
+//! * [`keys`] finds the keys in a command line.
+//! * [`reply`] writes the replies of COMMAND, [`help`] those of `<command> HELP`.
+//! * `source` reads the texts, in the build script.
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
 pub mod flags;
+pub mod help;
 pub mod keys;
 pub mod reply;
+#[cfg(test)]
+mod source;
 
-use serde::Deserialize;
+use std::borrow::Cow;
 
 pub use flags::{AclCategories, ArgFlags, CommandFlags, DocFlags, KeySpecFlags};
 
+include!(concat!(env!("OUT_DIR"), "/commands.rs"));
+
 /// A command, a container of subcommands, or a subcommand.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct CommandSpec {
     /// In lower case; a subcommand's has its container's in front (`config|get`).
     pub name: &'static str,
     /// The number of arguments with all names; the least number, negated, where there may be more.
     pub arity: i32,
-    #[serde(default)]
     pub flags: CommandFlags,
-    #[serde(rename = "acl")]
     pub acl_categories: AclCategories,
     /// First key, last key (negative: from the end) and step as clients of old know them; 0 if there are none, or if
     /// they cannot be told this way.
-    #[serde(default)]
     pub first_key: i32,
-    #[serde(default)]
     pub last_key: i32,
-    #[serde(default)]
     pub step: i32,
-    #[serde(default)]
-    pub key_specs: Vec<KeySpec>,
+    pub key_specs: &'static [KeySpec],
     /// Hints for clients and proxies (`request_policy:all_nodes`).
-    #[serde(default)]
-    pub tips: Vec<&'static str>,
+    pub tips: &'static [&'static str],
     pub since: &'static str,
-    /// The name of the data file.
-    #[serde(skip)]
+    /// The name of the text that it is from.
     pub group: &'static str,
     pub complexity: &'static str,
     pub summary: &'static str,
-    #[serde(default)]
     pub doc_flags: DocFlags,
     pub deprecated_since: Option<&'static str>,
     pub replaced_by: Option<&'static str>,
-    #[serde(default)]
-    pub args: Vec<Arg>,
-    #[serde(default)]
-    pub subcommands: Vec<CommandSpec>,
+    pub args: &'static [Arg],
+    pub subcommands: Cow<'static, [CommandSpec]>,
 }
 
 /// Where some of a command's keys are: where they begin, and how to find the others from there.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct KeySpec {
     pub flags: KeySpecFlags,
     pub begin: BeginSearch,
@@ -70,8 +63,7 @@ pub struct KeySpec {
 }
 
 /// Where to begin.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug)]
 pub enum BeginSearch {
     /// Can't be told.
     Unknown,
@@ -82,8 +74,7 @@ pub enum BeginSearch {
 }
 
 /// Which arguments are keys. All indexes but negative ones count from where the search begins.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug)]
 pub enum FindKeys {
     /// Can't be told.
     Unknown,
@@ -95,12 +86,10 @@ pub enum FindKeys {
 }
 
 /// An argument, or a choice or block of arguments.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Arg {
     pub name: &'static str,
     /// `string`, `integer`, `double`, `key`, `pattern`, `unix-time`, `pure-token`, `oneof` or `block`.
-    #[serde(rename = "type")]
     pub kind: &'static str,
     /// What syntax help prints for the argument, where that isn't its name.
     pub display_text: Option<&'static str>,
@@ -110,11 +99,9 @@ pub struct Arg {
     pub token: Option<&'static str>,
     pub since: Option<&'static str>,
     pub deprecated_since: Option<&'static str>,
-    #[serde(default)]
     pub flags: ArgFlags,
     /// What a `oneof` or `block` consists of.
-    #[serde(default)]
-    pub args: Vec<Arg>,
+    pub args: &'static [Arg],
 }
 
 impl CommandSpec {
@@ -123,6 +110,11 @@ impl CommandSpec {
     pub fn accepts_argc(&self, argc: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
         if self.arity < 0 { argc >= least } else { argc == least }
+    }
+
+    /// The command, then its subcommands.
+    pub fn with_subcommands(&self) -> impl Iterator<Item = &CommandSpec> {
+        std::iter::once(self).chain(&*self.subcommands)
     }
 
     /// The subcommand called `name` (without its container's name), in any letter case.
@@ -136,50 +128,13 @@ impl CommandSpec {
     }
 }
 
-/// The data files by group.
-const GROUPS: [(&str, &str); 16] = [
-    ("bitmap", include_str!("bitmap.json")),
-    ("cluster", include_str!("cluster.json")),
-    ("connection", include_str!("connection.json")),
-    ("generic", include_str!("generic.json")),
-    ("geo", include_str!("geo.json")),
-    ("hash", include_str!("hash.json")),
-    ("hyperloglog", include_str!("hyperloglog.json")),
-    ("list", include_str!("list.json")),
-    ("pubsub", include_str!("pubsub.json")),
-    ("scripting", include_str!("scripting.json")),
-    ("server", include_str!("server.json")),
-    ("set", include_str!("set.json")),
-    ("sorted-set", include_str!("sorted-set.json")),
-    ("stream", include_str!("stream.json")),
-    ("string", include_str!("string.json")),
-    ("transactions", include_str!("transactions.json")),
-];
-
-/// All specs, those of commands that the server doesn't implement too.
-///
-/// Panics if a data file is malformed, which no input but a change of the files can cause.
-pub fn load() -> Vec<CommandSpec> {
-    let mut all = Vec::new();
-    for (group, text) in GROUPS {
-        let mut specs: Vec<CommandSpec> =
-            serde_json::from_str(text).unwrap_or_else(|e| panic!("{group}.json: {e}"));
-        for spec in &mut specs {
-            spec.group = group;
-            spec.subcommands.iter_mut().for_each(|sub| sub.group = group);
-        }
-        all.append(&mut specs);
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Commands and subcommands in one list.
-    fn flat(specs: &[CommandSpec]) -> impl Iterator<Item = &CommandSpec> {
-        specs.iter().flat_map(|spec| std::iter::once(spec).chain(&spec.subcommands))
+    fn flat() -> impl Iterator<Item = &'static CommandSpec> {
+        COMMANDS.iter().flat_map(CommandSpec::with_subcommands)
     }
 
     fn check_args(spec: &CommandSpec, args: &[Arg]) {
@@ -194,19 +149,18 @@ mod tests {
             assert!(arg.display_text.is_none() || simple, "{}: {}", spec.name, arg.name);
             let index = arg.key_spec_index.map_or(0, usize::from);
             assert!(index == 0 || index < spec.key_specs.len(), "{}: {}", spec.name, arg.name);
-            check_args(spec, &arg.args);
+            check_args(spec, arg.args);
         }
     }
 
     #[test]
     fn every_spec_is_sound() {
-        let specs = load();
-        let mut names: Vec<_> = flat(&specs).map(|spec| spec.name).collect();
-        assert!(specs.len() >= 241 && names.len() >= 241 + 129);
+        let mut names: Vec<_> = flat().map(|spec| spec.name).collect();
+        assert!(COMMANDS.len() >= 241 && names.len() >= 241 + 129);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), flat(&specs).count(), "names are unique");
-        for spec in flat(&specs) {
+        assert_eq!(names.len(), flat().count(), "names are unique");
+        for spec in flat() {
             let name = spec.name;
             assert_eq!(name, name.to_lowercase());
             assert!(spec.arity != 0, "{name}");
@@ -222,8 +176,8 @@ mod tests {
             assert_ne!(fast, spec.acl_categories.contains(AclCategories::SLOW), "{name}");
             assert_eq!(fast, spec.flags.contains(CommandFlags::FAST), "{name}");
             assert!(spec.first_key == 0 || spec.step > 0, "{name}");
-            check_args(spec, &spec.args);
-            for key_spec in &spec.key_specs {
+            check_args(spec, spec.args);
+            for key_spec in spec.key_specs {
                 if let FindKeys::Range { keystep, .. } | FindKeys::Keynum { keystep, .. } =
                     key_spec.find
                 {
@@ -231,8 +185,8 @@ mod tests {
                 }
             }
         }
-        for container in specs.iter().filter(|spec| !spec.subcommands.is_empty()) {
-            for sub in &container.subcommands {
+        for container in COMMANDS.iter().filter(|spec| !spec.subcommands.is_empty()) {
+            for sub in &*container.subcommands {
                 let own = sub.own_name();
                 assert_eq!(sub.name, format!("{}|{own}", container.name));
                 assert_eq!(sub.group, container.group);
@@ -245,7 +199,6 @@ mod tests {
 
     #[test]
     fn known_facts() {
-        let specs = load();
         // Name, arity, legacy key range, flags (hidden ones too), categories.
         let table: [(&str, i32, [i32; 3], &str, &str); 12] = [
             ("get", 2, [1, 1, 1], "readonly fast", "read string fast"),
@@ -280,7 +233,7 @@ mod tests {
             ("hsetex", -6, [1, 1, 1], "write denyoom fast", "write hash fast"),
         ];
         for (name, arity, range, flags, categories) in table {
-            let spec = flat(&specs).find(|spec| spec.name == name).unwrap();
+            let spec = flat().find(|spec| spec.name == name).unwrap();
             assert_eq!(spec.arity, arity, "{name}");
             assert_eq!([spec.first_key, spec.last_key, spec.step], range, "{name}");
             assert_eq!(spec.flags.names().collect::<Vec<_>>().join(" "), flags, "{name}");
@@ -291,8 +244,7 @@ mod tests {
 
     #[test]
     fn arity() {
-        let specs = load();
-        let spec = |name: &str| specs.iter().find(|spec| spec.name == name).unwrap();
+        let spec = |name: &str| COMMANDS.iter().find(|spec| spec.name == name).unwrap();
         assert!(spec("get").accepts_argc(2));
         assert!(!spec("get").accepts_argc(1) && !spec("get").accepts_argc(3));
         assert!(spec("mget").accepts_argc(2) && spec("mget").accepts_argc(300));
@@ -306,6 +258,5 @@ mod tests {
         assert_eq!(AclCategories::NAMES.len(), 21);
         let both = KeySpecFlags::RW | KeySpecFlags::ACCESS;
         assert_eq!(both.names().collect::<Vec<_>>(), ["RW", "access"]);
-        assert!(serde_json::from_str::<CommandFlags>("\"write nonsense\"").is_err());
     }
 }

@@ -1,11 +1,10 @@
-//! The flag sets of the command metadata, each flag with the name that clients, ACL rules and the data files use.
+//! The flag sets of the command metadata, each flag with the name that clients, ACL rules and the
+//! texts of `src/spec/commands` use.
 //!
 //! The order of the flags is the order in which Redis's replies show them.
 #![forbid(unsafe_code)]
 
-use serde::{Deserialize, Deserializer, de::Error};
-
-/// A bit set whose flags have names, read from data files as those names with spaces between.
+/// A bit set whose flags have names.
 macro_rules! named_flags {
     (
         $(#[$doc:meta])*
@@ -35,17 +34,6 @@ macro_rules! named_flags {
             pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
                 let set = Self::NAMES.iter().filter(move |&&(_, flag)| self.contains(flag));
                 set.map(|&(name, _)| name)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $Set {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$Set, D::Error> {
-                let mut set = $Set::empty();
-                for name in <&str>::deserialize(deserializer)?.split(' ') {
-                    set |= $Set::named(name.as_bytes())
-                        .ok_or_else(|| D::Error::custom(format_args!("no flag is called {name:?}")))?;
-                }
-                Ok(set)
             }
         }
     };
@@ -103,14 +91,6 @@ named_flags! {
         /// Runs a script: its keys are read and changed by the commands that the script calls, not by itself.
         RUNS_SCRIPT = 23, "runs_script";
     }
-}
-
-impl CommandFlags {
-    /// The flags that are for the server alone: clients are not told of them.
-    pub const HIDDEN: CommandFlags = CommandFlags::MAY_REPLICATE
-        .union(CommandFlags::PROTECTED)
-        .union(CommandFlags::TOUCHES_ARBITRARY_KEYS)
-        .union(CommandFlags::RUNS_SCRIPT);
 }
 
 named_flags! {

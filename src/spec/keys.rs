@@ -126,7 +126,7 @@ fn get_keys_by_name(name: &str, args: &[&[u8]]) -> Vec<KeyRef> {
 /// incomplete.
 fn get_keys_using_key_specs(spec: &CommandSpec, args: &[&[u8]]) -> Option<Vec<KeyRef>> {
     let mut keys = Vec::new();
-    for key_spec in &spec.key_specs {
+    for key_spec in spec.key_specs {
         if key_spec.flags.contains(KeySpecFlags::NOT_KEY) {
             continue;
         }
@@ -263,19 +263,15 @@ fn migrate_get_keys(args: &[&[u8]]) -> Vec<KeyRef> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::LazyLock;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::command::spec::load;
-
-    static SPECS: LazyLock<Vec<CommandSpec>> = LazyLock::new(load);
+    use crate::spec::COMMANDS;
 
     /// The spec of a command line, as dispatch would find it.
     fn lookup(args: &[&[u8]]) -> Option<&'static CommandSpec> {
         let named = |spec: &&CommandSpec| spec.name.as_bytes().eq_ignore_ascii_case(args[0]);
-        let spec = SPECS.iter().find(named)?;
+        let spec = COMMANDS.iter().find(named)?;
         if spec.subcommands.is_empty() {
             return Some(spec);
         }
@@ -462,7 +458,7 @@ mod tests {
                 "by", "limit", "store", "storedist", "keys", "auth", "auth2", "streams", "group", "count",
                 "block", "overflow", "incrby",
             ];
-            for spec in SPECS.iter().flat_map(|spec| std::iter::once(spec).chain(&spec.subcommands)) {
+            for spec in COMMANDS.iter().flat_map(CommandSpec::with_subcommands) {
                 let mut args: Vec<&[u8]> = vec![spec.name.as_bytes()];
                 args.extend(words.iter().map(|&i| WORDS[i].as_bytes()));
                 for key in get_keys_from_command(spec, &args) {
