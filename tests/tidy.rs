@@ -33,7 +33,53 @@ const FLOORS: [(&str, u8); 16] = [
 ];
 
 /// Folders that look up to one above them: (folder, module above).
-const UPWARD: [(&str, &str); 3] = [("server", "command"), ("server", "script"), ("value", "db")];
+const UPWARD: [(&str, &str); 2] = [("server", "command"), ("server", "script")];
+
+/// Modules that can be got to from themselves by imports, without those between a parent and its children: (folder,
+/// module).
+const CIRCLES: [(&str, &str); 41] = [
+    ("", "command"),
+    ("", "ds"),
+    ("", "script"),
+    ("", "server"),
+    ("", "util"),
+    ("db", "field_expire"),
+    ("db", "keyspace"),
+    ("db", "replica_keys"),
+    ("rdb", "hash"),
+    ("rdb", "list"),
+    ("rdb", "object"),
+    ("rdb", "set"),
+    ("rdb", "stream"),
+    ("rdb", "string"),
+    ("rdb", "writer"),
+    ("rdb", "zset"),
+    ("script", "args"),
+    ("script", "engine"),
+    ("script", "guard"),
+    ("script", "run"),
+    ("script", "value"),
+    ("server", "acl"),
+    ("server", "aof"),
+    ("server", "blocking"),
+    ("server", "child"),
+    ("server", "client"),
+    ("server", "config"),
+    ("server", "connection"),
+    ("server", "flavour"),
+    ("server", "pause"),
+    ("server", "persistence"),
+    ("server", "propagate"),
+    ("server", "pubsub"),
+    ("server", "replication"),
+    ("server", "tls"),
+    ("server", "tracking"),
+    ("server", "transaction"),
+    ("server/config", "directives"),
+    ("server/config", "parse"),
+    ("sys", "children"),
+    ("sys", "process"),
+];
 
 /// Where `unsafe` may stand.
 const UNSAFE: [&str; 8] = [
@@ -80,15 +126,27 @@ impl Source {
         self.text.lines().enumerate().map(|(at, line)| (at + 1, line))
     }
 
-    /// The module of the crate that the file belongs to, for files under `src/`.
-    fn module(&self) -> Option<&str> {
-        let name = self.path.strip_prefix("src/")?.split('/').next()?;
-        Some(name.strip_suffix(".rs").unwrap_or(name))
+    /// Modules that are compiled for tests alone: where their declaration stands, and it: `name;` or `name {`.
+    fn test_modules(&self) -> impl Iterator<Item = (usize, &str)> {
+        const TEST: &str = "\n#[cfg(test)]\nmod ";
+        let declaration = |at: usize| self.text[at + TEST.len()..].lines().next();
+        self.text.match_indices(TEST).filter_map(move |(at, _)| Some((at, declaration(at)?)))
     }
 
-    /// What is compiled into the crate: the text without its unit tests, which stand last.
-    fn without_tests(&self) -> &str {
-        self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()
+    /// What is compiled into the crate: the text without comments and unit tests, which stand last.
+    fn code(&self) -> String {
+        let tests = self.test_modules().find(|(_, module)| module.ends_with('{'));
+        let code = &self.text[..tests.map_or(self.text.len(), |(at, _)| at)];
+        let without_comment =
+            |line: &'_ str| line.split("//").next().unwrap_or_default().to_string();
+        code.lines().map(without_comment).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Its modules from the crate's root on, for files under `src/`: none for `lib.rs`.
+    fn module_path(&self) -> Option<Vec<String>> {
+        let path = self.path.strip_prefix("src/")?.strip_suffix(".rs")?;
+        let path = path.strip_suffix("/mod").unwrap_or(path);
+        Some(path.split('/').filter(|name| *name != "lib").map(str::to_string).collect())
     }
 }
 
@@ -211,23 +269,137 @@ fn unsafe_stays_where_it_may_be() {
     assert_none("unsafe outside its modules", &faults);
 }
 
+/// The paths that a file's code names from the crate's root on, be it in a `use` or in passing.
+fn named_paths(code: &str, module: &[String]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for root in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':')) {
+                continue;
+            }
+            let start = if root == "crate::" { Vec::new() } else { parent(module).to_vec() };
+            read_path(&mut &code[at + root.len()..], start, &mut found);
+        }
+    }
+    found
+}
+
+fn parent(module: &[String]) -> &[String] {
+    module.split_last().map_or(&[], |(_, rest)| rest)
+}
+
+/// Reads what follows a `::`: names, `super`, or a group of paths in braces. `rest` is what stands behind it then.
+fn read_path(rest: &mut &str, mut path: Vec<String>, found: &mut Vec<Vec<String>>) {
+    if let Some(group) = rest.strip_prefix('{') {
+        *rest = group;
+        while !rest.starts_with('}') {
+            *rest = rest.trim_start_matches([' ', '\n', ',']);
+            read_path(rest, path.clone(), found);
+            *rest = rest.trim_start_matches([' ', '\n', ',']);
+        }
+        *rest = &rest[1..];
+        return;
+    }
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    let name = &rest[..end];
+    *rest = &rest[end..];
+    match name {
+        "super" => drop(path.pop()),
+        "self" | "" => {}
+        name => path.push(name.to_string()),
+    }
+    match rest.strip_prefix("::") {
+        Some(more) => {
+            *rest = more;
+            read_path(rest, path, found);
+        }
+        None => {
+            // Behind it may be `as name`, or it was a `*`.
+            let end = rest.find([',', '}', ';', '\n']).unwrap_or(rest.len());
+            *rest = &rest[end..];
+            found.push(path);
+        }
+    }
+}
+
+/// Which module of the crate names which other one. What is compiled for tests alone doesn't count.
+fn imports() -> BTreeSet<(Vec<String>, Vec<String>)> {
+    let modules: BTreeMap<Vec<String>, Source> =
+        sources().into_iter().filter_map(|source| Some((source.module_path()?, source))).collect();
+    let test_modules = |(module, source): (&Vec<String>, &Source)| {
+        let names = source.test_modules().filter_map(|(_, module)| module.strip_suffix(';'));
+        names.map(|name| [&module[..], &[name.to_string()]].concat()).collect::<Vec<_>>()
+    };
+    let for_tests: BTreeSet<Vec<String>> = modules.iter().flat_map(test_modules).collect();
+    let mut found = BTreeSet::new();
+    for (module, source) in modules.iter().filter(|(module, _)| !for_tests.contains(*module)) {
+        for mut path in named_paths(&source.code(), module) {
+            // What is left when the item's own name is gone; the crate's root at last.
+            while !modules.contains_key(&path) {
+                path.pop();
+            }
+            found.insert((module.clone(), path));
+        }
+    }
+    found
+}
+
 #[test]
 fn imports_run_downward() {
     let floors: BTreeMap<&str, u8> = FLOORS.into_iter().collect();
+    let floor = |module: &str| {
+        floors.get(module).copied().unwrap_or_else(|| panic!("{module} has no floor yet"))
+    };
     let mut found = BTreeSet::new();
-    for source in sources() {
-        let Some(module) = source.module() else { continue };
-        let floor = floors.get(module).copied();
-        let floor = floor.unwrap_or_else(|| panic!("{module} has no floor yet"));
-        for named in source.without_tests().split("crate::").skip(1) {
-            let above: String =
-                named.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if floors.get(above.as_str()).is_some_and(|&above| above > floor) {
-                found.insert((module.to_string(), above));
-            }
+    for (module, named) in imports() {
+        if let (Some(module), Some(named)) = (module.first(), named.first())
+            && floor(named) > floor(module)
+        {
+            found.insert((module.clone(), named.clone()));
         }
     }
     assert_listed("an import runs upward", &found, &UPWARD);
+}
+
+/// Of the modules in one folder, each with all that is below it, none may get back to itself by imports. (A parent and
+/// what is below it may name each other.)
+#[test]
+fn imports_do_not_run_in_circles() {
+    // By folder: who names whom.
+    let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (module, named) in imports() {
+        let common = module.iter().zip(&named).take_while(|(a, b)| a == b).count();
+        if let (Some(from), Some(to)) = (module.get(common), named.get(common)) {
+            let folder = folders.entry(module[..common].join("/")).or_default();
+            folder.entry(from.clone()).or_default().insert(to.clone());
+        }
+    }
+    let mut found = BTreeSet::new();
+    for (folder, names) in &folders {
+        for module in names.keys() {
+            let mut reached = BTreeSet::new();
+            let mut next = vec![module];
+            while let Some(at) = next.pop() {
+                let named = names.get(at).into_iter().flatten();
+                next.extend(named.filter(|&name| reached.insert(name)));
+            }
+            if reached.contains(module) {
+                found.insert((folder.clone(), module.clone()));
+            }
+        }
+    }
+    assert_listed("imports run in a circle", &found, &CIRCLES);
+}
+
+#[test]
+fn paths_are_found_in_code() {
+    let module = ["server", "acl", "rules"].map(String::from);
+    let code = "use crate::a::{b, c::{D, self}, e as f};\nuse super::super::g::*;\nlet x = super::h(crate::i::J::new());";
+    let found = named_paths(code, &module);
+    let found: BTreeSet<String> = found.into_iter().map(|path| path.join("::")).collect();
+    let expected = ["a::b", "a::c", "a::c::D", "a::e", "i::J::new", "server::acl::h", "server::g"];
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::args::{self, is};
 use super::bits::{bit_offset, grow};
 use super::string::string_bytes;
+use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
@@ -111,7 +112,7 @@ impl Operation {
     }
 }
 
-pub(super) fn bitfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn bitfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let operations = parse(s, args)?;
     match operations.iter().any(|operation| operation.action != Action::Get) {
         true => write(s, args[1], &operations),
@@ -119,7 +120,7 @@ pub(super) fn bitfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
 }
 
-pub(super) fn bitfield_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn bitfield_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let operations = parse(s, args)?;
     if operations.iter().any(|operation| operation.action != Action::Get) {
         return Err(CommandError::text("ERR BITFIELD_RO only supports the GET subcommand"));
@@ -216,6 +217,8 @@ fn write(s: &mut Server, key: &[u8], operations: &[Operation]) -> CommandResult 
     }
     Ok(())
 }
+
+pub const COMMANDS: &[Row] = &[("bitfield", bitfield), ("bitfield_ro", bitfield_ro)];
 
 #[cfg(test)]
 mod tests {

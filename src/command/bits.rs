@@ -276,8 +276,6 @@ fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 pub const COMMANDS: &[Row] = &[
     ("bitcount", bitcount),
-    ("bitfield", super::bitfield::bitfield),
-    ("bitfield_ro", super::bitfield::bitfield_ro),
     ("bitop", bitop),
     ("bitpos", bitpos),
     ("getbit", getbit),

@@ -1,7 +1,6 @@
 //! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
 #![forbid(unsafe_code)]
 
-use super::connection::set_client_name;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -121,6 +120,11 @@ pub fn check_client_text(what: &str, text: &[u8]) -> CommandResult {
     Err(CommandError::err(format_args!(
         "{what} cannot contain spaces, newlines or special characters."
     )))
+}
+
+/// Names the current client; an empty name takes its name away.
+pub fn set_client_name(s: &mut Server, name: &[u8]) {
+    s.client().name = (!name.is_empty()).then(|| name.into());
 }
 
 /// Tokens of all clients, oldest first.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::db_index;
-use super::client::check_client_text;
+use super::client::{check_client_text, set_client_name};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
@@ -157,11 +157,6 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     reply.bulk(b"modules");
     reply.array(0);
     Ok(())
-}
-
-/// Names the current client; an empty name takes its name away.
-pub fn set_client_name(s: &mut Server, name: &[u8]) {
-    s.client().name = (!name.is_empty()).then(|| name.into());
 }
 
 fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {

@@ -2,19 +2,20 @@
 #![forbid(unsafe_code)]
 
 use super::args::{int32, is};
+use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use std::mem;
 use std::ops::Range;
 
 /// DBSIZE
-pub fn dbsize(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn dbsize(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     s.reply.int(s.ks.dbs[s.db].len() as i64);
     Ok(())
 }
 
 /// FLUSHDB [ASYNC|SYNC]
-pub fn flushdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn flushdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
     s.empty_databases(s.db..s.db + 1, lazy);
     // Where it is replayed, the database need not be empty.
@@ -24,7 +25,7 @@ pub fn flushdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// FLUSHALL [ASYNC|SYNC]
-pub fn flushall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn flushall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
     s.empty_databases(0..s.ks.dbs.len(), lazy);
     s.kill_save_child();
@@ -47,7 +48,7 @@ fn wants_async(s: &Server, args: &[&[u8]]) -> CommandResult<bool> {
 }
 
 /// SWAPDB index1 index2
-pub fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
         return Err(CommandError::text("ERR SWAPDB is not allowed in cluster mode"));
     }
@@ -85,3 +86,6 @@ impl Server {
         self.lazyfree.free_databases(old, lazy);
     }
 }
+
+pub const COMMANDS: &[Row] =
+    &[("dbsize", dbsize), ("flushall", flushall), ("flushdb", flushdb), ("swapdb", swapdb)];

@@ -4,6 +4,7 @@
 use super::args::{int, invalid_expire, is};
 use super::expire::is_already_expired;
 use super::keys::make_room;
+use super::table::Row;
 use crate::db::Entry;
 use crate::db::notify::Class;
 use crate::rdb::ErrorKind;
@@ -15,7 +16,7 @@ use crate::value::ValueRef;
 use crate::value::hash::{FOREVER_YOUNG, Hash};
 
 /// DUMP key
-pub fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (compress, version) = (s.config.rdbcompression, s.config.expiring_fields_version());
     match s.ks.lookup_read(s.db, args[1]) {
         Some(entry) => s.reply.bulk(&payload::dump(entry.value(), compress, version)),
@@ -61,7 +62,7 @@ impl Options {
 }
 
 /// RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]
-pub fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let options = Options::parse(&args[4..])?;
     if !options.replace && s.ks.lookup_write(s.db, key).is_some() {
@@ -165,6 +166,8 @@ fn propagate_expiring_hash(
         s.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
     }
 }
+
+pub const COMMANDS: &[Row] = &[("dump", dump), ("restore", restore), ("restore-asking", restore)];
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,11 @@
 //! Commands on keys, whatever they hold: deleting, counting, looking for, renaming, copying and moving them.
 //!
 //! `SCAN` is in [`scan`](super::scan), whole databases are in [`database`](super::database), `DUMP` and `RESTORE` in
-//! [`dump`](super::dump), `MIGRATE` in [`migrate`].
+//! [`dump`](super::dump), `MIGRATE` in [`migrate`](super::migrate).
 #![forbid(unsafe_code)]
 
 use super::args::{db_index, is};
 use super::table::Row;
-use super::{database, dump, migrate, scan};
 use crate::db::notify::Class;
 use crate::db::{EntryRef, ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
@@ -202,22 +201,13 @@ fn move_(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 pub const COMMANDS: &[Row] = &[
     ("copy", copy),
-    ("dbsize", database::dbsize),
     ("del", del),
-    ("dump", dump::dump),
     ("exists", exists),
-    ("flushall", database::flushall),
-    ("flushdb", database::flushdb),
     ("keys", keys),
-    ("migrate", migrate::migrate),
     ("move", move_),
     ("randomkey", randomkey),
     ("rename", rename),
     ("renamenx", renamenx),
-    ("restore", dump::restore),
-    ("restore-asking", dump::restore),
-    ("scan", scan::scan),
-    ("swapdb", database::swapdb),
     ("touch", touch),
     ("type", type_),
     ("unlink", unlink),

@@ -3,6 +3,7 @@
 
 use super::args::{self, is};
 use super::string::string_bytes;
+use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -45,7 +46,7 @@ impl Options {
 }
 
 /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]
-pub fn lcs(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lcs(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let a = read_string(s, args[1])?;
     let b = read_string(s, args[2])?;
     let options = Options::parse(&args[3..])?;
@@ -184,6 +185,8 @@ fn reply_matches(reply: &mut Reply, table: &Prefixes, a: &[u8], b: &[u8], option
     reply.bulk_str("len");
     reply.int(table.total().into());
 }
+
+pub const COMMANDS: &[Row] = &[("lcs", lcs)];
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::args::{int, is};
+use super::table::Row;
 use crate::db::notify::Class;
 use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult};
@@ -193,7 +194,7 @@ fn send<'a>(
 
 /// MIGRATE host port key|"" destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password]
 /// [KEYS key [key ...]]
-pub fn migrate(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn migrate(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let migration = Migration::parse(args)?;
     let mut keys = migration.keys.clone();
     keys.retain(|key| s.ks.lookup_read(s.db, key).is_some());
@@ -222,3 +223,5 @@ pub fn migrate(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
     }
 }
+
+pub const COMMANDS: &[Row] = &[("migrate", migrate)];

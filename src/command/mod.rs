@@ -3,7 +3,7 @@
 
 pub mod acl;
 pub mod args;
-mod bitfield;
+pub mod bitfield;
 pub mod bits;
 pub mod client;
 pub mod cluster;

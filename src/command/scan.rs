@@ -3,6 +3,7 @@
 
 use super::args::{self, is};
 use super::keys::is_expired;
+use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -101,7 +102,7 @@ impl<'a> ScanOptions<'a> {
 }
 
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
-pub fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[1])?;
     let flavour = s.config.flavour;
     let options = ScanOptions::parse_for_keys(&args[2..], flavour)?;
@@ -179,6 +180,8 @@ pub fn without_flag<'a>(options: &[&'a [u8]], flag: &str) -> (Vec<&'a [u8]>, boo
     }
     (pairs, found)
 }
+
+pub const COMMANDS: &[Row] = &[("scan", scan)];
 
 #[cfg(test)]
 mod tests {

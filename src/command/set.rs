@@ -4,7 +4,6 @@
 use super::args;
 use super::random::reply_repeated;
 use super::scan::{ScanOptions, reply_scan, scan_steps};
-use super::set_algebra as algebra;
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::ds::listpack::{Entry, INT_TEXT_MAX};
@@ -261,11 +260,6 @@ fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 pub const COMMANDS: &[Row] = &[
     ("sadd", sadd),
     ("scard", scard),
-    ("sdiff", algebra::sdiff),
-    ("sdiffstore", algebra::sdiffstore),
-    ("sinter", algebra::sinter),
-    ("sintercard", algebra::sintercard),
-    ("sinterstore", algebra::sinterstore),
     ("sismember", sismember),
     ("smembers", smembers),
     ("smismember", smismember),
@@ -274,6 +268,4 @@ pub const COMMANDS: &[Row] = &[
     ("srandmember", srandmember),
     ("srem", srem),
     ("sscan", sscan),
-    ("sunion", algebra::sunion),
-    ("sunionstore", algebra::sunionstore),
 ];

@@ -3,6 +3,7 @@
 
 use super::args::{self, is};
 use super::set::{limits, reply_entry, reply_set};
+use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{Entry, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
@@ -41,7 +42,7 @@ fn to_intersect<'a>(
 }
 
 /// SINTER key [key ...]
-pub fn sinter(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sinter(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     match to_intersect(&mut s.ks, s.db, &args[1..])?.as_deref() {
         Some([only]) => reply_set(&mut s.reply, only),
         Some([first, others @ ..]) => {
@@ -60,7 +61,7 @@ pub fn sinter(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// SINTERCARD numkeys key [key ...] [LIMIT limit]
-pub fn sintercard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sintercard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let greater = "ERR numkeys should be greater than 0";
     let keys = args::int_between(args[1], 1, i64::MAX, Some(greater))? as usize;
     if keys > args.len() - 2 {
@@ -88,7 +89,7 @@ pub fn sintercard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// SINTERSTORE destination key [key ...]
-pub fn sinterstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sinterstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
     let mut result = Set::default();
     if let Some([first, others @ ..]) = to_intersect(&mut s.ks, s.db, &args[2..])?.as_deref() {
@@ -101,7 +102,7 @@ pub fn sinterstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// SUNION key [key ...]
-pub fn sunion(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sunion(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
     let sets: Vec<&Set> = sets(&mut s.ks, s.db, &args[1..])?.into_iter().flatten().collect();
     if let [only] = sets[..] {
@@ -115,7 +116,7 @@ pub fn sunion(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// SUNIONSTORE destination key [key ...]
-pub fn sunionstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sunionstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
     let sets: Vec<&Set> = sets(&mut s.ks, s.db, &args[2..])?.into_iter().flatten().collect();
     let union = set::unite(&sets, &limits);
@@ -123,7 +124,7 @@ pub fn sunionstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// SDIFF key [key ...]
-pub fn sdiff(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sdiff(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
     let difference = difference(&sets(&mut s.ks, s.db, &args[1..])?, &limits);
     reply_set(&mut s.reply, &difference);
@@ -132,7 +133,7 @@ pub fn sdiff(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// SDIFFSTORE destination key [key ...]
-pub fn sdiffstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sdiffstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
     let difference = difference(&sets(&mut s.ks, s.db, &args[2..])?, &limits);
     store(s, args[1], difference, "sdiffstore")
@@ -190,3 +191,13 @@ fn discard(s: &mut Server, set: Set) {
     let lazy = s.config.lazyfree_lazy_server_del;
     s.lazyfree.free_entry(Entry::new(b"", set.into_value(), None), lazy);
 }
+
+pub const COMMANDS: &[Row] = &[
+    ("sdiff", sdiff),
+    ("sdiffstore", sdiffstore),
+    ("sinter", sinter),
+    ("sintercard", sintercard),
+    ("sinterstore", sinterstore),
+    ("sunion", sunion),
+    ("sunionstore", sunionstore),
+];

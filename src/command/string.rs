@@ -650,7 +650,6 @@ pub const COMMANDS: &[Row] = &[
     ("incr", incr),
     ("incrby", incrby),
     ("incrbyfloat", incrbyfloat),
-    ("lcs", super::lcs::lcs),
     ("mget", mget),
     ("mset", mset),
     ("msetex", msetex),
