@@ -349,7 +349,7 @@ impl Server {
         }
         match self.supervised {
             Some("systemd") => notify_systemd(),
-            Some("upstart") => process::kill(std::process::id() as i32, libc::SIGSTOP),
+            Some("upstart") => process::raise(libc::SIGSTOP),
             _ => {}
         }
     }

@@ -37,28 +37,12 @@ const UPWARD: [(&str, &str); 2] = [("server", "command"), ("server", "script")];
 
 /// Modules that can be got to from themselves by imports, without those between a parent and its children: (folder,
 /// module).
-const CIRCLES: [(&str, &str); 41] = [
+const CIRCLES: [(&str, &str); 21] = [
     ("", "command"),
-    ("", "ds"),
     ("", "script"),
     ("", "server"),
-    ("", "util"),
-    ("db", "field_expire"),
-    ("db", "keyspace"),
-    ("db", "replica_keys"),
-    ("rdb", "hash"),
-    ("rdb", "list"),
-    ("rdb", "object"),
-    ("rdb", "set"),
-    ("rdb", "stream"),
-    ("rdb", "string"),
-    ("rdb", "writer"),
-    ("rdb", "zset"),
-    ("script", "args"),
     ("script", "engine"),
-    ("script", "guard"),
     ("script", "run"),
-    ("script", "value"),
     ("server", "acl"),
     ("server", "aof"),
     ("server", "blocking"),
@@ -75,10 +59,6 @@ const CIRCLES: [(&str, &str); 41] = [
     ("server", "tls"),
     ("server", "tracking"),
     ("server", "transaction"),
-    ("server/config", "directives"),
-    ("server/config", "parse"),
-    ("sys", "children"),
-    ("sys", "process"),
 ];
 
 /// Where `unsafe` may stand.

@@ -197,7 +197,7 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         (b"structsize", []) => structsize(&mut s.reply),
         (b"panic", []) => panic!("DEBUG PANIC called at Unix time {}", s.now_seconds()),
-        (b"segfault", []) => process::kill(std::process::id() as i32, libc::SIGSEGV),
+        (b"segfault", []) => process::raise(libc::SIGSEGV),
         _ => {
             let shown = shown(args[1]);
             return Err(CommandError::err(format_args!(

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Volatile keys looked at before the share of expired ones is judged; more with a higher effort.
 const KEYS_PER_LOOP: usize = 20;
+/// Keys of a replica's own looked at between two looks at the clock.
+const REPLICA_KEYS_PER_LOOP: usize = 64;
 /// Buckets walked in one loop at the most, however few volatile keys are in them.
 const BUCKETS_PER_LOOP: usize = 400;
 /// The share of stale keys that is acceptable, in percent, at effort 1.
@@ -91,5 +93,55 @@ impl Keyspace {
             self.delete_expired(db, key);
         }
         (seen, due.len())
+    }
+
+    /// Deletes those of a replica's own keys whose time has come, as far as the time reaches, and forgets those that
+    /// are gone or volatile no more.
+    pub fn expire_replica_keys(&mut self, budget: Duration) {
+        let start = Instant::now();
+        let now = self.now_ms;
+        let mut own = std::mem::take(&mut self.replica_keys);
+        let mut due = Vec::new();
+        let mut seen = 0;
+        own.retain(|db, key| {
+            seen += 1;
+            if seen % REPLICA_KEYS_PER_LOOP == 0 && start.elapsed() > budget {
+                // The rest has to wait; the set's order is random, so all have their turn.
+                seen -= 1;
+                return true;
+            }
+            let expire = self.dbs[db].table.get(self.hash(key), key).and_then(|e| e.expire());
+            if expire.is_some_and(|at| at < now) {
+                due.push((db, Box::from(key)));
+                return false;
+            }
+            expire.is_some()
+        });
+        for (db, key) in due {
+            self.delete_expired(db, &key);
+        }
+        self.replica_keys = own;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keyspace::{ExpiryRole, Keyspace};
+    use crate::ds::hash::HashSeed;
+    use std::time::Duration;
+
+    #[test]
+    fn only_own_keys_are_deleted() {
+        let mut ks = Keyspace::new(1, HashSeed::new([1, 2]));
+        ks.now_ms = 100;
+        ks.set_string(0, b"theirs", b"v", Some(150));
+        ks.role = ExpiryRole::Hide;
+        ks.set_string(0, b"own", b"v", Some(150));
+        ks.set_string(0, b"kept", b"v", Some(150));
+        ks.set_expire(0, b"kept", None);
+        ks.now_ms = 200;
+        ks.expire_replica_keys(Duration::from_secs(1));
+        assert_eq!((ks.len(), ks.replica_keys.len()), (2, 0));
+        assert!(ks.dbs[0].table.get(ks.hash(b"own"), b"own").is_none());
     }
 }

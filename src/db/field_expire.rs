@@ -5,9 +5,6 @@
 //! there until they hear otherwise. So a command that names fields gets at its hash by [`Keyspace::read_fields`],
 //! [`Keyspace::write_fields`] or, where it makes one, behind [`Keyspace::drop_expired_fields`]. What has expired of
 //! them is gone by then, and replicas and file hear of that before they hear of the command.
-//!
-//! Each database keeps the keys of its hashes that have fields with an expiry. A key gets in when such a hash comes
-//! into the database or gets such a field, and out when the cycle finds none any more: so nobody else has to care.
 #![forbid(unsafe_code)]
 
 use super::entry::EntryRef;
@@ -16,8 +13,6 @@ use super::notify::Class;
 use crate::resp::error::CommandResult;
 use crate::value::hash::{FOREVER_YOUNG, Hash};
 use crate::value::{Collection, ValueRef};
-use std::collections::BTreeSet;
-use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
 /// Hashes looked at before the time is looked at.
@@ -27,35 +22,7 @@ const BUCKETS_PER_HASH: usize = 64;
 /// Rounds of a cycle that find nothing at all before it ends.
 const HASHES_PER_CYCLE: usize = 400;
 
-/// The hashes of a database in which fields may expire.
-#[derive(Default)]
-pub(super) struct VolatileHashes {
-    keys: BTreeSet<Box<[u8]>>,
-    /// The last key that was looked at.
-    cursor: Box<[u8]>,
-}
-
-impl VolatileHashes {
-    /// The next key in turn.
-    fn next(&mut self) -> Option<Box<[u8]>> {
-        let after = (Excluded(&*self.cursor), Unbounded);
-        let key = self.keys.range::<[u8], _>(after).next().or_else(|| self.keys.first())?;
-        self.cursor = key.clone();
-        Some(key.clone())
-    }
-}
-
 impl Db {
-    /// Notes an entry that comes into the database; answers whether it is a hash in which fields expire.
-    #[inline]
-    pub(super) fn note_volatile_hash(&mut self, entry: EntryRef<'_>) -> bool {
-        let ValueRef::Hash(hash) = entry.value() else { return false };
-        if hash.volatile_fields() {
-            self.volatile_hashes.keys.insert(entry.key().into());
-        }
-        hash.volatile_fields()
-    }
-
     /// Whether fields of any hash expire.
     fn has_expiring_fields(&self) -> bool {
         self.volatile_hashes.keys.iter().any(|key| {

@@ -6,10 +6,10 @@
 
 use super::blocked::BlockedKeys;
 use super::entry::{Entry, EntryRef};
-use super::field_expire::VolatileHashes;
 use super::lru::AccessPolicy;
 use super::notify::{Class, Notifications};
 use super::replica_keys::ReplicaKeys;
+use super::volatile_hashes::VolatileHashes;
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Occupied, Table};
 use crate::resp::error::{CommandError, CommandResult};
@@ -451,7 +451,7 @@ impl Keyspace {
     pub fn put(&mut self, db: usize, entry: Entry) -> Option<Entry> {
         let hash = self.hash(entry.view().key());
         let marked = entry.view().has_expire();
-        if self.dbs[db].note_volatile_hash(entry.view()) {
+        if self.dbs[db].volatile_hashes.note(entry.view()) {
             self.changes.fields_expire = true;
         }
         self.changes.blocked.signal_ready(db, entry.view().key());
@@ -522,7 +522,7 @@ impl Keyspace {
         self.changes.notifications.push(Class::NEW, "new", db, key);
         self.changes.blocked.signal_ready(db, key);
         let (hash, marked) = (self.hash(key), entry.view().has_expire());
-        if self.dbs[db].note_volatile_hash(entry.view()) {
+        if self.dbs[db].volatile_hashes.note(entry.view()) {
             self.changes.fields_expire = true;
         }
         self.dbs[db].table.insert_unique(hash, entry, marked);

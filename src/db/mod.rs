@@ -9,6 +9,7 @@ pub mod keyspace;
 pub mod lru;
 pub mod notify;
 pub mod replica_keys;
+mod volatile_hashes;
 
 pub use entry::{Entry, EntryRef};
 pub use keyspace::{Db, ExpiryRole, Keyspace};

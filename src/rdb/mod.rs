@@ -7,6 +7,7 @@
 //! * `reader`: a cursor over one record's bytes: lengths, strings, integers.
 //! * `object`: which code writes and reads the value of which type; `string` is the first such
 //!   type.
+//! * `loaded`: a value on its way from the parser to the keyspace.
 //! * `layout`: the shape of every record, to find the end of one that arrives in pieces.
 //! * [`parser`]: [`parser::RdbParser`], turns bytes into events.
 //! * [`mod@check`]: what `redis-check-rdb` does.
@@ -20,6 +21,7 @@ pub mod format;
 mod hash;
 mod layout;
 mod list;
+mod loaded;
 mod object;
 pub mod parser;
 mod reader;
@@ -32,6 +34,6 @@ pub mod writer;
 mod zset;
 
 pub use error::{ErrorKind, RdbError};
-pub use object::Loaded;
+pub use loaded::Loaded;
 pub use parser::{Event, RdbParser};
 pub use writer::RdbWriter;

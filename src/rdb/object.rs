@@ -2,33 +2,41 @@
 #![forbid(unsafe_code)]
 
 use super::error::{ErrorKind, Fault};
-use super::format::{VALKEY_VERSION, value_type};
+use super::format::{VALKEY_VERSION, opcode, value_type};
 use super::list;
+use super::loaded::Loaded;
 use super::reader::Reader;
 use super::stream;
 use super::writer::{RdbVersion, RdbWriter};
 use super::{hash, set, string, zset};
-use crate::value::{Collection, Value, ValueRef};
-use std::borrow::Cow;
+use crate::value::{Collection, ValueRef};
 use std::io::{self, Write};
 
-/// A value as the parser hands it out. Like [`Value`], but a string that is stored as it is stays
-/// in the parser's buffer, so that who puts it into the keyspace copies it once and allocates once.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Loaded<'a> {
-    Int(i64),
-    Str(Cow<'a, [u8]>),
-    /// Anything that is not a string.
-    Other(Value),
-}
-
-impl From<Loaded<'_>> for Value {
-    fn from(loaded: Loaded<'_>) -> Self {
-        match loaded {
-            Loaded::Int(n) => Value::Int(n),
-            Loaded::Str(s) => Value::Str(s.into_owned()),
-            Loaded::Other(value) => value,
+impl<W: Write> RdbWriter<W> {
+    /// A key with its value; expiry as Unix time in ms, and what the eviction policy in force knows
+    /// of it: its idle time in seconds (LRU) or its access frequency (LFU).
+    pub fn entry(
+        &mut self,
+        key: &[u8],
+        value: ValueRef<'_>,
+        expire_ms: Option<i64>,
+        idle_secs: Option<u64>,
+        freq: Option<u8>,
+    ) -> io::Result<()> {
+        if let Some(ms) = expire_ms {
+            self.byte(opcode::EXPIRETIME_MS)?;
+            self.raw(&ms.to_le_bytes())?;
         }
+        if let Some(secs) = idle_secs {
+            self.byte(opcode::IDLE)?;
+            self.length(secs)?;
+        }
+        if let Some(freq) = freq {
+            self.raw(&[opcode::FREQ, freq])?;
+        }
+        self.byte(value_type(value, self.version()))?;
+        self.string(key)?;
+        write(self, value)
     }
 }
 

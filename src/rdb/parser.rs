@@ -11,7 +11,8 @@ use super::format::{
     CHECKSUM_SINCE, HEADER_LEN, REDIS_VERSION_MAX, VALKEY_VERSION, module_opcode, opcode,
 };
 use super::layout::{Skim, layout};
-use super::object::{self, Loaded};
+use super::loaded::Loaded;
+use super::object;
 use super::reader::Reader;
 use crate::util::crc64::crc64;
 use std::borrow::Cow;

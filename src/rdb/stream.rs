@@ -6,7 +6,7 @@
 
 use super::error::Fault;
 use super::format::value_type;
-use super::object::Loaded;
+use super::loaded::Loaded;
 use super::reader::Reader;
 use super::writer::RdbWriter;
 use crate::value::Value;

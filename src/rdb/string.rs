@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::error::Fault;
-use super::object::Loaded;
+use super::loaded::Loaded;
 use super::reader::{Reader, StringHead};
 use crate::util::number::parse_i64;
 use std::borrow::Cow;

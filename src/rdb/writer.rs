@@ -5,11 +5,9 @@
 #![forbid(unsafe_code)]
 
 use super::format::{length, opcode, string_encoding};
-use super::object;
 use crate::util::crc64::crc64;
 use crate::util::lzf;
 use crate::util::number::parse_i64;
-use crate::value::ValueRef;
 use std::io::{self, Write};
 
 /// Bytes gathered before they are written: few system calls, and still in the cache when the
@@ -102,32 +100,6 @@ impl<W: Write> RdbWriter<W> {
         self.byte(opcode::RESIZEDB)?;
         self.length(keys)?;
         self.length(expires)
-    }
-
-    /// A key with its value; expiry as Unix time in ms, and what the eviction policy in force knows
-    /// of it: its idle time in seconds (LRU) or its access frequency (LFU).
-    pub fn entry(
-        &mut self,
-        key: &[u8],
-        value: ValueRef<'_>,
-        expire_ms: Option<i64>,
-        idle_secs: Option<u64>,
-        freq: Option<u8>,
-    ) -> io::Result<()> {
-        if let Some(ms) = expire_ms {
-            self.byte(opcode::EXPIRETIME_MS)?;
-            self.raw(&ms.to_le_bytes())?;
-        }
-        if let Some(secs) = idle_secs {
-            self.byte(opcode::IDLE)?;
-            self.length(secs)?;
-        }
-        if let Some(freq) = freq {
-            self.raw(&[opcode::FREQ, freq])?;
-        }
-        self.byte(object::value_type(value, self.version()))?;
-        self.string(key)?;
-        object::write(self, value)
     }
 
     /// The source of a function library.
@@ -285,6 +257,7 @@ fn small_int(text: &[u8]) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::ValueRef;
 
     fn string(text: &[u8]) -> Vec<u8> {
         let mut w = RdbWriter::in_memory(WriterOptions::default());

@@ -1,7 +1,8 @@
 //! `bit`: operations on the low 32 bits of numbers, as in Lua BitOp.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibResult, NativeFn, one};
+use super::args::{Args, NativeFn, one};
+use super::error::LibResult;
 use mlua::{Lua, Value};
 
 /// An argument's low 32 bits. Fractions are rounded to the nearest, half to even.

@@ -1,7 +1,8 @@
 //! `cjson`: values as JSON and back, as in Lua CJSON 2.1. Its settings live as long as the Lua state.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, native, one};
+use super::args::{Args, native, one};
+use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, Guard, PIECE_BYTES};
 use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
 use crate::util::bytes_text::shown_c;

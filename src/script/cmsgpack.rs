@@ -1,7 +1,8 @@
 //! `cmsgpack`: values as MessagePack and back, as in lua-cmsgpack.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, NativeFn, one, truncated};
+use super::args::{Args, NativeFn, one, truncated};
+use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, Guard, PIECE_BYTES};
 use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
 use mlua::{Lua, MultiValue, Table, Value};

@@ -1,9 +1,8 @@
 //! A Lua state in which scripts run: what it starts with, and what is reached of it from outside.
 #![forbid(unsafe_code)]
 
-use super::args::{
-    Args, LibError, LibResult, PRELUDE, caught, guarded, library, native, one, plain_text,
-};
+use super::args::{Args, caught, guarded, library, native, one};
+use super::error::{LibError, LibResult, PRELUDE, plain_text};
 use super::guard::{BYTES_A_STEP, Guard, Interrupt, PIECE_BYTES};
 use super::run::{CurrentServer, interrupt, natives};
 use super::value::error_text;

@@ -1,7 +1,8 @@
 //! `string.format`, as C's `printf` does it for Lua 5.1.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, one, truncated};
+use super::args::{Args, one, truncated};
+use super::error::{LibError, LibResult};
 use super::guard::Buffer;
 use memchr::memchr;
 use mlua::{Lua, Value};

@@ -16,7 +16,7 @@
 //! Each of them fails if the script is to end or the memory is out; the error is to be handed on as it is.
 #![forbid(unsafe_code)]
 
-use super::args::{LibError, LibResult, PRELUDE};
+use super::error::{LibError, LibResult, PRELUDE};
 use mlua::{Function, HookTriggers, Lua, LuaString, MultiValue, Value, VmState};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

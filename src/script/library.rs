@@ -2,8 +2,8 @@
 //! functions that `FCALL` runs.
 #![forbid(unsafe_code)]
 
-use super::args::{LibError, LibResult, plain_text};
 use super::engine::{Engine, Kept, Purpose};
+use super::error::{LibError, LibResult, plain_text};
 use super::run::log_line;
 use super::shebang::ScriptFlags;
 use super::value::to_argument;

@@ -3,6 +3,7 @@
 //! * [`engine`] makes a Lua state in which scripts can do no harm; `prelude.lua` is what it starts with.
 //! * [`run`] runs a script and serves `redis.call` and its kin.
 //! * [`guard`] holds the script that runs: its time and its memory.
+//! * [`args`] makes native functions of Lua's, [`error`] has what they raise.
 //! * [`value`] turns replies into Lua's values and back.
 //! * [`shebang`] reads what a script says of itself in its first line.
 //! * [`text`] (`string`, with [`pattern`] and [`format`]), [`bit`], [`cjson`], [`cmsgpack`] and [`pack`] (`struct`) are
@@ -18,6 +19,7 @@ pub mod cjson;
 pub mod cmsgpack;
 pub mod debugger;
 pub mod engine;
+pub mod error;
 pub mod format;
 pub mod guard;
 pub mod library;

@@ -1,7 +1,8 @@
 //! `struct`: values as C would lay them out, and back, as in Roberto Ierusalimschy's library of that name.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, NativeFn, as_number, one, truncated};
+use super::args::{Args, NativeFn, as_number, one, truncated};
+use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, PIECE_BYTES};
 use crate::util::bytes_text::shown;
 use mlua::{Lua, MultiValue, Value};

@@ -2,7 +2,7 @@
 //! a stack of its own.
 #![forbid(unsafe_code)]
 
-use super::args::LibResult;
+use super::error::LibResult;
 use super::guard::Guard;
 use mlua::Lua;
 

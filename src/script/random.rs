@@ -1,7 +1,8 @@
 //! `math.random`: the generator of `lrand48`, which gives the same numbers for the same seed on every machine.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibResult};
+use super::args::Args;
+use super::error::LibResult;
 use mlua::{Lua, MultiValue, Table, Value};
 use std::cell::Cell;
 use std::rc::Rc;

@@ -2,11 +2,12 @@
 //! one unit.
 #![forbid(unsafe_code)]
 
-use super::args::{LibError, LibResult, guarded, to_number, truncated};
+use super::args::{guarded, to_number, truncated};
 use super::engine::{Engine, Kept};
+use super::error::{COUNTED, LibError, LibResult, error_table};
 use super::guard::Guard;
 use super::shebang::ScriptFlags;
-use super::value::{COUNTED, ReplyReader, ReplyWriter, command_args, error_table, to_argument};
+use super::value::{ReplyReader, ReplyWriter, command_args, to_argument};
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::{Protocol, Reply};

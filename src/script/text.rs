@@ -2,7 +2,8 @@
 //! bounded by the arguments that it gets.
 #![forbid(unsafe_code)]
 
-use super::args::{Args, LibError, LibResult, Text, native, number_text, type_name};
+use super::args::{Args, Text, native, number_text, type_name};
+use super::error::{LibError, LibResult};
 use super::format;
 use super::guard::{Buffer, Guard};
 use super::pattern::{Captured, Matcher};

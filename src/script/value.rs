@@ -1,7 +1,8 @@
 //! Replies as Lua's values, and Lua's values as replies.
 #![forbid(unsafe_code)]
 
-use super::args::{LibResult, as_number, truncated};
+use super::args::{as_number, truncated};
+use super::error::{COUNTED, LibResult, error_table};
 use super::guard::{BYTES_A_STEP, Guard};
 use crate::resp::reply::{Protocol, Reply};
 use crate::sys::lua_walk::Seen;
@@ -12,8 +13,6 @@ use std::mem;
 
 /// Tables may be nested so deep in a reply.
 const MAX_DEPTH: usize = 1000;
-/// An error that a command has answered: it has been counted.
-pub const COUNTED: &str = "ignore_error_stats_update";
 
 /// The argument that a value is to a command; `None` if it can't be one.
 pub fn to_argument(value: &Value) -> Option<Vec<u8>> {
@@ -69,16 +68,6 @@ pub fn error_text(text: &[u8]) -> Vec<u8> {
     let start = text.iter().take_while(|byte| is_end_of_line(byte)).count();
     let end = text.iter().rposition(|byte| !is_end_of_line(byte)).map_or(start, |last| last + 1);
     [code, b" ", &text[start..end]].concat()
-}
-
-/// The table that an error is to a script.
-pub fn error_table(lua: &Lua, text: &str, counted: bool) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    table.raw_set("err", lua.create_string(written(text))?)?;
-    if counted {
-        table.raw_set(COUNTED, true)?;
-    }
-    Ok(Value::Table(table))
 }
 
 /// Reads a reply of the server's own making into Lua's values.

@@ -3,7 +3,7 @@
 
 use super::Server;
 use super::persistence::{SaveChild, SaveTarget};
-use crate::sys::{process, title};
+use crate::sys::{children, process, title};
 use mio::unix::pipe::{self, Receiver, Sender};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -135,7 +135,7 @@ impl Server {
             // Moving buckets while a child shares the memory would copy it page by page.
             db.table.set_resize_allowed(false);
         }
-        let forked = process::fork_child(&inherited, |pid| {
+        let forked = children::fork_child(&inherited, |pid| {
             self.become_fork_child();
             title::set(target.process_title());
             let mut progress = Progress { to_parent: Some(report_to), ..Progress::default() };
@@ -194,8 +194,8 @@ impl Server {
     pub fn end_child(&mut self, child: &mut SaveChild, signal: i32) {
         // The process id of one that has ended may be somebody else's by now.
         if child.end().is_none() {
-            process::kill(child.pid, signal);
-            process::wait(child.pid);
+            children::kill(child.pid, signal);
+            children::wait(child.pid);
         }
         self.child_is_gone();
     }

@@ -8,7 +8,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 #[cfg(not(feature = "system-allocator"))]
 #[path = "alloc/mimalloc.rs"]
@@ -25,6 +25,9 @@ thread_local! {
 
 /// The balances that other threads have handed over.
 static SHARED: AtomicIsize = AtomicIsize::new(0);
+
+/// Bytes that all hash tables together have mapped and not released. They are the program's own, but no allocator's.
+pub static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// mimalloc, with every byte counted.
 pub struct Counting;
@@ -64,7 +67,7 @@ pub fn flush_thread() {
 #[inline]
 pub fn used_memory() -> usize {
     let heap = BALANCE.get() + SHARED.load(Relaxed);
-    heap.max(0) as usize + crate::ds::table::MAPPED_BYTES.load(Relaxed)
+    heap.max(0) as usize + MAPPED_BYTES.load(Relaxed)
 }
 
 // SAFETY: every call goes to the heap with the caller's own arguments; counting does not touch the memory.

@@ -6,7 +6,7 @@ use super::group::Group;
 use super::memory;
 use super::network::{Network, SharedNetwork, host};
 use super::workload::{Acknowledged, Client};
-use aeolis::sys::children;
+use aeolis::sys::children::simulated;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::rc::Rc;
@@ -46,7 +46,7 @@ pub struct Simulation {
 
 impl Simulation {
     pub fn new(seed: u64, verbose: bool) -> Simulation {
-        children::simulate();
+        simulated::simulate();
         let mut rng = SmallRng::seed_from_u64(seed);
         let network = Network::new(rng.random(), SERVERS);
         network.borrow_mut().now = START;
@@ -150,7 +150,7 @@ impl Simulation {
         }
         self.clients_act();
         if now >= self.release_at {
-            children::release();
+            simulated::release();
             self.release_at = now + self.rng.random_range(SECOND / 100..SECOND / 2);
             for i in 0..SERVERS {
                 self.follow(i);
@@ -238,7 +238,7 @@ impl Simulation {
                 self.crash(victim);
             }
             9 => self.promote(),
-            10 => children::doom_next(true),
+            10 => simulated::doom_next(true),
             11 if self.durable && self.group.nodes[self.primary].is_up() => {
                 self.say("the primary crashes; its disk remembers");
                 self.crash(self.primary);
@@ -320,7 +320,7 @@ impl Simulation {
     fn mend(&mut self) {
         self.say("all faults end");
         self.network.borrow_mut().heal();
-        children::doom_next(false);
+        simulated::doom_next(false);
         for node in &mut self.group.nodes {
             node.frozen_until = 0;
         }

@@ -34,7 +34,6 @@ use super::hash::HashSeed;
 
 pub(crate) use self::bucket::prefetch;
 pub use self::entry::Occupied;
-pub use self::resize::MAPPED_BYTES;
 
 /// An owning thin pointer that a [`Table`] can store.
 ///
@@ -95,7 +94,7 @@ pub struct Table<T: Item> {
     marked: usize,
     /// Buckets that are not in an array but in a chain.
     overflow: usize,
-    /// What this table has added to `MAPPED_BYTES`.
+    /// What this table has added to [`MAPPED_BYTES`](crate::util::alloc::MAPPED_BYTES).
     mapped: usize,
     /// Buckets that an insertion or removal sweeps while a resize runs.
     pace: u32,

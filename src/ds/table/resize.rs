@@ -11,15 +11,12 @@
 //! and after it.
 
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::array::Array;
 use super::bucket::{self, Bucket, Entry, prefetch};
 use super::{Item, Table};
-
-/// Bytes that all tables together have mapped and not released. They are the program's own, but no
-/// allocator's.
-pub static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);
+use crate::util::alloc::MAPPED_BYTES;
 
 /// Entries per bucket at which a table grows. A quarter of the buckets has an overflow bucket then,
 /// and 9 % of the entries are in those.

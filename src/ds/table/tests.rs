@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
-use super::{Item, MAPPED_BYTES, Table};
+use super::{Item, Table};
 use crate::ds::hash::HashSeed;
+use crate::util::alloc::MAPPED_BYTES;
 
 const SEED: HashSeed = HashSeed::new([7, 8]);
 

@@ -18,7 +18,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
-use crate::sys::process;
+use crate::sys::children;
 use mlua::Value;
 use session::Session;
 use std::cell::RefCell;
@@ -77,7 +77,7 @@ impl Debugger {
 
     /// Sees to the processes of sessions that are over.
     pub fn reap(&mut self) {
-        self.children.retain(|&pid| process::try_wait(pid).is_none());
+        self.children.retain(|&pid| children::try_wait(pid).is_none());
     }
 }
 
@@ -114,7 +114,7 @@ impl Server {
         body: &[u8],
         run: impl FnOnce(&mut Server, &Engine) -> CommandResult,
     ) -> CommandResult {
-        let forked = process::fork_child(&[wire.as_raw_fd()], |_| {
+        let forked = children::fork_child(&[wire.as_raw_fd()], |_| {
             self.become_fork_child();
             self.notice("Redis forked for debugging eval");
             let ended =

@@ -23,8 +23,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::REDIS_VERSION;
+use super::error::SourceLine;
 use super::kind::{Directive, Flags, Kind, Unit};
-use super::parse::SourceLine;
 use super::values::*;
 use crate::server::flavour::Flavour;
 use crate::sys::locale::can_collate;

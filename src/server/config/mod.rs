@@ -3,6 +3,7 @@
 //! * `directives`: the table. One entry makes a field of [`Config`], its default, and its [`Directive`].
 //! * `kind`: how the values of each kind of directive are read, checked and printed.
 //! * `values`: the types of values that are more than numbers and texts.
+//! * `error`: why the server cannot start with its configuration.
 //! * `parse`: configuration files. `startup`: the command line, which is a file's last lines in disguise.
 //! * `rewrite`: a new text for the configuration file that keeps its comments and order.
 //!
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod directives;
+mod error;
 mod kind;
 mod parse;
 mod rewrite;
@@ -18,8 +20,8 @@ mod startup;
 mod values;
 
 pub use directives::{Config, DIRECTIVES};
+pub use error::{ConfigError, SourceLine};
 pub use kind::{Directive, Flags, Kind, Unit};
-pub use parse::{ConfigError, SourceLine};
 pub use rewrite::{RewriteOptions, rewrite, rewrite_file};
 pub use startup::Startup;
 pub use values::*;

@@ -1,15 +1,15 @@
 //! Configuration files: one directive a line, `include`d files, and the errors that stop the start.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::directives::{Config, DIRECTIVES};
+use super::error::{ConfigError, SourceLine};
 use super::kind::{Directive, Flags};
+use super::lookup;
 use super::values::Reason;
-use super::{REDIS_VERSION, lookup};
 use crate::util::args::split_args;
 use crate::util::glob::glob_match;
 use crate::util::io_reason;
@@ -20,66 +20,6 @@ const MAX_INCLUDE_DEPTH: usize = 32;
 /// Lines of old versions that are accepted and ignored, each with one argument.
 const DEPRECATED: [&[u8]; 3] =
     [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
-
-/// Why the server cannot start with its configuration. Prints as what Redis writes to standard error.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigError {
-    /// A line is wrong.
-    Line {
-        /// Number of the line in its file, from 1. Options of the command line follow the last line of the file.
-        line_no: usize,
-        /// The line, without spaces around it.
-        line: String,
-        /// What is wrong.
-        reason: Reason,
-    },
-    /// The lines are right, but do not go together.
-    Whole(Reason),
-    /// A file cannot be read.
-    Unreadable {
-        /// Its path.
-        path: PathBuf,
-        /// The system's words.
-        reason: String,
-    },
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::Unreadable { path, reason } = self {
-            return write!(f, "Fatal error, can't open config file '{}': {reason}", path.display());
-        }
-        write!(f, "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n")?;
-        match self {
-            Self::Line { line_no, line, reason } => {
-                writeln!(f, "Reading the configuration file, at line {line_no}")?;
-                write!(f, ">>> '{line}'\n{reason}")
-            }
-            Self::Whole(reason) => f.write_str(reason),
-            Self::Unreadable { .. } => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// A line that is kept for someone else to make sense of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceLine {
-    /// Number of the line in its file, from 1.
-    pub line_no: usize,
-    /// The line, without spaces around it.
-    pub line: String,
-    /// Its arguments; the first is the directive.
-    pub args: Vec<Vec<u8>>,
-}
-
-impl SourceLine {
-    /// The error that this line is wrong.
-    pub fn error(&self, reason: impl Into<Reason>) -> ConfigError {
-        ConfigError::Line { line_no: self.line_no, line: self.line.clone(), reason: reason.into() }
-    }
-}
 
 impl Config {
     /// Reads the text of a configuration file over the defaults of `base`. Also returns lines to log, about directives

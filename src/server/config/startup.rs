@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::directives::Config;
-use super::parse::{ConfigError, read};
+use super::error::ConfigError;
+use super::parse::read;
 use crate::util::args::{quote, split_args};
 use crate::util::io_reason;
 

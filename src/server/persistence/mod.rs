@@ -11,8 +11,9 @@ use super::replication::primary::dual_channel::RdbChannelWriter;
 use crate::rdb::RdbWriter;
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::resp::error::{CommandError, CommandResult};
+use crate::sys::children::{self, ChildEnd};
 use crate::sys::durable::{IncrementalSync, sync_dir_of};
-use crate::sys::process::{self, ChildEnd};
+use crate::sys::process;
 use crate::util::alloc;
 use crate::util::io_reason;
 use mio::unix::pipe::{Receiver, Sender};
@@ -129,7 +130,7 @@ impl SaveChild {
 
     /// How it ended; `None`: it is at work.
     pub fn end(&mut self) -> Option<ChildEnd> {
-        self.ended = self.ended.or_else(|| process::try_wait(self.pid));
+        self.ended = self.ended.or_else(|| children::try_wait(self.pid));
         self.ended
     }
 }

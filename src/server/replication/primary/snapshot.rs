@@ -191,7 +191,7 @@ impl Server {
     pub fn pause_after_fork(&self) {
         if self.repl.pause_after_fork {
             self.notice("Process is about to stop.");
-            process::kill(std::process::id().cast_signed(), libc::SIGSTOP);
+            process::raise(libc::SIGSTOP);
             self.notice("Process has been continued.");
         }
     }

@@ -2,7 +2,7 @@
 //! it is seen to have ended, and how.
 #![forbid(unsafe_code)]
 
-use super::process::ChildEnd;
+use super::ChildEnd;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
