@@ -1,5 +1,4 @@
 //! The command line, and everything between it and the running loop.
-#![forbid(unsafe_code)]
 
 use crate::command::config::update_title;
 use crate::command::table::{CommandTable, Row};

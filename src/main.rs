@@ -1,5 +1,4 @@
 //! The `aeolis` program.
-#![forbid(unsafe_code)]
 
 use aeolis::sys::stack::run_with_room;
 

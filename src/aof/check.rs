@@ -1,7 +1,6 @@
 //! `redis-check-aof`: whether append-only files are whole, and cutting off what is not.
 //!
 //! The answers are worded as Redis's are, since people and scripts look for them.
-#![forbid(unsafe_code)]
 
 use super::manifest::Manifest;
 use super::reader::is_rdb;

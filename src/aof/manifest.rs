@@ -2,7 +2,6 @@
 //!
 //! One line a file, `file <name> seq <number> type <b|h|i>`, keys and values in pairs so that later versions may add
 //! some: the base file, then the files of the past that are yet to be deleted, then the incremental files in order.
-#![forbid(unsafe_code)]
 
 use crate::sys::durable::write_durably;
 use crate::util::args::{needs_quote, quote, split_args};

@@ -3,7 +3,6 @@
 //! A file ends where a write was interrupted, so a record may lack its end: that is a truncated tail, and not an error
 //! of the format. But a damaged length looks the same: it claims more than the file has. What follows tells: behind a
 //! write that was interrupted there is no complete command.
-#![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,5 +1,4 @@
 //! The commands that make a value: what a base file has that is no snapshot.
-#![forbid(unsafe_code)]
 
 use super::{encode_bulk, encode_command, encode_header};
 use crate::ds::listpack::Entry;

@@ -1,5 +1,4 @@
 //! ACL: users, what they may do, and what they were refused.
-#![forbid(unsafe_code)]
 
 use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};

@@ -1,6 +1,5 @@
 //! What the commands' arguments have in common: numbers, timeouts, expiry times, database indices; each with the
 //! error that Redis answers where an argument is none.
-#![forbid(unsafe_code)]
 
 use crate::resp::error::{CommandError, CommandResult};
 use crate::util::long_double::LongDouble;

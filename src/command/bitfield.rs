@@ -1,5 +1,4 @@
 //! BITFIELD and BITFIELD_RO: integers of 1 to 64 bits anywhere in a string.
-#![forbid(unsafe_code)]
 
 use super::args::{self, is};
 use super::bits::{bit_offset, grow};

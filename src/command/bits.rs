@@ -1,7 +1,6 @@
 //! Strings as bitmaps: SETBIT, GETBIT, BITCOUNT, BITPOS, BITOP. Integers inside of them are [`bitfield`]'s.
 //!
 //! [`bitfield`]: super::bitfield
-#![forbid(unsafe_code)]
 
 use super::args::{self, is};
 use super::string::{make_room, string_bytes};

@@ -1,5 +1,4 @@
 //! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
-#![forbid(unsafe_code)]
 
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};

@@ -1,6 +1,5 @@
 //! CLUSTER and what else only a cluster has. This node is alone in its cluster (see `server::cluster`): what would need
 //! another one answers that there is none.
-#![forbid(unsafe_code)]
 
 use super::args::is;
 use super::table::Row;

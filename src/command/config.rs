@@ -1,5 +1,4 @@
 //! CONFIG: reading, changing and saving the configuration, and what follows from a change.
-#![forbid(unsafe_code)]
 
 use super::table::{CommandStats, Row};
 use crate::db::keyspace::KeyspaceStats;

@@ -1,5 +1,4 @@
 //! Connection commands: PING, ECHO, QUIT, RESET, HELLO, AUTH, SELECT.
-#![forbid(unsafe_code)]
 
 use super::args::db_index;
 use super::client::{check_client_text, set_client_name};

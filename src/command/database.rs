@@ -1,5 +1,4 @@
 //! Commands on whole databases: how large, emptying them, swapping two.
-#![forbid(unsafe_code)]
 
 use super::args::{int32, is};
 use super::table::Row;

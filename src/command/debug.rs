@@ -1,5 +1,4 @@
 //! DEBUG: for developers and tests.
-#![forbid(unsafe_code)]
 
 use super::config::rewrite_config_file;
 use super::table::Row;

@@ -1,6 +1,5 @@
 //! From a request to its execution: `process_command` decides whether it may run, `call` runs it, times it, counts
 //! it and propagates it.
-#![forbid(unsafe_code)]
 
 use super::http::is_http;
 use super::redact::redact;

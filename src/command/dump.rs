@@ -1,5 +1,4 @@
 //! `DUMP` and `RESTORE`: a value as bytes, with a version and a checksum.
-#![forbid(unsafe_code)]
 
 use super::args::{int, invalid_expire, is};
 use super::expire::is_already_expired;

@@ -1,5 +1,4 @@
 //! Expiry: when a key's time comes, asking for it, and changing one's mind.
-#![forbid(unsafe_code)]
 
 use super::args::{self, Unit, invalid_expire, is};
 use super::table::Row;

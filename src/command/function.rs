@@ -1,5 +1,4 @@
 //! Libraries of functions: FUNCTION, FCALL and FCALL_RO.
-#![forbid(unsafe_code)]
 
 use super::args;
 use super::script::{keys_and_args, show_to_monitors};

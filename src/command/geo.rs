@@ -1,5 +1,4 @@
 //! Places on the map: members of a sorted set whose scores are geohashes.
-#![forbid(unsafe_code)]
 
 use super::args::{float, int, is};
 use super::table::Row;

@@ -1,5 +1,4 @@
 //! Hashes: fields and their values. Expiry of single fields is in [`hash_expire`](super::hash_expire).
-#![forbid(unsafe_code)]
 
 use super::args::{self, is};
 use super::random::reply_repeated;

@@ -2,7 +2,6 @@
 //! or set fields and their expiry in one go.
 //!
 //! All are propagated by effect: what was set with its point in time, what had to go as `HDEL`.
-#![forbid(unsafe_code)]
 
 use super::args::{self, ExpireOption, Unit, invalid_expire, is};
 use super::expire::{Conditions, is_already_expired};

@@ -1,6 +1,5 @@
 //! Web browsers can be made to send requests here whose bodies are commands. The first line of such a request, or its
 //! second, ends the connection before any of them is executed.
-#![forbid(unsafe_code)]
 
 use crate::server::Server;
 use crate::server::client::Token;

@@ -1,5 +1,4 @@
 //! HyperLogLogs: PFADD, PFCOUNT, PFMERGE, and looking inside with PFDEBUG and PFSELFTEST.
-#![forbid(unsafe_code)]
 
 use super::args::is;
 use super::table::Row;

@@ -2,7 +2,6 @@
 //!
 //! Sections and fields are those of Redis 7.2, in its order. A field of a feature that this server does not have
 //! says what Redis says where the feature is not in use: tools look for the field, not for the feature.
-#![forbid(unsafe_code)]
 
 use super::memory::{Excess, MemoryOverhead};
 use super::table::{CommandStats, Row};

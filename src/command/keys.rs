@@ -2,7 +2,6 @@
 //!
 //! `SCAN` is in [`scan`](super::scan), whole databases are in [`database`](super::database), `DUMP` and `RESTORE` in
 //! [`dump`](super::dump), `MIGRATE` in [`migrate`](super::migrate).
-#![forbid(unsafe_code)]
 
 use super::args::{db_index, is};
 use super::table::Row;

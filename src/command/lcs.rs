@@ -1,5 +1,4 @@
 //! `LCS`: the longest common subsequence of two strings, by the textbook's table of prefixes.
-#![forbid(unsafe_code)]
 
 use super::args::{self, is};
 use super::string::string_bytes;

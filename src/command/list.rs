@@ -1,6 +1,5 @@
 //! Lists: pushing and popping at both ends, reading, changing in the middle, moving between lists; and the forms that
 //! wait until there is something to pop.
-#![forbid(unsafe_code)]
 
 use super::args::{self, Unit, int, int_between, is, pop_count, positive};
 use super::table::Row;

@@ -1,5 +1,4 @@
 //! `MEMORY`: where the memory is.
-#![forbid(unsafe_code)]
 
 use super::args::{int, is};
 use crate::resp::error::{CommandError, CommandResult};

@@ -2,7 +2,6 @@
 //!
 //! The loop waits meanwhile, as Redis's does: while a key moves, nobody may see it in both places or in none. The
 //! connections to other servers are kept for a while, in [`targets`](crate::server::targets).
-#![forbid(unsafe_code)]
 
 use super::args::{int, is};
 use super::table::Row;

@@ -1,6 +1,5 @@
 //! MODULE: there are none, and none can be loaded, since a module is written against Redis's own memory and types.
 //! Clients ask for the list all the same, to learn what a server can do.
-#![forbid(unsafe_code)]
 
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};

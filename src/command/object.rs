@@ -1,5 +1,4 @@
 //! `OBJECT`: how a value is kept. (`MEMORY` is in [`memory`](super::memory).)
-#![forbid(unsafe_code)]
 
 use super::memory;
 use super::table::Row;

@@ -1,5 +1,4 @@
 //! Publish and subscribe: PUBLISH, (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBSUB and their kin for shard channels.
-#![forbid(unsafe_code)]
 
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};

@@ -1,6 +1,5 @@
 //! Random elements with repetitions (`SRANDMEMBER`, `HRANDFIELD` and `ZRANDMEMBER` with a negative count): the client
 //! chooses the length of the reply, whatever there is to choose from, so that it needs a bound of its own.
-#![forbid(unsafe_code)]
 
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;

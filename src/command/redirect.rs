@@ -1,6 +1,5 @@
 //! Redirections: a client that can follow one (`CLIENT CAPA redirect`) learns from a replica where the primary is,
 //! instead of reading what may be old or being told that it can't write. As in Valkey 8.
-#![forbid(unsafe_code)]
 
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};

@@ -1,5 +1,4 @@
 //! Replication commands: REPLICAOF, REPLCONF, PSYNC, SYNC, WAIT, ROLE.
-#![forbid(unsafe_code)]
 
 use super::args::{Unit, positive, timeout};
 use super::table::Row;

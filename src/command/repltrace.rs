@@ -2,7 +2,6 @@
 //!
 //! The reply is lines of text, as one wants to read them in `redis-cli`: for each link a line that says how it is, one
 //! that counts its resynchronisations, and its timeline. `->` was sent, `<-` was received, `--` happened here.
-#![forbid(unsafe_code)]
 
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};

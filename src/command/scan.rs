@@ -1,5 +1,4 @@
 //! `SCAN`, and what its relatives for collections share with it: the options.
-#![forbid(unsafe_code)]
 
 use super::args::{self, is};
 use super::keys::is_expired;

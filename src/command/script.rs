@@ -1,5 +1,4 @@
 //! Scripts: EVAL and its kin, and SCRIPT.
-#![forbid(unsafe_code)]
 
 use super::args;
 use super::table::{CommandId, Row};

@@ -1,5 +1,4 @@
 //! Commands about the server as a whole: COMMAND, TIME, SAVE and its kin, SHUTDOWN, SLOWLOG, LATENCY, LOLWUT.
-#![forbid(unsafe_code)]
 
 use super::args::{int, is};
 use super::set::reply_entry;

@@ -1,5 +1,4 @@
 //! Sets: members in and out, asked for and drawn by chance. Their algebra is in [`algebra`](super::set_algebra).
-#![forbid(unsafe_code)]
 
 use super::args;
 use super::random::reply_repeated;

@@ -1,5 +1,4 @@
 //! Unions, intersections and differences of sets, answered or stored.
-#![forbid(unsafe_code)]
 
 use super::args::{self, is};
 use super::set::{limits, reply_entry, reply_set};

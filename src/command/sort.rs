@@ -3,7 +3,6 @@
 //!
 //! The elements' texts are copied into one piece of memory, so that keys may be looked up while they are sorted, and
 //! sorting moves small rows only.
-#![forbid(unsafe_code)]
 
 use super::args::{int, is};
 use super::string::string_bytes;

@@ -7,7 +7,6 @@
 //! * `group`: XGROUP.
 //! * `pending`: what was delivered and not yet acknowledged: XACK, XPENDING, XCLAIM, XAUTOCLAIM.
 //! * `info`: XINFO.
-#![forbid(unsafe_code)]
 
 mod add;
 mod delete;

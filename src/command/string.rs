@@ -1,7 +1,6 @@
 //! Strings: `SET` and `GET`, their relatives, and the commands that treat a string as a number.
 //!
 //! `LCS` has a file of its own.
-#![forbid(unsafe_code)]
 
 use super::args::{self, ExpireOption, is, parse_expire};
 use super::expire::{delete_expired_now, is_already_expired};

@@ -1,5 +1,4 @@
 //! The command table: what each command is, who handles it, and how often it ran.
-#![forbid(unsafe_code)]
 
 use crate::resp::error::CommandResult;
 use crate::server::Server;

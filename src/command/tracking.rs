@@ -1,6 +1,5 @@
 //! `CLIENT TRACKING` and its relatives: client-side caching, whose mechanism is in
 //! [`server::tracking`](crate::server::tracking).
-#![forbid(unsafe_code)]
 
 use super::args::{int, is};
 use super::table::Row;

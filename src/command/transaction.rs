@@ -1,5 +1,4 @@
 //! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH. Queueing itself is dispatch's.
-#![forbid(unsafe_code)]
 
 use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};

@@ -7,7 +7,6 @@
 //! * `algebra`: unions, intersections, differences
 //!
 //! Here is what they share: limits, replies, and what follows a change.
-#![forbid(unsafe_code)]
 
 mod algebra;
 mod pop;

@@ -2,7 +2,6 @@
 //!
 //! The keyspace signals here what happens to keys; the server, which knows the clients, serves the keys that are
 //! ready after each command. While nobody waits, a signal costs one comparison.
-#![forbid(unsafe_code)]
 
 use crate::util::sparse::shrink_if_sparse;
 use crate::value::Type;

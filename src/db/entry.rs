@@ -16,6 +16,7 @@
 //! allocator's size class is overwritten in place.
 //!
 //! This is one of the few modules with `unsafe`: it lays out its own allocation.
+#![allow(unsafe_code)]
 
 use crate::ds::table::Item;
 use crate::util::alloc::size_class;

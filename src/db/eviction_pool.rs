@@ -3,7 +3,6 @@
 //! A handful of keys by chance has no really old one among them. So the best of each sample are kept here, and each
 //! eviction takes the best of all: the more samples, the closer to a true order, as in `evict.c` of Redis. A key in
 //! the pool may be gone from the keyspace by the time it is taken.
-#![forbid(unsafe_code)]
 
 /// Keys kept: as many as Redis keeps.
 const SIZE: usize = 16;

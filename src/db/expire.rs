@@ -3,7 +3,6 @@
 //! The table keeps one bit for each entry that says whether it has an expiry, so a cycle walks the table's buckets
 //! from where the last one stopped and touches volatile entries only. As in Redis, it goes on with a database as long
 //! as more than a tenth of what it sees has expired, and never beyond its time.
-#![forbid(unsafe_code)]
 
 use super::keyspace::{ExpiryRole, Keyspace};
 use std::time::{Duration, Instant};

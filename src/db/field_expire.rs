@@ -5,7 +5,6 @@
 //! there until they hear otherwise. So a command that names fields gets at its hash by [`Keyspace::read_fields`],
 //! [`Keyspace::write_fields`] or, where it makes one, behind [`Keyspace::drop_expired_fields`]. What has expired of
 //! them is gone by then, and replicas and file hear of that before they hear of the command.
-#![forbid(unsafe_code)]
 
 use super::entry::EntryRef;
 use super::keyspace::{Db, ExpiryRole, Keyspace};

@@ -2,7 +2,6 @@
 //!
 //! [`Keyspace`] knows no clients and no sockets. What it has to tell the server (keys that it deleted because they
 //! had expired, events for subscribers, modified keys) it puts into queues that the server empties after each command.
-#![forbid(unsafe_code)]
 
 use super::blocked::BlockedKeys;
 use super::entry::{Entry, EntryRef};

@@ -2,7 +2,6 @@
 //!
 //! LRU: seconds since 1970, modulo 2^24. LFU: 16 bits of minutes when the counter was last decremented, 8 bits of a
 //! logarithmic counter, as `maxmemory-policy` of Redis defines them.
-#![forbid(unsafe_code)]
 
 use super::entry::EntryRef;
 

@@ -1,5 +1,4 @@
 //! Keyspace notifications: which events are wanted (`notify-keyspace-events`), and those that wait to be published.
-#![forbid(unsafe_code)]
 
 use bitflags::bitflags;
 

@@ -2,7 +2,6 @@
 //!
 //! A key gets in when such a hash comes into the database or gets such a field, and out when the cycle that expires
 //! fields finds none any more: so nobody else has to care.
-#![forbid(unsafe_code)]
 
 use super::entry::EntryRef;
 use crate::value::ValueRef;

@@ -5,7 +5,6 @@
 //! that someone who does not know the seed can neither force a factor to zero nor compute which
 //! keys fall together. The table takes a key's bucket from the high bits and its tag from the low
 //! byte, so all bits have to be good: hence one folding more at the end.
-#![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
 

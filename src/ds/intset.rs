@@ -7,8 +7,6 @@
 //! All integers have the width that the widest one needs, so any of them is found by its index. A
 //! wider one that is added widens all; nothing narrows them again.
 
-#![forbid(unsafe_code)]
-
 use std::cmp::Ordering;
 use std::mem;
 

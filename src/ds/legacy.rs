@@ -5,8 +5,6 @@
 //! Both are checked completely before anything is read from them, and are only read to be turned
 //! into a [`Listpack`] or into a larger structure, element by element, without allocating.
 
-#![forbid(unsafe_code)]
-
 use super::listpack::{Entry, Listpack};
 
 const END: u8 = 0xff;

@@ -14,8 +14,6 @@
 //!
 //! [quicklist]: crate::ds::quicklist
 
-#![forbid(unsafe_code)]
-
 pub(crate) mod codec;
 pub(crate) mod view;
 

@@ -9,6 +9,7 @@
 //! a short member has one byte beside its own, and a short field two; nothing is aligned.
 //!
 //! This is one of the few modules with `unsafe`: it lays out its own allocations.
+#![allow(unsafe_code)]
 
 use super::table::{Item, prefetch};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};

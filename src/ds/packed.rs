@@ -10,6 +10,7 @@
 //! ```
 //!
 //! This is one of the few modules with `unsafe`: it reads from a block how long that is, or whose it is.
+#![allow(unsafe_code)]
 
 use super::listpack::{Listpack, ListpackRef};
 use crate::util::alloc::size_class;

@@ -13,8 +13,6 @@
 //! Elements are given out as [`Entry`] to closures rather than by iterators, because those of a
 //! compressed node live only as long as its temporary buffer.
 
-#![forbid(unsafe_code)]
-
 mod node;
 mod packed;
 

@@ -1,5 +1,4 @@
 //! Listening sockets: TCP on every `bind` address, in clear and with TLS, and a Unix socket.
-#![forbid(unsafe_code)]
 
 use crate::server::Server;
 use mio::net::{TcpListener, UnixListener};

@@ -1,7 +1,6 @@
 //! The event loop: `ae`'s part. It polls, and tells the server what happened; it owns no Redis state.
 //!
 //! One turn: pending input, then `before_sleep`, then the poll, then what the poll brought, then the timers.
-#![forbid(unsafe_code)]
 
 pub mod listeners;
 pub mod signals;

@@ -1,5 +1,4 @@
 //! Signals as events: handlers write into a socket pair, the loop reads it.
-#![forbid(unsafe_code)]
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};

@@ -1,5 +1,4 @@
 //! `redis-check-rdb`: whether a snapshot can be read, and where not.
-#![forbid(unsafe_code)]
 
 use super::error::ErrorKind;
 use super::format::{opcode, value_type};

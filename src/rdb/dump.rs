@@ -1,6 +1,5 @@
 //! Payloads of `DUMP` and `FUNCTION DUMP`: one value as in an RDB file (its type, then its body), or function
 //! libraries, then the version in two bytes, and the CRC-64 of all of it in eight; both little-endian.
-#![forbid(unsafe_code)]
 
 use super::error::{ErrorKind, Fault, RdbError};
 use super::format::{CHECKSUM_LEN, REDIS_VERSION_MAX, VALKEY_VERSION, opcode};

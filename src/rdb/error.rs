@@ -1,5 +1,4 @@
 //! What can be wrong with an RDB: a kind, and the offset where reading stopped.
-#![forbid(unsafe_code)]
 
 use super::format::value_type;
 use std::fmt;

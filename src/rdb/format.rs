@@ -13,7 +13,6 @@
 //! 10|000001 + 8 bytes           64 bits, big-endian
 //! 11|kkkkkk                     not a length: a string encoded in the way `k` (see `string_encoding`)
 //! ```
-#![forbid(unsafe_code)]
 
 /// The newest version (of Redis's own numbering) that can be read.
 pub const REDIS_VERSION_MAX: u16 = 12;

@@ -2,7 +2,6 @@
 //! fields as Redis since 7.4 and Valkey since 9.0 write it.
 //!
 //! A hash without such expiry is written so that Redis 7.0 can read it; for one with it there is no such way.
-#![forbid(unsafe_code)]
 
 use super::error::Fault;
 use super::format::value_type;

@@ -5,7 +5,6 @@
 //! times. So a record that was found short is skimmed: `Skim` follows its layout, keeping its place
 //! between arrivals, until the whole record is there; then the parser reads it once more and for
 //! good. Each byte is so looked at three times at most.
-#![forbid(unsafe_code)]
 
 use super::error::Fault;
 use super::format::{opcode, value_type as t};

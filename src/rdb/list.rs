@@ -1,6 +1,5 @@
 //! The list type. It is written as Redis does since version 7 (nodes that are listpacks, or one large element each);
 //! the older forms (nodes that are ziplists, one ziplist, one element after the other) are only read.
-#![forbid(unsafe_code)]
 
 use super::error::Fault;
 use super::reader::Reader;

@@ -1,5 +1,4 @@
 //! A value on its way from the parser to the keyspace.
-#![forbid(unsafe_code)]
 
 use crate::value::Value;
 use std::borrow::Cow;

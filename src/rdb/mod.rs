@@ -12,7 +12,6 @@
 //! * [`parser`]: [`parser::RdbParser`], turns bytes into events.
 //! * [`mod@check`]: what `redis-check-rdb` does.
 //! * [`dump`]: one value with a footer, for `DUMP` and `RESTORE`.
-#![forbid(unsafe_code)]
 
 pub mod check;
 pub mod dump;

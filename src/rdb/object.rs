@@ -1,5 +1,4 @@
 //! Which code writes and reads the value of which type.
-#![forbid(unsafe_code)]
 
 use super::error::{ErrorKind, Fault};
 use super::format::{VALKEY_VERSION, opcode, value_type};

@@ -4,7 +4,6 @@
 //! [`RdbParser::filled`] (or [`RdbParser::feed`]), events come out of [`RdbParser::next_event`],
 //! borrowing from that buffer. Its size follows the bytes that have arrived, never a length that
 //! they claim. The checksum runs over large stretches of it, not over single records.
-#![forbid(unsafe_code)]
 
 use super::error::{ErrorKind, Fault, RdbError};
 use super::format::{

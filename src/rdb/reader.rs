@@ -1,7 +1,6 @@
 //! A cursor over the bytes of one record. Reading past the end is [`Fault::Short`], which says how
 //! many bytes the record has at least; nothing is allocated for a string before all its bytes are
 //! there.
-#![forbid(unsafe_code)]
 
 use super::error::{ErrorKind, Fault};
 use super::format::{length, module_opcode, string_encoding};

@@ -1,5 +1,4 @@
 //! The set type: members one by one, an intset, or a listpack.
-#![forbid(unsafe_code)]
 
 use super::error::Fault;
 use super::format::value_type;

@@ -2,7 +2,6 @@
 //!
 //! There are three versions. The first does not know how many entries there ever were, nor how many a group has
 //! read; the third, which is only read, also tells when each consumer got something last.
-#![forbid(unsafe_code)]
 
 use super::error::Fault;
 use super::format::value_type;

@@ -1,5 +1,4 @@
 //! The string type: text, or an integer.
-#![forbid(unsafe_code)]
 
 use super::error::Fault;
 use super::loaded::Loaded;

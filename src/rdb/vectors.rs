@@ -1,6 +1,5 @@
 //! Test vectors: the same keys as three servers' `SAVE` writes them: strings in all encodings, an
 //! expiry, a function library, a second database.
-#![forbid(unsafe_code)]
 
 /// Redis 7.0.15.
 pub(super) const REDIS_7: &[u8] =

@@ -2,7 +2,6 @@
 //!
 //! Records gather in a buffer; the checksum runs over whole buffers, and strings larger than the
 //! buffer pass it by. After an error the output is useless, and so is the writer.
-#![forbid(unsafe_code)]
 
 use super::format::{length, opcode, string_encoding};
 use crate::util::crc64::crc64;

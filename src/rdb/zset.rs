@@ -1,6 +1,5 @@
 //! The sorted set type. It is written as a listpack or with binary scores; the older forms (a ziplist, scores as text)
 //! are only read.
-#![forbid(unsafe_code)]
 
 use super::error::Fault;
 use super::format::value_type;

@@ -1,5 +1,4 @@
 //! What a command answers when it can't do what it was asked: the text that the client sees, byte for byte Redis's.
-#![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 

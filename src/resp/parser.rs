@@ -4,7 +4,6 @@
 //! copy nor an allocation. A request that is cut off leaves a [`Partial`]: what was understood so far, with offsets
 //! relative to the request's first byte, so that parsing resumes where it stopped: an argument is looked at once,
 //! however often the rest is split. Nothing is allocated for what is announced and has not come.
-#![forbid(unsafe_code)]
 
 use crate::util::args::split_args;
 

@@ -5,7 +5,6 @@
 //!
 //! What goes out to a client grows in pieces of one size, so that a large reply is never moved, and is judged at each
 //! of them: beyond the client's limit it is given up, and nothing more is kept of it however long its command goes on.
-#![forbid(unsafe_code)]
 
 use crate::util::bytes_text::written;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64};

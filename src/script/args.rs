@@ -2,7 +2,6 @@
 //!
 //! To Lua an error of a native function is an object of mlua's. `prelude.lua` has [`caught`] turn it into what a script
 //! expects to catch: a string that begins with the place of the call or, for the server's own functions, a table.
-#![forbid(unsafe_code)]
 
 use super::error::{LibError, LibResult, PRELUDE, error_table, plain_text};
 use super::guard::Guard;

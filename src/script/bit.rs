@@ -1,5 +1,4 @@
 //! `bit`: operations on the low 32 bits of numbers, as in Lua BitOp.
-#![forbid(unsafe_code)]
 
 use super::args::{Args, NativeFn, one};
 use super::error::LibResult;

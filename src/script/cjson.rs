@@ -1,5 +1,4 @@
 //! `cjson`: values as JSON and back, as in Lua CJSON 2.1. Its settings live as long as the Lua state.
-#![forbid(unsafe_code)]
 
 use super::args::{Args, native, one};
 use super::error::{LibError, LibResult};

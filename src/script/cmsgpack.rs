@@ -1,5 +1,4 @@
 //! `cmsgpack`: values as MessagePack and back, as in lua-cmsgpack.
-#![forbid(unsafe_code)]
 
 use super::args::{Args, NativeFn, one, truncated};
 use super::error::{LibError, LibResult};

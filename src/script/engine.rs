@@ -1,5 +1,4 @@
 //! A Lua state in which scripts run: what it starts with, and what is reached of it from outside.
-#![forbid(unsafe_code)]
 
 use super::args::{Args, caught, guarded, library, native, one};
 use super::error::{LibError, LibResult, PRELUDE, plain_text};

@@ -1,5 +1,4 @@
 //! Errors of native functions: where they were raised, and what they say.
-#![forbid(unsafe_code)]
 
 use crate::util::bytes_text::written;
 use mlua::debug::DebugSource;

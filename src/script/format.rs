@@ -1,5 +1,4 @@
 //! `string.format`, as C's `printf` does it for Lua 5.1.
-#![forbid(unsafe_code)]
 
 use super::args::{Args, one, truncated};
 use super::error::{LibError, LibResult};

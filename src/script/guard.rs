@@ -14,7 +14,6 @@
 //!   binding's ever fails.
 //!
 //! Each of them fails if the script is to end or the memory is out; the error is to be handed on as it is.
-#![forbid(unsafe_code)]
 
 use super::error::{LibError, LibResult, PRELUDE};
 use mlua::{Function, HookTriggers, Lua, LuaString, MultiValue, Value, VmState};

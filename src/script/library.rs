@@ -1,6 +1,5 @@
 //! The libraries of functions that the server knows: `FUNCTION LOAD` runs a library's code once, which registers
 //! functions that `FCALL` runs.
-#![forbid(unsafe_code)]
 
 use super::engine::{Engine, Kept, Purpose};
 use super::error::{LibError, LibResult, plain_text};

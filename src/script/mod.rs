@@ -10,7 +10,6 @@
 //!   the libraries that scripts find.
 //! * [`cache`] keeps the scripts that are known, [`library`] the functions.
 //! * [`debugger`] goes through a script line by line.
-#![forbid(unsafe_code)]
 
 pub mod args;
 pub mod bit;

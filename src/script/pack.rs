@@ -1,5 +1,4 @@
 //! `struct`: values as C would lay them out, and back, as in Roberto Ierusalimschy's library of that name.
-#![forbid(unsafe_code)]
 
 use super::args::{Args, NativeFn, as_number, one, truncated};
 use super::error::{LibError, LibResult};

@@ -1,6 +1,5 @@
 //! Lua's patterns, matched as Lua 5.1 does, with the steps counted and without recursion: what may still be tried is on
 //! a stack of its own.
-#![forbid(unsafe_code)]
 
 use super::error::LibResult;
 use super::guard::Guard;

@@ -1,5 +1,4 @@
 //! `math.random`: the generator of `lrand48`, which gives the same numbers for the same seed on every machine.
-#![forbid(unsafe_code)]
 
 use super::args::Args;
 use super::error::LibResult;

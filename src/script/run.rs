@@ -1,6 +1,5 @@
 //! Running a script: `redis.call` executes commands as the caller's, one by one, and what they change is propagated as
 //! one unit.
-#![forbid(unsafe_code)]
 
 use super::args::{guarded, to_number, truncated};
 use super::engine::{Engine, Kept};

@@ -1,5 +1,4 @@
 //! The first line of a script, `#!lua flags=no-writes,allow-stale`: what the script may and may not do.
-#![forbid(unsafe_code)]
 
 use crate::resp::error::{CommandError, CommandResult};
 use crate::spec::CommandFlags;

@@ -1,6 +1,5 @@
 //! `string`: what a script can make long or large, under its guard. The rest of the library is Lua's own, whose work is
 //! bounded by the arguments that it gets.
-#![forbid(unsafe_code)]
 
 use super::args::{Args, Text, native, number_text, type_name};
 use super::error::{LibError, LibResult};

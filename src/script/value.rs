@@ -1,5 +1,4 @@
 //! Replies as Lua's values, and Lua's values as replies.
-#![forbid(unsafe_code)]
 
 use super::args::{as_number, truncated};
 use super::error::{COUNTED, LibResult, error_table};

@@ -2,7 +2,6 @@
 //!
 //! Jobs go by value through a channel, in order; what comes back is the outcome of each. The loop is woken then, since
 //! somebody may wait to hear that something is durable.
-#![forbid(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io;

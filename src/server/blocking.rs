@@ -24,7 +24,6 @@
 //!
 //! [`Server::handle_clients_blocked_on_keys`] does this after each command or transaction, so that what one command
 //! adds is never seen half, and clients are served in the order in which they came.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{BlockState, Blocked, ClientFlags, Token};

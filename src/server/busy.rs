@@ -1,6 +1,5 @@
 //! A script that runs for long. It can't be interrupted, but from time to time it lets the loop take a turn: other
 //! clients are served meanwhile, though little of what they ask, and may end it.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{ClientFlags, Token};

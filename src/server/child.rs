@@ -1,5 +1,4 @@
 //! The child that saves or rewrites: how it is made, what it reports while it works, how it is ended.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::persistence::{SaveChild, SaveTarget};

@@ -2,7 +2,6 @@
 //!
 //! Ordinary clients, replicas and the primary are all clients, told apart by their [`ClientFlags`]. What a replica is
 //! hangs here and nowhere else: the connection is the replica's identity.
-#![forbid(unsafe_code)]
 
 use super::acl::{DEFAULT_USER, UserId};
 use super::blocking::KeyWait;

@@ -2,7 +2,6 @@
 //!
 //! A client's memory is counted anew whenever something was read from it or has to wait for it. The largest client
 //! goes first. Without a limit nothing is counted, and nothing costs anything.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{ClientFlags, Token};

@@ -1,5 +1,4 @@
 //! How a client is shown: one line of `CLIENT LIST`, which the log uses too.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};

@@ -2,7 +2,6 @@
 //! place.
 //!
 //! Every connection is non-blocking and registered once, edge-triggered, for reading and writing.
-#![forbid(unsafe_code)]
 
 use super::tls::stream::TlsStream;
 use crate::sys::socket::read_append;

@@ -1,5 +1,4 @@
 //! What happens by itself: `before_sleep` in every turn of the loop, `cron` `hz` times a second.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{ClientFlags, Token};

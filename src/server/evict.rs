@@ -4,7 +4,6 @@
 //! free. What a deletion causes elsewhere (its propagation, the invalidations for clients that track the key) does not
 //! count: it goes away by itself, and would only make more keys go. If there is too much to free at once, the loop goes
 //! on with it between the commands.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::config::MaxmemoryPolicy;

@@ -3,7 +3,6 @@
 //! The name that the program is called by decides: `valkey-server` is Valkey 8.0, every other name Redis 7.2. One table
 //! lists all that differs; from it come the fields of [`Flavour`], which the code asks, and the table of
 //! `docs/compatibility.md`, which users read. Directives whose defaults differ are in [`DEFAULTS`].
-#![forbid(unsafe_code)]
 
 use super::config::{Config, lookup};
 use crate::command::table::CommandTable;

@@ -1,7 +1,6 @@
 //! Large strings go from the keyspace to the socket as they lie there, without the copy through the reply buffer that
 //! costs more than everything else for them. What the socket does not take at once waits as a reference to the value's
 //! bytes, which stay what they were whatever becomes of the value.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{ClientFlags, Token};

@@ -1,5 +1,4 @@
 //! The latency monitor: events that took at least `latency-monitor-threshold` milliseconds.
-#![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -2,7 +2,6 @@
 //!
 //! Garbage goes by value through a channel to one thread, which is started when there is garbage for the first time;
 //! what it hands back is how much it has freed. It also gives free memory back to the system, when it is told to.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use crate::db::{Db, Entry, EntryRef};

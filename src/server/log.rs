@@ -1,5 +1,4 @@
 //! The log: lines in Redis's format, to standard output or to `logfile`.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::config::LogLevel;

@@ -2,7 +2,6 @@
 //!
 //! [`Server`] is a plain struct of plain structs, owned by one thread. It is passive: the loop tells it that a client
 //! is readable or writable, that the time for [`Server::cron`] has come, that it is about to sleep.
-#![forbid(unsafe_code)]
 
 pub mod acl;
 pub mod aof;

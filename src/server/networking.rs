@@ -4,7 +4,6 @@
 //! buckets and then the entries of their keys are prefetched, so that the cache misses of a batch overlap; then they
 //! execute in order. Only what is left over (half a request) moves into a buffer of the
 //! client's own. Replies gather in one shared [`Reply`](crate::resp::reply::Reply) and leave through [`super::output`].
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};

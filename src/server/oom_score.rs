@@ -1,5 +1,4 @@
 //! `oom-score-adj`: how readily the kernel ends this process when memory runs out, by what the process is.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::config::OomScoreAdj;

@@ -3,7 +3,6 @@
 //! What a client is answered in one turn of the loop waits in ONE buffer that all clients share ([`TurnOutput`]), and
 //! is written by `before_sleep`, one write a client: many clients are woken together, and the next turn finds many
 //! requests. Only what a socket does not take moves into the client's own [`Output`](super::client::Output).
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};

@@ -1,6 +1,5 @@
 //! Clients wait: for a time or until somebody lets them go on (`CLIENT PAUSE`), until replicas have caught up
 //! (`SHUTDOWN`), until another server is the primary (`FAILOVER`). Each of them has its own pause; the strongest rules.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::Blocked;

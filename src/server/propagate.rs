@@ -4,7 +4,6 @@
 //!
 //! What belongs together, the effects of a transaction or of one command, is one [`Unit`]: replicas get it between
 //! `MULTI` and `EXEC` if it is more than one command.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::replication::encode_command;

@@ -7,7 +7,6 @@
 //! A message is encoded once for each protocol that a receiver speaks; the receivers share its bytes.
 //!
 //! What the keyspace tells of keys (`notify-keyspace-events`) is published here too.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{ClientFlags, Token};

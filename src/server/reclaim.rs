@@ -7,7 +7,6 @@
 //!
 //! Threads and commands need not say what they have freed, and what was allocated and freed between two looks is seen,
 //! too.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use crate::sys::process::resident_memory;

@@ -1,5 +1,4 @@
 //! Ending: on a signal or on command, with a snapshot or without, when the replicas have caught up or at once.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::aof::AofState;

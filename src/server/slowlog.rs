@@ -1,5 +1,4 @@
 //! The slow log: commands that took longer than `slowlog-log-slower-than`.
-#![forbid(unsafe_code)]
 
 use crate::ds::listpack::{Entry, Listpack};
 use crate::ds::packed::Packed;

@@ -1,5 +1,4 @@
 //! Counters that `INFO` shows, and rates sampled from them.
-#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 

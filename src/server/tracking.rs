@@ -3,7 +3,6 @@
 //! By default the server remembers the keys that a tracking client reads, and forgets them when it has told the client
 //! of a change. In broadcasting mode it remembers nothing: the client names prefixes, and hears of every change below
 //! them, once in a turn of the loop.
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};

@@ -3,7 +3,6 @@
 //! A client's part is a [`Transaction`], made when it first queues or watches something and dropped with the end of
 //! the transaction, so that a client without one pays for a pointer. The server's part is [`WatchedKeys`]: who
 //! watches a key. The keyspace notes modified keys only while anybody wants to know of them (`changes.track`).
-#![forbid(unsafe_code)]
 
 use super::Server;
 use super::client::{ClientFlags, Token};

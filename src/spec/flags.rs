@@ -2,7 +2,6 @@
 //! texts of `src/spec/commands` use.
 //!
 //! The order of the flags is the order in which Redis's replies show them.
-#![forbid(unsafe_code)]
 
 /// A bit set whose flags have names.
 macro_rules! named_flags {

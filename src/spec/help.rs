@@ -1,5 +1,4 @@
 //! The replies of `<command> HELP`, and the error that points there.
-#![forbid(unsafe_code)]
 
 use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;

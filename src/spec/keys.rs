@@ -2,7 +2,6 @@
 //!
 //! The key specs answer for nearly all commands. The few that they can't describe have a function each, chosen by
 //! name in [`get_keys_by_name`].
-#![forbid(unsafe_code)]
 
 use std::fmt;
 

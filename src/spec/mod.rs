@@ -8,7 +8,6 @@
 //! * [`keys`] finds the keys in a command line.
 //! * [`reply`] writes the replies of COMMAND, [`help`] those of `<command> HELP`.
 //! * `source` reads the texts, in the build script.
-#![forbid(unsafe_code)]
 
 pub mod catalogue;
 pub mod flags;

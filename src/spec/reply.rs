@@ -2,7 +2,6 @@
 //!
 //! Which commands there are is the caller's business: it hands in their specs, or a way to look one up by name
 //! (`get`, `config|get`). What has no order in the reply comes in the order of the specs.
-#![forbid(unsafe_code)]
 
 use super::keys::{self, KeysError};
 use super::{AclCategories, Arg, BeginSearch, CommandFlags, CommandSpec, FindKeys, KeySpec};

@@ -1,5 +1,4 @@
 //! Files that are there, whole, after a crash: written under another name, made durable, renamed.
-#![forbid(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -5,6 +5,7 @@
 //! it; background threads hand their balance over with [`flush_thread`] when a job is done.
 //!
 //! `unsafe` is needed to be an allocator at all.
+#![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;

@@ -2,8 +2,6 @@
 //! into arguments, and how an argument is quoted for logs, MONITOR and CONFIG REWRITE. One undoes
 //! the other.
 
-#![forbid(unsafe_code)]
-
 /// Splits `line` at white space into arguments (`sdssplitargs`).
 ///
 /// An argument may be quoted: in `"…"`, `\n \r \t \b \a`, `\xHH` and any escaped byte are

@@ -1,6 +1,5 @@
 //! Strings of bytes as strings of bits: bit 0 is the highest bit of the first byte. Counting and searching bits,
 //! combining bitmaps, and integers of any width at any place.
-#![forbid(unsafe_code)]
 
 /// How many bits are set.
 pub fn count(bytes: &[u8]) -> u64 {

@@ -1,7 +1,6 @@
 //! Bytes in texts: an error names keys, users and commands as the client spelled them, and they may be any bytes,
 //! which a Rust string can't hold. A byte that is not UTF-8 is therefore carried as a character that stands for it
 //! ([`shown`]), and becomes the byte again where the text is written for a client ([`written`]).
-#![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 

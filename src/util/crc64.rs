@@ -5,8 +5,6 @@
 //! before its first byte, and then runs at about 10 GB/s: checksum whole buffers as they are
 //! flushed, not single fields.
 
-#![forbid(unsafe_code)]
-
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// Continues the checksum `crc` (0 for the first piece) over `bytes`.

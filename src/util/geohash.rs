@@ -6,8 +6,6 @@
 //! exactly. A search takes the cell around its centre, of about the size of the search, and the
 //! eight cells around that: nine ranges of scores whose members are then measured one by one.
 
-#![forbid(unsafe_code)]
-
 use std::f64::consts::PI;
 
 /// Halvings of either axis in a score.

@@ -11,8 +11,6 @@
 //! never closes ends with the pattern; an escape inside a class ignores `nocase`; ranges compare
 //! bytes as signed; nothing but the empty pattern matches the empty string.
 
-#![forbid(unsafe_code)]
-
 /// More groups of stars than this match nothing, as in Redis, where each is a level of recursion.
 const MAX_STARS: usize = 1000;
 

@@ -2,8 +2,6 @@
 //! to a format's precision. Shared by [`super::number`] (double) and [`super::long_double`] (80-bit
 //! extended).
 
-#![forbid(unsafe_code)]
-
 /// The magnitude `mantissa * 2^exponent`; `inexact` says that it lies a little above that, by less
 /// than one unit of the mantissa.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

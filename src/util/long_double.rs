@@ -6,8 +6,6 @@
 //! the hardware's bit for bit. Numbers of ordinary size fit 128 bits; [`Natural`] is for the
 //! others.
 
-#![forbid(unsafe_code)]
-
 use super::hex_float::{
     Binary, is_hex, is_infinity, parse_exponent, parse_hex, shift_right_half_even, split_sign,
 };

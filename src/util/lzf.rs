@@ -8,8 +8,6 @@
 //! 111ooooo LLLLLLLL oooooooo      copy L+9 bytes from o+1 bytes back               (9..=264 bytes)
 //! ```
 
-#![forbid(unsafe_code)]
-
 const MAX_LITERAL: usize = 32;
 const MAX_DISTANCE: usize = 1 << 13;
 const MIN_MATCH: usize = 3;

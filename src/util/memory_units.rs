@@ -1,7 +1,5 @@
 //! Amounts of memory in text: `64mb` in redis.conf, `1.50M` in INFO.
 
-#![forbid(unsafe_code)]
-
 /// Parses a number of bytes with an optional unit, in any case: `b`, `k` (1000), `kb` (1024), `m`,
 /// `mb`, `g`, `gb`.
 ///

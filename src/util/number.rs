@@ -1,8 +1,6 @@
 //! Numbers in text, with the strictness of Redis: what a client may send as an integer or a float,
 //! and how replies, files and sorted sets write them.
 
-#![forbid(unsafe_code)]
-
 use super::hex_float::{is_hex, is_infinity, parse_hex, split_sign};
 
 /// Room for any [`fmt_i64`].

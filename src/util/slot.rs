@@ -2,7 +2,6 @@
 //!
 //! A slot is the CRC-16 (XMODEM: polynomial 0x1021, nothing reflected) of the key, modulo 16,384; or of the part
 //! between the first `{` and the next `}`, if there is something between them, so that keys can be kept together.
-#![forbid(unsafe_code)]
 
 /// How many slots there are.
 pub const SLOTS: u16 = 1 << 14;

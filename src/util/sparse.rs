@@ -1,5 +1,4 @@
 //! Maps that were large once and are not any more: a standard map keeps its room for ever.
-#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};

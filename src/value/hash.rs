@@ -7,7 +7,6 @@
 //! Methods get the time `now`, in milliseconds since 1970, and show no field whose time has come. Such fields stay
 //! (and count in [`Hash::len`]) until they are overwritten, removed, or [reclaimed](Hash::reclaim); so a replica can
 //! wait for its primary's word. With `now` [`FOREVER_YOUNG`] nothing is hidden.
-#![forbid(unsafe_code)]
 
 use crate::ds::hash;
 use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, ListpackRef, Pos};

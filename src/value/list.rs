@@ -2,7 +2,6 @@
 //!
 //! A list grows into a quicklist before it gets too large for one node. It becomes a listpack again only at half that
 //! size, so that a queue whose length swings around the limit is not converted all the time.
-#![forbid(unsafe_code)]
 
 use crate::ds::listpack::{Entry, Listpack, ListpackRef, Pos};
 use crate::ds::quicklist::{self, Direction, Element, Needle, Quicklist, exceeds_limit};

@@ -2,7 +2,6 @@
 //!
 //! [`Value`] owns a value outside the keyspace (loaded, restored, copied). Inside it lives in an
 //! [`Entry`](crate::db::entry::Entry), and is seen there as [`ValueRef`] or [`ValueMut`].
-#![forbid(unsafe_code)]
 
 pub mod hash;
 pub mod list;

@@ -1,6 +1,5 @@
 //! The set value: an intset while all members are integers, a listpack while there are few and short ones, else a
 //! hash table.
-#![forbid(unsafe_code)]
 
 use crate::ds::hash;
 use crate::ds::intset::Intset;

@@ -6,7 +6,6 @@
 //! * [`group`]: [`Group`], a reader's position shared by consumers, and what was delivered and not yet acknowledged.
 //!
 //! A stream stays when its last entry goes: it still knows the last ID, and its groups.
-#![forbid(unsafe_code)]
 
 pub mod group;
 pub mod id;

@@ -1,6 +1,5 @@
 //! A long string: bytes that belong to the keyspace alone, or that replies on their way share, so that they need no
 //! copy. Who changes the string while it is shared gets a copy of it; the replies keep what it was.
-#![forbid(unsafe_code)]
 
 use bytes::Bytes;
 use std::mem;

@@ -5,7 +5,6 @@
 //! * [`range`]: ranges of scores and of members
 //!
 //! Whatever a command names its elements by becomes a range of ranks first.
-#![forbid(unsafe_code)]
 
 mod packed;
 mod range;

@@ -1,5 +1,4 @@
 //! What changes a stream's log: XADD, XDEL, XTRIM, XSETID; and XLEN, which tells how long it is.
-#![forbid(unsafe_code)]
 
 use super::delete::{Effects, References};
 use super::{id, reply_id};

@@ -2,7 +2,6 @@
 //! of XADD and XTRIM.
 //!
 //! All are propagated as what they did, as XACK, XTRIM and XDEL, which every replica knows.
-#![forbid(unsafe_code)]
 
 use super::id;
 use crate::command::args::{self, is};

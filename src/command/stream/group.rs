@@ -1,5 +1,4 @@
 //! XGROUP: makes, moves and removes consumer groups and their consumers.
-#![forbid(unsafe_code)]
 
 use super::{bad_subcommand, id, no_such_group};
 use crate::command::args::{self, is};

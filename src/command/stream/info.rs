@@ -1,5 +1,4 @@
 //! XINFO: what is known of a stream, its groups and its consumers.
-#![forbid(unsafe_code)]
 
 use super::{bad_subcommand, limit, no_such_group, reply_id, reply_item, reply_items};
 use crate::command::args::{self, is};

@@ -1,5 +1,4 @@
 //! What was delivered and not yet acknowledged: XACK, XPENDING, XCLAIM, XAUTOCLAIM.
-#![forbid(unsafe_code)]
 
 use super::{
     group_position, id, no_group, propagate_group_position, range_end, range_start, reply_id,

@@ -1,5 +1,4 @@
 //! XRANGE and XREVRANGE.
-#![forbid(unsafe_code)]
 
 use super::{limit, range_end, range_start, reply_items};
 use crate::command::args::{self, is};

@@ -1,5 +1,4 @@
 //! XREAD and XREADGROUP: what has come after an ID, from several streams, waiting for it if need be.
-#![forbid(unsafe_code)]
 
 use super::pending::{Claim, note_consumer, propagate_claim};
 use super::{

@@ -1,5 +1,4 @@
 //! Unions, intersections and differences of sorted sets, and of sets, whose members all have the score 1.
-#![forbid(unsafe_code)]
 
 use super::super::args::{int, is, positive};
 use super::{limits, reply_element, reply_elements, store};

@@ -1,5 +1,4 @@
 //! Taking elements from the low or the high end: at once, or as soon as there are any.
-#![forbid(unsafe_code)]
 
 use super::super::args::{self, Unit, int_between, is, pop_count};
 use super::{after_removal, reply_element, reply_elements};

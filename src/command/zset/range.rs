@@ -1,6 +1,5 @@
 //! Ranges: of ranks, of scores, of members; forward or in reverse; to be answered, stored under another key, or
 //! removed. Each becomes a range of ranks first.
-#![forbid(unsafe_code)]
 
 use super::super::args::{int, is};
 use super::{

@@ -1,5 +1,4 @@
 //! Asking about single members and about how many there are; members by chance; scanning.
-#![forbid(unsafe_code)]
 
 use super::super::args::{self, int_between, is};
 use super::super::random::reply_repeated;

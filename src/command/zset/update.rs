@@ -1,5 +1,4 @@
 //! Adding, incrementing and removing members: `ZADD`, `ZINCRBY`, `ZREM`.
-#![forbid(unsafe_code)]
 
 use super::super::args::{float, is};
 use super::{after_removal, limits};

@@ -16,8 +16,6 @@
 //! backwards: groups of seven bits, most significant group first, all but the first byte marked
 //! with the high bit.
 
-#![forbid(unsafe_code)]
-
 /// First byte of the terminator.
 pub(crate) const EOF: u8 = 0xff;
 

@@ -3,8 +3,6 @@
 //! Bytes that were checked in their header only may be corrupt inside. No read panics on them: a
 //! walk simply ends where no entry can be decoded.
 
-#![forbid(unsafe_code)]
-
 use super::codec::{self, EOF, Entry};
 use std::iter::FusedIterator;
 

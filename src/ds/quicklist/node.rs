@@ -1,7 +1,5 @@
 //! One node of a quicklist: a listpack, or one large element as it is; either may be compressed.
 
-#![forbid(unsafe_code)]
-
 use super::packed::Packed;
 use crate::ds::listpack::codec::Encoded;
 use crate::ds::listpack::{Entry, Listpack, ListpackRef};

@@ -8,8 +8,6 @@
 //! down into the gap or up over the entry that goes. That is what makes a list as fast at its head
 //! as at its tail.
 
-#![forbid(unsafe_code)]
-
 use crate::ds::listpack::codec::{self, EOF, Encoded};
 use crate::ds::listpack::view::{self, HEADER};
 use crate::ds::listpack::{Listpack, ListpackRef};

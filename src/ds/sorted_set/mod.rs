@@ -7,6 +7,7 @@
 //! * `tree`: the order
 //!
 //! What `OBJECT ENCODING` calls a skiplist is this.
+#![allow(unsafe_code)]
 
 mod element;
 mod tree;

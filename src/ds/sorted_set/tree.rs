@@ -8,7 +8,6 @@
 //! A leaf's memory grows and shrinks in steps of some slots, which are size classes of the allocator: half-full leaves
 //! so waste little. Splitting at either end of the tree leaves the old node full, so that elements that come in order
 //! fill their leaves.
-#![forbid(unsafe_code)]
 
 use super::element::Handle;
 use std::ops::Range;

@@ -15,6 +15,7 @@
 //! Buckets are ordered by hash. While a resize runs there are two arrays: `next` is filled from its
 //! start with the entries of the first `swept` buckets of `array`. Hence every hash belongs to
 //! exactly one chain of buckets, in the one array or the other, and a lookup looks nowhere else.
+#![allow(unsafe_code)]
 
 mod array;
 mod bucket;

@@ -7,7 +7,6 @@
 //! * [`session`]: the conversation with the client, and what has been agreed there (breakpoints, steps).
 //! * [`stop`]: what happens where a script stops.
 //! * [`show`]: values and replies for people to read.
-#![forbid(unsafe_code)]
 
 pub mod session;
 mod show;

@@ -1,6 +1,5 @@
 //! The conversation with a client that debugs: what it asks for comes as arrays of bulk strings, what it is told goes
 //! as arrays of simple strings.
-#![forbid(unsafe_code)]
 
 use crate::sys::poll::{wait_readable, wait_writable};
 use std::fs::File;

@@ -1,5 +1,4 @@
 //! Values, commands and replies as the debugger shows them.
-#![forbid(unsafe_code)]
 
 use crate::util::args::quote;
 use crate::util::number::{general_format, parse_i64};

@@ -1,5 +1,4 @@
 //! Where a debugged script stops: the client's requests, until one of them lets it go on.
-#![forbid(unsafe_code)]
 
 use super::session::{NoRequest, Session};
 use super::show;

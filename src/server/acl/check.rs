@@ -1,5 +1,4 @@
 //! Whether a user may run a command: the command itself, its keys, its channels.
-#![forbid(unsafe_code)]
 
 use super::user::{KeyAccess, Selector, User};
 use crate::command::table::Command;

@@ -1,5 +1,4 @@
 //! Users in files: `user` lines of `redis.conf`, or the file that `aclfile` names.
-#![forbid(unsafe_code)]
 
 use super::rules::{RuleError, has_spaces, merge_selectors};
 use super::user::User;

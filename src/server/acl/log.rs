@@ -1,5 +1,4 @@
 //! `ACL LOG`: what users were refused lately, the latest first.
-#![forbid(unsafe_code)]
 
 use super::check::Denial;
 use std::collections::VecDeque;

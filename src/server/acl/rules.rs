@@ -1,5 +1,4 @@
 //! The rules of ACLs: what each word of `ACL SETUSER` does to a user.
-#![forbid(unsafe_code)]
 
 use super::user::{CommandBits, KeyAccess, KeyPattern, PasswordHash, Selector, User};
 use crate::spec::AclCategories;

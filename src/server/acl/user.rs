@@ -3,7 +3,6 @@
 //! The first selector, the root, is what rules outside of parentheses speak of. A command is allowed if any selector
 //! allows all of it. How rules change a user is told in [`rules`](super::rules), how they are applied to a command in
 //! [`check`](super::check).
-#![forbid(unsafe_code)]
 
 use crate::spec::catalogue::{AclId, MAX_COMMANDS};
 use bitflags::bitflags;

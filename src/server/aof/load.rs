@@ -1,5 +1,4 @@
 //! Loading: the files are executed again, in slices between turns of the loop, by a client that has no connection.
-#![forbid(unsafe_code)]
 
 use super::AofState;
 use crate::aof::manifest::manifest_name;

@@ -8,7 +8,6 @@
 //! No reply leaves the server while the buffer holds what it may acknowledge: a client that has its answer will find
 //! the write in the file, whatever happens to the process; and with `appendfsync always`, whatever happens to the
 //! machine.
-#![forbid(unsafe_code)]
 
 pub mod load;
 pub mod rewrite;

@@ -1,6 +1,5 @@
 //! Rewriting: a child writes what is in memory as a new base file; the server goes on in a new incremental file. When
 //! the child has ended, the manifest names these two, and the files before them are history.
-#![forbid(unsafe_code)]
 
 use super::AofState;
 use crate::aof::rewrite::encode_entry;

@@ -1,5 +1,4 @@
 //! Writing: what is executed gathers in a buffer, which goes to the file before the loop sleeps; and syncing.
-#![forbid(unsafe_code)]
 
 use super::{Aof, AofState};
 use crate::aof::{encode_command, encode_timestamp};

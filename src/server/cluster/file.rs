@@ -4,7 +4,6 @@
 //! <id> <ip>:<port>@<bus port>[,<hostname>][,shard-id=<id>] myself,master - 0 0 <epoch> connected 0-5460 7000
 //! vars currentEpoch <epoch> lastVoteEpoch 0
 //! ```
-#![forbid(unsafe_code)]
 
 use super::slots::SlotSet;
 use super::{Address, Cluster};

@@ -3,7 +3,6 @@
 //!
 //! * [`slots`]: a set of slots.
 //! * [`file`]: `nodes.conf`, where the node's name and its slots outlive it.
-#![forbid(unsafe_code)]
 
 pub mod file;
 pub mod slots;

@@ -1,5 +1,4 @@
 //! A set of slots.
-#![forbid(unsafe_code)]
 
 use crate::util::slot::SLOTS;
 use std::ops::RangeInclusive;

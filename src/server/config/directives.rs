@@ -17,7 +17,6 @@
 //! The defaults are those of Redis 7.2, and of Valkey 8.0 where Redis lacks the directive. Where both have a name for
 //! the same thing, Redis's comes first. What is Valkey's alone has a flag that
 //! says so.
-#![forbid(unsafe_code)]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! Why the server cannot start with its configuration, and lines that are read later than the others.
-#![forbid(unsafe_code)]
 
 use super::REDIS_VERSION;
 use super::values::Reason;

@@ -1,5 +1,4 @@
 //! What a directive is: its names, its flags, and its kind, by which its value is read, checked and printed.
-#![forbid(unsafe_code)]
 
 use bitflags::bitflags;
 

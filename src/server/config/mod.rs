@@ -9,7 +9,6 @@
 //!
 //! Nothing here touches the server. Whoever changes the configuration applies what follows from it: [`Config::set`]
 //! tells which directives changed, and a clone of the configuration before it brings back the old values.
-#![forbid(unsafe_code)]
 
 mod directives;
 mod error;

@@ -3,7 +3,6 @@
 //! Lines keep their places, comments stay. Each directive writes its lines into the places where the file already
 //! speaks of it; places that are left over are blanked (a directive that was given twice, or now has its default
 //! by saying nothing); lines without a place are appended below a comment, if they say more than the default.
-#![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};

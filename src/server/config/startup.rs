@@ -3,7 +3,6 @@
 //! As in Redis, options are turned into lines that follow those of the file and of standard input, so that the last
 //! one wins and every rule of a file holds for them too: `--port 1 --port 2` is port 2, and `--save 1 2` adds a
 //! save point to those of the file.
-#![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::io::Read;

@@ -3,7 +3,6 @@
 //! Directives with a closed set of words are plain enums made by [`choices!`]; they share the trait [`Choice`].
 //! Directives with a grammar of their own (`save`, `bind`, …) implement [`Special`]: read a list of arguments,
 //! print the value as `CONFIG GET` does, and give the lines for `CONFIG REWRITE`.
-#![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

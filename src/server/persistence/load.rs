@@ -1,5 +1,4 @@
 //! Snapshots are loaded in slices between turns of the loop, from a file or from what a primary sends.
-#![forbid(unsafe_code)]
 
 use super::SnapshotOrigin;
 use crate::db::{Db, Entry, ExpiryRole};

@@ -1,5 +1,4 @@
 //! Snapshots: written by a forked child or in the foreground; [`load`] is the way back.
-#![forbid(unsafe_code)]
 
 pub mod load;
 

@@ -3,7 +3,6 @@
 //! Writes pause; when a replica has acknowledged all of the stream (or the time is over, and it was to be forced), this
 //! server follows it, and says `FAILOVER` in its `PSYNC`: that makes the replica a primary. If it refuses, this server
 //! is the primary again.
-#![forbid(unsafe_code)]
 
 use super::ReplState;
 use crate::resp::error::{CommandError, CommandResult};

@@ -9,7 +9,6 @@
 //!
 //! A replica is known by its connection and by nothing else: all that is known of it hangs on its client. `PSYNC`
 //! carries no identity because none is needed.
-#![forbid(unsafe_code)]
 
 pub mod failover;
 pub mod primary;

@@ -2,7 +2,6 @@
 //!
 //! The backlog is the stream's last part; a replica is a cursor into it, an offset. However many replicas wait, the
 //! bytes are held once. A block is dropped when neither the backlog nor any cursor needs it.
-#![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

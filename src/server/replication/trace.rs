@@ -4,7 +4,6 @@
 //! and of its resynchronisations with what was said, when, and how long it took. The traces of links that are no more
 //! are kept for a while, because that is when they are wanted. All of it is bounded: links, steps of a link, and the
 //! text of a step.
-#![forbid(unsafe_code)]
 
 use crate::server::Server;
 use crate::server::client::Token;

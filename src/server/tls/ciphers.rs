@@ -1,5 +1,4 @@
 //! Protocol versions and cipher suites, by the names that OpenSSL gives them.
-#![forbid(unsafe_code)]
 
 use super::Config;
 use rustls::crypto::{CryptoProvider, ring};

@@ -2,7 +2,6 @@
 //!
 //! TLS 1.2 and 1.3, with the cipher suites that rustls has. As in Redis a peer's certificate must be signed by one of
 //! `tls-ca-cert-file` and `tls-ca-cert-dir`, and may be made out to any name.
-#![forbid(unsafe_code)]
 
 mod ciphers;
 pub mod stream;

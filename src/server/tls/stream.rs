@@ -1,5 +1,4 @@
 //! A TCP stream with TLS on it, as a non-blocking socket behaves.
-#![forbid(unsafe_code)]
 
 use mio::net::TcpStream;
 use rustls::Connection as Session;

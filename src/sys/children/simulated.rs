@@ -1,6 +1,5 @@
 //! Children that are none: a simulation runs what a forked child would do at once, on its own thread, and decides when
 //! it is seen to have ended, and how.
-#![forbid(unsafe_code)]
 
 use super::ChildEnd;
 use std::cell::RefCell;

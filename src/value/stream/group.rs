@@ -2,7 +2,6 @@
 //!
 //! The group's pending entries are the truth: each knows its consumer. Each consumer has the IDs of its own, for
 //! looking through them in order.
-#![forbid(unsafe_code)]
 
 use super::id::StreamId;
 use slab::Slab;

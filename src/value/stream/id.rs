@@ -1,5 +1,4 @@
 //! The ID of a stream entry: `<milliseconds>-<sequence>`, both of 64 bits.
-#![forbid(unsafe_code)]
 
 use crate::util::number::parse_u64;
 use std::fmt;

@@ -3,7 +3,6 @@
 //! Entries are added at the end, to the last node until that is full, and mostly trimmed from the front. A node's key
 //! is its master ID, which is that of the first entry it ever had, so that an entry can only be in the last node whose
 //! key is not beyond its ID.
-#![forbid(unsafe_code)]
 
 use super::id::StreamId;
 use super::node::{Fields, Node, Records};

@@ -10,7 +10,6 @@
 //! the master's 0 stops that. A deleted entry is only marked; the node goes when none is live.
 //!
 //! The node's master ID, from which the entries' IDs are counted, is its key in the log.
-#![forbid(unsafe_code)]
 
 use super::id::StreamId;
 use crate::ds::listpack::codec::{self, Encoded};

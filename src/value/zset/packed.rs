@@ -1,5 +1,4 @@
 //! A small sorted set: one listpack of members and scores by turns, in order. The bytes are Redis's.
-#![forbid(unsafe_code)]
 
 use crate::ds::listpack::{self, Entry, INT_TEXT_MAX, Listpack, Pos};
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64};

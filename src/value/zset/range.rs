@@ -1,5 +1,4 @@
 //! The ranges of a sorted set that commands name by their ends: scores, or members.
-#![forbid(unsafe_code)]
 
 use crate::util::number::parse_f64;
 use std::cmp::Ordering;

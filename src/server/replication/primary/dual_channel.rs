@@ -8,7 +8,6 @@
 //!
 //! Between the `$ENDOFF` and that `PSYNC` a [`Reservation`] holds the stream's bytes. The child that makes the snapshot
 //! writes to the sockets itself: this process is not troubled with it.
-#![forbid(unsafe_code)]
 
 use super::super::ReplState;
 use super::super::trace::Direction;

@@ -1,5 +1,4 @@
 //! The stream goes out to the replicas, and they say how far they have got.
-#![forbid(unsafe_code)]
 
 use super::super::trace::Direction;
 use super::super::{ReplState, ReplicaLink};

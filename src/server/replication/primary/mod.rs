@@ -6,7 +6,6 @@
 //! * [`feed`]: the stream to those who have one, and what they say about how far they are.
 //!
 //! Here: who a replica is, and what happens to it once a second.
-#![forbid(unsafe_code)]
 
 pub mod dual_channel;
 mod feed;

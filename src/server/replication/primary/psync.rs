@@ -1,5 +1,4 @@
 //! `PSYNC` and `SYNC`: a replica asks to go on where it stopped, or for everything.
-#![forbid(unsafe_code)]
 
 use super::super::stream::Stream;
 use super::super::trace::{Direction, Resync};

@@ -1,5 +1,4 @@
 //! Snapshots for replicas: who shares one, when it is made, and how it gets to them.
-#![forbid(unsafe_code)]
 
 use super::super::trace::Direction;
 use super::super::transfer::{Transfer, read_pipe};

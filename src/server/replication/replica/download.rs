@@ -1,5 +1,4 @@
 //! A full resynchronisation: the snapshot comes, to a file or straight into memory, and is loaded.
-#![forbid(unsafe_code)]
 
 use super::super::trace::Direction;
 use super::LinkState;

@@ -5,7 +5,6 @@
 //! The snapshot is received and loaded as any other ([`super::download`]), while the stream that comes meanwhile is
 //! kept here, and not at the primary. When both are there the kept stream is executed, a piece in each turn of the
 //! loop.
-#![forbid(unsafe_code)]
 
 use super::super::NO_ID;
 use super::LinkState;

@@ -1,5 +1,4 @@
 //! The working link: what the primary sends is applied and counted, and after a break gone on with.
-#![forbid(unsafe_code)]
 
 use super::super::trace::{Direction, Resync};
 use super::super::{NO_ID, encode_command};

@@ -1,5 +1,4 @@
 //! The way to a link: connecting, saying who we are, asking to resume.
-#![forbid(unsafe_code)]
 
 use super::super::trace::{Direction, Resync};
 use super::super::{NO_ID, encode_command};

@@ -2,7 +2,6 @@
 //!
 //! The first part is kept in memory, what exceeds the limit in a file: stopping to read would fill the primary's
 //! buffer, which drops its replica when it is full, and the synchronisation would begin anew, perhaps for ever.
-#![forbid(unsafe_code)]
 
 use super::handshake::CHUNK;
 use std::collections::VecDeque;

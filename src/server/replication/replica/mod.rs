@@ -4,7 +4,6 @@
 //! is in `HANDSHAKE`, and its bytes come to [`handshake`] and [`download`]; then it becomes the `MASTER` client, and
 //! its bytes are commands: [`follow`]. The snapshot may come over a second connection: [`dual_channel`]; what the first
 //! brings meanwhile waits in a [`kept_stream`].
-#![forbid(unsafe_code)]
 
 mod download;
 pub mod dual_channel;
