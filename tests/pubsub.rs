@@ -261,6 +261,97 @@ fn what_happens_to_keys_is_published() {
     ]);
 }
 
+/// Executes commands and compares their replies, and all events that are announced meanwhile.
+fn check_events(server: &mut Server, wire: &mut Raw, cases: &[(&str, &str, &[&str])]) {
+    for (command, reply, events) in cases {
+        server.check(&[(command, reply)]);
+        for event in *events {
+            let (event, key) = event.split_once(' ').unwrap();
+            wire.expect(resp2(&format!("pmessage * __keyevent@0__:{event} {key}")));
+        }
+    }
+}
+
+#[test]
+fn a_result_takes_the_place_of_an_expired_key() {
+    let mut server = Server::start(&["--notify-keyspace-events", "EA"]);
+    server.check(&[
+        ("DEBUG SET-ACTIVE-EXPIRE 0", "OK"),
+        ("SADD s m", ":1"),
+        ("ZADD z 1 m", ":1"),
+        ("SET t x", "OK"),
+        ("RPUSH l 1", ":1"),
+    ]);
+    let mut a = server.raw();
+    ask(&mut a, "PSUBSCRIBE *", &[&resp2("psubscribe * :1")]);
+    let cases: &[(&str, &str, &[&str])] = &[
+        // What an empty result deletes is not looked up before.
+        ("SINTERSTORE d no", ":0", &["del d"]),
+        ("SUNIONSTORE d no", ":0", &["del d"]),
+        ("SDIFFSTORE d no", ":0", &["del d"]),
+        ("ZUNIONSTORE d 1 no", ":0", &["del d"]),
+        ("ZRANGESTORE d no 0 -1", ":0", &["del d"]),
+        ("GEOSEARCHSTORE d no FROMLONLAT 1 1 BYRADIUS 1 m", ":0", &["del d"]),
+        ("BITOP NOT d no", ":0", &["del d"]),
+        ("SORT no STORE d", ":0", &["del d"]),
+        // What a result replaces is.
+        ("SUNIONSTORE d s", ":1", &["expired d", "sunionstore d"]),
+        ("ZUNIONSTORE d 1 z", ":1", &["expired d", "zunionstore d"]),
+        ("ZRANGESTORE d z 0 -1", ":1", &["expired d", "zrangestore d"]),
+        ("BITOP NOT d t", ":1", &["expired d", "set d"]),
+        ("SORT l STORE d", ":1", &["expired d", "sortstore d"]),
+        // Even where it can't be replaced, or the arguments are wrong.
+        ("SMOVE no d m", ":0", &["expired d"]),
+        (
+            "XAUTOCLAIM d g c x 0",
+            "ERR Invalid min-idle-time argument for XAUTOCLAIM",
+            &["expired d"],
+        ),
+        ("LCS s d", "ERR The specified keys must contain string values", &["expired d"]),
+    ];
+    for case in cases {
+        let expires = ("SET d x PX 1", "OK", &["set d", "expire d"][..]);
+        let waits = ("DEBUG SLEEP 0.01", "OK", &[][..]);
+        check_events(&mut server, &mut a, &[expires, waits, *case]);
+    }
+    check_events(&mut server, &mut a, &[("SET end 1", "OK", &["set end"])]);
+}
+
+#[test]
+fn misses_are_published_as_often_as_a_key_is_read() {
+    let mut server = Server::start(&["--notify-keyspace-events", "Em"]);
+    let mut a = server.raw();
+    ask(&mut a, "PSUBSCRIBE *", &[&resp2("psubscribe * :1")]);
+    let no_group = "NOGROUP No such key 'no' or consumer group 'g'";
+    check_events(
+        &mut server,
+        &mut a,
+        &[
+            ("GEOSEARCH no FROMLONLAT 1 1 BYRADIUS 1 m", "[]", &["keymiss no"]),
+            ("GEOSEARCHSTORE d no FROMLONLAT 1 1 BYRADIUS 1 m", ":0", &["keymiss no"]),
+            ("XACK no g 1-1", ":0", &["keymiss no"]),
+            ("XCLAIM no g c 0 1-1", no_group, &["keymiss no"]),
+            ("XAUTOCLAIM no g c 0 0", no_group, &["keymiss no"]),
+            // They change what they find, and what they miss is not told of.
+            ("DELIFEQ no x", ":0", &[]),
+            ("HEXPIRE no 1 FIELDS 1 f", "[:-2]", &[]),
+            ("HGETEX no FIELDS 1 f", "[nil]", &[]),
+            ("GET end", "nil", &["keymiss end"]),
+        ],
+    );
+}
+
+#[test]
+fn what_a_command_with_a_long_reply_does_is_published() {
+    let mut server = Server::start(&["--notify-keyspace-events", "El"]);
+    let long = "x".repeat(300_000);
+    server.cmd(&["RPUSH", "k", &long, &long]);
+    let mut a = server.raw();
+    ask(&mut a, "PSUBSCRIBE *", &[&resp2("psubscribe * :1")]);
+    assert_eq!(server.line("LPOP k 2"), format!("[{long} {long}]"));
+    a.expect(resp2("pmessage * __keyevent@0__:lpop k"));
+}
+
 #[test]
 fn a_subscriber_that_reads_nothing_is_let_go() {
     let mut server = Server::start(&["--client-output-buffer-limit", "pubsub 1mb 0 0"]);

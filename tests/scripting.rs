@@ -114,6 +114,7 @@ fn errors_tell_where_they_were_raised() {
                 "redis.call('get')",
                 "ERR Wrong number of args calling Redis command from script script: ",
             ),
+            ("redis.call('pexpire', 'k', 1, '')", "ERR Unsupported option  script: "),
             ("redis.call('multi')", "ERR This Redis command is not allowed from script script: "),
             ("redis.call()", "ERR Please specify at least one argument for this redis lib call"),
             ("redis.call({})", "ERR Lua redis lib command arguments must be strings or integers"),

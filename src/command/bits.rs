@@ -3,6 +3,7 @@
 //! [`bitfield`]: super::bitfield
 
 use super::args::{self, is};
+use super::keys::delete_destination;
 use super::string::{make_room, string_bytes};
 use super::table::Row;
 use crate::db::notify::Class;
@@ -257,10 +258,7 @@ fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let len = result.len();
     if len == 0 {
-        if let Some(old) = s.ks.delete(s.db, target) {
-            s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
-            s.ks.changes.write(Class::GENERIC, "del", s.db, target);
-        }
+        delete_destination(s, target);
     } else {
         if s.ks.lookup_write(s.db, target).is_none() {
             s.ks.add_raw_string(s.db, target, result);

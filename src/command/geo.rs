@@ -11,6 +11,7 @@ use crate::server::Server;
 use crate::util::bytes_text::shown;
 use crate::util::geohash::{Point, Shape, ShapeKind};
 use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
+use crate::value::Collection;
 use crate::value::zset::{ScoreBound, ScoreRange, Zset};
 use std::cmp::Ordering;
 
@@ -413,10 +414,10 @@ struct Found<'z> {
     distance: f64,
 }
 
-/// Searches under `key`; `parse` gets the sorted set, since a missing member is an error of its own, found early.
+/// Searches under `key`, which whoever made `wanted` has looked up.
 fn search(s: &mut Server, key: &[u8], wanted: Search<'_>, event: &'static str) -> CommandResult {
     let limits = limits(&s.config);
-    let Some(zset) = s.ks.read::<Zset>(s.db, key)? else {
+    let Some(zset) = s.ks.peek(s.db, key).and_then(|found| Zset::of(found.value())) else {
         match wanted.store {
             Some(destination) => store(s, destination, Zset::default(), event),
             None => s.reply.array(0),

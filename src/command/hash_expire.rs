@@ -129,7 +129,7 @@ fn expire_generic(
     command: &str,
 ) -> CommandResult {
     let key = args[1];
-    s.ks.read::<Hash>(s.db, key)?;
+    s.ks.write::<Hash>(s.db, key)?;
     let at = expiry(args[2], unit, base_ms, command)?;
     let options = usize::from(["NX", "XX", "GT", "LT"].iter().any(|name| is(args[3], name)));
     let conditions = Conditions::parse(&args[3..3 + options])?;
@@ -244,7 +244,7 @@ fn hpersist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// HGETEX key [EX seconds | PX milliseconds | EXAT time | PXAT time | PERSIST] FIELDS numfields field [field ...]
 fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    s.ks.read::<Hash>(s.db, key)?;
+    s.ks.write::<Hash>(s.db, key)?;
     let option = ExpireOption::parse(args[2]);
     let persist = is(args[2], "PERSIST");
     let options = if option.is_some() { 2 } else { usize::from(persist) };

@@ -10,6 +10,7 @@ use crate::db::{EntryRef, ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::util::glob::glob_match;
+use crate::value::Value;
 use rand::RngCore;
 
 pub const SAME_OBJECT: CommandError =
@@ -140,6 +141,34 @@ pub fn make_room(s: &mut Server, db: usize, key: &[u8]) -> bool {
     let Some(entry) = s.ks.delete(db, key) else { return false };
     s.lazyfree.free_entry(entry, s.config.lazyfree_lazy_server_del);
     true
+}
+
+/// Puts a command's result under a key, in place of whatever is there, and announces `event`; `None`, an empty result,
+/// deletes what is there.
+pub fn store_result(
+    s: &mut Server,
+    key: &[u8],
+    result: Option<Value>,
+    class: Class,
+    event: &'static str,
+) {
+    let db = s.db;
+    let Some(value) = result else { return delete_destination(s, key) };
+    if s.ks.lookup_write(db, key).is_none() {
+        s.ks.changes.notifications.push(Class::NEW, "new", db, key);
+    }
+    if let Some(old) = s.ks.set(db, key, value, None) {
+        s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
+    }
+    s.ks.changes.write(class, event, db, key);
+}
+
+/// Deletes what is under the key of an empty result. Nobody looks it up before: a key whose time has come is announced
+/// as deleted, too.
+pub fn delete_destination(s: &mut Server, key: &[u8]) {
+    let Some(entry) = s.ks.remove(s.db, key) else { return };
+    s.lazyfree.free_entry(entry, s.config.lazyfree_lazy_server_del);
+    s.ks.changes.write(Class::GENERIC, "del", s.db, key);
 }
 
 fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {

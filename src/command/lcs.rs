@@ -46,8 +46,9 @@ impl Options {
 
 /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]
 fn lcs(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let a = read_string(s, args[1])?;
-    let b = read_string(s, args[2])?;
+    // Both are looked up before either is judged.
+    let (a, b) = (read_string(s, args[1]), read_string(s, args[2]));
+    let (a, b) = (a?, b?);
     let options = Options::parse(&args[3..])?;
     let table = Prefixes::new(&a, &b, s.config.proto_max_bulk_len)?;
     if options.idx {

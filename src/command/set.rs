@@ -72,10 +72,14 @@ fn srem(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 fn smove(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (from, to, member) = (args[1], args[2], args[3]);
     let limits = limits(s);
-    if s.ks.write::<Set>(s.db, from)?.is_none() {
+    // Both are looked up, and expire, before either is judged.
+    let is_there = s.ks.lookup_write(s.db, from).is_some();
+    s.ks.lookup_write(s.db, to);
+    if !is_there {
         s.reply.int(0);
         return Ok(());
     }
+    s.ks.write::<Set>(s.db, from)?;
     s.ks.write::<Set>(s.db, to)?;
     let Some(set) = s.ks.write::<Set>(s.db, from)? else { return Ok(()) };
     if from == to {

@@ -1,6 +1,7 @@
 //! Unions, intersections and differences of sets, answered or stored.
 
 use super::args::{self, is};
+use super::keys::store_result;
 use super::set::{limits, reply_entry, reply_set};
 use super::table::Row;
 use crate::db::notify::Class;
@@ -163,24 +164,8 @@ fn difference(sets: &[Option<&Set>], limits: &Limits) -> Set {
 /// Puts a result under a key, in place of what is there; an empty one deletes it. Answers the number of members.
 fn store(s: &mut Server, key: &[u8], result: Set, event: &'static str) -> CommandResult {
     let len = result.len();
-    let lazy = s.config.lazyfree_lazy_server_del;
-    let old = if len == 0 {
-        let old = s.ks.delete(s.db, key);
-        if old.is_some() {
-            s.ks.changes.write(Class::GENERIC, "del", s.db, key);
-        }
-        old
-    } else {
-        let old = s.ks.set(s.db, key, result.into_value(), None);
-        if old.is_none() {
-            s.ks.changes.notifications.push(Class::NEW, "new", s.db, key);
-        }
-        s.ks.changes.write(Class::SET, event, s.db, key);
-        old
-    };
-    if let Some(old) = old {
-        s.lazyfree.free_entry(old, lazy);
-    }
+    let result = (len > 0).then(|| result.into_value());
+    store_result(s, key, result, Class::SET, event);
     s.reply.int(len as i64);
     Ok(())
 }

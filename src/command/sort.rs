@@ -5,6 +5,7 @@
 //! sorting moves small rows only.
 
 use super::args::{int, is};
+use super::keys::store_result;
 use super::string::string_bytes;
 use super::table::Row as TableRow;
 use crate::db::Keyspace;
@@ -13,7 +14,7 @@ use crate::ds::listpack::{Entry, INT_TEXT_MAX};
 use crate::ds::quicklist::Direction;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
-use crate::util::number::parse_f64;
+use crate::util::number::{behind_space, parse_f64};
 use crate::util::slot::{key_slot, pattern_slot};
 use crate::value::list::{End, List};
 use crate::value::{Collection, ValueRef};
@@ -314,8 +315,7 @@ fn number(text: &[u8]) -> Option<f64> {
     if text.is_empty() {
         return Some(0.0);
     }
-    let start = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'..=b'\r'))?;
-    parse_f64(&text[start..])
+    parse_f64(behind_space(text))
 }
 
 fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
@@ -414,22 +414,9 @@ fn store(
         }
     }
     let len = list.len();
-    let lazy = s.config.lazyfree_lazy_server_del;
-    if len == 0 {
-        if let Some(old) = s.ks.delete(db, to) {
-            s.lazyfree.free_entry(old, lazy);
-            s.ks.changes.write(Class::GENERIC, "del", db, to);
-        }
-    } else {
-        if s.ks.lookup_write(db, to).is_none() {
-            s.ks.changes.notifications.push(Class::NEW, "new", db, to);
-        }
-        if let Some(old) = s.ks.set(db, to, list.into_value(), None) {
-            s.lazyfree.free_entry(old, lazy);
-        }
-        s.ks.changes.write(Class::LIST, "sortstore", db, to);
-        s.ks.changes.dirty += len as u64 - 1;
-    }
+    let result = (len > 0).then(|| list.into_value());
+    store_result(s, to, result, Class::LIST, "sortstore");
+    s.ks.changes.dirty += (len as u64).saturating_sub(1);
     s.reply.int(len as i64);
     Ok(())
 }

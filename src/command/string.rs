@@ -384,8 +384,9 @@ fn getdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// `DELIFEQ` (Valkey 9): deletes a key that holds this string.
 fn delifeq(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (key, wanted) = (args[1], args[2]);
-    let value = s.ks.read_string(s.db, key)?;
-    let equal = value.is_some_and(|v| string_bytes(v, &mut itoa::Buffer::new()) == wanted);
+    let found = s.ks.write_string(s.db, key)?;
+    let equal = found
+        .is_some_and(|found| string_bytes(found.get().value(), &mut itoa::Buffer::new()) == wanted);
     if equal && s.ks.delete(s.db, key).is_some() {
         s.ks.changes.write(Class::GENERIC, "del", s.db, key);
         s.propagate_instead(&[b"DEL", key]);

@@ -14,7 +14,7 @@ mod range;
 mod read;
 mod update;
 
-use super::keys::make_room;
+use super::keys::store_result;
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::ds::listpack::Entry;
@@ -77,15 +77,8 @@ fn after_removal(s: &mut Server, key: &[u8], removed: usize, event: &'static str
 /// members there are.
 pub fn store(s: &mut Server, key: &[u8], result: Zset, event: &'static str) {
     let len = result.len();
-    if len > 0 {
-        match s.ks.set(s.db, key, Value::Zset(result), None) {
-            Some(old) => s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del),
-            None => s.ks.changes.notifications.push(Class::NEW, "new", s.db, key),
-        }
-        s.ks.changes.write(Class::ZSET, event, s.db, key);
-    } else if make_room(s, s.db, key) {
-        s.ks.changes.write(Class::GENERIC, "del", s.db, key);
-    }
+    let result = (len > 0).then_some(Value::Zset(result));
+    store_result(s, key, result, Class::ZSET, event);
     s.reply.int(len as i64);
 }
 

@@ -359,6 +359,16 @@ impl Keyspace {
         T::of_mut(found.into_mut().into_value_mut()).map(Some).ok_or(CommandError::WRONG_TYPE)
     }
 
+    /// As [`Keyspace::write`], but noted as a hit or a miss, as if it were only read.
+    pub fn read_to_change<T: Collection>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+    ) -> CommandResult<Option<&mut T>> {
+        self.lookup_no_touch(db, key);
+        self.write(db, key)
+    }
+
     /// A collection about to be changed, made by `create` if there is none. It must not stay empty.
     pub fn write_or_create<T: Collection>(
         &mut self,

@@ -275,7 +275,7 @@ fn uncaught(error: &Value, name: &str) -> (String, bool) {
 
 /// What a script hears of a reply that is an error, which has been counted.
 fn reply_error(reply: &[u8]) -> LibError {
-    let text = shown(reply.trim_ascii_end());
+    let text = shown(reply.strip_suffix(b"\r\n").unwrap_or(reply));
     LibError::Table { text: text.trim_start_matches('-').to_string(), counted: true }
 }
 

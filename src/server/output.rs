@@ -74,7 +74,7 @@ impl Server {
         }
         client.flags |= ClientFlags::DEFERRED;
         let id = client.id;
-        self.turn_output.bytes.extend_from_slice(bytes.unwrap_or(self.reply.as_bytes()));
+        self.turn_output.bytes.extend_from_slice(bytes.unwrap_or_else(|| self.reply.as_bytes()));
         self.turn_output.pieces.push((token, id, self.turn_output.bytes.len()));
         if self.turn_output.bytes.len() >= REPLY_FLUSH {
             self.write_turn_output();

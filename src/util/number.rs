@@ -108,6 +108,12 @@ fn parse_hex_f64(text: &[u8]) -> Option<(f64, bool)> {
     }
 }
 
+/// What follows the white space (C's `isspace`) at the beginning of a text.
+pub fn behind_space(text: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    &text[text.iter().take_while(|byte| is_space(byte)).count()..]
+}
+
 /// The number at the beginning of a text, and how many bytes it takes: what C's strtod makes of it, but for white space
 /// before it. Too large is infinite, too small is zero; `nan` is one, too.
 pub fn leading_f64(text: &[u8]) -> Option<(f64, usize)> {

@@ -3,11 +3,11 @@
 use super::differences::{encoding_may_differ, event_name};
 use super::grammar::{Grammar, Words, encode};
 use super::peer::{Connection, Kind, Process};
-use super::reply::{Agreement, Reply, agree};
+use super::reply::{Agreement, Errors, Reply, Values, agree};
 use super::rounds::{Maker, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Behind a segment, until all that expires soon has expired.
@@ -32,8 +32,8 @@ struct Heard {
 }
 
 impl Side {
-    fn start(program: &PathBuf) -> io::Result<Side> {
-        let process = Process::start(program);
+    fn start(program: &Path, kind: Kind) -> io::Result<Side> {
+        let process = Process::start(program, kind);
         let [mut main, mut watcher, mut reader] = [(); 3].map(|()| process.connect());
         // Keys expire when somebody comes upon them, and not at some other time.
         main.line("DEBUG SET-ACTIVE-EXPIRE 0")?;
@@ -131,12 +131,14 @@ pub struct Plan {
     pub commands: u64,
     pub rounds: u64,
     pub seed: u64,
+    /// Tells all commands of a round before a difference, not just the last ones that name the same key.
+    pub verbose: bool,
 }
 
 /// # Errors
 /// If one of the servers goes away.
 pub fn compare(plan: &Plan) -> io::Result<Report> {
-    let mut sides = [Side::start(&plan.ours)?, Side::start(&plan.peer)?];
+    let mut sides = [Side::start(&plan.ours, plan.kind)?, Side::start(&plan.peer, plan.kind)?];
     let known = sides[1].main.line("COMMAND LIST")?;
     let known: BTreeSet<&[u8]> = known.items().iter().map(Reply::bytes).collect();
     let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64);
@@ -147,10 +149,11 @@ pub fn compare(plan: &Plan) -> io::Result<Report> {
         let seed = plan.seed + report.rounds;
         let mut round = Round {
             seed,
-            kind: plan.kind,
+            plan,
             sides: &mut sides,
             report: &mut report,
             sent: Vec::new(),
+            events_differ: false,
         };
         if let Err(error) = round.run(&grammar) {
             let last = round.sent.last().map(shown).unwrap_or_default();
@@ -164,11 +167,13 @@ pub fn compare(plan: &Plan) -> io::Result<Report> {
 
 struct Round<'a> {
     seed: u64,
-    kind: Kind,
+    plan: &'a Plan,
     sides: &'a mut [Side; 2],
     report: &'a mut Report,
     /// All commands of the round so far.
     sent: Vec<Words>,
+    /// One side has answered an error where the other one, as it may, has not: events need not agree.
+    events_differ: bool,
 }
 
 impl Round<'_> {
@@ -176,9 +181,9 @@ impl Round<'_> {
         let tracks = self.seed % 4 == 1;
         let protocol = if self.seed.is_multiple_of(2) { 2 } else { 3 };
         for side in &mut *self.sides {
-            side.begin_round(self.kind, protocol, tracks)?;
+            side.begin_round(self.plan.kind, protocol, tracks)?;
         }
-        for segment in Maker::new(grammar, self.kind, self.seed, !tracks).round() {
+        for segment in Maker::new(grammar, self.plan.kind, self.seed, tracks).round() {
             let bytes: Vec<u8> =
                 segment.iter().flat_map(|request| encode(&request.words)).collect();
             for side in &mut *self.sides {
@@ -209,7 +214,7 @@ impl Round<'_> {
             }
             std::thread::sleep(SOON);
         }
-        let heard = [self.sides[0].heard(self.kind)?, self.sides[1].heard(self.kind)?];
+        let heard = [self.sides[0].heard(self.plan.kind)?, self.sides[1].heard(self.plan.kind)?];
         self.judge_heard(&heard[0], &heard[1]);
         self.judge_state()
     }
@@ -231,29 +236,39 @@ impl Round<'_> {
             for ((words, agreement), (ours, theirs)) in
                 queued.drain(..).zip(ours.items().iter().zip(theirs.items()))
             {
-                if !agree(ours, theirs, agreement) {
-                    self.differs(request_name(&words), &ours.shown(), &theirs.shown(), &words);
-                }
+                self.judge_reply(&words, ours, theirs, agreement);
             }
             return;
         }
         if request.words.len() == 1 && !request.is_queued {
             queued.clear();
         }
-        let agreement = if request.is_queued { Agreement::Exact } else { request.agreement };
-        if !agree(ours, theirs, agreement) {
-            self.differs(
-                request_name(&request.words),
-                &ours.shown(),
-                &theirs.shown(),
-                &request.words,
-            );
+        let agreement = if request.is_queued {
+            Agreement { values: Values::Exact, ..request.agreement }
+        } else {
+            request.agreement
+        };
+        self.judge_reply(&request.words, ours, theirs, agreement);
+    }
+
+    fn judge_reply(&mut self, words: &Words, ours: &Reply, theirs: &Reply, agreement: Agreement) {
+        self.events_differ |= agreement.errors == Errors::Either
+            && matches!(ours, Reply::Error(_)) != matches!(theirs, Reply::Error(_));
+        if !self.agrees(ours, theirs, agreement) {
+            self.differs(request_name(words), &ours.shown(), &theirs.shown(), words);
         }
+    }
+
+    fn agrees(&self, ours: &Reply, theirs: &Reply, agreement: Agreement) -> bool {
+        let may = agreement.values == Values::Encoding
+            && encoding_may_differ(self.plan.kind, ours.bytes(), theirs.bytes());
+        may || agree(ours, theirs, agreement)
     }
 
     fn judge_heard(&mut self, ours: &Heard, theirs: &Heard) {
         if let Some(at) = (0..ours.events.len().max(theirs.events.len()))
             .find(|at| ours.events.get(*at) != theirs.events.get(*at))
+            .filter(|_| !self.events_differ)
         {
             let from = at.saturating_sub(2);
             let part = |heard: &Heard| {
@@ -264,17 +279,13 @@ impl Round<'_> {
                     .collect::<Vec<_>>()
                     .join(", ")
             };
-            let event = ours.events.get(at).or(theirs.events.get(at)).cloned().unwrap_or_default();
-            let key: Words = vec![
-                event
-                    .rsplit([':', ' '])
-                    .next()
-                    .unwrap_or_default()
-                    .trim_matches('"')
-                    .as_bytes()
-                    .to_vec(),
-            ];
-            self.differs("events".into(), &part(ours), &part(theirs), &key);
+            let [our, their] = [ours, theirs].map(|heard| {
+                let event = heard.events.get(at).map_or("none", String::as_str);
+                event.rsplit(':').next().unwrap_or_default().split_once(' ').unwrap_or((event, ""))
+            });
+            let keys = [our.1, their.1].map(|key| key.trim_matches('"').as_bytes().to_vec());
+            let what = format!("event {} here, {} there", our.0, their.0);
+            self.differs(what, &part(ours), &part(theirs), &keys.to_vec());
         }
         for (what, ours, theirs) in [
             (
@@ -324,33 +335,33 @@ impl Round<'_> {
 
     fn judge_key(&mut self, db: usize, key: &[u8]) -> io::Result<()> {
         let kind = self.both(&[b"TYPE", key])?[0].bytes().to_vec();
-        let unordered = |pairs| Agreement::Unordered { pairs };
+        let exact = Agreement::EXACT;
+        let only = |values| Agreement { values, ..exact };
+        let unordered = |pairs| only(Values::Unordered { pairs });
         let rest: &[&[u8]] = &[b"0", b"-1", b"WITHSCORES"];
         let (command, tail, agreement): (&[u8], &[&[u8]], Agreement) = match kind.as_slice() {
-            b"string" => (b"GET", &[], Agreement::Exact),
-            b"list" => (b"LRANGE", &rest[..2], Agreement::Exact),
+            b"string" => (b"GET", &[], exact),
+            b"list" => (b"LRANGE", &rest[..2], exact),
             b"set" => (b"SMEMBERS", &[], unordered(false)),
             b"hash" => (b"HGETALL", &[], unordered(true)),
-            b"zset" => (b"ZRANGE", rest, Agreement::Number),
-            b"stream" => (b"XINFO", &[b"FULL", b"COUNT", b"0"], Agreement::Exact),
-            _ => (b"EXISTS", &[], Agreement::Exact),
+            b"zset" => (b"ZRANGE", rest, only(Values::Number)),
+            b"stream" => (b"XINFO", &[b"FULL", b"COUNT", b"0"], exact),
+            _ => (b"EXISTS", &[], exact),
         };
         let value: Vec<&[u8]> = match command {
             b"XINFO" => [&[command, b"STREAM", key][..], tail].concat(),
             _ => [&[command, key][..], tail].concat(),
         };
         let checks: [(Vec<&[u8]>, Agreement); 4] = [
-            (vec![&b"TYPE"[..], key], Agreement::Exact),
-            (vec![&b"PEXPIRETIME"[..], key], Agreement::Near),
-            (vec![&b"OBJECT"[..], b"ENCODING", key], Agreement::Exact),
+            (vec![&b"TYPE"[..], key], exact),
+            (vec![&b"PEXPIRETIME"[..], key], only(Values::Near)),
+            (vec![&b"OBJECT"[..], b"ENCODING", key], only(Values::Encoding)),
             (value, agreement),
         ];
         for (words, agreement) in checks {
             let [ours, theirs] = self.both(&words)?.map(|reply| masked(&reply));
             let words: Words = words.iter().map(|word| word.to_vec()).collect();
-            let may = words[0] == b"OBJECT"
-                && encoding_may_differ(self.kind, ours.bytes(), theirs.bytes());
-            if !may && !agree(&ours, &theirs, agreement) {
+            if !self.agrees(&ours, &theirs, agreement) {
                 let what = format!("state: {}", request_name(&words));
                 let key: Words = vec![key.to_vec()];
                 self.differs(what, &format!("db{db} {}", ours.shown()), &theirs.shown(), &key);
@@ -372,10 +383,10 @@ impl Round<'_> {
     /// Notes a difference, with the commands of the round that name the same keys.
     fn differs(&mut self, what: String, ours: &str, theirs: &str, words: &Words) {
         let keys: Vec<&Vec<u8>> = words.iter().filter(|word| is_key(word)).collect();
-        let related =
-            |sent: &&Words| keys.is_empty() || sent.iter().any(|word| keys.contains(&word));
+        let all = self.plan.verbose || keys.is_empty();
+        let related = |sent: &&Words| all || sent.iter().any(|word| keys.contains(&word));
         let before: Vec<String> = self.sent.iter().filter(related).map(shown).collect();
-        let from = before.len().saturating_sub(25);
+        let from = if self.plan.verbose { 0 } else { before.len().saturating_sub(25) };
         let text = |s: &str| s.chars().take(600).collect::<String>();
         let example = format!(
             "seed {}\n    {}\n    ours:   {}\n    theirs: {}",

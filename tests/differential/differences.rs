@@ -2,7 +2,7 @@
 //! from this table.
 
 use super::peer::Kind;
-use super::reply::Agreement;
+use super::reply::{Agreement, Errors, Values};
 use crate::grammar::Words;
 
 /// What is done about a command.
@@ -10,114 +10,154 @@ use crate::grammar::Words;
 pub enum Treatment {
     /// It is not sent.
     NotSent,
-    /// Its replies have to agree only so far.
-    Agree(Agreement),
+    /// Its replies have to agree only so far, where they are no errors.
+    Values(Values),
+    /// Its errors have to agree only so far.
+    Errors(Errors),
+}
+
+/// Where a command is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scene {
+    /// By a script.
+    pub script: bool,
+    /// By a client that is told of changes of what it has read.
+    pub tracks: bool,
 }
 
 /// One difference, or one reason to look less closely.
 pub struct Difference {
     /// Empty: all peers.
     pub peers: &'static [Kind],
-    /// Names of commands (`config|get`), or all of a container's (`client|`).
+    /// Names of commands (`config|get`), or all of a container's (`client|`). Empty: all commands.
     pub commands: &'static [&'static str],
     /// Only commands that have this word, in any case.
     pub word: &'static str,
+    /// Only where all that is true here is true.
+    pub scene: Scene,
     pub treatment: Treatment,
     pub reason: &'static str,
 }
 
-const ALL: &[Kind] = &[];
-const NOT_SENT: Treatment = Treatment::NotSent;
-const UNORDERED: Treatment = Treatment::Agree(Agreement::Unordered { pairs: false });
-const UNORDERED_PAIRS: Treatment = Treatment::Agree(Agreement::Unordered { pairs: true });
-const NEAR: Treatment = Treatment::Agree(Agreement::Near);
-const SHAPE: Treatment = Treatment::Agree(Agreement::Shape);
+const ANYWHERE: Scene = Scene { script: false, tracks: false };
+const IN_SCRIPTS: Scene = Scene { script: true, tracks: false };
+const IN_SCRIPTS_TRACKED: Scene = Scene { script: true, tracks: true };
 
+const NOT_SENT: Treatment = Treatment::NotSent;
+const UNORDERED: Treatment = Treatment::Values(Values::Unordered { pairs: false });
+const UNORDERED_PAIRS: Treatment = Treatment::Values(Values::Unordered { pairs: true });
+const NEAR: Treatment = Treatment::Values(Values::Near);
+const NUMBER: Treatment = Treatment::Values(Values::Number);
+const SHAPE: Treatment = Treatment::Values(Values::Shape);
+const ERROR_TEXTS: Treatment = Treatment::Errors(Errors::Text);
+const EITHER_ERRS: Treatment = Treatment::Errors(Errors::Either);
+
+/// What a row holds where it says nothing.
+const ROW: Difference = Difference {
+    peers: &[],
+    commands: &[],
+    word: "",
+    scene: ANYWHERE,
+    treatment: NOT_SENT,
+    reason: "",
+};
+
+/// Every row that fits a command counts.
 pub const DIFFERENCES: &[Difference] = &[
-    // What one of them does not know, or knows otherwise. These come first: the first row that fits counts.
+    // What one of them does not know, or knows otherwise.
     Difference {
-        peers: ALL,
         commands: &["xgroup|create", "xgroup|setid"],
         word: "ENTRIESREAD",
-        treatment: NOT_SENT,
         reason: "a number beyond what was ever added is clamped, as only 8.2 does, which refuses repeated options instead",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis7, Kind::Redis8],
         commands: &["set"],
         word: "IFEQ",
-        treatment: NOT_SENT,
         reason: "comes from Valkey 8.1 (Redis has it from 8.4 on)",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8],
         commands: &["hsetex"],
         word: "NX",
-        treatment: NOT_SENT,
         reason: "conditions on the key are Valkey's; Redis has those on fields",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8],
         commands: &["hsetex"],
         word: "XX",
-        treatment: NOT_SENT,
         reason: "conditions on the key are Valkey's; Redis has those on fields",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
         commands: &["hsetex"],
         word: "EXAT",
-        treatment: NOT_SENT,
         reason: "fields whose time is past are announced by them as set and deleted; here they are not set",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
         commands: &["hsetex"],
         word: "PXAT",
-        treatment: NOT_SENT,
         reason: "fields whose time is past are announced by them as set and deleted; here they are not set",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
         commands: &["hsetex"],
         word: "0",
-        treatment: NOT_SENT,
         reason: "the same, for a time of 0",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &["set", "msetex", "getex"],
         word: "PXAT",
-        treatment: NOT_SENT,
         reason: "a time in the past is announced as set and expired by some versions, and as deleted by others",
+        ..ROW
     },
-    Difference {
-        peers: ALL,
-        commands: &["set", "msetex", "getex"],
-        word: "EXAT",
-        treatment: NOT_SENT,
-        reason: "the same",
-    },
+    Difference { commands: &["set", "msetex", "getex"], word: "EXAT", reason: "the same", ..ROW },
     Difference {
         peers: &[Kind::Redis8],
         commands: &["flushdb"],
-        word: "",
-        treatment: NOT_SENT,
         reason: "tells a client that caches before it answers; 7.2 answers first",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7],
+        scene: IN_SCRIPTS_TRACKED,
+        reason: "a client is told of the keys that its scripts read since 7.2, and of those that they declare in 7.0",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Valkey9],
+        commands: &["watch"],
+        treatment: ERROR_TEXTS,
+        reason: "the error of a `WATCH` in a transaction has its name there",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Valkey9],
+        scene: IN_SCRIPTS,
+        treatment: ERROR_TEXTS,
+        reason: "errors do not name the script's SHA1 there",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis7],
         commands: &["zrank", "zrevrank"],
-        word: "",
-        treatment: NOT_SENT,
         reason: "WITHSCORE, and with it the number of arguments, comes from Redis 7.2",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis7],
         commands: &["xread", "xreadgroup"],
-        word: "",
-        treatment: Treatment::Agree(Agreement::OrError),
+        treatment: EITHER_ERRS,
         reason: "the last ID `+` comes from Redis 7.4; texts of errors name the command since 7.2",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
@@ -133,9 +173,9 @@ pub const DIFFERENCES: &[Difference] = &[
             "blmove",
             "brpoplpush",
         ],
-        word: "",
-        treatment: Treatment::Agree(Agreement::ErrorText),
+        treatment: ERROR_TEXTS,
         reason: "texts of errors, and which of two faults is told",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis7],
@@ -149,17 +189,33 @@ pub const DIFFERENCES: &[Difference] = &[
             "blmove",
             "brpoplpush",
             "xgroup|create",
+            "lpos",
         ],
-        word: "",
-        treatment: Treatment::Agree(Agreement::ErrorText),
+        treatment: ERROR_TEXTS,
         reason: "texts of errors, and which of two faults is told, are those of 7.2",
+        ..ROW
     },
     Difference {
-        peers: ALL,
+        peers: &[Kind::Redis7],
+        commands: &[
+            "bzpopmin",
+            "bzpopmax",
+            "blpop",
+            "brpop",
+            "blmpop",
+            "bzmpop",
+            "blmove",
+            "brpoplpush",
+        ],
+        word: "92233720368547*",
+        reason: "times so far away that they overflow are not refused there",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7],
         commands: &["bitcount", "bitpos"],
-        word: "",
-        treatment: Treatment::Agree(Agreement::OrError),
-        reason: "whether arguments are judged where there is no key",
+        reason: "the key is looked up there, and expires, before arguments are judged, which are not where there is none",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis7],
@@ -175,13 +231,16 @@ pub const DIFFERENCES: &[Difference] = &[
             "zpopmin",
             "zpopmax",
             "zmpop",
+            "bzpopmin",
+            "bzpopmax",
+            "bzmpop",
             "zunion",
             "zinter",
             "zdiff",
         ],
-        word: "",
-        treatment: Treatment::Agree(Agreement::Number),
+        treatment: NUMBER,
         reason: "the shortest text of a double comes from 7.2; 7.0 has 17 digits",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Valkey9],
@@ -199,9 +258,8 @@ pub const DIFFERENCES: &[Difference] = &[
             "hgetdel",
             "hsetex",
         ],
-        word: "",
-        treatment: NOT_SENT,
         reason: "texts of errors, bounds of times, repeated options and events are those of Redis, which had them first",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Valkey9],
@@ -215,9 +273,9 @@ pub const DIFFERENCES: &[Difference] = &[
             "georadiusbymember_ro",
             "xgroup|create",
         ],
-        word: "",
-        treatment: Treatment::Agree(Agreement::OrError),
+        treatment: EITHER_ERRS,
         reason: "it judges arguments before it looks for the key, and refuses some that 7.2 takes",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8],
@@ -229,26 +287,23 @@ pub const DIFFERENCES: &[Difference] = &[
             "georadiusbymember",
             "georadiusbymember_ro",
         ],
-        word: "",
-        treatment: Treatment::Agree(Agreement::Number),
+        treatment: NUMBER,
         reason: "coordinates have the shortest text there, and 17 decimals in 7.2",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
-        commands: &[""],
         word: "0x*",
-        treatment: NOT_SENT,
         reason: "hexadecimal numbers are doubles in 7.2 only",
+        ..ROW
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
-        commands: &[""],
         word: " 1",
-        treatment: NOT_SENT,
         reason: "a blank before a double is allowed in 7.2 only",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &[
             "eval",
             "eval_ro",
@@ -259,13 +314,11 @@ pub const DIFFERENCES: &[Difference] = &[
             "script|",
             "function|",
         ],
-        word: "",
-        treatment: NOT_SENT,
         reason: "what is made for scripts at random hardly runs; instead the commands of all families are called by scripts",
+        ..ROW
     },
     // What a comparison can't be made of.
     Difference {
-        peers: ALL,
         commands: &[
             "info",
             "memory|",
@@ -322,12 +375,10 @@ pub const DIFFERENCES: &[Difference] = &[
             "pfselftest",
             "pfcount",
         ],
-        word: "",
-        treatment: NOT_SENT,
         reason: "tells of the server itself, not of the data; or in a form of the server's own",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &[
             "shutdown",
             "save",
@@ -358,12 +409,10 @@ pub const DIFFERENCES: &[Difference] = &[
             "swapdb",
             "flushall",
         ],
-        word: "",
-        treatment: NOT_SENT,
         reason: "ends or changes the connection or the server, on which the comparison depends",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &[
             "subscribe",
             "psubscribe",
@@ -375,26 +424,17 @@ pub const DIFFERENCES: &[Difference] = &[
             "exec",
             "discard",
         ],
-        word: "",
-        treatment: NOT_SENT,
         reason: "has not one reply for each; a connection of its own subscribes, and transactions are made whole",
+        ..ROW
     },
+    Difference { commands: &["spop", "randomkey"], reason: "takes something at random", ..ROW },
     Difference {
-        peers: ALL,
-        commands: &["spop", "randomkey"],
-        word: "",
-        treatment: NOT_SENT,
-        reason: "takes something at random",
-    },
-    Difference {
-        peers: ALL,
         commands: &["srandmember", "hrandfield", "zrandmember"],
-        word: "",
         treatment: SHAPE,
         reason: "answers something at random",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &[
             "smembers",
             "sunion",
@@ -405,33 +445,34 @@ pub const DIFFERENCES: &[Difference] = &[
             "pubsub|shardchannels",
             "function|list",
         ],
-        word: "",
         treatment: UNORDERED,
         reason: "has no order",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &["hgetall", "pubsub|numsub"],
-        word: "",
         treatment: UNORDERED_PAIRS,
         reason: "has no order",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &["hkeys", "hvals"],
-        word: "",
         treatment: UNORDERED,
         reason: "has no order",
+        ..ROW
     },
     Difference {
-        peers: ALL,
+        commands: &["object|encoding"],
+        treatment: Treatment::Values(Values::Encoding),
+        reason: "encodings have a table of their own, below",
+        ..ROW
+    },
+    Difference {
         commands: &["sort", "sort_ro"],
-        word: "",
-        treatment: NOT_SENT,
         reason: "what compares as equal has no order, and stored lists would differ",
+        ..ROW
     },
     Difference {
-        peers: ALL,
         commands: &[
             "ttl",
             "pttl",
@@ -443,9 +484,9 @@ pub const DIFFERENCES: &[Difference] = &[
             "hpexpiretime",
             "xpending",
         ],
-        word: "",
         treatment: NEAR,
         reason: "time passes between two servers",
+        ..ROW
     },
 ];
 
@@ -457,15 +498,25 @@ pub fn name_of(words: &Words) -> String {
     format!("{}|{}", lower(0), lower(1))
 }
 
-/// What applies to a command beside this peer: the first row that fits.
-pub fn treatment(kind: Kind, words: &Words) -> Treatment {
+/// How closely the replies of this peer to a command have to agree; `None`: it is not sent.
+pub fn agreement(kind: Kind, words: &Words, scene: Scene) -> Option<Agreement> {
     let name = name_of(words);
     let fits = |row: &&Difference| {
         (row.peers.is_empty() || row.peers.contains(&kind))
-            && row.commands.iter().any(|command| names(command, &name))
+            && (row.commands.is_empty() || row.commands.iter().any(|command| names(command, &name)))
             && (row.word.is_empty() || words.iter().skip(1).any(|word| is_word(row.word, word)))
+            && (scene.script || !row.scene.script)
+            && (scene.tracks || !row.scene.tracks)
     };
-    DIFFERENCES.iter().find(fits).map_or(Treatment::Agree(Agreement::Exact), |row| row.treatment)
+    let mut agreement = Agreement::EXACT;
+    for row in DIFFERENCES.iter().filter(fits) {
+        match row.treatment {
+            Treatment::NotSent => return None,
+            Treatment::Values(values) => agreement.values = values,
+            Treatment::Errors(errors) => agreement.errors = agreement.errors.max(errors),
+        }
+    }
+    Some(agreement)
 }
 
 /// Whether a table's word, at whose end an asterisk stands for anything, means this one.
@@ -478,10 +529,9 @@ fn is_word(pattern: &str, word: &[u8]) -> bool {
     }
 }
 
-/// Whether a table's name of a command (empty: of all) means this command (with its first argument behind a bar).
+/// Whether a table's name of a command means this command (with its first argument behind a bar).
 fn names(command: &str, name: &str) -> bool {
     match command.split_once('|') {
-        _ if command.is_empty() => true,
         Some((_, "")) => name.starts_with(command),
         Some(_) => command == name,
         None => name.split('|').next() == Some(command),
@@ -501,6 +551,12 @@ const ENCODINGS: &[(&[Kind], &str, &str, &str)] = &[
         "listpack",
         "hashtable",
         "Redis 7.2 keeps small sets in a listpack, Redis 7.0 does not",
+    ),
+    (
+        &[Kind::Redis7, Kind::Redis8],
+        "skiplist",
+        "listpack",
+        "members that are too long for a listpack are made room for before it is known whether they are added, as in Valkey",
     ),
     (
         &[Kind::Redis8],
@@ -584,25 +640,36 @@ pub fn document() -> String {
     for row in DIFFERENCES {
         let what = match row.treatment {
             Treatment::NotSent => "not sent",
-            Treatment::Agree(Agreement::Exact) => "compared to the byte",
-            Treatment::Agree(Agreement::Unordered { .. }) => "compared in any order",
-            Treatment::Agree(Agreement::Number) => "numbers may be written otherwise",
-            Treatment::Agree(Agreement::Near) => "times may be a little apart",
-            Treatment::Agree(Agreement::Shape) => "compared by kind and length",
-            Treatment::Agree(Agreement::ErrorText) => "texts of errors may differ",
-            Treatment::Agree(Agreement::OrError) => "one may answer an error",
+            Treatment::Values(Values::Unordered { .. }) => "compared in any order",
+            Treatment::Values(Values::Number) => "numbers may be written otherwise",
+            Treatment::Values(Values::Near) => "times may be a little apart",
+            Treatment::Values(Values::Encoding) => "encodings may differ",
+            Treatment::Values(Values::Shape) => "compared by kind and length",
+            Treatment::Errors(Errors::Text) => "texts of errors may differ",
+            Treatment::Errors(Errors::Either) => {
+                "one may answer an error; then events may differ, too"
+            }
+            Treatment::Values(Values::Exact) | Treatment::Errors(Errors::Exact) => {
+                "compared to the byte"
+            }
         };
-        let commands: Vec<String> = row
-            .commands
-            .iter()
-            .map(|name| if name.is_empty() { "any |" } else { *name })
-            .map(|name| format!("`{}`", name.replace('|', " ").trim_end()))
-            .collect();
+        let commands = match row.commands {
+            [] => "all".into(),
+            names => {
+                let shown = |name: &&str| format!("`{}`", name.replace('|', " ").trim_end());
+                names.iter().map(shown).collect::<Vec<_>>().join(", ")
+            }
+        };
         let word =
             if row.word.is_empty() { String::new() } else { format!(" with `{}`", row.word) };
+        let scene = match row.scene {
+            Scene { script: false, tracks: false } => "",
+            Scene { script: true, tracks: false } => " in scripts",
+            Scene { script: false, tracks: true } => " while the client caches",
+            Scene { script: true, tracks: true } => " in scripts while the client caches",
+        };
         page.push_str(&format!(
-            "| {}{word} | {} | {what} | {} |\n",
-            commands.join(", "),
+            "| {commands}{word}{scene} | {} | {what} | {} |\n",
             peers_shown(row.peers),
             row.reason
         ));

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo test --test differential -- --commands 1000000                # against every peer that there is
-//! cargo test --test differential -- --peer redis8 --seed 7 --rounds 1 # one round again
+//! cargo test --test differential -- --peer redis8 --seed 7 --rounds 1 --verbose # one round again, in full
 //! cargo test --test differential -- --document > docs/differences.md
 //! ```
 //!
@@ -39,10 +39,17 @@ struct Options {
     commands: u64,
     rounds: u64,
     seed: u64,
+    verbose: bool,
 }
 
 fn main() -> ExitCode {
-    let mut options = Options { peer: None, commands: DEFAULT_COMMANDS, rounds: u64::MAX, seed: 1 };
+    let mut options = Options {
+        peer: None,
+        commands: DEFAULT_COMMANDS,
+        rounds: u64::MAX,
+        seed: 1,
+        verbose: false,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         match name.as_str() {
@@ -55,10 +62,16 @@ fn main() -> ExitCode {
             "--commands" => options.commands = number(args.next()),
             "--rounds" => options.rounds = number(args.next()),
             "--seed" => options.seed = number(args.next()),
+            "--verbose" => options.verbose = true,
             // One of those that all tests are given.
             _ => {}
         }
     }
+    let page = include_str!("../../docs/differences.md");
+    assert!(
+        page == differences::document(),
+        "docs/differences.md is not what `-- --document` prints"
+    );
     let wanted = |kind: &Kind| options.peer.as_ref().is_none_or(|word| word == kind.word());
     let mut agrees = true;
     for kind in Kind::ALL.into_iter().filter(wanted) {
@@ -80,9 +93,9 @@ fn number(text: Option<String>) -> u64 {
 fn run(kind: Kind, peer: PathBuf, options: &Options) -> bool {
     let ours = std::env::var_os("AEOLIS_SERVER")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_aeolis")), PathBuf::from);
-    let (commands, rounds, seed) = (options.commands, options.rounds, options.seed);
+    let Options { commands, rounds, seed, verbose, .. } = *options;
     let start = Instant::now();
-    let report = compare(&Plan { kind, peer, ours, commands, rounds, seed });
+    let report = compare(&Plan { kind, peer, ours, commands, rounds, seed, verbose });
     let Report { commands, rounds, found } = report.expect("both servers answer");
     println!(
         "differential: {}: {commands} commands in {rounds} rounds, {:.1} s, {} kinds of differences",

@@ -3,7 +3,8 @@
 use super::reply::Reply;
 use std::io::{self, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,14 @@ impl Kind {
         }
     }
 
+    /// What the peer's program is called. Aeolis, under this name, takes its place.
+    fn server_name(self) -> &'static str {
+        match self {
+            Kind::Redis7 | Kind::Redis8 => "redis-server",
+            Kind::Valkey9 => "valkey-server",
+        }
+    }
+
     /// The server's program, if this machine has it.
     pub fn program(self) -> Option<PathBuf> {
         let variable = match self {
@@ -56,17 +65,20 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts the peer, or Aeolis in its place.
+    ///
     /// # Panics
     /// If it does not start.
-    pub fn start(program: &PathBuf) -> Process {
+    pub fn start(program: &Path, kind: Kind) -> Process {
         for _ in 0..5 {
             let dir = tempfile::tempdir().expect("a directory");
             let free = TcpListener::bind("127.0.0.1:0").expect("a port");
             let port = free.local_addr().expect("an address").port();
             drop(free);
             let child = Command::new(program)
+                .arg0(kind.server_name())
                 .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
-                .args(["--notify-keyspace-events", "KEAn", "--loglevel", "warning"])
+                .args(["--notify-keyspace-events", "KEAnm", "--loglevel", "warning"])
                 .current_dir(dir.path())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())

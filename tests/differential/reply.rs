@@ -97,45 +97,71 @@ impl Reply {
 
 /// How exactly replies have to agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Agreement {
+pub struct Agreement {
+    pub values: Values,
+    pub errors: Errors,
+}
+
+impl Agreement {
     /// To the byte.
+    pub const EXACT: Agreement = Agreement { values: Values::Exact, errors: Errors::Exact };
+}
+
+/// How exactly replies have to agree that are no errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
     Exact,
     /// The elements are the same, in whatever order; `pairs`: two and two of them belong together.
-    Unordered { pairs: bool },
+    Unordered {
+        pairs: bool,
+    },
     /// Numbers may be written otherwise.
     Number,
     /// Numbers may be a few seconds apart (in milliseconds): time has passed.
     Near,
     /// The same kind of reply, of the same length.
     Shape,
-    /// Both are errors, whatever their texts, or both are not and agree exactly.
-    ErrorText,
-    /// To the byte, unless one of them is an error: they judge arguments in another order, or more strictly.
-    OrError,
+    /// Names of encodings, which may differ as the table of encodings says.
+    Encoding,
+}
+
+/// How exactly errors have to agree: the later, the less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Errors {
+    Exact,
+    /// Both answer an error, whatever its text.
+    Text,
+    /// One may answer an error, and the other not: they judge arguments in another order, or more strictly.
+    Either,
 }
 
 /// How far times may be apart.
 const NEAR_MS: f64 = 20_000.0;
 
+/// How far numbers may be apart of which one has 17 decimals.
+const LAST_DECIMAL: f64 = 1e-17;
+
 pub fn agree(a: &Reply, b: &Reply, agreement: Agreement) -> bool {
-    match agreement {
-        Agreement::Exact => a == b,
-        Agreement::OrError => {
-            matches!(a, Reply::Error(_)) || matches!(b, Reply::Error(_)) || a == b
-        }
-        Agreement::ErrorText => match (a, b) {
-            (Reply::Error(_), Reply::Error(_)) => true,
-            _ => a == b,
-        },
-        Agreement::Unordered { pairs } => {
+    let is_error = |reply: &Reply| matches!(reply, Reply::Error(_));
+    match agreement.errors {
+        _ if !is_error(a) && !is_error(b) => values_agree(a, b, agreement.values),
+        Errors::Exact => a == b,
+        Errors::Text => is_error(a) && is_error(b),
+        Errors::Either => true,
+    }
+}
+
+fn values_agree(a: &Reply, b: &Reply, values: Values) -> bool {
+    match values {
+        Values::Exact | Values::Encoding => a == b,
+        Values::Unordered { pairs } => {
             a == b || (same_kind(a, b) && sorted(a, pairs) == sorted(b, pairs))
         }
-        Agreement::Near => {
+        Values::Near => {
             numbers_agree(a, b, |x, y| x == y || ((x - y).abs() < NEAR_MS && x > 0.0 && y > 0.0))
         }
-        Agreement::Number => numbers_agree(a, b, |x, y| x == y),
-        Agreement::Shape => match (a, b) {
-            (Reply::Error(_), _) | (_, Reply::Error(_)) => a == b,
+        Values::Number => numbers_agree(a, b, |x, y| x == y || (x - y).abs() <= LAST_DECIMAL),
+        Values::Shape => match (a, b) {
             (Reply::Text(_) | Reply::Simple(_), Reply::Text(_) | Reply::Simple(_)) => true,
             _ => same_kind(a, b) && a.items().len() == b.items().len(),
         },

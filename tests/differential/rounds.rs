@@ -1,6 +1,6 @@
 //! What is sent in a round.
 
-use super::differences::{Treatment, name_of, treatment};
+use super::differences::{Scene, agreement, name_of};
 use super::grammar::{Grammar, Words};
 use super::peer::Kind;
 use super::reply::Agreement;
@@ -38,14 +38,14 @@ pub struct Maker<'a> {
     pub grammar: &'a Grammar,
     pub kind: Kind,
     source: Source,
-    /// Whether keys expire behind segments: not where the client that reads them is told of its own reads' deletions.
-    expires: bool,
+    /// Whether the client is told of changes of what it has read.
+    tracks: bool,
     ids: u64,
 }
 
 impl<'a> Maker<'a> {
-    pub fn new(grammar: &'a Grammar, kind: Kind, seed: u64, expires: bool) -> Maker<'a> {
-        Maker { grammar, kind, source: Source::new(seed), expires, ids: 10 }
+    pub fn new(grammar: &'a Grammar, kind: Kind, seed: u64, tracks: bool) -> Maker<'a> {
+        Maker { grammar, kind, source: Source::new(seed), tracks, ids: 10 }
     }
 
     pub fn round(&mut self) -> Vec<Segment> {
@@ -65,7 +65,9 @@ impl<'a> Maker<'a> {
                 _ => self.one(&mut segment),
             }
         }
-        if self.expires && self.source.percent(50) {
+        // What expires behind the segment: not where the client that reads it is told of its own reads' deletions.
+        let expiring = if self.tracks { 0 } else { self.source.below(4) };
+        for _ in 0..expiring {
             let key = self.key();
             let field = format!("m{}", self.source.below(6));
             segment.push(match self.source.below(4) {
@@ -85,7 +87,7 @@ impl<'a> Maker<'a> {
     }
 
     fn one(&mut self, segment: &mut Segment) {
-        let Some(request) = self.command() else { return };
+        let Some(request) = self.command(false) else { return };
         if is_blocking(&request.words) {
             segment.push(exact(&["MULTI"]));
             segment.push(Request { is_queued: true, ..request });
@@ -98,9 +100,7 @@ impl<'a> Maker<'a> {
     fn transaction(&mut self, segment: &mut Segment) {
         segment.push(exact(&["MULTI"]));
         for _ in 0..self.source.below(6) {
-            // A `WATCH` in a transaction aborts it in Valkey, and here under Valkey's name only.
-            let request =
-                self.command().filter(|request| !name_of(&request.words).starts_with("watch|"));
+            let request = self.command(false);
             segment.extend(request.map(|request| Request { is_queued: true, ..request }));
         }
         segment.push(exact(&[["EXEC", "EXEC", "EXEC", "DISCARD"][self.source.below(4)]]));
@@ -108,7 +108,7 @@ impl<'a> Maker<'a> {
 
     /// A command that a script calls, which hands its reply through.
     fn script(&mut self) -> Option<Request> {
-        let Request { words, agreement, .. } = self.command()?;
+        let Request { words, agreement, .. } = self.command(true)?;
         if is_blocking(&words) {
             // Redis 7.0 does not let scripts call them.
             return None;
@@ -118,14 +118,11 @@ impl<'a> Maker<'a> {
             .pick(&["return redis.call(unpack(ARGV))", "return redis.pcall(unpack(ARGV))"]);
         let mut eval = vec![b"EVAL".to_vec(), call.as_bytes().to_vec(), b"0".to_vec()];
         eval.extend(words);
-        // What Lua makes of it is a reply of RESP2, and of other text where it is an error.
-        let agreement =
-            if agreement == Agreement::Exact { Agreement::ErrorText } else { agreement };
         Some(Request { words: eval, agreement, is_queued: false })
     }
 
-    /// A command that may be sent.
-    fn command(&mut self) -> Option<Request> {
+    /// A command that may be sent, or called by a script.
+    fn command(&mut self, script: bool) -> Option<Request> {
         let mut words = self.grammar.command(&mut self.source);
         let name = name_of(&words);
         for (at, word) in words.iter_mut().enumerate().skip(1) {
@@ -138,10 +135,9 @@ impl<'a> Maker<'a> {
         if expires_soon(&words) || is_large(&words) {
             return None;
         }
-        match treatment(self.kind, &words) {
-            Treatment::NotSent => None,
-            Treatment::Agree(agreement) => Some(Request { words, agreement, is_queued: false }),
-        }
+        let scene = Scene { script, tracks: self.tracks };
+        let agreement = agreement(self.kind, &words, scene)?;
+        Some(Request { words, agreement, is_queued: false })
     }
 }
 
@@ -178,5 +174,5 @@ fn is_large(words: &Words) -> bool {
 
 fn exact(words: &[&str]) -> Request {
     let words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-    Request { words, agreement: Agreement::Exact, is_queued: false }
+    Request { words, agreement: Agreement::EXACT, is_queued: false }
 }

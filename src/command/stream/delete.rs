@@ -198,7 +198,7 @@ pub(super) fn xdelex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 
 pub(super) fn xackdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (key, group) = (args[1], args[2]);
-    let stream = s.ks.write::<Stream>(s.db, key)?;
+    let stream = s.ks.read_to_change::<Stream>(s.db, key)?;
     let request = Request::parse(&args[3..])?;
     let mut effects = Effects::default();
     let mut outcomes = vec![-1; request.ids.len()];

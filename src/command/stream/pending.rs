@@ -16,7 +16,7 @@ use crate::value::stream::{Group, Parts, Stream, StreamId};
 const ATTEMPTS: i64 = 10;
 
 pub(super) fn xack(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let stream = s.ks.write::<Stream>(s.db, args[1])?;
+    let stream = s.ks.read_to_change::<Stream>(s.db, args[1])?;
     let mut acknowledged = 0;
     if let Some(group) = stream.and_then(|stream| stream.groups.get_mut(args[2])) {
         // All or nothing: nothing is acknowledged if an ID is wrong.
@@ -257,7 +257,7 @@ pub(super) fn note_consumer(s: &mut Server, args: [&[u8]; 3], claims: &[Claim]) 
 pub(super) fn xclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[1], args[2], s.ks.now_ms);
     let is_propagated = s.is_propagated();
-    let stream = s.ks.write::<Stream>(s.db, key)?;
+    let stream = s.ks.read_to_change::<Stream>(s.db, key)?;
     let (log, group) = match stream.map(|stream| &mut **stream) {
         Some(Parts { log, groups }) => (log, groups.get_mut(name)),
         None => return Err(no_group(key, name, "")),
@@ -365,6 +365,8 @@ impl AutoClaimOptions {
 pub(super) fn xautoclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[1], args[2], s.ks.now_ms);
     let is_propagated = s.is_propagated();
+    // The key is looked up, and expires, even if the arguments are wrong.
+    s.ks.lookup_no_touch(s.db, key);
     let options = AutoClaimOptions::parse(args)?;
     let stream = s.ks.write::<Stream>(s.db, key)?.ok_or_else(|| no_group(key, name, ""))?;
     let Parts { log, groups } = &mut **stream;

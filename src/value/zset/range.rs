@@ -1,6 +1,6 @@
 //! The ranges of a sorted set that commands name by their ends: scores, or members.
 
-use crate::util::number::parse_f64;
+use crate::util::number::{behind_space, leading_f64};
 use std::cmp::Ordering;
 
 /// One end of a range of scores.
@@ -20,17 +20,15 @@ impl ScoreBound {
             [b'(', text @ ..] => (true, text),
             text => (false, text),
         };
-        let text = text.trim_ascii_start();
-        let score =
-            if text.is_empty() { 0.0 } else { parse_f64(text).or_else(|| parse_extreme(text))? };
+        let score = if text.is_empty() {
+            0.0
+        } else {
+            let number = behind_space(text);
+            let (score, len) = leading_f64(number)?;
+            (len == number.len() && !score.is_nan()).then_some(score)?
+        };
         Some(ScoreBound { score, exclusive })
     }
-}
-
-/// A decimal number that no double can express, as infinity or zero.
-fn parse_extreme(text: &[u8]) -> Option<f64> {
-    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (!number.is_nan()).then_some(number)
 }
 
 /// The scores between two ends.
@@ -141,7 +139,7 @@ mod tests {
             assert!(inside.iter().all(is_in), "{min} {max}");
             assert!(!outside.iter().any(is_in), "{min} {max}");
         }
-        for bad in ["nan", "(nan", "x", "1x", "1 ", "((1", "[1"] {
+        for bad in ["nan", "(nan", "x", "1x", "1 ", "((1", "[1", " ", "(\x0c", "1e400x"] {
             assert_eq!(ScoreRange::parse(bad.as_bytes(), b"1"), None, "{bad}");
             assert_eq!(ScoreRange::parse(b"1", bad.as_bytes()), None, "{bad}");
         }
