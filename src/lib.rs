@@ -17,13 +17,13 @@
 
 pub mod aof;
 pub mod cli;
-pub mod command;
+mod command;
 pub mod db;
 pub mod ds;
 pub mod event_loop;
 pub mod rdb;
 pub mod resp;
-pub mod script;
+mod script;
 pub mod server;
 pub mod spec;
 pub mod sys;

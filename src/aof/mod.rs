@@ -9,9 +9,9 @@
 //! * [`mod@check`]: what `redis-check-aof` does.
 
 pub mod check;
-pub mod manifest;
-pub mod reader;
-pub mod rewrite;
+pub(crate) mod manifest;
+pub(crate) mod reader;
+pub(crate) mod rewrite;
 
 pub use manifest::{AofFile, Manifest};
 

@@ -1,14 +1,14 @@
 //! The keyspace: entries, lookup, expiry, access clocks, notifications.
 
-pub mod blocked;
-pub mod entry;
-pub mod eviction_pool;
-pub mod expire;
+pub(crate) mod blocked;
+pub(crate) mod entry;
+pub(crate) mod eviction_pool;
+pub(crate) mod expire;
 mod field_expire;
-pub mod keyspace;
-pub mod lru;
-pub mod notify;
-pub mod replica_keys;
+pub(crate) mod keyspace;
+pub(crate) mod lru;
+pub(crate) mod notify;
+pub(crate) mod replica_keys;
 mod volatile_hashes;
 
 pub use entry::{Entry, EntryRef};

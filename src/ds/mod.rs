@@ -3,10 +3,10 @@
 pub mod hash;
 pub mod hyperloglog;
 pub mod intset;
-pub mod legacy;
+pub(crate) mod legacy;
 pub mod listpack;
-pub mod member;
-pub mod packed;
+pub(crate) mod member;
+pub(crate) mod packed;
 pub mod quicklist;
 pub mod sorted_set;
 pub mod table;

@@ -2,8 +2,8 @@
 //!
 //! One turn: pending input, then `before_sleep`, then the poll, then what the poll brought, then the timers.
 
-pub mod listeners;
-pub mod signals;
+pub(crate) mod listeners;
+pub(crate) mod signals;
 
 use crate::server::connection::Connection;
 use crate::server::log::Level;

@@ -14,22 +14,22 @@
 //! * [`dump`]: one value with a footer, for `DUMP` and `RESTORE`.
 
 pub mod check;
-pub mod dump;
-pub mod error;
-pub mod format;
+pub(crate) mod dump;
+pub(crate) mod error;
+pub(crate) mod format;
 mod hash;
 mod layout;
 mod list;
 mod loaded;
 mod object;
-pub mod parser;
+pub(crate) mod parser;
 mod reader;
 mod set;
 mod stream;
 mod string;
 #[cfg(test)]
 mod vectors;
-pub mod writer;
+pub(crate) mod writer;
 mod zset;
 
 pub use error::{ErrorKind, RdbError};

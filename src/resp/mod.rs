@@ -3,6 +3,6 @@
 //!
 //! Pure: bytes to requests and values to bytes; no sockets and no server state.
 
-pub mod error;
+pub(crate) mod error;
 pub mod parser;
-pub mod reply;
+pub(crate) mod reply;

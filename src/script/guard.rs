@@ -387,10 +387,6 @@ impl<'a> Buffer<'a> {
         self.bytes.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// The bytes as a string of Lua's.
     ///
     /// # Errors

@@ -66,15 +66,6 @@ pub fn has_keys(spec: &CommandSpec) -> bool {
     spec.key_specs.iter().any(|key_spec| !key_spec.flags.contains(KeySpecFlags::NOT_KEY))
 }
 
-/// The position of the first key, without allocating where the key specs are plain.
-pub fn first_key(spec: &CommandSpec, args: &[&[u8]]) -> Option<usize> {
-    if spec.flags.contains(CommandFlags::MOVABLEKEYS) {
-        return get_keys_from_command(spec, args).first().map(|key| key.pos);
-    }
-    let pos = usize::try_from(spec.first_key).unwrap_or(0);
-    (pos > 0 && pos < args.len()).then_some(pos)
-}
-
 /// The keys of a command line; none where it has none, or where its syntax is wrong in a way that hides them (the
 /// command itself then refuses it).
 pub fn get_keys_from_command(spec: &CommandSpec, args: &[&[u8]]) -> Vec<KeyRef> {
@@ -424,25 +415,6 @@ mod tests {
     }
 
     #[test]
-    fn first_keys() {
-        let table = [
-            ("get a", Some(1)),
-            ("get", None),
-            ("mset a 1 b 2", Some(1)),
-            ("object encoding a", Some(2)),
-            ("eval s 1 a", Some(3)),
-            ("eval s 0", None),
-            ("xread streams a 0", Some(2)),
-            ("zunionstore d 1 a", Some(1)),
-            ("ping", None),
-        ];
-        for (line, expected) in table {
-            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            assert_eq!(first_key(lookup(&args).unwrap(), &args), expected, "{line}");
-        }
-    }
-
-    #[test]
     fn error_texts() {
         let error = CommandError::from(KeysError::NoKeyArguments);
         assert_eq!(error.0, "ERR The command has no key arguments");
@@ -463,8 +435,6 @@ mod tests {
                 for key in get_keys_from_command(spec, &args) {
                     prop_assert!((1..args.len()).contains(&key.pos), "{} {words:?}", spec.name);
                 }
-                let first = first_key(spec, &args);
-                prop_assert!(first.is_none_or(|pos| pos < args.len()));
             }
         }
     }

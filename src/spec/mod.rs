@@ -9,11 +9,11 @@
 //! * [`reply`] writes the replies of COMMAND, [`help`] those of `<command> HELP`.
 //! * `source` reads the texts, in the build script.
 
-pub mod catalogue;
-pub mod flags;
-pub mod help;
-pub mod keys;
-pub mod reply;
+pub(crate) mod catalogue;
+pub(crate) mod flags;
+pub(crate) mod help;
+pub(crate) mod keys;
+pub(crate) mod reply;
 #[cfg(test)]
 mod source;
 

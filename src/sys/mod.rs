@@ -2,16 +2,16 @@
 #![allow(unsafe_code)]
 
 pub mod children;
-pub mod crash;
-pub mod durable;
-pub mod locale;
-pub mod lua;
-pub mod lua_args;
-pub mod lua_walk;
-pub mod poll;
-pub mod process;
-pub mod socket;
+pub(crate) mod crash;
+pub(crate) mod durable;
+pub(crate) mod locale;
+pub(crate) mod lua;
+pub(crate) mod lua_args;
+pub(crate) mod lua_walk;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod socket;
 pub mod stack;
-pub mod time;
-pub mod title;
-pub mod tsc;
+pub(crate) mod time;
+pub(crate) mod title;
+pub(crate) mod tsc;

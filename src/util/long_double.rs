@@ -89,7 +89,7 @@ impl LongDouble {
 
     /// Writes the number with 17 decimals, without an exponent, and cuts trailing zeros off
     /// (`ld2string` in its "human" mode). At most 4934 bytes long.
-    pub fn to_human(&self) -> String {
+    pub fn to_human(self) -> String {
         const DECIMALS: u32 = 17;
         const SCALE: u128 = 10u128.pow(DECIMALS);
         let sign = if self.negative { "-" } else { "" };

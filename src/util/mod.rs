@@ -1,21 +1,21 @@
 //! Floor 0: pure helpers that know nothing of the server. Each module is one subject, takes plain
 //! values and returns plain values; no clock, no I/O, no global state.
 
-pub mod alloc;
-pub mod args;
-pub mod bitmap;
-pub mod bytes_text;
+pub(crate) mod alloc;
+pub(crate) mod args;
+pub(crate) mod bitmap;
+pub(crate) mod bytes_text;
 pub mod clock;
 pub mod crc64;
-pub mod geohash;
-pub mod glob;
-pub mod hex_float;
-pub mod long_double;
-pub mod lzf;
-pub mod memory_units;
-pub mod number;
-pub mod slot;
-pub mod sparse;
+pub(crate) mod geohash;
+pub(crate) mod glob;
+pub(crate) mod hex_float;
+pub(crate) mod long_double;
+pub(crate) mod lzf;
+pub(crate) mod memory_units;
+pub(crate) mod number;
+pub(crate) mod slot;
+pub(crate) mod sparse;
 
 /// The text of a system error as strerror(3) gives it.
 pub fn io_reason(error: &std::io::Error) -> String {

@@ -4,11 +4,11 @@
 //! [`Entry`](crate::db::entry::Entry), and is seen there as [`ValueRef`] or [`ValueMut`].
 
 pub mod hash;
-pub mod list;
+pub(crate) mod list;
 pub mod set;
 pub mod stream;
-pub mod string;
-pub mod zset;
+pub(crate) mod string;
+pub(crate) mod zset;
 
 use crate::util::number::parse_i64;
 use hash::Hash;

@@ -15,7 +15,7 @@ use crate::util::number::parse_f64;
 use packed::Packed;
 use std::ops::Range;
 
-pub use range::{LexBound, LexRange, ScoreBound, ScoreRange};
+pub use range::{LexRange, ScoreBound, ScoreRange};
 
 /// The sizes up to which a sorted set stays a listpack.
 #[derive(Clone, Copy, Debug)]
