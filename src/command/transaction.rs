@@ -45,15 +45,19 @@ fn exec(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     }
     // What the transaction itself changes is nothing to be warned of.
     s.unwatch_all_keys(token);
-    let transaction = s.client().transaction.take().unwrap_or_default();
+    let mut transaction = s.client().transaction.take().unwrap_or_default();
     s.reply.array(transaction.len());
     s.update_time();
     s.begin_unit();
     let blocking_denied = std::mem::replace(&mut s.deny_blocking, true);
-    transaction.for_each(|id, args| match s.acl_check(token, id, args) {
-        Ok(()) => s.call(token, id, args),
-        Err(denied) => refuse_queued(s, token, id, args, denied),
-    });
+    while let Some(queued) = transaction.take_first() {
+        s.ks.lent.lend(queued.kept());
+        queued.for_each(|id, args| match s.acl_check(token, id, args) {
+            Ok(()) => s.call(token, id, args),
+            Err(denied) => refuse_queued(s, token, id, args, denied),
+        });
+    }
+    s.ks.lent.lend(None);
     s.deny_blocking = blocking_denied;
     s.end_unit();
     s.discard_transaction(token);
