@@ -16,6 +16,56 @@ pub enum Treatment {
     Errors(Errors),
 }
 
+/// Of which arguments a command has to be for a row to fit.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    Always,
+    /// One of them is this word, in any case.
+    Has(&'static str),
+    /// One of them begins so.
+    Begins(&'static str),
+    /// An `EXAT` or `PXAT` among them names a time that is not to come.
+    IsPast,
+}
+
+impl When {
+    fn fits(self, words: &Words) -> bool {
+        let mut arguments = words.iter().skip(1);
+        match self {
+            When::Always => true,
+            When::Has(word) => {
+                arguments.any(|argument| argument.eq_ignore_ascii_case(word.as_bytes()))
+            }
+            When::Begins(start) => arguments.any(|argument| {
+                argument
+                    .get(..start.len())
+                    .is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()))
+            }),
+            When::IsPast => words.windows(2).any(|pair| is_past(&pair[0], &pair[1])),
+        }
+    }
+
+    fn shown(self) -> String {
+        match self {
+            When::Always => String::new(),
+            When::Has(word) => format!(" with `{}`", word.escape_default()),
+            When::Begins(start) => format!(" with `{start}…`"),
+            When::IsPast => " with `EXAT` or `PXAT` and a time in the past".into(),
+        }
+    }
+}
+
+fn is_past(option: &[u8], time: &[u8]) -> bool {
+    let unit_ms = match option.to_ascii_uppercase().as_slice() {
+        b"EXAT" => 1000,
+        b"PXAT" => 1,
+        _ => return false,
+    };
+    let time: Option<i64> = std::str::from_utf8(time).ok().and_then(|text| text.parse().ok());
+    let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64);
+    time.is_some_and(|time| time.saturating_mul(unit_ms) <= now_ms)
+}
+
 /// Where a command is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scene {
@@ -31,8 +81,7 @@ pub struct Difference {
     pub peers: &'static [Kind],
     /// Names of commands (`config|get`), or all of a container's (`client|`). Empty: all commands.
     pub commands: &'static [&'static str],
-    /// Only commands that have this word, in any case.
-    pub word: &'static str,
+    pub when: When,
     /// Only where all that is true here is true.
     pub scene: Scene,
     pub treatment: Treatment,
@@ -41,6 +90,7 @@ pub struct Difference {
 
 const ANYWHERE: Scene = Scene { script: false, tracks: false };
 const IN_SCRIPTS: Scene = Scene { script: true, tracks: false };
+const TRACKED: Scene = Scene { script: false, tracks: true };
 const IN_SCRIPTS_TRACKED: Scene = Scene { script: true, tracks: true };
 
 const NOT_SENT: Treatment = Treatment::NotSent;
@@ -56,7 +106,7 @@ const EITHER_ERRS: Treatment = Treatment::Errors(Errors::Either);
 const ROW: Difference = Difference {
     peers: &[],
     commands: &[],
-    word: "",
+    when: When::Always,
     scene: ANYWHERE,
     treatment: NOT_SENT,
     reason: "",
@@ -67,62 +117,61 @@ pub const DIFFERENCES: &[Difference] = &[
     // What one of them does not know, or knows otherwise.
     Difference {
         commands: &["xgroup|create", "xgroup|setid"],
-        word: "ENTRIESREAD",
+        when: When::Has("ENTRIESREAD"),
         reason: "a number beyond what was ever added is clamped, as only 8.2 does, which refuses repeated options instead",
         ..ROW
     },
     Difference {
         peers: &[Kind::Redis7, Kind::Redis8],
         commands: &["set"],
-        word: "IFEQ",
+        when: When::Has("IFEQ"),
         reason: "comes from Valkey 8.1 (Redis has it from 8.4 on)",
         ..ROW
     },
     Difference {
         peers: &[Kind::Redis8],
         commands: &["hsetex"],
-        word: "NX",
+        when: When::Has("NX"),
         reason: "conditions on the key are Valkey's; Redis has those on fields",
         ..ROW
     },
     Difference {
         peers: &[Kind::Redis8],
         commands: &["hsetex"],
-        word: "XX",
+        when: When::Has("XX"),
         reason: "conditions on the key are Valkey's; Redis has those on fields",
         ..ROW
     },
     Difference {
-        peers: &[Kind::Redis8, Kind::Valkey9],
+        peers: &[Kind::Redis8],
         commands: &["hsetex"],
-        word: "EXAT",
+        when: When::IsPast,
         reason: "fields whose time is past are announced by them as set and deleted; here they are not set",
         ..ROW
     },
     Difference {
-        peers: &[Kind::Redis8, Kind::Valkey9],
+        peers: &[Kind::Redis8],
         commands: &["hsetex"],
-        word: "PXAT",
-        reason: "fields whose time is past are announced by them as set and deleted; here they are not set",
-        ..ROW
-    },
-    Difference {
-        peers: &[Kind::Redis8, Kind::Valkey9],
-        commands: &["hsetex"],
-        word: "0",
+        when: When::Has("0"),
         reason: "the same, for a time of 0",
         ..ROW
     },
     Difference {
-        commands: &["set", "msetex", "getex"],
-        word: "PXAT",
-        reason: "a time in the past is announced as set and expired by some versions, and as deleted by others",
+        peers: &[Kind::Redis8, Kind::Valkey9],
+        commands: &["client|setname", "client|setinfo"],
+        when: When::Has("a\0b"),
+        reason: "what follows a NUL is not judged there",
         ..ROW
     },
-    Difference { commands: &["set", "msetex", "getex"], word: "EXAT", reason: "the same", ..ROW },
+    Difference {
+        commands: &["client|import-source"],
+        reason: "comes from Valkey 8.1, and is not here",
+        ..ROW
+    },
     Difference {
         peers: &[Kind::Redis8],
         commands: &["flushdb"],
+        scene: TRACKED,
         reason: "tells a client that caches before it answers; 7.2 answers first",
         ..ROW
     },
@@ -130,6 +179,14 @@ pub const DIFFERENCES: &[Difference] = &[
         peers: &[Kind::Redis7],
         scene: IN_SCRIPTS_TRACKED,
         reason: "a client is told of the keys that its scripts read since 7.2, and of those that they declare in 7.0",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Valkey9],
+        commands: &["watch", "unwatch", "acl|", "client|"],
+        scene: IN_SCRIPTS,
+        treatment: ERROR_TEXTS,
+        reason: "the error of what scripts may not call names Valkey there",
         ..ROW
     },
     Difference {
@@ -142,8 +199,8 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         peers: &[Kind::Valkey9],
         scene: IN_SCRIPTS,
-        treatment: ERROR_TEXTS,
-        reason: "errors do not name the script's SHA1 there",
+        treatment: Treatment::Errors(Errors::ButSha1),
+        reason: "texts of errors have the script's SHA1 in 7.2 and in 8.0",
         ..ROW
     },
     Difference {
@@ -207,7 +264,7 @@ pub const DIFFERENCES: &[Difference] = &[
             "blmove",
             "brpoplpush",
         ],
-        word: "92233720368547*",
+        when: When::Begins("92233720368547"),
         reason: "times so far away that they overflow are not refused there",
         ..ROW
     },
@@ -254,11 +311,22 @@ pub const DIFFERENCES: &[Difference] = &[
             "hpttl",
             "hexpiretime",
             "hpexpiretime",
-            "hgetex",
-            "hgetdel",
-            "hsetex",
         ],
-        reason: "texts of errors, bounds of times, repeated options and events are those of Redis, which had them first",
+        treatment: EITHER_ERRS,
+        reason: "texts of errors, bounds of times and repeated options are those of Redis, which had them first",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Valkey9],
+        commands: &["hgetex", "hgetdel", "hsetex"],
+        reason: "the same; and what they miss is announced there",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Valkey9],
+        commands: &["set", "msetex"],
+        when: When::IsPast,
+        reason: "a time in the past is announced as set and expired, as Redis does, and there as deleted",
         ..ROW
     },
     Difference {
@@ -293,13 +361,13 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
-        word: "0x*",
+        when: When::Begins("0x"),
         reason: "hexadecimal numbers are doubles in 7.2 only",
         ..ROW
     },
     Difference {
         peers: &[Kind::Redis8, Kind::Valkey9],
-        word: " 1",
+        when: When::Has(" 1"),
         reason: "a blank before a double is allowed in 7.2 only",
         ..ROW
     },
@@ -324,7 +392,15 @@ pub const DIFFERENCES: &[Difference] = &[
             "memory|",
             "latency|",
             "slowlog|",
-            "client|",
+            "client|id",
+            "client|info",
+            "client|kill",
+            "client|list",
+            "client|pause",
+            "client|reply",
+            "client|tracking",
+            "client|unblock",
+            "client|help",
             "config|",
             "module|",
             "command|",
@@ -347,14 +423,10 @@ pub const DIFFERENCES: &[Difference] = &[
             "acl|cat",
             "acl|list",
             "acl|help",
-            "acl|users",
             "acl|getuser",
             "acl|setuser",
-            "acl|deluser",
             "acl|load",
             "acl|save",
-            "acl|dryrun",
-            "acl|whoami",
             "script|help",
             "function|help",
             "function|stats",
@@ -364,9 +436,6 @@ pub const DIFFERENCES: &[Difference] = &[
             "pubsub|help",
             "hotkeys",
             "commandlog|",
-            "xinfo|stream",
-            "xinfo|groups",
-            "xinfo|consumers",
             "scan",
             "sscan",
             "hscan",
@@ -462,6 +531,12 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
+        commands: &["xinfo|stream", "xinfo|groups", "xinfo|consumers"],
+        treatment: Treatment::Values(Values::Timeless),
+        reason: "times pass, and nodes of the tree in which a stream is kept are its implementation's",
+        ..ROW
+    },
+    Difference {
         commands: &["object|encoding"],
         treatment: Treatment::Values(Values::Encoding),
         reason: "encodings have a table of their own, below",
@@ -469,7 +544,8 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         commands: &["sort", "sort_ro"],
-        reason: "what compares as equal has no order, and stored lists would differ",
+        when: When::Has("BY"),
+        reason: "what compares as equal has no order",
         ..ROW
     },
     Difference {
@@ -504,7 +580,7 @@ pub fn agreement(kind: Kind, words: &Words, scene: Scene) -> Option<Agreement> {
     let fits = |row: &&Difference| {
         (row.peers.is_empty() || row.peers.contains(&kind))
             && (row.commands.is_empty() || row.commands.iter().any(|command| names(command, &name)))
-            && (row.word.is_empty() || words.iter().skip(1).any(|word| is_word(row.word, word)))
+            && row.when.fits(words)
             && (scene.script || !row.scene.script)
             && (scene.tracks || !row.scene.tracks)
     };
@@ -517,16 +593,6 @@ pub fn agreement(kind: Kind, words: &Words, scene: Scene) -> Option<Agreement> {
         }
     }
     Some(agreement)
-}
-
-/// Whether a table's word, at whose end an asterisk stands for anything, means this one.
-fn is_word(pattern: &str, word: &[u8]) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => {
-            word.len() >= start.len() && word[..start.len()].eq_ignore_ascii_case(start.as_bytes())
-        }
-        None => word.eq_ignore_ascii_case(pattern.as_bytes()),
-    }
 }
 
 /// Whether a table's name of a command means this command (with its first argument behind a bar).
@@ -558,6 +624,7 @@ const ENCODINGS: &[(&[Kind], &str, &str, &str)] = &[
         "listpack",
         "members that are too long for a listpack are made room for before it is known whether they are added, as in Valkey",
     ),
+    (&Kind::ALL, "listpack", "skiplist", "`SORT` of a sorted set makes it a skip list there"),
     (
         &[Kind::Redis8],
         "listpack",
@@ -603,6 +670,12 @@ const EVENTS: &[Event] = &[
     },
     Event {
         peers: &[Kind::Valkey9],
+        here: "hdel",
+        there: "hexpired",
+        reason: "the same for fields",
+    },
+    Event {
+        peers: &[Kind::Valkey9],
         here: "del",
         there: "expired",
         reason: "a key that is given a time in the past is deleted in 7.2, and expires there",
@@ -643,9 +716,13 @@ pub fn document() -> String {
             Treatment::Values(Values::Unordered { .. }) => "compared in any order",
             Treatment::Values(Values::Number) => "numbers may be written otherwise",
             Treatment::Values(Values::Near) => "times may be a little apart",
+            Treatment::Values(Values::Timeless) => "compared but for times and nodes",
             Treatment::Values(Values::Encoding) => "encodings may differ",
             Treatment::Values(Values::Shape) => "compared by kind and length",
-            Treatment::Errors(Errors::Text) => "texts of errors may differ",
+            Treatment::Errors(Errors::ButSha1) => "errors may lack a SHA1",
+            Treatment::Errors(Errors::Text) => {
+                "texts of errors may differ, and events where they do"
+            }
             Treatment::Errors(Errors::Either) => {
                 "one may answer an error; then events may differ, too"
             }
@@ -660,8 +737,7 @@ pub fn document() -> String {
                 names.iter().map(shown).collect::<Vec<_>>().join(", ")
             }
         };
-        let word =
-            if row.word.is_empty() { String::new() } else { format!(" with `{}`", row.word) };
+        let when = row.when.shown();
         let scene = match row.scene {
             Scene { script: false, tracks: false } => "",
             Scene { script: true, tracks: false } => " in scripts",
@@ -669,7 +745,7 @@ pub fn document() -> String {
             Scene { script: true, tracks: true } => " in scripts while the client caches",
         };
         page.push_str(&format!(
-            "| {commands}{word}{scene} | {} | {what} | {} |\n",
+            "| {commands}{when}{scene} | {} | {what} | {} |\n",
             peers_shown(row.peers),
             row.reason
         ));

@@ -67,13 +67,11 @@ fn main() -> ExitCode {
             _ => {}
         }
     }
-    let page = include_str!("../../docs/differences.md");
-    assert!(
-        page == differences::document(),
-        "docs/differences.md is not what `-- --document` prints"
-    );
     let wanted = |kind: &Kind| options.peer.as_ref().is_none_or(|word| word == kind.word());
-    let mut agrees = true;
+    let mut agrees = include_str!("../../docs/differences.md") == differences::document();
+    if !agrees {
+        println!("differential: docs/differences.md is not what `-- --document` prints");
+    }
     for kind in Kind::ALL.into_iter().filter(wanted) {
         let Some(peer) = kind.program() else {
             assert!(std::env::var_os("CI").is_none(), "{} is missing", kind.name());

@@ -65,9 +65,8 @@ impl<'a> Maker<'a> {
                 _ => self.one(&mut segment),
             }
         }
-        // What expires behind the segment: not where the client that reads it is told of its own reads' deletions.
-        let expiring = if self.tracks { 0 } else { self.source.below(4) };
-        for _ in 0..expiring {
+        // What expires behind the segment.
+        for _ in 0..self.source.below(4) {
             let key = self.key();
             let field = format!("m{}", self.source.below(6));
             segment.push(match self.source.below(4) {
