@@ -303,21 +303,44 @@ fn read_path(rest: &mut &str, mut path: Vec<String>, found: &mut Vec<Vec<String>
     }
 }
 
-/// Which module of the crate names which other one. What is compiled for tests alone doesn't count.
+/// The paths that a file passes on under their last names.
+fn passed_on(code: &str, module: &[String]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for keywords in ["\npub use ", "\npub(crate) use ", "\npub(super) use "] {
+        for (at, _) in code.match_indices(keywords) {
+            let path = &code[at + keywords.len()..];
+            match path.strip_prefix("crate::") {
+                Some(mut path) => read_path(&mut path, Vec::new(), &mut found),
+                None => read_path(&mut &*path, module.to_vec(), &mut found),
+            }
+        }
+    }
+    found
+}
+
+/// Which module of the crate names which other one, be it by a path that a third one passes on. What is compiled for
+/// tests alone doesn't count.
 fn imports() -> BTreeSet<(Vec<String>, Vec<String>)> {
-    let modules: BTreeMap<Vec<String>, Source> =
+    let sources: BTreeMap<Vec<String>, Source> =
         sources().into_iter().filter_map(|source| Some((source.module_path()?, source))).collect();
     let test_modules = |(module, source): (&Vec<String>, &Source)| {
         let names = source.test_modules().filter_map(|(_, module)| module.strip_suffix(';'));
         names.map(|name| [&module[..], &[name.to_string()]].concat()).collect::<Vec<_>>()
     };
-    let for_tests: BTreeSet<Vec<String>> = modules.iter().flat_map(test_modules).collect();
+    let for_tests: BTreeSet<Vec<String>> = sources.iter().flat_map(test_modules).collect();
+    let mut passed = BTreeMap::new();
+    for (module, source) in &sources {
+        for path in passed_on(&source.code(), module) {
+            let name = path.last().cloned().into_iter();
+            passed.insert(module.iter().cloned().chain(name).collect::<Vec<_>>(), path);
+        }
+    }
     let mut found = BTreeSet::new();
-    for (module, source) in modules.iter().filter(|(module, _)| !for_tests.contains(*module)) {
+    for (module, source) in sources.iter().filter(|(module, _)| !for_tests.contains(*module)) {
         for mut path in named_paths(&source.code(), module) {
             // What is left when the item's own name is gone; the crate's root at last.
-            while !modules.contains_key(&path) {
-                path.pop();
+            while !sources.contains_key(&path) {
+                path = passed.get(&path).cloned().unwrap_or_else(|| parent(&path).to_vec());
             }
             found.insert((module.clone(), path));
         }

@@ -135,7 +135,7 @@ macro_rules! directives {
         }
 
         /// All directives, in the order in which `CONFIG GET *` and `CONFIG REWRITE` give them.
-        pub static DIRECTIVES: &[Directive] = &[$(
+        pub static DIRECTIVES: &[Directive<Config>] = &[$(
             Directive {
                 name: $name,
                 alias: directives!(@alias $($alias)?),

@@ -2,7 +2,6 @@
 
 use bitflags::bitflags;
 
-use super::Config;
 use super::values::{Reason, RewriteLine, format_memory};
 use crate::server::flavour::Flavour;
 use crate::util::memory_units::parse_memory;
@@ -47,23 +46,23 @@ pub enum Unit {
     Octal,
 }
 
-/// The kind of a directive with the accessors of its field.
-pub enum Kind {
+/// The kind of a directive with the accessors of its field of the configuration, which is a `C`.
+pub enum Kind<C> {
     /// `yes` or `no`.
     Bool {
         /// Reads the field.
-        get: fn(&Config) -> bool,
+        get: fn(&C) -> bool,
         /// Writes the field.
-        set: fn(&mut Config, bool),
+        set: fn(&mut C, bool),
         /// Why `CONFIG SET` cannot turn it on, if so.
         refusal: Option<&'static str>,
     },
     /// A number between `min` and `max`, which both fit the field.
     Number {
         /// Reads the field.
-        get: fn(&Config) -> i128,
+        get: fn(&C) -> i128,
         /// Writes the field; the value must be in range.
-        set: fn(&mut Config, i128),
+        set: fn(&mut C, i128),
         /// Smallest value.
         min: i128,
         /// Largest value.
@@ -74,30 +73,30 @@ pub enum Kind {
     /// A word of a list.
     Enum {
         /// Reads the field.
-        get: fn(&Config) -> &'static str,
+        get: fn(&C) -> &'static str,
         /// Writes the field.
-        set: fn(&mut Config, &[u8]) -> Result<(), Reason>,
+        set: fn(&mut C, &[u8]) -> Result<(), Reason>,
     },
     /// A text, or nothing.
     Text {
         /// Reads the field.
-        get: fn(&Config) -> Option<&[u8]>,
+        get: fn(&C) -> Option<&[u8]>,
         /// Checks and writes the field.
-        set: fn(&mut Config, &[u8]) -> Result<(), Reason>,
+        set: fn(&mut C, &[u8]) -> Result<(), Reason>,
     },
     /// A grammar of its own.
     Special {
         /// Prints the field.
-        get: fn(&Config) -> String,
+        get: fn(&C) -> String,
         /// Reads the field from arguments.
-        set: fn(&mut Config, &[&[u8]]) -> Result<(), Reason>,
+        set: fn(&mut C, &[&[u8]]) -> Result<(), Reason>,
         /// Lines for `CONFIG REWRITE`: of the name, the configuration, and the default configuration.
-        rewrite: fn(&str, &Config, &Config) -> Vec<RewriteLine>,
+        rewrite: fn(&str, &C, &C) -> Vec<RewriteLine>,
     },
 }
 
-/// A directive of the configuration.
-pub struct Directive {
+/// A directive of the configuration, which is a `C`.
+pub struct Directive<C> {
     /// Its name, in lower case.
     pub name: &'static str,
     /// Another name for it.
@@ -105,16 +104,16 @@ pub struct Directive {
     /// Its properties.
     pub flags: Flags,
     /// How its value is read and printed.
-    pub kind: Kind,
+    pub kind: Kind<C>,
 }
 
-impl std::fmt::Debug for Directive {
+impl<C> std::fmt::Debug for Directive<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Directive({})", self.name)
     }
 }
 
-impl Directive {
+impl<C> Directive<C> {
     /// Whether the patterns of `CONFIG GET` find it by this name, which is its own or its alias.
     pub fn is_found_as(&self, name: &str, flavour: Flavour) -> bool {
         let mut unseen = Flags::HIDDEN;
@@ -126,7 +125,7 @@ impl Directive {
     }
 
     /// The value as `CONFIG GET` prints it.
-    pub fn value(&self, config: &Config) -> Vec<u8> {
+    pub fn value(&self, config: &C) -> Vec<u8> {
         match self.kind {
             Kind::Bool { get, .. } => yes_no(get(config)).into(),
             Kind::Number { get, unit, .. } => format_number(get(config), unit).into(),
@@ -137,7 +136,7 @@ impl Directive {
     }
 
     /// Sets the value from the text of `CONFIG SET`.
-    pub fn set(&self, config: &mut Config, value: &[u8]) -> Result<(), Reason> {
+    pub fn set(&self, config: &mut C, value: &[u8]) -> Result<(), Reason> {
         match self.kind {
             Kind::Bool { get, refusal: Some(refusal), .. }
                 if !get(config) && value.eq_ignore_ascii_case(b"yes") =>
@@ -156,7 +155,7 @@ impl Directive {
     }
 
     /// Sets the value from the arguments of a line: exactly one, except with [`Flags::MULTI_ARG`].
-    pub fn assign(&self, config: &mut Config, args: &[&[u8]]) -> Result<(), Reason> {
+    pub fn assign(&self, config: &mut C, args: &[&[u8]]) -> Result<(), Reason> {
         if let Kind::Special { set, .. } = self.kind {
             return set(config, args);
         }
@@ -175,7 +174,7 @@ impl Directive {
     }
 
     /// The lines that `CONFIG REWRITE` writes; none: remove the lines of the file that set it.
-    pub fn rewrite(&self, config: &Config, defaults: &Config) -> Vec<RewriteLine> {
+    pub fn rewrite(&self, config: &C, defaults: &C) -> Vec<RewriteLine> {
         let plain = |value: String, force: bool| {
             vec![RewriteLine { text: format!("{} {value}", self.name).into_bytes(), force }]
         };

@@ -20,7 +20,7 @@ mod values;
 
 pub use directives::{Config, DIRECTIVES};
 pub use error::{ConfigError, SourceLine};
-pub use kind::{Directive, Flags, Kind, Unit};
+pub use kind::{Flags, Kind, Unit};
 pub use rewrite::{RewriteOptions, rewrite, rewrite_file};
 pub use startup::Startup;
 pub use values::*;
@@ -29,6 +29,9 @@ use crate::rdb::writer::RdbVersion;
 use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::value::list::Limits;
+
+/// A directive of [`Config`].
+pub type Directive = kind::Directive<Config>;
 
 /// The version of Redis that the server claims to be.
 pub const REDIS_VERSION: &str = "7.2.4";

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::directives::{Config, DIRECTIVES};
 use super::error::{ConfigError, SourceLine};
-use super::kind::{Directive, Flags};
-use super::lookup;
+use super::kind::Flags;
 use super::values::Reason;
+use super::{Directive, lookup};
 use crate::util::args::split_args;
 use crate::util::glob::glob_match;
 use crate::util::io_reason;
