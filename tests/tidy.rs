@@ -61,6 +61,9 @@ const CIRCLES: [(&str, &str); 21] = [
     ("server", "transaction"),
 ];
 
+/// Modules with modules of their own that are not `mod.rs` in the folder of those.
+const BESIDE_THEIR_FOLDER: [&str; 2] = ["src/command/stream.rs", "src/command/zset.rs"];
+
 /// Where `unsafe` may stand.
 const UNSAFE: [&str; 8] = [
     "src/db/entry.rs",
@@ -177,6 +180,16 @@ fn each_file_says_what_it_is_for() {
     let faults: Vec<String> =
         sources().into_iter().filter(|s| !s.text.starts_with("//!")).map(|s| s.path).collect();
     assert_none("without an opening comment", &faults);
+}
+
+#[test]
+fn modules_with_children_are_in_their_folder() {
+    let has_folder = |path: &String| {
+        let name = path.strip_prefix("src/").and_then(|name| name.strip_suffix(".rs"));
+        name.is_some_and(|name| root().join("src").join(name).is_dir())
+    };
+    let found: Vec<String> = sources().into_iter().map(|s| s.path).filter(has_folder).collect();
+    assert_eq!(found, BESIDE_THEIR_FOLDER, "stand beside the folder of their children");
 }
 
 #[test]

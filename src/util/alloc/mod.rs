@@ -12,10 +12,10 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 #[cfg(not(feature = "system-allocator"))]
-#[path = "alloc/mimalloc.rs"]
+#[path = "mimalloc.rs"]
 mod heap;
 #[cfg(feature = "system-allocator")]
-#[path = "alloc/system.rs"]
+#[path = "system.rs"]
 mod heap;
 
 pub use heap::{NAME, init, purge, release, stats};
