@@ -56,15 +56,13 @@ impl Side {
     fn begin_round(&mut self, kind: Kind, protocol: u8, tracks: bool) -> io::Result<()> {
         let hello = format!("HELLO {protocol}");
         let tracking = if tracks { "CLIENT TRACKING ON" } else { "CLIENT TRACKING OFF" };
-        for line in ["DISCARD", "UNWATCH", &hello, tracking, "SELECT 0", "FLUSHALL", "PING"] {
-            self.main.line_past_pushes(line)?;
-        }
-        for letter in ["s", "h", "l", "t", "z", "x", "k"] {
-            for i in 0..2 {
-                let keys = format!("EXISTS {letter}{i}");
-                self.reader.line_past_pushes(&keys)?;
-            }
-        }
+        let lines = ["DISCARD", "UNWATCH", &hello, tracking, "SELECT 0", "FLUSHALL", "PING"];
+        self.main.lines_past_pushes(&lines)?;
+        let read: Vec<String> = ["s", "h", "l", "t", "z", "x", "k"]
+            .iter()
+            .flat_map(|letter| (0..2).map(move |i| format!("EXISTS {letter}{i}")))
+            .collect();
+        self.reader.lines_past_pushes(&read)?;
         self.heard(kind).map(drop)
     }
 
@@ -320,71 +318,42 @@ impl Round<'_> {
     /// Compares all data.
     fn judge_state(&mut self) -> io::Result<()> {
         for db in 0..4 {
-            let mut all = Vec::new();
-            for side in &mut *self.sides {
-                for line in ["DISCARD".to_string(), format!("SELECT {db}")] {
-                    side.main.send(&encode(&words(&line)))?;
-                    side.main_reply()?;
-                }
-                side.main.send(&encode(&words("KEYS *")))?;
-                let keys = side.main_reply()?.1;
-                all.push(
-                    keys.items().iter().map(|key| key.bytes().to_vec()).collect::<BTreeSet<_>>(),
-                );
-            }
+            let select = format!("SELECT {db}");
+            let [ours, theirs] = self.both(&["DISCARD", &select, "KEYS *"].map(words))?;
             // A key that has expired and is still there is answered by neither.
-            for key in all[0].union(&all[1]) {
-                self.judge_key(db, key)?;
+            let keys: BTreeSet<&[u8]> =
+                ours[2].items().iter().chain(theirs[2].items()).map(Reply::bytes).collect();
+            let types: Vec<Words> =
+                keys.iter().map(|key| vec![b"TYPE".to_vec(), key.to_vec()]).collect();
+            let [kinds, _] = self.both(&types)?;
+            let checks: Vec<(Words, Agreement)> =
+                keys.iter().zip(&kinds).flat_map(|(key, kind)| checks(key, kind.bytes())).collect();
+            let requests: Vec<Words> = checks.iter().map(|(words, _)| words.clone()).collect();
+            let [ours, theirs] = self.both(&requests)?;
+            for ((words, agreement), (ours, theirs)) in checks.iter().zip(ours.iter().zip(&theirs))
+            {
+                if !self.agrees(ours, theirs, *agreement) {
+                    let what = format!("state: {}", request_name(words));
+                    self.differs(what, &format!("db{db} {}", ours.shown()), &theirs.shown(), words);
+                }
             }
         }
         Ok(())
     }
 
-    fn judge_key(&mut self, db: usize, key: &[u8]) -> io::Result<()> {
-        let kind = self.both(&[b"TYPE", key])?[0].bytes().to_vec();
-        let exact = Agreement::EXACT;
-        let only = |values| Agreement { values, ..exact };
-        let unordered = |pairs| only(Values::Unordered { pairs });
-        let rest: &[&[u8]] = &[b"0", b"-1", b"WITHSCORES"];
-        let (command, tail, agreement): (&[u8], &[&[u8]], Agreement) = match kind.as_slice() {
-            b"string" => (b"GET", &[], exact),
-            b"list" => (b"LRANGE", &rest[..2], exact),
-            b"set" => (b"SMEMBERS", &[], unordered(false)),
-            b"hash" => (b"HGETALL", &[], unordered(true)),
-            b"zset" => (b"ZRANGE", rest, only(Values::Number)),
-            b"stream" => (b"XINFO", &[b"FULL", b"COUNT", b"0"], only(Values::Timeless)),
-            _ => (b"EXISTS", &[], exact),
-        };
-        let value: Vec<&[u8]> = match command {
-            b"XINFO" => [&[command, b"STREAM", key][..], tail].concat(),
-            _ => [&[command, key][..], tail].concat(),
-        };
-        let checks: [(Vec<&[u8]>, Agreement); 4] = [
-            (vec![&b"TYPE"[..], key], exact),
-            (vec![&b"PEXPIRETIME"[..], key], only(Values::Near)),
-            (vec![&b"OBJECT"[..], b"ENCODING", key], only(Values::Encoding)),
-            (value, agreement),
-        ];
-        for (words, agreement) in checks {
-            let [ours, theirs] = self.both(&words)?;
-            let words: Words = words.iter().map(|word| word.to_vec()).collect();
-            if !self.agrees(&ours, &theirs, agreement) {
-                let what = format!("state: {}", request_name(&words));
-                let key: Words = vec![key.to_vec()];
-                self.differs(what, &format!("db{db} {}", ours.shown()), &theirs.shown(), &key);
+    /// Asks both sides the same questions, in one go.
+    fn both(&mut self, requests: &[Words]) -> io::Result<[Vec<Reply>; 2]> {
+        let bytes: Vec<u8> = requests.iter().flat_map(|words| encode(words)).collect();
+        for side in &mut *self.sides {
+            side.main.send(&bytes)?;
+        }
+        let mut answers = [Vec::new(), Vec::new()];
+        for (side, replies) in self.sides.iter_mut().zip(&mut answers) {
+            for _ in requests {
+                replies.push(side.main_reply()?.1);
             }
         }
-        Ok(())
-    }
-
-    fn both(&mut self, words: &[&[u8]]) -> io::Result<[Reply; 2]> {
-        let words: Words = words.iter().map(|word| word.to_vec()).collect();
-        let mut replies = [Reply::Null, Reply::Null];
-        for (side, reply) in self.sides.iter_mut().zip(&mut replies) {
-            side.main.send(&encode(&words))?;
-            *reply = side.main_reply()?.1;
-        }
-        Ok(replies)
+        Ok(answers)
     }
 
     /// Notes a difference, with the commands of the round that name the same keys.
@@ -404,6 +373,33 @@ impl Round<'_> {
         );
         self.report.add(what, example);
     }
+}
+
+/// What is asked about a key that holds a value of this type, and how closely the replies have to agree.
+fn checks(key: &[u8], kind: &[u8]) -> Vec<(Words, Agreement)> {
+    let only = |values| Agreement { values, ..Agreement::EXACT };
+    let unordered = |pairs| only(Values::Unordered { pairs });
+    let (value, agreement) = match kind {
+        b"string" => ("GET *", Agreement::EXACT),
+        b"list" => ("LRANGE * 0 -1", Agreement::EXACT),
+        b"set" => ("SMEMBERS *", unordered(false)),
+        b"hash" => ("HGETALL *", unordered(true)),
+        b"zset" => ("ZRANGE * 0 -1 WITHSCORES", only(Values::Number)),
+        b"stream" => ("XINFO STREAM * FULL COUNT 0", only(Values::Timeless)),
+        _ => ("EXISTS *", Agreement::EXACT),
+    };
+    [
+        ("TYPE *", Agreement::EXACT),
+        ("PEXPIRETIME *", only(Values::Near)),
+        ("OBJECT ENCODING *", only(Values::Encoding)),
+        (value, agreement),
+    ]
+    .into_iter()
+    .map(|(line, agreement)| {
+        let word = |word: Vec<u8>| if word == b"*" { key.to_vec() } else { word };
+        (words(line).into_iter().map(word).collect(), agreement)
+    })
+    .collect()
 }
 
 /// What tells of the moment or of the implementation is taken out of what tells of streams.

@@ -139,13 +139,14 @@ impl Connection {
         self.ask(&words)
     }
 
-    /// The same where pushes may come before the reply, which are overlooked.
-    pub fn line_past_pushes(&mut self, line: &str) -> io::Result<Reply> {
-        let mut reply = self.line(line)?;
-        while let Reply::Push(_) = reply {
-            reply = self.read()?;
+    /// Executes several in one go, and overlooks their replies, and pushes between these.
+    pub fn lines_past_pushes(&mut self, lines: &[impl AsRef<str>]) -> io::Result<()> {
+        let all: String = lines.iter().map(|line| format!("{}\r\n", line.as_ref())).collect();
+        self.send(all.as_bytes())?;
+        for _ in lines {
+            while let Reply::Push(_) = self.read()? {}
         }
-        Ok(reply)
+        Ok(())
     }
 
     pub fn ask(&mut self, words: &[Vec<u8>]) -> io::Result<Reply> {
