@@ -37,7 +37,7 @@ const UPWARD: [(&str, &str); 2] = [("server", "command"), ("server", "script")];
 
 /// Modules that can be got to from themselves by imports, without those between a parent and its children: (folder,
 /// module).
-const CIRCLES: [(&str, &str); 21] = [
+const CIRCLES: [(&str, &str); 20] = [
     ("", "command"),
     ("", "script"),
     ("", "server"),
@@ -53,7 +53,6 @@ const CIRCLES: [(&str, &str); 21] = [
     ("server", "flavour"),
     ("server", "pause"),
     ("server", "persistence"),
-    ("server", "propagate"),
     ("server", "pubsub"),
     ("server", "replication"),
     ("server", "tls"),

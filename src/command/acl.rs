@@ -6,6 +6,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::acl::rules::has_spaces;
 use crate::server::acl::user::Selector;
+use crate::server::call::Call;
 use crate::spec::AclCategories;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::bytes_text::{shown, written};
@@ -57,16 +58,16 @@ const GENPASS_BITS: i64 = 256;
 /// Entries that `LOG` shows.
 const LOG_ENTRIES: i64 = 10;
 
-fn setuser(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn setuser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if has_spaces(args[2]) {
         return Err(CommandError::err("Usernames can't contain spaces or null characters"));
     }
     s.set_user(args[2], &args[3..]).map_err(CommandError::err)?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn deluser(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn deluser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args[2..].contains(&&b"default"[..]) {
         return Err(CommandError::err("The 'default' user cannot be removed"));
     }
@@ -74,17 +75,17 @@ fn deluser(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     for name in &args[2..] {
         deleted += i64::from(s.delete_user(name));
     }
-    s.reply.int(deleted);
+    call.reply.int(deleted);
     Ok(())
 }
 
-fn getuser(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn getuser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some(id) = s.acl.find(args[2]) else {
-        s.reply.null();
+        call.reply.null();
         return Ok(());
     };
     let user = s.acl.get(id);
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.map(6);
     reply.bulk_str("flags");
     let flags = user.flags();
@@ -113,31 +114,31 @@ fn reply_selector(reply: &mut Reply, selector: &Selector) {
     reply.bulk(&selector.describe_channels());
 }
 
-fn list(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.array(s.acl.users().len());
+fn list(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.array(s.acl.users().len());
     for user in s.acl.users() {
-        s.reply.bulk(&[b"user ", &user.describe()[..]].concat());
+        call.reply.bulk(&[b"user ", &user.describe()[..]].concat());
     }
     Ok(())
 }
 
-fn users(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.array(s.acl.users().len());
-    s.acl.users().for_each(|user| s.reply.bulk(&user.name));
+fn users(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.array(s.acl.users().len());
+    s.acl.users().for_each(|user| call.reply.bulk(&user.name));
     Ok(())
 }
 
-fn whoami(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let user = s.client().user;
-    s.reply.bulk(&s.acl.get(user).name);
+fn whoami(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let user = s.client(call).user;
+    call.reply.bulk(&s.acl.get(user).name);
     Ok(())
 }
 
-fn cat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn cat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match *args {
         [_, _] => {
-            s.reply.array(AclCategories::NAMES.len());
-            AclCategories::NAMES.iter().for_each(|(name, _)| s.reply.bulk_str(name));
+            call.reply.array(AclCategories::NAMES.len());
+            AclCategories::NAMES.iter().for_each(|(name, _)| call.reply.bulk_str(name));
         }
         [_, _, name] => {
             let category = AclCategories::named(name).ok_or_else(|| {
@@ -146,15 +147,15 @@ fn cat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             })?;
             let of = s.commands.iter().filter(|c| c.spec.acl_categories.contains(category));
             let names: Vec<_> = of.map(|command| command.spec.name).collect();
-            s.reply.array(names.len());
-            names.iter().for_each(|name| s.reply.bulk_str(name));
+            call.reply.array(names.len());
+            names.iter().for_each(|name| call.reply.bulk_str(name));
         }
         _ => return Err(subcommand_syntax_error("ACL", args)),
     }
     Ok(())
 }
 
-fn genpass(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn genpass(_: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let bits = match *args {
         [_, _] => GENPASS_BITS,
         [_, _, bits] => parse_i64(bits).ok_or(CommandError::NOT_AN_INTEGER)?,
@@ -172,16 +173,16 @@ fn genpass(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     OsRng.try_fill_bytes(&mut bytes).map_err(unavailable)?;
     let mut password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     password.truncate((bits as usize).div_ceil(4));
-    s.reply.bulk_str(&password);
+    call.reply.bulk_str(&password);
     Ok(())
 }
 
-fn log(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn log(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let count = match *args {
         [_, _] => LOG_ENTRIES,
         [_, _, word] if word.eq_ignore_ascii_case(b"reset") => {
             s.acl.log.clear();
-            s.reply.ok();
+            call.reply.ok();
             return Ok(());
         }
         [_, _, count] => parse_i64(count).ok_or(CommandError::NOT_AN_INTEGER)?,
@@ -190,7 +191,7 @@ fn log(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.now_ms;
     let entries = s.acl.log.entries();
     let count = entries.len().min(usize::try_from(count).unwrap_or(0));
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(count);
     for entry in entries.take(count) {
         reply.map(10);
@@ -218,7 +219,7 @@ fn log(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn dryrun(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn dryrun(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let shown = |arg: &[u8]| shown(arg).into_owned();
     let user = s
         .acl
@@ -235,10 +236,10 @@ fn dryrun(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::err(text));
     }
     match s.acl.get(user).check(command, request) {
-        Ok(()) => s.reply.ok(),
+        Ok(()) => call.reply.ok(),
         Err(denied) => {
             let text = s.denied_text(user, id, request, denied);
-            s.reply.bulk(&written(&text));
+            call.reply.bulk(&written(&text));
         }
     }
     Ok(())
@@ -255,27 +256,27 @@ fn find_command(s: &Server, request: &[&[u8]]) -> Option<CommandId> {
     }
 }
 
-fn load(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn load(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if s.config.aclfile.is_empty() {
         return Err(NO_FILE);
     }
     s.load_acl_file().map_err(CommandError::err)?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn save(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn save(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if s.config.aclfile.is_empty() {
         return Err(NO_FILE);
     }
     // Why has been logged.
     s.save_acl_file().map_err(|_| SAVE_FAILED)?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "ACL", HELP);
+fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "ACL", HELP);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::bitmap;
 use crate::util::number::parse_i64;
 
@@ -111,23 +112,23 @@ impl Operation {
     }
 }
 
-fn bitfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let operations = parse(s, args)?;
+fn bitfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let operations = parse(s, call, args)?;
     match operations.iter().any(|operation| operation.action != Action::Get) {
-        true => write(s, args[1], &operations),
-        false => read(s, args[1], &operations),
+        true => write(s, call, args[1], &operations),
+        false => read(s, call, args[1], &operations),
     }
 }
 
-fn bitfield_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let operations = parse(s, args)?;
+fn bitfield_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let operations = parse(s, call, args)?;
     if operations.iter().any(|operation| operation.action != Action::Get) {
         return Err(CommandError::text("ERR BITFIELD_RO only supports the GET subcommand"));
     }
-    read(s, args[1], &operations)
+    read(s, call, args[1], &operations)
 }
 
-fn parse(s: &mut Server, args: &[&[u8]]) -> CommandResult<Vec<Operation>> {
+fn parse(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult<Vec<Operation>> {
     let mut operations = Vec::with_capacity(args.len() / 3);
     let mut overflow = Overflow::Wrap;
     let mut rest = &args[2..];
@@ -158,7 +159,7 @@ fn parse(s: &mut Server, args: &[&[u8]]) -> CommandResult<Vec<Operation>> {
             _ => return Err(CommandError::SYNTAX),
         };
         let width = Width::parse(width)?;
-        let offset = bit_offset(s, offset, Some(width.bits))?;
+        let offset = bit_offset(s, call, offset, Some(width.bits))?;
         let action = match number {
             Some((action, n)) => action(args::int(n)?),
             None => Action::Get,
@@ -168,26 +169,26 @@ fn parse(s: &mut Server, args: &[&[u8]]) -> CommandResult<Vec<Operation>> {
     Ok(operations)
 }
 
-fn read(s: &mut Server, key: &[u8], operations: &[Operation]) -> CommandResult {
+fn read(s: &mut Server, call: &mut Call, key: &[u8], operations: &[Operation]) -> CommandResult {
     let digits = &mut itoa::Buffer::new();
-    let bytes = match s.ks.read_string(s.db, key)? {
+    let bytes = match s.ks.read_string(call.db, key)? {
         Some(value) => string_bytes(value, digits),
         None => b"",
     };
-    s.reply.array(operations.len());
+    call.reply.array(operations.len());
     for Operation { width, offset, .. } in operations {
-        s.reply.int(width.read(bitmap::field(bytes, *offset, width.bits)) as i64);
+        call.reply.int(width.read(bitmap::field(bytes, *offset, width.bits)) as i64);
     }
     Ok(())
 }
 
-fn write(s: &mut Server, key: &[u8], operations: &[Operation]) -> CommandResult {
+fn write(s: &mut Server, call: &mut Call, key: &[u8], operations: &[Operation]) -> CommandResult {
     // Room for the farthest bit that may be written.
     let writes = operations.iter().filter(|operation| operation.action != Action::Get);
     let ends =
         writes.map(|operation| operation.offset.saturating_add(u64::from(operation.width.bits)));
     let len = ends.max().unwrap_or(0).div_ceil(8);
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     let mut changes = 0;
     let mut apply = |bytes: &mut Vec<u8>| {
         let grown = (bytes.len() as u64) < len;
@@ -198,7 +199,7 @@ fn write(s: &mut Server, key: &[u8], operations: &[Operation]) -> CommandResult 
         }
         CommandResult::Ok(())
     };
-    match s.ks.write_string(s.db, key)? {
+    match s.ks.write_string(call.db, key)? {
         Some(mut found) => {
             let mut outcome = Ok(());
             found.update(|entry| entry.modify_string(|bytes| outcome = apply(bytes)));
@@ -207,11 +208,11 @@ fn write(s: &mut Server, key: &[u8], operations: &[Operation]) -> CommandResult 
         None => {
             let mut bytes = Vec::new();
             apply(&mut bytes)?;
-            s.ks.add_raw_string(s.db, key, bytes);
+            s.ks.add_raw_string(call.db, key, bytes);
         }
     }
     if changes > 0 {
-        s.ks.changes.write(Class::STRING, "setbit", s.db, key);
+        s.ks.changes.write(Class::STRING, "setbit", call.db, key);
         s.ks.changes.dirty += changes - 1;
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::util::bitmap::{self, Combine};
 use crate::util::number::parse_i64;
@@ -19,13 +20,18 @@ const BAD_BIT: CommandError = CommandError::text("ERR bit is not an integer or o
 
 /// The offset of a bit; `#n` is `n` times `width`, where that is given. It lies within the largest string that there
 /// may be, except where the primary says otherwise.
-pub(super) fn bit_offset(s: &mut Server, arg: &[u8], width: Option<u32>) -> CommandResult<u64> {
+pub(super) fn bit_offset(
+    s: &mut Server,
+    call: &mut Call,
+    arg: &[u8],
+    width: Option<u32>,
+) -> CommandResult<u64> {
     let offset = match (arg, width) {
         ([b'#', n @ ..], Some(width)) => parse_i64(n).and_then(|n| n.checked_mul(i64::from(width))),
         _ => parse_i64(arg),
     };
     let offset = offset.and_then(|offset| u64::try_from(offset).ok()).ok_or(BAD_OFFSET)?;
-    if offset / 8 >= s.config.proto_max_bulk_len && !s.client().is(ClientFlags::MASTER) {
+    if offset / 8 >= s.config.proto_max_bulk_len && !s.client(call).is(ClientFlags::MASTER) {
         return Err(BAD_OFFSET);
     }
     Ok(offset)
@@ -41,20 +47,20 @@ pub(super) fn grow(bytes: &mut Vec<u8>, len: u64) -> CommandResult {
     Ok(())
 }
 
-fn setbit(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let (key, offset) = (args[1], bit_offset(s, args[2], None)?);
+fn setbit(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let (key, offset) = (args[1], bit_offset(s, call, args[2], None)?);
     let bit = match args::int(args[3]) {
         Ok(0) => 0,
         Ok(1) => 1,
         _ => return Err(BAD_BIT),
     };
     let len = offset / 8 + 1;
-    let old = match s.ks.write_string(s.db, key)? {
+    let old = match s.ks.write_string(call.db, key)? {
         None => {
             let mut bytes = Vec::new();
             grow(&mut bytes, len)?;
             bitmap::set_field(&mut bytes, offset, 1, bit);
-            s.ks.add_raw_string(s.db, key, bytes);
+            s.ks.add_raw_string(call.db, key, bytes);
             0
         }
         Some(mut found) => {
@@ -71,24 +77,24 @@ fn setbit(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             });
             outcome?;
             if old == bit && !grown {
-                s.reply.int(old as i64);
+                call.reply.int(old as i64);
                 return Ok(());
             }
             old
         }
     };
-    s.ks.changes.write(Class::STRING, "setbit", s.db, key);
-    s.reply.int(old as i64);
+    s.ks.changes.write(Class::STRING, "setbit", call.db, key);
+    call.reply.int(old as i64);
     Ok(())
 }
 
-fn getbit(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let offset = bit_offset(s, args[2], None)?;
-    let bit = match s.ks.read_string(s.db, args[1])? {
+fn getbit(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let offset = bit_offset(s, call, args[2], None)?;
+    let bit = match s.ks.read_string(call.db, args[1])? {
         Some(value) => bitmap::field(string_bytes(value, &mut itoa::Buffer::new()), offset, 1),
         None => 0,
     };
-    s.reply.int(bit as i64);
+    call.reply.int(bit as i64);
     Ok(())
 }
 
@@ -128,14 +134,14 @@ impl Span {
     }
 }
 
-fn bitcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn bitcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() == 3 && !s.config.flavour.bitcount_takes_start_alone {
         return Err(CommandError::SYNTAX);
     }
     let span = Span::parse(&args[2..])?;
     // Both counted from the end, and in the wrong order: not what is left of it when the start is cut off.
     let reversed = span.start < 0 && span.end.is_some_and(|end| end < 0 && span.start > end);
-    let value = s.ks.read_string(s.db, args[1])?;
+    let value = s.ks.read_string(call.db, args[1])?;
     let mut n = 0;
     if let Some(value) = value.filter(|_| !reversed) {
         let digits = &mut itoa::Buffer::new();
@@ -144,20 +150,20 @@ fn bitcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             n = bitmap::count_range(bytes, first, last);
         }
     }
-    s.reply.int(n as i64);
+    call.reply.int(n as i64);
     Ok(())
 }
 
-fn bitpos(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn bitpos(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let wanted = match args::int(args[2])? {
         0 => false,
         1 => true,
         _ => return Err(CommandError::text("ERR The bit argument must be 1 or 0.")),
     };
     let span = Span::parse(&args[3..])?;
-    let Some(value) = s.ks.read_string(s.db, args[1])? else {
+    let Some(value) = s.ks.read_string(call.db, args[1])? else {
         // An endless row of zeros.
-        s.reply.int(if wanted { -1 } else { 0 });
+        call.reply.int(if wanted { -1 } else { 0 });
         return Ok(());
     };
     let digits = &mut itoa::Buffer::new();
@@ -166,7 +172,7 @@ fn bitpos(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         let behind = (!wanted && span.end.is_none()).then_some(bytes.len() as u64 * 8);
         bitmap::find(bytes, first, last, wanted).or(behind)
     });
-    s.reply.int(at.map_or(-1, |at| at as i64));
+    call.reply.int(at.map_or(-1, |at| at as i64));
     Ok(())
 }
 
@@ -209,7 +215,7 @@ impl Operation {
     }
 }
 
-fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn bitop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (operation, target, sources) = (Operation::parse(args[1])?, args[2], &args[3..]);
     match operation {
         Operation::Not if sources.len() != 1 => {
@@ -228,7 +234,7 @@ fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let sets_apart = matches!(operation, Operation::Diff | Operation::Diff1 | Operation::AndOr);
     let (mut first, mut gathered, mut twice) = (Vec::new(), None::<Vec<u8>>, Vec::new());
     for (i, source) in sources.iter().enumerate() {
-        let value = s.ks.read_string(s.db, source)?;
+        let value = s.ks.read_string(call.db, source)?;
         let digits = &mut itoa::Buffer::new();
         let bytes = value.map_or(&b""[..], |value| string_bytes(value, digits));
         match &mut gathered {
@@ -258,16 +264,16 @@ fn bitop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let len = result.len();
     if len == 0 {
-        delete_destination(s, target);
+        delete_destination(s, call, target);
     } else {
-        if s.ks.lookup_write(s.db, target).is_none() {
-            s.ks.add_raw_string(s.db, target, result);
-        } else if let Some(old) = s.ks.set_raw_string(s.db, target, result) {
+        if s.ks.lookup_write(call.db, target).is_none() {
+            s.ks.add_raw_string(call.db, target, result);
+        } else if let Some(old) = s.ks.set_raw_string(call.db, target, result) {
             s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
         }
-        s.ks.changes.write(Class::STRING, "set", s.db, target);
+        s.ks.changes.write(Class::STRING, "set", call.db, target);
     }
-    s.reply.int(len as i64);
+    call.reply.int(len as i64);
     Ok(())
 }
 

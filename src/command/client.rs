@@ -4,6 +4,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::acl::UserId;
+use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::spec::help::{reply_help, subcommand_syntax_error};
@@ -122,8 +123,8 @@ pub fn check_client_text(what: &str, text: &[u8]) -> CommandResult {
 }
 
 /// Names the current client; an empty name takes its name away.
-pub fn set_client_name(s: &mut Server, name: &[u8]) {
-    s.client().name = (!name.is_empty()).then(|| name.into());
+pub fn set_client_name(s: &mut Server, call: &Call, name: &[u8]) {
+    s.client(call).name = (!name.is_empty()).then(|| name.into());
 }
 
 /// Tokens of all clients, oldest first.
@@ -133,20 +134,20 @@ fn tokens_by_age(s: &Server) -> Vec<Token> {
     tokens.into_iter().map(|(_, token)| token).collect()
 }
 
-fn id(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let id = s.client().id;
-    s.reply.int(id as i64);
+fn id(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let id = s.client(call).id;
+    call.reply.int(id as i64);
     Ok(())
 }
 
-fn info(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let info = |token| s.client_info_running(token, args);
     let line = s.current.map_or_else(String::new, info) + "\n";
-    s.reply.verbatim("txt", line.as_bytes());
+    call.reply.verbatim("txt", line.as_bytes());
     Ok(())
 }
 
-fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut tokens = tokens_by_age(s);
     match args[2..] {
         [] => {}
@@ -168,11 +169,11 @@ fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let mut lines = String::new();
     for token in tokens {
-        let running = if s.current == Some(token) { args } else { &[] };
+        let running = if call.client == token { args } else { &[] };
         lines.push_str(&s.client_info_running(token, running));
         lines.push('\n');
     }
-    s.reply.verbatim("txt", lines.as_bytes());
+    call.reply.verbatim("txt", lines.as_bytes());
     Ok(())
 }
 
@@ -232,7 +233,7 @@ impl Filter {
         Ok(filter)
     }
 
-    fn fits(&self, s: &Server, token: Token) -> bool {
+    fn fits(&self, s: &Server, call: &Call, token: Token) -> bool {
         let client = &s.clients[token];
         let unix_path = s.unix_path();
         let is = |wanted: &Option<Vec<u8>>, have: &dyn Fn() -> String| {
@@ -244,29 +245,29 @@ impl Filter {
             && is(&self.addr, &|| client.conn.peer(&unix_path))
             && is(&self.laddr, &|| client.conn.local(&unix_path))
             && self.max_age.is_none_or(|age| s.now_seconds() - client.created >= age)
-            && !(self.skip_me && s.current == Some(token))
+            && !(self.skip_me && call.client == token)
     }
 }
 
-fn kill(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn kill(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if let [addr] = args[2..] {
         let filter = Filter { addr: Some(addr.to_vec()), ..Filter::default() };
-        if kill_fitting(s, &filter) == 0 {
+        if kill_fitting(s, call, &filter) == 0 {
             return Err(NO_SUCH_CLIENT);
         }
-        s.reply.ok();
+        call.reply.ok();
         return Ok(());
     }
     let filter = Filter::parse(s, &args[2..])?;
-    let killed = kill_fitting(s, &filter);
-    s.reply.int(killed as i64);
+    let killed = kill_fitting(s, call, &filter);
+    call.reply.int(killed as i64);
     Ok(())
 }
 
-fn kill_fitting(s: &mut Server, filter: &Filter) -> usize {
+fn kill_fitting(s: &mut Server, call: &mut Call, filter: &Filter) -> usize {
     let mut killed = 0;
     for token in tokens_by_age(s) {
-        if !s.clients.contains(token) || !filter.fits(s, token) {
+        if !s.clients.contains(token) || !filter.fits(s, call, token) {
             continue;
         }
         if s.clients[token].is(ClientFlags::HANDSHAKE) {
@@ -275,9 +276,9 @@ fn kill_fitting(s: &mut Server, filter: &Filter) -> usize {
         }
         killed += 1;
         s.trace_end(token, "CLIENT KILL");
-        if s.current == Some(token) {
+        if call.client == token {
             // It is told first.
-            s.client().flags |= ClientFlags::CLOSE_AFTER_REPLY;
+            s.client(call).flags |= ClientFlags::CLOSE_AFTER_REPLY;
         } else {
             s.free_client(token);
         }
@@ -285,20 +286,20 @@ fn kill_fitting(s: &mut Server, filter: &Filter) -> usize {
     killed
 }
 
-fn getname(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let name = s.client().name.clone();
-    s.reply.bulk_or_null(name.as_deref());
+fn getname(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let name = s.client(call).name.clone();
+    call.reply.bulk_or_null(name.as_deref());
     Ok(())
 }
 
-fn setname(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn setname(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     check_client_text("Client names", args[2])?;
-    set_client_name(s, args[2]);
-    s.reply.ok();
+    set_client_name(s, call, args[2]);
+    call.reply.ok();
     Ok(())
 }
 
-fn setinfo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn setinfo(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (option, value) = (args[2], args[3]);
     let shown = shown(option).into_owned();
     let is_name = option.eq_ignore_ascii_case(b"lib-name");
@@ -307,22 +308,22 @@ fn setinfo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     check_client_text(&shown, value)?;
     let value = String::from_utf8_lossy(value).into();
-    let client = s.client();
+    let client = s.client(call);
     if is_name {
         client.lib_name = value;
     } else {
         client.lib_ver = value;
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn reply(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let client = s.client();
+fn reply(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let client = s.client(call);
     match args[2].to_ascii_lowercase().as_slice() {
         b"on" => {
             client.flags.remove(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP);
-            s.reply.ok();
+            call.reply.ok();
         }
         b"off" => client.flags |= ClientFlags::REPLY_OFF,
         b"skip" if client.is(ClientFlags::REPLY_OFF) => {}
@@ -332,7 +333,7 @@ fn reply(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn pause(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn pause(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let kind = match args[3..] {
         [] => PauseKind::All,
         [kind] if kind.eq_ignore_ascii_case(b"write") => PauseKind::Write,
@@ -348,17 +349,17 @@ fn pause(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let until = s.ks.now_ms.checked_add(timeout);
     let until = until.ok_or_else(|| CommandError::err("timeout is out of range"))?;
     s.pause_clients(PausePurpose::Command, kind, until);
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn unpause(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn unpause(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     s.unpause_clients(PausePurpose::Command);
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn unblock(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn unblock(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let with_error = match args[3..] {
         [] => false,
         [how] if how.eq_ignore_ascii_case(b"timeout") => false,
@@ -378,7 +379,7 @@ fn unblock(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             s.unblock_client_on_timeout(token)
         }
     });
-    s.reply.int(unblocked.into());
+    call.reply.int(unblocked.into());
     Ok(())
 }
 
@@ -392,23 +393,23 @@ fn on_or_off(arg: &[u8]) -> CommandResult<bool> {
     }
 }
 
-fn no_evict(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn no_evict(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let on = on_or_off(args[2])?;
-    s.client().flags.set(ClientFlags::NO_EVICT, on);
-    s.reply.ok();
+    s.client(call).flags.set(ClientFlags::NO_EVICT, on);
+    call.reply.ok();
     Ok(())
 }
 
-fn no_touch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn no_touch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let on = on_or_off(args[2])?;
-    s.client().flags.set(ClientFlags::NO_TOUCH, on);
+    s.client(call).flags.set(ClientFlags::NO_TOUCH, on);
     s.ks.no_touch = on;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "CLIENT", HELP);
+fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "CLIENT", HELP);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::cluster::file::node_line;
 use crate::server::cluster::{Address, Cluster};
@@ -55,7 +56,12 @@ fn slot_ranges(args: &[&[u8]]) -> CommandResult<Vec<RangeInclusive<u16>>> {
 }
 
 /// Gives this node slots, or takes them from it: all of them, or none if one is not free to.
-fn assign(s: &mut Server, wanted: &[RangeInclusive<u16>], own: bool) -> CommandResult {
+fn assign(
+    s: &mut Server,
+    call: &mut Call,
+    wanted: &[RangeInclusive<u16>],
+    own: bool,
+) -> CommandResult {
     let cluster = cluster(s)?;
     let mut slots = cluster.slots.clone();
     for slot in wanted.iter().cloned().flatten() {
@@ -71,7 +77,7 @@ fn assign(s: &mut Server, wanted: &[RangeInclusive<u16>], own: bool) -> CommandR
     }
     cluster.slots = slots;
     s.cluster_changed();
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
@@ -79,25 +85,25 @@ fn each_slot(args: &[&[u8]]) -> CommandResult<Vec<RangeInclusive<u16>>> {
     args.iter().map(|arg| slot(arg).map(|slot| slot..=slot)).collect()
 }
 
-fn addslots(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn addslots(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
-    assign(s, &each_slot(&args[2..])?, true)
+    assign(s, call, &each_slot(&args[2..])?, true)
 }
 
-fn delslots(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn delslots(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
-    assign(s, &each_slot(&args[2..])?, false)
+    assign(s, call, &each_slot(&args[2..])?, false)
 }
 
-fn addslotsrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    assign_ranges(s, args, true)
+fn addslotsrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    assign_ranges(s, call, args, true)
 }
 
-fn delslotsrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    assign_ranges(s, args, false)
+fn delslotsrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    assign_ranges(s, call, args, false)
 }
 
-fn assign_ranges(s: &mut Server, args: &[&[u8]], own: bool) -> CommandResult {
+fn assign_ranges(s: &mut Server, call: &mut Call, args: &[&[u8]], own: bool) -> CommandResult {
     cluster(s)?;
     if !args.len().is_multiple_of(2) {
         let name = if own { "addslotsrange" } else { "delslotsrange" };
@@ -105,22 +111,22 @@ fn assign_ranges(s: &mut Server, args: &[&[u8]], own: bool) -> CommandResult {
             "wrong number of arguments for 'cluster|{name}' command"
         )));
     }
-    assign(s, &slot_ranges(&args[2..])?, own)
+    assign(s, call, &slot_ranges(&args[2..])?, own)
 }
 
-fn flushslots(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn flushslots(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     if !s.ks.is_empty() {
         return Err(NOT_EMPTY);
     }
     cluster(s)?.slots = Default::default();
     s.cluster_changed();
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// CLUSTER SETSLOT slot IMPORTING|MIGRATING|NODE id, or STABLE
-fn setslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn setslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let id = cluster(s)?.id.clone();
     let slot = slot(args[2])?;
     let unknown = |id: &[u8]| {
@@ -145,7 +151,7 @@ fn setslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             unknown(node)
         }
         [how] if is(how, "STABLE") => {
-            s.reply.ok();
+            call.reply.ok();
             Ok(())
         }
         [how, node] if is(how, "NODE") => {
@@ -154,7 +160,7 @@ fn setslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
             cluster(s)?.slots.insert(slot);
             s.cluster_changed();
-            s.reply.ok();
+            call.reply.ok();
             Ok(())
         }
         _ => Err(CommandError::err(
@@ -163,7 +169,7 @@ fn setslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
 }
 
-fn info(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn info(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let up = s.cluster_is_up();
     let cluster = cluster(s)?;
     let text = format!(
@@ -177,32 +183,32 @@ fn info(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         cluster.config_epoch,
         slots = cluster.slots.len(),
     );
-    s.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
 
-fn nodes(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn nodes(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let address = s.cluster_address();
     let text = node_line(cluster(s)?, &address, false);
-    s.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
 
-fn slots(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn slots(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let address = s.cluster_address();
     let endpoint = s.cluster_endpoint(&address);
     let cluster = cluster(s)?;
     let (id, ranges) = (cluster.id.clone(), cluster.slots.ranges());
-    s.reply.array(ranges.len());
+    call.reply.array(ranges.len());
     for range in ranges {
-        s.reply.array(3);
-        s.reply.int((*range.start()).into());
-        s.reply.int((*range.end()).into());
-        s.reply.array(4);
-        s.reply.bulk_or_null(endpoint.as_deref().map(str::as_bytes));
-        s.reply.int(address.port.into());
-        s.reply.bulk_str(&id);
-        reply_metadata(&mut s.reply, &address, endpoint.as_deref());
+        call.reply.array(3);
+        call.reply.int((*range.start()).into());
+        call.reply.int((*range.end()).into());
+        call.reply.array(4);
+        call.reply.bulk_or_null(endpoint.as_deref().map(str::as_bytes));
+        call.reply.int(address.port.into());
+        call.reply.bulk_str(&id);
+        reply_metadata(&mut call.reply, &address, endpoint.as_deref());
     }
     Ok(())
 }
@@ -221,14 +227,14 @@ fn reply_metadata(reply: &mut Reply, address: &Address, endpoint: Option<&str>) 
     }
 }
 
-fn shards(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn shards(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let address = s.cluster_address();
     let endpoint = s.cluster_endpoint(&address);
     let offset = s.repl.offset as i64;
     let loading = s.loading.is_some();
     let cluster = cluster(s)?;
     let (id, ranges) = (cluster.id.clone(), cluster.slots.ranges());
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(1);
     reply.map(2);
     reply.bulk_str("slots");
@@ -261,60 +267,60 @@ fn shards(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn links(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn links(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
-    s.reply.array(0);
+    call.reply.array(0);
     Ok(())
 }
 
-fn myid(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn myid(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let id = cluster(s)?.id.clone();
-    s.reply.bulk_str(&id);
+    call.reply.bulk_str(&id);
     Ok(())
 }
 
-fn myshardid(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn myshardid(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let id = cluster(s)?.shard_id.clone();
-    s.reply.bulk_str(&id);
+    call.reply.bulk_str(&id);
     Ok(())
 }
 
-fn keyslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn keyslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
-    s.reply.int(key_slot(args[2]).into());
+    call.reply.int(key_slot(args[2]).into());
     Ok(())
 }
 
-fn countkeysinslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn countkeysinslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     let slot = slot(args[2]).map_err(|_| CommandError::err("Invalid slot"))?;
     let count = s.keys_in_slot(slot, usize::MAX).len();
-    s.reply.int(count as i64);
+    call.reply.int(count as i64);
     Ok(())
 }
 
-fn getkeysinslot(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn getkeysinslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     let most = parse_i64(args[3]).and_then(|n| usize::try_from(n).ok());
     let (Ok(slot), Some(most)) = (slot(args[2]), most) else {
         return Err(CommandError::err("Invalid slot or number of keys"));
     };
     let keys: Vec<Vec<u8>> = s.keys_in_slot(slot, most).into_iter().map(<[u8]>::to_vec).collect();
-    s.reply.array(keys.len());
-    keys.iter().for_each(|key| s.reply.bulk(key));
+    call.reply.array(keys.len());
+    keys.iter().for_each(|key| call.reply.bulk(key));
     Ok(())
 }
 
-fn bumpepoch(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn bumpepoch(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let cluster = cluster(s)?;
     let how = if cluster.bump_epoch() { "BUMPED" } else { "STILL" };
     let text = format!("{how} {}", cluster.config_epoch);
     s.cluster_changed();
-    s.reply.simple(&text);
+    call.reply.simple(&text);
     Ok(())
 }
 
-fn set_config_epoch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn set_config_epoch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let cluster = cluster(s)?;
     let epoch = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
     let Ok(wanted) = u64::try_from(epoch) else {
@@ -326,12 +332,12 @@ fn set_config_epoch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     cluster.config_epoch = wanted;
     cluster.current_epoch = cluster.current_epoch.max(wanted);
     s.cluster_changed();
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// CLUSTER RESET [HARD|SOFT]
-fn reset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn reset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     let hard = match args[2..] {
         [] => false,
@@ -350,50 +356,50 @@ fn reset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         cluster.slots = new.slots;
     }
     s.cluster_changed();
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn saveconfig(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn saveconfig(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     s.cluster_save().map_err(|error| {
         CommandError::err(format_args!("error saving the cluster node config: {error}"))
     })?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn count_failure_reports(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn count_failure_reports(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args[2] != cluster(s)?.id.as_bytes() {
         return Err(unknown_node(args[2]));
     }
-    s.reply.int(0);
+    call.reply.int(0);
     Ok(())
 }
 
-fn replicas(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn replicas(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args[2] != cluster(s)?.id.as_bytes() {
         return Err(unknown_node(args[2]));
     }
-    s.reply.array(0);
+    call.reply.array(0);
     Ok(())
 }
 
-fn replicate(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn replicate(s: &mut Server, _: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args[2] != cluster(s)?.id.as_bytes() {
         return Err(unknown_node(args[2]));
     }
     Err(CommandError::err("Can't replicate myself"))
 }
 
-fn forget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn forget(s: &mut Server, _: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args[2] != cluster(s)?.id.as_bytes() {
         return Err(unknown_node(args[2]));
     }
     Err(CommandError::err("I tried hard but I can't forget myself..."))
 }
 
-fn failover(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn failover(s: &mut Server, _: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     match args[2..] {
         [] => {}
@@ -403,12 +409,12 @@ fn failover(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Err(CommandError::err("You should send CLUSTER FAILOVER to a replica"))
 }
 
-fn meet(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn meet(s: &mut Server, _: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     Err(NO_BUS)
 }
 
-fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn help(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     let lines = [
         "ADDSLOTS <slot> [<slot> ...]",
@@ -464,32 +470,32 @@ fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         "SLOTS",
         "    Show slots and their nodes.",
     ];
-    reply_help(&mut s.reply, "CLUSTER", &lines);
+    reply_help(&mut call.reply, "CLUSTER", &lines);
     Ok(())
 }
 
 /// A request that follows may be for a slot that is only being imported. Alone, no slot ever is.
-fn asking(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn asking(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn readonly(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    set_readonly(s, true)
+fn readonly(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    set_readonly(s, call, true)
 }
 
-fn readwrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    set_readonly(s, false)
+fn readwrite(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    set_readonly(s, call, false)
 }
 
 /// Outside a cluster only a client that would be redirected has any use for it; others hear what Redis says.
-fn set_readonly(s: &mut Server, on: bool) -> CommandResult {
-    if s.cluster.is_none() && !s.client().is(ClientFlags::REDIRECT) {
+fn set_readonly(s: &mut Server, call: &mut Call, on: bool) -> CommandResult {
+    if s.cluster.is_none() && !s.client(call).is(ClientFlags::REDIRECT) {
         return Err(DISABLED);
     }
-    s.client().flags.set(ClientFlags::READONLY, on);
-    s.reply.ok();
+    s.client(call).flags.set(ClientFlags::READONLY, on);
+    call.reply.ok();
     Ok(())
 }
 

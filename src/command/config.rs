@@ -6,6 +6,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::acl::user::User;
 use crate::server::aof::AofState;
+use crate::server::call::Call;
 use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, rewrite_file,
 };
@@ -32,26 +33,26 @@ const HELP: &[&str] = &[
 /// File descriptors beside those of clients: listeners, logs, snapshots, the poll itself.
 const RESERVED_FILES: u64 = 32;
 
-fn get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let found = s.config.get(&args[2..]);
-    s.reply.map(found.len());
+    call.reply.map(found.len());
     for (name, value) in found {
-        s.reply.bulk_str(&name);
-        s.reply.bulk(&value);
+        call.reply.bulk_str(&name);
+        call.reply.bulk(&value);
     }
     Ok(())
 }
 
-fn set(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn set(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let pairs = args[2..].chunks_exact(2);
     if !pairs.remainder().is_empty() {
         return Err(CommandError::SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.map(|pair| (pair[0], pair[1])).collect();
-    let local = s.client().conn.peer_ip().is_none_or(|ip| ip.is_loopback());
+    let local = s.client(call).conn.peer_ip().is_none_or(|ip| ip.is_loopback());
     let context = SetContext { loading: s.loading.is_some(), local };
     set_pairs(s, &pairs, context).map_err(|error| CommandError(Cow::Owned(error.to_string())))?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
@@ -254,7 +255,7 @@ fn try_listen(address: &str, port: u16) -> io::Result<()> {
     socket.listen(1)
 }
 
-fn rewrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn rewrite(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if s.origin.config_file.as_os_str().is_empty() {
         return Err(CommandError::err("The server is running without a config file"));
     }
@@ -264,7 +265,7 @@ fn rewrite(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         return Err(CommandError::err(format_args!("Rewriting config file: {reason}")));
     }
     s.notice("CONFIG REWRITE executed with success.");
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
@@ -279,7 +280,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
     rewrite_file(&s.origin.config_file, &s.config, &defaults, options)
 }
 
-fn resetstat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn resetstat(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     s.stats.reset();
     s.eviction.reset_stats();
     s.scripts.evicted = 0;
@@ -288,12 +289,12 @@ fn resetstat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     for command in s.commands.iter_mut() {
         command.stats = CommandStats::default();
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "CONFIG", HELP);
+fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "CONFIG", HELP);
     Ok(())
 }
 

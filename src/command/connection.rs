@@ -6,6 +6,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
@@ -22,65 +23,71 @@ const HELLO_UNAUTHENTICATED: CommandError = CommandError::text(
 );
 const NO_PROTO: CommandError = CommandError::text("NOPROTO unsupported protocol version");
 
-fn ping(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn ping(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() > 2 {
         return Err(CommandError::err("wrong number of arguments for 'ping' command"));
     }
     let message = args.get(1).copied();
-    if s.client().is(ClientFlags::PUBSUB) && !s.reply.is_resp3() {
+    if s.client(call).is(ClientFlags::PUBSUB) && !call.reply.is_resp3() {
         // A subscriber that speaks RESP2 expects every reply to look like a message.
-        s.reply.array(2);
-        s.reply.bulk(b"pong");
-        s.reply.bulk(message.unwrap_or_default());
+        call.reply.array(2);
+        call.reply.bulk(b"pong");
+        call.reply.bulk(message.unwrap_or_default());
         return Ok(());
     }
     match message {
-        Some(message) => s.reply.bulk(message),
-        None => s.reply.simple("PONG"),
+        Some(message) => call.reply.bulk(message),
+        None => call.reply.simple("PONG"),
     }
     Ok(())
 }
 
-fn echo(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    s.reply.bulk(args[1]);
+fn echo(_: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    call.reply.bulk(args[1]);
     Ok(())
 }
 
-fn quit(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.ok();
-    s.client().flags |= ClientFlags::CLOSE_AFTER_REPLY;
+fn quit(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.ok();
+    s.client(call).flags |= ClientFlags::CLOSE_AFTER_REPLY;
     Ok(())
 }
 
-fn select(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn select(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let index = db_index(args[1], s.ks.dbs.len())?;
     if index > 0 && s.cluster.is_some() {
         return Err(CommandError::text("ERR SELECT is not allowed in cluster mode"));
     }
-    select_db(s, index);
-    s.reply.ok();
+    select_db(s, call, index);
+    call.reply.ok();
     Ok(())
 }
 
-fn select_db(s: &mut Server, index: usize) {
-    s.db = index;
-    s.client().db = index;
+fn select_db(s: &mut Server, call: &mut Call, index: usize) {
+    call.db = index;
+    s.client(call).db = index;
 }
 
-fn auth(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn auth(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match *args {
         [_, _] if s.acl.default_has_no_password() => return Err(NO_PASSWORD_SET),
-        [command, password] => authenticate(s, command, b"default", password)?,
-        [command, user, password] => authenticate(s, command, user, password)?,
+        [command, password] => authenticate(s, call, command, b"default", password)?,
+        [command, user, password] => authenticate(s, call, command, user, password)?,
         _ => return Err(CommandError::SYNTAX),
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// Makes the current client the user's, if the password is right. `command` is for the log.
-fn authenticate(s: &mut Server, command: &[u8], user: &[u8], password: &[u8]) -> CommandResult {
-    let Some(token) = s.current else { return Ok(()) };
+fn authenticate(
+    s: &mut Server,
+    call: &mut Call,
+    command: &[u8],
+    user: &[u8],
+    password: &[u8],
+) -> CommandResult {
+    let token = call.client;
     match s.acl.authenticate(user, password) {
         Some(id) => {
             s.log_in(token, id);
@@ -93,7 +100,7 @@ fn authenticate(s: &mut Server, command: &[u8], user: &[u8], password: &[u8]) ->
     }
 }
 
-fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hello(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut protocol = None;
     if let Some(version) = args.get(1) {
         let not_a_number = "Protocol version is not an integer or out of range";
@@ -125,20 +132,20 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         };
     }
     if let Some((user, password)) = credentials {
-        authenticate(s, args[0], user, password)?;
+        authenticate(s, call, args[0], user, password)?;
     }
-    if !s.client().is(ClientFlags::AUTHENTICATED) {
+    if !s.client(call).is(ClientFlags::AUTHENTICATED) {
         return Err(HELLO_UNAUTHENTICATED);
     }
     if let Some(name) = name {
-        set_client_name(s, name);
+        set_client_name(s, call, name);
     }
     if let Some(protocol) = protocol {
-        s.client().protocol = protocol;
-        s.reply.protocol = protocol;
+        s.client(call).protocol = protocol;
+        call.reply.protocol = protocol;
     }
-    let (id, mode) = (s.client().id, s.mode());
-    let reply = &mut s.reply;
+    let (id, mode) = (s.client(call).id, s.mode());
+    let reply = &mut call.reply;
     let version = reply.protocol.version();
     reply.map(7);
     reply.bulk(b"server");
@@ -158,8 +165,8 @@ fn hello(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let client = s.client();
+fn reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let client = s.client(call);
     if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
         return Err(CommandError::err("can only reset normal connections"));
     }
@@ -168,7 +175,7 @@ fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         s.unsubscribe_from_all(token);
         s.disable_tracking(token);
     }
-    let client = s.client();
+    let client = s.client(call);
     client.flags.remove(
         ClientFlags::MONITOR
             | ClientFlags::REPLY_OFF
@@ -182,10 +189,10 @@ fn reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     if let Some(token) = s.current {
         s.acl.assign_default(&mut s.clients[token]);
     }
-    s.reply.protocol = Protocol::Resp2;
+    call.reply.protocol = Protocol::Resp2;
     s.ks.no_touch = false;
-    select_db(s, 0);
-    s.reply.simple("RESET");
+    select_db(s, call, 0);
+    call.reply.simple("RESET");
     Ok(())
 }
 

@@ -4,27 +4,28 @@ use super::args::{int32, is};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use std::mem;
 use std::ops::Range;
 
 /// DBSIZE
-fn dbsize(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.int(s.ks.dbs[s.db].len() as i64);
+fn dbsize(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.int(s.ks.dbs[call.db].len() as i64);
     Ok(())
 }
 
 /// FLUSHDB [ASYNC|SYNC]
-fn flushdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
-    s.empty_databases(s.db..s.db + 1, lazy);
+    s.empty_databases(call.db..call.db + 1, lazy);
     // Where it is replayed, the database need not be empty.
-    s.propagate_anyway();
-    s.reply.ok();
+    call.propagate_anyway();
+    call.reply.ok();
     Ok(())
 }
 
 /// FLUSHALL [ASYNC|SYNC]
-fn flushall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn flushall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
     s.empty_databases(0..s.ks.dbs.len(), lazy);
     s.kill_save_child();
@@ -32,8 +33,8 @@ fn flushall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         // The file must not bring back what was flushed. A failure has been logged, and does not undo the flush.
         s.rdb_save();
     }
-    s.propagate_anyway();
-    s.reply.ok();
+    call.propagate_anyway();
+    call.reply.ok();
     Ok(())
 }
 
@@ -47,7 +48,7 @@ fn wants_async(s: &Server, args: &[&[u8]]) -> CommandResult<bool> {
 }
 
 /// SWAPDB index1 index2
-fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn swapdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
         return Err(CommandError::text("ERR SWAPDB is not allowed in cluster mode"));
     }
@@ -65,7 +66,7 @@ fn swapdb(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.ks.changes.blocked.signal_database(second);
     }
     s.ks.changes.dirty += 1;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 

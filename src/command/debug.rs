@@ -9,6 +9,7 @@ use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::script::library::Libraries;
+use crate::server::call::Call;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
 use crate::spec::help::reply_help;
@@ -106,69 +107,69 @@ const CAN_T_LOAD_AOF: CommandError =
     CommandError::text("ERR Error trying to load the AOF files, check server logs.");
 const SAVE_FAILED: CommandError = CommandError::text("ERR");
 
-fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let name = args[1].to_ascii_lowercase();
     match (name.as_slice(), &args[2..]) {
-        (b"help", []) => reply_help(&mut s.reply, "DEBUG", HELP),
-        (b"sleep", [seconds]) => sleep(s, seconds)?,
-        (b"object", [key] | [key, _]) => object(s, key)?,
+        (b"help", []) => reply_help(&mut call.reply, "DEBUG", HELP),
+        (b"sleep", [seconds]) => sleep(call, seconds)?,
+        (b"object", [key] | [key, _]) => object(s, call, key)?,
         // A file that is being loaded may hold these very commands.
         (b"reload", _) if s.loading.is_some() => return Err(CAN_T_LOAD),
         (b"loadaof", _) if s.loading.is_some() => return Err(CAN_T_LOAD_AOF),
-        (b"reload", options) => reload(s, options)?,
+        (b"reload", options) => reload(s, call, options)?,
         (b"loadaof", []) => {
             if !s.reload_aof() {
                 return Err(CAN_T_LOAD_AOF);
             }
             s.ks.changes.dirty = 0;
             s.notice("Append Only File loaded by DEBUG LOADAOF");
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"aof-flush-sleep", [micros]) => {
             let micros = parse_i64(micros).ok_or(CommandError::NOT_AN_INTEGER)?;
             s.aof.flush_sleep = Duration::from_micros(micros.max(0) as u64);
-            s.reply.ok();
+            call.reply.ok();
         }
-        (b"digest", []) => digest(s),
-        (b"digest-value", keys) => digest_value(s, keys),
-        (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, count, rest)?,
-        (b"protocol", [kind]) => protocol(&mut s.reply, kind)?,
-        (b"htstats", [db, ..]) => htstats(s, db)?,
-        (b"htstats-key", [key, ..]) => htstats_key(s, key)?,
-        (b"change-repl-id", []) => change_repl_id(s),
+        (b"digest", []) => digest(s, call),
+        (b"digest-value", keys) => digest_value(s, call, keys),
+        (b"populate", [count, rest @ ..]) if rest.len() <= 2 => populate(s, call, count, rest)?,
+        (b"protocol", [kind]) => protocol(&mut call.reply, kind)?,
+        (b"htstats", [db, ..]) => htstats(s, call, db)?,
+        (b"htstats-key", [key, ..]) => htstats_key(s, call, key)?,
+        (b"change-repl-id", []) => change_repl_id(s, call),
         (b"replicate", command @ [_, ..]) => {
-            let db = s.db;
+            let db = call.db;
             s.repl.feed(db, command);
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"stringmatch-len", [pattern, string]) => {
-            s.reply.int(glob_match(pattern, string, false).into());
+            call.reply.int(glob_match(pattern, string, false).into());
         }
         (b"set-active-expire", [flag]) => {
             s.active_expire = is_on(flag);
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"set-skip-checksum-validation", [flag]) => {
             s.skip_checksum_validation = is_on(flag);
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"pause-after-fork", [flag]) => {
             s.repl.pause_after_fork = is_on(flag);
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"delay-rdb-client-free-seconds", [seconds]) => {
             s.repl.rdb_channel_grace = parse_i64(seconds).ok_or(CommandError::NOT_AN_INTEGER)?;
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"pause-cron", [flag]) => {
             s.pause_cron = is_on(flag);
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"dict-resizing", [flag]) => {
             for db in &mut s.ks.dbs {
                 db.table.set_resize_allowed(is_on(flag));
             }
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"config-rewrite-force-all", []) => {
             rewrite_config_file(s, true).map_err(|error| {
@@ -177,24 +178,24 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                     io_reason(&error)
                 ))
             })?;
-            s.reply.ok();
+            call.reply.ok();
         }
-        (b"replybuffer", [_, _]) | (b"client-enforce-reply-list", [_]) => s.reply.ok(),
+        (b"replybuffer", [_, _]) | (b"client-enforce-reply-list", [_]) => call.reply.ok(),
         (b"set-disable-deny-scripts", [on]) => {
             s.scripts.may_call_all = **on == *b"1";
-            s.reply.ok();
+            call.reply.ok();
         }
-        (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(s, size)?,
-        (b"error", [text]) => s.reply.error(&shown(text)),
+        (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(call, size)?,
+        (b"error", [text]) => call.reply.error(&shown(text)),
         (b"log", [text]) => {
             s.warning(&format!("DEBUG LOG: {}", String::from_utf8_lossy(text)));
-            s.reply.ok();
+            call.reply.ok();
         }
         (b"leak", [text]) => {
             Vec::leak(text.to_vec());
-            s.reply.ok();
+            call.reply.ok();
         }
-        (b"structsize", []) => structsize(&mut s.reply),
+        (b"structsize", []) => structsize(&mut call.reply),
         (b"panic", []) => panic!("DEBUG PANIC called at Unix time {}", s.now_seconds()),
         (b"segfault", []) => process::raise(libc::SIGSEGV),
         _ => {
@@ -212,21 +213,21 @@ fn is_on(flag: &[u8]) -> bool {
     parse_i64(flag).is_some_and(|n| n != 0)
 }
 
-fn sleep(s: &mut Server, seconds: &[u8]) -> CommandResult {
+fn sleep(call: &mut Call, seconds: &[u8]) -> CommandResult {
     let seconds: f64 =
         std::str::from_utf8(seconds).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
     std::thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// An entry as it is, whether its time has come or not.
-fn raw_entry<'a>(s: &'a Server, key: &[u8]) -> Option<EntryRef<'a>> {
-    s.ks.dbs[s.db].table.get(s.ks.hash(key), key)
+fn raw_entry<'a>(s: &'a Server, db: usize, key: &[u8]) -> Option<EntryRef<'a>> {
+    s.ks.dbs[db].table.get(s.ks.hash(key), key)
 }
 
-fn object(s: &mut Server, key: &[u8]) -> CommandResult {
-    let entry = raw_entry(s, key).ok_or(CommandError::NO_SUCH_KEY)?;
+fn object(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult {
+    let entry = raw_entry(s, call.db, key).ok_or(CommandError::NO_SUCH_KEY)?;
     // A dump is the type, the value, two bytes of version and eight of checksum.
     let payload = dump(entry.value(), s.config.rdbcompression, s.config.expiring_fields_version());
     let serialized = payload.len().saturating_sub(11);
@@ -246,7 +247,7 @@ fn object(s: &mut Server, key: &[u8]) -> CommandResult {
         _ => None,
     };
     let text = text + &quicklist.map(quicklist_facts).unwrap_or_default();
-    s.reply.simple(&text);
+    call.reply.simple(&text);
     Ok(())
 }
 
@@ -269,7 +270,7 @@ fn quicklist_facts(list: &Quicklist) -> String {
     )
 }
 
-fn reload(s: &mut Server, options: &[&[u8]]) -> CommandResult {
+fn reload(s: &mut Server, call: &mut Call, options: &[&[u8]]) -> CommandResult {
     let (mut flush, mut save, mut merge) = (true, true, false);
     for option in options {
         match option.to_ascii_lowercase().as_slice() {
@@ -295,7 +296,7 @@ fn reload(s: &mut Server, options: &[&[u8]]) -> CommandResult {
     // What was loaded is what was saved.
     s.ks.changes.dirty = 0;
     s.notice("DB reloaded by DEBUG RELOAD");
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
@@ -393,7 +394,7 @@ impl Signature {
     }
 }
 
-fn digest(s: &mut Server) {
+fn digest(s: &mut Server, call: &mut Call) {
     let mut all = Signature::default();
     for (n, db) in s.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         all.mix(&(n as u32).to_be_bytes());
@@ -404,21 +405,21 @@ fn digest(s: &mut Server) {
             all.xor(&one.0);
         }
     }
-    s.reply.simple(&all.hex());
+    call.reply.simple(&all.hex());
 }
 
-fn digest_value(s: &mut Server, keys: &[&[u8]]) {
-    s.reply.array(keys.len());
+fn digest_value(s: &mut Server, call: &mut Call, keys: &[&[u8]]) {
+    call.reply.array(keys.len());
     for key in keys {
         let mut one = Signature::default();
-        if let Some(entry) = raw_entry(s, key) {
+        if let Some(entry) = raw_entry(s, call.db, key) {
             one.add_value(entry);
         }
-        s.reply.simple(&one.hex());
+        call.reply.simple(&one.hex());
     }
 }
 
-fn populate(s: &mut Server, count: &[u8], rest: &[&[u8]]) -> CommandResult {
+fn populate(s: &mut Server, call: &mut Call, count: &[u8], rest: &[&[u8]]) -> CommandResult {
     let number = |arg: &[u8]| {
         let n = parse_i64(arg).ok_or(CommandError::NOT_AN_INTEGER)?;
         usize::try_from(n).map_err(|_| CommandError::err("value is out of range, must be positive"))
@@ -432,7 +433,7 @@ fn populate(s: &mut Server, count: &[u8], rest: &[&[u8]]) -> CommandResult {
     if s.loading.is_some() {
         return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
     }
-    let db = s.db;
+    let db = call.db;
     for n in 0..count {
         let key = [prefix, format!(":{n}").as_bytes()].concat();
         if s.ks.exists(db, &key) {
@@ -447,7 +448,7 @@ fn populate(s: &mut Server, count: &[u8], rest: &[&[u8]]) -> CommandResult {
         s.ks.put(db, entry);
         s.ks.changes.signal_modified(db, &key);
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
@@ -509,18 +510,18 @@ fn protocol(reply: &mut Reply, kind: &[u8]) -> CommandResult {
     Ok(())
 }
 
-fn htstats(s: &mut Server, db: &[u8]) -> CommandResult {
+fn htstats(s: &mut Server, call: &mut Call, db: &[u8]) -> CommandResult {
     let index = parse_i64(db).ok_or(CommandError::NOT_AN_INTEGER)?;
     let db = usize::try_from(index).ok().and_then(|n| s.ks.dbs.get(n));
     let db = db.ok_or_else(|| CommandError::err("Out of range database"))?;
     // Keys that expire are marked in the same table: they have none of their own.
     let text = format!("[Dictionary HT]\n{}[Expires HT]\n", describe(&db.table.stats()));
-    s.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
 
-fn htstats_key(s: &mut Server, key: &[u8]) -> CommandResult {
-    let stats = match raw_entry(s, key).ok_or(CommandError::NO_SUCH_KEY)?.value() {
+fn htstats_key(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult {
+    let stats = match raw_entry(s, call.db, key).ok_or(CommandError::NO_SUCH_KEY)?.value() {
         ValueRef::Set(set) => set.table().map(|table| table.stats()),
         ValueRef::Hash(hash) => hash.table().map(|table| table.stats()),
         _ => None,
@@ -528,7 +529,7 @@ fn htstats_key(s: &mut Server, key: &[u8]) -> CommandResult {
     let stats = stats.ok_or(CommandError::text(
         "ERR The value stored at the specified key is not represented using an hash table",
     ))?;
-    s.reply.verbatim("txt", describe(&stats).as_bytes());
+    call.reply.verbatim("txt", describe(&stats).as_bytes());
     Ok(())
 }
 
@@ -544,7 +545,7 @@ fn describe(stats: &TableStats) -> String {
     text
 }
 
-fn quicklist_packed_threshold(s: &mut Server, size: &[u8]) -> CommandResult {
+fn quicklist_packed_threshold(call: &mut Call, size: &[u8]) -> CommandResult {
     let bytes =
         std::str::from_utf8(size).ok().and_then(parse_memory).and_then(|n| usize::try_from(n).ok());
     if !bytes.is_some_and(set_packed_threshold) {
@@ -552,15 +553,15 @@ fn quicklist_packed_threshold(s: &mut Server, size: &[u8]) -> CommandResult {
             "argument must be a memory value bigger than 1 and smaller than 4gb",
         ));
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn change_repl_id(s: &mut Server) {
+fn change_repl_id(s: &mut Server, call: &mut Call) {
     s.notice("Changing replication IDs after receiving DEBUG change-repl-id");
     let id = random_id(&mut s.rng);
     s.repl.change_id(id);
-    s.reply.ok();
+    call.reply.ok();
 }
 
 fn structsize(reply: &mut Reply) {

@@ -8,13 +8,14 @@ use super::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
+use crate::server::call::Call;
+use crate::server::call::Propagation;
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::cluster::is_redirection;
 use crate::server::config::PropagationErrorBehavior;
 use crate::server::evict::EvictionOutcome;
 use crate::server::networking::CHEAP_COMMAND_NS;
 use crate::server::pause::PauseKind;
-use crate::server::propagate::Propagation;
 use crate::spec::CommandFlags;
 use crate::util::bytes_text::{shown, shown_c};
 
@@ -61,29 +62,31 @@ impl Server {
     #[inline]
     pub fn process_command(
         &mut self,
-        token: Token,
+        call: &mut Call,
         command: Option<CommandId>,
         args: &[&[u8]],
     ) -> Verdict {
+        let token = call.client;
         if let Some(id) = command {
             let command = self.commands.get(id);
-            if !self.gates.intersects(command.gates) && command.arity_allows(args.len()) {
+            if !call.gates.intersects(command.gates) && command.arity_allows(args.len()) {
                 debug_assert!(!self.gates_for(token).intersects(command.gates));
-                self.call_plain(token, id, args);
+                self.call_plain(call, id, args);
                 return Verdict::Plain;
             }
         }
-        self.process_with_care(token, command, args)
+        self.process_with_care(call, command, args)
     }
 
     /// The same for a request that something may speak against.
     fn process_with_care(
         &mut self,
-        token: Token,
+        call: &mut Call,
         command: Option<CommandId>,
         args: &[&[u8]],
     ) -> Verdict {
-        let start = self.reply.len();
+        let token = call.client;
+        let start = call.reply.len();
         let resolved = match command {
             Some(id) => self.resolve(id, args),
             None if is_http(args[0]) => {
@@ -95,8 +98,8 @@ impl Server {
         let id = match resolved {
             Ok(id) => id,
             Err((known, error)) => {
-                self.refuse(token, known, &error);
-                self.after_command(token, start);
+                self.refuse(call, known, &error);
+                self.after_command(call, start);
                 return Verdict::Done;
             }
         };
@@ -109,9 +112,9 @@ impl Server {
         if flags.contains(CommandFlags::NO_MANDATORY_KEYS) {
             flags = self.flags_of_script(id, args);
         }
-        if let Err(error) = self.may_run(token, id, args, flags, in_mode) {
-            self.refuse(token, Some(id), &error);
-            self.after_command(token, start);
+        if let Err(error) = self.may_run(call, id, args, flags, in_mode) {
+            self.refuse(call, Some(id), &error);
+            self.after_command(call, start);
             return Verdict::Done;
         }
         let undecided = matches!(self.redirection(token, flags), Some(Redirection::Undecided));
@@ -120,11 +123,11 @@ impl Server {
             return Verdict::TryAgain;
         }
         if in_mode && self.is_to_be_queued(token, id) {
-            self.queue_multi_command(token, id, flags, args);
+            self.queue_multi_command(call, id, flags, args);
         } else {
-            self.call(token, id, args);
+            self.call(call, id, args);
         }
-        self.after_command(token, start);
+        self.after_command(call, start);
         if self.ks.changes.blocked.has_ready() && self.busy.is_none() {
             self.handle_clients_blocked_on_keys();
         }
@@ -132,14 +135,14 @@ impl Server {
     }
 
     /// Executes the command again that a client blocked with.
-    pub fn reprocess_command(&mut self, token: Token, args: &[&[u8]]) {
-        let start = self.reply.len();
+    pub fn reprocess_command(&mut self, call: &mut Call, args: &[&[u8]]) {
+        let start = call.reply.len();
         let Some(id) = self.commands.find(args[0]) else { return };
-        match self.may_run(token, id, args, self.commands.get(id).flags, false) {
-            Ok(()) => self.call(token, id, args),
-            Err(error) => self.refuse(token, Some(id), &error),
+        match self.may_run(call, id, args, self.commands.get(id).flags, false) {
+            Ok(()) => self.call(call, id, args),
+            Err(error) => self.refuse(call, Some(id), &error),
         }
-        self.after_command(token, start);
+        self.after_command(call, start);
     }
 
     /// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
@@ -227,12 +230,13 @@ impl Server {
     /// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
     fn may_run(
         &mut self,
-        token: Token,
+        call: &mut Call,
         id: CommandId,
         args: &[&[u8]],
         flags: CommandFlags,
         in_mode: bool,
     ) -> CommandResult {
+        let token = call.client;
         let client = &self.clients[token];
         let client_flags = client.flags;
         let from_primary = client.is(ClientFlags::MASTER);
@@ -270,12 +274,12 @@ impl Server {
         if self.tracking.keys() > 0 {
             self.tracking_limit_keys();
             // Who hears of it hears it before the reply.
-            self.flush_pushes();
+            self.flush_pushes(call);
         }
         if self.config.maxmemory > 0 {
             let outcome = self.perform_evictions();
             // Who hears that evicted keys are gone hears it before the reply.
-            self.flush_pushes();
+            self.flush_pushes(call);
             if outcome == EvictionOutcome::Exhausted
                 && !from_primary
                 // A queue may grow without end, too.
@@ -348,12 +352,13 @@ impl Server {
     }
 
     /// Answers a request that is not executed. In a transaction it should have been: nothing of it will be.
-    fn refuse(&mut self, token: Token, id: Option<CommandId>, error: &CommandError) {
+    fn refuse(&mut self, call: &mut Call, id: Option<CommandId>, error: &CommandError) {
+        let token = call.client;
         if let Some(id) = id {
             self.commands.get_mut(id).stats.rejected += 1;
             if self.commands.get(id).spec.name == "exec" {
                 if error.code() != REDIRECT && !is_redirection(error) {
-                    self.abort_exec(token, id, error);
+                    self.abort_exec(call, id, error);
                     return;
                 }
                 self.discard_transaction(token);
@@ -361,7 +366,7 @@ impl Server {
         }
         self.flag_transaction(token);
         self.stats.count_error(error.code());
-        self.reply.error(&error.0);
+        call.reply.error(&error.0);
         self.error_on_link(token, error);
     }
 
@@ -412,34 +417,36 @@ impl Server {
     }
 
     /// `EXEC` itself is refused: the transaction is over.
-    fn abort_exec(&mut self, token: Token, id: CommandId, reason: &CommandError) {
+    fn abort_exec(&mut self, call: &mut Call, id: CommandId, reason: &CommandError) {
+        let token = call.client;
         self.discard_transaction(token);
         self.stats.count_error("EXECABORT");
         let reason = reason.0.strip_prefix("ERR ").unwrap_or(&reason.0);
-        self.reply.error(&format!("EXECABORT Transaction discarded because of: {reason}"));
+        call.reply.error(&format!("EXECABORT Transaction discarded because of: {reason}"));
         if !self.monitors.is_empty() {
             // They have seen MULTI, and are to see its end.
             let flags = self.commands.get(id).flags;
-            self.feed_monitors(token, flags, &[b"EXEC"]);
+            self.feed_monitors(call, flags, &[b"EXEC"]);
         }
     }
 
     /// Executes a command: runs, times, counts and propagates it.
-    pub fn call(&mut self, token: Token, id: CommandId, args: &[&[u8]]) {
+    pub fn call(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]]) {
+        let token = call.client;
         let flags = self.commands.get(id).flags;
-        let run = self.run_handler(id, args);
+        let run = self.run_handler(call, id, args);
         if !self.monitors.is_empty() && !self.is_resuming() {
-            self.feed_monitors(token, flags, args);
+            self.feed_monitors(call, flags, args);
         }
         let dirty_before = run.dirty_before;
         // A command that blocked is counted when it goes on.
         if !self.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
-            self.note_call(token, id, args, run);
+            self.note_call(call, id, args, run);
             if let Some(client) = self.clients.get_mut(token) {
                 client.commands += 1;
             }
         }
-        self.tell_of_changes(token, flags, args, dirty_before);
+        self.tell_of_changes(call, flags, args, dirty_before);
         // A key that the command has met and deleted, as its time had come, was deleted before it was read.
         let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
         if self.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
@@ -449,18 +456,19 @@ impl Server {
 
     /// [`Server::call`] without what no gate stands for: a command of the ordinary kind, and nobody who looks on.
     #[inline(always)]
-    fn call_plain(&mut self, token: Token, id: CommandId, args: &[&[u8]]) {
+    fn call_plain(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]]) {
+        let token = call.client;
         let command = self.commands.get(id);
         let flags = command.flags;
         let client = &mut self.clients[token];
         client.last_command = Some(command.name);
         client.commands += 1;
-        let run = self.run_handler(id, args);
+        let run = self.run_handler(call, id, args);
         let dirty_before = run.dirty_before;
-        self.note_call(token, id, args, run);
-        self.tell_of_changes(token, flags, args, dirty_before);
+        self.note_call(call, id, args, run);
+        self.tell_of_changes(call, flags, args, dirty_before);
         if !self.pushes.is_empty() {
-            self.flush_pushes();
+            self.flush_pushes(call);
         }
         if self.ks.changes.blocked.has_ready() {
             self.handle_clients_blocked_on_keys();
@@ -469,13 +477,13 @@ impl Server {
 
     /// Runs a command's handler, and takes the time.
     #[inline(always)]
-    fn run_handler(&mut self, id: CommandId, args: &[&[u8]]) -> Run {
+    fn run_handler(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]]) -> Run {
         let handler = self.commands.get(id).handler;
-        let start_reply = self.reply.len();
+        let start_reply = call.reply.len();
         let dirty_before = self.ks.changes.dirty;
-        self.propagation = Propagation::Automatic;
+        call.propagation = Propagation::Automatic;
         let started = self.clock.nanos();
-        let outcome = handler(self, args);
+        let outcome = handler(self, call, args);
         let nanos = self.clock.nanos().saturating_sub(started);
         self.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
         Run { outcome, nanos, start_reply, dirty_before }
@@ -483,7 +491,8 @@ impl Server {
 
     /// Counts a run, answers its error if it had one, and notes it where it took long.
     #[inline(always)]
-    fn note_call(&mut self, token: Token, id: CommandId, args: &[&[u8]], run: Run) {
+    fn note_call(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]], run: Run) {
+        let token = call.client;
         let micros = run.nanos / 1000;
         self.stats.commands += 1;
         self.stats.command_us += micros;
@@ -491,7 +500,7 @@ impl Server {
         command.stats.record(run.nanos);
         let flags = command.flags;
         if let Err(error) = run.outcome {
-            self.answer_failure(token, id, &error, run.start_reply);
+            self.answer_failure(call, id, &error, run.start_reply);
         }
         if self.slow_log.wants(micros, flags) {
             self.log_slow_command(token, micros, &redact(args));
@@ -507,16 +516,17 @@ impl Server {
     #[cold]
     fn answer_failure(
         &mut self,
-        token: Token,
+        call: &mut Call,
         id: CommandId,
         error: &CommandError,
         start_reply: usize,
     ) {
+        let token = call.client;
         let command = self.commands.get_mut(id);
         command.stats.failed += 1;
         let runs_script = command.is(CommandFlags::RUNS_SCRIPT);
-        self.reply.truncate(start_reply);
-        self.reply.error(&error.0);
+        call.reply.truncate(start_reply);
+        call.reply.error(&error.0);
         if runs_script {
             self.stats.count_script_error(error.code());
         } else {
@@ -529,18 +539,19 @@ impl Server {
     #[inline(always)]
     fn tell_of_changes(
         &mut self,
-        token: Token,
+        call: &mut Call,
         flags: CommandFlags,
         args: &[&[u8]],
         dirty_before: u64,
     ) {
+        let token = call.client;
         let changed = self.ks.changes.dirty != dirty_before;
         if changed
-            || self.propagation != Propagation::Automatic
+            || call.propagation != Propagation::Automatic
             || self.ks.changes.needs_attention()
         {
             let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
-            self.propagate_after(changed && writes, flags, args);
+            self.propagate_after(call, changed && writes, flags, args);
             if let Some(client) = self.clients.get_mut(token) {
                 client.write_offset = Some(self.repl.offset);
             }
@@ -549,7 +560,8 @@ impl Server {
 
     /// What remains to do for a request, whether it was executed or refused.
     #[inline]
-    fn after_command(&mut self, token: Token, start: usize) {
+    fn after_command(&mut self, call: &mut Call, start: usize) {
+        let token = call.client;
         let Some(client) = self.clients.get_mut(token) else { return };
         let silent = ClientFlags::REPLY_OFF
             | ClientFlags::REPLY_SKIP
@@ -561,10 +573,10 @@ impl Server {
                 client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
             let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
             if client.is(skip) || (client.is(ClientFlags::MASTER) && !forced) {
-                self.reply.truncate(start);
+                call.reply.truncate(start);
             }
-            if client.is(ClientFlags::SLAVE) && self.reply.len() > start {
-                self.reply.truncate(start);
+            if client.is(ClientFlags::SLAVE) && call.reply.len() > start {
+                call.reply.truncate(start);
                 self.replica_must_not_be_answered(token);
                 return;
             }
@@ -576,7 +588,7 @@ impl Server {
             self.tracking_command_done(token);
         }
         if !self.pushes.is_empty() {
-            self.flush_pushes();
+            self.flush_pushes(call);
         }
     }
 

@@ -11,15 +11,16 @@ use crate::rdb::dump as payload;
 use crate::rdb::writer::RdbVersion;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::value::ValueRef;
 use crate::value::hash::{FOREVER_YOUNG, Hash};
 
 /// DUMP key
-fn dump(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn dump(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (compress, version) = (s.config.rdbcompression, s.config.expiring_fields_version());
-    match s.ks.lookup_read(s.db, args[1]) {
-        Some(entry) => s.reply.bulk(&payload::dump(entry.value(), compress, version)),
-        None => s.reply.null(),
+    match s.ks.lookup_read(call.db, args[1]) {
+        Some(entry) => call.reply.bulk(&payload::dump(entry.value(), compress, version)),
+        None => call.reply.null(),
     }
     Ok(())
 }
@@ -61,10 +62,10 @@ impl Options {
 }
 
 /// RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]
-fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let options = Options::parse(&args[4..])?;
-    if !options.replace && s.ks.lookup_write(s.db, key).is_some() {
+    if !options.replace && s.ks.lookup_write(call.db, key).is_some() {
         return Err(CommandError::text("BUSYKEY Target key name already exists."));
     }
     let ttl = int(args[2])?;
@@ -88,14 +89,14 @@ fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     })?;
     value.adopt(&s.config.value_limits());
 
-    let replaced = options.replace && make_room(s, s.db, key);
+    let replaced = options.replace && make_room(s, call.db, key);
     if expire.is_some_and(|at| is_already_expired(&s.ks, at)) {
         if replaced {
             let lazy = s.config.lazyfree_lazy_server_del;
-            s.ks.changes.write(Class::GENERIC, "del", s.db, key);
-            s.propagate_instead(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+            s.ks.changes.write(Class::GENERIC, "del", call.db, key);
+            call.propagate_instead(s, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         }
-        s.reply.ok();
+        call.reply.ok();
         return Ok(());
     }
     let entry = Entry::new(key, value, expire);
@@ -110,24 +111,30 @@ fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if s.is_propagated() && payload::payload_version(args[3]) > RdbVersion::V10 as u16 {
         match entry.view().value() {
             ValueRef::Hash(hash) if hash.has_expiring_field() => {
-                propagate_expiring_hash(s, key, hash, expire, replaced);
+                propagate_expiring_hash(s, call, key, hash, expire, replaced);
             }
             value => {
                 let payload = payload::dump(value, s.config.rdbcompression, RdbVersion::V10);
-                propagate_restore(s, args, &payload, relative);
+                propagate_restore(s, call, args, &payload, relative);
             }
         }
     } else if relative.is_some() {
-        propagate_restore(s, args, args[3], relative);
+        propagate_restore(s, call, args, args[3], relative);
     }
-    s.ks.add(s.db, entry);
-    s.ks.changes.write(Class::GENERIC, "restore", s.db, key);
-    s.reply.ok();
+    s.ks.add(call.db, entry);
+    s.ks.changes.write(Class::GENERIC, "restore", call.db, key);
+    call.reply.ok();
     Ok(())
 }
 
 /// Propagates the same `RESTORE` with this payload, and with a point in time if it came with a time to live.
-fn propagate_restore(s: &mut Server, args: &[&[u8]], payload: &[u8], expire: Option<i64>) {
+fn propagate_restore(
+    s: &mut Server,
+    call: &mut Call,
+    args: &[&[u8]],
+    payload: &[u8],
+    expire: Option<i64>,
+) {
     let mut digits = itoa::Buffer::new();
     let mut effect = args.to_vec();
     effect[3] = payload;
@@ -135,19 +142,20 @@ fn propagate_restore(s: &mut Server, args: &[&[u8]], payload: &[u8], expire: Opt
         effect[2] = digits.format(at).as_bytes();
         effect.push(b"ABSTTL");
     }
-    s.propagate_instead(&effect);
+    call.propagate_instead(s, &effect);
 }
 
 /// Propagates a hash whose fields expire as the commands that make it: there is no payload of it that all can read.
 fn propagate_expiring_hash(
     s: &mut Server,
+    call: &mut Call,
     key: &[u8],
     hash: &Hash,
     expire: Option<i64>,
     replaced: bool,
 ) {
     if replaced {
-        s.propagate_instead(&[b"DEL", key]);
+        call.propagate_instead(s, &[b"DEL", key]);
     }
     let mut pairs: Vec<Vec<u8>> = Vec::with_capacity(2 * hash.len());
     let mut expiring: Vec<(Vec<u8>, String)> = Vec::new();
@@ -157,12 +165,12 @@ fn propagate_expiring_hash(
     });
     let mut command: Vec<&[u8]> = vec![b"HSET", key];
     command.extend(pairs.iter().map(Vec::as_slice));
-    s.propagate_instead(&command);
+    call.propagate_instead(s, &command);
     for (field, at) in &expiring {
-        s.propagate_instead(&[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", field]);
+        call.propagate_instead(s, &[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", field]);
     }
     if let Some(at) = expire {
-        s.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+        call.propagate_instead(s, &[b"PEXPIREAT", key, at.to_string().as_bytes()]);
     }
 }
 

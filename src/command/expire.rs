@@ -6,6 +6,7 @@ use crate::db::notify::Class;
 use crate::db::{ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::bytes_text::shown;
 
 /// Whether an expiry to be set has passed already, so that its key can go at once. On a replica only the primary may
@@ -15,21 +16,21 @@ pub fn is_already_expired(ks: &Keyspace, at: i64) -> bool {
 }
 
 /// Deletes a key that was given an expiry in the past, and propagates that.
-pub fn delete_expired_now(s: &mut Server, key: &[u8]) {
+pub fn delete_expired_now(s: &mut Server, call: &mut Call, key: &[u8]) {
     let lazy = s.config.lazyfree_lazy_expire;
-    if let Some(entry) = s.ks.delete(s.db, key) {
+    if let Some(entry) = s.ks.delete(call.db, key) {
         s.lazyfree.free_entry(entry, lazy);
     }
-    s.ks.changes.write(Class::GENERIC, "del", s.db, key);
-    s.propagate_instead(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+    s.ks.changes.write(Class::GENERIC, "del", call.db, key);
+    call.propagate_instead(s, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
 }
 
 /// Takes a key's expiry away, and notes that; `false` if it has none.
-pub fn remove_expire(s: &mut Server, key: &[u8]) -> bool {
-    let volatile = s.ks.lookup_write(s.db, key).is_some_and(|found| found.get().has_expire());
+pub fn remove_expire(s: &mut Server, call: &mut Call, key: &[u8]) -> bool {
+    let volatile = s.ks.lookup_write(call.db, key).is_some_and(|found| found.get().has_expire());
     if volatile {
-        s.ks.set_expire(s.db, key, None);
-        s.ks.changes.write(Class::GENERIC, "persist", s.db, key);
+        s.ks.set_expire(call.db, key, None);
+        s.ks.changes.write(Class::GENERIC, "persist", call.db, key);
     }
     volatile
 }
@@ -86,6 +87,7 @@ impl Conditions {
 
 fn expire_generic(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     unit: Unit,
     base_ms: i64,
@@ -100,50 +102,56 @@ fn expire_generic(
     };
     let at = ms.and_then(|ms| ms.checked_add(base_ms)).ok_or_else(|| invalid_expire(command))?;
 
-    let Some(found) = s.ks.lookup_write(s.db, key) else {
-        s.reply.int(0);
+    let Some(found) = s.ks.lookup_write(call.db, key) else {
+        call.reply.int(0);
         return Ok(());
     };
     if !conditions.hold(found.get().expire(), at) {
-        s.reply.int(0);
+        call.reply.int(0);
         return Ok(());
     }
     if is_already_expired(&s.ks, at) {
-        delete_expired_now(s, key);
+        delete_expired_now(s, call, key);
     } else {
-        s.ks.set_expire(s.db, key, Some(at));
-        s.ks.changes.write(Class::GENERIC, "expire", s.db, key);
+        s.ks.set_expire(call.db, key, Some(at));
+        s.ks.changes.write(Class::GENERIC, "expire", call.db, key);
         if (unit, base_ms) != (Unit::Milliseconds, 0) {
             let mut digits = itoa::Buffer::new();
             let mut effect = args.to_vec();
             effect[0] = b"PEXPIREAT";
             effect[2] = digits.format(at).as_bytes();
-            s.propagate_instead(&effect);
+            call.propagate_instead(s, &effect);
         }
     }
-    s.reply.int(1);
+    call.reply.int(1);
     Ok(())
 }
 
-fn expire(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Seconds, s.ks.now_ms, "expire")
+fn expire(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Seconds, s.ks.now_ms, "expire")
 }
 
-fn pexpire(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Milliseconds, s.ks.now_ms, "pexpire")
+fn pexpire(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Milliseconds, s.ks.now_ms, "pexpire")
 }
 
-fn expireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Seconds, 0, "expireat")
+fn expireat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Seconds, 0, "expireat")
 }
 
-fn pexpireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Milliseconds, 0, "pexpireat")
+fn pexpireat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Milliseconds, 0, "pexpireat")
 }
 
 /// Answers -2 for a key that is not there, -1 for one without an expiry, and else the time from `base_ms` to it.
-fn ttl_generic(s: &mut Server, key: &[u8], unit: Unit, base_ms: i64) -> CommandResult {
-    let ms = match s.ks.lookup_no_touch(s.db, key).map(|entry| entry.expire()) {
+fn ttl_generic(
+    s: &mut Server,
+    call: &mut Call,
+    key: &[u8],
+    unit: Unit,
+    base_ms: i64,
+) -> CommandResult {
+    let ms = match s.ks.lookup_no_touch(call.db, key).map(|entry| entry.expire()) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => {
@@ -154,29 +162,29 @@ fn ttl_generic(s: &mut Server, key: &[u8], unit: Unit, base_ms: i64) -> CommandR
             }
         }
     };
-    s.reply.int(ms);
+    call.reply.int(ms);
     Ok(())
 }
 
-fn ttl(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args[1], Unit::Seconds, s.ks.now_ms)
+fn ttl(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args[1], Unit::Seconds, s.ks.now_ms)
 }
 
-fn pttl(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args[1], Unit::Milliseconds, s.ks.now_ms)
+fn pttl(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args[1], Unit::Milliseconds, s.ks.now_ms)
 }
 
-fn expiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args[1], Unit::Seconds, 0)
+fn expiretime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args[1], Unit::Seconds, 0)
 }
 
-fn pexpiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args[1], Unit::Milliseconds, 0)
+fn pexpiretime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args[1], Unit::Milliseconds, 0)
 }
 
-fn persist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let removed = remove_expire(s, args[1]);
-    s.reply.int(removed.into());
+fn persist(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let removed = remove_expire(s, call, args[1]);
+    call.reply.int(removed.into());
     Ok(())
 }
 

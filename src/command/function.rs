@@ -10,6 +10,7 @@ use crate::script::library::{ENGINE, Library, LibraryFunction, Load};
 use crate::script::run::Request;
 use crate::script::shebang;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
@@ -86,7 +87,7 @@ impl Server {
     }
 }
 
-fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some((code, options)) = args[2..].split_last() else { return Ok(()) };
     for option in options {
         if !args::is(option, "replace") {
@@ -98,20 +99,20 @@ fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let timeout = if obeyed { RELOAD_TIMEOUT } else { LOAD_TIMEOUT };
     let name = s.load_library(code, !options.is_empty(), timeout)?;
     s.ks.changes.dirty += 1;
-    s.reply.bulk(&name);
+    call.reply.bulk(&name);
     Ok(())
 }
 
-fn delete(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn delete(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if !s.libraries.delete(args[2]) {
         return Err(CommandError::text("ERR Library not found"));
     }
     s.ks.changes.dirty += 1;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // A Lua state belongs to its thread, and is freed at once either way.
     match args[2..] {
         [] => {}
@@ -124,11 +125,11 @@ fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     s.libraries = Default::default();
     s.ks.changes.dirty += 1;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (mut with_code, mut pattern) = (false, None);
     let mut rest = args[2..].iter();
     while let Some(option) = rest.next() {
@@ -144,7 +145,7 @@ fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let wanted = |library: &&Library| pattern.is_none_or(|p| glob_match(p, &library.name, true));
     let libraries: Vec<&Library> = s.libraries.iter().filter(wanted).collect();
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(libraries.len());
     for library in libraries {
         reply.map(if with_code { 4 } else { 3 });
@@ -177,8 +178,8 @@ fn list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let reply = &mut s.reply;
+fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let reply = &mut call.reply;
     match &s.busy {
         Some(busy) if !busy.is_function => return Err(busy.error()),
         Some(busy) => {
@@ -210,10 +211,10 @@ fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn dump(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn dump(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let codes = s.libraries.iter().map(|library| library.code.as_slice());
     let payload = dump_functions(codes, s.config.rdbcompression);
-    s.reply.bulk(&payload);
+    call.reply.bulk(&payload);
     Ok(())
 }
 
@@ -224,7 +225,7 @@ enum Policy {
     Replace,
 }
 
-fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let policy = match args[3..] {
         [] => Policy::Append,
         [policy] if args::is(policy, "append") => Policy::Append,
@@ -256,32 +257,32 @@ fn restore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         Policy::Replace => s.libraries.join(restored, true)?,
     }
     s.ks.changes.dirty += 1;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn kill(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.kill_script(true)
+fn kill(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    s.kill_script(call, true)
 }
 
-fn help(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn help(_: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() > 2 {
         return Err(subcommand_syntax_error("FUNCTION", args));
     }
-    reply_help(&mut s.reply, "FUNCTION", HELP);
+    reply_help(&mut call.reply, "FUNCTION", HELP);
     Ok(())
 }
 
-fn fcall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    run(s, args, false)
+fn fcall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    run(s, call, args, false)
 }
 
-fn fcall_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    run(s, args, true)
+fn fcall_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    run(s, call, args, true)
 }
 
-fn run(s: &mut Server, command: &[&[u8]], read_only: bool) -> CommandResult {
-    show_to_monitors(s, command);
+fn run(s: &mut Server, call: &mut Call, command: &[&[u8]], read_only: bool) -> CommandResult {
+    show_to_monitors(s, call, command);
     let function = s.libraries.function(command[1]);
     let function = Rc::clone(function.ok_or(CommandError::text("ERR Function not found"))?);
     if parse_i64(command[2]).is_none() {
@@ -289,17 +290,20 @@ fn run(s: &mut Server, command: &[&[u8]], read_only: bool) -> CommandResult {
     }
     let (keys, args) = keys_and_args(command)?;
     let engine = s.libraries.engine()?;
-    s.run_script(&Request {
-        engine: &engine,
-        function: &function.callback,
-        name: String::from_utf8_lossy(&function.name).into(),
-        flags: function.flags,
-        read_only,
-        command,
-        keys,
-        args,
-        is_function: true,
-    })
+    s.run_script(
+        call,
+        &Request {
+            engine: &engine,
+            function: &function.callback,
+            name: String::from_utf8_lossy(&function.name).into(),
+            flags: function.flags,
+            read_only,
+            command,
+            keys,
+            args,
+            is_function: true,
+        },
+    )
 }
 
 pub const COMMANDS: &[Row] = &[

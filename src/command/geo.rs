@@ -8,6 +8,7 @@ use crate::ds::sorted_set::Builder;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::bytes_text::shown;
 use crate::util::geohash::{Point, Shape, ShapeKind};
 use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
@@ -63,7 +64,7 @@ fn reply_point(reply: &mut Reply, point: Point) {
 }
 
 /// GEOADD key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]
-fn geoadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn geoadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut flags = AddFlags::default();
     let mut places = &args[2..];
     while let [option, rest @ ..] = places {
@@ -86,13 +87,13 @@ fn geoadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let elements = places.iter().map(|&[longitude, latitude, member]| {
         Ok((point(longitude, latitude)?.to_score() as f64, member))
     });
-    add_members(s, args[1], places.len(), longest, elements, flags)?;
-    propagate_as_zadd(s, args, places);
+    add_members(s, call, args[1], places.len(), longest, elements, flags)?;
+    propagate_as_zadd(s, call, args, places);
     Ok(())
 }
 
 /// To a replica it is the scores that are told: it need not compute them, nor know of places.
-fn propagate_as_zadd(s: &mut Server, args: &[&[u8]], places: &[[&[u8]; 3]]) {
+fn propagate_as_zadd(s: &mut Server, call: &mut Call, args: &[&[u8]], places: &[[&[u8]; 3]]) {
     if !s.is_propagated() {
         return;
     }
@@ -106,48 +107,48 @@ fn propagate_as_zadd(s: &mut Server, args: &[&[u8]], places: &[[&[u8]; 3]]) {
     for (score, [.., member]) in scores.iter().zip(places) {
         zadd.extend([score.as_bytes(), member]);
     }
-    s.propagate_instead(&zadd);
+    call.propagate_instead(s, &zadd);
 }
 
 /// GEOPOS key [member [member ...]]
-fn geopos(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
-    s.reply.array(args.len() - 2);
+fn geopos(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
+    call.reply.array(args.len() - 2);
     for member in &args[2..] {
         match zset.and_then(|zset| member_point(zset, member)) {
-            Some(point) => reply_point(&mut s.reply, point),
-            None => s.reply.null_array(),
+            Some(point) => reply_point(&mut call.reply, point),
+            None => call.reply.null_array(),
         }
     }
     Ok(())
 }
 
 /// GEOHASH key [member [member ...]]
-fn geohash(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
-    s.reply.array(args.len() - 2);
+fn geohash(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
+    call.reply.array(args.len() - 2);
     for member in &args[2..] {
         match zset.and_then(|zset| member_point(zset, member)) {
-            Some(point) => s.reply.bulk(&point.to_base32()),
-            None => s.reply.null(),
+            Some(point) => call.reply.bulk(&point.to_base32()),
+            None => call.reply.null(),
         }
     }
     Ok(())
 }
 
 /// GEODIST key member1 member2 [M | KM | FT | MI]
-fn geodist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn geodist(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let metres = match args[4..] {
         [] => 1.0,
         [name] => unit(name)?,
         _ => return Err(CommandError::SYNTAX),
     };
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
     let distance = zset
         .and_then(|zset| Some(member_point(zset, args[2])?.distance(member_point(zset, args[3])?)));
     match distance {
-        Some(distance) => s.reply.bulk_str(&fmt_distance(distance / metres)),
-        None => s.reply.null(),
+        Some(distance) => call.reply.bulk_str(&fmt_distance(distance / metres)),
+        None => call.reply.null(),
     }
     Ok(())
 }
@@ -415,12 +416,18 @@ struct Found<'z> {
 }
 
 /// Searches under `key`, which whoever made `wanted` has looked up.
-fn search(s: &mut Server, key: &[u8], wanted: Search<'_>, event: &'static str) -> CommandResult {
+fn search(
+    s: &mut Server,
+    call: &mut Call,
+    key: &[u8],
+    wanted: Search<'_>,
+    event: &'static str,
+) -> CommandResult {
     let limits = limits(&s.config);
-    let Some(zset) = s.ks.peek(s.db, key).and_then(|found| Zset::of(found.value())) else {
+    let Some(zset) = s.ks.peek(call.db, key).and_then(|found| Zset::of(found.value())) else {
         match wanted.store {
-            Some(destination) => store(s, destination, Zset::default(), event),
-            None => s.reply.array(0),
+            Some(destination) => store(s, call, destination, Zset::default(), event),
+            None => call.reply.array(0),
         }
         return Ok(());
     };
@@ -433,7 +440,7 @@ fn search(s: &mut Server, key: &[u8], wanted: Search<'_>, event: &'static str) -
     };
     let found = wanted.find(zset, &Shape { center, kind: area.kind });
     let Some(destination) = wanted.store else {
-        wanted.reply(&mut s.reply, &found, area.unit);
+        wanted.reply(&mut call.reply, &found, area.unit);
         return Ok(());
     };
     let mut result = Builder::with_capacity(found.len());
@@ -442,50 +449,60 @@ fn search(s: &mut Server, key: &[u8], wanted: Search<'_>, event: &'static str) -
         result.merge(place.member.to_bytes(&mut [0; INT_TEXT_MAX]), |_| score);
     }
     let stored = result.len();
-    store(s, destination, Zset::from_builder(result, &limits), event);
+    store(s, call, destination, Zset::from_builder(result, &limits), event);
     s.ks.changes.dirty += stored.saturating_sub(1) as u64;
     Ok(())
 }
 
 /// GEORADIUS key longitude latitude radius unit [options]
-fn georadius(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    radius_around_point(s, args, true)
+fn georadius(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    radius_around_point(s, call, args, true)
 }
 
 /// GEORADIUS_RO key longitude latitude radius unit [options]
-fn georadius_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    radius_around_point(s, args, false)
+fn georadius_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    radius_around_point(s, call, args, false)
 }
 
-fn radius_around_point(s: &mut Server, args: &[&[u8]], stores: bool) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+fn radius_around_point(
+    s: &mut Server,
+    call: &mut Call,
+    args: &[&[u8]],
+    stores: bool,
+) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
     let wanted = Search {
         center: Some(Center::Point(point(args[2], args[3])?)),
         area: Some(Area::circle(args[4], args[5])?),
         ..Search::default()
     };
     let wanted = wanted.options(zset, &args[6..], Family::Radius { stores }, args[0])?;
-    search(s, args[1], wanted, "georadiusstore")
+    search(s, call, args[1], wanted, "georadiusstore")
 }
 
 /// GEORADIUSBYMEMBER key member radius unit [options]
-fn georadiusbymember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    radius_around_member(s, args, true)
+fn georadiusbymember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    radius_around_member(s, call, args, true)
 }
 
 /// GEORADIUSBYMEMBER_RO key member radius unit [options]
-fn georadiusbymember_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    radius_around_member(s, args, false)
+fn georadiusbymember_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    radius_around_member(s, call, args, false)
 }
 
-fn radius_around_member(s: &mut Server, args: &[&[u8]], stores: bool) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+fn radius_around_member(
+    s: &mut Server,
+    call: &mut Call,
+    args: &[&[u8]],
+    stores: bool,
+) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
     require_member(zset, args[2])?;
     // Where nothing is searched, nobody looks at the radius.
     let area = zset.map(|_| Area::circle(args[3], args[4])).transpose()?;
     let wanted = Search { center: Some(Center::Member(args[2])), area, ..Search::default() };
     let wanted = wanted.options(zset, &args[5..], Family::Radius { stores }, args[0])?;
-    search(s, args[1], wanted, "georadiusstore")
+    search(s, call, args[1], wanted, "georadiusstore")
 }
 
 /// Refuses a centre that is no member of a sorted set that is there.
@@ -498,19 +515,19 @@ fn require_member(zset: Option<&Zset>, member: &[u8]) -> CommandResult {
 
 /// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit>
 /// [options]
-fn geosearch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+fn geosearch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
     let family = Family::Search { stores: false };
     let wanted = Search::default().options(zset, &args[2..], family, args[0])?;
-    search(s, args[1], wanted, "geosearchstore")
+    search(s, call, args[1], wanted, "geosearchstore")
 }
 
 /// GEOSEARCHSTORE destination source [as GEOSEARCH] [STOREDIST]
-fn geosearchstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[2])?;
+fn geosearchstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[2])?;
     let wanted = Search { store: Some(args[1]), ..Search::default() };
     let wanted = wanted.options(zset, &args[3..], Family::Search { stores: true }, args[0])?;
-    search(s, args[2], wanted, "geosearchstore")
+    search(s, call, args[2], wanted, "geosearchstore")
 }
 
 pub const COMMANDS: &[Row] = &[

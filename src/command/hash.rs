@@ -10,6 +10,7 @@ use crate::ds::listpack::INT_TEXT_MAX;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::long_double::LongDouble;
 use crate::value::hash::{Hash, Limits, Pair};
 use rand::RngCore;
@@ -21,28 +22,39 @@ pub fn limits(s: &Server) -> Limits {
 }
 
 /// Notes that fields were removed, and deletes a hash that has none any more.
-pub fn note_removed(s: &mut Server, key: &[u8], event: &'static str, fields: usize) {
-    s.ks.changes.write(Class::HASH, event, s.db, key);
+pub fn note_removed(
+    s: &mut Server,
+    call: &mut Call,
+    key: &[u8],
+    event: &'static str,
+    fields: usize,
+) {
+    s.ks.changes.write(Class::HASH, event, call.db, key);
     s.ks.changes.dirty += fields as u64 - 1;
-    if s.ks.remove_if_empty::<Hash>(s.db, key) {
-        s.ks.changes.notifications.push(Class::GENERIC, "del", s.db, key);
+    if s.ks.remove_if_empty::<Hash>(call.db, key) {
+        s.ks.changes.notifications.push(Class::GENERIC, "del", call.db, key);
     }
 }
 
-fn hset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let created = set_pairs(s, args, "hset")?;
-    s.reply.int(created as i64);
+fn hset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let created = set_pairs(s, call, args, "hset")?;
+    call.reply.int(created as i64);
     Ok(())
 }
 
-fn hmset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    set_pairs(s, args, "hmset")?;
-    s.reply.ok();
+fn hmset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    set_pairs(s, call, args, "hmset")?;
+    call.reply.ok();
     Ok(())
 }
 
 /// Sets all pairs behind the key; answers how many of the fields are new.
-fn set_pairs(s: &mut Server, args: &[&[u8]], command: &str) -> CommandResult<usize> {
+fn set_pairs(
+    s: &mut Server,
+    call: &mut Call,
+    args: &[&[u8]],
+    command: &str,
+) -> CommandResult<usize> {
     let (key, pairs) = (args[1], &args[2..]);
     if !pairs.len().is_multiple_of(2) {
         return Err(CommandError::err(format_args!(
@@ -50,48 +62,48 @@ fn set_pairs(s: &mut Server, args: &[&[u8]], command: &str) -> CommandResult<usi
         )));
     }
     let (limits, now) = (limits(s), s.ks.field_clock());
-    s.ks.drop_expired_fields(s.db, key, pairs.iter().copied().step_by(2));
-    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    s.ks.drop_expired_fields(call.db, key, pairs.iter().copied().step_by(2));
+    let hash = s.ks.write_or_create(call.db, key, Hash::default)?;
     hash.expect(pairs, &limits);
     let set = |pair: &&[&[u8]]| hash.set(pair[0], pair[1], None, &limits, now);
     let created = pairs.chunks_exact(2).filter(set).count();
-    s.ks.changes.write(Class::HASH, "hset", s.db, key);
+    s.ks.changes.write(Class::HASH, "hset", call.db, key);
     s.ks.changes.dirty += pairs.len() as u64 / 2 - 1;
     Ok(created)
 }
 
-fn hsetnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hsetnx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, field, value) = (args[1], args[2], args[3]);
     let (limits, now) = (limits(s), s.ks.field_clock());
-    s.ks.drop_expired_fields(s.db, key, [field]);
-    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    s.ks.drop_expired_fields(call.db, key, [field]);
+    let hash = s.ks.write_or_create(call.db, key, Hash::default)?;
     let free = hash.find(field, now).is_none();
     if free {
         hash.set(field, value, None, &limits, now);
-        s.ks.changes.write(Class::HASH, "hset", s.db, key);
+        s.ks.changes.write(Class::HASH, "hset", call.db, key);
     }
-    s.reply.int(free.into());
+    call.reply.int(free.into());
     Ok(())
 }
 
-fn hget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hget(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.field_clock();
-    match s.ks.read_fields(s.db, args[1], [args[2]])?.and_then(|hash| hash.get(args[2], now)) {
-        Some(value) => reply_entry(&mut s.reply, value),
-        None => s.reply.null(),
+    match s.ks.read_fields(call.db, args[1], [args[2]])?.and_then(|hash| hash.get(args[2], now)) {
+        Some(value) => reply_entry(&mut call.reply, value),
+        None => call.reply.null(),
     }
     Ok(())
 }
 
-fn hmget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hmget(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.field_clock();
-    let hash = s.ks.read_fields(s.db, args[1], args[2..].iter().copied())?;
-    s.reply.array(args.len() - 2);
+    let hash = s.ks.read_fields(call.db, args[1], args[2..].iter().copied())?;
+    call.reply.array(args.len() - 2);
     for field in &args[2..] {
-        if s.reply.is_given_up() {
+        if call.reply.is_given_up() {
             break;
         }
-        reply_value(&mut s.reply, hash, field, now);
+        reply_value(&mut call.reply, hash, field, now);
     }
     Ok(())
 }
@@ -104,46 +116,46 @@ pub fn reply_value(reply: &mut Reply, hash: Option<&Hash>, field: &[u8], now: i6
     }
 }
 
-fn hexists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hexists(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.field_clock();
-    let hash = s.ks.read_fields(s.db, args[1], [args[2]])?;
-    s.reply.int(hash.is_some_and(|hash| hash.find(args[2], now).is_some()).into());
+    let hash = s.ks.read_fields(call.db, args[1], [args[2]])?;
+    call.reply.int(hash.is_some_and(|hash| hash.find(args[2], now).is_some()).into());
     Ok(())
 }
 
-fn hlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let len = s.ks.read::<Hash>(s.db, args[1])?.map_or(0, Hash::len);
-    s.reply.int(len as i64);
+fn hlen(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<Hash>(call.db, args[1])?.map_or(0, Hash::len);
+    call.reply.int(len as i64);
     Ok(())
 }
 
-fn hstrlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hstrlen(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.field_clock();
-    let hash = s.ks.read_fields(s.db, args[1], [args[2]])?;
+    let hash = s.ks.read_fields(call.db, args[1], [args[2]])?;
     let value = hash.and_then(|hash| hash.get(args[2], now));
-    s.reply.int(value.map_or(0, |value| value.text_len()) as i64);
+    call.reply.int(value.map_or(0, |value| value.text_len()) as i64);
     Ok(())
 }
 
-fn hdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hdel(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, now) = (args[1], s.ks.field_clock());
     let mut removed = 0;
-    if let Some(hash) = s.ks.write_fields(s.db, key, args[2..].iter().copied())? {
+    if let Some(hash) = s.ks.write_fields(call.db, key, args[2..].iter().copied())? {
         removed = args[2..].iter().filter(|field| hash.remove(field, now)).count();
         if removed > 0 {
-            note_removed(s, key, "hdel", removed);
+            note_removed(s, call, key, "hdel", removed);
         }
     }
-    s.reply.int(removed as i64);
+    call.reply.int(removed as i64);
     Ok(())
 }
 
-fn hincrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hincrby(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, field) = (args[1], args[2]);
     let increment = args::int(args[3])?;
     let (limits, now) = (limits(s), s.ks.field_clock());
-    s.ks.drop_expired_fields(s.db, key, [field]);
-    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    s.ks.drop_expired_fields(call.db, key, [field]);
+    let hash = s.ks.write_or_create(call.db, key, Hash::default)?;
     let (old, expire) = match hash.find(field, now) {
         Some(pair) => {
             let old = pair.value.as_int();
@@ -153,20 +165,20 @@ fn hincrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     };
     let sum = old.checked_add(increment).ok_or(CommandError::OVERFLOW)?;
     hash.set(field, itoa::Buffer::new().format(sum).as_bytes(), expire, &limits, now);
-    s.ks.changes.write(Class::HASH, "hincrby", s.db, key);
-    s.reply.int(sum);
+    s.ks.changes.write(Class::HASH, "hincrby", call.db, key);
+    call.reply.int(sum);
     Ok(())
 }
 
-fn hincrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hincrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, field) = (args[1], args[2]);
     let increment = args::long_double(args[3])?;
     if increment.is_nan() || increment.is_inf() {
         return Err(CommandError::text("ERR value is NaN or Infinity"));
     }
     let (limits, now) = (limits(s), s.ks.field_clock());
-    s.ks.drop_expired_fields(s.db, key, [field]);
-    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    s.ks.drop_expired_fields(call.db, key, [field]);
+    let hash = s.ks.write_or_create(call.db, key, Hash::default)?;
     let (old, expire) = match hash.find(field, now) {
         Some(pair) => {
             let old = LongDouble::parse(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]));
@@ -180,21 +192,17 @@ fn hincrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let text = sum.to_human();
     hash.set(field, text.as_bytes(), expire, &limits, now);
-    s.ks.changes.write(Class::HASH, "hincrbyfloat", s.db, key);
+    s.ks.changes.write(Class::HASH, "hincrbyfloat", call.db, key);
     // The sum, not the increment: replicas must not depend on how a number is rounded.
-    s.propagate_instead(&[b"HSET", key, field, text.as_bytes()]);
+    call.propagate_instead(s, &[b"HSET", key, field, text.as_bytes()]);
     if let Some(at) = expire {
         let mut digits = itoa::Buffer::new();
-        s.propagate_instead(&[
-            b"HPEXPIREAT",
-            key,
-            digits.format(at).as_bytes(),
-            b"FIELDS",
-            b"1",
-            field,
-        ]);
+        call.propagate_instead(
+            s,
+            &[b"HPEXPIREAT", key, digits.format(at).as_bytes(), b"FIELDS", b"1", field],
+        );
     }
-    s.reply.bulk_str(&text);
+    call.reply.bulk_str(&text);
     Ok(())
 }
 
@@ -217,41 +225,41 @@ impl Parts {
     }
 }
 
-fn hgetall(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    reply_all(s, args[1], Parts::Both)
+fn hgetall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    reply_all(s, call, args[1], Parts::Both)
 }
 
-fn hkeys(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    reply_all(s, args[1], Parts::Fields)
+fn hkeys(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    reply_all(s, call, args[1], Parts::Fields)
 }
 
-fn hvals(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    reply_all(s, args[1], Parts::Values)
+fn hvals(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    reply_all(s, call, args[1], Parts::Values)
 }
 
-fn reply_all(s: &mut Server, key: &[u8], parts: Parts) -> CommandResult {
+fn reply_all(s: &mut Server, call: &mut Call, key: &[u8], parts: Parts) -> CommandResult {
     let now = s.ks.field_clock();
-    let hash = s.ks.read::<Hash>(s.db, key)?;
+    let hash = s.ks.read::<Hash>(call.db, key)?;
     let fields = hash.map_or(0, |hash| hash.count_live(now));
     match parts {
-        Parts::Both => s.reply.map(fields),
-        _ => s.reply.array(fields),
+        Parts::Both => call.reply.map(fields),
+        _ => call.reply.array(fields),
     }
     if let Some(hash) = hash {
-        hash.for_each(now, |pair| parts.reply(&mut s.reply, pair));
+        hash.for_each(now, |pair| parts.reply(&mut call.reply, pair));
     }
     Ok(())
 }
 
 /// HRANDFIELD key [count [WITHVALUES]]
-fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hrandfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.field_clock();
     let (count, parts) = match *args {
         [_, key] => {
-            let hash = s.ks.read::<Hash>(s.db, key)?;
+            let hash = s.ks.read::<Hash>(call.db, key)?;
             match hash.and_then(|hash| hash.random(&mut || s.rng.next_u64(), now)) {
-                Some(pair) => reply_entry(&mut s.reply, pair.field),
-                None => s.reply.null(),
+                Some(pair) => reply_entry(&mut call.reply, pair.field),
+                None => call.reply.null(),
             }
             return Ok(());
         }
@@ -269,12 +277,12 @@ fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         _ => return Err(CommandError::SYNTAX),
     };
-    let Some(hash) = s.ks.read::<Hash>(s.db, args[1])? else {
-        s.reply.array(0);
+    let Some(hash) = s.ks.read::<Hash>(call.db, args[1])? else {
+        call.reply.array(0);
         return Ok(());
     };
     let random = &mut || s.rng.next_u64();
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     // In RESP2 a field and its value are two elements, in RESP3 one, an array.
     let nested = parts == Parts::Both && reply.is_resp3();
     let elements = if parts == Parts::Both && !nested { 2 } else { 1 };
@@ -301,12 +309,12 @@ fn hrandfield(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]
-fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hscan(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
     let now = s.ks.field_clock();
-    let mut found = s.reply.part();
-    let Some(hash) = s.ks.read::<Hash>(s.db, args[1])? else {
-        reply_scan(&mut s.reply, 0, 0, found);
+    let mut found = call.reply.part();
+    let Some(hash) = s.ks.read::<Hash>(call.db, args[1])? else {
+        reply_scan(&mut call.reply, 0, 0, found);
         return Ok(());
     };
     let (options, no_values) = without_flag(&args[3..], "NOVALUES");
@@ -323,7 +331,7 @@ fn hscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         });
         cursor
     });
-    reply_scan(&mut s.reply, cursor, n, found);
+    reply_scan(&mut call.reply, cursor, n, found);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::bytes_text::shown;
 use crate::value::hash::Hash;
 use std::fmt::Display;
@@ -91,45 +92,46 @@ struct Effect<'a> {
 
 impl Effect<'_> {
     /// Counts, signals and propagates it. `at`: when `expiring` expire.
-    fn done(self, s: &mut Server, key: &[u8], at: i64) {
+    fn done(self, s: &mut Server, call: &mut Call, key: &[u8], at: i64) {
         let (mut digits, mut time) = (itoa::Buffer::new(), itoa::Buffer::new());
         let time = time.format(at).as_bytes();
-        let mut propagate = |s: &mut Server, head: &[&[u8]], fields: &[&[u8]]| {
+        let mut propagate = |s: &Server, call: &mut Call, head: &[&[u8]], fields: &[&[u8]]| {
             let count: [&[u8]; 2] = [b"FIELDS", digits.format(fields.len()).as_bytes()];
             let count = if head[0] == b"HDEL" { &[][..] } else { &count[..] };
-            s.propagate_instead(&[head, count, fields].concat());
+            call.propagate_instead(s, &[head, count, fields].concat());
         };
         if !self.expiring.is_empty() {
-            note(s, key, "hexpire", self.expiring.len());
-            s.ks.watch_fields(s.db, key);
-            propagate(s, &[b"HPEXPIREAT", key, time], &self.expiring);
+            note(s, call, key, "hexpire", self.expiring.len());
+            s.ks.watch_fields(call.db, key);
+            propagate(s, call, &[b"HPEXPIREAT", key, time], &self.expiring);
         }
         if !self.persisted.is_empty() {
-            note(s, key, "hpersist", self.persisted.len());
-            propagate(s, &[b"HPERSIST", key], &self.persisted);
+            note(s, call, key, "hpersist", self.persisted.len());
+            propagate(s, call, &[b"HPERSIST", key], &self.persisted);
         }
         if !self.removed.is_empty() {
-            note_removed(s, key, "hdel", self.removed.len());
-            propagate(s, &[b"HDEL", key], &self.removed);
+            note_removed(s, call, key, "hdel", self.removed.len());
+            propagate(s, call, &[b"HDEL", key], &self.removed);
         }
     }
 }
 
-fn note(s: &mut Server, key: &[u8], event: &'static str, fields: usize) {
-    s.ks.changes.write(Class::HASH, event, s.db, key);
+fn note(s: &mut Server, call: &mut Call, key: &[u8], event: &'static str, fields: usize) {
+    s.ks.changes.write(Class::HASH, event, call.db, key);
     s.ks.changes.dirty += fields as u64 - 1;
 }
 
 /// HEXPIRE key seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]
 fn expire_generic(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     unit: Unit,
     base_ms: i64,
     command: &str,
 ) -> CommandResult {
     let key = args[1];
-    s.ks.write::<Hash>(s.db, key)?;
+    s.ks.write::<Hash>(call.db, key)?;
     let at = expiry(args[2], unit, base_ms, command)?;
     let options = usize::from(["NX", "XX", "GT", "LT"].iter().any(|name| is(args[3], name)));
     let conditions = Conditions::parse(&args[3..3 + options])?;
@@ -137,8 +139,8 @@ fn expire_generic(
     let (now, past) = (s.ks.field_clock(), is_already_expired(&s.ks, at));
 
     let mut effect = Effect::default();
-    let mut hash = s.ks.write_fields(s.db, key, fields.iter().copied())?;
-    s.reply.array(fields.len());
+    let mut hash = s.ks.write_fields(call.db, key, fields.iter().copied())?;
+    call.reply.array(fields.len());
     for field in fields {
         let old = hash.as_ref().and_then(|hash| hash.find(field, now)).map(|pair| pair.expire);
         let answer = match (&mut hash, old) {
@@ -155,37 +157,43 @@ fn expire_generic(
             }
             _ => -2,
         };
-        s.reply.int(answer);
+        call.reply.int(answer);
     }
-    effect.done(s, key, at);
+    effect.done(s, call, key, at);
     Ok(())
 }
 
-fn hexpire(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Seconds, s.ks.now_ms, "hexpire")
+fn hexpire(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Seconds, s.ks.now_ms, "hexpire")
 }
 
-fn hpexpire(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Milliseconds, s.ks.now_ms, "hpexpire")
+fn hpexpire(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Milliseconds, s.ks.now_ms, "hpexpire")
 }
 
-fn hexpireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Seconds, 0, "hexpireat")
+fn hexpireat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Seconds, 0, "hexpireat")
 }
 
-fn hpexpireat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    expire_generic(s, args, Unit::Milliseconds, 0, "hpexpireat")
+fn hpexpireat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    expire_generic(s, call, args, Unit::Milliseconds, 0, "hpexpireat")
 }
 
 /// HTTL key FIELDS numfields field [field ...]: -2 for a field that is not there, -1 for one that does not expire, and
 /// else the time from `base_ms` on, seconds rounded up.
-fn ttl_generic(s: &mut Server, args: &[&[u8]], unit: Unit, base_ms: i64) -> CommandResult {
+fn ttl_generic(
+    s: &mut Server,
+    call: &mut Call,
+    args: &[&[u8]],
+    unit: Unit,
+    base_ms: i64,
+) -> CommandResult {
     let now = s.ks.field_clock();
     let fields = fields(&args[2..], NOT_POSITIVE);
     // A key of another type is the graver fault.
-    let hash = s.ks.read_fields(s.db, args[1], named(&fields))?;
+    let hash = s.ks.read_fields(call.db, args[1], named(&fields))?;
     let fields = fields?;
-    s.reply.array(fields.len());
+    call.reply.array(fields.len());
     for field in fields {
         let answer = match hash.and_then(|hash| hash.find(field, now)).map(|pair| pair.expire) {
             None => -2,
@@ -195,35 +203,35 @@ fn ttl_generic(s: &mut Server, args: &[&[u8]], unit: Unit, base_ms: i64) -> Comm
                 if unit == Unit::Seconds { ms.saturating_add(999) / 1000 } else { ms }
             }
         };
-        s.reply.int(answer);
+        call.reply.int(answer);
     }
     Ok(())
 }
 
-fn httl(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args, Unit::Seconds, s.ks.now_ms)
+fn httl(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args, Unit::Seconds, s.ks.now_ms)
 }
 
-fn hpttl(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args, Unit::Milliseconds, s.ks.now_ms)
+fn hpttl(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args, Unit::Milliseconds, s.ks.now_ms)
 }
 
-fn hexpiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args, Unit::Seconds, 0)
+fn hexpiretime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args, Unit::Seconds, 0)
 }
 
-fn hpexpiretime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    ttl_generic(s, args, Unit::Milliseconds, 0)
+fn hpexpiretime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    ttl_generic(s, call, args, Unit::Milliseconds, 0)
 }
 
 /// HPERSIST key FIELDS numfields field [field ...]
-fn hpersist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hpersist(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.field_clock();
     let mut effect = Effect::default();
     let fields = fields(&args[2..], NOT_POSITIVE);
-    let mut hash = s.ks.write_fields(s.db, args[1], named(&fields))?;
+    let mut hash = s.ks.write_fields(call.db, args[1], named(&fields))?;
     let fields = fields?;
-    s.reply.array(fields.len());
+    call.reply.array(fields.len());
     for field in fields {
         let old = hash.as_ref().and_then(|hash| hash.find(field, now)).map(|pair| pair.expire);
         let answer = match (&mut hash, old) {
@@ -235,16 +243,16 @@ fn hpersist(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             (_, Some(_)) => -1,
             (_, None) => -2,
         };
-        s.reply.int(answer);
+        call.reply.int(answer);
     }
-    effect.done(s, args[1], 0);
+    effect.done(s, call, args[1], 0);
     Ok(())
 }
 
 /// HGETEX key [EX seconds | PX milliseconds | EXAT time | PXAT time | PERSIST] FIELDS numfields field [field ...]
-fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hgetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    s.ks.write::<Hash>(s.db, key)?;
+    s.ks.write::<Hash>(call.db, key)?;
     let option = ExpireOption::parse(args[2]);
     let persist = is(args[2], "PERSIST");
     let options = if option.is_some() { 2 } else { usize::from(persist) };
@@ -253,12 +261,12 @@ fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let fields = fields(args.get(2 + options..).unwrap_or_default(), NOT_POSITIVE)?;
     let (now, past) = (s.ks.field_clock(), at.is_some_and(|at| is_already_expired(&s.ks, at)));
 
-    let mut hash = s.ks.write_fields(s.db, key, fields.iter().copied())?;
+    let mut hash = s.ks.write_fields(call.db, key, fields.iter().copied())?;
     let mut effect = Effect::default();
-    s.reply.array(fields.len());
+    call.reply.array(fields.len());
     for field in fields {
         // One at a time: a field that is named twice is gone the second time if its time is past.
-        reply_value(&mut s.reply, hash.as_deref(), field, now);
+        reply_value(&mut call.reply, hash.as_deref(), field, now);
         if let Some(hash) = hash.as_mut().filter(|_| persist || at.is_some()) {
             let Some(old) = hash.find(field, now).map(|pair| pair.expire) else { continue };
             if past {
@@ -273,25 +281,25 @@ fn hgetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
         }
     }
-    effect.done(s, key, at.unwrap_or(0));
+    effect.done(s, call, key, at.unwrap_or(0));
     Ok(())
 }
 
 /// HGETDEL key FIELDS numfields field [field ...]
-fn hgetdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hgetdel(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let now = s.ks.field_clock();
     let fields = fields(&args[2..], NOT_POSITIVE);
-    let mut hash = s.ks.write_fields(s.db, args[1], named(&fields))?;
+    let mut hash = s.ks.write_fields(call.db, args[1], named(&fields))?;
     let fields = fields?;
-    s.reply.array(fields.len());
+    call.reply.array(fields.len());
     let mut effect = Effect::default();
     for field in fields {
-        reply_value(&mut s.reply, hash.as_deref(), field, now);
+        reply_value(&mut call.reply, hash.as_deref(), field, now);
         if hash.as_mut().is_some_and(|hash| hash.remove(field, now)) {
             effect.removed.push(*field);
         }
     }
-    effect.done(s, args[1], 0);
+    effect.done(s, call, args[1], 0);
     Ok(())
 }
 
@@ -388,7 +396,7 @@ fn pairs<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<&'b [&'a [u8]]> {
 
 /// HSETEX key [NX | XX] [FNX | FXX] [EX seconds | PX milliseconds | EXAT time | PXAT time | KEEPTTL]
 /// FIELDS numfields field value [field value ...]
-fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn hsetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let SetOptions { key: key_presence, fields: field_presence, ttl, pairs } =
         SetOptions::parse(s.ks.now_ms, &args[2..])?;
@@ -399,16 +407,16 @@ fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (limits, now) = (limits(s), s.ks.field_clock());
     let past = at.is_some_and(|at| is_already_expired(&s.ks, at));
 
-    let hash = s.ks.write_fields(s.db, key, pairs.iter().copied().step_by(2))?;
+    let hash = s.ks.write_fields(call.db, key, pairs.iter().copied().step_by(2))?;
     let is_there = |field: &[u8]| hash.as_ref().is_some_and(|hash| hash.find(field, now).is_some());
     let allowed = key_presence.is_none_or(|wanted| wanted.holds(hash.is_some()))
         && field_presence
             .is_none_or(|wanted| pairs.chunks_exact(2).all(|pair| wanted.holds(is_there(pair[0]))));
-    s.reply.int(allowed.into());
+    call.reply.int(allowed.into());
     if !allowed {
         return Ok(());
     }
-    let hash = s.ks.write_or_create(s.db, key, Hash::default)?;
+    let hash = s.ks.write_or_create(call.db, key, Hash::default)?;
     hash.expect(pairs, &limits);
     for pair in pairs.chunks_exact(2) {
         let expire = match ttl {
@@ -422,18 +430,18 @@ fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         // Nobody could ever see the new values.
         let fields = pairs.chunks_exact(2).map(|pair| pair[0]);
         let removed = fields.filter(|field| hash.remove(field, now)).collect();
-        s.ks.changes.notifications.push(Class::HASH, "hset", s.db, key);
-        Effect { removed, ..Effect::default() }.done(s, key, 0);
+        s.ks.changes.notifications.push(Class::HASH, "hset", call.db, key);
+        Effect { removed, ..Effect::default() }.done(s, call, key, 0);
         return Ok(());
     }
-    note(s, key, "hset", pairs.len() / 2);
+    note(s, call, key, "hset", pairs.len() / 2);
     let mut digits = itoa::Buffer::new();
     let mut effect: Vec<&[u8]> = vec![b"HSETEX", key];
     match (ttl, at) {
         (Some(Ttl::Keep), _) => effect.push(b"KEEPTTL"),
         (_, Some(at)) => {
-            s.ks.watch_fields(s.db, key);
-            s.ks.changes.notifications.push(Class::HASH, "hexpire", s.db, key);
+            s.ks.watch_fields(call.db, key);
+            s.ks.changes.notifications.push(Class::HASH, "hexpire", call.db, key);
             effect.extend([b"PXAT", digits.format(at).as_bytes()]);
         }
         _ => {}
@@ -441,7 +449,7 @@ fn hsetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let mut count = itoa::Buffer::new();
     effect.extend([&b"FIELDS"[..], count.format(pairs.len() / 2).as_bytes()]);
     effect.extend(pairs);
-    s.propagate_instead(&effect);
+    call.propagate_instead(s, &effect);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use crate::db::notify::Class;
 use crate::ds::hyperloglog::{self as hll, Corrupt, Registers, Run};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::bytes_text::shown;
 use crate::value::ValueRef;
 use rand::Rng;
@@ -29,20 +30,21 @@ fn hyperloglog(value: ValueRef<'_>) -> CommandResult<&[u8]> {
 }
 
 /// The HyperLogLog under a key, for reading.
-fn read<'s>(s: &'s mut Server, key: &[u8]) -> CommandResult<Option<&'s [u8]>> {
-    s.ks.read_string(s.db, key)?.map(hyperloglog).transpose()
+fn read<'s>(s: &'s mut Server, call: &Call, key: &[u8]) -> CommandResult<Option<&'s [u8]>> {
+    s.ks.read_string(call.db, key)?.map(hyperloglog).transpose()
 }
 
 /// Changes the HyperLogLog under a key, in place; makes an empty one before if there is none.
 fn change<T>(
     s: &mut Server,
+    call: &mut Call,
     key: &[u8],
     change: impl FnOnce(&mut Vec<u8>) -> Result<T, Corrupt>,
 ) -> CommandResult<T> {
-    let Some(mut found) = s.ks.write_string(s.db, key)? else {
+    let Some(mut found) = s.ks.write_string(call.db, key)? else {
         let mut new = hll::new();
         let outcome = change(&mut new)?;
-        s.ks.add_raw_string(s.db, key, new);
+        s.ks.add_raw_string(call.db, key, new);
         return Ok(outcome);
     };
     hyperloglog(found.get().value())?;
@@ -51,10 +53,10 @@ fn change<T>(
     Ok(outcome?)
 }
 
-fn pfadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn pfadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, sparse_max) = (args[1], s.config.hll_sparse_max_bytes);
-    let is_new = s.ks.lookup_write(s.db, key).is_none();
-    let added = change(s, key, |bytes| {
+    let is_new = s.ks.lookup_write(call.db, key).is_none();
+    let added = change(s, call, key, |bytes| {
         let mut added = u64::from(is_new);
         for element in &args[2..] {
             added += u64::from(hll::add(bytes, element, sparse_max)?);
@@ -65,61 +67,61 @@ fn pfadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         Ok(added)
     })?;
     if added > 0 {
-        s.ks.changes.write(Class::STRING, "pfadd", s.db, key);
+        s.ks.changes.write(Class::STRING, "pfadd", call.db, key);
         s.ks.changes.dirty += added - 1;
     }
-    s.reply.int((added > 0).into());
+    call.reply.int((added > 0).into());
     Ok(())
 }
 
-fn pfcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn pfcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if let [_, key] = *args {
-        return count_one(s, key);
+        return count_one(s, call, key);
     }
     let mut all = Registers::default();
     for key in &args[1..] {
-        if let Some(bytes) = read(s, key)? {
+        if let Some(bytes) = read(s, call, key)? {
             all.merge(bytes)?;
         }
     }
-    s.reply.int(all.count() as i64);
+    call.reply.int(all.count() as i64);
     Ok(())
 }
 
-fn count_one(s: &mut Server, key: &[u8]) -> CommandResult {
-    let Some(bytes) = read(s, key)? else {
-        s.reply.int(0);
+fn count_one(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult {
+    let Some(bytes) = read(s, call, key)? else {
+        call.reply.int(0);
         return Ok(());
     };
     let count = match hll::cached_count(bytes) {
         Some(count) => count,
         None => {
             let count = hll::count(bytes)?;
-            change(s, key, |bytes| {
+            change(s, call, key, |bytes| {
                 hll::cache_count(bytes, count);
                 Ok(())
             })?;
             // The string is another one now, for replicas too.
-            s.ks.changes.signal_modified(s.db, key);
+            s.ks.changes.signal_modified(call.db, key);
             s.ks.changes.dirty += 1;
             count
         }
     };
-    s.reply.int(count as i64);
+    call.reply.int(count as i64);
     Ok(())
 }
 
-fn pfmerge(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn pfmerge(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (target, sparse_max) = (args[1], s.config.hll_sparse_max_bytes);
     let mut all = Registers::default();
     let mut any_dense = false;
     for key in &args[1..] {
-        if let Some(bytes) = read(s, key)? {
+        if let Some(bytes) = read(s, call, key)? {
             any_dense |= hll::is_dense(bytes);
             all.merge(bytes)?;
         }
     }
-    change(s, target, |bytes| {
+    change(s, call, target, |bytes| {
         if any_dense {
             hll::make_dense(bytes)?;
         }
@@ -127,19 +129,19 @@ fn pfmerge(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         hll::forget_count(bytes);
         Ok(())
     })?;
-    s.ks.changes.write(Class::STRING, "pfadd", s.db, target);
-    s.reply.ok();
+    s.ks.changes.write(Class::STRING, "pfadd", call.db, target);
+    call.reply.ok();
     Ok(())
 }
 
-fn pfdebug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn pfdebug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (name, key) = (args[1], args[2]);
-    let found = s.ks.write_string(s.db, key)?;
+    let found = s.ks.write_string(call.db, key)?;
     let found = found.ok_or(CommandError::text("ERR The specified key does not exist"))?;
     let bytes = hyperloglog(found.get().value())?;
     let is_dense = hll::is_dense(bytes);
     if is(name, "ENCODING") {
-        s.reply.simple(if is_dense { "dense" } else { "sparse" });
+        call.reply.simple(if is_dense { "dense" } else { "sparse" });
     } else if is(name, "DECODE") {
         if is_dense {
             return Err(CommandError::text("ERR HLL encoding is not sparse"));
@@ -154,18 +156,18 @@ fn pfdebug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
                 Run::Value(value, n) => write!(text, "{separator}v:{value},{n}"),
             };
         }
-        s.reply.bulk_str(&text);
+        call.reply.bulk_str(&text);
     } else if is(name, "GETREG") {
         let mut registers = Registers::default();
         registers.merge(bytes)?;
-        make_dense(s, key)?;
-        s.reply.array(hll::REGISTERS);
+        make_dense(s, call, key)?;
+        call.reply.array(hll::REGISTERS);
         for &value in registers.values() {
-            s.reply.int(value.into());
+            call.reply.int(value.into());
         }
     } else if is(name, "TODENSE") {
-        let converted = make_dense(s, key)?;
-        s.reply.int(converted.into());
+        let converted = make_dense(s, call, key)?;
+        call.reply.int(converted.into());
     } else {
         let name = shown(name);
         return Err(CommandError::err(format_args!("Unknown PFDEBUG subcommand '{name}'")));
@@ -174,16 +176,16 @@ fn pfdebug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// Makes a HyperLogLog dense, which replicas do too; answers whether it was not.
-fn make_dense(s: &mut Server, key: &[u8]) -> CommandResult<bool> {
-    let converted = change(s, key, hll::make_dense)?;
+fn make_dense(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult<bool> {
+    let converted = change(s, call, key, hll::make_dense)?;
     s.ks.changes.dirty += u64::from(converted);
     Ok(converted)
 }
 
-fn pfselftest(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn pfselftest(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let outcome = hll::self_test(|| s.rng.random(), s.config.hll_sparse_max_bytes);
     outcome.map_err(|what| CommandError::err(format_args!("TESTFAILED {what}")))?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 

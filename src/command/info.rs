@@ -7,6 +7,7 @@ use super::memory::{Excess, MemoryOverhead};
 use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
 use crate::server::aof::AofState;
+use crate::server::call::Call;
 use crate::server::child::ChildReports;
 use crate::server::client::ClientFlags;
 use crate::server::config::Choice;
@@ -100,9 +101,9 @@ const SECTIONS: &[Section] = &[
     Section { name: "debug", title: "Debug", shown: Shown::OnlyByName, write: debug },
 ];
 
-fn info(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let text = info_text(s, &args[1..]);
-    s.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
 

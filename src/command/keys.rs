@@ -9,6 +9,7 @@ use crate::db::notify::Class;
 use crate::db::{EntryRef, ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::glob::glob_match;
 use crate::value::Value;
 use rand::RngCore;
@@ -19,45 +20,45 @@ pub const SAME_OBJECT: CommandError =
 /// `RANDOMKEY` on a replica looks for a key that has not expired so many times.
 const RANDOM_TRIES: usize = 100;
 
-fn del(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    del_generic(s, &args[1..], s.config.lazyfree_lazy_user_del)
+fn del(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    del_generic(s, call, &args[1..], s.config.lazyfree_lazy_user_del)
 }
 
-fn unlink(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    del_generic(s, &args[1..], true)
+fn unlink(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    del_generic(s, call, &args[1..], true)
 }
 
-fn del_generic(s: &mut Server, keys: &[&[u8]], lazy: bool) -> CommandResult {
+fn del_generic(s: &mut Server, call: &mut Call, keys: &[&[u8]], lazy: bool) -> CommandResult {
     let mut deleted = 0;
     for key in keys {
-        if let Some(entry) = s.ks.delete(s.db, key) {
+        if let Some(entry) = s.ks.delete(call.db, key) {
             s.lazyfree.free_entry(entry, lazy);
-            s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+            s.ks.changes.write(Class::GENERIC, "del", call.db, key);
             deleted += 1;
         }
     }
-    s.reply.int(deleted);
+    call.reply.int(deleted);
     Ok(())
 }
 
-fn exists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let found = args[1..].iter().filter(|key| s.ks.lookup_no_touch(s.db, key).is_some()).count();
-    s.reply.int(found as i64);
+fn exists(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let found = args[1..].iter().filter(|key| s.ks.lookup_no_touch(call.db, key).is_some()).count();
+    call.reply.int(found as i64);
     Ok(())
 }
 
-fn touch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn touch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // What a client that must leave no trace asks for here is just that.
     let no_touch = std::mem::take(&mut s.ks.no_touch);
-    let found = args[1..].iter().filter(|key| s.ks.lookup_read(s.db, key).is_some()).count();
+    let found = args[1..].iter().filter(|key| s.ks.lookup_read(call.db, key).is_some()).count();
     s.ks.no_touch = no_touch;
-    s.reply.int(found as i64);
+    call.reply.int(found as i64);
     Ok(())
 }
 
-fn type_(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let entry = s.ks.lookup_no_touch(s.db, args[1]);
-    s.reply.simple(entry.map_or("none", |entry| entry.value().kind().name()));
+fn type_(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let entry = s.ks.lookup_no_touch(call.db, args[1]);
+    call.reply.simple(entry.map_or("none", |entry| entry.value().kind().name()));
     Ok(())
 }
 
@@ -66,55 +67,61 @@ pub fn is_expired(entry: EntryRef<'_>, now_ms: i64, role: ExpiryRole) -> bool {
     role != ExpiryRole::Keep && entry.expire().is_some_and(|at| at < now_ms)
 }
 
-fn keys(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn keys(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let pattern = args[1];
     let Keyspace { dbs, now_ms, role, .. } = &s.ks;
-    let at = s.reply.deferred();
+    let at = call.reply.deferred();
     let mut n = 0;
-    for entry in dbs[s.db].table.iter() {
+    for entry in dbs[call.db].table.iter() {
         let fits = pattern == b"*" || glob_match(pattern, entry.key(), false);
         if fits && !is_expired(entry, *now_ms, *role) {
-            s.reply.bulk(entry.key());
+            call.reply.bulk(entry.key());
             n += 1;
         }
     }
-    s.reply.set_array(at, n);
+    call.reply.set_array(at, n);
     Ok(())
 }
 
-fn randomkey(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn randomkey(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let mut tries = 0;
     let key = loop {
         let random = &mut || s.rng.next_u64();
-        let Some(entry) = s.ks.dbs[s.db].table.random(random) else { break None };
+        let Some(entry) = s.ks.dbs[call.db].table.random(random) else { break None };
         let key = entry.key().to_vec();
         tries += 1;
         // A replica must not delete what has expired, and may have nothing else.
-        if s.ks.peek(s.db, &key).is_some()
+        if s.ks.peek(call.db, &key).is_some()
             || (s.ks.role == ExpiryRole::Hide && tries >= RANDOM_TRIES)
         {
             break Some(key);
         }
     };
-    s.reply.bulk_or_null(key.as_deref());
+    call.reply.bulk_or_null(key.as_deref());
     Ok(())
 }
 
-fn rename(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    rename_generic(s, args[1], args[2], true)?;
-    s.reply.ok();
+fn rename(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    rename_generic(s, call, args[1], args[2], true)?;
+    call.reply.ok();
     Ok(())
 }
 
-fn renamenx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let renamed = rename_generic(s, args[1], args[2], false)?;
-    s.reply.int(renamed.into());
+fn renamenx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let renamed = rename_generic(s, call, args[1], args[2], false)?;
+    call.reply.int(renamed.into());
     Ok(())
 }
 
 /// Renames a key, unless the new name is taken and `replace` is not set; answers whether it did.
-fn rename_generic(s: &mut Server, from: &[u8], to: &[u8], replace: bool) -> CommandResult<bool> {
-    let db = s.db;
+fn rename_generic(
+    s: &mut Server,
+    call: &mut Call,
+    from: &[u8],
+    to: &[u8],
+    replace: bool,
+) -> CommandResult<bool> {
+    let db = call.db;
     if s.ks.lookup_write(db, from).is_none() {
         return Err(CommandError::NO_SUCH_KEY);
     }
@@ -147,13 +154,14 @@ pub fn make_room(s: &mut Server, db: usize, key: &[u8]) -> bool {
 /// deletes what is there.
 pub fn store_result(
     s: &mut Server,
+    call: &mut Call,
     key: &[u8],
     result: Option<Value>,
     class: Class,
     event: &'static str,
 ) {
-    let db = s.db;
-    let Some(value) = result else { return delete_destination(s, key) };
+    let db = call.db;
+    let Some(value) = result else { return delete_destination(s, call, key) };
     if s.ks.lookup_write(db, key).is_none() {
         s.ks.changes.notifications.push(Class::NEW, "new", db, key);
     }
@@ -165,15 +173,15 @@ pub fn store_result(
 
 /// Deletes what is under the key of an empty result. Nobody looks it up before: a key whose time has come is announced
 /// as deleted, too.
-pub fn delete_destination(s: &mut Server, key: &[u8]) {
-    let Some(entry) = s.ks.remove(s.db, key) else { return };
+pub fn delete_destination(s: &mut Server, call: &mut Call, key: &[u8]) {
+    let Some(entry) = s.ks.remove(call.db, key) else { return };
     s.lazyfree.free_entry(entry, s.config.lazyfree_lazy_server_del);
-    s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+    s.ks.changes.write(Class::GENERIC, "del", call.db, key);
 }
 
-fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn copy(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (from, to) = (args[1], args[2]);
-    let (mut db, mut replace) = (s.db, false);
+    let (mut db, mut replace) = (call.db, false);
     let mut rest = args[3..].iter();
     while let Some(arg) = rest.next() {
         if is(arg, "REPLACE") {
@@ -182,7 +190,7 @@ fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             && let Some(index) = rest.next()
         {
             db = db_index(index, s.ks.dbs.len())?;
-            if db != s.db && s.cluster.is_some() {
+            if db != call.db && s.cluster.is_some() {
                 return Err(CommandError::err(
                     "Copying to another database is not allowed in cluster mode",
                 ));
@@ -191,27 +199,27 @@ fn copy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             return Err(CommandError::SYNTAX);
         }
     }
-    if db == s.db && from == to {
+    if db == call.db && from == to {
         return Err(SAME_OBJECT);
     }
-    let free =
-        s.ks.lookup_read(s.db, from).is_some() && (s.ks.lookup_write(db, to).is_none() || replace);
-    if free && let Some(entry) = s.ks.peek(s.db, from) {
+    let free = s.ks.lookup_read(call.db, from).is_some()
+        && (s.ks.lookup_write(db, to).is_none() || replace);
+    if free && let Some(entry) = s.ks.peek(call.db, from) {
         let copy = entry.copy_as(to);
         copy.view().set_lru(s.ks.access.fresh());
         make_room(s, db, to);
         s.ks.add(db, copy);
         s.ks.changes.write(Class::GENERIC, "copy_to", db, to);
     }
-    s.reply.int(free.into());
+    call.reply.int(free.into());
     Ok(())
 }
 
-fn move_(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn move_(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
         return Err(CommandError::err("MOVE is not allowed in cluster mode"));
     }
-    let (key, from) = (args[1], s.db);
+    let (key, from) = (args[1], call.db);
     let to = db_index(args[2], s.ks.dbs.len())?;
     if from == to {
         return Err(SAME_OBJECT);
@@ -223,7 +231,7 @@ fn move_(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         s.ks.changes.write(Class::GENERIC, "move_from", from, key);
         s.ks.changes.notifications.push(Class::GENERIC, "move_to", to, key);
     }
-    s.reply.int(movable.into());
+    call.reply.int(movable.into());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
@@ -45,26 +46,26 @@ impl Options {
 }
 
 /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]
-fn lcs(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lcs(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // Both are looked up before either is judged.
-    let (a, b) = (read_string(s, args[1]), read_string(s, args[2]));
+    let (a, b) = (read_string(s, call, args[1]), read_string(s, call, args[2]));
     let (a, b) = (a?, b?);
     let options = Options::parse(&args[3..])?;
     let table = Prefixes::new(&a, &b, s.config.proto_max_bulk_len)?;
     if options.idx {
-        reply_matches(&mut s.reply, &table, &a, &b, options);
+        reply_matches(&mut call.reply, &table, &a, &b, options);
     } else if options.len {
-        s.reply.int(table.total().into());
+        call.reply.int(table.total().into());
     } else {
         let mut common: Vec<u8> = table.walk_back(&a, &b).map(|(i, _)| a[i]).collect();
         common.reverse();
-        s.reply.bulk(&common);
+        call.reply.bulk(&common);
     }
     Ok(())
 }
 
-fn read_string(s: &mut Server, key: &[u8]) -> CommandResult<Vec<u8>> {
-    match s.ks.read_string(s.db, key) {
+fn read_string(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult<Vec<u8>> {
+    match s.ks.read_string(call.db, key) {
         Ok(Some(value)) => Ok(string_bytes(value, &mut itoa::Buffer::new()).to_vec()),
         Ok(None) => Ok(Vec::new()),
         Err(_) => Err(CommandError::text("ERR The specified keys must contain string values")),

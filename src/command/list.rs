@@ -11,6 +11,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::blocking::KeyInterest;
+use crate::server::call::Call;
 use crate::value::list::{End, Limits, List};
 use crate::value::{Collection, Type};
 
@@ -86,68 +87,68 @@ fn push_values(
 }
 
 #[inline]
-fn push(s: &mut Server, args: &[&[u8]], end: End) -> CommandResult {
+fn push(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End) -> CommandResult {
     let (key, values, limits) = (args[1], &args[2..], s.config.list_limits());
-    let len = push_values(&mut s.ks, s.db, key, end, values, limits)?;
-    pushed(s, key, end, values.len());
-    s.reply.int(len as i64);
+    let len = push_values(&mut s.ks, call.db, key, end, values, limits)?;
+    pushed(s, call, key, end, values.len());
+    call.reply.int(len as i64);
     Ok(())
 }
 
 #[inline]
-fn pushed(s: &mut Server, key: &[u8], end: End, count: usize) {
-    s.ks.changes.write(Class::LIST, end.push_event(), s.db, key);
+fn pushed(s: &mut Server, call: &mut Call, key: &[u8], end: End, count: usize) {
+    s.ks.changes.write(Class::LIST, end.push_event(), call.db, key);
     s.ks.changes.dirty += count as u64 - 1;
 }
 
-fn push_existing(s: &mut Server, args: &[&[u8]], end: End) -> CommandResult {
+fn push_existing(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End) -> CommandResult {
     let (key, values, limits) = (args[1], &args[2..], s.config.list_limits());
-    let Some(list) = s.ks.write::<List>(s.db, key)? else {
-        s.reply.int(0);
+    let Some(list) = s.ks.write::<List>(call.db, key)? else {
+        call.reply.int(0);
         return Ok(());
     };
     list.push(end, values, limits);
-    s.reply.int(list.len() as i64);
-    pushed(s, key, end, values.len());
+    call.reply.int(list.len() as i64);
+    pushed(s, call, key, end, values.len());
     Ok(())
 }
 
-fn lpush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    push(s, args, End::Head)
+fn lpush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    push(s, call, args, End::Head)
 }
 
-fn rpush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    push(s, args, End::Tail)
+fn rpush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    push(s, call, args, End::Tail)
 }
 
-fn lpushx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    push_existing(s, args, End::Head)
+fn lpushx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    push_existing(s, call, args, End::Head)
 }
 
-fn rpushx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    push_existing(s, args, End::Tail)
+fn rpushx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    push_existing(s, call, args, End::Tail)
 }
 
 // Popping
 
 /// Notes that `count` elements were popped, and deletes the key if that emptied the list.
 #[inline]
-fn popped(s: &mut Server, key: &[u8], end: End, count: usize, emptied: bool) {
-    s.ks.changes.write(Class::LIST, end.pop_event(), s.db, key);
+fn popped(s: &mut Server, call: &mut Call, key: &[u8], end: End, count: usize, emptied: bool) {
+    s.ks.changes.write(Class::LIST, end.pop_event(), call.db, key);
     s.ks.changes.dirty += count as u64 - 1;
     if emptied {
-        delete_emptied(s, key);
+        delete_emptied(s, call, key);
     }
 }
 
-fn delete_emptied(s: &mut Server, key: &[u8]) {
-    if s.ks.remove_if_empty::<List>(s.db, key) {
-        s.ks.changes.notifications.push(Class::GENERIC, "del", s.db, key);
+fn delete_emptied(s: &mut Server, call: &mut Call, key: &[u8]) {
+    if s.ks.remove_if_empty::<List>(call.db, key) {
+        s.ks.changes.notifications.push(Class::GENERIC, "del", call.db, key);
     }
 }
 
 #[inline]
-fn pop(s: &mut Server, args: &[&[u8]], end: End, name: &str) -> CommandResult {
+fn pop(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End, name: &str) -> CommandResult {
     let key = args[1];
     let limits = s.config.list_limits();
     let count = match args[2..] {
@@ -159,8 +160,8 @@ fn pop(s: &mut Server, args: &[&[u8]], end: End, name: &str) -> CommandResult {
             )));
         }
     };
-    let reply = &mut s.reply;
-    let Some(list) = s.ks.write::<List>(s.db, key)? else {
+    let reply = &mut call.reply;
+    let Some(list) = s.ks.write::<List>(call.db, key)? else {
         if count.is_some() {
             reply.null_array()
         } else {
@@ -181,16 +182,16 @@ fn pop(s: &mut Server, args: &[&[u8]], end: End, name: &str) -> CommandResult {
     };
     list.pop(end, taken, limits, |element| reply_element(reply, element));
     let emptied = list.is_empty();
-    popped(s, key, end, taken, emptied);
+    popped(s, call, key, end, taken, emptied);
     Ok(())
 }
 
-fn lpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    pop(s, args, End::Head, "lpop")
+fn lpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    pop(s, call, args, End::Head, "lpop")
 }
 
-fn rpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    pop(s, args, End::Tail, "rpop")
+fn rpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    pop(s, call, args, End::Tail, "rpop")
 }
 
 /// How `LMPOP`, `BLPOP` and their like pop from the first of several lists.
@@ -203,12 +204,17 @@ struct PopFirst {
 
 /// Pops from the first key that has a list, answers its name and the elements, and propagates the effect; `false` if
 /// there is none.
-fn pop_first(s: &mut Server, keys: &[&[u8]], how: PopFirst) -> CommandResult<bool> {
+fn pop_first(
+    s: &mut Server,
+    call: &mut Call,
+    keys: &[&[u8]],
+    how: PopFirst,
+) -> CommandResult<bool> {
     let limits = s.config.list_limits();
     for key in keys {
-        let Some(list) = s.ks.write::<List>(s.db, key)? else { continue };
+        let Some(list) = s.ks.write::<List>(call.db, key)? else { continue };
         let taken = how.count.unwrap_or(1).min(list.len());
-        let reply = &mut s.reply;
+        let reply = &mut call.reply;
         reply.array(2);
         reply.bulk(key);
         if how.count.is_some() {
@@ -216,13 +222,12 @@ fn pop_first(s: &mut Server, keys: &[&[u8]], how: PopFirst) -> CommandResult<boo
         }
         list.pop(how.end, taken, limits, |element| reply_element(reply, element));
         let emptied = list.is_empty();
-        popped(s, key, how.end, taken, emptied);
+        popped(s, call, key, how.end, taken, emptied);
         let verb = how.end.pop_command();
         match how.count {
-            None => s.propagate_instead(&[verb, key]),
-            Some(_) => {
-                s.propagate_instead(&[verb, key, itoa::Buffer::new().format(taken).as_bytes()])
-            }
+            None => call.propagate_instead(s, &[verb, key]),
+            Some(_) => call
+                .propagate_instead(s, &[verb, key, itoa::Buffer::new().format(taken).as_bytes()]),
         }
         return Ok(true);
     }
@@ -231,31 +236,46 @@ fn pop_first(s: &mut Server, keys: &[&[u8]], how: PopFirst) -> CommandResult<boo
 
 fn blocking_pop(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     keys: &[&[u8]],
     timeout: &[u8],
     how: PopFirst,
 ) -> CommandResult {
     let deadline = args::timeout(timeout, Unit::Seconds, s.ks.now_ms)?;
-    if pop_first(s, keys, how)? {
+    if pop_first(s, call, keys, how)? {
         return Ok(());
     }
-    if s.may_block() {
-        s.block_for_keys(args, keys, A_LIST, deadline);
+    if s.may_block(call) {
+        s.block_for_keys(call, args, keys, A_LIST, deadline);
     } else {
-        s.reply.null_array();
+        call.reply.null_array();
     }
     Ok(())
 }
 
-fn blpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn blpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let last = args.len() - 1;
-    blocking_pop(s, args, &args[1..last], args[last], PopFirst { end: End::Head, count: None })
+    blocking_pop(
+        s,
+        call,
+        args,
+        &args[1..last],
+        args[last],
+        PopFirst { end: End::Head, count: None },
+    )
 }
 
-fn brpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn brpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let last = args.len() - 1;
-    blocking_pop(s, args, &args[1..last], args[last], PopFirst { end: End::Tail, count: None })
+    blocking_pop(
+        s,
+        call,
+        args,
+        &args[1..last],
+        args[last],
+        PopFirst { end: End::Tail, count: None },
+    )
 }
 
 /// `numkeys key [key ...] LEFT|RIGHT [COUNT count]`: the keys and how to pop.
@@ -268,24 +288,29 @@ fn parse_mpop<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<(&'b [&'a [u8]], Po
     Ok((keys, PopFirst { end, count: Some(pop_count(options)?) }))
 }
 
-fn lmpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lmpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (keys, how) = parse_mpop(&args[1..])?;
-    if !pop_first(s, keys, how)? {
-        s.reply.null_array();
+    if !pop_first(s, call, keys, how)? {
+        call.reply.null_array();
     }
     Ok(())
 }
 
-fn blmpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn blmpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (keys, how) = parse_mpop(&args[2..])?;
-    blocking_pop(s, args, keys, args[1], how)
+    blocking_pop(s, call, args, keys, args[1], how)
 }
 
 // Moving
 
 /// Moves an element from one list's end to another's, and answers it; `false` if there is no element.
-fn move_element(s: &mut Server, from: (&[u8], End), to: (&[u8], End)) -> CommandResult<bool> {
-    let (db, limits) = (s.db, s.config.list_limits());
+fn move_element(
+    s: &mut Server,
+    call: &mut Call,
+    from: (&[u8], End),
+    to: (&[u8], End),
+) -> CommandResult<bool> {
+    let (db, limits) = (call.db, s.config.list_limits());
     if s.ks.write::<List>(db, from.0)?.is_none() {
         return Ok(false);
     }
@@ -296,24 +321,24 @@ fn move_element(s: &mut Server, from: (&[u8], End), to: (&[u8], End)) -> Command
     list.pop(from.1, 1, limits, |element| value = element.to_vec());
     let emptied = list.is_empty();
     push_values(&mut s.ks, db, to.0, to.1, &[&value], limits)?;
-    s.reply.bulk(&value);
+    call.reply.bulk(&value);
     s.ks.changes.signal_modified(db, to.0);
     s.ks.changes.notifications.push(Class::LIST, to.1.push_event(), db, to.0);
-    popped(s, from.0, from.1, 1, emptied);
+    popped(s, call, from.0, from.1, 1, emptied);
     Ok(true)
 }
 
-fn lmove(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lmove(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let ends = (End::parse(args[3])?, End::parse(args[4])?);
-    if !move_element(s, (args[1], ends.0), (args[2], ends.1))? {
-        s.reply.null();
+    if !move_element(s, call, (args[1], ends.0), (args[2], ends.1))? {
+        call.reply.null();
     }
     Ok(())
 }
 
-fn rpoplpush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    if !move_element(s, (args[1], End::Tail), (args[2], End::Head))? {
-        s.reply.null();
+fn rpoplpush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    if !move_element(s, call, (args[1], End::Tail), (args[2], End::Head))? {
+        call.reply.null();
     }
     Ok(())
 }
@@ -321,48 +346,56 @@ fn rpoplpush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 /// Moves an element as soon as there is one; `effect`: what is propagated then.
 fn blocking_move(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     ends: (End, End),
     deadline: Option<i64>,
     effect: &[&[u8]],
 ) -> CommandResult {
-    if move_element(s, (args[1], ends.0), (args[2], ends.1))? {
-        s.propagate_instead(effect);
-    } else if s.may_block() {
-        s.block_for_keys(args, &args[1..2], A_LIST, deadline);
+    if move_element(s, call, (args[1], ends.0), (args[2], ends.1))? {
+        call.propagate_instead(s, effect);
+    } else if s.may_block(call) {
+        s.block_for_keys(call, args, &args[1..2], A_LIST, deadline);
     } else {
-        s.reply.null();
+        call.reply.null();
     }
     Ok(())
 }
 
-fn blmove(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn blmove(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let ends = (End::parse(args[3])?, End::parse(args[4])?);
     let deadline = args::timeout(args[5], Unit::Seconds, s.ks.now_ms)?;
-    blocking_move(s, args, ends, deadline, &[b"LMOVE", args[1], args[2], args[3], args[4]])
+    blocking_move(s, call, args, ends, deadline, &[b"LMOVE", args[1], args[2], args[3], args[4]])
 }
 
-fn brpoplpush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn brpoplpush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let deadline = args::timeout(args[3], Unit::Seconds, s.ks.now_ms)?;
-    blocking_move(s, args, (End::Tail, End::Head), deadline, &[b"RPOPLPUSH", args[1], args[2]])
+    blocking_move(
+        s,
+        call,
+        args,
+        (End::Tail, End::Head),
+        deadline,
+        &[b"RPOPLPUSH", args[1], args[2]],
+    )
 }
 
 // Reading
 
-fn llen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let len = s.ks.read::<List>(s.db, args[1])?.map_or(0, List::len);
-    s.reply.int(len as i64);
+fn llen(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<List>(call.db, args[1])?.map_or(0, List::len);
+    call.reply.int(len as i64);
     Ok(())
 }
 
-fn lindex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let Some(list) = s.ks.read::<List>(s.db, args[1])? else {
-        s.reply.null();
+fn lindex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let Some(list) = s.ks.read::<List>(call.db, args[1])? else {
+        call.reply.null();
         return Ok(());
     };
     match list.get(int(args[2])?) {
-        Some(element) => reply_element(&mut s.reply, element.as_entry()),
-        None => s.reply.null(),
+        Some(element) => reply_element(&mut call.reply, element.as_entry()),
+        None => call.reply.null(),
     }
     Ok(())
 }
@@ -377,14 +410,14 @@ fn resolve_range(start: i64, stop: i64, len: usize) -> (usize, usize) {
     if start > stop { (0, 0) } else { (start as usize, (stop - start + 1) as usize) }
 }
 
-fn lrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (start, stop) = (int(args[2])?, int(args[3])?);
-    let Some(list) = s.ks.read::<List>(s.db, args[1])? else {
-        s.reply.array(0);
+    let Some(list) = s.ks.read::<List>(call.db, args[1])? else {
+        call.reply.array(0);
         return Ok(());
     };
     let (start, count) = resolve_range(start, stop, list.len());
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(count);
     list.range(start, count, Direction::Forward, |element| reply_element(reply, element));
     Ok(())
@@ -429,86 +462,86 @@ impl Lpos {
     }
 }
 
-fn lpos(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lpos(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let options = Lpos::parse(&args[3..])?;
-    let list = s.ks.read::<List>(s.db, args[1])?;
+    let list = s.ks.read::<List>(call.db, args[1])?;
     let found = list.map_or_else(Vec::new, |list| {
         list.positions(args[2], options.rank, options.count.unwrap_or(1), options.max_len)
     });
     match (options.count, found.first()) {
         (Some(_), _) => {
-            s.reply.array(found.len());
-            found.iter().for_each(|index| s.reply.int(*index as i64));
+            call.reply.array(found.len());
+            found.iter().for_each(|index| call.reply.int(*index as i64));
         }
-        (None, Some(index)) => s.reply.int(*index as i64),
-        (None, None) => s.reply.null(),
+        (None, Some(index)) => call.reply.int(*index as i64),
+        (None, None) => call.reply.null(),
     }
     Ok(())
 }
 
 // Changing
 
-fn lset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = s.config.list_limits();
-    let list = s.ks.write::<List>(s.db, args[1])?.ok_or(CommandError::NO_SUCH_KEY)?;
+    let list = s.ks.write::<List>(call.db, args[1])?.ok_or(CommandError::NO_SUCH_KEY)?;
     if !list.set(int(args[2])?, args[3], limits) {
         return Err(CommandError::OUT_OF_RANGE);
     }
-    s.ks.changes.write(Class::LIST, "lset", s.db, args[1]);
-    s.reply.ok();
+    s.ks.changes.write(Class::LIST, "lset", call.db, args[1]);
+    call.reply.ok();
     Ok(())
 }
 
-fn linsert(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn linsert(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = s.config.list_limits();
     let after = match args[2] {
         place if is(place, "AFTER") => true,
         place if is(place, "BEFORE") => false,
         _ => return Err(CommandError::SYNTAX),
     };
-    let Some(list) = s.ks.write::<List>(s.db, args[1])? else {
-        s.reply.int(0);
+    let Some(list) = s.ks.write::<List>(call.db, args[1])? else {
+        call.reply.int(0);
         return Ok(());
     };
     if !list.insert(args[3], after, args[4], limits) {
-        s.reply.int(-1);
+        call.reply.int(-1);
         return Ok(());
     }
-    s.reply.int(list.len() as i64);
-    s.ks.changes.write(Class::LIST, "linsert", s.db, args[1]);
+    call.reply.int(list.len() as i64);
+    s.ks.changes.write(Class::LIST, "linsert", call.db, args[1]);
     Ok(())
 }
 
-fn lrem(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lrem(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, limits) = (args[1], s.config.list_limits());
     let count = int_between(args[2], -i64::MAX, i64::MAX, None)?;
-    let Some(list) = s.ks.write::<List>(s.db, key)? else {
-        s.reply.int(0);
+    let Some(list) = s.ks.write::<List>(call.db, key)? else {
+        call.reply.int(0);
         return Ok(());
     };
     let removed = list.remove(count, args[3], limits);
     if removed > 0 {
-        s.ks.changes.write(Class::LIST, "lrem", s.db, key);
+        s.ks.changes.write(Class::LIST, "lrem", call.db, key);
         s.ks.changes.dirty += removed as u64 - 1;
-        delete_emptied(s, key);
+        delete_emptied(s, call, key);
     }
-    s.reply.int(removed as i64);
+    call.reply.int(removed as i64);
     Ok(())
 }
 
-fn ltrim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn ltrim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, limits) = (args[1], s.config.list_limits());
     let (start, stop) = (int(args[2])?, int(args[3])?);
-    if let Some(list) = s.ks.write::<List>(s.db, key)? {
+    if let Some(list) = s.ks.write::<List>(call.db, key)? {
         let (start, count) = resolve_range(start, stop, list.len());
         let removed = list.trim(start, count, limits);
         // A trim that removes nothing is an event all the same, but changes nothing.
         s.ks.changes.dirty += removed as u64;
-        s.ks.changes.signal_modified(s.db, key);
-        s.ks.changes.notifications.push(Class::LIST, "ltrim", s.db, key);
-        delete_emptied(s, key);
+        s.ks.changes.signal_modified(call.db, key);
+        s.ks.changes.notifications.push(Class::LIST, "ltrim", call.db, key);
+        delete_emptied(s, call, key);
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 

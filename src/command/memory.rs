@@ -3,6 +3,7 @@
 use super::args::{int, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::spec::help::reply_help;
 use crate::sys::process::{Resident, resident_memory};
@@ -13,7 +14,7 @@ const MIB: u64 = 1 << 20;
 const TABLE_SHARE: usize = 13;
 
 /// MEMORY USAGE key [SAMPLES count]
-pub fn usage(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn usage(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     for option in args[3..].chunks(2) {
         match *option {
             // Nothing needs to be sampled: every value knows its size.
@@ -21,9 +22,9 @@ pub fn usage(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             _ => return Err(CommandError::SYNTAX),
         }
     }
-    match s.ks.peek(s.db, args[2]) {
-        Some(entry) => s.reply.int((entry.memory() + TABLE_SHARE) as i64),
-        None => s.reply.null(),
+    match s.ks.peek(call.db, args[2]) {
+        Some(entry) => call.reply.int((entry.memory() + TABLE_SHARE) as i64),
+        None => call.reply.null(),
     }
     Ok(())
 }
@@ -133,7 +134,7 @@ fn percent(part: u64, whole: u64) -> f64 {
 }
 
 /// MEMORY STATS
-pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+pub fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     enum Figure {
         Bytes(u64),
         Ratio(f64),
@@ -173,7 +174,7 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         ("rss-overhead.bytes", Bytes(m.rss_overhead().bytes().max(0) as u64)),
         ("fragmentation", Ratio(m.fragmentation().ratio())),
     ];
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.map(before.len() + m.tables.len() + after.len() + 1);
     for (name, bytes) in before {
         reply.bulk_str(name);
@@ -203,7 +204,7 @@ pub fn stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 }
 
 /// MEMORY DOCTOR
-pub fn doctor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+pub fn doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let m = MemoryOverhead::of(s, alloc::used_memory() as u64);
     let mut report = String::new();
     if m.used < 5 * MIB {
@@ -213,7 +214,7 @@ pub fn doctor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     } else {
         diagnose(s, &m, &mut report);
     }
-    s.reply.verbatim("txt", report.as_bytes());
+    call.reply.verbatim("txt", report.as_bytes());
     Ok(())
 }
 
@@ -254,25 +255,25 @@ fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
 }
 
 /// MEMORY MALLOC-STATS
-pub fn malloc_stats(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+pub fn malloc_stats(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     match alloc::stats() {
-        Some(stats) => s.reply.verbatim("txt", stats.as_bytes()),
-        None => s.reply.bulk_str("Stats not supported for the current allocator"),
+        Some(stats) => call.reply.verbatim("txt", stats.as_bytes()),
+        None => call.reply.bulk_str("Stats not supported for the current allocator"),
     }
     Ok(())
 }
 
 /// MEMORY PURGE
-pub fn purge(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+pub fn purge(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     alloc::purge();
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// MEMORY HELP
-pub fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+pub fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     reply_help(
-        &mut s.reply,
+        &mut call.reply,
         "MEMORY",
         &[
             "DOCTOR",

@@ -9,6 +9,7 @@ use crate::db::notify::Class;
 use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::replication::encode_command;
 use crate::server::targets::{Address, Target};
 use std::io::{self, ErrorKind};
@@ -71,7 +72,13 @@ impl<'a> Migration<'a> {
     }
 
     /// The requests for a target, and how many replies come before those to `RESTORE`.
-    fn requests(&self, s: &Server, keys: &[&[u8]], target: &Target) -> (Vec<u8>, usize) {
+    fn requests(
+        &self,
+        s: &Server,
+        call: &Call,
+        keys: &[&[u8]],
+        target: &Target,
+    ) -> (Vec<u8>, usize) {
         let mut requests = Vec::new();
         let mut before = 0;
         if !self.credentials.is_empty() {
@@ -84,7 +91,7 @@ impl<'a> Migration<'a> {
             before += 1;
         }
         for key in keys {
-            let Some(entry) = s.ks.dbs[s.db].table.get(s.ks.hash(key), key) else { continue };
+            let Some(entry) = s.ks.dbs[call.db].table.get(s.ks.hash(key), key) else { continue };
             let ttl = entry.expire().map_or(0, |at| (at - s.ks.now_ms).max(1));
             let version = s.config.expiring_fields_version();
             let payload = dump(entry.value(), s.config.rdbcompression, version);
@@ -134,13 +141,14 @@ struct Transfer<'a> {
 /// Sends keys to a target, and reads what it answers.
 fn transfer<'a>(
     s: &Server,
+    call: &Call,
     m: &Migration<'_>,
     keys: &[&'a [u8]],
     target: &mut Target,
 ) -> Transfer<'a> {
     let mut outcome =
         Transfer { moved: Vec::new(), refusal: None, is_answered: false, failure: None };
-    let (requests, before) = m.requests(s, keys, target);
+    let (requests, before) = m.requests(s, call, keys, target);
     if let Err(error) = target.send(&requests) {
         outcome.failure = Some(Failure::Writing(error));
         return outcome;
@@ -168,6 +176,7 @@ fn transfer<'a>(
 /// Sends keys to the server that is meant, once more over a new connection if the one that was kept is of no use.
 fn send<'a>(
     s: &mut Server,
+    call: &Call,
     migration: &Migration<'_>,
     keys: &[&'a [u8]],
 ) -> CommandResult<Transfer<'a>> {
@@ -175,7 +184,7 @@ fn send<'a>(
     loop {
         let target = s.targets.take(&migration.address, migration.timeout);
         let mut target = target.map_err(|_| CONNECT_FAILED)?;
-        let outcome = transfer(s, migration, keys, &mut target);
+        let outcome = transfer(s, call, migration, keys, &mut target);
         match &outcome.failure {
             None => {
                 target.db = outcome.refusal.is_none().then_some(migration.db);
@@ -193,23 +202,23 @@ fn send<'a>(
 
 /// MIGRATE host port key|"" destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password]
 /// [KEYS key [key ...]]
-fn migrate(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn migrate(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let migration = Migration::parse(args)?;
     let mut keys = migration.keys.clone();
-    keys.retain(|key| s.ks.lookup_read(s.db, key).is_some());
+    keys.retain(|key| s.ks.lookup_read(call.db, key).is_some());
     if keys.is_empty() {
-        s.reply.simple("NOKEY");
+        call.reply.simple("NOKEY");
         return Ok(());
     }
-    let outcome = send(s, &migration, &keys)?;
+    let outcome = send(s, call, &migration, &keys)?;
     if !migration.copy && !outcome.moved.is_empty() {
         for key in &outcome.moved {
-            if let Some(entry) = s.ks.delete(s.db, key) {
+            if let Some(entry) = s.ks.delete(call.db, key) {
                 s.lazyfree.free_entry(entry, false);
             }
-            s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+            s.ks.changes.write(Class::GENERIC, "del", call.db, key);
         }
-        s.propagate_instead(&[&[&b"DEL"[..]], &outcome.moved[..]].concat());
+        call.propagate_instead(s, &[&[&b"DEL"[..]], &outcome.moved[..]].concat());
     }
     match (outcome.refusal, outcome.failure) {
         (Some(refusal), _) => {
@@ -217,7 +226,7 @@ fn migrate(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         (None, Some(failure)) => Err(failure.error()),
         (None, None) => {
-            s.reply.ok();
+            call.reply.ok();
             Ok(())
         }
     }

@@ -4,6 +4,7 @@
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::spec::help::reply_help;
 
 const HELP: &[&str] = &[
@@ -17,24 +18,24 @@ const HELP: &[&str] = &[
     "    Unload a module.",
 ];
 
-fn list(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.array(0);
+fn list(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.array(0);
     Ok(())
 }
 
 /// MODULE LOAD and LOADEX
-fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn load(s: &mut Server, _: &mut Call, args: &[&[u8]]) -> CommandResult {
     let path = String::from_utf8_lossy(args[2]);
     s.warning(&format!("Module {path} failed to load: modules are not supported"));
     Err(CommandError::text("ERR Error loading the extension. Please check the server logs."))
 }
 
-fn unload(_: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn unload(_: &mut Server, _: &mut Call, _: &[&[u8]]) -> CommandResult {
     Err(CommandError::text("ERR Error unloading module: no such module with that name"))
 }
 
-fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "MODULE", HELP);
+fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "MODULE", HELP);
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use super::redact::redact;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
-use crate::server::client::{ClientFlags, Token};
+use crate::server::call::Call;
+use crate::server::client::ClientFlags;
 use crate::spec::CommandFlags;
 use crate::util::args::quote;
 use bytes::Bytes;
@@ -14,11 +15,11 @@ use bytes::Bytes;
 /// Lines are sent when so many bytes of them have gathered, though the turn goes on.
 const BLOCK: usize = 64 * 1024;
 
-fn monitor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    if s.deny_blocking {
+fn monitor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    if call.deny_blocking {
         return Err(CommandError::err("MONITOR isn't allowed for DENY BLOCKING client"));
     }
-    let Some(token) = s.current else { return Ok(()) };
+    let token = call.client;
     let client = &mut s.clients[token];
     if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
         // Its connection has another purpose already.
@@ -31,30 +32,30 @@ fn monitor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         s.flush_monitors();
         s.monitors.push(noted);
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 impl Server {
     /// Shows a command that was executed to all monitors, unless its `flags` keep it from being seen.
-    pub fn feed_monitors(&mut self, token: Token, flags: CommandFlags, args: &[&[u8]]) {
+    pub fn feed_monitors(&mut self, call: &Call, flags: CommandFlags, args: &[&[u8]]) {
         if flags.intersects(CommandFlags::SKIP_MONITOR | CommandFlags::ADMIN)
             || self.loading.is_some()
         {
             return;
         }
-        let Some(client) = self.clients.get(token) else { return };
-        let client_monitors = self.current == Some(token) && client.is(ClientFlags::MONITOR);
+        let Some(client) = self.clients.get(call.client) else { return };
+        let client_monitors = self.current == Some(call.client) && client.is(ClientFlags::MONITOR);
         let now = self.clock.unix_us();
         let peer = client.conn.peer(&self.unix_path());
-        let peer = if self.in_script {
+        let peer = if call.in_script {
             "lua".to_string()
         } else if client.is(ClientFlags::UNIX_SOCKET) {
             format!("unix:{}", self.unix_path())
         } else {
             peer
         };
-        let mut line = format!("+{}.{:06} [{} {peer}]", now / 1_000_000, now % 1_000_000, self.db)
+        let mut line = format!("+{}.{:06} [{} {peer}]", now / 1_000_000, now % 1_000_000, call.db)
             .into_bytes();
         for arg in redact(args) {
             line.push(b' ');

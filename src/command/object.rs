@@ -4,6 +4,7 @@ use super::memory;
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::spec::help::reply_help;
 use crate::value::ValueRef;
 
@@ -11,66 +12,66 @@ use crate::value::ValueRef;
 const SHARED_REFCOUNT: i64 = i32::MAX as i64;
 const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
 
-fn encoding(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    match s.ks.peek(s.db, args[2]) {
-        Some(entry) => s.reply.bulk_str(entry.encoding()),
-        None => s.reply.null(),
+fn encoding(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    match s.ks.peek(call.db, args[2]) {
+        Some(entry) => call.reply.bulk_str(entry.encoding()),
+        None => call.reply.null(),
     }
     Ok(())
 }
 
-fn refcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn refcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let policy = s.config.maxmemory_policy;
     let shares = s.config.maxmemory == 0 || !(policy.is_lru() || policy.is_lfu());
-    match s.ks.peek(s.db, args[2]).map(|entry| entry.value()) {
+    match s.ks.peek(call.db, args[2]).map(|entry| entry.value()) {
         Some(ValueRef::Int(n)) if shares && SHARED_INTEGERS.contains(&n) => {
-            s.reply.int(SHARED_REFCOUNT);
+            call.reply.int(SHARED_REFCOUNT);
         }
-        Some(_) => s.reply.int(1),
-        None => s.reply.null(),
+        Some(_) => call.reply.int(1),
+        None => call.reply.null(),
     }
     Ok(())
 }
 
-fn idletime(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn idletime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let access = s.ks.access;
-    match s.ks.peek(s.db, args[2]) {
+    match s.ks.peek(call.db, args[2]) {
         Some(_) if access.lfu => Err(CommandError::text(
             "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
              policies at runtime LRU and LFU data will take some time to adjust.",
         )),
         Some(entry) => {
-            s.reply.int(access.idle_seconds(entry) as i64);
+            call.reply.int(access.idle_seconds(entry) as i64);
             Ok(())
         }
         None => {
-            s.reply.null();
+            call.reply.null();
             Ok(())
         }
     }
 }
 
-fn freq(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn freq(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let access = s.ks.access;
-    match s.ks.peek(s.db, args[2]) {
+    match s.ks.peek(call.db, args[2]) {
         Some(_) if !access.lfu => Err(CommandError::text(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
              between policies at runtime LRU and LFU data will take some time to adjust.",
         )),
         Some(entry) => {
-            s.reply.int(access.frequency(entry).into());
+            call.reply.int(access.frequency(entry).into());
             Ok(())
         }
         None => {
-            s.reply.null();
+            call.reply.null();
             Ok(())
         }
     }
 }
 
-fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     reply_help(
-        &mut s.reply,
+        &mut call.reply,
         "OBJECT",
         &[
             "ENCODING <key>",

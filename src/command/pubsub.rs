@@ -4,6 +4,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags};
 use crate::server::pubsub::Topic;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
@@ -24,49 +25,55 @@ const HELP: &[&str] = &[
     "    Return the number of subscribers for the specified shard level channel(s)",
 ];
 
-fn publish(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn publish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let receivers = s.publish(args[1], args[2]);
-    s.propagate_to_replicas();
-    s.reply.int(receivers as i64);
+    call.propagate_to_replicas();
+    call.reply.int(receivers as i64);
     Ok(())
 }
 
-fn spublish(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn spublish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let receivers = s.publish_on_shard(args[1], args[2]);
-    s.propagate_to_replicas();
-    s.reply.int(receivers as i64);
+    call.propagate_to_replicas();
+    call.reply.int(receivers as i64);
     Ok(())
 }
 
-fn subscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    subscribe_to(s, Topic::Channel, "subscribe", &args[1..])
+fn subscribe(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    subscribe_to(s, call, Topic::Channel, "subscribe", &args[1..])
 }
 
-fn psubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    subscribe_to(s, Topic::Pattern, "psubscribe", &args[1..])
+fn psubscribe(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    subscribe_to(s, call, Topic::Pattern, "psubscribe", &args[1..])
 }
 
-fn ssubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    subscribe_to(s, Topic::Shard, "ssubscribe", &args[1..])
+fn ssubscribe(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    subscribe_to(s, call, Topic::Shard, "ssubscribe", &args[1..])
 }
 
-fn unsubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    unsubscribe_from(s, Topic::Channel, "unsubscribe", &args[1..])
+fn unsubscribe(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    unsubscribe_from(s, call, Topic::Channel, "unsubscribe", &args[1..])
 }
 
-fn punsubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    unsubscribe_from(s, Topic::Pattern, "punsubscribe", &args[1..])
+fn punsubscribe(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    unsubscribe_from(s, call, Topic::Pattern, "punsubscribe", &args[1..])
 }
 
-fn sunsubscribe(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    unsubscribe_from(s, Topic::Shard, "sunsubscribe", &args[1..])
+fn sunsubscribe(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    unsubscribe_from(s, call, Topic::Shard, "sunsubscribe", &args[1..])
 }
 
-fn subscribe_to(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -> CommandResult {
-    let Some(token) = s.current else { return Ok(()) };
+fn subscribe_to(
+    s: &mut Server,
+    call: &mut Call,
+    topic: Topic,
+    verb: &str,
+    names: &[&[u8]],
+) -> CommandResult {
+    let token = call.client;
     // Who expects one reply to each command can't subscribe. In a transaction it always could, but for shards.
     let excused = topic != Topic::Shard && s.clients[token].is(ClientFlags::MULTI);
-    if s.deny_blocking && !excused {
+    if call.deny_blocking && !excused {
         return Err(CommandError::err(format_args!(
             "{} isn't allowed for a DENY BLOCKING client",
             verb.to_uppercase()
@@ -74,13 +81,19 @@ fn subscribe_to(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -> Co
     }
     for name in names {
         s.subscribe(token, topic, name);
-        confirm(s, topic, verb, Some(name));
+        confirm(s, call, topic, verb, Some(name));
     }
     Ok(())
 }
 
-fn unsubscribe_from(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -> CommandResult {
-    let Some(token) = s.current else { return Ok(()) };
+fn unsubscribe_from(
+    s: &mut Server,
+    call: &mut Call,
+    topic: Topic,
+    verb: &str,
+    names: &[&[u8]],
+) -> CommandResult {
+    let token = call.client;
     if s.config.flavour.unsubscribes_subscribers_only && !s.clients[token].is(ClientFlags::PUBSUB) {
         return Err(CommandError(
             format!("NOSUB '{verb}' command executed not in subscribed mode").into(),
@@ -88,16 +101,16 @@ fn unsubscribe_from(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -
     }
     for name in names {
         s.unsubscribe(token, topic, name);
-        confirm(s, topic, verb, Some(name));
+        confirm(s, call, topic, verb, Some(name));
     }
     if names.is_empty() {
         let all = s.subscribed_to(token, topic);
         for name in &all {
             s.unsubscribe(token, topic, name);
-            confirm(s, topic, verb, Some(name));
+            confirm(s, call, topic, verb, Some(name));
         }
         if all.is_empty() {
-            confirm(s, topic, verb, None);
+            confirm(s, call, topic, verb, None);
         }
     }
     Ok(())
@@ -105,8 +118,8 @@ fn unsubscribe_from(s: &mut Server, topic: Topic, verb: &str, names: &[&[u8]]) -
 
 /// Tells the current client what it did, and how many subscriptions it has now. This is out of band: a client that
 /// wants no replies (`CLIENT REPLY`) gets it all the same.
-fn confirm(s: &mut Server, topic: Topic, verb: &str, name: Option<&[u8]>) {
-    let Some(token) = s.current else { return };
+fn confirm(s: &mut Server, call: &mut Call, topic: Topic, verb: &str, name: Option<&[u8]>) {
+    let token = call.client;
     let client = &s.clients[token];
     let count = subscriptions_counted_with(client, topic) as i64;
     let write = |reply: &mut Reply| {
@@ -120,7 +133,7 @@ fn confirm(s: &mut Server, topic: Topic, verb: &str, name: Option<&[u8]>) {
         write(&mut reply);
         s.push_to(token, Bytes::from(reply.take()));
     } else {
-        write(&mut s.reply);
+        write(&mut call.reply);
     }
 }
 
@@ -132,58 +145,63 @@ fn subscriptions_counted_with(client: &Client, topic: Topic) -> usize {
     })
 }
 
-fn channels(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    list_channels(s, Topic::Channel, args)
+fn channels(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    list_channels(s, call, Topic::Channel, args)
 }
 
-fn shardchannels(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    list_channels(s, Topic::Shard, args)
+fn shardchannels(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    list_channels(s, call, Topic::Shard, args)
 }
 
-fn list_channels(s: &mut Server, topic: Topic, args: &[&[u8]]) -> CommandResult {
+fn list_channels(s: &mut Server, call: &mut Call, topic: Topic, args: &[&[u8]]) -> CommandResult {
     let pattern = match args[2..] {
         [] => None,
         [pattern] => Some(pattern),
         _ => return Err(subcommand_syntax_error("PUBSUB", args)),
     };
-    let at = s.reply.deferred();
+    let at = call.reply.deferred();
     let mut n = 0;
     for channel in s.pubsub.of(topic).keys() {
         if pattern.is_none_or(|pattern| glob_match(pattern, channel, false)) {
-            s.reply.bulk(channel);
+            call.reply.bulk(channel);
             n += 1;
         }
     }
-    s.reply.set_array(at, n);
+    call.reply.set_array(at, n);
     Ok(())
 }
 
-fn numsub(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    count_subscribers(s, Topic::Channel, &args[2..])
+fn numsub(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    count_subscribers(s, call, Topic::Channel, &args[2..])
 }
 
-fn shardnumsub(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    count_subscribers(s, Topic::Shard, &args[2..])
+fn shardnumsub(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    count_subscribers(s, call, Topic::Shard, &args[2..])
 }
 
-fn count_subscribers(s: &mut Server, topic: Topic, names: &[&[u8]]) -> CommandResult {
-    s.reply.array(2 * names.len());
+fn count_subscribers(
+    s: &mut Server,
+    call: &mut Call,
+    topic: Topic,
+    names: &[&[u8]],
+) -> CommandResult {
+    call.reply.array(2 * names.len());
     for &name in names {
         let subscribers = s.pubsub.of(topic).get(name).map_or(0, Vec::len);
-        s.reply.bulk(name);
-        s.reply.int(subscribers as i64);
+        call.reply.bulk(name);
+        call.reply.int(subscribers as i64);
     }
     Ok(())
 }
 
-fn numpat(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn numpat(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let patterns = s.pubsub.of(Topic::Pattern).len();
-    s.reply.int(patterns as i64);
+    call.reply.int(patterns as i64);
     Ok(())
 }
 
-fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "PUBSUB", HELP);
+fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "PUBSUB", HELP);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::replication::failover::Failover;
 use crate::spec::CommandFlags;
@@ -42,12 +43,12 @@ impl Server {
     }
 }
 
-fn capa(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn capa(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // A capability that is not known here changes nothing.
     if args[2..].iter().any(|name| name.eq_ignore_ascii_case(b"redirect")) {
-        s.client().flags |= ClientFlags::REDIRECT;
+        s.client(call).flags |= ClientFlags::REDIRECT;
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 

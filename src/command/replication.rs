@@ -4,6 +4,7 @@ use super::args::{Unit, positive, timeout};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::{Blocked, ClientFlags};
 use crate::server::replication::failover::Handover;
 use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
@@ -17,7 +18,7 @@ use crate::util::number::parse_i64;
 const NOT_FROM_FILE: CommandError =
     CommandError::text("ERR a synchronization isn't allowed for DENY BLOCKING client");
 
-fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn replicaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
         return Err(CommandError::err("REPLICAOF not allowed in cluster mode."));
     }
@@ -28,13 +29,13 @@ fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         if s.repl.is_replica() {
             s.replication_unset_primary();
             s.set_primary_address(None);
-            let client = s.client_info(s.current.expect("a command has a client"));
+            let client = s.client_info(call.client);
             s.notice(&format!("MASTER MODE enabled (user request from '{client}')"));
         }
-        s.reply.ok();
+        call.reply.ok();
         return Ok(());
     }
-    if s.client().is(ClientFlags::SLAVE) {
+    if s.client(call).is(ClientFlags::SLAVE) {
         return Err(CommandError::err("Command is not valid when client is a replica."));
     }
     let port = parse_i64(args[2]).and_then(|port| u16::try_from(port).ok());
@@ -42,25 +43,25 @@ fn replicaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let host = String::from_utf8_lossy(args[1]).into_owned();
     if s.repl.primary.as_ref().is_some_and(|p| p.host == host && p.port == port) {
         s.notice("REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.");
-        s.reply.simple("OK Already connected to specified master");
+        call.reply.simple("OK Already connected to specified master");
         return Ok(());
     }
-    let client = s.client_info(s.current.expect("a command has a client"));
+    let client = s.client_info(call.client);
     s.set_primary_address(Some((host.clone(), port)));
     s.replication_set_primary(host.clone(), port);
     s.notice(&format!("REPLICAOF {host}:{port} enabled (user request from '{client}')"));
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// How a replica says what it is, before `PSYNC`, and how far it is, after.
-fn replconf(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let outcome = replconf_options(s, args);
+fn replconf(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let outcome = replconf_options(s, call, args);
     let about_progress = args.get(1).is_some_and(|option| {
         option.eq_ignore_ascii_case(b"ack") || option.eq_ignore_ascii_case(b"getack")
     });
     if !about_progress {
-        let token = s.current.expect("a command has a client");
+        let token = call.client;
         s.trace_replica(token, Direction::Received, &shown(args));
         let answer = outcome.as_ref().map_or_else(|e| format!("-{}", e.0), |()| "+OK".to_string());
         s.trace_replica(token, Direction::Sent, &answer);
@@ -74,11 +75,11 @@ fn shown(args: &[&[u8]]) -> String {
     words.join(" ")
 }
 
-fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len().is_multiple_of(2) {
         return Err(CommandError::SYNTAX);
     }
-    let token = s.current.expect("a command has a client");
+    let token = call.client;
     for pair in args[1..].chunks_exact(2) {
         let (option, value) = (pair[0].to_ascii_lowercase(), pair[1]);
         match option.as_slice() {
@@ -118,7 +119,7 @@ fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
             b"ack" => {
                 // Answering would disturb the stream.
-                if !s.client().is(ClientFlags::SLAVE) {
+                if !s.client(call).is(ClientFlags::SLAVE) {
                     return Ok(());
                 }
                 let Some(offset) = parse_i64(value).and_then(|n| u64::try_from(n).ok()) else {
@@ -132,15 +133,15 @@ fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
             b"getack" => {
                 // The answer does not tell what is behind this request: it has not been applied yet.
-                if s.client().is(ClientFlags::MASTER) {
+                if s.client(call).is(ClientFlags::MASTER) {
                     s.replication_send_ack();
-                    s.client().flags |= ClientFlags::MASTER_FORCE_REPLY;
+                    s.client(call).flags |= ClientFlags::MASTER_FORCE_REPLY;
                 }
                 return Ok(());
             }
             b"rdb-only" => {
                 let wanted = zero_or_one(value)?;
-                s.client().flags.set(ClientFlags::REPL_RDB_ONLY, wanted);
+                s.client(call).flags.set(ClientFlags::REPL_RDB_ONLY, wanted);
             }
             b"rdb-filter-only" => {
                 let excluded = parts_but(value)?;
@@ -163,7 +164,7 @@ fn replconf_options(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             }
         }
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
@@ -193,11 +194,11 @@ fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
     }
 }
 
-fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    if s.deny_blocking {
+fn psync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    if call.deny_blocking {
         return Err(NOT_FROM_FILE);
     }
-    let token = s.current.expect("a command has a client");
+    let token = call.client;
     s.trace_replica(token, Direction::Received, &shown(args));
     let Some(offset) = parse_i64(args[2]) else {
         let name = s.replica_name(token);
@@ -205,27 +206,31 @@ fn psync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::NOT_AN_INTEGER);
     };
     let failover = args.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover"));
-    synchronize(s, Some(PsyncRequest { id: args[1], offset, failover }))
+    synchronize(s, call, Some(PsyncRequest { id: args[1], offset, failover }))
 }
 
 /// What is refused is seen too.
-fn synchronize(s: &mut Server, request: Option<PsyncRequest<'_>>) -> CommandResult {
-    s.sync_command(request).inspect_err(|error| {
-        let token = s.current.expect("a command has a client");
+fn synchronize(
+    s: &mut Server,
+    call: &mut Call,
+    request: Option<PsyncRequest<'_>>,
+) -> CommandResult {
+    s.sync_command(call, request).inspect_err(|error| {
+        let token = call.client;
         s.trace_replica(token, Direction::Sent, &format!("-{}", error.0));
     })
 }
 
-fn sync(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    if s.deny_blocking {
+fn sync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    if call.deny_blocking {
         return Err(NOT_FROM_FILE);
     }
-    let token = s.current.expect("a command has a client");
+    let token = call.client;
     s.trace_replica(token, Direction::Received, &shown(args));
-    synchronize(s, None)
+    synchronize(s, call, None)
 }
 
-fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if s.repl.is_replica() {
         return Err(CommandError::err(
             "WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
@@ -233,11 +238,11 @@ fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let wanted = parse_i64(args[1]).ok_or(CommandError::NOT_AN_INTEGER)?;
     let deadline = timeout(args[2], Unit::Milliseconds, s.ks.now_ms)?;
-    let token = s.current.expect("a command has a client");
+    let token = call.client;
     let offset = s.clients[token].write_offset;
     let reached = s.replicas_at(offset);
-    if reached as i64 >= wanted || !s.may_block() {
-        s.reply.int(reached as i64);
+    if reached as i64 >= wanted || !s.may_block(call) {
+        call.reply.int(reached as i64);
         return Ok(());
     }
     let wanted = usize::try_from(wanted).unwrap_or(0);
@@ -246,13 +251,13 @@ fn wait(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn failover(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() == 2 && args[1].eq_ignore_ascii_case(b"abort") {
         if s.repl.failover.is_none() {
             return Err(CommandError::err("No failover in progress."));
         }
         s.abort_failover("Failover manually aborted");
-        s.reply.ok();
+        call.reply.ok();
         return Ok(());
     }
     let mut asked = Handover { target: None, deadline: None, force: false };
@@ -284,11 +289,11 @@ fn failover(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
     }
     s.start_failover(asked)?;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn waitaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn waitaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let number = |arg| parse_i64(arg).ok_or(CommandError::NOT_AN_INTEGER);
     let local = number(args[1])?;
     if !(0..=1).contains(&local) {
@@ -305,11 +310,11 @@ fn waitaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if local && !s.config.appendonly {
         return Err(WAITAOF_WITHOUT_AOF);
     }
-    let token = s.current.expect("a command has a client");
+    let token = call.client;
     let offset = s.clients[token].write_offset;
     let reached = s.durable_at(offset);
-    if (reached.local >= local && reached.replicas >= replicas) || !s.may_block() {
-        reached.reply(&mut s.reply);
+    if (reached.local >= local && reached.replicas >= replicas) || !s.may_block(call) {
+        reached.reply(&mut call.reply);
         return Ok(());
     }
     s.block_client(token, Blocked::Durable { local, replicas, offset }, deadline);
@@ -317,8 +322,8 @@ fn waitaof(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn role(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let reply = &mut s.reply;
+fn role(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let reply = &mut call.reply;
     if let Some(link) = &s.repl.primary {
         reply.array(5);
         reply.bulk(b"slave");

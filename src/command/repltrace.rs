@@ -6,6 +6,7 @@
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::replication::replica::LinkState;
 use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
 use crate::spec::help::reply_help;
@@ -23,7 +24,7 @@ const HELP: &[&str] = &[
     "    Forget the links that are over, and the timelines of the others.",
 ];
 
-fn repltrace(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn repltrace(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lines: Vec<String> = match args {
         [_] => {
             let whole = |link| timeline(s, link);
@@ -34,11 +35,11 @@ fn repltrace(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         [_, word] if word.eq_ignore_ascii_case(b"reset") => {
             s.repl.traces.reset();
-            s.reply.ok();
+            call.reply.ok();
             return Ok(());
         }
         [_, word] if word.eq_ignore_ascii_case(b"help") => {
-            reply_help(&mut s.reply, "REPLTRACE", HELP);
+            reply_help(&mut call.reply, "REPLTRACE", HELP);
             return Ok(());
         }
         [_, id] => {
@@ -50,9 +51,9 @@ fn repltrace(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         _ => return Err(CommandError::SYNTAX),
     };
-    s.reply.array(lines.len());
+    call.reply.array(lines.len());
     for line in lines {
-        s.reply.simple(&line);
+        call.reply.simple(&line);
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::flavour::Flavour;
 use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
@@ -101,17 +102,17 @@ impl<'a> ScanOptions<'a> {
 }
 
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
-fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn scan(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[1])?;
     let flavour = s.config.flavour;
     let options = ScanOptions::parse_for_keys(&args[2..], flavour)?;
     let (now, role) = (s.ks.now_ms, s.ks.role);
-    let mut found = s.reply.part();
+    let mut found = call.reply.part();
     let mut expired: Vec<Box<[u8]>> = Vec::new();
     let (mut n, mut visited) = (0, 0);
     // A table that is nearly empty must not keep everybody waiting.
     let mut buckets = options.count.saturating_mul(10);
-    let table = &s.ks.dbs[s.db].table;
+    let table = &s.ks.dbs[call.db].table;
     loop {
         cursor = table.scan(cursor, |entry, _| {
             visited += 1;
@@ -135,9 +136,9 @@ fn scan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     for key in expired {
         // Looking at an expired key deletes it.
-        s.ks.peek(s.db, &key);
+        s.ks.peek(call.db, &key);
     }
-    reply_scan(&mut s.reply, cursor, n, found);
+    reply_scan(&mut call.reply, cursor, n, found);
     Ok(())
 }
 

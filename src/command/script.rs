@@ -8,6 +8,7 @@ use crate::script::engine::sha1_hex;
 use crate::script::run::Request;
 use crate::script::shebang::split_shebang;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::spec::CommandFlags;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
@@ -51,86 +52,94 @@ pub(super) fn keys_and_args<'a, 'b>(
         .ok_or(CommandError::text("ERR Number of keys can't be greater than number of args"))
 }
 
-fn eval(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    eval_script(s, args, false)
+fn eval(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    eval_script(s, call, args, false)
 }
 
-fn eval_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    eval_script(s, args, true)
+fn eval_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    eval_script(s, call, args, true)
 }
 
-fn evalsha(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    eval_known(s, args, false)
+fn evalsha(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    eval_known(s, call, args, false)
 }
 
-fn evalsha_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    eval_known(s, args, true)
+fn evalsha_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    eval_known(s, call, args, true)
 }
 
-fn eval_script(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
-    show_to_monitors(s, args);
+fn eval_script(s: &mut Server, call: &mut Call, args: &[&[u8]], read_only: bool) -> CommandResult {
+    show_to_monitors(s, call, args);
     keys_and_args(args)?;
-    if s.client().is(ClientFlags::LUA_DEBUG) {
-        return run_debugged(s, args[1], args, read_only);
+    if s.client(call).is(ClientFlags::LUA_DEBUG) {
+        return run_debugged(s, call, args[1], args, read_only);
     }
     let sha = s.scripts.load(args[1], false)?;
-    run(s, sha, args, read_only)
+    run(s, call, sha, args, read_only)
 }
 
-fn eval_known(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
-    show_to_monitors(s, args);
+fn eval_known(s: &mut Server, call: &mut Call, args: &[&[u8]], read_only: bool) -> CommandResult {
+    show_to_monitors(s, call, args);
     let sha = parse_sha(args[1]).ok_or(NO_SCRIPT)?;
-    if s.client().is(ClientFlags::LUA_DEBUG) {
+    if s.client(call).is(ClientFlags::LUA_DEBUG) {
         let body = Rc::clone(&s.scripts.find(&sha).ok_or(NO_SCRIPT)?.body);
-        return run_debugged(s, &body, args, read_only);
+        return run_debugged(s, call, &body, args, read_only);
     }
-    run(s, sha, args, read_only)
+    run(s, call, sha, args, read_only)
 }
 
 /// Runs a script line by line, as the client wants it.
-fn run_debugged(s: &mut Server, body: &[u8], command: &[&[u8]], read_only: bool) -> CommandResult {
+fn run_debugged(
+    s: &mut Server,
+    call: &mut Call,
+    body: &[u8],
+    command: &[&[u8]],
+    read_only: bool,
+) -> CommandResult {
     let (keys, args) = keys_and_args(command)?;
-    s.debug_script(body, |s, engine| {
+    s.debug_script(call, body, |s, call, engine| {
         let (flags, function) = compile(engine, body)?;
         let name = String::from_utf8_lossy(&sha1_hex(body)).into();
         let function = &function;
         let is_function = false;
-        s.run_script(&Request {
-            engine,
-            function,
-            name,
-            flags,
-            read_only,
-            command,
-            keys,
-            args,
-            is_function,
-        })
+        s.run_script(
+            call,
+            &Request { engine, function, name, flags, read_only, command, keys, args, is_function },
+        )
     })
 }
 
 /// Before the commands that it calls are shown, and not behind them.
-pub(super) fn show_to_monitors(s: &mut Server, args: &[&[u8]]) {
-    if let Some(token) = s.current.filter(|_| !s.monitors.is_empty()) {
-        s.feed_monitors(token, CommandFlags::empty(), args);
+pub(super) fn show_to_monitors(s: &mut Server, call: &mut Call, args: &[&[u8]]) {
+    if !s.monitors.is_empty() {
+        s.feed_monitors(call, CommandFlags::empty(), args);
     }
 }
 
-fn run(s: &mut Server, sha: Sha, command: &[&[u8]], read_only: bool) -> CommandResult {
+fn run(
+    s: &mut Server,
+    call: &mut Call,
+    sha: Sha,
+    command: &[&[u8]],
+    read_only: bool,
+) -> CommandResult {
     let (keys, args) = keys_and_args(command)?;
     let script = s.scripts.find(&sha).ok_or(NO_SCRIPT)?.clone();
     let engine = s.scripts.engine()?;
-    let outcome = s.run_script(&Request {
-        engine: &engine,
-        function: &script.function,
-        name: script.name,
-        flags: script.flags,
-        read_only,
-        command,
-        keys,
-        args,
-        is_function: false,
-    });
+    let outcome = s.run_script(
+        call,
+        &Request {
+            engine: &engine,
+            function: &script.function,
+            name: script.name,
+            flags: script.flags,
+            read_only,
+            command,
+            keys,
+            args,
+            is_function: false,
+        },
+    );
     s.scripts.note_use(&sha);
     outcome
 }
@@ -152,29 +161,29 @@ impl Server {
     }
 }
 
-fn load(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let sha = s.scripts.load(args[2], true)?;
-    s.reply.bulk(&sha);
+    call.reply.bulk(&sha);
     Ok(())
 }
 
-fn exists(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn exists(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let shas = &args[2..];
-    s.reply.array(shas.len());
+    call.reply.array(shas.len());
     for sha in shas {
         let known = <Sha>::try_from(*sha).is_ok_and(|sha| s.scripts.find(&sha).is_some());
-        s.reply.int(known.into());
+        call.reply.int(known.into());
     }
     Ok(())
 }
 
-fn show(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn show(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let script = parse_sha(args[2]).and_then(|sha| s.scripts.find(&sha)).ok_or(NO_SCRIPT)?;
-    s.reply.bulk(&script.body);
+    call.reply.bulk(&script.body);
     Ok(())
 }
 
-fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // A Lua state belongs to its thread, and is freed at once either way.
     match args[2..] {
         [] => {}
@@ -182,17 +191,17 @@ fn flush(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         _ => return Err(CommandError::text("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
     }
     s.scripts.flush();
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn kill(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.kill_script(false)
+fn kill(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    s.kill_script(call, false)
 }
 
-fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let has_replies = !s.reply.is_empty();
-    let client = s.client();
+fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let has_replies = !call.reply.is_empty();
+    let client = s.client(call);
     if has_replies || !client.out.is_empty() || client.is(ClientFlags::DEFERRED) {
         return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
@@ -202,18 +211,18 @@ fn debug(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         mode if args::is(mode, "sync") => ClientFlags::LUA_DEBUG | ClientFlags::LUA_DEBUG_SYNC,
         _ => return Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
     };
-    let flags = &mut s.client().flags;
+    let flags = &mut s.client(call).flags;
     flags.remove(ClientFlags::LUA_DEBUG | ClientFlags::LUA_DEBUG_SYNC);
     flags.insert(wanted);
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn help(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn help(_: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() > 2 {
         return Err(subcommand_syntax_error("SCRIPT", args));
     }
-    reply_help(&mut s.reply, "SCRIPT", HELP);
+    reply_help(&mut call.reply, "SCRIPT", HELP);
     Ok(())
 }
 

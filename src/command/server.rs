@@ -6,6 +6,7 @@ use super::table::{Command, CommandTable, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence::SaveTarget;
@@ -64,47 +65,47 @@ fn top_level_specs(commands: &CommandTable) -> Vec<&CommandSpec> {
     commands.top_level().map(|command| &command.spec).collect()
 }
 
-fn command(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_command(&mut s.reply, top_level_specs(&s.commands).into_iter());
+fn command(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_command(&mut call.reply, top_level_specs(&s.commands).into_iter());
     Ok(())
 }
 
-fn command_count(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.int(s.commands.top_level().count() as i64);
+fn command_count(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.int(s.commands.top_level().count() as i64);
     Ok(())
 }
 
-fn command_info(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn command_info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match &args[2..] {
-        [] => return command(s, args),
-        names => reply_command_info(&mut s.reply, names, |name| spec_of(&s.commands, name)),
+        [] => return command(s, call, args),
+        names => reply_command_info(&mut call.reply, names, |name| spec_of(&s.commands, name)),
     }
     Ok(())
 }
 
-fn command_docs(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn command_docs(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match &args[2..] {
-        [] => reply_command_docs(&mut s.reply, top_level_specs(&s.commands).into_iter()),
-        names => reply_command_docs_of(&mut s.reply, names, |name| spec_of(&s.commands, name)),
+        [] => reply_command_docs(&mut call.reply, top_level_specs(&s.commands).into_iter()),
+        names => reply_command_docs_of(&mut call.reply, names, |name| spec_of(&s.commands, name)),
     }
     Ok(())
 }
 
-fn command_list(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn command_list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let filter = ListFilter::parse(&args[2..])?;
-    reply_command_list(&mut s.reply, top_level_specs(&s.commands).into_iter(), filter);
+    reply_command_list(&mut call.reply, top_level_specs(&s.commands).into_iter(), filter);
     Ok(())
 }
 
-fn command_getkeys(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    getkeys(s, &args[2..], false)
+fn command_getkeys(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    getkeys(s, call, &args[2..], false)
 }
 
-fn command_getkeysandflags(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    getkeys(s, &args[2..], true)
+fn command_getkeysandflags(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    getkeys(s, call, &args[2..], true)
 }
 
-fn getkeys(s: &mut Server, request: &[&[u8]], with_flags: bool) -> CommandResult {
+fn getkeys(s: &mut Server, call: &mut Call, request: &[&[u8]], with_flags: bool) -> CommandResult {
     let commands = &s.commands;
     let found = commands.find(request[0]).and_then(|id| match request.get(1) {
         Some(name) if !commands.get(id).subcommands.is_empty() => {
@@ -113,29 +114,29 @@ fn getkeys(s: &mut Server, request: &[&[u8]], with_flags: bool) -> CommandResult
         _ => Some(id),
     });
     let found = found.map(|id| &commands.get(id).spec);
-    reply_command_getkeys(&mut s.reply, found, request, with_flags)
+    reply_command_getkeys(&mut call.reply, found, request, with_flags)
 }
 
-fn command_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "COMMAND", COMMAND_HELP);
+fn command_help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "COMMAND", COMMAND_HELP);
     Ok(())
 }
 
-fn time(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn time(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     // In a transaction or script time stands still.
     let now = if s.gathers_unit() { s.now_us } else { s.clock.unix_us() };
-    s.reply.array(2);
-    s.reply.bulk_int(now / 1_000_000);
-    s.reply.bulk_int(now % 1_000_000);
+    call.reply.array(2);
+    call.reply.bulk_int(now / 1_000_000);
+    call.reply.bulk_int(now % 1_000_000);
     Ok(())
 }
 
-fn lastsave(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.int(s.persistence.last_save);
+fn lastsave(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.int(s.persistence.last_save);
     Ok(())
 }
 
-fn save(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn save(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if is_saving(s) {
         return Err(SAVE_IN_PROGRESS);
     }
@@ -143,11 +144,11 @@ fn save(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     if !s.rdb_save() {
         return Err(FAILED);
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn bgsave(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let schedule = match args[1..] {
         [] => false,
         [option] if option.eq_ignore_ascii_case(b"schedule") => true,
@@ -156,17 +157,17 @@ fn bgsave(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     if is_saving(s) {
         return Err(SAVE_IN_PROGRESS);
     }
-    let in_exec = s.client().is(ClientFlags::MULTI);
+    let in_exec = s.client(call).is(ClientFlags::MULTI);
     if s.persistence.child.is_some() || in_exec {
         if !schedule && !in_exec {
             return Err(OTHER_CHILD);
         }
         s.persistence.scheduled = true;
-        s.reply.simple("Background saving scheduled");
+        call.reply.simple("Background saving scheduled");
         return Ok(());
     }
     s.rdb_save_background(SaveTarget::Disk, s.all_contents()).map_err(|_| FAILED)?;
-    s.reply.simple("Background saving started");
+    call.reply.simple("Background saving started");
     Ok(())
 }
 
@@ -175,13 +176,13 @@ fn is_saving(s: &Server) -> bool {
     s.persistence.child.is_some() && !s.is_rewriting_aof()
 }
 
-fn bgrewriteaof(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn bgrewriteaof(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let text = s.bgrewriteaof().map_err(CommandError::err)?;
-    s.reply.simple(text);
+    call.reply.simple(text);
     Ok(())
 }
 
-fn shutdown(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn shutdown(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut flags = ShutdownFlags::empty();
     let mut abort = false;
     for option in &args[1..] {
@@ -201,10 +202,10 @@ fn shutdown(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         if !s.abort_shutdown() {
             return Err(CommandError::err("No shutdown in progress."));
         }
-        s.reply.ok();
+        call.reply.ok();
         return Ok(());
     }
-    if s.deny_blocking && !flags.contains(ShutdownFlags::NOW) {
+    if call.deny_blocking && !flags.contains(ShutdownFlags::NOW) {
         return Err(CommandError::err(
             "SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
         ));
@@ -224,7 +225,7 @@ fn shutdown(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     s.shutdown_command(flags)
 }
 
-fn slowlog_get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn slowlog_get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() > 3 {
         return Err(subcommand_syntax_error("SLOWLOG", args));
     }
@@ -236,7 +237,7 @@ fn slowlog_get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         count = usize::try_from(wanted).unwrap_or(usize::MAX);
     }
     let entries = &s.slow_log.entries;
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(entries.len().min(count));
     for entry in entries.iter().take(count) {
         reply.array(6);
@@ -249,23 +250,23 @@ fn slowlog_get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn slowlog_len(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    s.reply.int(s.slow_log.entries.len() as i64);
+fn slowlog_len(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    call.reply.int(s.slow_log.entries.len() as i64);
     Ok(())
 }
 
-fn slowlog_reset(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn slowlog_reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     s.slow_log.entries = VecDeque::new();
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn slowlog_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "SLOWLOG", SLOWLOG_HELP);
+fn slowlog_help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "SLOWLOG", SLOWLOG_HELP);
     Ok(())
 }
 
-fn latency_histogram(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn latency_histogram(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let chosen: Vec<&Command> = match &args[2..] {
         [] => s.commands.iter().collect(),
         names => names
@@ -274,7 +275,7 @@ fn latency_histogram(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             .flat_map(|id| with_subcommands(&s.commands, id))
             .collect(),
     };
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     let at = reply.deferred();
     let mut shown = 0;
     for command in chosen.into_iter().filter(|command| command.stats.calls > 0) {
@@ -314,9 +315,9 @@ fn reply_histogram(reply: &mut Reply, command: &Command) {
     reply.set_map(at, entries);
 }
 
-fn latency_latest(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn latency_latest(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let latency = &s.latency;
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(latency.events().count());
     for (event, series) in latency.events() {
         let last = series.latest();
@@ -329,44 +330,44 @@ fn latency_latest(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn latency_history(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn latency_history(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let samples = s.latency.series(args[2]).map(|series| series.samples()).unwrap_or_default();
-    s.reply.array(samples.len());
+    call.reply.array(samples.len());
     for sample in samples {
-        s.reply.array(2);
-        s.reply.int(sample.time);
-        s.reply.int(sample.ms as i64);
+        call.reply.array(2);
+        call.reply.int(sample.time);
+        call.reply.int(sample.ms as i64);
     }
     Ok(())
 }
 
-fn latency_graph(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn latency_graph(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some(series) = s.latency.series(args[2]) else {
         let event = String::from_utf8_lossy(args[2]);
         return Err(CommandError::err(format_args!("No samples available for event '{event}'")));
     };
     let graph = series.graph(&String::from_utf8_lossy(args[2]), s.now_seconds());
-    s.reply.verbatim("txt", graph.as_bytes());
+    call.reply.verbatim("txt", graph.as_bytes());
     Ok(())
 }
 
-fn latency_doctor(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn latency_doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let report = s.latency.doctor(s.config.latency_monitor_threshold);
-    s.reply.verbatim("txt", report.as_bytes());
+    call.reply.verbatim("txt", report.as_bytes());
     Ok(())
 }
 
-fn latency_reset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn latency_reset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let reset = match &args[2..] {
         [] => s.latency.reset_all(),
         events => events.iter().filter(|event| s.latency.reset(event)).count(),
     };
-    s.reply.int(reset as i64);
+    call.reply.int(reset as i64);
     Ok(())
 }
 
-fn latency_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    reply_help(&mut s.reply, "LATENCY", LATENCY_HELP);
+fn latency_help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "LATENCY", LATENCY_HELP);
     Ok(())
 }
 
@@ -374,7 +375,7 @@ fn latency_help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 const SEA_WIDTH: usize = 60;
 const SEA_HEIGHT: usize = 7;
 
-fn lolwut(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn lolwut(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if let [_, option, version, ..] = args
         && is(option, "VERSION")
     {
@@ -405,7 +406,7 @@ fn lolwut(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         "\nAeolus keeps the winds. Redis ver. {}\n",
         s.config.redis_version_announced
     ));
-    s.reply.verbatim("txt", art.as_bytes());
+    call.reply.verbatim("txt", art.as_bytes());
     Ok(())
 }
 

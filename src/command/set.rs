@@ -9,6 +9,7 @@ use crate::ds::listpack::{Entry, INT_TEXT_MAX};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::value::set::{Limits, Set};
 use rand::RngCore;
 
@@ -31,100 +32,106 @@ pub fn reply_entry(reply: &mut Reply, entry: Entry<'_>) {
 }
 
 /// Notes that a set was changed by so many members, and deletes it if it has none any more.
-fn note_removed(s: &mut Server, key: &[u8], event: &'static str, members: usize) -> bool {
-    s.ks.changes.write(Class::SET, event, s.db, key);
+fn note_removed(
+    s: &mut Server,
+    call: &mut Call,
+    key: &[u8],
+    event: &'static str,
+    members: usize,
+) -> bool {
+    s.ks.changes.write(Class::SET, event, call.db, key);
     s.ks.changes.dirty += members as u64 - 1;
-    let emptied = s.ks.remove_if_empty::<Set>(s.db, key);
+    let emptied = s.ks.remove_if_empty::<Set>(call.db, key);
     if emptied {
-        s.ks.changes.notifications.push(Class::GENERIC, "del", s.db, key);
+        s.ks.changes.notifications.push(Class::GENERIC, "del", call.db, key);
     }
     emptied
 }
 
-fn sadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, members) = (args[1], &args[2..]);
     let limits = limits(s);
     let create = || Set::new(members[0], members.len(), &limits);
-    let set = s.ks.write_or_create(s.db, key, create)?;
+    let set = s.ks.write_or_create(call.db, key, create)?;
     set.expect(members.len(), &limits);
     let added = members.iter().filter(|member| set.add(member, &limits)).count();
     if added > 0 {
-        s.ks.changes.write(Class::SET, "sadd", s.db, key);
+        s.ks.changes.write(Class::SET, "sadd", call.db, key);
         s.ks.changes.dirty += added as u64 - 1;
     }
-    s.reply.int(added as i64);
+    call.reply.int(added as i64);
     Ok(())
 }
 
-fn srem(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn srem(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let mut removed = 0;
-    if let Some(set) = s.ks.write::<Set>(s.db, key)? {
+    if let Some(set) = s.ks.write::<Set>(call.db, key)? {
         removed = args[2..].iter().filter(|member| set.remove(member)).count();
         if removed > 0 {
-            note_removed(s, key, "srem", removed);
+            note_removed(s, call, key, "srem", removed);
         }
     }
-    s.reply.int(removed as i64);
+    call.reply.int(removed as i64);
     Ok(())
 }
 
-fn smove(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn smove(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (from, to, member) = (args[1], args[2], args[3]);
     let limits = limits(s);
     // Both are looked up, and expire, before either is judged.
-    let is_there = s.ks.lookup_write(s.db, from).is_some();
-    s.ks.lookup_write(s.db, to);
+    let is_there = s.ks.lookup_write(call.db, from).is_some();
+    s.ks.lookup_write(call.db, to);
     if !is_there {
-        s.reply.int(0);
+        call.reply.int(0);
         return Ok(());
     }
-    s.ks.write::<Set>(s.db, from)?;
-    s.ks.write::<Set>(s.db, to)?;
-    let Some(set) = s.ks.write::<Set>(s.db, from)? else { return Ok(()) };
+    s.ks.write::<Set>(call.db, from)?;
+    s.ks.write::<Set>(call.db, to)?;
+    let Some(set) = s.ks.write::<Set>(call.db, from)? else { return Ok(()) };
     if from == to {
-        s.reply.int(set.contains(member).into());
+        call.reply.int(set.contains(member).into());
         return Ok(());
     }
     if !set.remove(member) {
-        s.reply.int(0);
+        call.reply.int(0);
         return Ok(());
     }
-    note_removed(s, from, "srem", 1);
-    let set = s.ks.write_or_create(s.db, to, || Set::new(member, 1, &limits))?;
+    note_removed(s, call, from, "srem", 1);
+    let set = s.ks.write_or_create(call.db, to, || Set::new(member, 1, &limits))?;
     if set.add(member, &limits) {
-        s.ks.changes.write(Class::SET, "sadd", s.db, to);
+        s.ks.changes.write(Class::SET, "sadd", call.db, to);
     }
-    s.reply.int(1);
+    call.reply.int(1);
     Ok(())
 }
 
-fn sismember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let set = s.ks.read::<Set>(s.db, args[1])?;
+fn sismember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let set = s.ks.read::<Set>(call.db, args[1])?;
     let found = set.is_some_and(|set| set.contains(args[2]));
-    s.reply.int(found.into());
+    call.reply.int(found.into());
     Ok(())
 }
 
-fn smismember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let set = s.ks.read::<Set>(s.db, args[1])?;
-    s.reply.array(args.len() - 2);
+fn smismember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let set = s.ks.read::<Set>(call.db, args[1])?;
+    call.reply.array(args.len() - 2);
     for member in &args[2..] {
-        s.reply.int(set.is_some_and(|set| set.contains(member)).into());
+        call.reply.int(set.is_some_and(|set| set.contains(member)).into());
     }
     Ok(())
 }
 
-fn scard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let len = s.ks.read::<Set>(s.db, args[1])?.map_or(0, Set::len);
-    s.reply.int(len as i64);
+fn scard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<Set>(call.db, args[1])?.map_or(0, Set::len);
+    call.reply.int(len as i64);
     Ok(())
 }
 
-fn smembers(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    match s.ks.read::<Set>(s.db, args[1])? {
-        Some(set) => reply_set(&mut s.reply, set),
-        None => s.reply.set(0),
+fn smembers(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    match s.ks.read::<Set>(call.db, args[1])? {
+        Some(set) => reply_set(&mut call.reply, set),
+        None => call.reply.set(0),
     }
     Ok(())
 }
@@ -135,96 +142,96 @@ pub fn reply_set(reply: &mut Reply, set: &Set) {
     set.for_each(|member| reply_entry(reply, member));
 }
 
-fn spop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn spop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match args {
-        [_, key] => spop_one(s, key),
-        [_, key, count] => spop_count(s, key, count),
+        [_, key] => spop_one(s, call, key),
+        [_, key, count] => spop_count(s, call, key, count),
         _ => Err(CommandError::SYNTAX),
     }
 }
 
-fn spop_one(s: &mut Server, key: &[u8]) -> CommandResult {
+fn spop_one(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult {
     let mut popped = None;
-    if let Some(set) = s.ks.write::<Set>(s.db, key)? {
+    if let Some(set) = s.ks.write::<Set>(call.db, key)? {
         set.pop(1, &mut || s.rng.next_u64(), |member| popped = Some(member.to_vec()));
     }
     match popped {
         Some(member) => {
-            note_removed(s, key, "spop", 1);
-            s.propagate_instead(&[b"SREM", key, &member]);
-            s.reply.bulk(&member);
+            note_removed(s, call, key, "spop", 1);
+            call.propagate_instead(s, &[b"SREM", key, &member]);
+            call.reply.bulk(&member);
         }
-        None => s.reply.null(),
+        None => call.reply.null(),
     }
     Ok(())
 }
 
-fn spop_count(s: &mut Server, key: &[u8], count: &[u8]) -> CommandResult {
+fn spop_count(s: &mut Server, call: &mut Call, key: &[u8], count: &[u8]) -> CommandResult {
     let count = args::positive(count, None)? as usize;
-    let Some(set) = s.ks.write::<Set>(s.db, key)? else {
-        s.reply.set(0);
+    let Some(set) = s.ks.write::<Set>(call.db, key)? else {
+        call.reply.set(0);
         return Ok(());
     };
     let len = set.len();
     if count == 0 {
-        s.reply.set(0);
+        call.reply.set(0);
         return Ok(());
     }
     if count >= len {
-        reply_set(&mut s.reply, set);
-        s.ks.changes.notifications.push(Class::SET, "spop", s.db, key);
+        reply_set(&mut call.reply, set);
+        s.ks.changes.notifications.push(Class::SET, "spop", call.db, key);
         let lazy = s.config.lazyfree_lazy_server_del;
-        if let Some(entry) = s.ks.remove(s.db, key) {
+        if let Some(entry) = s.ks.remove(call.db, key) {
             s.lazyfree.free_entry(entry, lazy);
         }
-        s.ks.changes.write(Class::GENERIC, "del", s.db, key);
+        s.ks.changes.write(Class::GENERIC, "del", call.db, key);
         s.ks.changes.dirty += len as u64 - 1;
-        s.propagate_instead(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        call.propagate_instead(s, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         return Ok(());
     }
-    s.reply.set(count);
+    call.reply.set(count);
     let mut left = count;
     while left > 0 {
         let part = left.min(PROPAGATED_AT_ONCE);
-        let Some(set) = s.ks.write::<Set>(s.db, key)? else { break };
+        let Some(set) = s.ks.write::<Set>(call.db, key)? else { break };
         let mut members: Vec<Vec<u8>> = Vec::with_capacity(part);
         set.pop(part, &mut || s.rng.next_u64(), |member| {
-            reply_entry(&mut s.reply, member);
+            reply_entry(&mut call.reply, member);
             members.push(member.to_vec());
         });
         let mut command: Vec<&[u8]> = vec![b"SREM", key];
         command.extend(members.iter().map(Vec::as_slice));
-        s.propagate_instead(&command);
+        call.propagate_instead(s, &command);
         left -= part;
     }
-    s.ks.changes.write(Class::SET, "spop", s.db, key);
+    s.ks.changes.write(Class::SET, "spop", call.db, key);
     s.ks.changes.dirty += count as u64 - 1;
     Ok(())
 }
 
-fn srandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn srandmember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match args {
         [_, key] => {
-            let set = s.ks.read::<Set>(s.db, key)?;
+            let set = s.ks.read::<Set>(call.db, key)?;
             match set.and_then(|set| set.random(&mut || s.rng.next_u64())) {
-                Some(member) => reply_entry(&mut s.reply, member),
-                None => s.reply.null(),
+                Some(member) => reply_entry(&mut call.reply, member),
+                None => call.reply.null(),
             }
             Ok(())
         }
-        [_, key, count] => srandmember_count(s, key, count),
+        [_, key, count] => srandmember_count(s, call, key, count),
         _ => Err(CommandError::SYNTAX),
     }
 }
 
-fn srandmember_count(s: &mut Server, key: &[u8], count: &[u8]) -> CommandResult {
+fn srandmember_count(s: &mut Server, call: &mut Call, key: &[u8], count: &[u8]) -> CommandResult {
     let count = args::int_between(count, -i64::MAX, i64::MAX, None)?;
-    let Some(set) = s.ks.read::<Set>(s.db, key)? else {
-        s.reply.array(0);
+    let Some(set) = s.ks.read::<Set>(call.db, key)? else {
+        call.reply.array(0);
         return Ok(());
     };
     let random = &mut || s.rng.next_u64();
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     let n = count.unsigned_abs() as usize;
     if count >= 0 {
         reply.array(n.min(set.len()));
@@ -237,11 +244,11 @@ fn srandmember_count(s: &mut Server, key: &[u8], count: &[u8]) -> CommandResult 
     })
 }
 
-fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sscan(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
-    let mut found = s.reply.part();
-    let Some(set) = s.ks.read::<Set>(s.db, args[1])? else {
-        reply_scan(&mut s.reply, 0, 0, found);
+    let mut found = call.reply.part();
+    let Some(set) = s.ks.read::<Set>(call.db, args[1])? else {
+        reply_scan(&mut call.reply, 0, 0, found);
         return Ok(());
     };
     let options = ScanOptions::parse(&args[3..])?;
@@ -256,7 +263,7 @@ fn sscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         });
         cursor
     });
-    reply_scan(&mut s.reply, cursor, n, found);
+    reply_scan(&mut call.reply, cursor, n, found);
     Ok(())
 }
 

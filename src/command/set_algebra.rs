@@ -8,6 +8,7 @@ use crate::db::notify::Class;
 use crate::db::{Entry, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::value::Collection;
 use crate::value::set::{self, Limits, Set};
 use std::ops::ControlFlow;
@@ -42,26 +43,26 @@ fn to_intersect<'a>(
 }
 
 /// SINTER key [key ...]
-fn sinter(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    match to_intersect(&mut s.ks, s.db, &args[1..])?.as_deref() {
-        Some([only]) => reply_set(&mut s.reply, only),
+fn sinter(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    match to_intersect(&mut s.ks, call.db, &args[1..])?.as_deref() {
+        Some([only]) => reply_set(&mut call.reply, only),
         Some([first, others @ ..]) => {
-            let at = s.reply.deferred();
+            let at = call.reply.deferred();
             let mut n = 0;
             _ = set::intersect(first, others, |member| {
-                reply_entry(&mut s.reply, member);
+                reply_entry(&mut call.reply, member);
                 n += 1;
                 ControlFlow::Continue(())
             });
-            s.reply.set_set(at, n);
+            call.reply.set_set(at, n);
         }
-        _ => s.reply.set(0),
+        _ => call.reply.set(0),
     }
     Ok(())
 }
 
 /// SINTERCARD numkeys key [key ...] [LIMIT limit]
-fn sintercard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sintercard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let greater = "ERR numkeys should be greater than 0";
     let keys = args::int_between(args[1], 1, i64::MAX, Some(greater))? as usize;
     if keys > args.len() - 2 {
@@ -78,65 +79,65 @@ fn sintercard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
     }
     let mut n = 0;
-    if let Some([first, others @ ..]) = to_intersect(&mut s.ks, s.db, keys)?.as_deref() {
+    if let Some([first, others @ ..]) = to_intersect(&mut s.ks, call.db, keys)?.as_deref() {
         _ = set::intersect(first, others, |_| {
             n += 1;
             if n == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
     }
-    s.reply.int(n);
+    call.reply.int(n);
     Ok(())
 }
 
 /// SINTERSTORE destination key [key ...]
-fn sinterstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sinterstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
     let mut result = Set::default();
-    if let Some([first, others @ ..]) = to_intersect(&mut s.ks, s.db, &args[2..])?.as_deref() {
+    if let Some([first, others @ ..]) = to_intersect(&mut s.ks, call.db, &args[2..])?.as_deref() {
         _ = set::intersect(first, others, |member| {
             result.add_entry(member, &limits);
             ControlFlow::Continue(())
         });
     }
-    store(s, args[1], result, "sinterstore")
+    store(s, call, args[1], result, "sinterstore")
 }
 
 /// SUNION key [key ...]
-fn sunion(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sunion(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
-    let sets: Vec<&Set> = sets(&mut s.ks, s.db, &args[1..])?.into_iter().flatten().collect();
+    let sets: Vec<&Set> = sets(&mut s.ks, call.db, &args[1..])?.into_iter().flatten().collect();
     if let [only] = sets[..] {
-        reply_set(&mut s.reply, only);
+        reply_set(&mut call.reply, only);
         return Ok(());
     }
     let union = set::unite(&sets, &limits);
-    reply_set(&mut s.reply, &union);
+    reply_set(&mut call.reply, &union);
     discard(s, union);
     Ok(())
 }
 
 /// SUNIONSTORE destination key [key ...]
-fn sunionstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sunionstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
-    let sets: Vec<&Set> = sets(&mut s.ks, s.db, &args[2..])?.into_iter().flatten().collect();
+    let sets: Vec<&Set> = sets(&mut s.ks, call.db, &args[2..])?.into_iter().flatten().collect();
     let union = set::unite(&sets, &limits);
-    store(s, args[1], union, "sunionstore")
+    store(s, call, args[1], union, "sunionstore")
 }
 
 /// SDIFF key [key ...]
-fn sdiff(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sdiff(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
-    let difference = difference(&sets(&mut s.ks, s.db, &args[1..])?, &limits);
-    reply_set(&mut s.reply, &difference);
+    let difference = difference(&sets(&mut s.ks, call.db, &args[1..])?, &limits);
+    reply_set(&mut call.reply, &difference);
     discard(s, difference);
     Ok(())
 }
 
 /// SDIFFSTORE destination key [key ...]
-fn sdiffstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn sdiffstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
-    let difference = difference(&sets(&mut s.ks, s.db, &args[2..])?, &limits);
-    store(s, args[1], difference, "sdiffstore")
+    let difference = difference(&sets(&mut s.ks, call.db, &args[2..])?, &limits);
+    store(s, call, args[1], difference, "sdiffstore")
 }
 
 /// What is in the first set and in no other.
@@ -162,11 +163,17 @@ fn difference(sets: &[Option<&Set>], limits: &Limits) -> Set {
 }
 
 /// Puts a result under a key, in place of what is there; an empty one deletes it. Answers the number of members.
-fn store(s: &mut Server, key: &[u8], result: Set, event: &'static str) -> CommandResult {
+fn store(
+    s: &mut Server,
+    call: &mut Call,
+    key: &[u8],
+    result: Set,
+    event: &'static str,
+) -> CommandResult {
     let len = result.len();
     let result = (len > 0).then(|| result.into_value());
-    store_result(s, key, result, Class::SET, event);
-    s.reply.int(len as i64);
+    store_result(s, call, key, result, Class::SET, event);
+    call.reply.int(len as i64);
     Ok(())
 }
 

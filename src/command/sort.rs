@@ -14,6 +14,7 @@ use crate::ds::listpack::{Entry, INT_TEXT_MAX};
 use crate::ds::quicklist::Direction;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::number::{behind_space, parse_f64};
 use crate::util::slot::{key_slot, pattern_slot};
 use crate::value::list::{End, List};
@@ -318,8 +319,8 @@ fn number(text: &[u8]) -> Option<f64> {
     parse_f64(behind_space(text))
 }
 
-fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResult {
-    let db = s.db;
+fn sort_generic(s: &mut Server, call: &mut Call, args: &[&[u8]], read_only: bool) -> CommandResult {
+    let db = call.db;
     let any_key = s.current.is_none_or(|token| s.may_read_all_keys(token, args));
     let slot = s.cluster.as_ref().map(|_| key_slot(args[1]));
     let options = Options::parse(&args[2..], read_only, any_key, slot)?;
@@ -339,7 +340,7 @@ fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResul
         };
         range = options.range(len);
         let is_set = matches!(value, ValueRef::Set(_));
-        if !sorted && is_set && (options.store.is_some() || s.in_script) {
+        if !sorted && is_set && (options.store.is_some() || call.in_script) {
             sorted = true;
             alphabetical = Some(Options { alpha: true, by: None, ..options.clone() });
         }
@@ -357,15 +358,15 @@ fn sort_generic(s: &mut Server, args: &[&[u8]], read_only: bool) -> CommandResul
     }
     match options.store {
         None => {
-            answer(s, &rows, range, &options.get);
+            answer(s, call, &rows, range, &options.get);
             Ok(())
         }
-        Some(key) => store(s, &rows, range, &options.get, key),
+        Some(key) => store(s, call, &rows, range, &options.get, key),
     }
 }
 
-fn answer(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>]) {
-    let (db, reply) = (s.db, &mut s.reply);
+fn answer(s: &mut Server, call: &mut Call, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>]) {
+    let (db, reply) = (call.db, &mut call.reply);
     let mut key = Vec::new();
     reply.array(range.len() * get.len().max(1));
     for row in &rows.rows[range] {
@@ -388,13 +389,14 @@ fn answer(s: &mut Server, rows: &Rows, range: Range<usize>, get: &[Pattern<'_>])
 /// If it would be too large: each pattern may find a long value for each element.
 fn store(
     s: &mut Server,
+    call: &mut Call,
     rows: &Rows,
     range: Range<usize>,
     get: &[Pattern<'_>],
     to: &[u8],
 ) -> CommandResult {
     let mut bytes = 0;
-    let (db, limits) = (s.db, s.config.list_limits());
+    let (db, limits) = (call.db, s.config.list_limits());
     let mut list = List::new();
     let mut key = Vec::new();
     for row in &rows.rows[range] {
@@ -415,18 +417,18 @@ fn store(
     }
     let len = list.len();
     let result = (len > 0).then(|| list.into_value());
-    store_result(s, to, result, Class::LIST, "sortstore");
+    store_result(s, call, to, result, Class::LIST, "sortstore");
     s.ks.changes.dirty += (len as u64).saturating_sub(1);
-    s.reply.int(len as i64);
+    call.reply.int(len as i64);
     Ok(())
 }
 
-fn sort(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    sort_generic(s, args, false)
+fn sort(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    sort_generic(s, call, args, false)
 }
 
-fn sort_ro(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    sort_generic(s, args, true)
+fn sort_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    sort_generic(s, call, args, true)
 }
 
 pub const COMMANDS: &[TableRow] = &[("sort", sort), ("sort_ro", sort_ro)];

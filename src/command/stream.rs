@@ -21,6 +21,7 @@ use crate::ds::listpack::Entry;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::bytes_text::shown_c;
 use crate::value::stream::log::Item;
 use crate::value::stream::{Group, StreamId};
@@ -128,6 +129,7 @@ fn limit(count: i64) -> usize {
 /// Propagates a group's position.
 fn propagate_group_position(
     s: &mut Server,
+    call: &mut Call,
     key: &[u8],
     name: &[u8],
     group: (StreamId, Option<u64>),
@@ -135,15 +137,10 @@ fn propagate_group_position(
     let mut digits = itoa::Buffer::new();
     let (last_id, entries_read) = group;
     let read = digits.format(entries_read_arg(entries_read));
-    s.propagate_instead(&[
-        b"XGROUP",
-        b"SETID",
-        key,
-        name,
-        &last_id.text(),
-        b"ENTRIESREAD",
-        read.as_bytes(),
-    ]);
+    call.propagate_instead(
+        s,
+        &[b"XGROUP", b"SETID", key, name, &last_id.text(), b"ENTRIESREAD", read.as_bytes()],
+    );
 }
 
 /// How many entries a group has read, as an argument and in replies of numbers only: -1 if nobody knows.

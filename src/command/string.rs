@@ -12,6 +12,7 @@ use crate::ds::table::Occupied;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::large_reply::is_large;
 use crate::util::long_double::LongDouble;
@@ -127,36 +128,36 @@ fn next<'a>(rest: &mut std::slice::Iter<'_, &'a [u8]>) -> CommandResult<&'a [u8]
     rest.next().copied().ok_or(CommandError::SYNTAX)
 }
 
-fn set(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn set(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, value) = (args[1], args[2]);
     if args.len() == 3 {
-        set_plain(s, key, value);
-        s.reply.ok();
+        set_plain(s, call, key, value);
+        call.reply.ok();
         return Ok(());
     }
     let options = SetOptions::parse(&args[3..])?;
-    let done = set_generic(s, key, value, options, "set")?;
+    let done = set_generic(s, call, key, value, options, "set")?;
     if done {
-        propagate_set(s, args, options);
+        propagate_set(s, call, args, options);
     }
     match done {
         _ if options.get => {}
-        true => s.reply.ok(),
-        false => s.reply.null(),
+        true => call.reply.ok(),
+        false => call.reply.null(),
     }
     Ok(())
 }
 
 #[inline]
-fn set_plain(s: &mut Server, key: &[u8], value: &[u8]) {
-    store(s, key, value, None);
-    s.ks.changes.write(Class::STRING, "set", s.db, key);
+fn set_plain(s: &mut Server, call: &mut Call, key: &[u8], value: &[u8]) {
+    store(s, call, key, value, None);
+    s.ks.changes.write(Class::STRING, "set", call.db, key);
 }
 
 /// Puts a string under a key; frees what was there, in the background if so configured.
 #[inline]
-fn store(s: &mut Server, key: &[u8], value: &[u8], expire: Option<i64>) {
-    if let Some(old) = s.ks.set_string(s.db, key, value, expire) {
+fn store(s: &mut Server, call: &mut Call, key: &[u8], value: &[u8], expire: Option<i64>) {
+    if let Some(old) = s.ks.set_string(call.db, key, value, expire) {
         s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
     }
 }
@@ -166,6 +167,7 @@ fn store(s: &mut Server, key: &[u8], value: &[u8], expire: Option<i64>) {
 /// An expiry that has passed is one like others: the key goes when it is met.
 fn set_generic(
     s: &mut Server,
+    call: &mut Call,
     key: &[u8],
     value: &[u8],
     options: SetOptions<'_>,
@@ -176,10 +178,10 @@ fn set_generic(
         _ => None,
     };
     if options.get {
-        let old = s.ks.read_string(s.db, key)?;
-        reply_string(&mut s.reply, old);
+        let old = s.ks.read_string(call.db, key)?;
+        reply_string(&mut call.reply, old);
     }
-    let found = s.ks.lookup_write(s.db, key);
+    let found = s.ks.lookup_write(call.db, key);
     let holds = match (options.condition, &found) {
         (Condition::Always, _) | (Condition::Missing, None) | (Condition::Present, Some(_)) => true,
         (Condition::Equals(wanted), Some(found)) => {
@@ -192,13 +194,13 @@ fn set_generic(
     }
     let old_expire = found.and_then(|found| found.get().expire());
     let new_expire = if options.ttl == Ttl::Keep { old_expire } else { expire };
-    store(s, key, value, new_expire);
-    s.ks.changes.write(Class::STRING, "set", s.db, key);
+    store(s, call, key, value, new_expire);
+    s.ks.changes.write(Class::STRING, "set", call.db, key);
     if let Some(at) = expire {
-        s.ks.changes.notifications.push(Class::GENERIC, "expire", s.db, key);
+        s.ks.changes.notifications.push(Class::GENERIC, "expire", call.db, key);
         if !options.ttl.is_pxat() {
             let mut digits = itoa::Buffer::new();
-            s.propagate_instead(&[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
+            call.propagate_instead(s, &[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
         }
     }
     Ok(true)
@@ -206,7 +208,7 @@ fn set_generic(
 
 /// Propagates a `SET` that means the same everywhere and at any time, leaving out what has had its effect: `GET` and
 /// `IFEQ`.
-fn propagate_set(s: &mut Server, args: &[&[u8]], options: SetOptions<'_>) {
+fn propagate_set(s: &mut Server, call: &mut Call, args: &[&[u8]], options: SetOptions<'_>) {
     let relative = matches!(options.ttl, Ttl::Expire(..)) && !options.ttl.is_pxat();
     let as_it_came = !options.get && !matches!(options.condition, Condition::Equals(_));
     if relative || as_it_came {
@@ -221,70 +223,71 @@ fn propagate_set(s: &mut Server, args: &[&[u8]], options: SetOptions<'_>) {
             command.push(arg);
         }
     }
-    s.propagate_instead(&command);
+    call.propagate_instead(s, &command);
 }
 
-fn setnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn setnx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let options = SetOptions { condition: Condition::Missing, ..SetOptions::NONE };
-    let done = set_generic(s, args[1], args[2], options, "setnx")?;
-    s.reply.int(done.into());
+    let done = set_generic(s, call, args[1], args[2], options, "setnx")?;
+    call.reply.int(done.into());
     Ok(())
 }
 
-fn setex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    set_expiring(s, args, ExpireOption::Ex, "setex")
+fn setex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    set_expiring(s, call, args, ExpireOption::Ex, "setex")
 }
 
-fn psetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    set_expiring(s, args, ExpireOption::Px, "psetex")
+fn psetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    set_expiring(s, call, args, ExpireOption::Px, "psetex")
 }
 
 fn set_expiring(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     unit: ExpireOption,
     command: &str,
 ) -> CommandResult {
     let options = SetOptions { ttl: Ttl::Expire(unit, args[2]), ..SetOptions::NONE };
-    set_generic(s, args[1], args[3], options, command)?;
-    s.reply.ok();
+    set_generic(s, call, args[1], args[3], options, command)?;
+    call.reply.ok();
     Ok(())
 }
 
-fn getset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn getset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, value) = (args[1], args[2]);
-    get(s, args)?;
-    set_plain(s, key, value);
-    s.propagate_instead(&[b"SET", key, value]);
+    get(s, call, args)?;
+    set_plain(s, call, key, value);
+    call.propagate_instead(s, &[b"SET", key, value]);
     Ok(())
 }
 
-fn mset(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn mset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let pairs = key_value_pairs(args, "mset")?;
     for pair in pairs {
-        set_plain(s, pair[0], pair[1]);
+        set_plain(s, call, pair[0], pair[1]);
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn msetnx(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn msetnx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let pairs = key_value_pairs(args, "msetnx")?;
     for pair in pairs {
-        if s.ks.lookup_write(s.db, pair[0]).is_some() {
-            s.reply.int(0);
+        if s.ks.lookup_write(call.db, pair[0]).is_some() {
+            call.reply.int(0);
             return Ok(());
         }
     }
     for pair in pairs {
-        set_plain(s, pair[0], pair[1]);
+        set_plain(s, call, pair[0], pair[1]);
     }
-    s.reply.int(1);
+    call.reply.int(1);
     Ok(())
 }
 
 /// `MSETEX` (Valkey 9.1): sets all keys with one expiry, or none if the condition does not hold for all.
-fn msetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn msetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     const NUMKEYS: CommandError = CommandError::text("ERR invalid numkeys value or out of range");
     let count = args::int(args[1]).ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
     let words = 2 * count.ok_or(NUMKEYS)? as usize;
@@ -304,10 +307,10 @@ fn msetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         Condition::Always | Condition::Equals(_) => None,
     };
     let holds = |s: &mut Server, key| {
-        wanted.is_none_or(|wanted| s.ks.lookup_write(s.db, key).is_some() == wanted)
+        wanted.is_none_or(|wanted| s.ks.lookup_write(call.db, key).is_some() == wanted)
     };
     if !pairs().all(|(key, _)| holds(s, key)) {
-        s.reply.int(0);
+        call.reply.int(0);
         return Ok(());
     }
     let mut digits = itoa::Buffer::new();
@@ -317,16 +320,16 @@ fn msetex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     };
     let each = SetOptions { ttl, ..SetOptions::NONE };
     for (key, value) in pairs() {
-        if set_generic(s, key, value, each, "msetex")? {
+        if set_generic(s, call, key, value, each, "msetex")? {
             // As any replica understands it.
             match ttl {
-                Ttl::Expire(_, at) => s.propagate_instead(&[b"SET", key, value, b"PXAT", at]),
-                Ttl::Keep => s.propagate_instead(&[b"SET", key, value, b"KEEPTTL"]),
-                _ => s.propagate_instead(&[b"SET", key, value]),
+                Ttl::Expire(_, at) => call.propagate_instead(s, &[b"SET", key, value, b"PXAT", at]),
+                Ttl::Keep => call.propagate_instead(s, &[b"SET", key, value, b"KEEPTTL"]),
+                _ => call.propagate_instead(s, &[b"SET", key, value]),
             }
         }
     }
-    s.reply.int(1);
+    call.reply.int(1);
     Ok(())
 }
 
@@ -345,57 +348,57 @@ fn key_value_pairs<'a, 'b>(
 // GET and its relatives
 
 #[inline]
-fn get(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    match s.ks.read_string(s.db, args[1])? {
+fn get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    match s.ks.read_string(call.db, args[1])? {
         Some(value) if is_large(&value) => {
-            s.reply_large_string(args[1]);
+            s.reply_large_string(call, args[1]);
         }
-        value => reply_string(&mut s.reply, value),
+        value => reply_string(&mut call.reply, value),
     }
     Ok(())
 }
 
-fn mget(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    s.reply.array(args.len() - 1);
+fn mget(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    call.reply.array(args.len() - 1);
     for key in &args[1..] {
         // A key that holds something else is as good as none.
-        let value = s.ks.read_string(s.db, key).unwrap_or_default();
+        let value = s.ks.read_string(call.db, key).unwrap_or_default();
         if value.as_ref().is_some_and(is_large) {
-            if !s.reply_large_string(key) {
+            if !s.reply_large_string(call, key) {
                 break;
             }
         } else {
-            reply_string(&mut s.reply, value);
+            reply_string(&mut call.reply, value);
         }
     }
     Ok(())
 }
 
-fn getdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn getdel(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    get(s, args)?;
-    if s.ks.delete(s.db, key).is_some() {
-        s.ks.changes.write(Class::GENERIC, "del", s.db, key);
-        s.propagate_instead(&[b"DEL", key]);
+    get(s, call, args)?;
+    if s.ks.delete(call.db, key).is_some() {
+        s.ks.changes.write(Class::GENERIC, "del", call.db, key);
+        call.propagate_instead(s, &[b"DEL", key]);
     }
     Ok(())
 }
 
 /// `DELIFEQ` (Valkey 9): deletes a key that holds this string.
-fn delifeq(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn delifeq(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, wanted) = (args[1], args[2]);
-    let found = s.ks.write_string(s.db, key)?;
+    let found = s.ks.write_string(call.db, key)?;
     let equal = found
         .is_some_and(|found| string_bytes(found.get().value(), &mut itoa::Buffer::new()) == wanted);
-    if equal && s.ks.delete(s.db, key).is_some() {
-        s.ks.changes.write(Class::GENERIC, "del", s.db, key);
-        s.propagate_instead(&[b"DEL", key]);
+    if equal && s.ks.delete(call.db, key).is_some() {
+        s.ks.changes.write(Class::GENERIC, "del", call.db, key);
+        call.propagate_instead(s, &[b"DEL", key]);
     }
-    s.reply.int(equal.into());
+    call.reply.int(equal.into());
     Ok(())
 }
 
-fn getex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn getex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let mut ttl = Ttl::Default;
     let mut rest = args[2..].iter();
@@ -407,47 +410,47 @@ fn getex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
     }
     let now_ms = s.ks.now_ms;
-    let Some(value) = s.ks.read_string(s.db, key)? else {
-        s.reply.null();
+    let Some(value) = s.ks.read_string(call.db, key)? else {
+        call.reply.null();
         return Ok(());
     };
     let expire = match ttl {
         Ttl::Expire(option, arg) => Some((option, parse_expire(option, arg, now_ms, "getex")?)),
         _ => None,
     };
-    reply_string(&mut s.reply, Some(value));
+    reply_string(&mut call.reply, Some(value));
     match expire {
         Some((option, at)) if option.is_absolute() && is_already_expired(&s.ks, at) => {
-            delete_expired_now(s, key);
+            delete_expired_now(s, call, key);
         }
         Some((_, at)) => {
-            s.ks.set_expire(s.db, key, Some(at));
-            s.ks.changes.write(Class::GENERIC, "expire", s.db, key);
+            s.ks.set_expire(call.db, key, Some(at));
+            s.ks.changes.write(Class::GENERIC, "expire", call.db, key);
             let mut digits = itoa::Buffer::new();
-            s.propagate_instead(&[b"PEXPIREAT", key, digits.format(at).as_bytes()]);
+            call.propagate_instead(s, &[b"PEXPIREAT", key, digits.format(at).as_bytes()]);
         }
-        None if ttl == Ttl::Persist && super::expire::remove_expire(s, key) => {
-            s.propagate_instead(&[b"PERSIST", key]);
+        None if ttl == Ttl::Persist && super::expire::remove_expire(s, call, key) => {
+            call.propagate_instead(s, &[b"PERSIST", key]);
         }
         None => {}
     }
     Ok(())
 }
 
-fn strlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let len = s.ks.read_string(s.db, args[1])?.map_or(0, string_len);
-    s.reply.int(len as i64);
+fn strlen(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read_string(call.db, args[1])?.map_or(0, string_len);
+    call.reply.int(len as i64);
     Ok(())
 }
 
-fn getrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn getrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (start, end) = (args::int(args[2])?, args::int(args[3])?);
     let mut digits = itoa::Buffer::new();
-    let bytes = match s.ks.read_string(s.db, args[1])? {
+    let bytes = match s.ks.read_string(call.db, args[1])? {
         Some(value) => string_bytes(value, &mut digits),
         None => b"",
     };
-    s.reply.bulk(slice(bytes, start, end));
+    call.reply.bulk(slice(bytes, start, end));
     Ok(())
 }
 
@@ -466,17 +469,17 @@ fn slice(bytes: &[u8], start: i64, end: i64) -> &[u8] {
 // Strings that grow
 
 /// How long a string may become. What the primary has accepted is accepted.
-fn max_string_len(s: &Server) -> u64 {
+fn max_string_len(s: &Server, _: &Call) -> u64 {
     let from_primary = s.current.is_some_and(|token| s.clients[token].is(ClientFlags::MASTER));
     if from_primary { i64::MAX as u64 } else { s.config.proto_max_bulk_len }
 }
 
-fn append(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn append(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, more) = (args[1], args[2]);
-    let limit = max_string_len(s);
-    let len = match s.ks.write_string(s.db, key)? {
+    let limit = max_string_len(s, call);
+    let len = match s.ks.write_string(call.db, key)? {
         None => {
-            s.ks.set_string(s.db, key, more, None);
+            s.ks.set_string(call.db, key, more, None);
             more.len()
         }
         Some(found) => {
@@ -487,23 +490,23 @@ fn append(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             patch_string(found, old, more)?
         }
     };
-    s.ks.changes.write(Class::STRING, "append", s.db, key);
-    s.reply.int(len as i64);
+    s.ks.changes.write(Class::STRING, "append", call.db, key);
+    call.reply.int(len as i64);
     Ok(())
 }
 
-fn setrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn setrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, patch) = (args[1], args[3]);
     let offset = args::int(args[2])?;
     if offset < 0 {
         return Err(CommandError::text("ERR offset is out of range"));
     }
-    let too_long = (offset as u64).saturating_add(patch.len() as u64) > max_string_len(s);
+    let too_long = (offset as u64).saturating_add(patch.len() as u64) > max_string_len(s, call);
     let offset = offset as usize;
-    let len = match s.ks.write_string(s.db, key)? {
+    let len = match s.ks.write_string(call.db, key)? {
         found if patch.is_empty() => {
             let len = found.map_or(0, |found| string_len(found.get().value()));
-            s.reply.int(len as i64);
+            call.reply.int(len as i64);
             return Ok(());
         }
         _ if too_long => return Err(CommandError::TOO_LONG),
@@ -512,12 +515,12 @@ fn setrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             let mut string = Vec::new();
             patch_bytes(&mut string, offset, patch)?;
             let len = string.len();
-            s.ks.add_raw_string(s.db, key, string);
+            s.ks.add_raw_string(call.db, key, string);
             len
         }
     };
-    s.ks.changes.write(Class::STRING, "setrange", s.db, key);
-    s.reply.int(len as i64);
+    s.ks.changes.write(Class::STRING, "setrange", call.db, key);
+    call.reply.int(len as i64);
     Ok(())
 }
 
@@ -571,27 +574,27 @@ pub(super) fn make_room(bytes: &mut Vec<u8>, more: usize) -> CommandResult {
 
 // Strings as numbers
 
-fn incr(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    incr_by(s, args[1], 1)
+fn incr(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    incr_by(s, call, args[1], 1)
 }
 
-fn decr(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    incr_by(s, args[1], -1)
+fn decr(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    incr_by(s, call, args[1], -1)
 }
 
-fn incrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    incr_by(s, args[1], args::int(args[2])?)
+fn incrby(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    incr_by(s, call, args[1], args::int(args[2])?)
 }
 
-fn decrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn decrby(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let amount = args::int(args[2])?
         .checked_neg()
         .ok_or(CommandError::text("ERR decrement would overflow"))?;
-    incr_by(s, args[1], amount)
+    incr_by(s, call, args[1], amount)
 }
 
-fn incr_by(s: &mut Server, key: &[u8], amount: i64) -> CommandResult {
-    let n = match s.ks.write_string(s.db, key)? {
+fn incr_by(s: &mut Server, call: &mut Call, key: &[u8], amount: i64) -> CommandResult {
+    let n = match s.ks.write_string(call.db, key)? {
         Some(mut found) => {
             let old = match found.get().value() {
                 ValueRef::Int(n) => Some(n),
@@ -604,18 +607,18 @@ fn incr_by(s: &mut Server, key: &[u8], amount: i64) -> CommandResult {
         }
         None => {
             let digits = &mut itoa::Buffer::new();
-            s.ks.set_string(s.db, key, digits.format(amount).as_bytes(), None);
+            s.ks.set_string(call.db, key, digits.format(amount).as_bytes(), None);
             amount
         }
     };
-    s.ks.changes.write(Class::STRING, "incrby", s.db, key);
-    s.reply.int(n);
+    s.ks.changes.write(Class::STRING, "incrby", call.db, key);
+    call.reply.int(n);
     Ok(())
 }
 
-fn incrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn incrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    let old = match s.ks.write_string(s.db, key)? {
+    let old = match s.ks.write_string(call.db, key)? {
         Some(found) => {
             args::long_double(string_bytes(found.get().value(), &mut itoa::Buffer::new()))?
         }
@@ -626,14 +629,14 @@ fn incrbyfloat(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::text("ERR increment would produce NaN or Infinity"));
     }
     let text = sum.to_human();
-    match s.ks.write_string(s.db, key)? {
+    match s.ks.write_string(call.db, key)? {
         Some(mut found) => found.update(|entry| entry.with_text(text.as_bytes())),
-        None => s.ks.add_text(s.db, key, text.as_bytes()),
+        None => s.ks.add_text(call.db, key, text.as_bytes()),
     }
-    s.ks.changes.write(Class::STRING, "incrbyfloat", s.db, key);
+    s.ks.changes.write(Class::STRING, "incrbyfloat", call.db, key);
     // The sum, not the increment: replicas must not depend on how a number is rounded.
-    s.propagate_instead(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
-    s.reply.bulk_str(&text);
+    call.propagate_instead(s, &[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
+    call.reply.bulk_str(&text);
     Ok(())
 }
 

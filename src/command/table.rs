@@ -2,13 +2,14 @@
 
 use crate::resp::error::CommandResult;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::gates::Gates;
 use crate::spec::catalogue::{AclId, Catalogue};
 use crate::spec::{COMMANDS, CommandFlags, CommandSpec};
 
-/// Executes a command for the current client: arguments in (the first is the command's name), the reply into
-/// `server.reply`. An error takes the place of whatever part of a reply was written.
-pub type Handler = fn(&mut Server, &[&[u8]]) -> CommandResult;
+/// Executes a command: arguments in (the first is the command's name), the reply into `call.reply`. An error takes the
+/// place of whatever part of a reply was written.
+pub type Handler = fn(&mut Server, &mut Call, &[&[u8]]) -> CommandResult;
 
 /// One row of a family's table: the name (`config|get` for a subcommand) and its handler.
 pub type Row = (&'static str, Handler);
@@ -291,7 +292,7 @@ impl Command {
 }
 
 /// A container called by itself: its arity, checked before, keeps this from being reached.
-fn container_itself(_: &mut Server, _: &[&[u8]]) -> CommandResult {
+fn container_itself(_: &mut Server, _: &mut Call, _: &[&[u8]]) -> CommandResult {
     Err(crate::resp::error::CommandError::SYNTAX)
 }
 

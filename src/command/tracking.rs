@@ -5,6 +5,7 @@ use super::args::{int, is};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::{Client, Token};
 use crate::server::tracking::{ClientTracking, TrackingOptions};
 use crate::util::bytes_text::shown;
@@ -125,9 +126,9 @@ impl<'a> Request<'a> {
 }
 
 /// CLIENT TRACKING ON|OFF [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]
-fn tracking(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+fn tracking(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let request = Request::parse(s, &args[3..])?;
-    let Some(token) = s.current else { return Ok(()) };
+    let token = call.client;
     if is(args[2], "ON") {
         request.check(s.clients[token].tracking.as_deref())?;
         s.enable_tracking(token, request.options, request.redirect, &request.prefixes);
@@ -136,13 +137,13 @@ fn tracking(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     } else {
         return Err(CommandError::SYNTAX);
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// CLIENT CACHING YES|NO
-fn caching(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let tracking = s.client().tracking.as_mut().ok_or(NOT_TRACKING)?;
+fn caching(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let tracking = s.client(call).tracking.as_mut().ok_or(NOT_TRACKING)?;
     if is(args[2], "YES") {
         if !tracking.options.contains(TrackingOptions::OPTIN) {
             return Err(YES_NEEDS_OPTIN);
@@ -155,14 +156,14 @@ fn caching(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::SYNTAX);
     }
     tracking.caching = true;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
 /// CLIENT GETREDIR
-fn getredir(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let id = s.client().redirect_id();
-    s.reply.int(id);
+fn getredir(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let id = s.client(call).redirect_id();
+    call.reply.int(id);
     Ok(())
 }
 
@@ -185,20 +186,20 @@ fn words(client: &Client) -> Vec<&'static str> {
 }
 
 /// CLIENT TRACKINGINFO
-fn trackinginfo(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let client = s.client();
+fn trackinginfo(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let client = s.client(call);
     let (words, redirect) = (words(client), client.redirect_id());
     let prefixes: Vec<Box<[u8]>> =
         client.tracking.iter().flat_map(|t| t.prefixes.iter().cloned()).collect();
-    s.reply.map(3);
-    s.reply.bulk(b"flags");
-    s.reply.set(words.len());
-    words.iter().for_each(|word| s.reply.bulk_str(word));
-    s.reply.bulk(b"redirect");
-    s.reply.int(redirect);
-    s.reply.bulk(b"prefixes");
-    s.reply.array(prefixes.len());
-    prefixes.iter().for_each(|prefix| s.reply.bulk(prefix));
+    call.reply.map(3);
+    call.reply.bulk(b"flags");
+    call.reply.set(words.len());
+    words.iter().for_each(|word| call.reply.bulk_str(word));
+    call.reply.bulk(b"redirect");
+    call.reply.int(redirect);
+    call.reply.bulk(b"prefixes");
+    call.reply.array(prefixes.len());
+    prefixes.iter().for_each(|prefix| call.reply.bulk(prefix));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::acl::check::{AclDenied, Denial};
 use crate::server::acl::log::Context;
+use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 
 const NESTED: CommandError = CommandError::text("ERR MULTI calls can not be nested");
@@ -14,25 +15,25 @@ const DISCARD_ALONE: CommandError = CommandError::text("ERR DISCARD without MULT
 const EXEC_ABORT: CommandError =
     CommandError::text("EXECABORT Transaction discarded because of previous errors.");
 
-fn multi(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let client = s.client();
+fn multi(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let client = s.client(call);
     if client.is(ClientFlags::MULTI) {
         return Err(NESTED);
     }
     client.flags |= ClientFlags::MULTI;
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn discard(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let token = in_transaction(s, DISCARD_ALONE)?;
+fn discard(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let token = in_transaction(s, call, DISCARD_ALONE)?;
     s.discard_transaction(token);
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn exec(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    let token = in_transaction(s, EXEC_ALONE)?;
+fn exec(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    let token = in_transaction(s, call, EXEC_ALONE)?;
     let client = &s.clients[token];
     if client.is(ClientFlags::DIRTY_EXEC) {
         s.discard_transaction(token);
@@ -40,25 +41,21 @@ fn exec(s: &mut Server, _: &[&[u8]]) -> CommandResult {
     }
     if client.is(ClientFlags::DIRTY_CAS) || s.is_watched_key_expired(token) {
         s.discard_transaction(token);
-        s.reply.null_array();
+        call.reply.null_array();
         return Ok(());
     }
     // What the transaction itself changes is nothing to be warned of.
     s.unwatch_all_keys(token);
-    let mut transaction = s.client().transaction.take().unwrap_or_default();
-    s.reply.array(transaction.len());
+    let transaction = s.client(call).transaction.take().unwrap_or_default();
+    call.reply.array(transaction.len());
     s.update_time();
     s.begin_unit();
-    let blocking_denied = std::mem::replace(&mut s.deny_blocking, true);
-    while let Some(queued) = transaction.take_first() {
-        s.ks.lent.lend(queued.kept());
-        queued.for_each(|id, args| match s.acl_check(token, id, args) {
-            Ok(()) => s.call(token, id, args),
-            Err(denied) => refuse_queued(s, token, id, args, denied),
-        });
-    }
-    s.ks.lent.lend(None);
-    s.deny_blocking = blocking_denied;
+    let mut queued = call.begin_transaction();
+    transaction.for_each(|id, args| match s.acl_check(token, id, args) {
+        Ok(()) => s.call(&mut queued, id, args),
+        Err(denied) => refuse_queued(s, &mut queued, id, args, denied),
+    });
+    call.end_transaction(queued);
     s.end_unit();
     s.discard_transaction(token);
     Ok(())
@@ -66,47 +63,51 @@ fn exec(s: &mut Server, _: &[&[u8]]) -> CommandResult {
 
 /// A command was allowed when it was queued, and is not any more.
 #[cold]
-fn refuse_queued(s: &mut Server, token: Token, id: CommandId, args: &[&[u8]], denied: AclDenied) {
+fn refuse_queued(
+    s: &mut Server,
+    call: &mut Call,
+    id: CommandId,
+    args: &[&[u8]],
+    denied: AclDenied,
+) {
     let reason = match denied.denial {
         Denial::Command => "no permission to execute the command or subcommand",
         Denial::Key => "no permission to touch the specified keys",
         Denial::Channel => "no permission to access one of the channels used as arguments",
     };
-    s.log_denied(token, id, args, denied, Context::Multi);
+    s.log_denied(call.client, id, args, denied, Context::Multi);
     s.stats.count_error("NOPERM");
-    s.reply.error(&format!(
+    call.reply.error(&format!(
         "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
          is no longer allowed for the following reason: {reason}"
     ));
 }
 
 /// The current client, which must be in a transaction.
-fn in_transaction(s: &mut Server, otherwise: CommandError) -> CommandResult<Token> {
-    s.current.filter(|&token| s.clients[token].is(ClientFlags::MULTI)).ok_or(otherwise)
+fn in_transaction(s: &Server, call: &Call, otherwise: CommandError) -> CommandResult<Token> {
+    Some(call.client).filter(|&token| s.clients[token].is(ClientFlags::MULTI)).ok_or(otherwise)
 }
 
-fn watch(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let client = s.client();
+fn watch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let client = s.client(call);
     if client.is(ClientFlags::MULTI) {
         return Err(WATCH_INSIDE);
     }
     // Once one key has changed, the others do not matter.
     let dirty = client.is(ClientFlags::DIRTY_CAS);
-    if let Some(token) = s.current.filter(|_| !dirty) {
+    if !dirty {
         for key in &args[1..] {
-            s.watch_for_key(token, s.db, key);
+            s.watch_for_key(call.client, call.db, key);
         }
     }
-    s.reply.ok();
+    call.reply.ok();
     Ok(())
 }
 
-fn unwatch(s: &mut Server, _: &[&[u8]]) -> CommandResult {
-    if let Some(token) = s.current {
-        s.unwatch_all_keys(token);
-        s.client().flags.remove(ClientFlags::DIRTY_CAS);
-    }
-    s.reply.ok();
+fn unwatch(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    s.unwatch_all_keys(call.client);
+    s.client(call).flags.remove(ClientFlags::DIRTY_CAS);
+    call.reply.ok();
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use crate::ds::listpack::Entry;
 use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::config::Config;
 use crate::value::Value;
 use crate::value::zset::{Limits, Zset};
@@ -64,22 +65,22 @@ fn reply_element(reply: &mut Reply, (member, score): (Entry<'_>, f64), with_scor
 }
 
 /// Notes that `removed` members (one at least) are gone from a sorted set, and removes the key if none is left.
-fn after_removal(s: &mut Server, key: &[u8], removed: usize, event: &'static str) {
-    let gone = s.ks.remove_if_empty::<Zset>(s.db, key);
-    s.ks.changes.write(Class::ZSET, event, s.db, key);
+fn after_removal(s: &mut Server, call: &mut Call, key: &[u8], removed: usize, event: &'static str) {
+    let gone = s.ks.remove_if_empty::<Zset>(call.db, key);
+    s.ks.changes.write(Class::ZSET, event, call.db, key);
     s.ks.changes.dirty += removed as u64 - 1;
     if gone {
-        s.ks.changes.notifications.push(Class::GENERIC, "del", s.db, key);
+        s.ks.changes.notifications.push(Class::GENERIC, "del", call.db, key);
     }
 }
 
 /// Puts a result under a key, whatever was there, or removes that key if the result is empty, and answers how many
 /// members there are.
-pub fn store(s: &mut Server, key: &[u8], result: Zset, event: &'static str) {
+pub fn store(s: &mut Server, call: &mut Call, key: &[u8], result: Zset, event: &'static str) {
     let len = result.len();
     let result = (len > 0).then_some(Value::Zset(result));
-    store_result(s, key, result, Class::ZSET, event);
-    s.reply.int(len as i64);
+    store_result(s, call, key, result, Class::ZSET, event);
+    call.reply.int(len as i64);
 }
 
 pub const COMMANDS: &[Row] = &[

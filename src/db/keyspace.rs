@@ -5,7 +5,6 @@
 
 use super::blocked::BlockedKeys;
 use super::entry::{Entry, EntryRef};
-use super::lent::Lent;
 use super::lru::AccessPolicy;
 use super::notify::{Class, Notifications};
 use super::replica_keys::ReplicaKeys;
@@ -188,8 +187,6 @@ pub struct Keyspace {
     pub dbs: Vec<Db>,
     seed: HashSeed,
     hint: HashHint,
-    /// Where the request at hand lies, if it is long.
-    pub lent: Lent,
     /// The time that commands see, in milliseconds since 1970; it stands still while one runs.
     pub now_ms: i64,
     pub role: ExpiryRole,
@@ -215,7 +212,6 @@ impl Keyspace {
             dbs: (0..databases).map(|_| Db::new(seed)).collect(),
             seed,
             hint: HashHint::default(),
-            lent: Lent::default(),
             now_ms: 0,
             role: ExpiryRole::Delete,
             no_touch: false,
@@ -413,15 +409,9 @@ impl Keyspace {
     ) -> Option<Entry> {
         self.note_own_expiry(db, key, expire);
         let hash = self.hash(key);
-        let kept = self.lent.part(string);
-        let overwrites = kept.is_none();
-        let new_entry = || match kept {
-            Some(bytes) => Entry::kept_string(key, bytes, expire),
-            None => Entry::string(key, string, expire),
-        };
         let table = &mut self.dbs[db].table;
         let Some(mut found) = table.find(hash, key) else {
-            let entry = new_entry();
+            let entry = Entry::string(key, string, expire);
             entry.view().set_lru(self.access.fresh());
             table.insert_unique(hash, entry, expire.is_some());
             self.changes.notifications.push(Class::NEW, "new", db, key);
@@ -435,11 +425,11 @@ impl Keyspace {
             found.set_mark(!marked);
         }
         let mut old = None;
-        if overwrites && found.get().is_string() {
+        if found.get().is_string() {
             found.update(|entry| entry.with_string(string, expire));
         } else {
             let lru = found.get().lru();
-            let entry = new_entry();
+            let entry = Entry::string(key, string, expire);
             entry.view().set_lru(lru);
             old = Some(found.replace(entry));
             self.changes.blocked.signal_gone(db, key);

@@ -13,6 +13,7 @@ use crate::resp::reply::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::acl::log::Context;
 use crate::server::busy::BusyScript;
+use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::cluster::{CROSS_SLOT, DOWN_FOR_WRITES, NOT_SERVED};
 use crate::server::log::Level;
@@ -62,6 +63,10 @@ pub struct Run {
     read_only: bool,
     /// It has called a command that writes: what was allowed then is allowed to the end.
     wrote: bool,
+    /// The database that its commands work on.
+    db: usize,
+    /// The reply of the command that runs it.
+    reply: Reply,
 }
 
 /// The server that a Lua state calls, while a script runs.
@@ -76,17 +81,15 @@ const STALE: CommandError =
 
 impl Server {
     /// Runs a script for the current client, and answers what it returns.
-    pub fn run_script(&mut self, request: &Request) -> CommandResult {
-        let Some(token) = self.current else { return Ok(()) };
+    pub fn run_script(&mut self, call: &mut Call, request: &Request) -> CommandResult {
+        let token = call.client;
         self.may_run_script(token, request)?;
         let is_whole = !self.gathers_unit();
         if is_whole {
             self.update_time();
             self.begin_unit();
         }
-        let deny_blocking = mem::replace(&mut self.deny_blocking, true);
-        let in_script = mem::replace(&mut self.in_script, true);
-        let (db, client_db) = (self.db, self.clients[token].db);
+        let client_db = self.clients[token].db;
 
         let started = Instant::now();
         let threshold = Duration::from_millis(self.config.busy_reply_threshold);
@@ -108,22 +111,24 @@ impl Server {
             protocol: Protocol::Resp2,
             read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
             wrote: false,
+            db: call.db,
+            reply: mem::take(&mut call.reply),
         }));
         let outcome = self.execute_script(request);
-        let protocol = self.script_run.take().map_or(Protocol::Resp2, |run| run.protocol);
+        let mut protocol = Protocol::Resp2;
+        if let Some(run) = self.script_run.take() {
+            (call.reply, protocol) = (run.reply, run.protocol);
+        }
         self.busy = None;
         self.propagates_to = Targets::default();
-        self.deny_blocking = deny_blocking;
-        self.in_script = in_script;
-        self.db = db;
         if let Some(client) = self.clients.get_mut(token) {
             client.db = client_db;
         }
         if is_whole {
             self.end_unit();
         }
-        self.propagate_nothing();
-        let failed = self.answer_outcome(request, protocol, outcome)?;
+        call.propagate_nothing();
+        let failed = self.answer_outcome(call, request, protocol, outcome)?;
         if failed && let Some(id) = self.commands.find(request.command[0]) {
             self.commands.get_mut(id).stats.failed += 1;
         }
@@ -200,6 +205,7 @@ impl Server {
     /// error in the reply.
     fn answer_outcome(
         &mut self,
+        call: &mut Call,
         request: &Request,
         protocol: Protocol,
         outcome: mlua::Result<Outcome>,
@@ -209,7 +215,7 @@ impl Server {
             Ok(Outcome::Answered { failed }) => return Ok(failed),
             Ok(Outcome::Returned(value)) => {
                 let Engine { lua, guard, .. } = request.engine;
-                let written = ReplyWriter::new(lua, guard, &mut self.reply, protocol).write(&value);
+                let written = ReplyWriter::new(lua, guard, &mut call.reply, protocol).write(&value);
                 return written.map(|()| false).map_err(CommandError::err);
             }
             Ok(Outcome::Failed(error)) => uncaught(&error, name),
@@ -221,7 +227,7 @@ impl Server {
         if !counted {
             return Err(CommandError(text.into()));
         }
-        self.reply.error(&text);
+        call.reply.error(&text);
         Ok(true)
     }
 }
@@ -367,7 +373,7 @@ pub fn interrupt(current: &CurrentServer) -> LibResult<()> {
 fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
     let Engine { lua, guard, current, .. } = engine;
     let (mut reply, protocol) =
-        with_run(current, |run, server| (mem::take(&mut server.reply), run.protocol))?;
+        with_run(current, |run, _| (mem::take(&mut run.reply), run.protocol))?;
     let start = reply.len();
     let mut writer = ReplyWriter::new(lua, guard, &mut reply, protocol);
     let outcome = writer.write(&Value::Table(table));
@@ -375,8 +381,8 @@ fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
     if outcome.is_err() {
         reply.truncate(start);
     }
-    with_run(current, |_, server| {
-        server.reply = reply;
+    with_run(current, |run, server| {
+        run.reply = reply;
         errors.iter().for_each(|code| server.stats.count_script_error(code));
     })?;
     outcome.map(|()| Outcome::Answered { failed })
@@ -437,11 +443,11 @@ impl Run {
         let allowed = self.may_call(server, id, &args);
         allowed.map_err(|error| refused(server, Some(id), &error))?;
         self.wrote |= server.commands.get(id).is(CommandFlags::WRITE);
-        let outer = mem::replace(&mut server.reply, Reply::new(self.protocol));
-        server.call(self.token, id, &args);
-        let reply = mem::replace(&mut server.reply, outer);
-        server.scripts.debugger.note_reply(&reply);
-        Ok(reply)
+        let mut call = Call::of_script(self.token, self.db, self.protocol);
+        server.call(&mut call, id, &args);
+        self.db = call.db;
+        server.scripts.debugger.note_reply(&call.reply);
+        Ok(call.reply)
     }
 
     /// The checks before a command of a script, in Redis's order.

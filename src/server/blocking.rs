@@ -26,6 +26,7 @@
 //! adds is never seen half, and clients are served in the order in which they came.
 
 use super::Server;
+use super::call::Call;
 use super::client::{BlockState, Blocked, ClientFlags, Token};
 use crate::db::blocked::{Ticket, Waiter};
 use crate::resp::reply::Reply;
@@ -67,24 +68,24 @@ pub struct Blocking {
 impl Server {
     /// Whether the current command may block. If not (in a transaction, say), it answers at once what it would
     /// answer when its time is over.
-    pub fn may_block(&self) -> bool {
-        !self.deny_blocking
-            && self.current.is_some_and(|token| !self.clients[token].is(ClientFlags::MASTER))
+    pub fn may_block(&self, call: &Call) -> bool {
+        !call.deny_blocking && !self.clients[call.client].is(ClientFlags::MASTER)
     }
 
     /// Blocks the current client until one of `keys` is ready, or the deadline (milliseconds since 1970; `None`:
     /// never) has come. `command`: what will be executed then. The handler must not have replied.
     pub fn block_for_keys(
         &mut self,
+        call: &mut Call,
         command: &[&[u8]],
         keys: &[&[u8]],
         interest: KeyInterest,
         deadline: Option<i64>,
     ) {
-        let token = self.current.expect("a command has a client");
+        let token = call.client;
         let deadline = self.blocking.resumed.unwrap_or(deadline);
         let owned = |args: &[&[u8]]| args.iter().map(|&arg| arg.into()).collect::<Vec<Box<[u8]>>>();
-        let (db, keys, command) = (self.db, owned(keys), owned(command));
+        let (db, keys, command) = (call.db, owned(keys), owned(command));
         let KeyInterest { kind, on_no_key } = interest;
         let waiter = Waiter { client: (token, self.clients[token].id), kind, on_no_key };
         let ticket = self.ks.changes.blocked.add(db, &keys, waiter);
@@ -174,23 +175,21 @@ impl Server {
         let client = &self.clients[token];
         let id = client.id;
         let no_touch = mem::replace(&mut self.ks.no_touch, client.is(ClientFlags::NO_TOUCH));
-        let outer_reply = mem::replace(&mut self.reply, Reply::new(client.protocol));
+        let mut call = Call::resumed(token, wait.db, client.protocol);
         let outer_client = self.current.replace(token);
-        let outer_db = mem::replace(&mut self.db, wait.db);
         let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
         self.blocking.resumed = Some(deadline);
 
         let started = (self.config.latency_monitor_threshold > 0).then(Instant::now);
-        self.reprocess_command(token, &args);
+        self.reprocess_command(&mut call, &args);
         if let Some(started) = started {
             self.note_latency("command-unblocking", started.elapsed());
         }
 
         self.blocking.resumed = None;
         self.ks.no_touch = no_touch;
-        self.db = outer_db;
         self.current = outer_client;
-        let mut reply = mem::replace(&mut self.reply, outer_reply);
+        let mut reply = call.reply;
         if let Some(token) = self.still((token, id)) {
             self.add_output(token, Bytes::from(reply.take()));
             if !self.clients[token].is(ClientFlags::BLOCKED) {

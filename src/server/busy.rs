@@ -2,6 +2,7 @@
 //! clients are served meanwhile, though little of what they ask, and may end it.
 
 use super::Server;
+use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::resp::error::{CommandError, CommandResult};
 use std::mem;
@@ -51,7 +52,7 @@ impl Server {
     ///
     /// # Errors
     /// If none runs, or it can't be ended so.
-    pub fn kill_script(&mut self, is_function: bool) -> CommandResult {
+    pub fn kill_script(&mut self, call: &mut Call, is_function: bool) -> CommandResult {
         let caller = self.busy.as_ref().map(|busy| busy.caller);
         let obeyed = caller.is_some_and(|caller| self.must_obey(caller));
         let busy = self
@@ -74,7 +75,7 @@ impl Server {
             return Err(busy.error());
         }
         busy.killed = true;
-        self.reply.ok();
+        call.reply.ok();
         Ok(())
     }
 
@@ -90,37 +91,18 @@ impl Server {
     /// script the time goes on then, though not for what expires: what it saw does not vanish.
     pub fn serve_others(&mut self) {
         let Some(take_turn) = self.take_turn.clone() else { return };
-        let own = (
-            self.current.take(),
-            mem::take(&mut self.reply),
-            mem::take(&mut self.pushes),
-            mem::take(&mut self.propagation),
-            self.take_unit(),
-            mem::take(&mut self.propagates_to),
-        );
-        let flags = (
-            self.db,
-            self.ks.role,
-            self.ks.no_touch,
-            self.ks.now_ms,
-            mem::take(&mut self.deny_blocking),
-            mem::take(&mut self.in_script),
-        );
+        let current = self.current.take();
+        let pushes = mem::take(&mut self.pushes);
+        let unit = self.take_unit();
+        let propagates_to = mem::take(&mut self.propagates_to);
+        let (role, no_touch, now_ms) = (self.ks.role, self.ks.no_touch, self.ks.now_ms);
         self.restore_expiry_role();
         self.update_time();
 
         take_turn(self);
 
-        let unit;
-        (
-            self.db,
-            self.ks.role,
-            self.ks.no_touch,
-            self.ks.now_ms,
-            self.deny_blocking,
-            self.in_script,
-        ) = flags;
-        (self.current, self.reply, self.pushes, self.propagation, unit, self.propagates_to) = own;
+        (self.current, self.pushes, self.propagates_to) = (current, pushes, propagates_to);
+        (self.ks.role, self.ks.no_touch, self.ks.now_ms) = (role, no_touch, now_ms);
         self.restore_unit(unit);
     }
 }

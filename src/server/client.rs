@@ -8,6 +8,7 @@ use super::blocking::KeyWait;
 use super::connection::Connection;
 use super::pubsub::Subscriptions;
 use super::replication::ReplicaLink;
+pub use super::token::Token;
 use super::tracking::ClientTracking;
 use super::transaction::Transaction;
 use crate::resp::parser::Partial;
@@ -16,9 +17,6 @@ use bitflags::bitflags;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-
-/// The index of a client in the slab.
-pub type Token = usize;
 
 bitflags! {
     /// What a client is and what is to happen to it.

@@ -52,7 +52,6 @@ impl Server {
         if self.tracking.prefixes() > 0 {
             self.tracking_broadcast();
         }
-        self.flush_pushes();
         self.write_replies();
         self.evict_clients();
         self.abandon_unwanted_snapshot();
@@ -89,7 +88,6 @@ impl Server {
         }
         self.check_background_fsync();
         self.feed_replicas();
-        self.flush_pushes();
         self.write_replies();
     }
 

@@ -3,10 +3,9 @@
 //! [`process_command`](crate::command::dispatch) knows a dozen reasons to refuse a request, to hold it back or to show
 //! it to somebody. None of them applies to nearly all requests of nearly all servers. So they are asked about once for
 //! a client's turn, and again after each command that could change an answer; a command that only reads or changes
-//! keys can't, and finds its answer by one comparison of [`Server::gates`] with the bits that concern it.
+//! keys can't, and finds its answer by one comparison of the gates of its [`Call`](super::call::Call) with the bits
+//! that concern it.
 
-use super::Server;
-use super::client::{ClientFlags, Token};
 use crate::spec::CommandFlags;
 use bitflags::bitflags;
 
@@ -53,39 +52,5 @@ impl Gates {
         }
         let others = Gates::all() - Gates::COMMAND;
         if flags.contains(CommandFlags::WRITE) { others } else { others - Gates::WRITE }
-    }
-}
-
-/// A client with one of these is not an ordinary one.
-const UNUSUAL: ClientFlags = ClientFlags::SLAVE
-    .union(ClientFlags::MASTER)
-    .union(ClientFlags::REPLY_OFF)
-    .union(ClientFlags::REPLY_SKIP)
-    .union(ClientFlags::REPLY_SKIP_NEXT)
-    .union(ClientFlags::MULTI)
-    .union(ClientFlags::PUBSUB)
-    .union(ClientFlags::TRACKING)
-    .union(ClientFlags::REDIRECT)
-    .union(ClientFlags::RESTRICTED);
-
-impl Server {
-    /// The gates that are closed for requests of this client.
-    pub fn gates_for(&self, token: Token) -> Gates {
-        let Some(client) = self.clients.get(token) else { return Gates::all() };
-        let is_replica = self.repl.is_replica();
-        let mut gates = Gates::COMMAND;
-        gates.set(Gates::CLIENT, client.is(UNUSUAL) || self.acl.needs_auth(client));
-        gates.set(Gates::CLUSTER, self.cluster.is_some());
-        let observers = self.tracking.clients() + self.tracking.keys() + self.monitors.len();
-        gates.set(Gates::OBSERVERS, observers > 0);
-        gates.set(Gates::MEMORY, self.config.maxmemory > 0);
-        let write = self.has_disk_error()
-            || self.config.min_replicas_to_write > 0
-            || (is_replica && self.config.replica_read_only);
-        gates.set(Gates::WRITE, write);
-        gates.set(Gates::STALE, is_replica && !self.config.replica_serve_stale_data);
-        gates.set(Gates::BUSY, self.loading.is_some() || self.busy.is_some());
-        gates.set(Gates::PAUSE, self.pause.is_active());
-        gates
     }
 }

@@ -3,6 +3,7 @@
 //! bytes, which stay what they were whatever becomes of the value.
 
 use super::Server;
+use super::call::Call;
 use super::client::{ClientFlags, Token};
 use super::output::{NANOS_PER_BYTE, REPLY_FLUSH};
 use crate::value::ValueRef;
@@ -15,25 +16,25 @@ const LARGE_STRING: usize = 32 * 1024;
 impl Server {
     /// Answers the large string under `key` of the current database. `false`: its client gets no more replies.
     #[cold]
-    pub fn reply_large_string(&mut self, key: &[u8]) -> bool {
-        let token = self.current.filter(|&token| self.takes_references(token));
+    pub fn reply_large_string(&mut self, call: &mut Call, key: &[u8]) -> bool {
+        let token = Some(call.client).filter(|&token| self.takes_references(call, token));
         if let Some(token) = token {
             self.settle(token);
-            if self.reply.len() >= REPLY_FLUSH {
-                self.flush_reply(token);
+            if call.reply.len() >= REPLY_FLUSH {
+                self.flush_reply(call);
             }
         }
-        let Some(ValueRef::Str(string)) = self.ks.inspect(self.db, key).map(|e| e.value()) else {
-            self.reply.null();
+        let Some(ValueRef::Str(string)) = self.ks.inspect(call.db, key).map(|e| e.value()) else {
+            call.reply.null();
             return true;
         };
         let Some(token) = token else {
-            self.reply.bulk(string);
-            return !self.reply.is_given_up();
+            call.reply.bulk(string);
+            return !call.reply.is_given_up();
         };
         let len = string.len();
-        self.reply.bulk_header(len);
-        let parts = [self.reply.as_bytes(), string, b"\r\n"];
+        call.reply.bulk_header(len);
+        let parts = [call.reply.as_bytes(), string, b"\r\n"];
         let client = &mut self.clients[token];
         let limit = self.config.client_output_buffer_limit[client.class()].hard;
         let mut written = 0;
@@ -46,16 +47,16 @@ impl Server {
         }
         self.turn_cost_ns += written as u64 * NANOS_PER_BYTE;
         if written == parts.iter().map(|part| part.len()).sum::<usize>() {
-            self.reply.clear();
+            call.reply.clear();
             return true;
         }
         let [header, value, end] = left_of(parts.map(<[u8]>::len), written);
-        let header = Bytes::copy_from_slice(&self.reply.as_bytes()[header..]);
-        self.reply.clear();
-        self.reply.raw(&b"\r\n"[end..]);
+        let header = Bytes::copy_from_slice(&call.reply.as_bytes()[header..]);
+        call.reply.clear();
+        call.reply.raw(&b"\r\n"[end..]);
         self.keep(token, header);
         if value < len
-            && let Some(bytes) = self.ks.share_string(self.db, key)
+            && let Some(bytes) = self.ks.share_string(call.db, key)
         {
             self.keep_part(token, bytes.slice(value..), len);
         }
@@ -63,14 +64,14 @@ impl Server {
     }
 
     /// Whether the client may be written in the middle of a command, and whether it will be heard at all.
-    fn takes_references(&self, token: Token) -> bool {
+    fn takes_references(&self, call: &Call, token: Token) -> bool {
         let unheard = ClientFlags::REPLY_OFF
             | ClientFlags::REPLY_SKIP
             | ClientFlags::MASTER
             | ClientFlags::SLAVE
             | ClientFlags::CLOSE_ASAP;
-        self.reply.goes_out()
-            && !self.reply.is_given_up()
+        call.reply.goes_out()
+            && !call.reply.is_given_up()
             && self.clients.get(token).is_some_and(|client| !client.is(unheard))
     }
 }

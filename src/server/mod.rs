@@ -8,6 +8,7 @@ pub mod aof;
 pub mod bio;
 pub mod blocking;
 pub mod busy;
+pub mod call;
 pub mod child;
 pub mod client;
 pub mod client_eviction;
@@ -37,6 +38,7 @@ pub mod slowlog;
 pub mod stats;
 pub mod targets;
 pub mod tls;
+pub mod token;
 pub mod tracking;
 pub mod transaction;
 
@@ -48,12 +50,12 @@ use crate::script::cache::Scripts;
 use crate::script::library::Libraries;
 use crate::script::run::Run;
 use crate::util::clock::Clock;
+use call::Call;
 use client::{Client, Token};
 use config::Config;
 use pause::Pause;
 use persistence::Persistence;
 use persistence::load::Loading;
-use propagate::Propagation;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use replication::Replication;
@@ -104,16 +106,10 @@ pub struct Server {
     pub cluster: Option<Box<cluster::Cluster>>,
     pub next_client_id: u64,
     pub commands: CommandTable,
-    /// The current client's replies.
-    pub reply: Reply,
-    /// The client whose request is being processed.
+    /// The buffer of replies, kept for its capacity from one client's turn to the next.
+    reply: Reply,
+    /// The client whose turn it is.
     pub current: Option<Token>,
-    /// The current client's database.
-    pub db: usize,
-    /// What is in the way of the current client's requests.
-    pub gates: gates::Gates,
-    /// What will be propagated of the command that is running.
-    pub propagation: Propagation,
     /// What is propagated together, while it is being gathered.
     unit: Option<propagate::Unit>,
     /// Who is told what commands do.
@@ -186,14 +182,10 @@ pub struct Server {
     pub blocked: Vec<(Token, u64)>,
     /// Clients that wait for keys, and when waits end.
     pub blocking: blocking::Blocking,
-    /// What runs may not block: a transaction or script is being executed.
-    pub deny_blocking: bool,
     /// Scripts that are known.
     pub scripts: Scripts,
     /// Functions that are known.
     pub libraries: Libraries,
-    /// What runs was called by a script.
-    pub in_script: bool,
     /// Microseconds since 1970 when the clock was last read: when the transaction or the script began that runs.
     pub now_us: i64,
     /// The script that is running.
@@ -249,9 +241,6 @@ impl Server {
             commands,
             reply: Reply::default(),
             current: None,
-            db: 0,
-            gates: gates::Gates::default(),
-            propagation: Propagation::default(),
             unit: None,
             propagates_to: propagate::Targets::default(),
             stats: Stats::default(),
@@ -293,10 +282,8 @@ impl Server {
             closing: Vec::new(),
             blocked: Vec::new(),
             blocking: blocking::Blocking::default(),
-            deny_blocking: false,
             scripts: Scripts::default(),
             libraries: Libraries::default(),
-            in_script: false,
             now_us: 0,
             script_run: None,
             busy: None,
@@ -338,13 +325,9 @@ impl Server {
         self.ks.changes.slowest_expiry = monitors.then_some(Duration::ZERO);
     }
 
-    /// The current client.
-    ///
-    /// # Panics
-    /// Outside a command.
-    pub fn client(&mut self) -> &mut Client {
-        let token = self.current.expect("a command has a client");
-        &mut self.clients[token]
+    /// The client whose command it is.
+    pub fn client(&mut self, call: &Call) -> &mut Client {
+        &mut self.clients[call.client]
     }
 
     pub fn unix_path(&self) -> String {

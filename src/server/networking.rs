@@ -6,17 +6,17 @@
 //! client's own. Replies gather in one shared [`Reply`](crate::resp::reply::Reply) and leave through [`super::output`].
 
 use super::Server;
+use super::call::Call;
 use super::client::{Client, ClientFlags, Token};
 use super::connection::Connection;
+use super::gates::Gates;
 use super::output::REPLY_FLUSH;
 use crate::command::dispatch::Verdict;
 use crate::command::table::CommandId;
 use crate::db::ExpiryRole;
 use crate::db::keyspace::HashHint;
-use crate::db::lent::{LARGE_ARGUMENT, fills};
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
 use crate::server::log::Level;
-use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
@@ -33,12 +33,26 @@ const CLIENT_TURN_NS: u64 = 2_000_000;
 /// What a command may take before it counts for that. Those that are cheaper are bounded by the buffer that they lie
 /// in: to stop among them, and move the rest, would cost more than they do.
 pub const CHEAP_COMMAND_NS: u64 = 20_000;
+/// A bulk argument of at least this size is read into a buffer allocated at its size.
+const BIG_BULK: usize = 32 * 1024;
 /// Bytes of one read that goes on with half a request.
 const READ_ON: usize = 16 * 1024;
 /// As much of an announced argument is allocated before it has come.
 const BULK_AHEAD: usize = 32 * 1024 * 1024;
 /// What a client that has not authenticated may leave unfinished.
 const UNAUTHENTICATED_QUERY: usize = 1024 * 1024;
+
+/// A client with one of these is not an ordinary one.
+const UNUSUAL: ClientFlags = ClientFlags::SLAVE
+    .union(ClientFlags::MASTER)
+    .union(ClientFlags::REPLY_OFF)
+    .union(ClientFlags::REPLY_SKIP)
+    .union(ClientFlags::REPLY_SKIP_NEXT)
+    .union(ClientFlags::MULTI)
+    .union(ClientFlags::PUBSUB)
+    .union(ClientFlags::TRACKING)
+    .union(ClientFlags::REDIRECT)
+    .union(ClientFlags::RESTRICTED);
 
 /// A parsed request of a batch.
 #[derive(Debug)]
@@ -220,7 +234,7 @@ impl Server {
                 {
                     let missing =
                         client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(n - used));
-                    let ahead = if missing < LARGE_ARGUMENT { 0 } else { missing.min(BULK_AHEAD) };
+                    let ahead = if missing < BIG_BULK { 0 } else { missing.min(BULK_AHEAD) };
                     client.query.reserve_exact(n - used + ahead);
                     client.query.extend_from_slice(&buf[used..n]);
                 }
@@ -232,7 +246,7 @@ impl Server {
         let mut query = std::mem::take(&mut client.query);
         let have = query.len();
         let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(have));
-        let room = if missing > 0 && have >= LARGE_ARGUMENT {
+        let room = if missing > 0 && have >= BIG_BULK {
             // A large argument's buffer has room for just that argument: to read more would be to copy it all. A lying
             // length must not allocate what never comes: beyond a bound the buffer grows with what has come.
             missing.min(have.max(BULK_AHEAD))
@@ -256,9 +270,8 @@ impl Server {
             if !self.clients.contains(token) {
                 return Ok(false);
             }
-            if n >= missing {
-                query = self.process_own_buffer(token, query);
-            }
+            let used = self.process_input_buffer(token, &query);
+            query.drain(..used);
         }
         if let Some(client) = self.clients.get_mut(token)
             && !query.is_empty()
@@ -308,30 +321,11 @@ impl Server {
         true
     }
 
-    /// Executes the complete requests at the start of a client's own buffer; answers what is left of it.
-    fn process_own_buffer(&mut self, token: Token, mut query: Vec<u8>) -> Vec<u8> {
-        let longest = self.clients[token].partial.as_ref().map_or(0, |p| p.longest());
-        if !fills(longest, query.len()) {
-            let used = self.process_input_buffer(token, &query);
-            query.drain(..used);
-            return query;
-        }
-        // What is kept of it must not keep memory for more.
-        query.shrink_to_fit();
-        let mut query = Bytes::from(query);
-        self.ks.lent.lend(Some(query.clone()));
-        let used = self.process_input_buffer(token, &query);
-        self.ks.lent.lend(None);
-        query.advance(used);
-        // Without a copy unless a part is kept, behind which there is little.
-        Vec::from(query)
-    }
-
     /// Executes the complete requests at the start of `buf`; answers how many bytes they were.
     ///
     /// The replies are written, or wait in the client's output.
     pub fn process_input_buffer(&mut self, token: Token, buf: &[u8]) -> usize {
-        self.enter_client(token);
+        let mut call = self.enter_client(token);
         let mut batch = std::mem::take(&mut self.batch);
         let mut used = 0;
         let stop = loop {
@@ -340,13 +334,13 @@ impl Server {
                 break Stop::Held;
             }
             let (next, error) = self.parse_batch(token, buf, used, &mut batch);
-            let (done, stop) = self.execute_batch(token, buf, used, &mut batch);
+            let (done, stop) = self.execute_batch(&mut call, buf, used, &mut batch);
             used = done;
             if stop != Stop::Drained {
                 break stop;
             }
             if let Some(error) = error {
-                self.protocol_error(token, &error, &buf[used..]);
+                self.protocol_error(&mut call, &error, &buf[used..]);
                 used = buf.len();
                 break Stop::Held;
             }
@@ -373,7 +367,7 @@ impl Server {
                 self.queue_input(token);
             }
         }
-        self.leave_client(token);
+        self.leave_client(call);
         used
     }
 
@@ -460,17 +454,18 @@ impl Server {
     #[inline]
     fn execute_batch(
         &mut self,
-        token: Token,
+        call: &mut Call,
         buf: &[u8],
         start: usize,
         batch: &mut Batch,
     ) -> (usize, Stop) {
+        let token = call.client;
         let mut used = start;
         let mut stop = Stop::Drained;
         for request in &batch.requests {
             self.ks.set_hint(request.hint);
             let spans = &batch.spans[request.first..request.first + request.count];
-            let verdict = self.execute_request(token, request, spans, buf, &mut batch.inline);
+            let verdict = self.execute_request(call, request, spans, buf, &mut batch.inline);
             if verdict == Verdict::TryAgain {
                 stop = Stop::Held;
                 break;
@@ -484,11 +479,11 @@ impl Server {
                     (used, stop) = (request.end, Stop::Held);
                     break;
                 }
-                self.gates = self.gates_for(token);
+                call.gates = self.gates_for(token);
             }
             used = request.end;
-            if self.reply.len() >= REPLY_FLUSH {
-                self.flush_reply(token);
+            if call.reply.len() >= REPLY_FLUSH {
+                self.flush_reply(call);
                 if !self.may_process(token) {
                     stop = Stop::Held;
                     break;
@@ -507,7 +502,7 @@ impl Server {
     #[inline(always)]
     fn execute_request(
         &mut self,
-        token: Token,
+        call: &mut Call,
         request: &Request,
         spans: &[Span],
         buf: &[u8],
@@ -516,27 +511,28 @@ impl Server {
         if spans.is_empty() {
             let Some(args) = inline.pop_front() else { return Verdict::Done };
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            return self.process_command(token, request.command, &args);
+            return self.process_command(call, request.command, &args);
         }
         let mut few: [&[u8]; 8] = [&[]; 8];
         let Some(args) = few.get_mut(..spans.len()) else {
             let args: Vec<&[u8]> = spans.iter().map(|s| s.of(buf)).collect();
-            return self.process_command(token, request.command, &args);
+            return self.process_command(call, request.command, &args);
         };
         for (arg, span) in args.iter_mut().zip(spans) {
             *arg = span.of(buf);
         }
-        self.process_command(token, request.command, args)
+        self.process_command(call, request.command, args)
     }
 
-    fn protocol_error(&mut self, token: Token, error: &ProtocolError, rest: &[u8]) {
+    fn protocol_error(&mut self, call: &mut Call, error: &ProtocolError, rest: &[u8]) {
         let shown: String =
             rest.iter().take(128).flat_map(|b| b.escape_ascii()).map(char::from).collect();
+        let token = call.client;
         let info = self.client_info(token);
         let text =
             format!("Protocol error ({}) from client: {info}. Query buffer: '{shown}'", error.0);
         self.log(Level::Verbose, &text);
-        self.reply.error(&format!("ERR Protocol error: {}", error.0));
+        call.reply.error(&format!("ERR Protocol error: {}", error.0));
         self.stats.count_error("ERR");
         let client = &mut self.clients[token];
         client.partial = None;
@@ -548,8 +544,8 @@ impl Server {
         }
     }
 
-    /// Makes `token` the current client: its replies go to the shared writer, in its protocol.
-    pub fn enter_client(&mut self, token: Token) {
+    /// A client's turn begins.
+    fn enter_client(&mut self, token: Token) -> Call {
         debug_assert!(self.current.is_none() && self.reply.is_empty());
         if !self.monitor_lines.is_empty() && self.clients[token].is(ClientFlags::MONITOR) {
             // What it saw before comes before its replies.
@@ -557,23 +553,46 @@ impl Server {
         }
         let client = &self.clients[token];
         self.current = Some(token);
-        self.reply.begin_output(client.protocol, self.output_room(client));
-        self.db = client.db;
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
-        self.gates = self.gates_for(token);
         if client.is(ClientFlags::MASTER) {
             self.ks.role = ExpiryRole::Keep;
         }
+        let mut reply = std::mem::take(&mut self.reply);
+        reply.begin_output(client.protocol, self.output_room(client));
+        Call::of_client(token, client.db, reply, self.gates_for(token))
+    }
+
+    /// The gates that are closed for requests of this client.
+    pub fn gates_for(&self, token: Token) -> Gates {
+        let Some(client) = self.clients.get(token) else { return Gates::all() };
+        let is_replica = self.repl.is_replica();
+        let mut gates = Gates::COMMAND;
+        gates.set(Gates::CLIENT, client.is(UNUSUAL) || self.acl.needs_auth(client));
+        gates.set(Gates::CLUSTER, self.cluster.is_some());
+        let observers = self.tracking.clients() + self.tracking.keys() + self.monitors.len();
+        gates.set(Gates::OBSERVERS, observers > 0);
+        gates.set(Gates::MEMORY, self.config.maxmemory > 0);
+        let write = self.has_disk_error()
+            || self.config.min_replicas_to_write > 0
+            || (is_replica && self.config.replica_read_only);
+        gates.set(Gates::WRITE, write);
+        gates.set(Gates::STALE, is_replica && !self.config.replica_serve_stale_data);
+        gates.set(Gates::BUSY, self.loading.is_some() || self.busy.is_some());
+        gates.set(Gates::PAUSE, self.pause.is_active());
+        gates
     }
 
     /// Ends what [`Server::enter_client`] began; the replies are on their way.
-    pub fn leave_client(&mut self, token: Token) {
+    fn leave_client(&mut self, mut call: Call) {
+        let token = call.client;
+        self.flush_pushes(&mut call);
         self.current = None;
-        self.reply.end_output();
+        call.reply.end_output();
         if self.ks.role == ExpiryRole::Keep {
             self.restore_expiry_role();
         }
-        self.send_reply(token);
+        self.send_reply(&mut call);
+        self.reply = call.reply;
         let closing = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_ASAP;
         if self.clients.get(token).is_some_and(|c| c.is(closing)) {
             self.settle(token);
@@ -671,11 +690,12 @@ impl Server {
             }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {
                 self.turn_cost_ns = 0;
-                let query = std::mem::take(&mut client.query);
-                let rest = self.process_own_buffer(token, query);
+                let mut query = std::mem::take(&mut client.query);
+                let used = self.process_input_buffer(token, &query);
                 let Some(client) = self.clients.get_mut(token) else { continue };
-                if !rest.is_empty() {
-                    client.query = rest;
+                query.drain(..used);
+                if !query.is_empty() {
+                    client.query = query;
                 }
                 self.count_client_memory(token, 0);
             }

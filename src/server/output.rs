@@ -5,6 +5,7 @@
 //! requests. Only what a socket does not take moves into the client's own [`Output`](super::client::Output).
 
 use super::Server;
+use super::call::Call;
 use super::client::{Client, ClientFlags, Token};
 use crate::resp::reply::{PIECE, Reply};
 use crate::server::log::Level;
@@ -52,29 +53,29 @@ impl TurnOutput {
 
 impl Server {
     /// Sends the current client's gathered replies off: with this turn's other writes if they are small.
-    pub fn send_reply(&mut self, token: Token) {
-        let len = self.reply.len();
+    pub fn send_reply(&mut self, call: &mut Call) {
+        let len = call.reply.len();
         if len == 0 {
             return;
         }
-        if len > DEFER_MAX || !self.defer(token, None) {
-            self.flush_reply(token);
+        if len > DEFER_MAX || !self.defer(call.client, call.reply.as_bytes()) {
+            self.flush_reply(call);
             return;
         }
-        self.reply.clear();
+        call.reply.clear();
     }
 
-    /// Adds `bytes` (`None`: the gathered replies) to what is written at the end of the turn. `false`: the client's
+    /// Adds `bytes` to what is written at the end of the turn. `false`: the client's
     /// output must take another way, because some already waits behind its socket or it is a replica, whose stream
     /// has buffers of its own.
-    fn defer(&mut self, token: Token, bytes: Option<&[u8]>) -> bool {
+    fn defer(&mut self, token: Token, bytes: &[u8]) -> bool {
         let Some(client) = self.clients.get_mut(token) else { return true };
         if !client.out.is_empty() || client.is(ClientFlags::SLAVE | ClientFlags::CLOSE_ASAP) {
             return false;
         }
         client.flags |= ClientFlags::DEFERRED;
         let id = client.id;
-        self.turn_output.bytes.extend_from_slice(bytes.unwrap_or_else(|| self.reply.as_bytes()));
+        self.turn_output.bytes.extend_from_slice(bytes);
         self.turn_output.pieces.push((token, id, self.turn_output.bytes.len()));
         if self.turn_output.bytes.len() >= REPLY_FLUSH {
             self.write_turn_output();
@@ -120,31 +121,32 @@ impl Server {
     }
 
     /// Hands the gathered replies to the socket, or to the client's output what it does not take.
-    pub fn flush_reply(&mut self, token: Token) {
-        if self.reply.is_empty() {
+    pub fn flush_reply(&mut self, call: &mut Call) {
+        if call.reply.is_empty() {
             return;
         }
+        let token = call.client;
         if !self.clients.contains(token) {
-            self.reply.clear();
+            call.reply.clear();
             return;
         }
         self.settle(token);
-        if self.reply.is_given_up() {
-            let pending = self.reply.len() + self.clients[token].out.len();
-            self.reply.clear();
+        if call.reply.is_given_up() {
+            let pending = call.reply.len() + self.clients[token].out.len();
+            call.reply.clear();
             self.close_for_output_limit(token, pending);
             return;
         }
-        self.turn_cost_ns += self.reply.len() as u64 * NANOS_PER_BYTE;
+        self.turn_cost_ns += call.reply.len() as u64 * NANOS_PER_BYTE;
         let mut sent = 0;
-        for mut piece in self.reply.take_pieces() {
+        for mut piece in call.reply.take_pieces() {
             // What is left of a long reply has its turn among what others are written.
             let written = if sent < WRITE_AT_ONCE { self.write_directly(token, &piece) } else { 0 };
             sent += piece.len();
             if written == piece.len() {
                 piece.clear();
-                if piece.capacity() <= PIECE && self.reply.is_empty() {
-                    self.reply.reuse(piece);
+                if piece.capacity() <= PIECE && call.reply.is_empty() {
+                    call.reply.reuse(piece);
                 }
             } else if piece.len() - written > piece.capacity() / 2 {
                 // Kept as it is, not copied.
@@ -198,17 +200,17 @@ impl Server {
         self.count_client_memory(token, 0);
     }
 
-    /// Appends to the output of any client, current or not.
+    /// Appends to the output of any client; behind the reply, if it is the one whose turn it is.
     pub fn add_reply_to(&mut self, token: Token, bytes: &[u8]) {
         if self.current == Some(token) {
-            self.reply.raw(bytes);
+            self.push_to(token, Bytes::copy_from_slice(bytes));
             return;
         }
         let Some(client) = self.clients.get_mut(token) else { return };
         if client.is(ClientFlags::CLOSE_ASAP) {
             return;
         }
-        if bytes.len() > DEFER_MAX || !self.defer(token, Some(bytes)) {
+        if bytes.len() > DEFER_MAX || !self.defer(token, bytes) {
             self.push_output(token, Bytes::copy_from_slice(bytes));
         }
     }
@@ -216,14 +218,14 @@ impl Server {
     /// The same for bytes that several clients may share.
     pub fn add_output(&mut self, token: Token, bytes: Bytes) {
         if self.current == Some(token) {
-            self.reply.raw(&bytes);
+            self.push_to(token, bytes);
             return;
         }
         let Some(client) = self.clients.get(token) else { return };
         if client.is(ClientFlags::CLOSE_ASAP) {
             return;
         }
-        if bytes.len() > DEFER_MAX || !self.defer(token, Some(&bytes)) {
+        if bytes.len() > DEFER_MAX || !self.defer(token, &bytes) {
             self.push_output(token, bytes);
         }
     }

@@ -6,6 +6,7 @@
 //! `MULTI` and `EXEC` if it is more than one command.
 
 use super::Server;
+use super::call::{Call, Propagation};
 use super::replication::encode_command;
 use crate::db::keyspace::Modified;
 use crate::spec::CommandFlags;
@@ -34,55 +35,10 @@ impl Default for Targets {
     }
 }
 
-/// What to propagate of the command that is running.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Propagation {
-    /// The command as it came, if it changed anything.
-    #[default]
-    Automatic,
-    /// The command as it came, even if it changed nothing: it may change something elsewhere.
-    Forced,
-    /// The same, but to replicas only: it changes nothing that is kept.
-    ToReplicas,
-    /// Nothing.
-    Nothing,
-    /// These commands, if it changed anything: its effect.
-    Instead(Vec<Vec<Vec<u8>>>),
-}
-
 impl Server {
-    /// Propagates this in place of the command that is running.
-    pub fn propagate_instead(&mut self, command: &[&[u8]]) {
-        if !self.is_propagated() {
-            // Nobody listens: no copies.
-            self.propagation = Propagation::Nothing;
-            return;
-        }
-        let command = command.iter().map(|arg| arg.to_vec()).collect();
-        match &mut self.propagation {
-            Propagation::Instead(all) => all.push(command),
-            other => *other = Propagation::Instead(vec![command]),
-        }
-    }
-
     /// Whether anybody is told: if not, a handler need not work out what.
     pub fn is_propagated(&self) -> bool {
         self.records_aof() || (self.repl.stream.is_some() && !self.repl.is_replica())
-    }
-
-    /// Propagates the command that is running, whether it changes anything or not.
-    pub fn propagate_anyway(&mut self) {
-        self.propagation = Propagation::Forced;
-    }
-
-    /// Propagates the command that is running to replicas, not to the append-only file.
-    pub fn propagate_to_replicas(&mut self) {
-        self.propagation = Propagation::ToReplicas;
-    }
-
-    /// Propagates nothing of the command that is running.
-    pub fn propagate_nothing(&mut self) {
-        self.propagation = Propagation::Nothing;
     }
 
     /// Whether what is propagated is being gathered.
@@ -140,14 +96,20 @@ impl Server {
     }
 
     /// Tells what the command that just ran did, and empties the keyspace's queues.
-    pub fn propagate_after(&mut self, changed: bool, flags: CommandFlags, args: &[&[u8]]) {
-        if self.propagation == Propagation::Automatic && !self.ks.changes.needs_attention() {
+    pub fn propagate_after(
+        &mut self,
+        call: &mut Call,
+        changed: bool,
+        flags: CommandFlags,
+        args: &[&[u8]],
+    ) {
+        if call.propagation == Propagation::Automatic && !self.ks.changes.needs_attention() {
             if changed {
-                self.propagate(self.db, args);
+                self.propagate(call.db, args);
             }
             return;
         }
-        let propagation = std::mem::take(&mut self.propagation);
+        let propagation = std::mem::take(&mut call.propagation);
         let own = match &propagation {
             Propagation::Automatic if changed => 1,
             Propagation::Forced | Propagation::ToReplicas => 1,
@@ -163,7 +125,7 @@ impl Server {
             self.begin_unit();
         }
         self.propagate_deletions();
-        let db = self.db;
+        let db = call.db;
         match propagation {
             Propagation::Automatic if changed => self.propagate(db, args),
             Propagation::Forced => self.propagate(db, args),

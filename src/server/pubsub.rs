@@ -9,6 +9,7 @@
 //! What the keyspace tells of keys (`notify-keyspace-events`) is published here too.
 
 use super::Server;
+use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::db::notify::Class;
 use crate::resp::reply::{Protocol, Reply};
@@ -214,10 +215,12 @@ impl Server {
 
     /// The current client's reply is complete: what was to follow it follows.
     #[cold]
-    pub fn flush_pushes(&mut self) {
+    pub fn flush_pushes(&mut self, call: &mut Call) {
         for (token, bytes) in mem::take(&mut self.pushes) {
-            if self.clients.contains(token) {
-                self.add_reply_to(token, &bytes);
+            if token == call.client {
+                call.reply.raw(&bytes);
+            } else if self.clients.contains(token) {
+                self.add_output(token, bytes);
             }
         }
     }

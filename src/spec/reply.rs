@@ -331,7 +331,7 @@ mod tests {
     fn info_in_both_protocols() {
         let specs = COMMANDS;
         let info = |reply: &mut Reply| {
-            reply_command_info(reply, &[b"get", b"nosuch"], |name| find(&specs, name));
+            reply_command_info(reply, &[b"get", b"nosuch"], |name| find(specs, name));
         };
         let resp3 = "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n~2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n\
             ~3\r\n+@read\r\n+@string\r\n+@fast\r\n~0\r\n\
@@ -352,13 +352,13 @@ mod tests {
     #[test]
     fn docs_of_a_command() {
         let specs = COMMANDS;
-        let spec = find(&specs, b"slaveof").unwrap();
+        let spec = find(specs, b"slaveof").unwrap();
         let text = written(Protocol::Resp3, |reply| reply_docs(reply, spec));
         assert!(text.starts_with("%8\r\n$7\r\nsummary\r\n"), "{text}");
         assert!(text.contains("$9\r\ndoc_flags\r\n~1\r\n+deprecated\r\n"), "{text}");
         assert!(text.contains("$11\r\nreplaced_by\r\n$11\r\n`REPLICAOF`\r\n"), "{text}");
         let unknown = |reply: &mut Reply| {
-            reply_command_docs_of(reply, &[b"nosuch"], |name| find(&specs, name))
+            reply_command_docs_of(reply, &[b"nosuch"], |name| find(specs, name))
         };
         assert_eq!(written(Protocol::Resp2, unknown), "*0\r\n");
     }
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn getkeys() {
         let specs = COMMANDS;
-        let spec = find(&specs, b"smove");
+        let spec = find(specs, b"smove");
         let args: [&[u8]; 4] = [b"smove", b"a", b"b", b"c"];
         let keys = |flags: bool| {
             written(Protocol::Resp3, |reply| {

@@ -6,6 +6,7 @@ use crate::command::args::{self, is};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::value::stream::log::{NewId, NodeLimits, TrimTo};
 use crate::value::stream::{Log, Stream, StreamId};
@@ -51,7 +52,7 @@ struct Options {
 
 impl Options {
     /// Parses the options from `args[2]` on.
-    fn parse(s: &mut Server, args: &[&[u8]], xadd: bool) -> CommandResult<Options> {
+    fn parse(s: &mut Server, call: &Call, args: &[&[u8]], xadd: bool) -> CommandResult<Options> {
         let mut options = Options {
             trim: None,
             no_mkstream: false,
@@ -100,13 +101,14 @@ impl Options {
             }
             at += 1;
         }
-        options.apply_limit(s, limit, xadd)?;
+        options.apply_limit(s, call, limit, xadd)?;
         Ok(options)
     }
 
     fn apply_limit(
         &mut self,
         s: &mut Server,
+        call: &Call,
         limit: Option<(usize, u64)>,
         xadd: bool,
     ) -> CommandResult {
@@ -124,7 +126,7 @@ impl Options {
             return Ok(());
         };
         trim.limit_at = limit.map(|(at, _)| at);
-        if s.client().is(ClientFlags::MASTER) {
+        if s.client(call).is(ClientFlags::MASTER) {
             // What the primary has trimmed is to be trimmed here.
             return Ok(());
         }
@@ -163,8 +165,8 @@ fn new_id(arg: &[u8]) -> CommandResult<NewId> {
     }
 }
 
-pub(super) fn xadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let options = Options::parse(s, args, true)?;
+pub(super) fn xadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let options = Options::parse(s, call, args, true)?;
     let key = args[1];
     let fields = args.get(options.id_at + 1..).unwrap_or(&[]);
     if fields.is_empty() || fields.len() % 2 == 1 {
@@ -181,13 +183,13 @@ pub(super) fn xadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         max_entries: s.config.stream_node_max_entries,
     };
     let now = s.ks.now_ms;
-    let stream = match s.ks.write::<Stream>(s.db, key)? {
+    let stream = match s.ks.write::<Stream>(call.db, key)? {
         Some(stream) => stream,
         None if options.no_mkstream => {
-            s.reply.null();
+            call.reply.null();
             return Ok(());
         }
-        None => s.ks.write_or_create(s.db, key, Stream::new)?,
+        None => s.ks.write_or_create(call.db, key, Stream::new)?,
     };
     if stream.log.last_id == StreamId::MAX {
         return Err(EXHAUSTED);
@@ -195,19 +197,19 @@ pub(super) fn xadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let id = stream.log.new_id(options.id, now).ok_or(ID_TOO_SMALL)?;
     stream.log.append(id, fields, limits);
     let trimmed = options.trim.map(|trim| trim.apply(stream, options.references));
-    reply_id(&mut s.reply, id);
-    s.ks.changes.write(Class::STREAM, "xadd", s.db, key);
+    reply_id(&mut call.reply, id);
+    s.ks.changes.write(Class::STREAM, "xadd", call.db, key);
     if trimmed.as_ref().is_some_and(|trimmed| trimmed.count > 0) {
-        s.ks.changes.notifications.push(Class::STREAM, "xtrim", s.db, key);
+        s.ks.changes.notifications.push(Class::STREAM, "xtrim", call.db, key);
     }
-    s.ks.changes.blocked.signal_ready(s.db, key);
+    s.ks.changes.blocked.signal_ready(call.db, key);
     let approximate = options.trim.is_some_and(|trim| trim.approximate);
     let as_it_came = !approximate && options.references_at.is_none();
     if s.is_propagated() && !(as_it_came && matches!(options.id, NewId::Exact(_))) {
         let id = id.text();
         let mut command = args.to_vec();
         command[options.id_at] = &id;
-        propagate_trimmed(s, command, &options, trimmed.as_ref());
+        propagate_trimmed(s, call, command, &options, trimmed.as_ref());
     }
     Ok(())
 }
@@ -246,6 +248,7 @@ fn remaining(log: &Log, to: TrimTo) -> TrimTo {
 /// Propagates a command that may have trimmed, with the exact outcome as its threshold, or behind it.
 fn propagate_trimmed(
     s: &mut Server,
+    call: &mut Call,
     command: Vec<&[u8]>,
     options: &Options,
     trimmed: Option<&Trimmed>,
@@ -273,40 +276,40 @@ fn propagate_trimmed(
     }
     let mut at = 0..;
     command.retain(|_| !left_out.contains(&at.next().unwrap_or_default()));
-    s.propagate_instead(&command);
+    call.propagate_instead(s, &command);
     if let Some(effects) = effects {
-        effects.propagate(s, command[1]);
+        effects.propagate(s, call, command[1]);
     }
 }
 
-pub(super) fn xtrim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xtrim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    let options = Options::parse(s, args, false)?;
+    let options = Options::parse(s, call, args, false)?;
     let Some(trim) = options.trim else { return Err(CommandError::SYNTAX) };
     let mut removed = 0;
-    if let Some(stream) = s.ks.write::<Stream>(s.db, key)? {
+    if let Some(stream) = s.ks.write::<Stream>(call.db, key)? {
         let trimmed = trim.apply(stream, options.references);
         removed = trimmed.count;
         if removed > 0 {
-            s.ks.changes.write(Class::STREAM, "xtrim", s.db, key);
+            s.ks.changes.write(Class::STREAM, "xtrim", call.db, key);
             s.ks.changes.dirty += removed - 1;
         }
         match &trimmed.effects {
-            Some(effects) => effects.propagate(s, key),
+            Some(effects) => effects.propagate(s, call, key),
             None if trim.approximate || options.references_at.is_some() => {
-                propagate_trimmed(s, args.to_vec(), &options, Some(&trimmed));
+                propagate_trimmed(s, call, args.to_vec(), &options, Some(&trimmed));
             }
             None => {}
         }
     }
-    s.reply.int(removed as i64);
+    call.reply.int(removed as i64);
     Ok(())
 }
 
-pub(super) fn xdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xdel(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    let Some(stream) = s.ks.write::<Stream>(s.db, key)? else {
-        s.reply.int(0);
+    let Some(stream) = s.ks.write::<Stream>(call.db, key)? else {
+        call.reply.int(0);
         return Ok(());
     };
     // All or nothing: no entry is deleted if an ID is wrong.
@@ -318,20 +321,20 @@ pub(super) fn xdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         deleted += u64::from(stream.log.delete(id(arg, 0)?));
     }
     if deleted > 0 {
-        s.ks.changes.write(Class::STREAM, "xdel", s.db, key);
+        s.ks.changes.write(Class::STREAM, "xdel", call.db, key);
         s.ks.changes.dirty += deleted - 1;
     }
-    s.reply.int(deleted as i64);
+    call.reply.int(deleted as i64);
     Ok(())
 }
 
-pub(super) fn xlen(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let len = s.ks.read::<Stream>(s.db, args[1])?.map_or(0, |stream| stream.log.len());
-    s.reply.int(len as i64);
+pub(super) fn xlen(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<Stream>(call.db, args[1])?.map_or(0, |stream| stream.log.len());
+    call.reply.int(len as i64);
     Ok(())
 }
 
-pub(super) fn xsetid(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xsetid(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, new_last) = (args[1], id(args[2], 0)?);
     let (mut entries_added, mut max_deleted) = (None, None);
     for option in args[3..].chunks(2) {
@@ -353,7 +356,7 @@ pub(super) fn xsetid(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             _ => return Err(CommandError::SYNTAX),
         }
     }
-    let stream = s.ks.write::<Stream>(s.db, key)?.ok_or(CommandError::NO_SUCH_KEY)?;
+    let stream = s.ks.write::<Stream>(call.db, key)?.ok_or(CommandError::NO_SUCH_KEY)?;
     let log = &mut stream.log;
     if new_last < log.max_deleted_id {
         return Err(CommandError::text(
@@ -375,7 +378,7 @@ pub(super) fn xsetid(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     log.max_deleted_id = max_deleted.unwrap_or(log.max_deleted_id);
     // The entries are as they were: nobody who watches the key needs to know.
     s.ks.changes.dirty += 1;
-    s.ks.changes.notifications.push(Class::STREAM, "xsetid", s.db, key);
-    s.reply.ok();
+    s.ks.changes.notifications.push(Class::STREAM, "xsetid", call.db, key);
+    call.reply.ok();
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::command::args::{self, is};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::value::stream::log::TrimTo;
 use crate::value::stream::{Stream, StreamId};
 use std::collections::BTreeMap;
@@ -156,29 +157,29 @@ impl Effects {
     }
 
     /// Propagates what was done.
-    pub(super) fn propagate(&self, s: &mut Server, key: &[u8]) {
+    pub(super) fn propagate(&self, s: &mut Server, call: &mut Call, key: &[u8]) {
         let texts = |ids: &[StreamId]| -> Vec<_> { ids.iter().map(|id| id.text()).collect() };
         for (group, ids) in &self.acknowledged {
             let ids = texts(ids);
             let mut command: Vec<&[u8]> = vec![b"XACK", key, group];
             command.extend(ids.iter().map(|id| &id[..]));
-            s.propagate_instead(&command);
+            call.propagate_instead(s, &command);
         }
         if let Some(min) = self.trimmed_to {
-            s.propagate_instead(&[b"XTRIM", key, b"MINID", b"=", &min.text()]);
+            call.propagate_instead(s, &[b"XTRIM", key, b"MINID", b"=", &min.text()]);
         }
         if !self.deleted.is_empty() {
             let ids = texts(&self.deleted);
             let mut command: Vec<&[u8]> = vec![b"XDEL", key];
             command.extend(ids.iter().map(|id| &id[..]));
-            s.propagate_instead(&command);
+            call.propagate_instead(s, &command);
         }
     }
 }
 
-pub(super) fn xdelex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xdelex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
-    let stream = s.ks.write::<Stream>(s.db, key)?;
+    let stream = s.ks.write::<Stream>(call.db, key)?;
     let request = Request::parse(&args[2..])?;
     let mut effects = Effects::default();
     let mut outcomes = vec![-1; request.ids.len()];
@@ -192,13 +193,13 @@ pub(super) fn xdelex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             };
         }
     }
-    answer(s, key, &outcomes, &effects);
+    answer(s, call, key, &outcomes, &effects);
     Ok(())
 }
 
-pub(super) fn xackdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xackdel(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, group) = (args[1], args[2]);
-    let stream = s.ks.read_to_change::<Stream>(s.db, key)?;
+    let stream = s.ks.read_to_change::<Stream>(call.db, key)?;
     let request = Request::parse(&args[3..])?;
     let mut effects = Effects::default();
     let mut outcomes = vec![-1; request.ids.len()];
@@ -211,18 +212,18 @@ pub(super) fn xackdel(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             };
         }
     }
-    answer(s, key, &outcomes, &effects);
+    answer(s, call, key, &outcomes, &effects);
     Ok(())
 }
 
 /// Answers what became of each ID (-1: nothing, there is no such entry), and has others know what was done.
-fn answer(s: &mut Server, key: &[u8], outcomes: &[i64], effects: &Effects) {
-    s.reply.array(outcomes.len());
-    outcomes.iter().for_each(|outcome| s.reply.int(*outcome));
+fn answer(s: &mut Server, call: &mut Call, key: &[u8], outcomes: &[i64], effects: &Effects) {
+    call.reply.array(outcomes.len());
+    outcomes.iter().for_each(|outcome| call.reply.int(*outcome));
     if !effects.deleted.is_empty() {
-        s.ks.changes.write(Class::STREAM, "xdel", s.db, key);
+        s.ks.changes.write(Class::STREAM, "xdel", call.db, key);
     }
     let acknowledged: usize = effects.acknowledged.values().map(Vec::len).sum();
     s.ks.changes.dirty += acknowledged as u64;
-    effects.propagate(s, key);
+    effects.propagate(s, call, key);
 }

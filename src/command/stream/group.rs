@@ -5,6 +5,7 @@ use crate::command::args::{self, is};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::spec::help::reply_help;
 use crate::value::stream::{Group, Log, Stream, StreamId};
 
@@ -52,22 +53,28 @@ impl Options {
     }
 
     /// Propagates the command with what was made of ENTRIESREAD, where others might make something else of it.
-    fn propagate(&self, s: &mut Server, args: &[&[u8]], entries_read: Option<u64>) {
+    fn propagate(
+        &self,
+        s: &mut Server,
+        call: &mut Call,
+        args: &[&[u8]],
+        entries_read: Option<u64>,
+    ) {
         if let Some(read) = entries_read
             && self.entries_read != entries_read
         {
             let mut digits = itoa::Buffer::new();
             let mut command = args.to_vec();
             command[self.entries_read_at] = digits.format(read).as_bytes();
-            s.propagate_instead(&command);
+            call.propagate_instead(s, &command);
         }
     }
 }
 
-pub(super) fn create(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn create(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let options = Options::parse(args, true)?;
     let (key, name) = (args[2], args[3]);
-    let found = s.ks.write::<Stream>(s.db, key)?;
+    let found = s.ks.write::<Stream>(call.db, key)?;
     if found.is_none() && !options.mkstream {
         return Err(NO_KEY);
     }
@@ -79,8 +86,8 @@ pub(super) fn create(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let stream = match found {
         Some(stream) => stream,
         None => {
-            s.ks.changes.signal_modified(s.db, key);
-            s.ks.write_or_create(s.db, key, Stream::new)?
+            s.ks.changes.signal_modified(call.db, key);
+            s.ks.write_or_create(call.db, key, Stream::new)?
         }
     };
     if stream.groups.contains_key(name) {
@@ -88,16 +95,16 @@ pub(super) fn create(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let entries_read = options.entries_read(&stream.log);
     stream.groups.insert(name.into(), Group::new(last_id, entries_read));
-    options.propagate(s, args, entries_read);
-    note(s, "xgroup-create", key);
-    s.reply.ok();
+    options.propagate(s, call, args, entries_read);
+    note(s, call, "xgroup-create", key);
+    call.reply.ok();
     Ok(())
 }
 
-pub(super) fn set_id(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn set_id(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let options = Options::parse(args, false)?;
     let (key, name) = (args[2], args[3]);
-    let stream = s.ks.write::<Stream>(s.db, key)?.ok_or(NO_KEY)?;
+    let stream = s.ks.write::<Stream>(call.db, key)?.ok_or(NO_KEY)?;
     let (last, entries_read) = (stream.log.last_id, options.entries_read(&stream.log));
     let group = stream.groups.get_mut(name).ok_or_else(|| no_such_group(key, name))?;
     group.last_id = match args[4] {
@@ -107,60 +114,60 @@ pub(super) fn set_id(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         arg => id(arg, 0)?,
     };
     group.entries_read = entries_read;
-    options.propagate(s, args, entries_read);
-    note(s, "xgroup-setid", key);
-    s.reply.ok();
+    options.propagate(s, call, args, entries_read);
+    note(s, call, "xgroup-setid", key);
+    call.reply.ok();
     Ok(())
 }
 
-pub(super) fn destroy(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn destroy(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, name) = (args[2], args[3]);
-    let stream = s.ks.write::<Stream>(s.db, key)?.ok_or(NO_KEY)?;
+    let stream = s.ks.write::<Stream>(call.db, key)?.ok_or(NO_KEY)?;
     let destroyed = stream.groups.remove(name).is_some();
     if destroyed {
-        note(s, "xgroup-destroy", key);
+        note(s, call, "xgroup-destroy", key);
         // Who waits for the group has to learn that it is gone.
-        s.ks.changes.blocked.signal_ready(s.db, key);
+        s.ks.changes.blocked.signal_ready(call.db, key);
     }
-    s.reply.int(destroyed.into());
+    call.reply.int(destroyed.into());
     Ok(())
 }
 
-pub(super) fn create_consumer(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn create_consumer(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, now) = (args[2], s.ks.now_ms);
-    let created = find(s, args)?.add_consumer(args[4], now).is_some();
+    let created = find(s, call, args)?.add_consumer(args[4], now).is_some();
     if created {
-        note(s, "xgroup-createconsumer", key);
+        note(s, call, "xgroup-createconsumer", key);
     }
-    s.reply.int(created.into());
+    call.reply.int(created.into());
     Ok(())
 }
 
-pub(super) fn del_consumer(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn del_consumer(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[2];
-    let group = find(s, args)?;
+    let group = find(s, call, args)?;
     let mut pending = 0;
     if let Some(consumer) = group.find_consumer(args[4]) {
         pending = group.remove_consumer(consumer);
-        note(s, "xgroup-delconsumer", key);
+        note(s, call, "xgroup-delconsumer", key);
     }
-    s.reply.int(pending as i64);
+    call.reply.int(pending as i64);
     Ok(())
 }
 
 /// The group that `args[3]` names, of the stream that `args[2]` does.
-fn find<'s>(s: &'s mut Server, args: &[&[u8]]) -> CommandResult<&'s mut Group> {
-    let stream = s.ks.write::<Stream>(s.db, args[2])?.ok_or(NO_KEY)?;
+fn find<'s>(s: &'s mut Server, call: &Call, args: &[&[u8]]) -> CommandResult<&'s mut Group> {
+    let stream = s.ks.write::<Stream>(call.db, args[2])?.ok_or(NO_KEY)?;
     stream.groups.get_mut(args[3]).ok_or_else(|| no_such_group(args[2], args[3]))
 }
 
 /// Notes a change of a stream's groups, which leaves the stream itself as it was for those who watch it.
-fn note(s: &mut Server, event: &'static str, key: &[u8]) {
+fn note(s: &mut Server, call: &mut Call, event: &'static str, key: &[u8]) {
     s.ks.changes.dirty += 1;
-    s.ks.changes.notifications.push(Class::STREAM, event, s.db, key);
+    s.ks.changes.notifications.push(Class::STREAM, event, call.db, key);
 }
 
-pub(super) fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+pub(super) fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let lines = [
         "CREATE <key> <groupname> <id|$> [option]",
         "    Create a new consumer group. Options are:",
@@ -177,6 +184,6 @@ pub(super) fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
         "    Set the current group ID and entries_read counter.",
     ];
-    reply_help(&mut s.reply, "XGROUP", &lines);
+    reply_help(&mut call.reply, "XGROUP", &lines);
     Ok(())
 }

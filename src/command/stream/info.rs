@@ -5,6 +5,7 @@ use crate::command::args::{self, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::spec::help::reply_help;
 use crate::value::stream::group::{Consumer, NEVER};
 use crate::value::stream::{Group, Log, Stream, StreamId};
@@ -12,9 +13,9 @@ use crate::value::stream::{Group, Log, Stream, StreamId};
 /// Entries, and deliveries of each group and consumer, that FULL shows unless COUNT says otherwise.
 const FULL_COUNT: i64 = 10;
 
-pub(super) fn stream(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn stream(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // The key comes first: without it, nobody cares about the options.
-    let stream = s.ks.read::<Stream>(s.db, args[2])?.ok_or(CommandError::NO_SUCH_KEY)?;
+    let stream = s.ks.read::<Stream>(call.db, args[2])?.ok_or(CommandError::NO_SUCH_KEY)?;
     let count = match args[3..] {
         [] => None,
         [full] if is(full, "FULL") => Some(FULL_COUNT),
@@ -24,7 +25,7 @@ pub(super) fn stream(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
         _ => return Err(bad_subcommand("XINFO", args[1])),
     };
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.map(if count.is_some() { 9 } else { 10 });
     let log = &stream.log;
     reply.bulk(b"length");
@@ -150,9 +151,9 @@ fn reply_known(reply: &mut Reply, n: Option<u64>) {
     }
 }
 
-pub(super) fn groups(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let stream = s.ks.read::<Stream>(s.db, args[2])?.ok_or(CommandError::NO_SUCH_KEY)?;
-    let reply = &mut s.reply;
+pub(super) fn groups(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let stream = s.ks.read::<Stream>(call.db, args[2])?.ok_or(CommandError::NO_SUCH_KEY)?;
+    let reply = &mut call.reply;
     reply.array(stream.groups.len());
     for (name, group) in &stream.groups {
         reply.map(6);
@@ -167,11 +168,11 @@ pub(super) fn groups(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-pub(super) fn consumers(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn consumers(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[2], args[3], s.ks.now_ms);
-    let stream = s.ks.read::<Stream>(s.db, key)?.ok_or(CommandError::NO_SUCH_KEY)?;
+    let stream = s.ks.read::<Stream>(call.db, key)?.ok_or(CommandError::NO_SUCH_KEY)?;
     let group = stream.groups.get(name).ok_or_else(|| no_such_group(key, name))?;
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(group.consumers().len());
     for (_, consumer) in group.consumers() {
         let inactive = match consumer.active_ms {
@@ -191,7 +192,7 @@ pub(super) fn consumers(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-pub(super) fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
+pub(super) fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let lines = [
         "CONSUMERS <key> <groupname>",
         "    Show consumers of <groupname>.",
@@ -200,6 +201,6 @@ pub(super) fn help(s: &mut Server, _: &[&[u8]]) -> CommandResult {
         "STREAM <key> [FULL [COUNT <count>]",
         "    Show information about the stream.",
     ];
-    reply_help(&mut s.reply, "XINFO", &lines);
+    reply_help(&mut call.reply, "XINFO", &lines);
     Ok(())
 }

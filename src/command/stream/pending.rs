@@ -8,6 +8,7 @@ use crate::command::args::{self, is};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::bytes_text::shown;
 use crate::value::stream::group::{ConsumerId, Pending};
 use crate::value::stream::{Group, Parts, Stream, StreamId};
@@ -15,8 +16,8 @@ use crate::value::stream::{Group, Parts, Stream, StreamId};
 /// XAUTOCLAIM looks at so many deliveries for each that it may claim.
 const ATTEMPTS: i64 = 10;
 
-pub(super) fn xack(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let stream = s.ks.read_to_change::<Stream>(s.db, args[1])?;
+pub(super) fn xack(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let stream = s.ks.read_to_change::<Stream>(call.db, args[1])?;
     let mut acknowledged = 0;
     if let Some(group) = stream.and_then(|stream| stream.groups.get_mut(args[2])) {
         // All or nothing: nothing is acknowledged if an ID is wrong.
@@ -28,7 +29,7 @@ pub(super) fn xack(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         }
     }
     s.ks.changes.dirty += acknowledged;
-    s.reply.int(acknowledged as i64);
+    call.reply.int(acknowledged as i64);
     Ok(())
 }
 
@@ -68,13 +69,13 @@ impl<'a> PendingQuery<'a> {
     }
 }
 
-pub(super) fn xpending(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xpending(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[1], args[2], s.ks.now_ms);
     let query = if args.len() == 3 { None } else { Some(PendingQuery::parse(&args[3..])?) };
-    let stream = s.ks.read::<Stream>(s.db, key)?;
+    let stream = s.ks.read::<Stream>(call.db, key)?;
     let group = stream.and_then(|stream| stream.groups.get(name));
     let group = group.ok_or_else(|| no_group(key, name, ""))?;
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     let Some(query) = query else {
         reply.array(4);
         reply.int(group.pending_len() as i64);
@@ -147,28 +148,32 @@ impl Claim {
 /// the delivery.
 pub(super) fn propagate_claim(
     s: &mut Server,
+    call: &mut Call,
     key: &[u8],
     group: &[u8],
     claim: &Claim,
     last_id: StreamId,
 ) {
     let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
-    s.propagate_instead(&[
-        b"XCLAIM",
-        key,
-        group,
-        &claim.consumer,
-        b"0",
-        &claim.id.text(),
-        b"TIME",
-        time.format(claim.pending.delivered_ms).as_bytes(),
-        b"RETRYCOUNT",
-        count.format(claim.pending.deliveries).as_bytes(),
-        b"FORCE",
-        b"JUSTID",
-        b"LASTID",
-        &last_id.text(),
-    ]);
+    call.propagate_instead(
+        s,
+        &[
+            b"XCLAIM",
+            key,
+            group,
+            &claim.consumer,
+            b"0",
+            &claim.id.text(),
+            b"TIME",
+            time.format(claim.pending.delivered_ms).as_bytes(),
+            b"RETRYCOUNT",
+            count.format(claim.pending.deliveries).as_bytes(),
+            b"FORCE",
+            b"JUSTID",
+            b"LASTID",
+            &last_id.text(),
+        ],
+    );
 }
 
 /// The options of XCLAIM, and its IDs.
@@ -245,19 +250,19 @@ fn consumer_or_new(group: &mut Group, name: &[u8], now: i64) -> (ConsumerId, boo
 
 /// Notes a consumer (key, group, name) that was made because it asked. `claims`: what is propagated of what it got; a
 /// claim in its name makes it everywhere.
-pub(super) fn note_consumer(s: &mut Server, args: [&[u8]; 3], claims: &[Claim]) {
+pub(super) fn note_consumer(s: &mut Server, call: &mut Call, args: [&[u8]; 3], claims: &[Claim]) {
     let [key, group, name] = args;
     s.ks.changes.dirty += 1;
-    s.ks.changes.notifications.push(Class::STREAM, "xgroup-createconsumer", s.db, key);
+    s.ks.changes.notifications.push(Class::STREAM, "xgroup-createconsumer", call.db, key);
     if claims.iter().all(|claim| *claim.consumer != *name) {
-        s.propagate_instead(&[b"XGROUP", b"CREATECONSUMER", key, group, name]);
+        call.propagate_instead(s, &[b"XGROUP", b"CREATECONSUMER", key, group, name]);
     }
 }
 
-pub(super) fn xclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[1], args[2], s.ks.now_ms);
     let is_propagated = s.is_propagated();
-    let stream = s.ks.read_to_change::<Stream>(s.db, key)?;
+    let stream = s.ks.read_to_change::<Stream>(call.db, key)?;
     let (log, group) = match stream.map(|stream| &mut **stream) {
         Some(Parts { log, groups }) => (log, groups.get_mut(name)),
         None => return Err(no_group(key, name, "")),
@@ -269,7 +274,7 @@ pub(super) fn xclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let (consumer, is_new) = consumer_or_new(group, args[3], now);
     let mut claims = Vec::new();
     let mut changes = 0;
-    let at = s.reply.deferred();
+    let at = call.reply.deferred();
     let mut n = 0;
     for arg in &args[5..5 + options.ids] {
         let id = id(arg, 0)?;
@@ -299,9 +304,9 @@ pub(super) fn xclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         group.deliver(id, pending);
         group.consumer_mut(consumer).active_ms = now;
         if options.just_id {
-            reply_id(&mut s.reply, id);
+            reply_id(&mut call.reply, id);
         } else {
-            reply_item(&mut s.reply, item);
+            reply_item(&mut call.reply, item);
         }
         n += 1;
         changes += 1;
@@ -309,19 +314,19 @@ pub(super) fn xclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
             claims.push(Claim::new(group, id, pending));
         }
     }
-    s.reply.set_array(at, n);
+    call.reply.set_array(at, n);
     let position = group_position(group);
     moved &= changes == 0;
     s.ks.changes.dirty += changes + u64::from(moved);
-    s.propagate_nothing();
+    call.propagate_nothing();
     if is_new {
-        note_consumer(s, [key, name, args[3]], &claims);
+        note_consumer(s, call, [key, name, args[3]], &claims);
     }
     for claim in &claims {
-        propagate_claim(s, key, name, claim, position.0);
+        propagate_claim(s, call, key, name, claim, position.0);
     }
     if moved {
-        propagate_group_position(s, key, name, position);
+        propagate_group_position(s, call, key, name, position);
     }
     Ok(())
 }
@@ -362,13 +367,13 @@ impl AutoClaimOptions {
     }
 }
 
-pub(super) fn xautoclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub(super) fn xautoclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[1], args[2], s.ks.now_ms);
     let is_propagated = s.is_propagated();
     // The key is looked up, and expires, even if the arguments are wrong.
-    s.ks.lookup_no_touch(s.db, key);
+    s.ks.lookup_no_touch(call.db, key);
     let options = AutoClaimOptions::parse(args)?;
-    let stream = s.ks.write::<Stream>(s.db, key)?.ok_or_else(|| no_group(key, name, ""))?;
+    let stream = s.ks.write::<Stream>(call.db, key)?.ok_or_else(|| no_group(key, name, ""))?;
     let Parts { log, groups } = &mut **stream;
     let group = groups.get_mut(name).ok_or_else(|| no_group(key, name, ""))?;
     let (consumer, is_new) = consumer_or_new(group, args[3], now);
@@ -391,7 +396,7 @@ pub(super) fn xautoclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     let cursor = deliveries.next().map_or(StreamId::MIN, |(id, _)| id);
     drop(deliveries);
 
-    let reply = &mut s.reply;
+    let reply = &mut call.reply;
     reply.array(3);
     reply_id(reply, cursor);
     reply.array(claimed.len());
@@ -419,12 +424,12 @@ pub(super) fn xautoclaim(s: &mut Server, args: &[&[u8]]) -> CommandResult {
     }
     let last_id = group.last_id;
     s.ks.changes.dirty += (claimed.len() + deleted.len()) as u64;
-    s.propagate_nothing();
+    call.propagate_nothing();
     if is_new {
-        note_consumer(s, [key, name, args[3]], &claims);
+        note_consumer(s, call, [key, name, args[3]], &claims);
     }
     for claim in &claims {
-        propagate_claim(s, key, name, claim, last_id);
+        propagate_claim(s, call, key, name, claim, last_id);
     }
     Ok(())
 }

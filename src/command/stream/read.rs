@@ -10,6 +10,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::{Deferred, Reply};
 use crate::server::Server;
 use crate::server::blocking::KeyInterest;
+use crate::server::call::Call;
 use crate::util::bytes_text::shown;
 use crate::value::Type;
 use crate::value::stream::group::{ConsumerId, Pending};
@@ -35,8 +36,8 @@ struct Request<'a> {
 }
 
 /// Whether `BLOCK` may be given, though it may mean nothing.
-fn may_ask_to_block(s: &Server) -> bool {
-    !s.in_script || s.config.flavour.scripts_may_ask_to_block
+fn may_ask_to_block(s: &Server, call: &Call) -> bool {
+    !call.in_script || s.config.flavour.scripts_may_ask_to_block
 }
 
 fn no_block_in_scripts(command: &[u8]) -> CommandError {
@@ -126,10 +127,10 @@ impl<'a> Request<'a> {
     }
 
     /// Where each stream is to be read from. An error if a key holds something else, or has no such group.
-    fn positions(&self, s: &mut Server) -> CommandResult<Vec<From>> {
+    fn positions(&self, s: &mut Server, call: &mut Call) -> CommandResult<Vec<From>> {
         let mut positions = Vec::with_capacity(self.keys.len());
         for (&key, &arg) in self.keys.iter().zip(self.ids) {
-            let stream = s.ks.read::<Stream>(s.db, key)?;
+            let stream = s.ks.read::<Stream>(call.db, key)?;
             if let Some((group, _)) = self.group
                 && stream.is_none_or(|stream| !stream.groups.contains_key(group))
             {
@@ -154,7 +155,7 @@ impl<'a> Request<'a> {
     }
 
     /// Waits for any of the streams, with the present's IDs in place of `$`.
-    fn block(&self, s: &mut Server, positions: &[From], deadline: Option<i64>) {
+    fn block(&self, s: &mut Server, call: &mut Call, positions: &[From], deadline: Option<i64>) {
         let resolved: Vec<_> = positions
             .iter()
             .zip(self.ids)
@@ -172,7 +173,7 @@ impl<'a> Request<'a> {
         }
         // A reader of a group has to learn when the group is gone.
         let interest = KeyInterest { kind: Type::Stream, on_no_key: self.group.is_some() };
-        s.block_for_keys(&command, self.keys, interest, deadline);
+        s.block_for_keys(call, &command, self.keys, interest, deadline);
     }
 }
 
@@ -181,52 +182,53 @@ fn before_last(log: &Log) -> StreamId {
     log.last_entry_id().and_then(StreamId::prev).unwrap_or(log.last_id)
 }
 
-pub(super) fn xread(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let request = Request::parse(args, s.ks.now_ms, false, may_ask_to_block(s))?;
-    let positions = request.positions(s)?;
-    let mut found = Found::new(&mut s.reply);
+pub(super) fn xread(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let request = Request::parse(args, s.ks.now_ms, false, may_ask_to_block(s, call))?;
+    let positions = request.positions(s, call)?;
+    let mut found = Found::new(&mut call.reply);
     for (&key, &position) in request.keys.iter().zip(&positions) {
-        if s.reply.is_given_up() {
+        if call.reply.is_given_up() {
             break;
         }
         let From::After(after) = position else { continue };
-        let Some(stream) = s.ks.read::<Stream>(s.db, key)? else { continue };
+        let Some(stream) = s.ks.read::<Stream>(call.db, key)? else { continue };
         // Most readers are up to date, which their last ID alone tells.
         let Some(start) = after.next().filter(|_| after < stream.log.last_id) else { continue };
         let mut items = stream.log.range(start, StreamId::MAX).take(request.count).peekable();
         if items.peek().is_some() {
-            found.add(&mut s.reply, key);
-            reply_items(&mut s.reply, items);
+            found.add(&mut call.reply, key);
+            reply_items(&mut call.reply, items);
         }
     }
-    finish(s, &request, &positions, found);
+    finish(s, call, &request, &positions, found);
     Ok(())
 }
 
-pub(super) fn xreadgroup(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let request = Request::parse(args, s.ks.now_ms, true, may_ask_to_block(s))?;
+pub(super) fn xreadgroup(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let request = Request::parse(args, s.ks.now_ms, true, may_ask_to_block(s, call))?;
     let Some((group, consumer)) = request.group else { return Err(CommandError::SYNTAX) };
-    let positions = request.positions(s)?;
+    let positions = request.positions(s, call)?;
     // What it does goes to replicas, and not how it came to it.
-    s.propagate_nothing();
-    let mut found = Found::new(&mut s.reply);
+    call.propagate_nothing();
+    let mut found = Found::new(&mut call.reply);
     for (&key, &position) in request.keys.iter().zip(&positions) {
-        read_for_group(s, &request, (key, group, consumer), position, &mut found)?;
+        read_for_group(s, call, &request, (key, group, consumer), position, &mut found)?;
     }
-    finish(s, &request, &positions, found);
+    finish(s, call, &request, &positions, found);
     Ok(())
 }
 
 /// Reads one stream for a consumer of a group.
 fn read_for_group(
     s: &mut Server,
+    call: &mut Call,
     request: &Request<'_>,
     (key, group_name, consumer_name): (&[u8], &[u8], &[u8]),
     position: From,
     found: &mut Found,
 ) -> CommandResult {
     let (now, is_propagated) = (s.ks.now_ms, s.is_propagated());
-    let Some(stream) = s.ks.write::<Stream>(s.db, key)? else { return Ok(()) };
+    let Some(stream) = s.ks.write::<Stream>(call.db, key)? else { return Ok(()) };
     let Parts { log, groups } = &mut **stream;
     let Some(group) = groups.get_mut(group_name) else { return Ok(()) };
     let known = group.find_consumer(consumer_name);
@@ -238,8 +240,8 @@ fn read_for_group(
     let mut moved = false;
     let served = match position {
         From::After(after) => {
-            found.add(&mut s.reply, key);
-            reply_history(&mut s.reply, log, group, consumer, after, request.count, now);
+            found.add(&mut call.reply, key);
+            reply_history(&mut call.reply, log, group, consumer, after, request.count, now);
             true
         }
         From::New => match group.last_id.next().filter(|_| group.last_id < log.last_id) {
@@ -248,12 +250,12 @@ fn read_for_group(
                 let any = items.peek().is_some();
                 if any {
                     moved = true;
-                    found.add(&mut s.reply, key);
-                    let at = s.reply.deferred();
+                    found.add(&mut call.reply, key);
+                    let at = call.reply.deferred();
                     let mut n = 0;
                     for item in items {
                         let id = item.id;
-                        reply_item(&mut s.reply, item);
+                        reply_item(&mut call.reply, item);
                         n += 1;
                         advance(group, log, id);
                         if !request.no_ack {
@@ -265,7 +267,7 @@ fn read_for_group(
                             }
                         }
                     }
-                    s.reply.set_array(at, n);
+                    call.reply.set_array(at, n);
                     if !request.no_ack {
                         group.consumer_mut(consumer).active_ms = now;
                     }
@@ -278,14 +280,14 @@ fn read_for_group(
     let position = group_position(group);
     s.ks.changes.dirty += u64::from(served);
     if known.is_none() {
-        note_consumer(s, [key, group_name, consumer_name], &delivered);
+        note_consumer(s, call, [key, group_name, consumer_name], &delivered);
     }
     for claim in &delivered {
         // With the entry goes the position that the group had when it was delivered.
-        propagate_claim(s, key, group_name, claim, claim.id);
+        propagate_claim(s, call, key, group_name, claim, claim.id);
     }
     if moved {
-        propagate_group_position(s, key, group_name, position);
+        propagate_group_position(s, call, key, group_name, position);
     }
     Ok(())
 }
@@ -362,12 +364,18 @@ impl Found {
 }
 
 /// Completes the reply, or waits.
-fn finish(s: &mut Server, request: &Request<'_>, positions: &[From], found: Found) {
+fn finish(
+    s: &mut Server,
+    call: &mut Call,
+    request: &Request<'_>,
+    positions: &[From],
+    found: Found,
+) {
     let Found { at, streams } = found;
     match request.block {
-        _ if streams > 0 && s.reply.is_resp3() => s.reply.set_map(at, streams),
-        _ if streams > 0 => s.reply.set_array(at, streams),
-        Some(deadline) if s.may_block() => request.block(s, positions, deadline),
-        _ => s.reply.null_array(),
+        _ if streams > 0 && call.reply.is_resp3() => call.reply.set_map(at, streams),
+        _ if streams > 0 => call.reply.set_array(at, streams),
+        Some(deadline) if s.may_block(call) => request.block(s, call, positions, deadline),
+        _ => call.reply.null_array(),
     }
 }

@@ -6,6 +6,7 @@ use crate::ds::listpack::{Entry, INT_TEXT_MAX};
 use crate::ds::sorted_set::{Builder, SortedSet};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::number::parse_f64;
 use crate::value::set::Set;
 use crate::value::zset::Zset;
@@ -177,8 +178,13 @@ impl<'a> Request<'a> {
     }
 
     /// The values of all keys, with their weights.
-    fn inputs<'s>(&self, s: &'s Server, present: &[bool]) -> CommandResult<Vec<(Input<'s>, f64)>> {
-        let table = &s.ks.dbs[s.db].table;
+    fn inputs<'s>(
+        &self,
+        s: &'s Server,
+        db: usize,
+        present: &[bool],
+    ) -> CommandResult<Vec<(Input<'s>, f64)>> {
+        let table = &s.ks.dbs[db].table;
         let of_key = |(key, &present): (&&[u8], &bool)| {
             let entry = table.get(s.ks.hash(key), key).filter(|_| present);
             entry.map_or(Ok(Input::Missing), |entry| Input::of(entry.value()))
@@ -191,10 +197,10 @@ impl<'a> Request<'a> {
 
 /// Looks all keys up, so that they are counted, touched, and deleted if expired; answers which of them are there, all
 /// with a value that can be combined.
-fn look_up(s: &mut Server, keys: &[&[u8]]) -> CommandResult<Vec<bool>> {
+fn look_up(s: &mut Server, call: &mut Call, keys: &[&[u8]]) -> CommandResult<Vec<bool>> {
     let mut present = Vec::with_capacity(keys.len());
     for key in keys {
-        let entry = s.ks.lookup_read(s.db, key);
+        let entry = s.ks.lookup_read(call.db, key);
         entry.map_or(Ok(Input::Missing), |entry| Input::of(entry.value()))?;
         present.push(entry.is_some());
     }
@@ -259,15 +265,16 @@ fn difference(inputs: &[(Input<'_>, f64)]) -> Builder {
 /// Computes what a request asks for. `args` starts with the number of keys.
 fn combine(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     operation: Operation,
     purpose: Purpose,
     command: &str,
 ) -> CommandResult<(Builder, bool)> {
     let (keys, rest) = Request::keys(args, command)?;
-    let present = look_up(s, keys)?;
+    let present = look_up(s, call, keys)?;
     let request = Request::options(keys, rest, operation, purpose)?;
-    let mut inputs = request.inputs(s, &present)?;
+    let mut inputs = request.inputs(s, call.db, &present)?;
     let result = match operation {
         Operation::Diff => difference(&inputs),
         Operation::Union => {
@@ -287,70 +294,77 @@ fn combine(
     Ok((result, request.with_scores))
 }
 
-fn answer(s: &mut Server, args: &[&[u8]], operation: Operation, command: &str) -> CommandResult {
-    let (result, with_scores) = combine(s, &args[1..], operation, Purpose::Reply, command)?;
+fn answer(
+    s: &mut Server,
+    call: &mut Call,
+    args: &[&[u8]],
+    operation: Operation,
+    command: &str,
+) -> CommandResult {
+    let (result, with_scores) = combine(s, call, &args[1..], operation, Purpose::Reply, command)?;
     let result: SortedSet = result.build();
-    reply_elements(&mut s.reply, result.len(), with_scores);
+    reply_elements(&mut call.reply, result.len(), with_scores);
     for (member, score) in result.range(0..result.len()) {
-        reply_element(&mut s.reply, (Entry::Str(member), score), with_scores);
+        reply_element(&mut call.reply, (Entry::Str(member), score), with_scores);
     }
     Ok(())
 }
 
 fn answer_stored(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     operation: Operation,
     command: &'static str,
 ) -> CommandResult {
-    let (result, _) = combine(s, &args[2..], operation, Purpose::Store, command)?;
+    let (result, _) = combine(s, call, &args[2..], operation, Purpose::Store, command)?;
     let result = Zset::from_builder(result, &limits(&s.config));
-    store(s, args[1], result, command);
+    store(s, call, args[1], result, command);
     Ok(())
 }
 
 /// ZUNION numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]
-pub fn zunion(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    answer(s, args, Operation::Union, "zunion")
+pub fn zunion(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    answer(s, call, args, Operation::Union, "zunion")
 }
 
 /// ZINTER numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]
-pub fn zinter(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    answer(s, args, Operation::Inter, "zinter")
+pub fn zinter(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    answer(s, call, args, Operation::Inter, "zinter")
 }
 
 /// ZDIFF numkeys key [key ...] [WITHSCORES]
-pub fn zdiff(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    answer(s, args, Operation::Diff, "zdiff")
+pub fn zdiff(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    answer(s, call, args, Operation::Diff, "zdiff")
 }
 
 /// ZUNIONSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]
-pub fn zunionstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    answer_stored(s, args, Operation::Union, "zunionstore")
+pub fn zunionstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    answer_stored(s, call, args, Operation::Union, "zunionstore")
 }
 
 /// ZINTERSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]
-pub fn zinterstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    answer_stored(s, args, Operation::Inter, "zinterstore")
+pub fn zinterstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    answer_stored(s, call, args, Operation::Inter, "zinterstore")
 }
 
 /// ZDIFFSTORE destination numkeys key [key ...]
-pub fn zdiffstore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    answer_stored(s, args, Operation::Diff, "zdiffstore")
+pub fn zdiffstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    answer_stored(s, call, args, Operation::Diff, "zdiffstore")
 }
 
 /// ZINTERCARD numkeys key [key ...] [LIMIT limit]
-pub fn zintercard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zintercard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (keys, rest) = Request::keys(&args[1..], "zintercard")?;
-    let present = look_up(s, keys)?;
+    let present = look_up(s, call, keys)?;
     let request = Request::options(keys, rest, Operation::Inter, Purpose::Count)?;
-    let mut inputs = request.inputs(s, &present)?;
+    let mut inputs = request.inputs(s, call.db, &present)?;
     inputs.sort_by_key(|(input, _)| input.len());
     let mut n = 0;
     intersect(&inputs, Aggregate::Sum, |_, _| {
         n += 1;
         if n == request.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    s.reply.int(n as i64);
+    call.reply.int(n as i64);
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::{after_removal, reply_element, reply_elements};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::blocking::KeyInterest;
+use crate::server::call::Call;
 use crate::value::Type;
 use crate::value::zset::Zset;
 
@@ -41,19 +42,20 @@ enum Form {
 /// how many were taken.
 fn pop<'a>(
     s: &mut Server,
+    call: &mut Call,
     keys: &[&'a [u8]],
     end: End,
     count: usize,
     form: Form,
 ) -> CommandResult<Option<(&'a [u8], usize)>> {
     for &key in keys {
-        let Some(zset) = s.ks.write::<Zset>(s.db, key)? else { continue };
+        let Some(zset) = s.ks.write::<Zset>(call.db, key)? else { continue };
         let taken = zset.len().min(count);
         let ranks = match end {
             End::Min => 0..taken,
             End::Max => zset.len() - taken..zset.len(),
         };
-        let reply = &mut s.reply;
+        let reply = &mut call.reply;
         match form {
             Form::Pair => reply.array(2),
             Form::Pairs => reply_elements(reply, taken, true),
@@ -83,34 +85,34 @@ fn pop<'a>(
             End::Max => elements.rev().for_each(answer),
         }
         zset.remove_range(ranks);
-        after_removal(s, key, taken, end.command());
+        after_removal(s, call, key, taken, end.command());
         return Ok(Some((key, taken)));
     }
     Ok(None)
 }
 
 /// ZPOPMIN key [count]
-pub fn zpopmin(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zpop(s, args, End::Min)
+pub fn zpopmin(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    zpop(s, call, args, End::Min)
 }
 
 /// ZPOPMAX key [count]
-pub fn zpopmax(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zpop(s, args, End::Max)
+pub fn zpopmax(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    zpop(s, call, args, End::Max)
 }
 
-fn zpop(s: &mut Server, args: &[&[u8]], end: End) -> CommandResult {
+fn zpop(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End) -> CommandResult {
     let (count, form) = match args[2..] {
         [] => (1, Form::Pair),
         [count] => (args::positive(count, None)?, Form::Pairs),
         _ => return Err(CommandError::SYNTAX),
     };
     if count == 0 {
-        s.ks.write::<Zset>(s.db, args[1])?;
-    } else if pop(s, &args[1..2], end, count as usize, form)?.is_some() {
+        s.ks.write::<Zset>(call.db, args[1])?;
+    } else if pop(s, call, &args[1..2], end, count as usize, form)?.is_some() {
         return Ok(());
     }
-    s.reply.array(0);
+    call.reply.array(0);
     Ok(())
 }
 
@@ -136,61 +138,67 @@ impl<'a> MultiPop<'a> {
     }
 
     /// Takes what there is; `false` if there is nothing.
-    fn pop(&self, s: &mut Server) -> CommandResult<bool> {
-        let Some((key, taken)) = pop(s, self.keys, self.end, self.count, Form::KeyAndPairs)? else {
+    fn pop(&self, s: &mut Server, call: &mut Call) -> CommandResult<bool> {
+        let Some((key, taken)) = pop(s, call, self.keys, self.end, self.count, Form::KeyAndPairs)?
+        else {
             return Ok(false);
         };
         let count = taken.to_string();
-        s.propagate_instead(&[self.end.command().to_uppercase().as_bytes(), key, count.as_bytes()]);
+        call.propagate_instead(
+            s,
+            &[self.end.command().to_uppercase().as_bytes(), key, count.as_bytes()],
+        );
         Ok(true)
     }
 }
 
 /// ZMPOP numkeys key [key ...] <MIN | MAX> [COUNT count]
-pub fn zmpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    if !MultiPop::parse(&args[1..])?.pop(s)? {
-        s.reply.null_array();
+pub fn zmpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    if !MultiPop::parse(&args[1..])?.pop(s, call)? {
+        call.reply.null_array();
     }
     Ok(())
 }
 
 /// BZMPOP timeout numkeys key [key ...] <MIN | MAX> [COUNT count]
-pub fn bzmpop(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn bzmpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let wanted = MultiPop::parse(&args[2..])?;
     let deadline = args::timeout(args[1], Unit::Seconds, s.ks.now_ms)?;
-    if !wanted.pop(s)? {
-        wait(s, args, wanted.keys, deadline);
+    if !wanted.pop(s, call)? {
+        wait(s, call, args, wanted.keys, deadline);
     }
     Ok(())
 }
 
 /// BZPOPMIN key [key ...] timeout
-pub fn bzpopmin(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    bzpop(s, args, End::Min)
+pub fn bzpopmin(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    bzpop(s, call, args, End::Min)
 }
 
 /// BZPOPMAX key [key ...] timeout
-pub fn bzpopmax(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    bzpop(s, args, End::Max)
+pub fn bzpopmax(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    bzpop(s, call, args, End::Max)
 }
 
-fn bzpop(s: &mut Server, args: &[&[u8]], end: End) -> CommandResult {
+fn bzpop(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End) -> CommandResult {
     let (timeout, keys) = args[1..].split_last().ok_or(CommandError::SYNTAX)?;
     let deadline = args::timeout(timeout, Unit::Seconds, s.ks.now_ms)?;
-    match pop(s, keys, end, 1, Form::KeyAndPair)? {
-        Some((key, _)) => s.propagate_instead(&[end.command().to_uppercase().as_bytes(), key]),
-        None => wait(s, args, keys, deadline),
+    match pop(s, call, keys, end, 1, Form::KeyAndPair)? {
+        Some((key, _)) => {
+            call.propagate_instead(s, &[end.command().to_uppercase().as_bytes(), key])
+        }
+        None => wait(s, call, args, keys, deadline),
     }
     Ok(())
 }
 
 /// Has the client wait for one of the keys, or answers at once if it may not.
-fn wait(s: &mut Server, args: &[&[u8]], keys: &[&[u8]], deadline: Option<i64>) {
-    if s.may_block() {
+fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]], keys: &[&[u8]], deadline: Option<i64>) {
+    if s.may_block(call) {
         let interest = KeyInterest { kind: Type::Zset, on_no_key: false };
-        s.block_for_keys(args, keys, interest, deadline);
+        s.block_for_keys(call, args, keys, interest, deadline);
     } else {
-        s.reply.null_array();
+        call.reply.null_array();
     }
 }
 

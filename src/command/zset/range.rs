@@ -7,6 +7,7 @@ use super::{
 };
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::value::zset::{LexRange, ScoreRange, Zset};
 use std::ops::Range;
 
@@ -137,14 +138,14 @@ impl<'a> Query<'a> {
     }
 }
 
-fn zrange_generic(s: &mut Server, key: &[u8], query: Query<'_>) -> CommandResult {
-    let Some(zset) = s.ks.read::<Zset>(s.db, key)? else {
-        s.reply.array(0);
+fn zrange_generic(s: &mut Server, call: &mut Call, key: &[u8], query: Query<'_>) -> CommandResult {
+    let Some(zset) = s.ks.read::<Zset>(call.db, key)? else {
+        call.reply.array(0);
         return Ok(());
     };
     let elements = zset.range(query.ranks(zset));
-    reply_elements(&mut s.reply, elements.len(), query.with_scores);
-    let answer = |element| reply_element(&mut s.reply, element, query.with_scores);
+    reply_elements(&mut call.reply, elements.len(), query.with_scores);
+    let answer = |element| reply_element(&mut call.reply, element, query.with_scores);
     match query.reverse {
         true => elements.rev().for_each(answer),
         false => elements.for_each(answer),
@@ -153,85 +154,86 @@ fn zrange_generic(s: &mut Server, key: &[u8], query: Query<'_>) -> CommandResult
 }
 
 /// ZRANGE key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]
-pub fn zrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let query = Query::parse(&args[2..], None, None, false)?;
-    zrange_generic(s, args[1], query)
+    zrange_generic(s, call, args[1], query)
 }
 
 /// ZREVRANGE key start stop [WITHSCORES]
-pub fn zrevrange(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrevrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let query = Query::parse(&args[2..], Some(Kind::Rank), Some(true), false)?;
-    zrange_generic(s, args[1], query)
+    zrange_generic(s, call, args[1], query)
 }
 
 /// ZRANGEBYSCORE key min max [WITHSCORES] [LIMIT offset count]
-pub fn zrangebyscore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrangebyscore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let query = Query::parse(&args[2..], Some(Kind::Score), Some(false), false)?;
-    zrange_generic(s, args[1], query)
+    zrange_generic(s, call, args[1], query)
 }
 
 /// ZREVRANGEBYSCORE key max min [WITHSCORES] [LIMIT offset count]
-pub fn zrevrangebyscore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrevrangebyscore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let query = Query::parse(&args[2..], Some(Kind::Score), Some(true), false)?;
-    zrange_generic(s, args[1], query)
+    zrange_generic(s, call, args[1], query)
 }
 
 /// ZRANGEBYLEX key min max [LIMIT offset count]
-pub fn zrangebylex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrangebylex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let query = Query::parse(&args[2..], Some(Kind::Lex), Some(false), false)?;
-    zrange_generic(s, args[1], query)
+    zrange_generic(s, call, args[1], query)
 }
 
 /// ZREVRANGEBYLEX key max min [LIMIT offset count]
-pub fn zrevrangebylex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrevrangebylex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let query = Query::parse(&args[2..], Some(Kind::Lex), Some(true), false)?;
-    zrange_generic(s, args[1], query)
+    zrange_generic(s, call, args[1], query)
 }
 
 /// ZRANGESTORE destination source min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]
-pub fn zrangestore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrangestore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let query = Query::parse(&args[3..], None, None, true)?;
     let limits = limits(&s.config);
-    let result = match s.ks.read::<Zset>(s.db, args[2])? {
+    let result = match s.ks.read::<Zset>(call.db, args[2])? {
         Some(zset) => Zset::from_sorted(zset.range(query.ranks(zset)), &limits),
         None => Zset::default(),
     };
-    store(s, args[1], result, "zrangestore");
+    store(s, call, args[1], result, "zrangestore");
     Ok(())
 }
 
 /// ZREMRANGEBYRANK key start stop
-pub fn zremrangebyrank(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zremrange_generic(s, args, Kind::Rank, "zremrangebyrank")
+pub fn zremrangebyrank(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    zremrange_generic(s, call, args, Kind::Rank, "zremrangebyrank")
 }
 
 /// ZREMRANGEBYSCORE key min max
-pub fn zremrangebyscore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zremrange_generic(s, args, Kind::Score, "zremrangebyscore")
+pub fn zremrangebyscore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    zremrange_generic(s, call, args, Kind::Score, "zremrangebyscore")
 }
 
 /// ZREMRANGEBYLEX key min max
-pub fn zremrangebylex(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zremrange_generic(s, args, Kind::Lex, "zremrangebylex")
+pub fn zremrangebylex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    zremrange_generic(s, call, args, Kind::Lex, "zremrangebylex")
 }
 
 fn zremrange_generic(
     s: &mut Server,
+    call: &mut Call,
     args: &[&[u8]],
     kind: Kind,
     event: &'static str,
 ) -> CommandResult {
     let ends = Ends::parse(kind, args[2], args[3])?;
     let mut removed = 0;
-    if let Some(zset) = s.ks.write::<Zset>(s.db, args[1])? {
+    if let Some(zset) = s.ks.write::<Zset>(call.db, args[1])? {
         let ranks = ends.ranks(zset, false);
         removed = ranks.len();
         zset.remove_range(ranks);
     }
     if removed > 0 {
-        after_removal(s, args[1], removed, event);
+        after_removal(s, call, args[1], removed, event);
     }
-    s.reply.int(removed as i64);
+    call.reply.int(removed as i64);
     Ok(())
 }
 

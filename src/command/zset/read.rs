@@ -8,31 +8,32 @@ use crate::ds::listpack::INT_TEXT_MAX;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, general_format};
 use crate::value::zset::{LexRange, ScoreRange, Zset};
 use rand::RngCore;
 use rand::seq::index;
 
 /// ZCARD key
-pub fn zcard(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let len = s.ks.read::<Zset>(s.db, args[1])?.map_or(0, Zset::len);
-    s.reply.int(len as i64);
+pub fn zcard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let len = s.ks.read::<Zset>(call.db, args[1])?.map_or(0, Zset::len);
+    call.reply.int(len as i64);
     Ok(())
 }
 
 /// ZSCORE key member
-pub fn zscore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
-    reply_score(&mut s.reply, zset, args[2]);
+pub fn zscore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
+    reply_score(&mut call.reply, zset, args[2]);
     Ok(())
 }
 
 /// ZMSCORE key member [member ...]
-pub fn zmscore(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
-    s.reply.array(args.len() - 2);
+pub fn zmscore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
+    call.reply.array(args.len() - 2);
     for member in &args[2..] {
-        reply_score(&mut s.reply, zset, member);
+        reply_score(&mut call.reply, zset, member);
     }
     Ok(())
 }
@@ -45,16 +46,16 @@ fn reply_score(reply: &mut Reply, zset: Option<&Zset>, member: &[u8]) {
 }
 
 /// ZRANK key member [WITHSCORE]
-pub fn zrank(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zrank_generic(s, args, false)
+pub fn zrank(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    zrank_generic(s, call, args, false)
 }
 
 /// ZREVRANK key member [WITHSCORE]
-pub fn zrevrank(s: &mut Server, args: &[&[u8]]) -> CommandResult {
-    zrank_generic(s, args, true)
+pub fn zrevrank(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    zrank_generic(s, call, args, true)
 }
 
-fn zrank_generic(s: &mut Server, args: &[&[u8]], reverse: bool) -> CommandResult {
+fn zrank_generic(s: &mut Server, call: &mut Call, args: &[&[u8]], reverse: bool) -> CommandResult {
     let with_score = match args[3..] {
         [] => false,
         [option] if is(option, "WITHSCORE") => true,
@@ -66,47 +67,47 @@ fn zrank_generic(s: &mut Server, args: &[&[u8]], reverse: bool) -> CommandResult
             )));
         }
     };
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
     let place = zset.and_then(|zset| {
         let (rank, score) = zset.rank(args[2])?;
         Some((if reverse { zset.len() - 1 - rank } else { rank }, score))
     });
     match place {
         Some((rank, score)) if with_score => {
-            s.reply.array(2);
-            s.reply.int(rank as i64);
-            s.reply.double(score);
+            call.reply.array(2);
+            call.reply.int(rank as i64);
+            call.reply.double(score);
         }
-        Some((rank, _)) => s.reply.int(rank as i64),
-        None if with_score => s.reply.null_array(),
-        None => s.reply.null(),
+        Some((rank, _)) => call.reply.int(rank as i64),
+        None if with_score => call.reply.null_array(),
+        None => call.reply.null(),
     }
     Ok(())
 }
 
 /// ZCOUNT key min max
-pub fn zcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let range = ScoreRange::parse(args[2], args[3]).ok_or(NOT_A_SCORE_RANGE)?;
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
-    s.reply.int(zset.map_or(0, |zset| zset.ranks_by_score(&range).len()) as i64);
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
+    call.reply.int(zset.map_or(0, |zset| zset.ranks_by_score(&range).len()) as i64);
     Ok(())
 }
 
 /// ZLEXCOUNT key min max
-pub fn zlexcount(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zlexcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let range = LexRange::parse(args[2], args[3]).ok_or(NOT_A_LEX_RANGE)?;
-    let zset = s.ks.read::<Zset>(s.db, args[1])?;
-    s.reply.int(zset.map_or(0, |zset| zset.ranks_by_lex(&range).len()) as i64);
+    let zset = s.ks.read::<Zset>(call.db, args[1])?;
+    call.reply.int(zset.map_or(0, |zset| zset.ranks_by_lex(&range).len()) as i64);
     Ok(())
 }
 
 /// ZRANDMEMBER key [count [WITHSCORES]]
-pub fn zrandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrandmember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some(count) = args.get(2) else {
-        let zset = s.ks.read::<Zset>(s.db, args[1])?;
+        let zset = s.ks.read::<Zset>(call.db, args[1])?;
         match zset.and_then(|zset| zset.random(&mut || s.rng.next_u64())) {
-            Some((member, _)) => reply_member(&mut s.reply, member),
-            None => s.reply.null(),
+            Some((member, _)) => reply_member(&mut call.reply, member),
+            None => call.reply.null(),
         }
         return Ok(());
     };
@@ -120,27 +121,27 @@ pub fn zrandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::text("ERR value is out of range"));
     }
     let wanted = count.unsigned_abs() as usize;
-    let Some(zset) = s.ks.read::<Zset>(s.db, args[1])?.filter(|_| wanted > 0) else {
-        s.reply.array(0);
+    let Some(zset) = s.ks.read::<Zset>(call.db, args[1])?.filter(|_| wanted > 0) else {
+        call.reply.array(0);
         return Ok(());
     };
     let len = zset.len();
     if count < 0 {
         // With repetitions: each for itself.
-        reply_elements(&mut s.reply, wanted, with_scores);
-        return reply_repeated(&mut s.reply, wanted, |reply| {
+        reply_elements(&mut call.reply, wanted, with_scores);
+        return reply_repeated(&mut call.reply, wanted, |reply| {
             let element = zset.random(&mut || s.rng.next_u64());
             element.map(|element| reply_element(reply, element, with_scores)).is_some()
         });
     }
     if wanted >= len {
-        reply_elements(&mut s.reply, len, with_scores);
-        zset.iter().for_each(|element| reply_element(&mut s.reply, element, with_scores));
+        reply_elements(&mut call.reply, len, with_scores);
+        zset.iter().for_each(|element| reply_element(&mut call.reply, element, with_scores));
     } else {
-        reply_elements(&mut s.reply, wanted, with_scores);
+        reply_elements(&mut call.reply, wanted, with_scores);
         for rank in index::sample(&mut s.rng, len, wanted) {
             for element in zset.range(rank..rank + 1) {
-                reply_element(&mut s.reply, element, with_scores);
+                reply_element(&mut call.reply, element, with_scores);
             }
         }
     }
@@ -148,11 +149,11 @@ pub fn zrandmember(s: &mut Server, args: &[&[u8]]) -> CommandResult {
 }
 
 /// ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]
-pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zscan(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut cursor = args::cursor(args[2])?;
-    let mut found = s.reply.part();
-    let Some(zset) = s.ks.read::<Zset>(s.db, args[1])? else {
-        reply_scan(&mut s.reply, 0, 0, found);
+    let mut found = call.reply.part();
+    let Some(zset) = s.ks.read::<Zset>(call.db, args[1])? else {
+        reply_scan(&mut call.reply, 0, 0, found);
         return Ok(());
     };
     let is_packed = zset.listpack().is_some();
@@ -177,6 +178,6 @@ pub fn zscan(s: &mut Server, args: &[&[u8]]) -> CommandResult {
         });
         cursor
     });
-    reply_scan(&mut s.reply, cursor, n, found);
+    reply_scan(&mut call.reply, cursor, n, found);
     Ok(())
 }

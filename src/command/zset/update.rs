@@ -5,6 +5,7 @@ use super::{after_removal, limits};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::value::zset::{Limits, Zset};
 
 const NOT_A_NUMBER: CommandError = CommandError::text("ERR resulting score is not a number (NaN)");
@@ -117,19 +118,25 @@ fn add(
 }
 
 /// ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]
-pub fn zadd(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (flags, options) = AddFlags::parse(&args[2..]);
-    zadd_generic(s, args[1], &args[2 + options..], flags)
+    zadd_generic(s, call, args[1], &args[2 + options..], flags)
 }
 
 /// ZINCRBY key increment member
-pub fn zincrby(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zincrby(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // The options of ZADD are known here too, but leave no room for an element.
     let (flags, options) = AddFlags::parse(&args[2..]);
-    zadd_generic(s, args[1], &args[2 + options..], AddFlags { incr: true, ..flags })
+    zadd_generic(s, call, args[1], &args[2 + options..], AddFlags { incr: true, ..flags })
 }
 
-fn zadd_generic(s: &mut Server, key: &[u8], pairs: &[&[u8]], flags: AddFlags) -> CommandResult {
+fn zadd_generic(
+    s: &mut Server,
+    call: &mut Call,
+    key: &[u8],
+    pairs: &[&[u8]],
+    flags: AddFlags,
+) -> CommandResult {
     let (pairs, rest) = pairs.as_chunks::<2>();
     if pairs.is_empty() || !rest.is_empty() {
         return Err(CommandError::SYNTAX);
@@ -145,12 +152,13 @@ fn zadd_generic(s: &mut Server, key: &[u8], pairs: &[&[u8]], flags: AddFlags) ->
         let score = if i == 0 { Ok(first) } else { float(score) };
         score.map(|score| (score, member))
     });
-    add_members(s, key, pairs.len(), longest, scores, flags)
+    add_members(s, call, key, pairs.len(), longest, scores, flags)
 }
 
 /// Adds `count` elements, the longest member of which has `longest` bytes, and answers as `ZADD` does.
 pub fn add_members<'a>(
     s: &mut Server,
+    call: &mut Call,
     key: &[u8],
     count: usize,
     longest: usize,
@@ -158,19 +166,19 @@ pub fn add_members<'a>(
     flags: AddFlags,
 ) -> CommandResult {
     let limits = limits(&s.config);
-    let zset = match s.ks.write::<Zset>(s.db, key)? {
+    let zset = match s.ks.write::<Zset>(call.db, key)? {
         Some(zset) => {
             zset.expect(count, longest, &limits);
             zset
         }
         None if flags.xx => {
             match flags.incr {
-                true => s.reply.null(),
-                false => s.reply.int(0),
+                true => call.reply.null(),
+                false => call.reply.int(0),
             }
             return Ok(());
         }
-        None => s.ks.write_or_create(s.db, key, || Zset::new(count, longest, &limits))?,
+        None => s.ks.write_or_create(call.db, key, || Zset::new(count, longest, &limits))?,
     };
     let (mut added, mut changed) = (0, 0);
     let mut last = None;
@@ -187,28 +195,28 @@ pub fn add_members<'a>(
     }
     if added + changed > 0 {
         let event = if flags.incr { "zincr" } else { "zadd" };
-        s.ks.changes.write(Class::ZSET, event, s.db, key);
+        s.ks.changes.write(Class::ZSET, event, call.db, key);
         s.ks.changes.dirty += added + changed - 1;
     }
     match last {
-        Some(score) if flags.incr => s.reply.double(score),
-        None if flags.incr => s.reply.null(),
-        _ => s.reply.int((added + if flags.ch { changed } else { 0 }) as i64),
+        Some(score) if flags.incr => call.reply.double(score),
+        None if flags.incr => call.reply.null(),
+        _ => call.reply.int((added + if flags.ch { changed } else { 0 }) as i64),
     }
     Ok(())
 }
 
 /// ZREM key member [member ...]
-pub fn zrem(s: &mut Server, args: &[&[u8]]) -> CommandResult {
+pub fn zrem(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let mut removed = 0;
-    if let Some(zset) = s.ks.write::<Zset>(s.db, key)? {
+    if let Some(zset) = s.ks.write::<Zset>(call.db, key)? {
         removed = args[2..].iter().filter(|member| zset.remove(member).is_some()).count();
     }
     if removed > 0 {
-        after_removal(s, key, removed, "zrem");
+        after_removal(s, call, key, removed, "zrem");
     }
-    s.reply.int(removed as i64);
+    call.reply.int(removed as i64);
     Ok(())
 }
 

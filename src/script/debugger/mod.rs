@@ -16,7 +16,8 @@ use super::engine::{Engine, Purpose, no_state};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
-use crate::server::client::{ClientFlags, Token};
+use crate::server::call::Call;
+use crate::server::client::ClientFlags;
 use crate::sys::children;
 use mlua::Value;
 use session::Session;
@@ -84,41 +85,42 @@ impl Server {
     /// Debugs a script for the current client: `run` is to compile it in the Lua state that it is given, and to run it.
     pub fn debug_script(
         &mut self,
+        call: &mut Call,
         body: &[u8],
-        run: impl FnOnce(&mut Server, &Engine) -> CommandResult,
+        run: impl FnOnce(&mut Server, &mut Call, &Engine) -> CommandResult,
     ) -> CommandResult {
-        let Some(token) = self.current else { return Ok(()) };
+        let token = call.client;
         let flags = ClientFlags::LUA_DEBUG | ClientFlags::LUA_DEBUG_SYNC;
         let in_sync = self.clients[token].is(ClientFlags::LUA_DEBUG_SYNC);
         self.clients[token].flags.remove(flags);
-        self.flush_reply(token);
+        self.flush_reply(call);
         let wire = self.clients[token].conn.duplicate().map_err(|error| {
             CommandError::err(format_args!("Can't debug over this connection: {error}"))
         })?;
         if in_sync {
             self.notice("Redis synchronous debugging eval session started");
-            self.run_session(wire, body, run)?;
+            self.run_session(call, wire, body, run)?;
             self.notice("Redis synchronous debugging eval session ended");
             // That is how the client sees the end.
             self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
             return Ok(());
         }
-        self.fork_session(token, wire, body, run)
+        self.fork_session(call, wire, body, run)
     }
 
     fn fork_session(
         &mut self,
-        token: Token,
+        call: &mut Call,
         wire: File,
         body: &[u8],
-        run: impl FnOnce(&mut Server, &Engine) -> CommandResult,
+        run: impl FnOnce(&mut Server, &mut Call, &Engine) -> CommandResult,
     ) -> CommandResult {
         let forked = children::fork_child(&[wire.as_raw_fd()], |_| {
             self.become_fork_child();
             self.notice("Redis forked for debugging eval");
             let ended =
-                wire.try_clone().is_ok_and(|wire| self.run_session(wire, body, run).is_ok());
-            session::write_all(&wire, self.reply.as_bytes());
+                wire.try_clone().is_ok_and(|wire| self.run_session(call, wire, body, run).is_ok());
+            session::write_all(&wire, call.reply.as_bytes());
             self.notice("Lua debugging session child exiting");
             i32::from(!ended)
         });
@@ -128,6 +130,7 @@ impl Server {
             ))
         })?;
         self.scripts.debugger.children.push(pid);
+        let token = call.client;
         // The child has the connection now.
         self.clients[token].flags |= ClientFlags::CLOSE_ASAP;
         self.close_later(token);
@@ -137,18 +140,19 @@ impl Server {
     /// Runs a script with a session; its reply is among the current client's, an error too.
     fn run_session(
         &mut self,
+        call: &mut Call,
         wire: File,
         body: &[u8],
-        run: impl FnOnce(&mut Server, &Engine) -> CommandResult,
+        run: impl FnOnce(&mut Server, &mut Call, &Engine) -> CommandResult,
     ) -> CommandResult {
         let session = Rc::new(RefCell::new(Session::new(wire, body)));
         let engine = Engine::new(Purpose::Debugging).map_err(no_state)?;
         stop::watch_lines(&engine, &session, self.config.busy_reply_threshold).map_err(no_state)?;
         self.scripts.debugger.session = Some(Rc::clone(&session));
-        let outcome = run(self, &engine);
+        let outcome = run(self, call, &engine);
         self.scripts.debugger.session = None;
         if let Err(error) = outcome {
-            self.reply.error(&error.0);
+            call.reply.error(&error.0);
         }
         let mut session = session.borrow_mut();
         session.log(b"<endsession>".to_vec());

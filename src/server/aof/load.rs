@@ -5,13 +5,14 @@ use crate::aof::manifest::manifest_name;
 use crate::aof::reader::{Record, RecordFile, holds_a_command, is_rdb, next_record};
 use crate::aof::{AofFile, Manifest};
 use crate::db::ExpiryRole;
-use crate::resp::reply::Reply;
+use crate::resp::reply::Protocol;
 use crate::server::Server;
+use crate::server::call::Call;
+use crate::server::call::Propagation;
 use crate::server::child::wait_after_key;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::connection::{Connection, VirtualStream};
 use crate::server::persistence::load::{LoadError, LoadOptions, LoadProgress, Loading};
-use crate::server::propagate::Propagation;
 use crate::util::io_reason;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -81,12 +82,8 @@ struct OpenFile {
 /// What replaying has put aside: the command that it runs in, if any (`DEBUG LOADAOF`), is none of its business.
 struct Outer {
     current: Option<Token>,
-    reply: Reply,
-    db: usize,
     role: ExpiryRole,
-    deny_blocking: bool,
     no_touch: bool,
-    propagation: Propagation,
 }
 
 impl Server {
@@ -333,23 +330,15 @@ impl Server {
         let token = self.clients.insert(client);
         let outer = Outer {
             current: self.current.replace(token),
-            reply: mem::take(&mut self.reply),
-            db: mem::replace(&mut self.db, db),
             role: mem::replace(&mut self.ks.role, ExpiryRole::Keep),
-            deny_blocking: mem::replace(&mut self.deny_blocking, true),
             no_touch: mem::replace(&mut self.ks.no_touch, false),
-            propagation: mem::take(&mut self.propagation),
         };
+        let mut call = Call::of_file(token, db, Protocol::Resp2);
 
-        let outcome = self.execute_records(token, file, records, started);
+        let outcome = self.execute_records(&mut call, file, records, started);
 
-        self.current = outer.current;
-        self.reply = outer.reply;
-        self.db = outer.db;
-        self.ks.role = outer.role;
-        self.deny_blocking = outer.deny_blocking;
-        self.ks.no_touch = outer.no_touch;
-        self.propagation = outer.propagation;
+        (self.current, self.ks.role, self.ks.no_touch) =
+            (outer.current, outer.role, outer.no_touch);
         if outcome.is_err() {
             self.discard_transaction(token);
         }
@@ -362,7 +351,7 @@ impl Server {
 
     fn execute_records(
         &mut self,
-        token: Token,
+        call: &mut Call,
         file: &mut OpenFile,
         records: &mut RecordFile,
         started: Instant,
@@ -376,9 +365,9 @@ impl Server {
                 Ok(Record::Command { args, end }) => {
                     let rest = records.rest();
                     let args: Vec<&[u8]> = args.into_iter().map(|range| &rest[range]).collect();
-                    let was_multi = self.clients[token].is(ClientFlags::MULTI);
-                    self.replay_command(token, &file.name, &args)?;
-                    match self.clients[token].is(ClientFlags::MULTI) {
+                    let was_multi = self.clients[call.client].is(ClientFlags::MULTI);
+                    self.replay_command(call, &file.name, &args)?;
+                    match self.clients[call.client].is(ClientFlags::MULTI) {
                         true if !was_multi => file.multi_at = Some(records.offset()),
                         true => {}
                         false => file.multi_at = None,
@@ -409,7 +398,7 @@ impl Server {
     /// Executes a command of the file. What it answers is of no interest, unless it is an error.
     fn replay_command(
         &mut self,
-        token: Token,
+        call: &mut Call,
         file: &str,
         args: &[&[u8]],
     ) -> Result<(), LoadError> {
@@ -424,18 +413,18 @@ impl Server {
         })?;
         let command = self.commands.get(id);
         let (handler, name) = (command.handler, command.name);
-        let queued = self.clients[token].is(ClientFlags::MULTI)
+        let queued = self.clients[call.client].is(ClientFlags::MULTI)
             && !matches!(command.spec.name, "exec" | "discard" | "multi");
         let outcome = if queued {
             let flags = self.commands.get(id).flags;
-            self.queue_multi_command(token, id, flags, args);
+            self.queue_multi_command(call, id, flags, args);
             Ok(())
         } else {
-            handler(self, args)
+            handler(self, call, args)
         };
         let error = match outcome {
             Err(error) => Some(error.0.into_owned()),
-            Ok(()) => self
+            Ok(()) => call
                 .reply
                 .as_bytes()
                 .strip_prefix(b"-")
@@ -445,8 +434,8 @@ impl Server {
             self.stats.unexpected_error_replies += 1;
             self.warning(&format!("== CRITICAL == This server is sending an error to its AOF-loading-client: '{error}' after processing the command '{name}'"));
         }
-        self.reply.clear();
-        self.propagation = Propagation::Automatic;
+        call.reply.clear();
+        call.propagation = Propagation::Automatic;
         if self.ks.changes.needs_attention() {
             self.propagate_deletions();
             self.tell_changes();

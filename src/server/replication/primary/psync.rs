@@ -4,6 +4,7 @@ use super::super::stream::Stream;
 use super::super::trace::{Direction, Resync};
 use super::super::{Capabilities, ReplState};
 use crate::resp::error::{CommandError, CommandResult};
+use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::{Server, random_id};
 
@@ -20,8 +21,12 @@ pub struct PsyncRequest<'a> {
 
 impl Server {
     /// `PSYNC` (`id` and `offset` as the replica sent them) or `SYNC` (`None`) of the current client.
-    pub fn sync_command(&mut self, request: Option<PsyncRequest<'_>>) -> CommandResult {
-        let token = self.current.expect("a command has a client");
+    pub fn sync_command(
+        &mut self,
+        call: &mut Call,
+        request: Option<PsyncRequest<'_>>,
+    ) -> CommandResult {
+        let token = call.client;
         if self.clients[token].is(ClientFlags::SLAVE) {
             // The connection is a replica already: whatever is asked again has been answered.
             return Ok(());
@@ -38,7 +43,7 @@ impl Server {
             ));
         }
         self.settle(token);
-        if !self.reply.is_empty() || !self.clients[token].out.is_empty() {
+        if !call.reply.is_empty() || !self.clients[token].out.is_empty() {
             return Err(CommandError::err("SYNC and PSYNC are invalid with pending output"));
         }
         let link = self.replica_link(token);
@@ -62,7 +67,7 @@ impl Server {
                 let link = self.replica_link(token);
                 if link.capabilities.contains(Capabilities::DUAL_CHANNEL) && !encrypted {
                     self.notice(&format!("Replica {name} is capable of dual channel synchronization, and partial sync isn't possible. Full sync will continue with dedicated RDB channel."));
-                    self.reply.raw(b"+DUALCHANNELSYNC\r\n");
+                    call.reply.raw(b"+DUALCHANNELSYNC\r\n");
                     self.trace_replica(token, Direction::Sent, "+DUALCHANNELSYNC");
                     return Ok(());
                 }

@@ -1,0 +1,133 @@
+//! What is true for one command only: whose it is, on which database it works, where its reply goes, what will be
+//! propagated of it, and what it may not do.
+//!
+//! A handler is given a [`Call`] beside the server. One is made for the requests of a client's turn, one after the
+//! other; what runs inside a command (a transaction's commands, a script's, a blocked command that goes on, a line of
+//! an append-only file) has a new one, made by the constructor that says which.
+
+use super::Server;
+use super::gates::Gates;
+use super::token::Token;
+use crate::resp::reply::{Protocol, Reply};
+use std::mem;
+
+/// What to propagate of the command that is running.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// The command as it came, if it changed anything.
+    #[default]
+    Automatic,
+    /// The command as it came, even if it changed nothing: it may change something elsewhere.
+    Forced,
+    /// The same, but to replicas only: it changes nothing that is kept.
+    ToReplicas,
+    /// Nothing.
+    Nothing,
+    /// These commands, if it changed anything: its effect.
+    Instead(Vec<Vec<Vec<u8>>>),
+}
+
+/// The context of a command.
+#[derive(Debug)]
+pub struct Call {
+    /// Whose command it is.
+    pub client: Token,
+    /// The database that it works on.
+    pub db: usize,
+    pub reply: Reply,
+    /// What will be propagated of it.
+    pub propagation: Propagation,
+    /// It may not block: a transaction, a script or a file goes on behind it.
+    pub deny_blocking: bool,
+    /// A script calls it.
+    pub in_script: bool,
+    /// What is in the way of the client's requests.
+    pub gates: Gates,
+}
+
+impl Call {
+    /// For the requests of a client's turn. `reply` leads to its socket.
+    pub fn of_client(token: Token, db: usize, reply: Reply, gates: Gates) -> Call {
+        Call {
+            client: token,
+            db,
+            reply,
+            propagation: Propagation::Automatic,
+            deny_blocking: false,
+            in_script: false,
+            gates,
+        }
+    }
+
+    /// For the commands of this call's transaction, which go on with its reply until [`Call::end_transaction`].
+    pub fn begin_transaction(&mut self) -> Call {
+        Call {
+            client: self.client,
+            db: self.db,
+            reply: mem::take(&mut self.reply),
+            propagation: Propagation::Automatic,
+            deny_blocking: true,
+            in_script: self.in_script,
+            gates: self.gates,
+        }
+    }
+
+    /// The transaction's commands have been executed.
+    pub fn end_transaction(&mut self, queued: Call) {
+        (self.reply, self.db) = (queued.reply, queued.db);
+    }
+
+    /// For a command that a script calls.
+    pub fn of_script(token: Token, db: usize, protocol: Protocol) -> Call {
+        Call { in_script: true, ..Call::of_file(token, db, protocol) }
+    }
+
+    /// For a command that a client blocked with, and that is executed again.
+    pub fn resumed(token: Token, db: usize, protocol: Protocol) -> Call {
+        Call::of_client(token, db, Reply::new(protocol), Gates::all())
+    }
+
+    /// For the commands of an append-only file, which nobody is answered.
+    pub fn of_file(token: Token, db: usize, protocol: Protocol) -> Call {
+        Call {
+            client: token,
+            db,
+            reply: Reply::new(protocol),
+            propagation: Propagation::Automatic,
+            deny_blocking: true,
+            in_script: false,
+            gates: Gates::all(),
+        }
+    }
+}
+
+impl Call {
+    /// Propagates this in place of the command that is running.
+    pub fn propagate_instead(&mut self, server: &Server, command: &[&[u8]]) {
+        if !server.is_propagated() {
+            // Nobody listens: no copies.
+            self.propagation = Propagation::Nothing;
+            return;
+        }
+        let command = command.iter().map(|arg| arg.to_vec()).collect();
+        match &mut self.propagation {
+            Propagation::Instead(all) => all.push(command),
+            other => *other = Propagation::Instead(vec![command]),
+        }
+    }
+
+    /// Propagates the command that is running, whether it changes anything or not.
+    pub fn propagate_anyway(&mut self) {
+        self.propagation = Propagation::Forced;
+    }
+
+    /// Propagates the command that is running to replicas, not to the append-only file.
+    pub fn propagate_to_replicas(&mut self) {
+        self.propagation = Propagation::ToReplicas;
+    }
+
+    /// Propagates nothing of the command that is running.
+    pub fn propagate_nothing(&mut self) {
+        self.propagation = Propagation::Nothing;
+    }
+}
