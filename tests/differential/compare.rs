@@ -10,6 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How many databases a server has.
+const DATABASES: usize = 16;
+
 /// Behind a segment, until all that expires soon has expired.
 const SOON: Duration = Duration::from_millis(4);
 
@@ -317,12 +320,18 @@ impl Round<'_> {
 
     /// Compares all data.
     fn judge_state(&mut self) -> io::Result<()> {
-        for db in 0..4 {
-            let select = format!("SELECT {db}");
-            let [ours, theirs] = self.both(&["DISCARD", &select, "KEYS *"].map(words))?;
+        let line = |db: usize| [format!("SELECT {db}"), "KEYS *".into()];
+        let lines = (0..DATABASES).flat_map(line).map(|line| words(&line));
+        let all: Vec<Words> = std::iter::once(words("DISCARD")).chain(lines).collect();
+        let [ours, theirs] = self.both(&all)?;
+        for db in 0..DATABASES {
             // A key that has expired and is still there is answered by neither.
-            let keys: BTreeSet<&[u8]> =
-                ours[2].items().iter().chain(theirs[2].items()).map(Reply::bytes).collect();
+            let found = [&ours, &theirs].map(|replies| replies[2 + 2 * db].items());
+            let keys: BTreeSet<&[u8]> = found.into_iter().flatten().map(Reply::bytes).collect();
+            if keys.is_empty() {
+                continue;
+            }
+            self.both(&[words(&format!("SELECT {db}"))])?;
             let types: Vec<Words> =
                 keys.iter().map(|key| vec![b"TYPE".to_vec(), key.to_vec()]).collect();
             let [kinds, _] = self.both(&types)?;

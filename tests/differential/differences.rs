@@ -48,7 +48,7 @@ impl When {
     fn shown(self) -> String {
         match self {
             When::Always => String::new(),
-            When::Has(word) => format!(" with `{}`", word.escape_default()),
+            When::Has(word) => format!(" with `{}`", word.replace('\0', "\\0")),
             When::Begins(start) => format!(" with `{start}…`"),
             When::IsPast => " with `EXAT` or `PXAT` and a time in the past".into(),
         }
@@ -146,7 +146,7 @@ pub const DIFFERENCES: &[Difference] = &[
         peers: &[Kind::Redis8],
         commands: &["hsetex"],
         when: When::IsPast,
-        reason: "fields whose time is past are announced by them as set and deleted; here they are not set",
+        reason: "fields whose time is past are announced there as set and deleted; here they are not set",
         ..ROW
     },
     Difference {
@@ -394,11 +394,7 @@ pub const DIFFERENCES: &[Difference] = &[
             "slowlog|",
             "client|id",
             "client|info",
-            "client|kill",
             "client|list",
-            "client|pause",
-            "client|reply",
-            "client|tracking",
             "client|unblock",
             "client|help",
             "config|",
@@ -477,6 +473,10 @@ pub const DIFFERENCES: &[Difference] = &[
             "function|restore",
             "swapdb",
             "flushall",
+            "client|kill",
+            "client|pause",
+            "client|reply",
+            "client|tracking",
         ],
         reason: "ends or changes the connection or the server, on which the comparison depends",
         ..ROW
@@ -670,15 +670,15 @@ const EVENTS: &[Event] = &[
     },
     Event {
         peers: &[Kind::Valkey9],
-        here: "hdel",
-        there: "hexpired",
-        reason: "the same for fields",
-    },
-    Event {
-        peers: &[Kind::Valkey9],
         here: "del",
         there: "expired",
         reason: "a key that is given a time in the past is deleted in 7.2, and expires there",
+    },
+    Event {
+        peers: &[Kind::Valkey9],
+        here: "hdel",
+        there: "hexpired",
+        reason: "the same for fields",
     },
 ];
 
