@@ -173,7 +173,7 @@ struct Round<'a> {
     report: &'a mut Report,
     /// All commands of the round so far.
     sent: Vec<Words>,
-    /// An error has differed, as it may: events need not agree.
+    /// There was an error which may be found sooner on one side, before anything is looked up: events need not agree.
     events_differ: bool,
 }
 
@@ -254,9 +254,8 @@ impl Round<'_> {
 
     fn judge_reply(&mut self, words: &Words, ours: &Reply, theirs: &Reply, agreement: Agreement) {
         let is_error = |reply: &Reply| matches!(reply, Reply::Error(_));
-        let same_errors = Agreement { errors: agreement.errors.min(Errors::ButSha1), ..agreement };
         self.events_differ |=
-            (is_error(ours) || is_error(theirs)) && !agree(ours, theirs, same_errors);
+            agreement.errors > Errors::ButSha1 && (is_error(ours) || is_error(theirs));
         if !self.agrees(ours, theirs, agreement) {
             self.differs(request_name(words), &ours.shown(), &theirs.shown(), words);
         }
