@@ -1,11 +1,11 @@
 //! Finds the keys in a command line: for COMMAND GETKEYS, for ACL checks, for client-side caching.
 //!
-//! The key specs answer for nearly all commands. The few that they can't describe have a function each, chosen by
-//! name in [`get_keys_by_name`].
+//! The key specs answer for nearly all commands. The few that they can't describe have a function each, which the
+//! spec names.
 
 use std::fmt;
 
-use super::{BeginSearch, CommandFlags, CommandSpec, FindKeys, KeySpec, KeySpecFlags};
+use super::{BeginSearch, CommandFlags, CommandSpec, FindKeys, KeyFinder, KeySpec, KeySpecFlags};
 use crate::resp::error::CommandError;
 use crate::util::number::parse_i64;
 
@@ -75,7 +75,7 @@ pub fn get_keys_from_command(spec: &CommandSpec, args: &[&[u8]]) -> Vec<KeyRef> 
     } else {
         get_keys_using_key_specs(spec, args)
     };
-    described.unwrap_or_else(|| get_keys_by_name(spec.name, args))
+    described.unwrap_or_else(|| get_keys_by_finder(spec.key_finder, args))
 }
 
 /// Gives the keys (and channels) that decide about a request's slot to `visit`.
@@ -99,14 +99,16 @@ pub fn for_each_slot_key(spec: &CommandSpec, args: &[&[u8]], mut visit: impl FnM
 }
 
 /// The keys of a command that key specs can't describe; none for any other command.
-fn get_keys_by_name(name: &str, args: &[&[u8]]) -> Vec<KeyRef> {
-    let mut keys = match name {
-        "set" => set_get_keys(args),
-        "bitfield" => bitfield_get_keys(args),
-        "sort" => sort_get_keys(args),
-        "sort_ro" => vec![KeyRef { pos: 1, flags: KeySpecFlags::RO | KeySpecFlags::ACCESS }],
-        "migrate" => migrate_get_keys(args),
-        _ => Vec::new(),
+fn get_keys_by_finder(finder: Option<KeyFinder>, args: &[&[u8]]) -> Vec<KeyRef> {
+    let mut keys = match finder {
+        None => Vec::new(),
+        Some(KeyFinder::Set) => set_get_keys(args),
+        Some(KeyFinder::Bitfield) => bitfield_get_keys(args),
+        Some(KeyFinder::Sort) => sort_get_keys(args),
+        Some(KeyFinder::SortRo) => {
+            vec![KeyRef { pos: 1, flags: KeySpecFlags::RO | KeySpecFlags::ACCESS }]
+        }
+        Some(KeyFinder::Migrate) => migrate_get_keys(args),
     };
     keys.retain(|key| key.pos < args.len());
     keys

@@ -38,6 +38,9 @@ pub struct CommandSpec {
     pub last_key: i32,
     pub step: i32,
     pub key_specs: &'static [KeySpec],
+    /// What finds the keys where the specs don't tell.
+    pub key_finder: Option<KeyFinder>,
+    pub channels: Option<Channels>,
     /// Hints for clients and proxies (`request_policy:all_nodes`).
     pub tips: &'static [&'static str],
     pub since: &'static str,
@@ -50,6 +53,29 @@ pub struct CommandSpec {
     pub replaced_by: Option<&'static str>,
     pub args: &'static [Arg],
     pub subcommands: Cow<'static, [CommandSpec]>,
+}
+
+/// How to find the keys of a command that key specs can't describe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFinder {
+    /// Whether the key is read depends on GET.
+    Set,
+    /// Whether the key is changed depends on the operations.
+    Bitfield,
+    /// There may be a STORE anywhere.
+    Sort,
+    SortRo,
+    /// There is one key, or there are many behind KEYS.
+    Migrate,
+}
+
+/// Which arguments are channels that a user needs a permission for. Nobody needs one to unsubscribe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    First,
+    All,
+    /// All, and they are patterns.
+    Patterns,
 }
 
 /// Where some of a command's keys are: where they begin, and how to find the others from there.

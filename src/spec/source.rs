@@ -24,6 +24,7 @@
 //! * `keys` has a line for each [`KeySpec`](super::KeySpec): its flags; where to begin (`index POS`, `keyword WORD
 //!   STARTFROM` or `unknown`); how to go on (`range LASTKEY KEYSTEP LIMIT`, `keynum KEYNUMIDX FIRSTKEY KEYSTEP` or
 //!   `unknown`); notes.
+//! * `key_finder` and `channels` name a [`KeyFinder`](super::KeyFinder) and [`Channels`](super::Channels).
 //! * `args` has a line for each [`Arg`](super::Arg): its name, its type and its token (`""` is the empty one); then
 //!   what applies of `spec N` (which of the `keys` it is; a `key` is the first unless it says so), `shown as TEXT`,
 //!   `optional`, `multiple`, `multiple_token`, `since VERSION`, `deprecated since VERSION`.
@@ -44,7 +45,7 @@ pub struct Fault {
 type Result<T> = std::result::Result<T, Fault>;
 
 /// What a command may say of itself; only `keys` more than once.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 14] = [
     "summary",
     "complexity",
     "since",
@@ -56,8 +57,22 @@ const FIELDS: [&str; 12] = [
     "acl",
     "tips",
     "keys",
+    "key_finder",
+    "channels",
     "args",
 ];
+
+/// Names of key finders, and Rust's.
+const KEY_FINDERS: [(&str, &str); 5] = [
+    ("bitfield", "Bitfield"),
+    ("migrate", "Migrate"),
+    ("set", "Set"),
+    ("sort", "Sort"),
+    ("sort_ro", "SortRo"),
+];
+
+/// Names of ways to use channels, and Rust's.
+const CHANNELS: [(&str, &str); 3] = [("first", "First"), ("all", "All"), ("patterns", "Patterns")];
 
 const ARG_TYPES: [&str; 9] =
     ["string", "integer", "double", "key", "pattern", "unix-time", "pure-token", "oneof", "block"];
@@ -192,6 +207,15 @@ impl<'a> Item<'a> {
         line.flags(self.optional(name).unwrap_or(""), named, names_of)
     }
 
+    /// A field that is one of these words, or missing: the expression of a variant of `choice`.
+    fn choice(&self, name: &str, choice: &str, words: &[(&str, &str)]) -> Result<String> {
+        let Some(field) = self.fields(name).next() else { return Ok("None".to_string()) };
+        match words.iter().find(|(word, _)| *word == field.line.value) {
+            Some((_, variant)) => Ok(format!("Some({choice}::{variant})")),
+            None => field.line.fault(format_args!("there is no {name} {:?}", field.line.value)),
+        }
+    }
+
     fn check_fields(&self) -> Result<()> {
         for (at, field) in self.below.iter().enumerate() {
             let name = field.line.name;
@@ -227,11 +251,13 @@ fn command_spec(group: &str, command: &Item<'_>, subcommands: &str) -> Result<St
     let keys = command.fields("keys").map(key_spec).collect::<Result<Vec<_>>>()?;
     let (first_key, last_key, step) = key_range(&keys);
     let key_specs: String = keys.into_iter().map(|key| key.expression).collect();
+    let key_finder = command.choice("key_finder", "KeyFinder", &KEY_FINDERS)?;
+    let channels = command.choice("channels", "Channels", &CHANNELS)?;
     let args = args(command.fields("args").flat_map(|args| &args.below))?;
     Ok(format!(
         "CommandSpec {{ name: {name:?}, arity: {arity}, flags: CommandFlags::{flags}, \
          acl_categories: AclCategories::{acl}, first_key: {first_key}, last_key: {last_key}, step: {step}, \
-         key_specs: &[{key_specs}], tips: &{tips:?}, since: {since:?}, group: {group:?}, \
+         key_specs: &[{key_specs}], key_finder: {key_finder}, channels: {channels}, tips: &{tips:?}, since: {since:?}, group: {group:?}, \
          complexity: {complexity:?}, summary: {summary:?}, doc_flags: DocFlags::{doc_flags}, \
          deprecated_since: {deprecated_since:?}, replaced_by: {replaced_by:?}, args: &[{args}], \
          subcommands: Cow::Borrowed(&[{subcommands}]) }},\n"
@@ -408,6 +434,7 @@ config|get
             ("index 1,", "indices 1,", 17, "\"indices 1\" is no place to begin at"),
             ("range 0 1 0", "range 0 1", 17, "\"range 0 1\" is no way to find keys"),
             ("oneof,", "one of,", 20, "\"one\" is no type of argument"),
+            ("  acl: slow", "  acl: slow\n  channels: some", 9, "there is no channels \"some\""),
             ("spec 1", "spec x", 22, "\"x\" is no number"),
         ];
         for (from, to, line, what) in table {

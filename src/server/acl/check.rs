@@ -2,9 +2,8 @@
 
 use super::user::{KeyAccess, Selector, User};
 use crate::command::table::Command;
-use crate::spec::CommandFlags;
-use crate::spec::KeySpecFlags;
 use crate::spec::keys::{KeyRef, get_keys_from_command, has_keys};
+use crate::spec::{Channels, CommandFlags, KeySpecFlags};
 use crate::util::glob::glob_match;
 
 /// What a user has no permission for; the later, the more telling.
@@ -21,28 +20,6 @@ pub struct AclDenied {
     pub denial: Denial,
     /// The argument in question: a key or channel, or the command's name.
     pub arg: usize,
-}
-
-/// How a command uses channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ChannelUse {
-    /// All arguments are channels, not just the first.
-    all: bool,
-    /// They are patterns.
-    patterns: bool,
-}
-
-/// The channels that a command needs permission for. Nobody needs one to unsubscribe.
-fn channel_use(command: &Command) -> Option<ChannelUse> {
-    if !command.is(CommandFlags::PUBSUB) {
-        return None;
-    }
-    match command.spec.name {
-        "publish" | "spublish" => Some(ChannelUse { all: false, patterns: false }),
-        "subscribe" | "ssubscribe" => Some(ChannelUse { all: true, patterns: false }),
-        "psubscribe" => Some(ChannelUse { all: true, patterns: true }),
-        _ => None,
-    }
 }
 
 /// What a use of a key needs.
@@ -110,12 +87,12 @@ impl Selector {
             }
         }
         if !self.all_channels
-            && let Some(channels) = channel_use(command)
+            && let Some(channels) = command.spec.channels
         {
-            let end = if channels.all { args.len() } else { args.len().min(2) };
+            let end = if channels == Channels::First { args.len().min(2) } else { args.len() };
             let allowed = |&arg: &usize| {
                 let patterns = self.channels.iter().map(|pattern| &pattern[..]);
-                allows_channel(patterns, args[arg], channels.patterns)
+                allows_channel(patterns, args[arg], channels == Channels::Patterns)
             };
             if let Some(arg) = (1..end).find(|arg| !allowed(arg)) {
                 return Err(AclDenied { denial: Denial::Channel, arg });

@@ -198,7 +198,7 @@ impl Server {
         if slot.is_none() || self.cluster_is_up() {
             return Ok(slot);
         }
-        if command.spec.group == "pubsub" {
+        if command.is(CommandFlags::PUBSUB) {
             return if self.config.cluster_allow_pubsubshard_when_down {
                 Ok(slot)
             } else {
