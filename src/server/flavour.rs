@@ -26,6 +26,7 @@ pub const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// A row of the table, for readers.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub struct Difference {
     pub subject: &'static str,
@@ -49,6 +50,7 @@ macro_rules! differences {
         }
 
         /// All that differs, in the order of the table.
+        #[cfg(test)]
         pub const DIFFERENCES: &[Difference] =
             &[$(Difference { subject: $subject, redis: $redis, valkey: $valkey },)*];
     };
