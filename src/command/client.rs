@@ -141,8 +141,7 @@ fn id(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 }
 
 fn info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let info = |token| s.client_info_running(token, args);
-    let line = s.current.map_or_else(String::new, info) + "\n";
+    let line = s.client_info_running(call.client, args) + "\n";
     call.reply.verbatim("txt", line.as_bytes());
     Ok(())
 }

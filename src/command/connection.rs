@@ -170,11 +170,9 @@ fn reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
         return Err(CommandError::err("can only reset normal connections"));
     }
-    if let Some(token) = s.current {
-        s.discard_transaction(token);
-        s.unsubscribe_from_all(token);
-        s.disable_tracking(token);
-    }
+    s.discard_transaction(call.client);
+    s.unsubscribe_from_all(call.client);
+    s.disable_tracking(call.client);
     let client = s.client(call);
     client.flags.remove(
         ClientFlags::MONITOR
@@ -186,9 +184,7 @@ fn reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     );
     client.name = None;
     client.protocol = Protocol::Resp2;
-    if let Some(token) = s.current {
-        s.acl.assign_default(&mut s.clients[token]);
-    }
+    s.acl.assign_default(&mut s.clients[call.client]);
     call.reply.protocol = Protocol::Resp2;
     s.ks.no_touch = false;
     select_db(s, call, 0);

@@ -467,7 +467,7 @@ impl Server {
         let dirty_before = run.dirty_before;
         self.note_call(call, id, args, run);
         self.tell_of_changes(call, flags, args, dirty_before);
-        if !self.pushes.is_empty() {
+        if self.clients.has_pushes() {
             self.flush_pushes(call);
         }
         if self.ks.changes.blocked.has_ready() {
@@ -587,7 +587,7 @@ impl Server {
             }
             self.tracking_command_done(token);
         }
-        if !self.pushes.is_empty() {
+        if self.clients.has_pushes() {
             self.flush_pushes(call);
         }
     }

@@ -95,7 +95,7 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             return Err(CommandError::err(format_args!("Unknown option given: {option}")));
         }
     }
-    let obeyed = s.current.is_some_and(|token| s.must_obey(token));
+    let obeyed = s.must_obey(call.client);
     let timeout = if obeyed { RELOAD_TIMEOUT } else { LOAD_TIMEOUT };
     let name = s.load_library(code, !options.is_empty(), timeout)?;
     s.ks.changes.dirty += 1;

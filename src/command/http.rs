@@ -26,7 +26,7 @@ impl Server {
                  instance. Connection from {peer} aborted."
             ));
         }
-        self.close_later(token);
+        self.clients.close_later(token);
     }
 }
 

@@ -220,7 +220,7 @@ pub fn doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
     let replicas = s.repl.replicas.len() as u64;
-    let clients = (s.clients.len() as u64).saturating_sub(replicas).max(1);
+    let clients = (s.clients.count() as u64).saturating_sub(replicas).max(1);
     let findings = [
         (
             m.peak > m.used + m.used / 2,

@@ -45,7 +45,8 @@ impl Server {
             return;
         }
         let Some(client) = self.clients.get(call.client) else { return };
-        let client_monitors = self.current == Some(call.client) && client.is(ClientFlags::MONITOR);
+        let client_monitors =
+            self.clients.is_in_turn(call.client) && client.is(ClientFlags::MONITOR);
         let now = self.clock.unix_us();
         let peer = client.conn.peer(&self.unix_path());
         let peer = if call.in_script {
@@ -86,7 +87,7 @@ impl Server {
         for noted in monitors {
             // Monitors that are gone, or were reset, drop out here.
             if let Some(monitor) =
-                self.still(noted).filter(|&m| self.clients[m].is(ClientFlags::MONITOR))
+                self.clients.find(noted).filter(|&m| self.clients[m].is(ClientFlags::MONITOR))
             {
                 self.add_output(monitor, lines.clone());
                 self.monitors.push(noted);

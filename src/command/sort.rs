@@ -321,7 +321,7 @@ fn number(text: &[u8]) -> Option<f64> {
 
 fn sort_generic(s: &mut Server, call: &mut Call, args: &[&[u8]], read_only: bool) -> CommandResult {
     let db = call.db;
-    let any_key = s.current.is_none_or(|token| s.may_read_all_keys(token, args));
+    let any_key = s.may_read_all_keys(call.client, args);
     let slot = s.cluster.as_ref().map(|_| key_slot(args[1]));
     let options = Options::parse(&args[2..], read_only, any_key, slot)?;
     // A constant weight leaves the order that there is. A set has none, so that what is stored is sorted after all:

@@ -469,8 +469,8 @@ fn slice(bytes: &[u8], start: i64, end: i64) -> &[u8] {
 // Strings that grow
 
 /// How long a string may become. What the primary has accepted is accepted.
-fn max_string_len(s: &Server, _: &Call) -> u64 {
-    let from_primary = s.current.is_some_and(|token| s.clients[token].is(ClientFlags::MASTER));
+fn max_string_len(s: &Server, call: &Call) -> u64 {
+    let from_primary = s.clients[call.client].is(ClientFlags::MASTER);
     if from_primary { i64::MAX as u64 } else { s.config.proto_max_bulk_len }
 }
 

@@ -95,14 +95,14 @@ impl Server {
 
     /// Has a client wait.
     pub fn block_client(&mut self, token: Token, on: Blocked, deadline: Option<i64>) {
-        let client = &mut self.clients[token];
-        client.flags |= ClientFlags::BLOCKED;
-        let noted = (token, client.id);
         if matches!(on, Blocked::Keys(_)) {
             self.blocking.clients += 1;
         } else {
-            self.blocked.push(noted);
+            self.clients.begin_wait(token);
         }
+        let noted = self.clients.noted(token);
+        let client = &mut self.clients[token];
+        client.flags |= ClientFlags::BLOCKED;
         client.blocked = Some(Box::new(BlockState { on, deadline }));
         self.blocking.deadlines.extend(deadline.map(|at| (at, noted)));
     }
@@ -110,7 +110,7 @@ impl Server {
     /// Ends a client's wait; the rest of its input is processed in the next turn of the loop.
     pub fn unblock_client(&mut self, token: Token) {
         self.end_wait(token);
-        self.queue_input(token);
+        self.clients.queue_input(token);
     }
 
     fn end_wait(&mut self, token: Token) -> Option<BlockState> {
@@ -125,7 +125,7 @@ impl Server {
             self.ks.changes.blocked.remove(wait.db, &wait.keys, wait.ticket);
             self.blocking.clients -= 1;
         } else {
-            self.blocked.retain(|other| *other != noted);
+            self.clients.end_wait(noted);
         }
         Some(state)
     }
@@ -159,7 +159,7 @@ impl Server {
                 return;
             }
             if (kind == Some(waiter.kind) || waiter.on_no_key)
-                && let Some(token) = self.still(waiter.client)
+                && let Some(token) = self.clients.find(waiter.client)
                 && !self.clients[token].is(ClientFlags::CLOSE_ASAP)
             {
                 self.resume_blocked(token);
@@ -176,7 +176,7 @@ impl Server {
         let id = client.id;
         let no_touch = mem::replace(&mut self.ks.no_touch, client.is(ClientFlags::NO_TOUCH));
         let mut call = Call::resumed(token, wait.db, client.protocol);
-        let outer_client = self.current.replace(token);
+        let outer_client = self.clients.begin_turn(token);
         let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
         self.blocking.resumed = Some(deadline);
 
@@ -188,12 +188,12 @@ impl Server {
 
         self.blocking.resumed = None;
         self.ks.no_touch = no_touch;
-        self.current = outer_client;
+        self.clients.end_turn(outer_client);
         let mut reply = call.reply;
-        if let Some(token) = self.still((token, id)) {
+        if let Some(token) = self.clients.find((token, id)) {
             self.add_output(token, Bytes::from(reply.take()));
             if !self.clients[token].is(ClientFlags::BLOCKED) {
-                self.queue_input(token);
+                self.clients.queue_input(token);
             }
         }
     }
@@ -209,7 +209,7 @@ impl Server {
         let now = self.ks.now_ms;
         let late = self.blocking.deadlines.iter().take_while(|(at, _)| *at < now);
         for noted in late.map(|(_, noted)| *noted).collect::<Vec<_>>() {
-            if let Some(token) = self.still(noted)
+            if let Some(token) = self.clients.find(noted)
                 && !self.unblock_client_on_timeout(token)
             {
                 self.unblock_client(token);
@@ -292,7 +292,7 @@ impl Server {
 
     /// How many clients wait: for keys, replicas, the server's end, or the end of a pause.
     pub fn blocked_clients(&self) -> usize {
-        self.blocking.clients + self.blocked.len()
+        self.blocking.clients + self.clients.waiting().len()
     }
 
     /// How many waits have a deadline.

@@ -91,8 +91,7 @@ impl Server {
     /// script the time goes on then, though not for what expires: what it saw does not vanish.
     pub fn serve_others(&mut self) {
         let Some(take_turn) = self.take_turn.clone() else { return };
-        let current = self.current.take();
-        let pushes = mem::take(&mut self.pushes);
+        let turn = self.clients.suspend_turn();
         let unit = self.take_unit();
         let propagates_to = mem::take(&mut self.propagates_to);
         let (role, no_touch, now_ms) = (self.ks.role, self.ks.no_touch, self.ks.now_ms);
@@ -101,7 +100,8 @@ impl Server {
 
         take_turn(self);
 
-        (self.current, self.pushes, self.propagates_to) = (current, pushes, propagates_to);
+        self.clients.resume_turn(turn);
+        self.propagates_to = propagates_to;
         (self.ks.role, self.ks.no_touch, self.ks.now_ms) = (role, no_touch, now_ms);
         self.restore_unit(unit);
     }

@@ -43,7 +43,7 @@ impl Server {
             return;
         }
         self.check_background_fsync();
-        if !self.blocked.is_empty() {
+        if !self.clients.waiting().is_empty() {
             self.process_clients_waiting_replicas();
         }
         self.check_shutdown();
@@ -66,14 +66,13 @@ impl Server {
     fn write_replies(&mut self) {
         self.flush_monitors();
         self.write_turn_output();
-        for noted in mem::take(&mut self.pending_writes) {
-            if let Some(token) = self.still(noted) {
-                self.clients[token].flags.remove(ClientFlags::PENDING_WRITE);
+        for token in self.clients.take_pending_writes() {
+            if self.clients.contains(token) {
                 self.flush_output(token);
             }
         }
-        for noted in mem::take(&mut self.closing) {
-            if let Some(token) = self.still(noted) {
+        for noted in self.clients.take_closing() {
+            if let Some(token) = self.clients.find(noted) {
                 self.free_client(token);
             }
         }
@@ -102,11 +101,9 @@ impl Server {
 
     /// Whether the loop must not sleep, because there is work that no event announces.
     pub fn has_pending_work(&self) -> bool {
-        !self.pending_input.is_empty()
-            || !self.pending_writes.is_empty()
+        self.clients.has_work()
             || !self.turn_output.is_empty()
             || !self.monitor_lines.is_empty()
-            || !self.closing.is_empty()
             || self.eviction.is_running
             || self.loading.as_ref().is_some_and(|l| !l.is_fed())
     }
@@ -209,7 +206,7 @@ impl Server {
             self.log(super::log::Level::Verbose, "Closing idle client");
             self.free_client(token);
         }
-        for (_, client) in &mut self.clients {
+        for (_, client) in self.clients.iter_mut() {
             if now - client.last_interaction > IDLE_QUERY_SECONDS
                 && client.query.capacity() - client.query.len() > SPARE_QUERY
             {

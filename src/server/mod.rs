@@ -13,6 +13,7 @@ pub(crate) mod child;
 pub mod client;
 pub(crate) mod client_eviction;
 pub(crate) mod client_info;
+pub mod clients;
 pub(crate) mod cluster;
 pub mod config;
 pub mod connection;
@@ -59,7 +60,6 @@ use persistence::load::Loading;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use replication::Replication;
-use slab::Slab;
 use slowlog::SlowLog;
 use stats::Stats;
 use std::path::PathBuf;
@@ -99,17 +99,14 @@ pub struct Server {
     pub config: Config,
     pub origin: Origin,
     pub ks: Keyspace,
-    pub clients: Slab<Client>,
+    pub clients: clients::Clients,
     /// Users, and what they may do.
     pub acl: acl::Acl,
     /// The cluster that this server is a node of, if it is.
     pub cluster: Option<Box<cluster::Cluster>>,
-    pub next_client_id: u64,
     pub commands: CommandTable,
     /// The buffer of replies, kept for its capacity from one client's turn to the next.
     reply: Reply,
-    /// The client whose turn it is.
-    pub current: Option<Token>,
     /// What is propagated together, while it is being gathered.
     unit: Option<propagate::Unit>,
     /// Who is told what commands do.
@@ -175,11 +172,6 @@ pub struct Server {
     /// Bytes of the largest reply to a client whose output has no limit.
     pub largest_reply: usize,
     turn_output: output::TurnOutput,
-    pending_writes: Vec<(Token, u64)>,
-    pending_input: Vec<(Token, u64)>,
-    closing: Vec<(Token, u64)>,
-    /// Clients that wait for anything but keys.
-    pub blocked: Vec<(Token, u64)>,
     /// Clients that wait for keys, and when waits end.
     pub blocking: blocking::Blocking,
     /// Scripts that are known.
@@ -198,8 +190,6 @@ pub struct Server {
     pub pubsub: pubsub::PubSub,
     /// What clients keep in caches of their own.
     pub tracking: tracking::Tracking,
-    /// What the current client gets behind its reply, with the client.
-    pub pushes: Vec<(Token, bytes::Bytes)>,
 }
 
 impl Server {
@@ -234,13 +224,11 @@ impl Server {
             config,
             origin: Origin::default(),
             ks,
-            clients: Slab::new(),
+            clients: clients::Clients::default(),
             acl: acl::Acl::default(),
             cluster: None,
-            next_client_id: 1,
             commands,
             reply: Reply::default(),
-            current: None,
             unit: None,
             propagates_to: propagate::Targets::default(),
             stats: Stats::default(),
@@ -277,10 +265,6 @@ impl Server {
             turn_cost_ns: 0,
             largest_reply: output::largest_reply(),
             turn_output: output::TurnOutput::new(),
-            pending_writes: Vec::new(),
-            pending_input: Vec::new(),
-            closing: Vec::new(),
-            blocked: Vec::new(),
             blocking: blocking::Blocking::default(),
             scripts: Scripts::default(),
             libraries: Libraries::default(),
@@ -291,7 +275,6 @@ impl Server {
             watched: transaction::WatchedKeys::default(),
             pubsub: pubsub::PubSub::default(),
             tracking: tracking::Tracking::default(),
-            pushes: Vec::new(),
         };
         server.apply_keyspace_config();
         server.apply_requirepass();

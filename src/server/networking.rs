@@ -7,7 +7,7 @@
 
 use super::Server;
 use super::call::Call;
-use super::client::{Client, ClientFlags, Token};
+use super::client::{ClientFlags, Token};
 use super::connection::Connection;
 use super::gates::Gates;
 use super::output::REPLY_FLUSH;
@@ -89,7 +89,7 @@ enum Stop {
 impl Server {
     /// A connection was accepted: checks whether it may stay, and makes it a client.
     pub fn accept_common_handler(&mut self, mut conn: Connection) -> Option<Token> {
-        let ordinary = self.clients.len() - usize::from(self.repl.primary_token().is_some());
+        let ordinary = self.clients.count() - usize::from(self.repl.primary_token().is_some());
         if ordinary >= self.config.maxclients as usize {
             let _ = conn.write(b"-ERR max number of clients reached\r\n");
             self.stats.rejected_connections += 1;
@@ -126,17 +126,15 @@ impl Server {
     pub fn create_client(&mut self, mut conn: Connection) -> io::Result<Token> {
         // A connection that can't be configured is about to fail anyway, and tells so when it is read.
         let _ = conn.set_options(true, self.config.tcp_keepalive);
-        let slot = self.clients.vacant_entry();
-        let token = slot.key();
+        let token = self.clients.next_token();
         if let Connection::Virtual(stream) = &mut conn {
             stream.attach(token);
         }
         if let Some(registry) = &self.registry {
             conn.register(registry, super::client_token(token))?;
         }
-        let id = self.next_client_id;
-        self.next_client_id += 1;
-        let mut client = Client::new(id, conn, self.now_seconds());
+        let now = self.now_seconds();
+        let mut client = self.clients.new_client(conn, now);
         if matches!(client.conn, Connection::Unix(_)) {
             client.flags |= ClientFlags::UNIX_SOCKET;
         }
@@ -165,7 +163,7 @@ impl Server {
                 || self.turn_cost_ns > CLIENT_TURN_NS
                 || first_read_ns.is_some_and(is_over)
             {
-                self.queue_input(token);
+                self.clients.queue_input(token);
                 return;
             }
             if client.is(ClientFlags::BLOCKED) && !client.query.is_empty() && !peer_closed {
@@ -364,7 +362,7 @@ impl Server {
             // What was parsed ahead is parsed again when the client goes on.
             client.partial = None;
             if stop == Stop::Yielded {
-                self.queue_input(token);
+                self.clients.queue_input(token);
             }
         }
         self.leave_client(call);
@@ -471,7 +469,7 @@ impl Server {
                 break;
             }
             // After a command of the ordinary kind the client is still what it was.
-            if verdict == Verdict::Done || !self.closing.is_empty() {
+            if verdict == Verdict::Done || self.clients.has_closing() {
                 if self.clients.get(token).is_some_and(|c| c.is(ClientFlags::MASTER)) {
                     self.primary_stream_applied(token, &buf[used..request.end]);
                 }
@@ -538,7 +536,7 @@ impl Server {
         client.partial = None;
         if client.is(ClientFlags::MASTER) {
             self.primary_stream_is_corrupt();
-            self.close_later(token);
+            self.clients.close_later(token);
         } else {
             client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
         }
@@ -546,13 +544,13 @@ impl Server {
 
     /// A client's turn begins.
     fn enter_client(&mut self, token: Token) -> Call {
-        debug_assert!(self.current.is_none() && self.reply.is_empty());
+        debug_assert!(self.clients.in_turn().is_none() && self.reply.is_empty());
         if !self.monitor_lines.is_empty() && self.clients[token].is(ClientFlags::MONITOR) {
             // What it saw before comes before its replies.
             self.flush_monitors();
         }
+        self.clients.begin_turn(token);
         let client = &self.clients[token];
-        self.current = Some(token);
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
         if client.is(ClientFlags::MASTER) {
             self.ks.role = ExpiryRole::Keep;
@@ -586,7 +584,7 @@ impl Server {
     fn leave_client(&mut self, mut call: Call) {
         let token = call.client;
         self.flush_pushes(&mut call);
-        self.current = None;
+        self.clients.end_turn(None);
         call.reply.end_output();
         if self.ks.role == ExpiryRole::Keep {
             self.restore_expiry_role();
@@ -605,33 +603,12 @@ impl Server {
         }
     }
 
-    /// Has the next turn of the loop read or process a client's input although no event will announce it.
-    pub fn queue_input(&mut self, token: Token) {
-        let client = &mut self.clients[token];
-        if !client.is(ClientFlags::PENDING_INPUT) {
-            client.flags |= ClientFlags::PENDING_INPUT;
-            self.pending_input.push((token, client.id));
-        }
-    }
-
-    /// The client behind a token that was noted with its id earlier, unless it is another by now.
-    pub fn still(&self, (token, id): (Token, u64)) -> Option<Token> {
-        self.clients.get(token).filter(|c| c.id == id).map(|_| token)
-    }
-
-    /// Has `before_sleep` free a client.
-    pub fn close_later(&mut self, token: Token) {
-        let client = &mut self.clients[token];
-        client.flags |= ClientFlags::CLOSE_ASAP;
-        self.closing.push((token, client.id));
-    }
-
     /// Closes a client's connection and forgets it, whatever it was.
     pub fn free_client(&mut self, token: Token) {
         let has_busy_script = self.busy.as_ref().is_some_and(|busy| busy.caller == token);
-        if self.current == Some(token) || has_busy_script {
+        if self.clients.is_in_turn(token) || has_busy_script {
             // Somebody up the stack works on it.
-            self.close_later(token);
+            self.clients.close_later(token);
             return;
         }
         if !self.clients.contains(token) {
@@ -672,10 +649,10 @@ impl Server {
 
     /// Processes the input of clients that no event announces: those unblocked, and those with more to read.
     pub fn process_pending_input(&mut self) {
-        for noted in std::mem::take(&mut self.pending_input) {
-            let Some(token) = self.still(noted) else { continue };
+        for noted in self.clients.take_pending_input() {
+            let Some(token) = self.clients.find(noted) else { continue };
             if self.waits_for_script(token) {
-                self.pending_input.push(noted);
+                self.clients.give_back_input(noted);
                 continue;
             }
             let client = &mut self.clients[token];

@@ -195,14 +195,14 @@ impl Server {
             return;
         }
         client.out.push_part(bytes, memory);
-        self.queue_write(token);
+        self.clients.queue_write(token);
         self.check_output_limit(token);
         self.count_client_memory(token, 0);
     }
 
     /// Appends to the output of any client; behind the reply, if it is the one whose turn it is.
     pub fn add_reply_to(&mut self, token: Token, bytes: &[u8]) {
-        if self.current == Some(token) {
+        if self.clients.is_in_turn(token) {
             self.push_to(token, Bytes::copy_from_slice(bytes));
             return;
         }
@@ -217,7 +217,7 @@ impl Server {
 
     /// The same for bytes that several clients may share.
     pub fn add_output(&mut self, token: Token, bytes: Bytes) {
-        if self.current == Some(token) {
+        if self.clients.is_in_turn(token) {
             self.push_to(token, bytes);
             return;
         }
@@ -243,15 +243,6 @@ impl Server {
         self.add_reply_to(token, reply.as_bytes());
     }
 
-    /// Has `before_sleep` write to a client.
-    pub fn queue_write(&mut self, token: Token) {
-        let client = &mut self.clients[token];
-        if !client.is(ClientFlags::PENDING_WRITE) {
-            client.flags |= ClientFlags::PENDING_WRITE;
-            self.pending_writes.push((token, client.id));
-        }
-    }
-
     /// The socket takes bytes again, or `before_sleep` finds some to write.
     pub fn send_reply_to_client(&mut self, token: Token) {
         self.write_output(token);
@@ -264,7 +255,7 @@ impl Server {
 
     fn write_output(&mut self, token: Token) {
         if self.aof.holds_replies() {
-            self.queue_write(token);
+            self.clients.queue_write(token);
             return;
         }
         let mut sent = 0;
@@ -274,7 +265,7 @@ impl Server {
                 break;
             }
             if sent >= WRITE_AT_ONCE {
-                self.queue_write(token);
+                self.clients.queue_write(token);
                 return;
             }
             match client.conn.write_vectored(&client.out.slices()) {
@@ -352,7 +343,7 @@ impl Server {
         }
         // It will not be written any more.
         self.clients[token].out.clear();
-        self.close_later(token);
+        self.clients.close_later(token);
     }
 
     /// Bytes that the current client's replies may have until it is closed for them: its class's hard limit, and

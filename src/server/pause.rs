@@ -101,8 +101,8 @@ impl Server {
     /// Whoever still has to wait will find out when trying again.
     fn paused_clients_go_on(&mut self) {
         self.restore_expiry_role();
-        for noted in self.blocked.clone() {
-            if let Some(token) = self.still(noted)
+        for noted in self.clients.waiting().to_vec() {
+            if let Some(token) = self.clients.find(noted)
                 && self.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Pause)
             {
                 self.unblock_client(token);

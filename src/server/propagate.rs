@@ -156,7 +156,7 @@ impl Server {
         }
         for Modified { db, key, by_server } in std::mem::take(&mut self.ks.changes.modified) {
             self.touch_watched_key(db, &key);
-            self.tracking_key_changed(&key, self.current.filter(|_| !by_server));
+            self.tracking_key_changed(&key, self.clients.in_turn().filter(|_| !by_server));
         }
     }
 

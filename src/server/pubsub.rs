@@ -203,8 +203,8 @@ impl Server {
     /// Sends a client what is no reply: `CLIENT REPLY` does not silence it, and it never comes between a command and
     /// its reply.
     pub fn push_to(&mut self, token: Token, bytes: Bytes) {
-        if self.current == Some(token) {
-            self.pushes.push((token, bytes));
+        if self.clients.is_in_turn(token) {
+            self.clients.push(bytes);
             return;
         }
         let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
@@ -216,12 +216,8 @@ impl Server {
     /// The current client's reply is complete: what was to follow it follows.
     #[cold]
     pub fn flush_pushes(&mut self, call: &mut Call) {
-        for (token, bytes) in mem::take(&mut self.pushes) {
-            if token == call.client {
-                call.reply.raw(&bytes);
-            } else if self.clients.contains(token) {
-                self.add_output(token, bytes);
-            }
+        for bytes in self.clients.take_pushes() {
+            call.reply.raw(&bytes);
         }
     }
 

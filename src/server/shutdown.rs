@@ -83,7 +83,7 @@ impl Server {
     pub fn shutdown_command(&mut self, flags: ShutdownFlags) -> CommandResult {
         if self.begin_shutdown(flags) {
             if self.shutdown.is_pending()
-                && let Some(token) = self.current
+                && let Some(token) = self.clients.in_turn()
             {
                 self.block_client(token, Blocked::Shutdown, None);
             }
@@ -106,8 +106,8 @@ impl Server {
         let insisting = self.shutdown.insisting.take();
         self.shutdown = Shutdown { insisting, ..Shutdown::default() };
         self.unpause_clients(PausePurpose::Shutdown);
-        for noted in self.blocked.clone() {
-            if let Some(token) = self.still(noted)
+        for noted in self.clients.waiting().to_vec() {
+            if let Some(token) = self.clients.find(noted)
                 && self.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Shutdown)
             {
                 self.reply_to(token, |r| r.error("ERR Errors trying to SHUTDOWN. Check logs."));

@@ -244,10 +244,10 @@ impl Server {
     /// Tells those who have read a key not to believe what they have.
     fn tracking_invalidate_key(&mut self, key: &[u8]) {
         for noted in self.tracking.forget(key) {
-            let Some(token) = self.still(noted) else { continue };
+            let Some(token) = self.clients.find(noted) else { continue };
             let Some(tracking) = &self.clients[token].tracking else { continue };
-            let own =
-                tracking.options.contains(TrackingOptions::NOLOOP) && self.current == Some(token);
+            let own = tracking.options.contains(TrackingOptions::NOLOOP)
+                && self.clients.is_in_turn(token);
             if !own && !tracking.options.contains(TrackingOptions::BCAST) {
                 self.send_tracking_message(token, Invalid::Keys(&[key]));
             }
@@ -277,7 +277,7 @@ impl Server {
             }
             let changed = mem::take(&mut prefix.changed);
             for noted in prefix.clients.clone() {
-                let Some(token) = self.still(noted) else { continue };
+                let Some(token) = self.clients.find(noted) else { continue };
                 let tracking = self.clients[token].tracking.as_ref();
                 let no_loop = tracking.is_some_and(|t| t.options.contains(TrackingOptions::NOLOOP));
                 let by_others = changed.iter().filter(|(_, by)| !no_loop || **by != Some(token));
@@ -316,7 +316,7 @@ impl Server {
             }
             return;
         };
-        match self.still(noted) {
+        match self.clients.find(noted) {
             Some(target) if self.clients[target].protocol == Protocol::Resp3 => {
                 self.push_invalidation(target, what);
             }

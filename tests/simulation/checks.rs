@@ -112,7 +112,7 @@ impl Checks {
                 );
             }
         }
-        for (token, client) in &server.clients {
+        for (token, client) in server.clients.iter() {
             let limit = server.config.client_output_buffer_limit[client.class()].hard as usize;
             let limit = limit.max(server.config.repl_backlog_size as usize);
             let held = server.output_bytes(token);

@@ -133,7 +133,7 @@ impl Server {
         let token = call.client;
         // The child has the connection now.
         self.clients[token].flags |= ClientFlags::CLOSE_ASAP;
-        self.close_later(token);
+        self.clients.close_later(token);
         Ok(())
     }
 

@@ -195,7 +195,7 @@ impl Server {
 
     /// Closes a client's connection; the current client gets its answer first.
     fn disconnect(&mut self, token: Token) {
-        if self.current == Some(token) {
+        if self.clients.is_in_turn(token) {
             self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
         } else {
             self.free_client(token);

@@ -81,7 +81,7 @@ struct OpenFile {
 
 /// What replaying has put aside: the command that it runs in, if any (`DEBUG LOADAOF`), is none of its business.
 struct Outer {
-    current: Option<Token>,
+    in_turn: Option<Token>,
     role: ExpiryRole,
     no_touch: bool,
 }
@@ -329,7 +329,7 @@ impl Server {
         let db = client.db;
         let token = self.clients.insert(client);
         let outer = Outer {
-            current: self.current.replace(token),
+            in_turn: self.clients.begin_turn(token),
             role: mem::replace(&mut self.ks.role, ExpiryRole::Keep),
             no_touch: mem::replace(&mut self.ks.no_touch, false),
         };
@@ -337,8 +337,8 @@ impl Server {
 
         let outcome = self.execute_records(&mut call, file, records, started);
 
-        (self.current, self.ks.role, self.ks.no_touch) =
-            (outer.current, outer.role, outer.no_touch);
+        self.clients.end_turn(outer.in_turn);
+        (self.ks.role, self.ks.no_touch) = (outer.role, outer.no_touch);
         if outcome.is_err() {
             self.discard_transaction(token);
         }

@@ -60,7 +60,7 @@ impl Server {
     }
 
     fn is_in_exec(&self) -> bool {
-        self.current.is_some_and(|token| self.clients[token].is(ClientFlags::MULTI))
+        self.clients.in_turn().is_some_and(|token| self.clients[token].is(ClientFlags::MULTI))
     }
 
     /// Starts the child, and goes on in a new incremental file.

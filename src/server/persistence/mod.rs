@@ -272,7 +272,12 @@ impl Server {
     pub fn snapshot_origin(&self) -> Option<SnapshotOrigin> {
         self.repl.stream.as_ref()?;
         let stream_db = match &self.repl.primary {
-            Some(link) => link.selected_db(&self.clients),
+            // What the primary's stream has selected.
+            Some(link) => {
+                let client = link.token.and_then(|token| self.clients.get(token));
+                let client = client.filter(|_| link.is_connected());
+                client.map_or(link.stream_db(), |client| client.db)
+            }
             None => self.repl.selected_db.unwrap_or(0),
         };
         Some(SnapshotOrigin { id: self.repl.id.clone(), offset: self.repl.offset, stream_db })

@@ -7,6 +7,7 @@
 use super::ReplState;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::call::Call;
 use crate::server::client::Token;
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::server::replication::replica::LinkState;
@@ -169,7 +170,7 @@ impl Server {
     ///
     /// # Errors
     /// If this server has no primary, or another history.
-    pub fn take_over(&mut self, id: &[u8]) -> CommandResult {
+    pub fn take_over(&mut self, call: &Call, id: &[u8]) -> CommandResult {
         self.notice(&format!("Failover request received for replid {}.", id.escape_ascii()));
         if !self.repl.is_replica() {
             return Err(CommandError::err("PSYNC FAILOVER can't be sent to a master."));
@@ -179,7 +180,7 @@ impl Server {
         }
         self.replication_unset_primary();
         self.set_primary_address(None);
-        let client = self.client_info(self.current.expect("a command has a client"));
+        let client = self.client_info(call.client);
         self.notice(&format!("MASTER MODE enabled (failover request from '{client}')"));
         Ok(())
     }

@@ -180,7 +180,7 @@ impl Server {
             }
             let open = self.repl.replicas.iter().copied().find(|&t| self.clients[t].id == id);
             if let Some(token) = open {
-                self.close_later(token);
+                self.clients.close_later(token);
             }
         }
     }

@@ -66,7 +66,7 @@ impl Server {
                 self.stats.net_repl_out += n as u64;
             }
             if link.transfer.is_some() {
-                self.queue_write(token);
+                self.clients.queue_write(token);
                 return Ok(());
             }
             self.put_replica_online(token);
@@ -86,7 +86,7 @@ impl Server {
         let mut budget = STREAM_PER_TURN;
         while link.cursor < stream.end() {
             if budget == 0 {
-                self.queue_write(token);
+                self.clients.queue_write(token);
                 return Ok(());
             }
             let n = client.conn.write_vectored(&stream.slices(link.cursor))?;
@@ -216,7 +216,7 @@ impl Server {
         if link.start_on_ack && link.state == Some(ReplState::Online) {
             link.start_on_ack = false;
             self.trace_replica(token, Direction::Received, &format!("REPLCONF ACK {offset}"));
-            self.queue_write(token);
+            self.clients.queue_write(token);
         }
         if self.replica_state(token) == Some(ReplState::BgTransfer) {
             self.trace_replica(token, Direction::Received, &format!("REPLCONF ACK {offset}"));
@@ -238,8 +238,8 @@ impl Server {
 
     /// Lets go clients in `WAIT` whose replicas have acknowledged.
     pub fn process_clients_waiting_replicas(&mut self) {
-        for noted in self.blocked.clone() {
-            let Some(token) = self.still(noted) else { continue };
+        for noted in self.clients.waiting().to_vec() {
+            let Some(token) = self.clients.find(noted) else { continue };
             let Some(blocked) = &self.clients[token].blocked else { continue };
             match blocked.on {
                 Blocked::Replicas { wanted, offset } => {

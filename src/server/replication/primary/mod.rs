@@ -57,7 +57,7 @@ impl Server {
             "Replica generated a reply to command '{command}', disconnecting it: {info}"
         ));
         self.trace_end(token, &format!("a reply to '{command}' would disturb the stream"));
-        self.close_later(token);
+        self.clients.close_later(token);
     }
 
     /// A client goes: if it was a replica, so does what was kept for it.
@@ -90,7 +90,7 @@ impl Server {
     pub fn disconnect_replicas(&mut self) {
         self.repl.reservations.clear();
         for token in self.repl.replicas.clone() {
-            if self.current == Some(token) {
+            if self.clients.is_in_turn(token) {
                 continue;
             }
             self.trace_end(

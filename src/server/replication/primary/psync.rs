@@ -32,7 +32,7 @@ impl Server {
             return Ok(());
         }
         if let Some(request) = request.filter(|r| r.failover) {
-            self.take_over(request.id)?;
+            self.take_over(call, request.id)?;
         }
         if !self.repl.failover.is_none() {
             return Err(CommandError::text("NOMASTERLINK Can't SYNC while failing over"));

@@ -211,7 +211,7 @@ impl Server {
     /// Answers a replica. It gets no replies but these: a command of its own must have none.
     pub(super) fn send_to_replica(&mut self, token: Token, text: String) {
         self.clients[token].out.push(Bytes::from(text));
-        self.queue_write(token);
+        self.clients.queue_write(token);
     }
 
     /// The pipe of a diskless snapshot has bytes: they go to every replica that waits for them.
@@ -240,7 +240,7 @@ impl Server {
             let now = self.now_seconds();
             self.clients[token].out.push(bytes.clone());
             self.clients[token].last_interaction = now;
-            self.queue_write(token);
+            self.clients.queue_write(token);
         }
         if ended {
             let up = receivers.len();
@@ -292,7 +292,7 @@ impl Server {
                     let link = self.replica_link(token);
                     link.start_on_ack = true;
                     self.put_replica_online(token);
-                    self.queue_write(token);
+                    self.clients.queue_write(token);
                 }
                 (SaveTarget::Disk, Some(Ok((size, file)))) => {
                     let transfer = Transfer::new(Rc::clone(file), *size);
@@ -304,7 +304,7 @@ impl Server {
                     let link = self.replica_link(token);
                     link.transfer = Some(transfer);
                     link.state = Some(ReplState::SendBulk);
-                    self.queue_write(token);
+                    self.clients.queue_write(token);
                 }
                 (SaveTarget::Disk, Some(Err(error))) => {
                     let text = format!("SYNC failed. Can't open/stat DB after BGSAVE: {error}");

@@ -116,7 +116,7 @@ impl Server {
                 return Ok(());
             }
         }
-        self.queue_input(token);
+        self.clients.queue_input(token);
         Ok(())
     }
 

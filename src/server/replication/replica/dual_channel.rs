@@ -306,6 +306,6 @@ impl Server {
         let Some(client) = self.clients.get_mut(token) else { return };
         query.drain(..used);
         client.query = query;
-        self.queue_input(token);
+        self.clients.queue_input(token);
     }
 }

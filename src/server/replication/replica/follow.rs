@@ -54,7 +54,7 @@ impl Server {
         let now = self.ks.now_ms;
         self.link().last_ack_ms = now;
         self.repl.down_since = 0;
-        self.queue_input(token);
+        self.clients.queue_input(token);
     }
 
     pub(super) fn ack_if_due(&mut self) {

@@ -17,13 +17,12 @@ use crate::db::{Db, ExpiryRole};
 use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::aof::AofState;
-use crate::server::client::{Client, Token};
+use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
 use crate::server::random_id;
 use download::Download;
 use dual_channel::{RdbChannel, RdbChannelState};
 use kept_stream::KeptStream;
-use slab::Slab;
 
 /// How long after its start a replica connects without waiting for the next second.
 const EARLY_MS: i64 = 1000;
@@ -109,6 +108,15 @@ pub struct PrimaryLink {
 }
 
 impl PrimaryLink {
+    pub fn is_connected(&self) -> bool {
+        self.state == LinkState::Connected
+    }
+
+    /// The database that the primary's stream has selected, as far as it is not its client's.
+    pub fn stream_db(&self) -> usize {
+        self.stream_db
+    }
+
     fn new(host: String, port: u16, trace: u64) -> PrimaryLink {
         PrimaryLink {
             host,
@@ -152,16 +160,6 @@ impl PrimaryLink {
         self.rdb_channel.as_ref()?.token
     }
 
-    /// The database that the primary's stream has selected.
-    pub fn selected_db(&self, clients: &Slab<Client>) -> usize {
-        match (self.state, self.token) {
-            (LinkState::Connected, Some(token)) => {
-                clients.get(token).map_or(self.stream_db, |c| c.db)
-            }
-            _ => self.stream_db,
-        }
-    }
-
     /// Bytes of the snapshot: all (0: it will be seen; -1: nothing is known yet), and those that have come.
     pub fn transfer_progress(&self) -> Option<(i64, u64)> {
         self.download.as_ref().map(Download::progress)
@@ -183,7 +181,7 @@ impl super::Replication {
     }
 
     pub fn is_connected_to_primary(&self) -> bool {
-        self.primary.as_ref().is_some_and(|p| p.state == LinkState::Connected)
+        self.primary.as_ref().is_some_and(|link| link.is_connected())
     }
 }
 
