@@ -34,6 +34,8 @@ pub struct Deferred(usize);
 
 /// The least memory of a reply, in bytes.
 const MIN_BUFFER: usize = 128;
+/// The longest header, in bytes: a type, a length and a line break.
+const MAX_HEADER: usize = 23;
 /// Bytes around a bulk string of less than a hundred: `$nn\r\n` and `\r\n`.
 const SHORT_FRAME: usize = 7;
 /// Bytes of a piece.
@@ -409,6 +411,10 @@ impl Reply {
             return self.insert_in_pieces(at.0, &header.buf);
         }
         let (end, start) = (self.buf.len(), at.0 - self.pieces_len);
+        if end >= PIECE / 2 {
+            // A full piece takes no more than the header: it would double.
+            self.buf.reserve_exact(MAX_HEADER);
+        }
         let goes_out = std::mem::replace(&mut self.goes_out, false);
         write(self);
         self.goes_out = goes_out;
@@ -594,6 +600,18 @@ mod tests {
             prop_assert!(pieces.concat() == whole.take());
             prop_assert!(reply.is_empty());
         }
+    }
+
+    /// A header is inserted into a piece that is full, and more follows.
+    #[test]
+    fn a_full_piece_does_not_double() {
+        let mut reply = output(usize::MAX);
+        let at = reply.deferred();
+        reply.raw(&vec![b'a'; PIECE]);
+        reply.set_array(at, 1);
+        reply.raw(&vec![b'b'; PIECE / 2]);
+        let pieces: Vec<usize> = reply.take_pieces().map(|piece| piece.len()).collect();
+        assert!(pieces[0] <= PIECE + MAX_HEADER && pieces.len() == 2, "{pieces:?}");
     }
 
     #[test]
