@@ -5,7 +5,7 @@
 //! as more than a tenth of what it sees has expired, and never beyond its time.
 
 use super::keyspace::{ExpiryRole, Keyspace};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Volatile keys looked at before the share of expired ones is judged; more with a higher effort.
 const KEYS_PER_LOOP: usize = 20;
@@ -30,13 +30,13 @@ impl Keyspace {
         if self.role != ExpiryRole::Delete {
             return false;
         }
-        let start = Instant::now();
+        let start = self.clock.nanos();
         let extra = effort.effort.saturating_sub(1) as usize;
         let keys_per_loop = KEYS_PER_LOOP + KEYS_PER_LOOP / 4 * extra;
         let acceptable = ACCEPTABLE_STALE.saturating_sub(extra);
         let (mut sampled, mut expired, mut out_of_time) = (0, 0, false);
         for db in 0..self.dbs.len() {
-            self.expire_fields(db, start + effort.budget);
+            self.expire_fields(db, start, effort.budget);
             loop {
                 if out_of_time || self.dbs[db].volatile() == 0 {
                     break;
@@ -44,7 +44,7 @@ impl Keyspace {
                 let (seen, gone) = self.expire_some(db, keys_per_loop);
                 sampled += seen;
                 expired += gone;
-                out_of_time = start.elapsed() > effort.budget;
+                out_of_time = self.clock.since(start) > effort.budget;
                 if seen == 0 || gone * 100 <= seen * acceptable {
                     break;
                 }
@@ -53,7 +53,7 @@ impl Keyspace {
         let stale = if sampled == 0 { 0.0 } else { expired as f64 * 100.0 / sampled as f64 };
         self.stats.expired_stale_perc = stale * 0.05 + self.stats.expired_stale_perc * 0.95;
         self.stats.expire_time_cap_reached += u64::from(out_of_time);
-        self.stats.expire_cycle_us += start.elapsed().as_micros() as u64;
+        self.stats.expire_cycle_us += self.clock.since(start).as_micros() as u64;
         out_of_time
     }
 
@@ -97,15 +97,15 @@ impl Keyspace {
     /// Deletes those of a replica's own keys whose time has come, as far as the time reaches, and forgets those that
     /// are gone or volatile no more.
     pub fn expire_replica_keys(&mut self, budget: Duration) {
-        let start = Instant::now();
+        let start = self.clock.nanos();
         let now = self.now_ms;
         let mut own = std::mem::take(&mut self.replica_keys);
         let mut due = Vec::new();
         let mut seen = 0;
         own.retain(|db, key| {
             seen += 1;
-            if seen % REPLICA_KEYS_PER_LOOP == 0 && start.elapsed() > budget {
-                // The rest has to wait; the set's order is random, so all have their turn.
+            if seen % REPLICA_KEYS_PER_LOOP == 0 && self.clock.since(start) > budget {
+                // The rest has to wait.
                 seen -= 1;
                 return true;
             }

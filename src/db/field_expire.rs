@@ -12,7 +12,7 @@ use super::notify::Class;
 use crate::resp::error::CommandResult;
 use crate::value::hash::{FOREVER_YOUNG, Hash};
 use crate::value::{Collection, ValueRef};
-use std::time::Instant;
+use std::time::Duration;
 
 /// Hashes looked at before the time is looked at.
 const HASHES_PER_LOOP: usize = 20;
@@ -123,8 +123,9 @@ impl Keyspace {
         }
     }
 
-    /// Removes expired fields of a database's hashes, as many as there are until `deadline`.
-    pub(super) fn expire_fields(&mut self, db: usize, deadline: Instant) {
+    /// Removes expired fields of a database's hashes, as many as there are until `budget` has passed since
+    /// `start_ns`.
+    pub(super) fn expire_fields(&mut self, db: usize, start_ns: u64, budget: Duration) {
         let mut idle = HASHES_PER_CYCLE.min(self.dbs[db].volatile_hashes.keys.len());
         let mut looked_at = 0;
         while idle > 0 {
@@ -133,7 +134,7 @@ impl Keyspace {
                 idle -= 1;
             }
             looked_at += 1;
-            if looked_at % HASHES_PER_LOOP == 0 && Instant::now() > deadline {
+            if looked_at % HASHES_PER_LOOP == 0 && self.clock.since(start_ns) > budget {
                 return;
             }
         }
@@ -164,7 +165,6 @@ mod tests {
     use crate::ds::hash::HashSeed;
     use crate::value::Value;
     use crate::value::hash::Limits;
-    use std::time::Duration;
 
     #[test]
     fn fields_go_when_their_time_comes() {
@@ -179,23 +179,23 @@ mod tests {
             ks.set(0, fields.to_string().as_bytes(), Value::Hash(hash), None);
         }
         ks.now_ms = 150;
-        let deadline = || Instant::now() + Duration::from_secs(5);
-        (0..50).for_each(|_| ks.expire_fields(0, deadline()));
+        let budget = Duration::from_secs(5);
+        (0..50).for_each(|_| ks.expire_fields(0, ks.clock.nanos(), budget));
         assert_eq!(ks.dbs[0].volatile_hashes.keys.len(), 2);
         let gone: usize = ks.changes.expired_fields.iter().map(|(_, _, fields)| fields.len()).sum();
         assert_eq!(gone, 1 + 1999);
         assert_eq!(ks.read::<Hash>(0, b"3000").unwrap().unwrap().len(), 1001);
         ks.now_ms = 250;
-        (0..50).for_each(|_| ks.expire_fields(0, deadline()));
+        (0..50).for_each(|_| ks.expire_fields(0, ks.clock.nanos(), budget));
         assert!(ks.dbs[0].volatile_hashes.keys.is_empty());
         assert_eq!(ks.read::<Hash>(0, b"3").unwrap().unwrap().len(), 1);
 
         ks.write::<Hash>(0, b"3").unwrap().unwrap().set_expire(b"0", Some(260));
         ks.watch_fields(0, b"3");
         ks.now_ms = 300;
-        ks.expire_fields(0, deadline());
+        ks.expire_fields(0, ks.clock.nanos(), budget);
         assert!(!ks.exists(0, b"3"));
-        ks.expire_fields(0, deadline());
+        ks.expire_fields(0, ks.clock.nanos(), budget);
         assert!(ks.dbs[0].volatile_hashes.keys.is_empty());
     }
 }

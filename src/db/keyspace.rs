@@ -12,9 +12,10 @@ use super::volatile_hashes::VolatileHashes;
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Occupied, Table};
 use crate::resp::error::{CommandError, CommandResult};
+use crate::util::clock::Clock;
 use crate::value::{Collection, Type, Value, ValueRef};
 use bytes::Bytes;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One database.
 pub struct Db {
@@ -120,11 +121,11 @@ pub struct Changes {
 
 impl Changes {
     /// Frees a key whose time had come.
-    fn free_expired(&mut self, gone: Entry) {
+    fn free_expired(&mut self, gone: Entry, clock: &Clock) {
         let Some(slowest) = &mut self.slowest_expiry else { return };
-        let start = Instant::now();
+        let start = clock.nanos();
         drop(gone);
-        *slowest = start.elapsed().max(*slowest);
+        *slowest = clock.since(start).max(*slowest);
     }
 
     /// Notes that `key` has another value now, or none.
@@ -187,6 +188,8 @@ pub struct Keyspace {
     pub dbs: Vec<Db>,
     seed: HashSeed,
     hint: HashHint,
+    /// For measuring; what time it is, [`Keyspace::now_ms`] says.
+    pub clock: Clock,
     /// The time that commands see, in milliseconds since 1970; it stands still while one runs.
     pub now_ms: i64,
     pub role: ExpiryRole,
@@ -212,6 +215,7 @@ impl Keyspace {
             dbs: (0..databases).map(|_| Db::new(seed)).collect(),
             seed,
             hint: HashHint::default(),
+            clock: Clock::default(),
             now_ms: 0,
             role: ExpiryRole::Delete,
             no_touch: false,
@@ -270,7 +274,7 @@ impl Keyspace {
             }
             Live::Missing => {}
             Live::Expired(found) => {
-                expire_found(&mut self.stats, &mut self.changes, db, key, found);
+                expire_found(&mut self.stats, &mut self.changes, &self.clock, db, key, found);
             }
         }
         self.stats.misses += 1;
@@ -285,7 +289,7 @@ impl Keyspace {
             Live::Found(found) => Some(found.into_ref()),
             Live::Missing => None,
             Live::Expired(found) => {
-                expire_found(&mut self.stats, &mut self.changes, db, key, found);
+                expire_found(&mut self.stats, &mut self.changes, &self.clock, db, key, found);
                 None
             }
         }
@@ -318,7 +322,7 @@ impl Keyspace {
             }
             Live::Missing => None,
             Live::Expired(found) => {
-                expire_found(&mut self.stats, &mut self.changes, db, key, found);
+                expire_found(&mut self.stats, &mut self.changes, &self.clock, db, key, found);
                 None
             }
         }
@@ -493,7 +497,7 @@ impl Keyspace {
             }
             Live::Missing => None,
             Live::Expired(found) => {
-                expire_found(&mut self.stats, &mut self.changes, db, key, found);
+                expire_found(&mut self.stats, &mut self.changes, &self.clock, db, key, found);
                 None
             }
         }
@@ -559,7 +563,7 @@ impl Keyspace {
     pub(super) fn delete_expired(&mut self, db: usize, key: &[u8]) {
         if let Some(gone) = self.remove(db, key) {
             note_expired(&mut self.stats, &mut self.changes, db, key);
-            self.changes.free_expired(gone);
+            self.changes.free_expired(gone, &self.clock);
         }
     }
 
@@ -578,13 +582,14 @@ impl Keyspace {
 fn expire_found(
     stats: &mut KeyspaceStats,
     changes: &mut Changes,
+    clock: &Clock,
     db: usize,
     key: &[u8],
     found: Occupied<'_, Entry>,
 ) {
     let gone = found.remove();
     note_expired(stats, changes, db, key);
-    changes.free_expired(gone);
+    changes.free_expired(gone, clock);
 }
 
 /// Notes that a key was deleted because its time had come.

@@ -3,12 +3,12 @@
 //! A replica leaves expired keys to its primary. But a replica that may be written to has keys which its primary does
 //! not know, or knows without their expiry: those it has to delete by itself, or they would stay for ever.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// The keys, with their databases.
 #[derive(Debug, Default)]
 pub struct ReplicaKeys {
-    keys: HashSet<(usize, Box<[u8]>)>,
+    keys: BTreeSet<(usize, Box<[u8]>)>,
 }
 
 impl ReplicaKeys {
@@ -18,10 +18,10 @@ impl ReplicaKeys {
 
     /// The data is another, or the server no replica any more: the keys are like all others.
     pub fn clear(&mut self) {
-        self.keys = HashSet::new();
+        self.keys = BTreeSet::new();
     }
 
-    /// Forgets the keys for which `keep` returns false. It is asked in an order that is random.
+    /// Forgets the keys for which `keep` returns false.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(usize, &[u8]) -> bool) {
         self.keys.retain(|(db, key)| keep(*db, key));
     }

@@ -34,7 +34,6 @@ use crate::value::Type;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::mem;
-use std::time::Instant;
 
 /// What makes a key interesting to a client that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,10 +179,10 @@ impl Server {
         let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
         self.blocking.resumed = Some(deadline);
 
-        let started = (self.config.latency_monitor_threshold > 0).then(Instant::now);
+        let started = (self.config.latency_monitor_threshold > 0).then(|| self.clock.nanos());
         self.reprocess_command(&mut call, &args);
         if let Some(started) = started {
-            self.note_latency("command-unblocking", started.elapsed());
+            self.note_latency("command-unblocking", self.clock.since(started));
         }
 
         self.blocking.resumed = None;

@@ -128,7 +128,7 @@ impl Server {
     ) -> io::Result<i32> {
         let (report_to, reports) = pipe::new()?;
         let keys_total = self.ks.len() as u64;
-        let started = Instant::now();
+        let started = self.clock.nanos();
         let inherited = [inherited, &[report_to.as_raw_fd()]].concat();
         for db in &mut self.ks.dbs {
             // Moving buckets while a child shares the memory would copy it page by page.
@@ -155,8 +155,8 @@ impl Server {
         self.in_fork_child = false;
         let pid = forked.inspect_err(|_| self.child_is_gone())?;
         self.stats.forks += 1;
-        self.stats.latest_fork_us = started.elapsed().as_micros() as u64;
-        self.note_latency("fork", started.elapsed());
+        self.stats.latest_fork_us = self.clock.since(started).as_micros() as u64;
+        self.note_latency("fork", self.clock.since(started));
         let reports = ChildReports {
             pipe: reports,
             keys_total,

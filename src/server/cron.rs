@@ -7,7 +7,7 @@ use crate::db::expire::Effort;
 use crate::sys::crash;
 use crate::util::alloc;
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The share of time that active expiry may take, in percent.
 const EXPIRE_CPU_PERCENT: u64 = 25;
@@ -126,7 +126,7 @@ impl Server {
         if self.config.watchdog_period > 0 {
             crash::schedule_watchdog(self.config.watchdog_period);
         }
-        let started = Instant::now();
+        let started = self.clock.nanos();
         let now = self.ks.now_ms;
         let used = alloc::used_memory();
         self.stats.peak_memory = self.stats.peak_memory.max(used);
@@ -167,7 +167,7 @@ impl Server {
         self.check_shutdown();
         self.cron_loops += 1;
         if self.busy.is_some() || self.loading.is_some() {
-            self.note_latency("while-blocked-cron", started.elapsed());
+            self.note_latency("while-blocked-cron", self.clock.since(started));
         }
     }
 
@@ -175,14 +175,14 @@ impl Server {
         if self.pause.is_active() || self.loading.is_some() {
             return;
         }
-        let started = Instant::now();
+        let started = self.clock.nanos();
         if self.repl.is_replica() {
             self.ks.expire_replica_keys(budget);
         } else {
             let effort = self.config.active_expire_effort;
             self.ks.active_expire_cycle(Effort { effort, budget });
         }
-        self.note_latency("expire-cycle", started.elapsed());
+        self.note_latency("expire-cycle", self.clock.since(started));
         self.propagate_deletions();
         self.tell_changes();
     }

@@ -66,7 +66,7 @@ impl Log {
     }
 
     /// Writes one line. The file is opened each time, so that it can be rotated away at any moment.
-    pub fn line(&self, role: Role, level: Level, text: &str) {
+    pub fn line(&self, role: Role, level: Level, unix_us: i64, text: &str) {
         if !self.wants(level) {
             return;
         }
@@ -74,7 +74,7 @@ impl Log {
             "{}:{} {} {} {text}\n",
             std::process::id(),
             role.letter(),
-            crate::sys::time::local_timestamp(),
+            crate::sys::time::local_timestamp(unix_us),
             level.mark()
         );
         // Nobody can be told that the log can't be written.
@@ -97,7 +97,7 @@ impl Server {
             true => Role::Slave,
             false => Role::Master,
         };
-        self.log.line(role, level, text);
+        self.log.line(role, level, self.clock.unix_us(), text);
     }
 
     pub fn verbose(&self, text: &str) {

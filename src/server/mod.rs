@@ -210,6 +210,7 @@ impl Server {
         hash::set_seed(seed);
         let mut ks = Keyspace::new(config.databases as usize, seed);
         ks.now_ms = clock.unix_ms();
+        ks.clock = clock.clone();
         ks.access.seed(rng.random());
         let mut server = Server {
             slow_log: SlowLog::new(config.slowlog_log_slower_than, config.slowlog_max_len as usize),

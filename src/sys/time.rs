@@ -3,12 +3,10 @@
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// Now, as `01 Jan 2026 00:00:00.000`.
-pub fn local_timestamp() -> String {
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let tm = local_parts(now.as_secs() as libc::time_t);
-    let time = time_of_day(&tm, now.subsec_millis());
+/// A time in microseconds since 1970, as `01 Jan 2026 00:00:00.000`.
+pub fn local_timestamp(unix_us: i64) -> String {
+    let tm = local_parts(unix_us.div_euclid(1_000_000));
+    let time = time_of_day(&tm, (unix_us.rem_euclid(1_000_000) / 1000) as u32);
     let month = MONTHS[tm.tm_mon.clamp(0, 11) as usize];
     format!("{:02} {month} {} {time}", tm.tm_mday, tm.tm_year + 1900)
 }

@@ -3,7 +3,7 @@
 use crate::sys::tsc::Stopwatch;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the server reads the time.
 #[derive(Clone, Debug)]
@@ -35,6 +35,11 @@ impl Clock {
     /// Milliseconds since 1970.
     pub fn unix_ms(&self) -> i64 {
         self.unix_us() / 1000
+    }
+
+    /// The time that has passed since [`Clock::nanos`] returned `start_ns`. In a simulation none does within a turn.
+    pub fn since(&self, start_ns: u64) -> Duration {
+        Duration::from_nanos(self.nanos().saturating_sub(start_ns))
     }
 
     /// Nanoseconds of a clock that never jumps.

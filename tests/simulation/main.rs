@@ -10,7 +10,8 @@
 //!
 //! `cargo test --test simulation` runs [`SEEDS`] seeds; `AEOLIS_SEEDS=5000` runs so many, and
 //! `cargo test --test simulation -- seed 42` replays one with the servers' logs. Each seed has a process of its own, so
-//! that nothing but the seed decides what happens in it.
+//! that nothing but the seed decides what happens in it: [`REPLAYED`] seeds are run twice with their logs, which must
+//! be the same to the byte.
 
 mod checks;
 mod faults;
@@ -28,6 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 200;
+/// As many of them, from the first on, are run once more.
+const REPLAYED: u64 = 4;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +62,9 @@ fn run_all() -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    if let Err(report) = run_one(seed) {
+                    let replays = seed - first < REPLAYED;
+                    let outcome = if replays { run_twice(seed) } else { run(seed, false) };
+                    if let Err(report) = outcome {
                         eprintln!("seed {seed} failed:\n{report}");
                         eprintln!("replay: cargo test --test simulation -- seed {seed}");
                         failed.lock().expect("no thread panics").push(seed);
@@ -73,19 +78,54 @@ fn run_all() -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_one(seed: u64) -> Result<(), String> {
+/// Runs a seed in a process of its own; returns what it has printed, with the servers' logs if they are wanted.
+fn run(seed: u64, with_logs: bool) -> Result<String, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let output = Command::new(program)
-        .args(["seed", &seed.to_string(), "quiet"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| e.to_string())?;
-    if output.status.success() {
-        return Ok(());
+    let mut command = Command::new(program);
+    command.args(["seed", &seed.to_string()]);
+    if !with_logs {
+        command.arg("quiet");
     }
-    Err(format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    ))
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    let pid = child.id();
+    let output = child.wait_with_output().map_err(|e| e.to_string())?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() {
+        return Ok(what_the_seed_decides(&printed, pid));
+    }
+    Err(format!("{printed}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A log without what the machine decides: the number of the process, and how much memory it has.
+fn what_the_seed_decides(log: &str, pid: u32) -> String {
+    let of_memory = ["Fork CoW for", "RDB memory usage when created"];
+    let mut kept = String::new();
+    for line in log.lines().filter(|line| !of_memory.iter().any(|text| line.contains(text))) {
+        // Runs of digits, and what is between them.
+        for part in line.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
+            let part = String::from_utf8_lossy(part);
+            kept.push_str(if part == pid.to_string() { "PID" } else { &part });
+        }
+        kept.push('\n');
+    }
+    kept
+}
+
+fn run_twice(seed: u64) -> Result<String, String> {
+    let (first, second) = (run(seed, true)?, run(seed, true)?);
+    if first == second {
+        return Ok(first);
+    }
+    let (at, (a, b)) = first
+        .lines()
+        .zip(second.lines())
+        .enumerate()
+        .find(|(_, (a, b))| a != b)
+        .unwrap_or((first.lines().count(), ("the end", "the end")));
+    Err(format!("the seed has two courses, which part in line {at}:\n{a}\n{b}"))
 }

@@ -19,7 +19,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long one slice may take before clients have their turn.
 const SLICE: Duration = Duration::from_millis(20);
@@ -65,7 +65,8 @@ pub struct Replay {
     client: Option<Client>,
     has_base: bool,
     total_bytes: u64,
-    started: Instant,
+    /// By [`Clock::nanos`](crate::util::clock::Clock::nanos).
+    started_ns: u64,
 }
 
 /// A file that is being executed.
@@ -76,7 +77,8 @@ struct OpenFile {
     records: Option<RecordFile>,
     /// The offset of the transaction that is being queued.
     multi_at: Option<u64>,
-    started: Instant,
+    /// By [`Clock::nanos`](crate::util::clock::Clock::nanos).
+    started_ns: u64,
 }
 
 /// What replaying has put aside: the command that it runs in, if any (`DEBUG LOADAOF`), is none of its business.
@@ -148,7 +150,7 @@ impl Server {
             client: Some(nobody),
             has_base: self.aof.manifest.base.is_some(),
             total_bytes,
-            started: Instant::now(),
+            started_ns: self.clock.nanos(),
         }));
         Ok(true)
     }
@@ -215,13 +217,13 @@ impl Server {
         let size = |file: &AofFile| fs::metadata(self.aof_path(&file.name)).map_or(0, |m| m.len());
         self.aof.rewrite_base_size = self.aof.manifest.base.as_ref().map_or(0, size);
         if self.starting {
-            let seconds = replay.started.elapsed().as_secs_f64();
+            let seconds = self.clock.since(replay.started_ns).as_secs_f64();
             self.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
         }
     }
 
     fn replay_slice(&mut self, replay: &mut Replay) -> Result<LoadProgress, LoadError> {
-        let started = Instant::now();
+        let started = self.clock.nanos();
         loop {
             let Some(mut file) = replay.current.take() else {
                 let Some(next) = replay.files.pop_front() else { return Ok(LoadProgress::Done) };
@@ -268,8 +270,13 @@ impl Server {
         while records.rest().len() < MAGIC && !records.is_at_end() {
             records.read_more(MAGIC).map_err(LoadError::Io)?;
         }
-        let mut file =
-            OpenFile { name, is_base, records: None, multi_at: None, started: Instant::now() };
+        let mut file = OpenFile {
+            name,
+            is_base,
+            records: None,
+            multi_at: None,
+            started_ns: self.clock.nanos(),
+        };
         if is_rdb(records.rest()) {
             self.notice(if file.name == self.config.appendfilename {
                 "Reading RDB preamble from AOF file..."
@@ -323,7 +330,7 @@ impl Server {
         replay: &mut Replay,
         file: &mut OpenFile,
         records: &mut RecordFile,
-        started: Instant,
+        started: u64,
     ) -> Result<bool, LoadError> {
         let Some(client) = replay.client.take() else { return Ok(true) };
         let db = client.db;
@@ -354,10 +361,10 @@ impl Server {
         call: &mut Call,
         file: &mut OpenFile,
         records: &mut RecordFile,
-        started: Instant,
+        started: u64,
     ) -> Result<bool, LoadError> {
         for n in 1.. {
-            if n % COMMANDS_PER_LOOK == 0 && started.elapsed() > SLICE {
+            if n % COMMANDS_PER_LOOK == 0 && self.clock.since(started) > SLICE {
                 return Ok(false);
             }
             match next_record(records.rest()) {
@@ -465,7 +472,7 @@ impl Server {
             self.truncate_aof(replay, file, records)?;
         }
         let kind = if file.is_base { "base" } else { "incr" };
-        let seconds = file.started.elapsed().as_secs_f64();
+        let seconds = self.clock.since(file.started_ns).as_secs_f64();
         self.notice(&format!("DB loaded from {kind} file {}: {seconds:.3} seconds", file.name));
         Ok(())
     }

@@ -14,7 +14,6 @@ use crate::util::io_reason;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// After so many failures in a row, the next rewrite by itself has to wait.
 const FAILURES_BEFORE_LIMIT: u32 = 3;
@@ -280,7 +279,7 @@ impl Server {
 
     fn rename_aof(&mut self, from: &Path, to: &Path, kind: &str) -> io::Result<()> {
         let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
-        let started = Instant::now();
+        let started = self.clock.nanos();
         rename_durably(from, to).inspect_err(|error| {
             self.warning(&format!(
                 "Error trying to rename the temporary AOF {kind} file {} into {}: {}",
@@ -289,7 +288,7 @@ impl Server {
                 io_reason(error)
             ));
         })?;
-        self.note_latency("aof-rename", started.elapsed());
+        self.note_latency("aof-rename", self.clock.since(started));
         self.notice(&format!(
             "Successfully renamed the temporary AOF {kind} file {} into {}",
             name(from),
@@ -469,9 +468,9 @@ impl Server {
             None => (manifest.add_incr(&prefix), "Creating"),
         };
         let file = self.open_incr(&name, false)?;
-        let started = Instant::now();
+        let started = self.clock.nanos();
         self.aof.incr_size = file.metadata()?.len();
-        self.note_latency("aof-fstat", started.elapsed());
+        self.note_latency("aof-fstat", self.clock.since(started));
         self.aof.synced_size = self.aof.incr_size;
         self.persist_aof_manifest(&mut manifest)?;
         self.aof.file = Some(file);

@@ -6,7 +6,7 @@ use crate::server::Server;
 use crate::server::config::AppendFsync;
 use crate::util::io_reason;
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long writing may wait for a sync under way, in milliseconds: on Linux a write would wait for it anyway.
 const POSTPONE_MS: i64 = 2000;
@@ -95,7 +95,7 @@ impl Server {
         if !self.aof.flush_sleep.is_zero() {
             std::thread::sleep(self.aof.flush_sleep);
         }
-        let started = Instant::now();
+        let started = self.clock.nanos();
         let outcome = self.write_buffer();
         let event = if syncing {
             "aof-write-pending-fsync"
@@ -104,8 +104,8 @@ impl Server {
         } else {
             "aof-write-alone"
         };
-        self.note_latency(event, started.elapsed());
-        self.note_latency("aof-write", started.elapsed());
+        self.note_latency(event, self.clock.since(started));
+        self.note_latency("aof-write", self.clock.since(started));
         self.aof.postponed_since = None;
         if let Err(failure) = outcome {
             self.aof_write_failed(&failure);
@@ -196,7 +196,7 @@ impl Server {
         let spare_disk = self.config.no_appendfsync_on_rewrite && self.persistence.child.is_some();
         let policy = self.config.appendfsync;
         if policy == AppendFsync::Always && !spare_disk {
-            let started = Instant::now();
+            let started = self.clock.nanos();
             let outcome = self.aof.file.as_ref().map_or(Ok(()), |file| file.sync_data());
             if let Err(error) = outcome {
                 self.warning(&format!(
@@ -206,7 +206,7 @@ impl Server {
                 self.shutdown.exit = Some(1);
                 return;
             }
-            self.note_latency("aof-fsync-always", started.elapsed());
+            self.note_latency("aof-fsync-always", self.clock.since(started));
             self.aof.synced_size = self.aof.incr_size;
             self.aof.last_fsync_ms = self.ks.now_ms;
             self.aof.fsynced_pending = offset;

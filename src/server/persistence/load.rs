@@ -14,7 +14,7 @@ use crate::value::Value;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long one slice of loading may take before clients have their turn.
 const LOAD_SLICE: Duration = Duration::from_millis(20);
@@ -41,7 +41,8 @@ pub struct Loading {
     pub loaded_bytes: u64,
     /// The memory that the file's writer used, by its own word.
     pub rdb_used_mem: u64,
-    started: Instant,
+    /// By [`Clock::nanos`](crate::util::clock::Clock::nanos); 0 until it begins.
+    started_ns: u64,
     pub origin: Option<SnapshotOrigin>,
     /// What takes the data while the old ones are still there, to be swapped in at the end.
     pub staging: Option<(Vec<Db>, Libraries)>,
@@ -151,7 +152,7 @@ impl Loading {
             total_bytes,
             loaded_bytes: 0,
             rdb_used_mem: 0,
-            started: Instant::now(),
+            started_ns: 0,
             origin: None,
             staging: None,
             is_async: false,
@@ -183,7 +184,8 @@ impl Server {
     }
 
     /// Begins to load a snapshot.
-    pub fn begin_loading(&mut self, loading: Loading) {
+    pub fn begin_loading(&mut self, mut loading: Loading) {
+        loading.started_ns = self.clock.nanos();
         self.loading = Some(Box::new(loading));
     }
 
@@ -207,7 +209,7 @@ impl Server {
     /// # Errors
     /// As for [`Server::load_some`].
     pub fn load_snapshot_slice(&mut self) -> Result<LoadProgress, LoadError> {
-        let slice = Instant::now();
+        let slice = self.clock.nanos();
         loop {
             self.load_parsed().map_err(|e| self.abort_loading(e))?;
             let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
@@ -235,7 +237,7 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.abort_loading(LoadError::Io(error))),
             }
-            if slice.elapsed() > LOAD_SLICE {
+            if self.clock.since(slice) > LOAD_SLICE {
                 return Ok(LoadProgress::More);
             }
         }
@@ -281,7 +283,7 @@ impl Server {
     }
 
     fn load_events(&mut self, loading: &mut Loading) -> Result<(), LoadError> {
-        let start = Instant::now();
+        let start = self.clock.nanos();
         while !loading.finished && !loading.behind {
             let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else {
                 break;
@@ -355,7 +357,7 @@ impl Server {
                     )?;
                     if self.config.key_load_delay != 0 {
                         wait_after_key(self.config.key_load_delay, loading.keys_loaded);
-                        loading.behind = !loading.is_fed() && start.elapsed() > LOAD_SLICE;
+                        loading.behind = !loading.is_fed() && self.clock.since(start) > LOAD_SLICE;
                     }
                 }
                 Event::EmptyKey { key } => {
@@ -434,7 +436,7 @@ impl Server {
         self.signal_all_databases();
         self.note_snapshot_loaded(&loading);
         if let LoadSource::File { .. } = &loading.source {
-            let seconds = loading.started.elapsed().as_secs_f64();
+            let seconds = self.clock.since(loading.started_ns).as_secs_f64();
             self.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
         }
         if !loading.options.ignore_origin {

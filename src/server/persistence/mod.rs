@@ -22,7 +22,6 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 /// How long to wait before another attempt by itself, after a background save failed, in seconds.
 const RETRY_DELAY: i64 = 5;
@@ -480,9 +479,9 @@ impl Server {
             }
             (SaveTarget::Disk, ChildEnd::Signaled(signal)) => {
                 self.warning(&format!("Background saving terminated by signal {signal}"));
-                let started = Instant::now();
+                let started = self.clock.nanos();
                 let _ = fs::remove_file(self.temporary_rdb(child.pid));
-                self.note_latency("rdb-unlink-temp-file", started.elapsed());
+                self.note_latency("rdb-unlink-temp-file", self.clock.since(started));
                 // SIGUSR1 is how an operator ends a child on purpose.
                 if signal != libc::SIGUSR1 {
                     self.persistence.last_bgsave_ok = false;
