@@ -357,6 +357,21 @@ fn the_version_that_is_announced_is_the_users() {
         assert_eq!(server.info_text("redis_version").as_deref(), Some(version));
         assert!(server.line("HELLO").contains(&format!("version {version} ")));
         assert!(server.line("LOLWUT").contains(&format!("Redis ver. {version}\n")));
+        let number = version.split('.').fold(0, |n, part| n << 8 | part.parse::<u32>().unwrap());
+        let seen = format!("[{version} :{number}]");
+        for table in ["redis", "server"] {
+            let both = format!("{{{table}.REDIS_VERSION, {table}.REDIS_VERSION_NUM}}");
+            assert_eq!(server.text(&["EVAL", &format!("return {both}"), "0"]), seen);
+            let library = format!(
+                "#!lua name=lib\nlocal at_load = {both}\n\
+                 redis.register_function{{function_name='at_load', callback=function() return at_load end, \
+                 flags={{'no-writes'}}}}\n\
+                 redis.register_function('now', function() return {both} end)"
+            );
+            assert_eq!(server.text(&["FUNCTION", "LOAD", "REPLACE", &library]), "lib");
+            assert_eq!(server.line("FCALL at_load 0"), seen);
+            assert_eq!(server.line("FCALL now 0"), seen);
+        }
     };
     check(&mut server, "8.2.1");
     for bad in ["8", "8.2", "8.2.x", "8.2.1.0", "08.2.1", "8.2.256", "", "latest"] {
@@ -365,6 +380,7 @@ fn the_version_that_is_announced_is_the_users() {
     }
     check(&mut server, "8.2.1");
     server.text(&["CONFIG", "SET", "redis-version-announced", "7.4.0"]);
+    assert_eq!(server.line("FCALL now 0"), "[7.4.0 :459776]");
     check(&mut server, "7.4.0");
 }
 

@@ -80,8 +80,9 @@ impl Server {
         let mut libraries = std::mem::take(&mut self.libraries);
         let log = |level, line: &str| self.log(level, line);
         let memory_limit_bytes = self.config.lua_memory_limit;
-        let loaded =
-            libraries.load(code, &Load { replace, timeout, memory_limit_bytes, log: &log });
+        let version = &self.config.redis_version_announced;
+        let how = Load { replace, timeout, memory_limit_bytes, version, log: &log };
+        let loaded = libraries.load(code, &how);
         self.libraries = libraries;
         loaded
     }

@@ -7,12 +7,12 @@ use super::run::{CurrentServer, interrupt, natives};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random, text};
 use crate::resp::error::{CommandError, CommandResult};
-use crate::server::REDIS_VERSION;
 use crate::sys::lua::state_with_debug;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
 use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table, Value};
 use sha1::{Digest, Sha1};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -41,6 +41,9 @@ pub struct Engine {
     /// Calls a function with keys and arguments, a script with these as globals; answers whether it went well, and its
     /// result or the error.
     pub run: Function,
+    /// Has scripts see a version.
+    show_version: Function,
+    shown_version: RefCell<String>,
     /// Whom scripts call.
     pub current: CurrentServer,
     /// Says that a library is being loaded, and who takes its functions.
@@ -76,6 +79,8 @@ impl Engine {
         Ok(Engine {
             env: prelude.raw_get("env")?,
             run: prelude.raw_get("run")?,
+            show_version: prelude.raw_get("show_version")?,
+            shown_version: RefCell::default(),
             current,
             bind_library: prelude.raw_get("bind_library")?,
             load: prelude.raw_get("load")?,
@@ -99,6 +104,19 @@ impl Engine {
     pub fn begin(&self, turn_at: Option<Instant>, limit_bytes: u64) {
         let turn_at = turn_at.filter(|_| self.purpose != Purpose::Debugging);
         self.guard.begin(&self.lua, turn_at, Rc::clone(&self.interrupt), limit_bytes);
+    }
+
+    /// Has scripts see this version of Redis. To be called before each run: it may have changed.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn show_version(&self, version: &str) -> mlua::Result<()> {
+        let mut shown = self.shown_version.borrow_mut();
+        if *shown != version {
+            self.show_version.call::<()>((version, version_number(version)))?;
+            version.clone_into(&mut shown);
+        }
+        Ok(())
     }
 
     /// Compiles a script. Its name is what errors call it.
@@ -210,8 +228,6 @@ fn libraries(lua: &Lua) -> mlua::Result<Table> {
 fn constants(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let redis = lua.create_table()?;
-    redis.set("REDIS_VERSION", REDIS_VERSION)?;
-    redis.set("REDIS_VERSION_NUM", version_number(REDIS_VERSION))?;
     for (level, name) in
         ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"].iter().enumerate()
     {

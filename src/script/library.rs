@@ -66,6 +66,8 @@ pub struct Load<'a> {
     pub timeout: Duration,
     /// It may use so many bytes; 0: any number.
     pub memory_limit_bytes: u64,
+    /// The version of Redis that it sees.
+    pub version: &'a str,
     /// Who takes what it logs.
     pub log: &'a dyn Fn(Level, &str),
 }
@@ -269,6 +271,7 @@ fn register_functions(
             Ok(())
         })?;
         engine.bind_library.call::<()>((register, log))?;
+        engine.show_version(how.version)?;
         let guard = &engine.guard;
         let late = Rc::new(|| Err(LibError::table("ERR FUNCTION LOAD timeout")));
         let deadline = Instant::now().checked_add(how.timeout);

@@ -381,9 +381,11 @@ end
 -- Libraries of functions. While one is loaded it sees nothing but `redis`, and little of that.
 
 local register, log
+local apis = {redis}
 
 local function api_to_load(name)
-  local api = {REDIS_VERSION = redis.REDIS_VERSION, REDIS_VERSION_NUM = redis.REDIS_VERSION_NUM}
+  local api = {}
+  apis[#apis + 1] = api
   function api.log(...) return log(...) end
   for level, value in pairs(redis) do
     if tostring(level):find('^LOG_') then api[level] = value end
@@ -399,6 +401,11 @@ end
 
 local globals_to_load = setmetatable({redis = api_to_load('redis'), server = api_to_load('server')}, complete)
 
+-- The version that the server announces may change while it runs.
+local function show_version(text, number)
+  for _, api in ipairs(apis) do api.REDIS_VERSION, api.REDIS_VERSION_NUM = text, number end
+end
+
 -- From now on a library is loaded, whose functions are registered so; no longer, without arguments.
 local function bind_library(new_register, new_log)
   register, log = new_register, new_log
@@ -413,4 +420,4 @@ local function load(f)
   return 'ERR ' .. tostring(err)
 end
 
-return {env = env, run = run, bind_library = bind_library, load = load}
+return {env = env, run = run, show_version = show_version, bind_library = bind_library, load = load}

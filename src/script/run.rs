@@ -2,7 +2,7 @@
 //! one unit.
 
 use super::args::{guarded, to_number, truncated};
-use super::engine::{Engine, Kept};
+use super::engine::{Engine, Kept, no_state};
 use super::error::{COUNTED, LibError, LibResult, error_table};
 use super::guard::Guard;
 use super::shebang::ScriptFlags;
@@ -84,6 +84,8 @@ impl Server {
     pub fn run_script(&mut self, call: &mut Call, request: &Request) -> CommandResult {
         let token = call.client;
         self.may_run_script(token, request)?;
+        let version = &self.config.redis_version_announced;
+        request.engine.show_version(version).map_err(no_state)?;
         let is_whole = !self.gathers_unit();
         if is_whole {
             self.update_time();
