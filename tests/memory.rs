@@ -114,6 +114,62 @@ fn a_string_that_grows_does_not_take_its_size_twice() {
     wait_until_given_back(&mut server, before, "DEL of a long string");
 }
 
+/// The most memory that the server has ever held, in bytes.
+fn peak(server: &mut Server) -> i64 {
+    let pid = server.info("process_id");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    let kilobytes: i64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kilobytes * 1024
+}
+
+/// What is read of a large argument becomes the value.
+#[test]
+fn a_large_value_is_not_held_twice() {
+    let value = "x".repeat(48 * MB);
+    let commands: [&[&str]; 7] = [
+        &["SET", "k", &value],
+        &["SET", "k", &value, "EX", "100"],
+        &["SETEX", "k", "100", &value],
+        &["GETSET", "k", &value],
+        &["MSET", "other", "v", "k", &value],
+        &["APPEND", "k", &value],
+        &["SETNX", "k", &value],
+    ];
+    for command in commands {
+        let mut server = Server::start(&[]);
+        let before = rss(&mut server);
+        server.text(command);
+        let taken = peak(&mut server) - before;
+        assert!(taken < 48 * MB as i64 + REST, "{} took {taken}", command[0]);
+        let changed = [&value[..], "y"].concat();
+        assert_eq!(server.text(&["GETRANGE", "k", "-2", "-1"]), "xx");
+        assert_eq!(server.text(&["APPEND", "k", "y"]), format!(":{}", changed.len()));
+        assert!(server.text(&["GET", "k"]) == changed, "{} spoils the value", command[0]);
+        server.line("DEL k");
+        wait_until_given_back(&mut server, before, command[0]);
+    }
+}
+
+/// What is executed of a transaction makes room for what it stores.
+#[test]
+fn a_transaction_is_not_held_beside_what_it_stores() {
+    for (size, count) in [(2 * MB, 24), (24 * MB, 2), (10_000, 4800)] {
+        let mut server = Server::start(&[]);
+        let before = rss(&mut server);
+        assert_eq!(server.line("MULTI"), "OK");
+        for i in 0..count {
+            let value = format!("{}{i:04}", "x".repeat(size - 4));
+            assert_eq!(server.text(&["SET", &format!("k{i}"), &value]), "QUEUED");
+        }
+        server.line("EXEC");
+        let taken = peak(&mut server) - before;
+        assert!(taken < 48 * MB as i64 + REST, "{count} of {size} bytes took {taken}");
+        assert_eq!(server.line("STRLEN k1"), format!(":{size}"));
+        assert_eq!(server.line("GETRANGE k1 -5 -1"), "x0001");
+    }
+}
+
 #[test]
 fn what_a_command_needs_for_a_moment_is_given_back() {
     let mut server = Server::start(&[]);

@@ -46,16 +46,20 @@ fn exec(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     }
     // What the transaction itself changes is nothing to be warned of.
     s.unwatch_all_keys(token);
-    let transaction = s.client(call).transaction.take().unwrap_or_default();
+    let mut transaction = s.client(call).transaction.take().unwrap_or_default();
     call.reply.array(transaction.len());
     s.update_time();
     s.begin_unit();
-    let mut queued = call.begin_transaction();
-    transaction.for_each(|id, args| match s.acl_check(token, id, args) {
-        Ok(()) => s.call(&mut queued, id, args),
-        Err(denied) => refuse_queued(s, &mut queued, id, args, denied),
-    });
-    call.end_transaction(queued);
+    let mut inner = call.begin_transaction();
+    while let Some(queued) = transaction.take_first() {
+        s.ks.lent.lend(queued.kept());
+        queued.for_each(|id, args| match s.acl_check(token, id, args) {
+            Ok(()) => s.call(&mut inner, id, args),
+            Err(denied) => refuse_queued(s, &mut inner, id, args, denied),
+        });
+    }
+    s.ks.lent.lend(None);
+    call.end_transaction(inner);
     s.end_unit();
     s.discard_transaction(token);
     Ok(())

@@ -208,6 +208,12 @@ impl Entry {
         }
     }
 
+    /// A long string under `key`, in a buffer that others may share.
+    pub fn kept_string(key: &[u8], string: Bytes, expire: Option<i64>) -> Entry {
+        debug_assert!(string.len() > MAX_EMBEDDED);
+        Entry::typed(key, STR, LongString::Shared(Box::new(string)), expire)
+    }
+
     /// An entry whose value is a Rust value in place.
     fn typed<T>(key: &[u8], kind: u8, value: T, expire: Option<i64>) -> Entry {
         debug_assert_eq!(word_size(kind), size_of::<T>());

@@ -5,6 +5,7 @@
 
 use super::blocked::BlockedKeys;
 use super::entry::{Entry, EntryRef};
+use super::lent::Lent;
 use super::lru::AccessPolicy;
 use super::notify::{Class, Notifications};
 use super::replica_keys::ReplicaKeys;
@@ -190,6 +191,8 @@ pub struct Keyspace {
     hint: HashHint,
     /// For measuring; what time it is, [`Keyspace::now_ms`] says.
     pub clock: Clock,
+    /// Where the request at hand lies, if it is long.
+    pub lent: Lent,
     /// The time that commands see, in milliseconds since 1970; it stands still while one runs.
     pub now_ms: i64,
     pub role: ExpiryRole,
@@ -216,6 +219,7 @@ impl Keyspace {
             seed,
             hint: HashHint::default(),
             clock: Clock::default(),
+            lent: Lent::default(),
             now_ms: 0,
             role: ExpiryRole::Delete,
             no_touch: false,
@@ -413,9 +417,15 @@ impl Keyspace {
     ) -> Option<Entry> {
         self.note_own_expiry(db, key, expire);
         let hash = self.hash(key);
+        let kept = self.lent.part(string);
+        let overwrites = kept.is_none();
+        let new_entry = || match kept {
+            Some(bytes) => Entry::kept_string(key, bytes, expire),
+            None => Entry::string(key, string, expire),
+        };
         let table = &mut self.dbs[db].table;
         let Some(mut found) = table.find(hash, key) else {
-            let entry = Entry::string(key, string, expire);
+            let entry = new_entry();
             entry.view().set_lru(self.access.fresh());
             table.insert_unique(hash, entry, expire.is_some());
             self.changes.notifications.push(Class::NEW, "new", db, key);
@@ -429,11 +439,11 @@ impl Keyspace {
             found.set_mark(!marked);
         }
         let mut old = None;
-        if found.get().is_string() {
+        if overwrites && found.get().is_string() {
             found.update(|entry| entry.with_string(string, expire));
         } else {
             let lru = found.get().lru();
-            let entry = Entry::string(key, string, expire);
+            let entry = new_entry();
             entry.view().set_lru(lru);
             old = Some(found.replace(entry));
             self.changes.blocked.signal_gone(db, key);

@@ -6,6 +6,7 @@ pub(crate) mod eviction_pool;
 pub(crate) mod expire;
 mod field_expire;
 pub(crate) mod keyspace;
+pub(crate) mod lent;
 pub(crate) mod lru;
 pub(crate) mod notify;
 pub(crate) mod replica_keys;

@@ -53,6 +53,8 @@ struct Progress {
     bulk: Option<usize>,
     /// Where parsing resumes.
     pos: usize,
+    /// The length of the longest argument that is known, short ones aside, in bytes.
+    longest: usize,
 }
 
 /// A request whose tail has not arrived. Offsets are relative to its first byte.
@@ -68,6 +70,11 @@ impl Partial {
     pub fn bulk_bytes_missing(&self, have: usize) -> usize {
         let Progress { bulk, pos, .. } = self.progress;
         bulk.map_or(0, |len| (pos + len + 2).saturating_sub(have))
+    }
+
+    /// Bytes of the longest argument that is complete or announced, short ones aside.
+    pub fn longest(&self) -> usize {
+        self.progress.longest
     }
 
     /// Bytes at the request's beginning that are done with: complete arguments and headers.
@@ -148,7 +155,7 @@ pub fn parse_request(
     if missing == 0 {
         return Ok(Parsed::Request { end: pos });
     }
-    let mut progress = Progress { missing, bulk: None, pos };
+    let mut progress = Progress { missing, pos, ..Progress::default() };
     parse_arguments(buf, &mut progress, spans, limits)?;
     if progress.missing == 0 {
         return Ok(Parsed::Request { end: progress.pos });
@@ -213,6 +220,7 @@ fn parse_arguments(
                 Some((end, len)) => {
                     progress.pos = end;
                     progress.bulk = Some(len);
+                    progress.longest = progress.longest.max(len);
                     len
                 }
             },
@@ -223,7 +231,9 @@ fn parse_arguments(
             break;
         }
         spans.push(Span { start, end: start + len });
-        *progress = Progress { missing: progress.missing - 1, bulk: None, pos: start + len + 2 };
+        progress.missing -= 1;
+        progress.bulk = None;
+        progress.pos = start + len + 2;
     }
     Ok(())
 }

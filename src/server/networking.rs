@@ -15,8 +15,10 @@ use crate::command::dispatch::Verdict;
 use crate::command::table::CommandId;
 use crate::db::ExpiryRole;
 use crate::db::keyspace::HashHint;
+use crate::db::lent::{LARGE_ARGUMENT, fills};
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
 use crate::server::log::Level;
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
@@ -33,8 +35,6 @@ const CLIENT_TURN_NS: u64 = 2_000_000;
 /// What a command may take before it counts for that. Those that are cheaper are bounded by the buffer that they lie
 /// in: to stop among them, and move the rest, would cost more than they do.
 pub const CHEAP_COMMAND_NS: u64 = 20_000;
-/// A bulk argument of at least this size is read into a buffer allocated at its size.
-const BIG_BULK: usize = 32 * 1024;
 /// Bytes of one read that goes on with half a request.
 const READ_ON: usize = 16 * 1024;
 /// As much of an announced argument is allocated before it has come.
@@ -232,7 +232,7 @@ impl Server {
                 {
                     let missing =
                         client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(n - used));
-                    let ahead = if missing < BIG_BULK { 0 } else { missing.min(BULK_AHEAD) };
+                    let ahead = if missing < LARGE_ARGUMENT { 0 } else { missing.min(BULK_AHEAD) };
                     client.query.reserve_exact(n - used + ahead);
                     client.query.extend_from_slice(&buf[used..n]);
                 }
@@ -244,7 +244,7 @@ impl Server {
         let mut query = std::mem::take(&mut client.query);
         let have = query.len();
         let missing = client.partial.as_ref().map_or(0, |p| p.bulk_bytes_missing(have));
-        let room = if missing > 0 && have >= BIG_BULK {
+        let room = if missing > 0 && have >= LARGE_ARGUMENT {
             // A large argument's buffer has room for just that argument: to read more would be to copy it all. A lying
             // length must not allocate what never comes: beyond a bound the buffer grows with what has come.
             missing.min(have.max(BULK_AHEAD))
@@ -268,8 +268,9 @@ impl Server {
             if !self.clients.contains(token) {
                 return Ok(false);
             }
-            let used = self.process_input_buffer(token, &query);
-            query.drain(..used);
+            if n >= missing {
+                query = self.process_own_buffer(token, query);
+            }
         }
         if let Some(client) = self.clients.get_mut(token)
             && !query.is_empty()
@@ -317,6 +318,25 @@ impl Server {
         self.stats.query_buffer_limit_disconnections += 1;
         self.free_client(token);
         true
+    }
+
+    /// Executes the complete requests at the start of a client's own buffer; answers what is left of it.
+    fn process_own_buffer(&mut self, token: Token, mut query: Vec<u8>) -> Vec<u8> {
+        let longest = self.clients[token].partial.as_ref().map_or(0, |p| p.longest());
+        if !fills(longest, query.len()) {
+            let used = self.process_input_buffer(token, &query);
+            query.drain(..used);
+            return query;
+        }
+        // What is kept of it must not keep memory for more.
+        query.shrink_to_fit();
+        let mut query = Bytes::from(query);
+        self.ks.lent.lend(Some(query.clone()));
+        let used = self.process_input_buffer(token, &query);
+        self.ks.lent.lend(None);
+        query.advance(used);
+        // Without a copy unless a part is kept, behind which there is little.
+        Vec::from(query)
     }
 
     /// Executes the complete requests at the start of `buf`; answers how many bytes they were.
@@ -667,12 +687,11 @@ impl Server {
             }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {
                 self.turn_cost_ns = 0;
-                let mut query = std::mem::take(&mut client.query);
-                let used = self.process_input_buffer(token, &query);
+                let query = std::mem::take(&mut client.query);
+                let rest = self.process_own_buffer(token, query);
                 let Some(client) = self.clients.get_mut(token) else { continue };
-                query.drain(..used);
-                if !query.is_empty() {
-                    client.query = query;
+                if !rest.is_empty() {
+                    client.query = rest;
                 }
                 self.count_client_memory(token, 0);
             }

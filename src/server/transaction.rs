@@ -8,9 +8,11 @@ use super::Server;
 use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::command::table::CommandId;
+use crate::db::lent::Lent;
 use crate::spec::CommandFlags;
 use crate::util::sparse::shrink_if_sparse;
-use std::collections::HashMap;
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 /// What queued commands do decides whether `EXEC` may do it.
@@ -21,15 +23,77 @@ const CAUSES: CommandFlags = CommandFlags::READONLY
 /// What `EXEC` may do only if every queued command may.
 const PERMISSIONS: CommandFlags = CommandFlags::STALE.union(CommandFlags::LOADING);
 
-/// A client's queue and the keys that it watches.
-#[derive(Debug)]
-pub struct Transaction {
+/// Bytes of arguments that lie together. They are freed together, too, once they have been executed: what `EXEC` stores
+/// takes the place of the queue.
+const PIECE: usize = 4 * 1024;
+
+/// A part of a queue.
+#[derive(Debug, Default)]
+pub struct Queued {
     /// The commands, with the number of their arguments.
     commands: Vec<(CommandId, usize)>,
     /// Where each argument ends in `bytes`.
     ends: Vec<usize>,
     /// All arguments, one behind the other.
     bytes: Vec<u8>,
+    /// A large argument of the only command that is here, in the buffer that it came in, and its index.
+    kept: Option<(usize, Bytes)>,
+}
+
+impl Queued {
+    fn memory(&self) -> usize {
+        size_of::<Queued>()
+            + self.commands.capacity() * size_of::<(CommandId, usize)>()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.bytes.capacity()
+            + self.kept.as_ref().map_or(0, |(_, bytes)| bytes.len())
+    }
+
+    fn push(&mut self, id: CommandId, args: &[&[u8]], kept: Option<(usize, Bytes)>) {
+        self.commands.push((id, args.len()));
+        for (i, arg) in args.iter().enumerate() {
+            if kept.as_ref().is_none_or(|&(at, _)| at != i) {
+                self.bytes.extend_from_slice(arg);
+            }
+            self.ends.push(self.bytes.len());
+        }
+        self.kept = kept;
+    }
+
+    /// The argument that has a buffer of its own, for the keyspace to keep.
+    pub fn kept(&self) -> Option<Bytes> {
+        self.kept.as_ref().map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Calls `execute` with each command and its arguments, in order.
+    pub fn for_each(&self, mut execute: impl FnMut(CommandId, &[&[u8]])) {
+        let (mut start, mut ends) = (0, self.ends.iter());
+        let mut args: Vec<&[u8]> = Vec::new();
+        for &(id, count) in &self.commands {
+            args.clear();
+            args.extend(ends.by_ref().take(count).map(|&end| {
+                let arg = &self.bytes[start..end];
+                start = end;
+                arg
+            }));
+            if let Some((at, bytes)) = &self.kept {
+                args[*at] = bytes;
+            }
+            execute(id, &args);
+        }
+    }
+}
+
+/// A client's queue and the keys that it watches.
+#[derive(Debug)]
+pub struct Transaction {
+    queue: VecDeque<Queued>,
+    /// How many commands are queued.
+    len: usize,
+    /// Bytes of their arguments, and of the places of these.
+    bytes: usize,
+    /// Memory of all parts of the queue but the last, in bytes.
+    full_memory: usize,
     /// Flags that any queued command has, and flags that all have.
     any: CommandFlags,
     all: CommandFlags,
@@ -47,9 +111,10 @@ struct Watched {
 impl Default for Transaction {
     fn default() -> Transaction {
         Transaction {
-            commands: Vec::new(),
-            ends: Vec::new(),
-            bytes: Vec::new(),
+            queue: VecDeque::new(),
+            len: 0,
+            bytes: 0,
+            full_memory: 0,
             any: CommandFlags::empty(),
             all: CommandFlags::all(),
             watched: Vec::new(),
@@ -60,11 +125,11 @@ impl Default for Transaction {
 impl Transaction {
     /// How many commands are queued.
     pub fn len(&self) -> usize {
-        self.commands.len()
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
+        self.len == 0
     }
 
     /// How many keys are watched.
@@ -74,15 +139,14 @@ impl Transaction {
 
     /// Bytes of the queue that count as unprocessed input of the client.
     pub fn queued_bytes(&self) -> usize {
-        self.bytes.len() + self.ends.len() * size_of::<usize>()
+        self.bytes
     }
 
     /// Memory held, in bytes, the watched keys themselves not counted.
     pub fn memory(&self) -> usize {
         size_of::<Transaction>()
-            + self.commands.capacity() * size_of::<(CommandId, usize)>()
-            + self.ends.capacity() * size_of::<usize>()
-            + self.bytes.capacity()
+            + self.full_memory
+            + self.queue.back().map_or(0, Queued::memory)
             + self.watched.capacity() * size_of::<Watched>()
     }
 
@@ -91,29 +155,33 @@ impl Transaction {
         (own | self.any & CAUSES) - (PERMISSIONS - self.all)
     }
 
-    fn push(&mut self, id: CommandId, flags: CommandFlags, args: &[&[u8]]) {
-        self.commands.push((id, args.len()));
-        for arg in args {
-            self.bytes.extend_from_slice(arg);
-            self.ends.push(self.bytes.len());
+    /// Adds a command. A large argument is not copied if its buffer is lent.
+    fn push(&mut self, id: CommandId, flags: CommandFlags, args: &[&[u8]], lent: &Lent) {
+        let size = args.iter().map(|arg| arg.len()).sum::<usize>();
+        let mut parts = args.iter().enumerate();
+        let kept = parts.find_map(|(i, arg)| lent.part(arg).map(|bytes| (i, bytes)));
+        let last = self.queue.back().filter(|last| last.kept.is_none() && kept.is_none());
+        if last.is_none_or(|last| last.bytes.len() + size > PIECE) {
+            self.full_memory += self.queue.back().map_or(0, Queued::memory);
+            self.queue.push_back(Queued::default());
         }
+        if let Some(last) = self.queue.back_mut() {
+            last.push(id, args, kept);
+        }
+        self.len += 1;
+        self.bytes += size + args.len() * size_of::<usize>();
         self.any |= flags;
         self.all &= flags;
     }
 
+    /// Takes the first commands out of the queue.
+    pub fn take_first(&mut self) -> Option<Queued> {
+        self.queue.pop_front()
+    }
+
     /// Calls `execute` with each queued command and its arguments, in order.
     pub fn for_each(&self, mut execute: impl FnMut(CommandId, &[&[u8]])) {
-        let (mut start, mut ends) = (0, self.ends.iter());
-        let mut args: Vec<&[u8]> = Vec::new();
-        for &(id, count) in &self.commands {
-            args.clear();
-            args.extend(ends.by_ref().take(count).map(|&end| {
-                let arg = &self.bytes[start..end];
-                start = end;
-                arg
-            }));
-            execute(id, &args);
-        }
+        self.queue.iter().for_each(|queued| queued.for_each(&mut execute));
     }
 
     fn clear_queue(&mut self) {
@@ -203,7 +271,7 @@ impl Server {
     ) {
         let client = &mut self.clients[call.client];
         if !client.is(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
-            client.transaction.get_or_insert_default().push(id, flags, args);
+            client.transaction.get_or_insert_default().push(id, flags, args, &self.ks.lent);
             self.exceeds_query_limit(call.client, 0);
         }
         call.reply.simple("QUEUED");
@@ -361,7 +429,7 @@ mod tests {
             (9, &[b"get", b"k"]),
         ];
         for (id, args) in commands {
-            transaction.push(id, CommandFlags::empty(), args);
+            transaction.push(id, CommandFlags::empty(), args, &Lent::default());
         }
         let mut seen = Vec::new();
         transaction.for_each(|id, args| {
@@ -380,12 +448,17 @@ mod tests {
         let mut transaction = Transaction::default();
         assert_eq!(transaction.exec_flags(own), own);
         let get = CommandFlags::READONLY | CommandFlags::FAST;
-        transaction.push(0, CommandFlags::STALE | CommandFlags::LOADING | CommandFlags::ADMIN, &[]);
+        transaction.push(
+            0,
+            CommandFlags::STALE | CommandFlags::LOADING | CommandFlags::ADMIN,
+            &[],
+            &Lent::default(),
+        );
         assert_eq!(transaction.exec_flags(own), own);
-        transaction.push(0, get | CommandFlags::STALE, &[]);
+        transaction.push(0, get | CommandFlags::STALE, &[], &Lent::default());
         let expected = CommandFlags::STALE | CommandFlags::NOSCRIPT | CommandFlags::READONLY;
         assert_eq!(transaction.exec_flags(own), expected);
-        transaction.push(0, CommandFlags::WRITE | CommandFlags::DENYOOM, &[]);
+        transaction.push(0, CommandFlags::WRITE | CommandFlags::DENYOOM, &[], &Lent::default());
         let causes = CommandFlags::READONLY | CommandFlags::WRITE | CommandFlags::DENYOOM;
         assert_eq!(transaction.exec_flags(own), causes | CommandFlags::NOSCRIPT);
     }
