@@ -176,7 +176,7 @@ impl Server {
     fn flags_in_mode(&self, token: Token, id: CommandId) -> CommandFlags {
         let command = self.commands.get(id);
         match &self.clients[token].transaction {
-            Some(transaction) if command.spec.name == "exec" => {
+            Some(transaction) if command.is(CommandFlags::EXECUTES_QUEUE) => {
                 transaction.exec_flags(command.flags)
             }
             _ => command.flags,
@@ -186,9 +186,8 @@ impl Server {
     /// Whether a command of a client that may be in a transaction waits for its end.
     #[cold]
     fn is_to_be_queued(&self, token: Token, id: CommandId) -> bool {
-        let name = self.commands.get(id).spec.name;
         self.clients[token].is(ClientFlags::MULTI)
-            && !matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+            && !self.commands.get(id).is(CommandFlags::NEVER_QUEUED)
     }
 
     /// Refuses what a subscriber can't be answered: in RESP2 it takes every reply for a message.
@@ -198,18 +197,7 @@ impl Server {
         let command = self.commands.get(id);
         if !client.is(ClientFlags::PUBSUB)
             || client.protocol != Protocol::Resp2
-            || matches!(
-                command.spec.name,
-                "ping"
-                    | "subscribe"
-                    | "ssubscribe"
-                    | "psubscribe"
-                    | "unsubscribe"
-                    | "sunsubscribe"
-                    | "punsubscribe"
-                    | "quit"
-                    | "reset"
-            )
+            || command.is(CommandFlags::FOR_SUBSCRIBERS)
         {
             return Ok(());
         }
@@ -291,7 +279,7 @@ impl Server {
         }
         // PING tells those who watch over the server that something is wrong.
         if self.has_disk_error()
-            && (flags.contains(CommandFlags::WRITE) || self.commands.get(id).name == "ping")
+            && flags.intersects(CommandFlags::WRITE | CommandFlags::SHOWS_DISK_ERRORS)
         {
             match self.check_disk() {
                 Err(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
@@ -356,7 +344,7 @@ impl Server {
         let token = call.client;
         if let Some(id) = id {
             self.commands.get_mut(id).stats.rejected += 1;
-            if self.commands.get(id).spec.name == "exec" {
+            if self.commands.get(id).is(CommandFlags::EXECUTES_QUEUE) {
                 if error.code() != REDIRECT && !is_redirection(error) {
                     self.abort_exec(call, id, error);
                     return;

@@ -89,6 +89,14 @@ named_flags! {
         TOUCHES_ARBITRARY_KEYS = 22, "touches_arbitrary_keys";
         /// Runs a script: its keys are read and changed by the commands that the script calls, not by itself.
         RUNS_SCRIPT = 23, "runs_script";
+        /// Executed at once in a transaction, too: it begins or ends one, or ends the connection.
+        NEVER_QUEUED = 24, "never_queued";
+        /// Executes what a transaction has queued.
+        EXECUTES_QUEUE = 25, "executes_queue";
+        /// A subscriber may send it in RESP2, in which it takes all other replies for messages.
+        FOR_SUBSCRIBERS = 26, "for_subscribers";
+        /// Fails like a write when the disk does, to tell those who watch over the server.
+        SHOWS_DISK_ERRORS = 27, "shows_disk_errors";
     }
 }
 

@@ -13,7 +13,11 @@ use crate::util::glob::glob_match;
 const HIDDEN: CommandFlags = CommandFlags::MAY_REPLICATE
     .union(CommandFlags::PROTECTED)
     .union(CommandFlags::TOUCHES_ARBITRARY_KEYS)
-    .union(CommandFlags::RUNS_SCRIPT);
+    .union(CommandFlags::RUNS_SCRIPT)
+    .union(CommandFlags::NEVER_QUEUED)
+    .union(CommandFlags::EXECUTES_QUEUE)
+    .union(CommandFlags::FOR_SUBSCRIBERS)
+    .union(CommandFlags::SHOWS_DISK_ERRORS);
 
 /// COMMAND, and COMMAND INFO without names.
 pub fn reply_command<'a>(reply: &mut Reply, specs: impl ExactSizeIterator<Item = &'a CommandSpec>) {

@@ -7,12 +7,12 @@ use crate::aof::{AofFile, Manifest};
 use crate::db::ExpiryRole;
 use crate::resp::reply::Protocol;
 use crate::server::Server;
-use crate::server::call::Call;
-use crate::server::call::Propagation;
+use crate::server::call::{Call, Propagation};
 use crate::server::child::wait_after_key;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::connection::{Connection, VirtualStream};
 use crate::server::persistence::load::{LoadError, LoadOptions, LoadProgress, Loading};
+use crate::spec::CommandFlags;
 use crate::util::io_reason;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -421,7 +421,7 @@ impl Server {
         let command = self.commands.get(id);
         let (handler, name) = (command.handler, command.name);
         let queued = self.clients[call.client].is(ClientFlags::MULTI)
-            && !matches!(command.spec.name, "exec" | "discard" | "multi");
+            && !command.is(CommandFlags::NEVER_QUEUED);
         let outcome = if queued {
             let flags = self.commands.get(id).flags;
             self.queue_multi_command(call, id, flags, args);

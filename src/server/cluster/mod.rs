@@ -188,7 +188,7 @@ impl Server {
         };
         let command = self.commands.get(id);
         let transaction = self.clients[token].transaction.as_deref();
-        match transaction.filter(|_| command.spec.name == "exec") {
+        match transaction.filter(|_| command.is(CommandFlags::EXECUTES_QUEUE)) {
             Some(transaction) => transaction.for_each(|id, args| {
                 for_each_slot_key(&self.commands.get(id).spec, args, &mut check);
             }),
