@@ -497,7 +497,10 @@ impl Server {
                     (used, stop) = (request.end, Stop::Held);
                     break;
                 }
-                call.gates = self.gates_for(token);
+                let is_more = |id| self.commands.get(id).gates.contains(Gates::COMMAND);
+                if request.command.is_none_or(is_more) {
+                    call.gates = self.gates_for(token);
+                }
             }
             used = request.end;
             if call.reply.len() >= REPLY_FLUSH {
