@@ -232,40 +232,11 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::connection::VirtualStream;
-    use std::io;
-    use std::net::{Ipv4Addr, SocketAddr};
-
-    #[derive(Debug)]
-    struct Silence;
-
-    impl VirtualStream for Silence {
-        fn attach(&mut self, _: usize) {}
-
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-
-        fn take_error(&self) -> io::Result<Option<io::Error>> {
-            Ok(None)
-        }
-
-        fn peer(&self) -> SocketAddr {
-            (Ipv4Addr::LOCALHOST, 0).into()
-        }
-
-        fn local(&self) -> SocketAddr {
-            (Ipv4Addr::LOCALHOST, 0).into()
-        }
-    }
+    use crate::server::connection::Nobody;
 
     fn with_one() -> (Clients, Token) {
         let mut clients = Clients::default();
-        let client = clients.new_client(Connection::Virtual(Box::new(Silence)), 0);
+        let client = clients.new_client(Connection::Virtual(Box::new(Nobody)), 0);
         let token = clients.insert(client);
         (clients, token)
     }
@@ -278,7 +249,7 @@ mod tests {
         clients.queue_write(token);
         clients.close_later(token);
         drop(clients.remove(token));
-        let other = clients.new_client(Connection::Virtual(Box::new(Silence)), 0);
+        let other = clients.new_client(Connection::Virtual(Box::new(Nobody)), 0);
         assert_eq!(clients.insert(other), token);
         assert_eq!(clients.find(noted), None);
         assert!(clients.take_pending_writes().is_empty());

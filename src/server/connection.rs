@@ -9,7 +9,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// A stream socket.
@@ -33,6 +33,34 @@ pub trait VirtualStream: std::fmt::Debug {
     fn take_error(&self) -> io::Result<Option<io::Error>>;
     fn peer(&self) -> SocketAddr;
     fn local(&self) -> SocketAddr;
+}
+
+/// The other end of a connection at which nobody is: nothing comes from it, and what is written is dropped.
+#[derive(Debug)]
+pub struct Nobody;
+
+impl VirtualStream for Nobody {
+    fn attach(&mut self, _: usize) {}
+
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    fn peer(&self) -> SocketAddr {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    }
+
+    fn local(&self) -> SocketAddr {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    }
 }
 
 /// Where connections to other servers come from, if not from the system.

@@ -10,7 +10,7 @@ use crate::server::Server;
 use crate::server::call::{Call, Propagation};
 use crate::server::child::wait_after_key;
 use crate::server::client::{Client, ClientFlags, Token};
-use crate::server::connection::{Connection, VirtualStream};
+use crate::server::connection::{Connection, Nobody};
 use crate::server::persistence::load::{LoadError, LoadOptions, LoadProgress, Loading};
 use crate::spec::CommandFlags;
 use crate::util::io_reason;
@@ -18,7 +18,6 @@ use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// How long one slice may take before clients have their turn.
@@ -27,34 +26,6 @@ const SLICE: Duration = Duration::from_millis(20);
 const COMMANDS_PER_LOOK: usize = 64;
 /// Bytes that tell a snapshot from commands.
 const MAGIC: usize = 9;
-
-/// The other end of the connection of the client that executes the files.
-#[derive(Debug)]
-struct Nobody;
-
-impl VirtualStream for Nobody {
-    fn attach(&mut self, _: usize) {}
-
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(None)
-    }
-
-    fn peer(&self) -> SocketAddr {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    }
-
-    fn local(&self) -> SocketAddr {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    }
-}
 
 /// The files that are being executed.
 pub struct Replay {
