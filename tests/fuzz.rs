@@ -15,7 +15,7 @@
 pub mod grammar;
 #[path = "../fuzz/src/host.rs"]
 pub mod host;
-#[path = "common/memory.rs"]
+#[path = "it/harness/memory.rs"]
 mod memory;
 #[path = "../fuzz/src/source.rs"]
 pub mod source;

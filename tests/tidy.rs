@@ -88,9 +88,9 @@ const LONG_FUNCTIONS: [(&str, &str); 17] = [
     ("src/server/persistence/load.rs", "load_events"),
     ("src/server/replication/primary/psync.rs", "master_try_partial_resynchronization"),
     ("src/server/replication/primary/snapshot.rs", "start_bgsave_for_replication"),
-    ("tests/functions.rs", "what_a_library_may_do_while_it_loads"),
-    ("tests/scripting.rs", "errors_tell_where_they_were_raised"),
-    ("tests/scripting.rs", "what_a_script_may_do"),
+    ("tests/it/functions.rs", "what_a_library_may_do_while_it_loads"),
+    ("tests/it/scripting.rs", "errors_tell_where_they_were_raised"),
+    ("tests/it/scripting.rs", "what_a_script_may_do"),
 ];
 
 /// A source file.

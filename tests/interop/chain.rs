@@ -1,9 +1,9 @@
 //! A chain of servers, each the replica of the one before it, and what has to be true of it.
 
-use crate::common::{PATIENCE, Server, wait_for};
 use crate::data::{self, Data};
 use crate::load::{Fields, Load, fill};
 use crate::peers::Kind;
+use crate::process::{PATIENCE, Server, wait_for};
 use std::time::Instant;
 
 /// How a snapshot travels.

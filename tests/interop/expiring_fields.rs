@@ -1,7 +1,7 @@
 //! Hashes whose fields expire: each peer gets them in the form that it reads, or is told that it can't have them.
 
-use crate::common::{Server, wait_for};
 use crate::peers::Kind::{self, Aeolis, Redis7, Redis8, Valkey};
+use crate::process::{Server, wait_for};
 
 /// When the field expires, in milliseconds since 1970.
 const LATER: &str = "4102444800000";

@@ -1,9 +1,9 @@
 //! Snapshot and append-only files: what one server writes, another loads.
 
-use crate::common::Server;
 use crate::data;
 use crate::load::{Fields, fill};
 use crate::peers::Kind;
+use crate::process::Server;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 

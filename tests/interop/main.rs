@@ -6,15 +6,19 @@
 //! about the form of what not all know, [`tls`] encrypts links. [`peers`] finds the servers to pair with, [`data`]
 //! compares what they have.
 
-#[path = "../process/mod.rs"]
-mod common;
+#[allow(dead_code, reason = "what `it` alone uses")]
+#[path = "../it/harness/mod.rs"]
+mod harness;
+#[allow(dead_code, reason = "what `it` alone uses")]
+#[path = "../it/process/mod.rs"]
+mod process;
 
 mod chain;
 mod data;
 mod expiring_fields;
 mod files;
 mod load;
-#[path = "../common/memory.rs"]
+#[path = "../it/harness/memory.rs"]
 mod memory;
 mod pairings;
 mod peers;

@@ -16,7 +16,7 @@ impl Kind {
     /// The server's program; `None`: not installed.
     pub fn program(self) -> Option<PathBuf> {
         let (variable, name) = match self {
-            Kind::Aeolis => return Some(crate::common::program()),
+            Kind::Aeolis => return Some(crate::process::program()),
             Kind::Redis7 => ("REDIS7_SERVER", "redis-server"),
             Kind::Redis8 => ("REDIS8_SERVER", "redis-server-8"),
             Kind::Valkey => ("VALKEY_SERVER", "valkey-server"),

@@ -1,9 +1,9 @@
 //! Encrypted links to and from Redis.
 
-use crate::common::certificates::Certificates;
-use crate::common::{Server, free_port, wait_for};
 use crate::load::{Fields, fill};
 use crate::peers::Kind;
+use crate::process::certificates::Certificates;
+use crate::process::{Server, free_port, wait_for};
 
 /// A pair of servers that know only each other's encrypted port.
 fn check(primary: Kind, replica: Kind) {

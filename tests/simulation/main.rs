@@ -16,7 +16,7 @@
 mod checks;
 mod faults;
 mod group;
-#[path = "../common/memory.rs"]
+#[path = "../it/harness/memory.rs"]
 mod memory;
 mod network;
 mod resp;

@@ -1,0 +1,196 @@
+//! A cluster of one node over the wire: slots, what is refused because of them, and the file that keeps them.
+
+use crate::harness::Server;
+
+const DISABLED: &str = "ERR This instance has cluster support disabled";
+const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+const NOT_SERVED: &str = "CLUSTERDOWN Hash slot not served";
+
+fn node() -> Server {
+    let mut s = Server::start(&["--cluster-enabled", "yes"]);
+    s.check(&[("CLUSTER ADDSLOTSRANGE 0 16383", "OK")]);
+    s
+}
+
+#[test]
+fn without_a_cluster_there_are_no_slots() {
+    let mut s = Server::start(&[]);
+    s.check(&[
+        ("CLUSTER INFO", DISABLED),
+        ("CLUSTER KEYSLOT foo", DISABLED),
+        ("CLUSTER HELP", DISABLED),
+        ("ASKING", DISABLED),
+        ("READONLY", DISABLED),
+        ("MSET a 1 b 2", "OK"),
+    ]);
+    assert_eq!(s.info("cluster_enabled"), 0);
+    assert_eq!(s.info_text("redis_mode").as_deref(), Some("standalone"));
+}
+
+#[test]
+fn slots_are_assigned_and_shown() {
+    let mut s = Server::start(&["--cluster-enabled", "yes"]);
+    let id = s.line("CLUSTER MYID");
+    assert_eq!(id.len(), 40);
+    s.check(&[
+        ("SET foo 1", NOT_SERVED),
+        ("CLUSTER SLOTS", "[]"),
+        ("CLUSTER ADDSLOTS 16384", "ERR Invalid or out of range slot"),
+        ("CLUSTER ADDSLOTS 1 1", "ERR Slot 1 specified multiple times"),
+        ("CLUSTER ADDSLOTSRANGE 5 4", "ERR start slot number 5 is greater than end slot number 4"),
+        (
+            "CLUSTER ADDSLOTSRANGE 5",
+            "ERR wrong number of arguments for 'cluster|addslotsrange' command",
+        ),
+        ("CLUSTER ADDSLOTS 0 1 2 5", "OK"),
+        ("CLUSTER ADDSLOTS 9 1", "ERR Slot 1 is already busy"),
+        ("CLUSTER DELSLOTS 1 9", "ERR Slot 9 is already unassigned"),
+        ("CLUSTER DELSLOTS 1", "OK"),
+        ("CLUSTER COUNT-FAILURE-REPORTS x", "ERR Unknown node x"),
+        ("CLUSTER KEYSLOT foo", ":12182"),
+        ("CLUSTER KEYSLOT x{foo}y", ":12182"),
+        ("CLUSTER LINKS", "[]"),
+        ("CLUSTER BUMPEPOCH", "BUMPED 1"),
+        ("CLUSTER BUMPEPOCH", "STILL 1"),
+    ]);
+    let nodes = s.line("CLUSTER NODES");
+    assert!(nodes.starts_with(&format!("{id} :")), "{nodes}");
+    assert!(nodes.ends_with(" myself,master - 0 0 1 connected 0 2 5\n"), "{nodes}");
+    let slots = s.line("CLUSTER SLOTS");
+    assert!(slots.contains(&id) && slots.contains(":2") && slots.contains(":5"), "{slots}");
+    let info = s.line("CLUSTER INFO");
+    assert!(info.starts_with("cluster_state:fail\r\ncluster_slots_assigned:3\r\n"), "{info}");
+    s.check(&[("CLUSTER FLUSHSLOTS", "OK"), ("CLUSTER ADDSLOTSRANGE 0 16383", "OK")]);
+    let info = s.line("CLUSTER INFO");
+    assert!(info.starts_with("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"), "{info}");
+    assert_eq!(s.info("cluster_enabled"), 1);
+    assert!(s.line("HELLO").contains("mode cluster"), "{}", s.line("HELLO"));
+    assert_eq!(s.info_text("redis_mode").as_deref(), Some("cluster"));
+}
+
+#[test]
+fn keys_of_one_request_share_a_slot() {
+    let mut s = node();
+    s.check(&[
+        ("SET foo 1", "OK"),
+        ("MSET {foo}a 1 {foo}b 2 foo 3", "OK"),
+        ("MSET foo 1 bar 2", CROSS_SLOT),
+        ("DEL foo bar", CROSS_SLOT),
+        ("SUNIONSTORE {a}1 {a}2 {b}3", CROSS_SLOT),
+        ("ZUNIONSTORE {a}1 2 {a}2 {a}3", ":0"),
+        ("SORT {foo}list BY {foo}w* GET {bar}*",
+         "ERR GET option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots."),
+        ("SORT {foo}list BY w*",
+         "ERR BY option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots."),
+        ("SORT {foo}list BY {foo}w* GET {foo}* GET #", "[]"),
+        ("PUBLISH any thing", ":0"),
+        ("SPUBLISH foo thing", ":0"),
+        ("CLUSTER COUNTKEYSINSLOT 12182", ":3"),
+        ("CLUSTER GETKEYSINSLOT 12182 0", "[]"),
+        ("CLUSTER FLUSHSLOTS", "ERR DB must be empty to perform CLUSTER FLUSHSLOTS."),
+        ("CLUSTER RESET", "ERR CLUSTER RESET can't be called with master nodes containing keys"),
+        ("SELECT 1", "ERR SELECT is not allowed in cluster mode"),
+        ("SELECT 0", "OK"),
+        ("MOVE foo 1", "ERR MOVE is not allowed in cluster mode"),
+        ("SWAPDB 0 1", "ERR SWAPDB is not allowed in cluster mode"),
+        ("COPY foo {foo}c DB 1", "ERR Copying to another database is not allowed in cluster mode"),
+        ("REPLICAOF 127.0.0.1 1", "ERR REPLICAOF not allowed in cluster mode."),
+        ("READONLY", "OK"),
+        ("ASKING", "OK"),
+    ]);
+}
+
+#[test]
+fn a_transaction_stays_in_one_slot() {
+    let mut s = node();
+    s.check(&[
+        ("MULTI", "OK"),
+        ("SET foo 1", "QUEUED"),
+        ("SET bar 1", "QUEUED"),
+        ("EXEC", CROSS_SLOT),
+        ("MULTI", "OK"),
+        ("MSET foo 1 bar 2", CROSS_SLOT),
+        ("EXEC", "EXECABORT Transaction discarded because of previous errors."),
+        ("MULTI", "OK"),
+        ("SET foo 1", "QUEUED"),
+        ("GET {foo}", "QUEUED"),
+        ("EXEC", "[OK nil]"),
+    ]);
+}
+
+#[test]
+fn what_is_not_covered_is_down_if_it_is_asked_for() {
+    let mut s = node();
+    s.check(&[
+        ("SET foo 1", "OK"),
+        ("CLUSTER DELSLOTS 5061", "OK"),
+        ("GET foo", "CLUSTERDOWN The cluster is down"),
+        ("GET bar", NOT_SERVED),
+        ("CONFIG SET cluster-allow-reads-when-down yes", "OK"),
+        ("GET foo", "1"),
+        ("SET foo 2", "CLUSTERDOWN The cluster is down and only accepts read commands"),
+        ("CONFIG SET cluster-require-full-coverage no", "OK"),
+        ("SET foo 2", "OK"),
+        ("SET bar 2", NOT_SERVED),
+    ]);
+}
+
+#[test]
+fn the_node_remembers_its_name_and_slots() {
+    let mut s = node();
+    let (id, nodes) = (s.line("CLUSTER MYID"), s.line("CLUSTER NODES"));
+    let shard = s.line("CLUSTER MYSHARDID");
+    let file = std::fs::read_to_string(s.dir().join("nodes.conf")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("other.conf"), &file).unwrap();
+    let mut again = Server::start(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-config-file",
+        dir.path().join("other.conf").to_str().unwrap(),
+    ]);
+    assert_eq!(again.line("CLUSTER MYID"), id);
+    assert_eq!(again.line("CLUSTER MYSHARDID"), shard);
+    let slots = |nodes: &str| nodes.split("connected").nth(1).map(str::to_owned);
+    assert_eq!(slots(&again.line("CLUSTER NODES")), slots(&nodes));
+    again.check(&[("CLUSTER RESET HARD", "OK"), ("CLUSTER SLOTS", "[]")]);
+    assert_ne!(again.line("CLUSTER MYID"), id);
+}
+
+#[test]
+fn a_script_keeps_to_a_slot() {
+    let mut s = node();
+    let cross = "ERR Script attempted to access keys that do not hash to the same slot script: ";
+    for (script, keys, beginning) in [
+        ("return redis.call('set', 'a', 1)", vec![], "OK"),
+        ("redis.call('set', 'a', 1) return redis.call('set', 'b', 1)", vec![], "OK"),
+        ("#!lua\nredis.call('set', 'a', 1) return redis.call('set', 'b', 1)", vec![], cross),
+        ("#!lua\nreturn redis.call('set', 'b', 1)", vec!["a"], cross),
+        ("#!lua\nreturn redis.call('set', 'b{a}', 1)", vec!["a"], "OK"),
+        ("#!lua flags=allow-cross-slot-keys\nreturn redis.call('set', 'b', 1)", vec!["a"], "OK"),
+        (
+            "#!lua flags=no-cluster\nreturn 1",
+            vec![],
+            "ERR Can not run script on cluster, 'no-cluster' flag is set.",
+        ),
+        (
+            "return redis.call('mget', 'a', 'b')",
+            vec![],
+            "ERR Command 'mget' in script attempted to access keys that don't hash to the same slot script: ",
+        ),
+    ] {
+        let count = keys.len().to_string();
+        let command = [vec!["EVAL", script, &count], keys].concat();
+        let reply = s.text(&command);
+        assert!(reply.starts_with(beginning), "{script}: {reply}");
+    }
+    s.check(&[
+        ("CLUSTER DELSLOTS 15495", "OK"),
+        ("CONFIG SET cluster-require-full-coverage no", "OK"),
+    ]);
+    let reply = s.text(&["EVAL", "return redis.call('get', 'a')", "0"]);
+    assert!(
+        reply.starts_with("ERR Script attempted to access a slot not served script: "),
+        "{reply}"
+    );
+}

@@ -1,0 +1,301 @@
+//! The configuration at run time: reading, changing, undoing, saving it; and what follows from a change.
+
+use crate::harness::{Raw, Server, free_port, wait_for};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command};
+
+#[test]
+fn get_answers_a_map_of_what_matches() {
+    let mut server = Server::start(&["--maxmemory", "10mb"]);
+    assert_eq!(server.text(&["CONFIG", "GET", "MaxMemory"]), "[MaxMemory 10485760]");
+    assert_eq!(
+        server.text(&["CONFIG", "GET", "maxmemory", "maxmemory-s*"]),
+        "[maxmemory 10485760 maxmemory-samples 5]"
+    );
+    assert_eq!(server.text(&["CONFIG", "GET", "nosuch"]), "[]");
+    let mut raw = server.raw();
+    raw.send("HELLO 3\r\n");
+    while raw.line() != "*0" {}
+    raw.send("CONFIG GET hz\r\n");
+    raw.expect("%1\r\n$2\r\nhz\r\n$2\r\n10\r\n");
+}
+
+#[test]
+fn set_changes_all_or_nothing() {
+    let mut server = Server::start(&[]);
+    assert_eq!(server.text(&["CONFIG", "SET", "maxmemory", "1gb", "hz", "50"]), "OK");
+    for (args, reply) in [
+        (
+            &["CONFIG", "SET", "maxmemory"][..],
+            "ERR wrong number of arguments for 'config|set' command",
+        ),
+        (
+            &["CONFIG", "SET", "a", "1"],
+            "ERR Unknown option or number of arguments for CONFIG SET - 'a'",
+        ),
+        (&["CONFIG", "SET", "hz", "20", "a"], "ERR syntax error"),
+        (
+            &["CONFIG", "SET", "hz", "20", "port", "x"],
+            "ERR CONFIG SET failed (possibly related to argument 'port') - argument couldn't be parsed into an integer",
+        ),
+        (
+            &["CONFIG", "SET", "databases", "1"],
+            "ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config",
+        ),
+    ] {
+        assert_eq!(server.text(args), reply, "{args:?}");
+    }
+    assert_eq!(server.text(&["CONFIG", "GET", "hz", "maxmemory"]), "[hz 50 maxmemory 1073741824]");
+}
+
+#[test]
+fn what_has_no_effect_yet_is_checked_nevertheless() {
+    let mut server = Server::start(&[]);
+    for (directive, value, reason) in [
+        ("locale-collate", "xx_nowhere", "Invalid locale name"),
+        ("locale-collate", "C", ""),
+        (
+            "active-defrag-ignore-bytes",
+            "0",
+            "argument must be between 1 and 9223372036854775807 inclusive",
+        ),
+        (
+            "active-defrag-ignore-bytes",
+            "18446744073709551616",
+            "argument must be between 1 and 9223372036854775807 inclusive",
+        ),
+        ("active-defrag-cycle-min", "100", "argument must be between 1 and 99 inclusive"),
+        (
+            "cluster-node-timeout",
+            "-1",
+            "argument must be between 0 and 9223372036854775807 inclusive",
+        ),
+        (
+            "cluster-announce-hostname",
+            "a_b",
+            "Hostnames may only contain alphanumeric characters, hyphens or dots",
+        ),
+        ("jemalloc-bg-thread", "2", "argument must be 'yes' or 'no'"),
+    ] {
+        let expected = match reason {
+            "" => "OK".to_string(),
+            _ => format!(
+                "ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}"
+            ),
+        };
+        let reply = server.text(&["CONFIG", "SET", directive, value]);
+        assert_eq!(reply, expected, "{directive} {value}");
+    }
+}
+
+#[test]
+fn what_can_not_be_applied_is_undone() {
+    let mut server = Server::start(&["--bind", "127.0.0.1"]);
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let reply =
+        server.text(&["CONFIG", "SET", "maxmemory", "5mb", "port", &port, "loglevel", "debug"]);
+    assert!(reply.starts_with(
+        "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port"
+    ));
+    assert_eq!(
+        server.text(&["CONFIG", "GET", "maxmemory", "loglevel"]),
+        "[maxmemory 0 loglevel notice]"
+    );
+    assert_eq!(server.raw().ask("PING"), "+PONG");
+    let reply = server.text(&["CONFIG", "SET", "hz", "20", "maxclients", "4294967295"]);
+    assert!(
+        reply.contains("'maxclients') - The operating system is not able to handle"),
+        "{reply}"
+    );
+    assert_eq!(server.text(&["CONFIG", "GET", "hz"]), "[hz 10]");
+}
+
+#[test]
+fn the_port_can_be_changed() {
+    let mut server = Server::start(&["--bind", "127.0.0.1"]);
+    server.text(&["PING"]);
+    let (old, new) = (server.port, free_port());
+    assert_eq!(server.text(&["CONFIG", "SET", "port", &new.to_string()]), "OK");
+    server.port = new;
+    wait_for("the new port", || Raw::to_port(new).ok());
+    assert_eq!(server.raw().ask("PING"), "+PONG");
+    assert!(Raw::to_port(old).is_err());
+    // Who was connected stays so.
+    assert_eq!(server.text(&["PING"]), "PONG");
+    assert_eq!(server.info_text("tcp_port"), Some(new.to_string()));
+}
+
+#[test]
+fn changes_take_effect() {
+    let mut server = Server::start(&[]);
+    assert_eq!(server.text(&["CONFIG", "SET", "maxclients", "1"]), "OK");
+    assert_eq!(server.raw().line(), "-ERR max number of clients reached");
+    assert_eq!(server.text(&["CONFIG", "SET", "maxclients", "100"]), "OK");
+
+    assert_eq!(server.text(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    assert!(server.text(&["SET", "a", "b"]).starts_with("OOM "));
+    assert_eq!(
+        server.text(&["CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "allkeys-lfu"]),
+        "OK"
+    );
+    assert_eq!(server.text(&["SET", "a", "b"]), "OK");
+    assert_eq!(server.text(&["OBJECT", "FREQ", "a"]), ":5");
+
+    assert_eq!(
+        server.text(&["CONFIG", "SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "2"]),
+        "OK"
+    );
+    for _ in 0..5 {
+        server.text(&["PING"]);
+    }
+    assert_eq!(server.text(&["SLOWLOG", "LEN"]), ":2");
+
+    assert_eq!(server.text(&["CONFIG", "SET", "appendonly", "yes"]), "OK");
+    assert_eq!(server.info_text("aof_enabled"), Some("1".to_string()));
+    assert_eq!(server.text(&["CONFIG", "SET", "appendonly", "no"]), "OK");
+
+    assert!(server.text(&["CONFIG", "SET", "dir", "/"]).contains("can't set protected config"));
+}
+
+/// A server that was started with a configuration file, which `Server::start` can't do.
+struct WithFile(Child, Raw);
+
+impl WithFile {
+    fn start(file: &Path, port: u16) -> WithFile {
+        WithFile::start_program(&crate::harness::program(), file, port)
+    }
+
+    fn start_program(program: &Path, file: &Path, port: u16) -> WithFile {
+        let child = Command::new(program).arg(file).spawn().unwrap();
+        WithFile(child, wait_for("the server", || Raw::to_port(port).ok()))
+    }
+}
+
+impl Drop for WithFile {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn rewrite_keeps_what_was_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("redis.conf");
+    let port = free_port();
+    let lines = format!(
+        "# mine\nport {port}\nmaxmemory 1mb\nlogfile log.txt\ndir {}\n",
+        dir.path().display()
+    );
+    std::fs::write(&file, lines).unwrap();
+    let mut server = WithFile::start(&file, port);
+    let set = "CONFIG SET maxmemory 2mb requirepass \"a b\" save \"900 1\"";
+    assert_eq!(server.1.ask(set), "+OK");
+    assert_eq!(server.1.ask("CONFIG REWRITE"), "+OK");
+    let info = server.1.ask("INFO server");
+    assert!(info.contains(&format!("config_file:{}\r\n", file.display())), "{info}");
+    drop(server);
+
+    let rewritten = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        rewritten.starts_with("# mine\n") && rewritten.contains("\nmaxmemory 2mb\n"),
+        "{rewritten}"
+    );
+    let mut server = WithFile::start(&file, port);
+    assert_eq!(server.1.ask("AUTH \"a b\""), "+OK");
+    server.1.send("CONFIG GET maxmemory save\r\n");
+    server.1.expect("*4\r\n$9\r\nmaxmemory\r\n$7\r\n2097152\r\n$4\r\nsave\r\n$5\r\n900 1\r\n");
+}
+
+/// In the place of a `valkey-server` it has Valkey's defaults, and what is set to Redis's defaults there is kept.
+#[test]
+fn the_name_of_the_program_decides_on_defaults() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, file) = (dir.path().join("valkey-server"), dir.path().join("valkey.conf"));
+    std::os::unix::fs::symlink(crate::harness::program(), &program).unwrap();
+    let port = free_port();
+    let lines = format!("port {port}\nlogfile log.txt\ndir {}\n", dir.path().display());
+    std::fs::write(&file, lines).unwrap();
+    let mut server = WithFile::start_program(&program, &file, port);
+    server.1.send("CONFIG GET lazyfree-lazy-expire\r\n");
+    server.1.expect("*2\r\n$20\r\nlazyfree-lazy-expire\r\n$3\r\nyes\r\n");
+    assert_eq!(server.1.ask("CONFIG SET lazyfree-lazy-expire no"), "+OK");
+    assert_eq!(server.1.ask("CONFIG REWRITE"), "+OK");
+    drop(server);
+    let rewritten = std::fs::read_to_string(&file).unwrap();
+    assert!(rewritten.contains("\nlazyfree-lazy-expire no\n"), "{rewritten}");
+    assert!(!rewritten.contains("lazy-user-del"), "{rewritten}");
+}
+
+#[test]
+fn the_kernel_is_told_whom_to_end_first() {
+    let mut server = Server::start(&["--rdb-key-save-delay", "10000000"]);
+    let pid = server.info("process_id").to_string();
+    let score = |pid: &str| -> i32 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let base = score(&pid);
+    server.text(&["CONFIG", "SET", "oom-score-adj-values", "10 20 30"]);
+    assert_eq!(score(&pid), base);
+    server.check(&[("CONFIG SET oom-score-adj yes", "OK")]);
+    assert_eq!(score(&pid), base + 10);
+    server.check(&[("REPLICAOF 127.0.0.1 1", "OK")]);
+    assert_eq!(score(&pid), base + 20);
+    server.check(&[("REPLICAOF NO ONE", "OK"), ("SET k v", "OK")]);
+    assert_eq!(score(&pid), base + 10);
+    server.line("BGSAVE");
+    wait_for("the child's score", || {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let child = children.split_whitespace().next()?;
+        (score(child) == base + 30).then_some(())
+    });
+    server.check(&[("CONFIG SET oom-score-adj absolute", "OK")]);
+    assert_eq!(score(&pid), 10);
+    server.check(&[("CONFIG SET oom-score-adj no", "OK")]);
+    assert_eq!(score(&pid), base);
+}
+
+/// Harnesses of client libraries read the version off this line before they start a server.
+#[test]
+fn the_version_is_told_in_redis_s_words() {
+    let output = Command::new(crate::harness::program()).arg("--version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("Redis server v=7.2.4 sha=00000000:0 malloc="), "{text}");
+    assert!(text.contains(" bits=64 build="), "{text}");
+}
+
+#[test]
+fn without_a_file_nothing_is_rewritten() {
+    let mut server = Server::start(&[]);
+    assert_eq!(
+        server.text(&["CONFIG", "REWRITE"]),
+        "ERR The server is running without a config file"
+    );
+}
+
+#[test]
+fn statistics_start_anew() {
+    let mut server = Server::start(&[]);
+    server.text(&["SET", "a", "b"]);
+    server.text(&["GET", "a"]);
+    server.text(&["nosuch"]);
+    for n in 0..501 {
+        server.text(&["EVAL", &format!("return {n}"), "0"]);
+    }
+    assert_eq!(server.info_text("evicted_scripts").as_deref(), Some("1"));
+    assert_eq!(server.info_text("keyspace_hits").as_deref(), Some("1"));
+    assert_eq!(server.info_text("errorstat_ERR").as_deref(), Some("count=1"));
+    assert_eq!(server.text(&["CONFIG", "RESETSTAT"]), "OK");
+    for (field, value) in [
+        ("keyspace_hits", Some("0")),
+        ("evicted_scripts", Some("0")),
+        ("total_error_replies", Some("0")),
+        ("errorstat_ERR", None),
+        ("cmdstat_set", None),
+    ] {
+        assert_eq!(server.info_text(field).as_deref(), value, "{field}");
+    }
+}

@@ -1,0 +1,317 @@
+//! Connections: who a client is, what it may decide about its own connection, and who else is connected.
+
+use crate::harness::{Raw, Server};
+use std::time::Duration;
+
+/// The value of a field of a `CLIENT LIST` line.
+fn field(line: &str, name: &str) -> String {
+    let start = format!("{name}=");
+    let found = line.split(' ').find_map(|part| part.trim_end().strip_prefix(&start));
+    found.unwrap_or_else(|| panic!("no {name} in {line:?}")).to_string()
+}
+
+#[test]
+fn ping_echo_and_select() {
+    let mut server = Server::start(&[]);
+    for (args, reply) in [
+        (&["PING"][..], "PONG"),
+        (&["PING", "hi"], "hi"),
+        (&["PING", "a", "b"], "ERR wrong number of arguments for 'ping' command"),
+        (&["ECHO", "x y"], "x y"),
+        (&["SELECT", "15"], "OK"),
+        (&["SELECT", "16"], "ERR DB index is out of range"),
+        (&["SELECT", "-1"], "ERR DB index is out of range"),
+        (&["SELECT", "a"], "ERR value is not an integer or out of range"),
+        (
+            &["SELECT", "9999999999"],
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ),
+        (&["SET", "key", "here"], "OK"),
+        (&["SELECT", "0"], "OK"),
+        (&["GET", "key"], "nil"),
+    ] {
+        assert_eq!(server.text(args), reply, "{args:?}");
+    }
+}
+
+#[test]
+fn quit_answers_and_executes_nothing_behind_it() {
+    let mut server = Server::start(&[]);
+    let mut raw = server.raw();
+    raw.send("QUIT\r\nSET key value\r\n");
+    assert_eq!(raw.read_to_end(), b"+OK\r\n");
+    assert_eq!(server.text(&["EXISTS", "key"]), ":0");
+}
+
+#[test]
+fn hello_chooses_the_protocol() {
+    let server = Server::start(&[]);
+    let mut raw = server.raw();
+    raw.send("HELLO 3 SETNAME me\r\n");
+    assert_eq!(raw.line(), "%7");
+    raw.expect("$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.4\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:");
+    raw.line();
+    raw.expect(
+        "$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+    );
+    raw.send("CLIENT GETNAME\r\nGET nosuch\r\n");
+    raw.expect("$2\r\nme\r\n_\r\n");
+    for (request, reply) in [
+        ("HELLO 4", "-NOPROTO unsupported protocol version\r\n"),
+        ("HELLO x", "-ERR Protocol version is not an integer or out of range\r\n"),
+        ("HELLO 2 SETNAME", "-ERR Syntax error in HELLO option 'SETNAME'\r\n"),
+        ("HELLO 2 AUTH default", "-ERR Syntax error in HELLO option 'AUTH'\r\n"),
+        (
+            "HELLO 2 SETNAME \"a b\"",
+            "-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+        ),
+        ("GET nosuch", "_\r\n"),
+        ("RESET", "+RESET\r\n"),
+        ("GET nosuch", "$-1\r\n"),
+        ("CLIENT GETNAME", "$-1\r\n"),
+    ] {
+        raw.send(format!("{request}\r\n"));
+        raw.expect(reply);
+    }
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let mut server = Server::start(&[]);
+    assert_eq!(server.text(&["CONFIG", "SET", "requirepass", "secret"]), "OK");
+    assert_eq!(server.text(&["PING"]), "PONG");
+    assert_eq!(server.text(&["RESET"]), "RESET");
+    let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
+    for (args, reply) in [
+        (&["GET", "a"][..], "NOAUTH Authentication required."),
+        (&["PING"], "NOAUTH Authentication required."),
+        (&["AUTH", "Secret"], wrong),
+        (&["AUTH", "secre"], wrong),
+        (&["AUTH", ""], wrong),
+        (&["AUTH", "other", "secret"], wrong),
+        (&["AUTH", "a", "b", "c"], "ERR syntax error"),
+        (&["GET", "a"], "NOAUTH Authentication required."),
+        (&["AUTH", "default", "secret"], "OK"),
+        (&["GET", "a"], "nil"),
+    ] {
+        assert_eq!(server.text(args), reply, "{args:?}");
+    }
+    assert_eq!(server.info_text("acl_access_denied_auth").as_deref(), Some("4"));
+
+    let mut raw = server.raw();
+    raw.send("HELLO 3\r\n");
+    assert!(
+        raw.line()
+            .starts_with("-NOAUTH HELLO must be called with the client already authenticated")
+    );
+    raw.send("HELLO 3 AUTH default wrong\r\n");
+    raw.expect(format!("-{wrong}\r\n"));
+    raw.send("HELLO 3 AUTH default secret\r\n");
+    assert_eq!(raw.line(), "%7");
+
+    // Who is in stays in; who comes needs the new password, or none.
+    assert_eq!(server.text(&["CONFIG", "SET", "requirepass", "new"]), "OK");
+    assert_eq!(server.text(&["PING"]), "PONG");
+    assert_eq!(server.text(&["RESET"]), "RESET");
+    assert_eq!(server.text(&["PING"]), "NOAUTH Authentication required.");
+    assert_eq!(server.text(&["AUTH", "new"]), "OK");
+    assert_eq!(server.text(&["CONFIG", "SET", "requirepass", ""]), "OK");
+    let not_set = "ERR AUTH <password> called without any password configured for the default user. Are you sure \
+                   your configuration is correct?";
+    let mut other = server.raw();
+    assert_eq!(other.ask("AUTH new"), format!("-{not_set}"));
+    assert_eq!(other.ask("AUTH default anything"), "+OK");
+}
+
+#[test]
+fn a_client_is_listed_with_what_is_known_of_it() {
+    let mut server = Server::start(&[]);
+    let mut other = server.raw();
+    let id = other.ask("CLIENT ID")[1..].to_string();
+    other.ask("SELECT 3");
+    assert_eq!(other.ask("CLIENT SETNAME other"), "+OK");
+    assert_eq!(other.ask("CLIENT SETINFO LIB-NAME lib"), "+OK");
+    assert_eq!(other.ask("CLIENT SETINFO lib-ver 1.2"), "+OK");
+
+    let line = server.text(&["CLIENT", "LIST", "ID", &id]);
+    for (name, value) in [
+        ("id", id.as_str()),
+        ("name", "other"),
+        ("flags", "N"),
+        ("db", "3"),
+        ("sub", "0"),
+        ("multi", "-1"),
+        ("cmd", "client|setinfo"),
+        ("user", "default"),
+        ("redir", "-1"),
+        ("resp", "2"),
+        ("lib-name", "lib"),
+        ("lib-ver", "1.2"),
+    ] {
+        assert_eq!(field(&line, name), value, "{name}");
+    }
+    assert!(field(&line, "laddr").ends_with(&format!(":{}", server.port)));
+
+    let all = server.text(&["CLIENT", "LIST", "TYPE", "normal"]);
+    let ids: Vec<u64> = all.lines().map(|line| field(line, "id").parse().unwrap()).collect();
+    assert!(ids.len() == 2 && ids.is_sorted(), "{all}");
+    let info = server.text(&["CLIENT", "INFO"]);
+    assert_eq!(field(&info, "cmd"), "client|info");
+    for (args, reply) in [
+        (&["CLIENT", "LIST", "TYPE", "replica"][..], ""),
+        (&["CLIENT", "LIST", "TYPE", "x"], "ERR Unknown client type 'x'"),
+        (&["CLIENT", "LIST", "ID"], "ERR syntax error"),
+        (&["CLIENT", "LIST", "ID", "x"], "ERR Invalid client ID"),
+        (&["CLIENT", "LIST", "ID", "999"], ""),
+        (
+            &["CLIENT", "SETNAME", "a b"],
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        ),
+        (&["CLIENT", "SETINFO", "x", "y"], "ERR Unrecognized option 'x'"),
+        (
+            &["CLIENT", "SETINFO", "lib-ver", "a\n"],
+            "ERR lib-ver cannot contain spaces, newlines or special characters.",
+        ),
+        (&["CLIENT", "SETNAME", ""], "OK"),
+        (&["CLIENT", "GETNAME"], "nil"),
+        (&["CLIENT", "GETREDIR"], ":-1"),
+        (&["CLIENT", "NO-EVICT", "on"], "OK"),
+        (&["CLIENT", "NO-TOUCH", "on"], "OK"),
+        (&["CLIENT", "NO-TOUCH", "maybe"], "ERR syntax error"),
+        (&["CLIENT", "NOSUCH"], "ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP."),
+    ] {
+        assert_eq!(server.text(args), reply, "{args:?}");
+    }
+    assert_eq!(field(&server.text(&["CLIENT", "INFO"]), "flags"), "eT");
+}
+
+#[test]
+fn clients_are_killed_by_what_fits_them() {
+    let mut server = Server::start(&[]);
+    let dead = |raw: &mut Raw| assert!(raw.read_to_end().is_empty());
+
+    // The old form: an address, and the killer may be the killed.
+    let mut raw = server.raw();
+    let addr = field(&raw.ask("CLIENT INFO"), "addr");
+    assert_eq!(server.text(&["CLIENT", "KILL", &addr]), "OK");
+    dead(&mut raw);
+    assert_eq!(server.text(&["CLIENT", "KILL", &addr]), "ERR No such client");
+    let mut raw = server.raw();
+    let addr = field(&raw.ask("CLIENT INFO"), "addr");
+    raw.send(format!("CLIENT KILL {addr}\r\nPING\r\n"));
+    assert_eq!(raw.read_to_end(), b"+OK\r\n");
+
+    // The new form: everything has to fit, and who asks is spared.
+    let (mut one, mut two) = (server.raw(), server.raw());
+    let id = one.ask("CLIENT ID")[1..].to_string();
+    two.send("PING\r\n");
+    two.expect("+PONG\r\n");
+    assert_eq!(server.text(&["CLIENT", "KILL", "ID", &id, "TYPE", "pubsub"]), ":0");
+    assert_eq!(
+        server.text(&["CLIENT", "KILL", "ID", &id, "USER", "default", "LADDR", "127.0.0.1:1"]),
+        ":0"
+    );
+    assert_eq!(server.text(&["CLIENT", "KILL", "MAXAGE", "1000"]), ":0");
+    assert_eq!(server.text(&["CLIENT", "KILL", "ID", &id, "SKIPME", "no"]), ":1");
+    dead(&mut one);
+    assert_eq!(server.text(&["CLIENT", "KILL", "TYPE", "normal", "USER", "default"]), ":1");
+    dead(&mut two);
+    for (args, reply) in [
+        (&["CLIENT", "KILL", "ID", "0"][..], "ERR client-id should be greater than 0"),
+        (&["CLIENT", "KILL", "ID", "1", "TYPE"], "ERR syntax error"),
+        (&["CLIENT", "KILL", "USER", "nobody"], "ERR No such user 'nobody'"),
+        (&["CLIENT", "KILL", "SKIPME", "maybe"], "ERR syntax error"),
+        (&["CLIENT", "KILL", "MAXAGE", "x"], "ERR maxage is not an integer or out of range"),
+        (&["CLIENT", "KILL", "MAXAGE", "0"], "ERR maxage should be greater than 0"),
+    ] {
+        assert_eq!(server.text(args), reply, "{args:?}");
+    }
+}
+
+#[test]
+fn replies_can_be_turned_off() {
+    let server = Server::start(&[]);
+    let mut raw = server.raw();
+    raw.send(
+        "CLIENT REPLY OFF\r\nPING\r\nnosuch\r\nCLIENT REPLY SKIP\r\nCLIENT REPLY ON\r\nPING\r\n",
+    );
+    raw.expect("+OK\r\n+PONG\r\n");
+    raw.send("CLIENT REPLY SKIP\r\nPING 1\r\nPING 2\r\nCLIENT REPLY SKIP\r\nCLIENT REPLY ON\r\nCLIENT REPLY x\r\n");
+    raw.expect("$1\r\n2\r\n+OK\r\n-ERR syntax error\r\n");
+}
+
+#[test]
+fn a_pause_holds_writes_until_it_ends() {
+    let mut server = Server::start(&[]);
+    let mut other = server.raw();
+    assert_eq!(server.text(&["CLIENT", "PAUSE", "100000", "WRITE"]), "OK");
+    other.send("GET key\r\nSET key value\r\nGET key\r\n");
+    other.expect("$-1\r\n");
+    server.wait_info("blocked_clients", "1");
+    assert!(other.is_silent(Duration::from_millis(50)));
+    // A shorter pause does not shorten it.
+    assert_eq!(server.text(&["CLIENT", "PAUSE", "1", "WRITE"]), "OK");
+    assert!(other.is_silent(Duration::from_millis(50)));
+    assert_eq!(server.text(&["CLIENT", "UNPAUSE"]), "OK");
+    other.expect("+OK\r\n$5\r\nvalue\r\n");
+    assert_eq!(server.info_text("blocked_clients").as_deref(), Some("0"));
+
+    assert_eq!(server.text(&["CLIENT", "PAUSE", "50"]), "OK");
+    other.send("PING\r\n");
+    other.expect("+PONG\r\n");
+    for (args, reply) in [
+        (&["CLIENT", "PAUSE", "x"][..], "ERR timeout is not an integer or out of range"),
+        (&["CLIENT", "PAUSE", "-1"], "ERR timeout is negative"),
+        (&["CLIENT", "PAUSE", "9223372036854775807"], "ERR timeout is out of range"),
+        (&["CLIENT", "PAUSE", "1", "READ"], "ERR CLIENT PAUSE mode must be WRITE or ALL"),
+    ] {
+        assert_eq!(server.text(args), reply, "{args:?}");
+    }
+}
+
+#[test]
+fn a_waiting_client_can_be_unblocked() {
+    let mut server = Server::start(&[]);
+    let mut waiting = server.raw();
+    let id = waiting.ask("CLIENT ID")[1..].to_string();
+    for (reason, reply) in
+        [("TIMEOUT", ":0\r\n"), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n")]
+    {
+        waiting.send("WAIT 1 0\r\n");
+        server.wait_info("blocked_clients", "1");
+        assert_eq!(server.text(&["CLIENT", "UNBLOCK", &id, reason]), ":1");
+        waiting.expect(reply);
+    }
+    assert_eq!(server.text(&["CLIENT", "UNBLOCK", &id]), ":0");
+    assert_eq!(
+        server.text(&["CLIENT", "UNBLOCK", "x"]),
+        "ERR value is not an integer or out of range"
+    );
+    let reason = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+    assert_eq!(server.text(&["CLIENT", "UNBLOCK", &id, "x"]), reason);
+}
+
+#[test]
+fn a_monitor_sees_commands_without_their_secrets() {
+    let mut server = Server::start(&[]);
+    let mut monitor = server.raw();
+    monitor.send("MONITOR\r\n");
+    monitor.expect("+OK\r\n");
+    server.text(&["SELECT", "2"]);
+    server.text(&["SET", "key", "a \"b\"\n"]);
+    server.text(&["CONFIG", "GET", "maxmemory"]);
+    server.text(&["AUTH", "default", "secret"]);
+    let mut lines = Vec::new();
+    while !lines.last().is_some_and(|line: &String| line.contains("AUTH")) {
+        lines.push(monitor.line());
+    }
+    let shown: Vec<&str> =
+        lines.iter().filter_map(|line| line.split_once("] ")).map(|(_, command)| command).collect();
+    let expected = [r#""SET" "key" "a \"b\"\n""#, r#""AUTH" "(redacted)" "(redacted)""#];
+    assert!(shown.ends_with(&expected), "{lines:?}");
+    assert!(lines.last().unwrap().contains(" [2 127.0.0.1:"), "{lines:?}");
+    monitor.send("RESET\r\nPING\r\n");
+    monitor.expect("+RESET\r\n+PONG\r\n");
+    server.text(&["GET", "key"]);
+    assert!(monitor.is_silent(Duration::from_millis(50)));
+}
