@@ -2,7 +2,9 @@
 
 use super::differences::{encoding_may_differ, event_name};
 use super::grammar::{Grammar, Words, encode};
-use super::peer::{Connection, Kind, Process};
+use super::harness::Server;
+use super::peer::{Connection, start};
+use super::peers::Kind;
 use super::reply::{Agreement, Errors, Reply, Values, agree};
 use super::rounds::{Maker, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,7 @@ struct Side {
     watcher: Connection,
     /// Has read some keys, and is told when they change.
     reader: Connection,
-    _process: Process,
+    _server: Server,
 }
 
 /// What the watchers of a server have heard.
@@ -36,8 +38,8 @@ struct Heard {
 
 impl Side {
     fn start(program: &Path, kind: Kind) -> io::Result<Side> {
-        let process = Process::start(program, kind);
-        let [mut main, mut watcher, mut reader] = [(); 3].map(|()| process.connect());
+        let server = start(program, kind);
+        let [mut main, mut watcher, mut reader] = [(); 3].map(|()| Connection::to(&server));
         // Keys expire when somebody comes upon them, and not at some other time.
         main.line("DEBUG SET-ACTIVE-EXPIRE 0")?;
         for line in [
@@ -52,7 +54,7 @@ impl Side {
         for line in ["HELLO 3", "CLIENT TRACKING ON"] {
             reader.line(line)?;
         }
-        Ok(Side { main, watcher, reader, _process: process })
+        Ok(Side { main, watcher, reader, _server: server })
     }
 
     /// An empty server, and the main connection as if it were new.

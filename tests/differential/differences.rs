@@ -1,7 +1,8 @@
 //! What may differ between Aeolis and its peers, each with its reason: nothing else may. `docs/differences.md` is made
 //! from this table.
 
-use super::peer::Kind;
+use super::peer::PEERS;
+use super::peers::Kind;
 use super::reply::{Agreement, Errors, Values};
 use crate::grammar::Words;
 
@@ -157,7 +158,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
-        peers: &[Kind::Redis8, Kind::Valkey9],
+        peers: &[Kind::Redis8, Kind::Valkey],
         commands: &["client|setname", "client|setinfo"],
         when: When::Has("a\0b"),
         reason: "what follows a NUL is not judged there",
@@ -182,7 +183,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         commands: &[
             "watch", "unwatch", "acl|", "client|", "object|", "pubsub|", "xgroup|", "xinfo|",
         ],
@@ -192,14 +193,14 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         commands: &["watch"],
         treatment: ERROR_TEXTS,
         reason: "the error of a `WATCH` in a transaction has its name there",
         ..ROW
     },
     Difference {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         scene: IN_SCRIPTS,
         treatment: Treatment::Errors(Errors::ButSha1),
         reason: "texts of errors have the script's SHA1 in 7.2 and in 8.0",
@@ -219,7 +220,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
-        peers: &[Kind::Redis8, Kind::Valkey9],
+        peers: &[Kind::Redis8, Kind::Valkey],
         commands: &[
             "xread",
             "xreadgroup",
@@ -302,7 +303,7 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         commands: &[
             "hexpire",
             "hpexpire",
@@ -319,20 +320,20 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         commands: &["hgetex", "hgetdel", "hsetex"],
         reason: "the same; and what they miss is announced there",
         ..ROW
     },
     Difference {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         commands: &["set", "msetex"],
         when: When::IsPast,
         reason: "a time in the past is announced as set and expired, as Redis does, and there as deleted",
         ..ROW
     },
     Difference {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         commands: &[
             "getex",
             "geosearch",
@@ -362,13 +363,13 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
-        peers: &[Kind::Redis8, Kind::Valkey9],
+        peers: &[Kind::Redis8, Kind::Valkey],
         when: When::Begins("0x"),
         reason: "hexadecimal numbers are doubles in 7.2 only",
         ..ROW
     },
     Difference {
-        peers: &[Kind::Redis8, Kind::Valkey9],
+        peers: &[Kind::Redis8, Kind::Valkey],
         when: When::Has(" 1"),
         reason: "a blank before a double is allowed in 7.2 only",
         ..ROW
@@ -626,7 +627,7 @@ const ENCODINGS: &[(&[Kind], &str, &str, &str)] = &[
         "listpack",
         "members that are too long for a listpack are made room for before it is known whether they are added, as in Valkey",
     ),
-    (&Kind::ALL, "listpack", "skiplist", "`SORT` of a sorted set makes it a skip list there"),
+    (&PEERS, "listpack", "skiplist", "`SORT` of a sorted set makes it a skip list there"),
     (
         &[Kind::Redis8],
         "listpack",
@@ -634,25 +635,25 @@ const ENCODINGS: &[(&[Kind], &str, &str, &str)] = &[
         "a hash that once had expiring fields is a listpack again when it has none",
     ),
     (
-        &[Kind::Redis8, Kind::Valkey9],
+        &[Kind::Redis8, Kind::Valkey],
         "embstr",
         "raw",
         "the key is part of the same allocation there, and counts",
     ),
     (
-        &[Kind::Valkey9],
+        &[Kind::Valkey],
         "raw",
         "embstr",
         "strings of up to 64 bytes, less the length of the key, are embedded there",
     ),
     (
-        &[Kind::Valkey9],
+        &[Kind::Valkey],
         "listpackex",
         "hashtable",
         "hashes with expiring fields have no listpack there",
     ),
-    (&[Kind::Valkey9], "listpack", "hashtable", "the same, and they stay so"),
-    (&[Kind::Valkey9], "int", "embstr", "`MSETEX` keeps numbers as texts there"),
+    (&[Kind::Valkey], "listpack", "hashtable", "the same, and they stay so"),
+    (&[Kind::Valkey], "int", "embstr", "`MSETEX` keeps numbers as texts there"),
 ];
 
 /// What is announced otherwise, or not at all (`there` is empty).
@@ -671,13 +672,13 @@ const EVENTS: &[Event] = &[
         reason: "7.2 announces consumers that come into being because they read or claim",
     },
     Event {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         here: "del",
         there: "expired",
         reason: "a key that is given a time in the past is deleted in 7.2, and expires there",
     },
     Event {
-        peers: &[Kind::Valkey9],
+        peers: &[Kind::Valkey],
         here: "hdel",
         there: "hexpired",
         reason: "the same for fields",

@@ -8,16 +8,21 @@
 //! ```
 //!
 //! A round is a few pipelines of commands, which its seed decides, on an empty server; at its end, a quiet point,
-//! everything is compared. `AEOLIS_SERVER` names another binary than the one of this build. The peers are those of
-//! `REDIS7_SERVER`, `REDIS8_SERVER` and `VALKEY_SERVER`; one that is missing is skipped.
+//! everything is compared. `AEOLIS_PROGRAM` names another binary than the one of this build, and the
+//! variables in [`peers`] those of the peers, whose version matters.
 
 mod compare;
 pub mod differences;
 #[path = "../../fuzz/src/grammar.rs"]
 pub mod grammar;
+#[allow(dead_code, unused_imports, reason = "what other tests use")]
+#[path = "../it/harness/mod.rs"]
+mod harness;
 #[path = "../../fuzz/src/host.rs"]
 pub mod host;
-pub mod peer;
+mod peer;
+#[path = "../interop/peers.rs"]
+mod peers;
 pub mod reply;
 mod rounds;
 #[path = "../../fuzz/src/source.rs"]
@@ -26,7 +31,8 @@ pub mod source;
 pub mod targets;
 
 use compare::{Plan, Report, compare};
-use peer::Kind;
+use peer::{PEERS, word};
+use peers::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -67,15 +73,14 @@ fn main() -> ExitCode {
             _ => {}
         }
     }
-    let wanted = |kind: &Kind| options.peer.as_ref().is_none_or(|word| word == kind.word());
+    let wanted = |kind: &Kind| options.peer.as_ref().is_none_or(|wanted| wanted == word(*kind));
     let mut agrees = include_str!("../../docs/differences.md") == differences::document();
     if !agrees {
         println!("differential: docs/differences.md is not what `-- --document` prints");
     }
-    for kind in Kind::ALL.into_iter().filter(wanted) {
-        let Some(peer) = kind.program() else {
-            assert!(std::env::var_os("CI").is_none(), "{} is missing", kind.name());
-            println!("differential: {} is not here: skipped", kind.name());
+    for kind in PEERS.into_iter().filter(wanted) {
+        let Some(peer) = kind.named() else {
+            kind.is_missing();
             continue;
         };
         agrees &= run(kind, peer, &options);
@@ -89,8 +94,7 @@ fn number(text: Option<String>) -> u64 {
 
 /// Compares with one peer, tells what was found, and answers whether that is nothing.
 fn run(kind: Kind, peer: PathBuf, options: &Options) -> bool {
-    let ours = std::env::var_os("AEOLIS_SERVER")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_aeolis")), PathBuf::from);
+    let ours = harness::program();
     let Options { commands, rounds, seed, verbose, .. } = *options;
     let start = Instant::now();
     let report = compare(&Plan { kind, peer, ours, commands, rounds, seed, verbose });

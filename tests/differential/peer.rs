@@ -1,122 +1,34 @@
 //! Servers to compare: ours and others, started alike, and connections to them.
 
+use super::harness::Server;
+use super::peers::Kind;
 use super::reply::Reply;
 use std::io::{self, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
 
-/// Whose server it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Redis7,
-    Redis8,
-    Valkey9,
-}
+pub const PEERS: [Kind; 3] = [Kind::Redis7, Kind::Redis8, Kind::Valkey];
 
-impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Redis7, Kind::Redis8, Kind::Valkey9];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Redis7 => "Redis 7.0",
-            Kind::Redis8 => "Redis 8.2",
-            Kind::Valkey9 => "Valkey 9.1",
-        }
-    }
-
-    /// The word for `--peer`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Kind::Redis7 => "redis7",
-            Kind::Redis8 => "redis8",
-            Kind::Valkey9 => "valkey9",
-        }
-    }
-
-    /// What the peer's program is called. Aeolis, under this name, takes its place.
-    fn server_name(self) -> &'static str {
-        match self {
-            Kind::Redis7 | Kind::Redis8 => "redis-server",
-            Kind::Valkey9 => "valkey-server",
-        }
-    }
-
-    /// The server's program, if this machine has it.
-    pub fn program(self) -> Option<PathBuf> {
-        let variable = match self {
-            Kind::Redis7 => "REDIS7_SERVER",
-            Kind::Redis8 => "REDIS8_SERVER",
-            Kind::Valkey9 => "VALKEY_SERVER",
-        };
-        std::env::var_os(variable).map(PathBuf::from)
+/// The word for `--peer`.
+pub fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Aeolis => "aeolis",
+        Kind::Redis7 => "redis7",
+        Kind::Redis8 => "redis8",
+        Kind::Valkey => "valkey9",
     }
 }
 
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Process {
-    child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Process {
-    /// Starts the peer, or Aeolis in its place.
-    ///
-    /// # Panics
-    /// If it does not start.
-    pub fn start(program: &Path, kind: Kind) -> Process {
-        for _ in 0..5 {
-            let dir = tempfile::tempdir().expect("a directory");
-            let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let port = free.local_addr().expect("an address").port();
-            drop(free);
-            let child = Command::new(program)
-                .arg0(kind.server_name())
-                .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
-                .args(["--notify-keyspace-events", "KEAnm", "--loglevel", "warning"])
-                .current_dir(dir.path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("the server's program");
-            let mut process = Process { child, port, _dir: dir };
-            let deadline = Instant::now() + PATIENCE;
-            while Instant::now() < deadline {
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return process;
-                }
-                if process.child.try_wait().expect("its state").is_some() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        panic!("{} does not start", program.display());
-    }
-
-    pub fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
-        stream.set_nodelay(true).expect("an option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-        Connection {
-            stream: stream.try_clone().expect("a second handle"),
-            reader: BufReader::new(stream),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is what the report is about then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts the peer, or Aeolis under the name of the peer's program, in its place.
+pub fn start(program: &Path, kind: Kind) -> Server {
+    let name = if kind == Kind::Valkey { "valkey-server" } else { "redis-server" };
+    let options = ["--notify-keyspace-events", "KEAnm", "--loglevel", "warning"];
+    let dir = tempfile::tempdir().expect("a directory");
+    Server::start_program_as(program, name.as_ref(), dir, &options)
 }
 
 pub struct Connection {
@@ -125,6 +37,16 @@ pub struct Connection {
 }
 
 impl Connection {
+    pub fn to(server: &Server) -> Connection {
+        let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        Connection {
+            stream: stream.try_clone().expect("a second handle"),
+            reader: BufReader::new(stream),
+        }
+    }
+
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }

@@ -2,7 +2,7 @@
 
 use super::differences::{Scene, agreement, name_of};
 use super::grammar::{Grammar, Words};
-use super::peer::Kind;
+use super::peers::Kind;
 use super::reply::Agreement;
 use super::source::Source;
 

@@ -1,9 +1,9 @@
 //! A chain of servers, each the replica of the one before it, and what has to be true of it.
 
 use crate::data::{self, Data};
+use crate::harness::{PATIENCE, Server, wait_for};
 use crate::load::{Fields, Load, fill};
 use crate::peers::Kind;
-use crate::process::{PATIENCE, Server, wait_for};
 use std::time::Instant;
 
 /// How a snapshot travels.
@@ -60,7 +60,7 @@ fn check_chain(mut chain: Vec<Server>, snapshot: Snapshot, fields: Fields) {
         follows(&mut chain, n);
     }
     for n in 1..chain.len() {
-        let full = chain[n - 1].info("sync_full");
+        let full = chain[n - 1].info_text("sync_full");
         // The main channel's request for the stream behind the snapshot counts as a partial resynchronisation.
         let behind_snapshot = usize::from(snapshot == Snapshot::DualChannel);
         for cut in 1..=2 {
@@ -72,7 +72,7 @@ fn check_chain(mut chain: Vec<Server>, snapshot: Snapshot, fields: Fields) {
             chain[n - 1].wait_info("sync_partial_ok", &(cut + behind_snapshot).to_string());
             follows(&mut chain, n);
         }
-        assert_eq!(chain[n - 1].info("sync_full"), full, "the link was resumed");
+        assert_eq!(chain[n - 1].info_text("sync_full"), full, "the link was resumed");
     }
     load.stop();
     let deadline = Instant::now() + PATIENCE;
@@ -94,7 +94,7 @@ fn difference(chain: &mut [Server], fields: Fields) -> Option<String> {
 /// Waits until a replica has got beyond what was written up to now.
 fn follows(chain: &mut [Server], n: usize) {
     let offset = |server: &mut Server| -> u64 {
-        server.info("master_repl_offset").and_then(|o| o.parse().ok()).expect("an offset")
+        server.info_text("master_repl_offset").and_then(|o| o.parse().ok()).expect("an offset")
     };
     let written = offset(&mut chain[0]);
     // One that is slow beside the load follows, too: what it may not do is stand still.
@@ -110,6 +110,6 @@ fn follows(chain: &mut [Server], n: usize) {
 fn offsets(chain: &mut [Server]) -> Vec<(Option<String>, Option<String>)> {
     chain
         .iter_mut()
-        .map(|server| (server.info("master_replid"), server.info("master_repl_offset")))
+        .map(|server| (server.info_text("master_replid"), server.info_text("master_repl_offset")))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! All that a server has, in a form that does not depend on its version, and where two servers differ.
 
+use crate::harness::Server;
 use crate::load::{DATABASES, Fields};
-use crate::process::Server;
 use redis::{Cmd, Connection, Value, cmd};
 use std::collections::BTreeMap;
 use std::mem;

@@ -1,7 +1,7 @@
 //! Hashes whose fields expire: each peer gets them in the form that it reads, or is told that it can't have them.
 
+use crate::harness::{Server, wait_for};
 use crate::peers::Kind::{self, Aeolis, Redis7, Redis8, Valkey};
-use crate::process::{Server, wait_for};
 
 /// When the field expires, in milliseconds since 1970.
 const LATER: &str = "4102444800000";
@@ -18,12 +18,12 @@ fn follow(replica: &mut Server, primary: &Server) {
 
 fn add_expiring_field(primary: &mut Server, key: &str) {
     primary.cmd(&["HSET", key, "f", "v", "g", "w"]);
-    assert_eq!(primary.text(&["HPEXPIREAT", key, LATER, "FIELDS", "1", "f"]), "1");
+    assert_eq!(primary.text(&["HPEXPIREAT", key, LATER, "FIELDS", "1", "f"]), ":1");
 }
 
 fn has_expiring_field(replica: &mut Server, key: &str) {
     wait_for("the field with its expiry", || {
-        (replica.text(&["HPEXPIRETIME", key, "FIELDS", "2", "f", "g"]) == format!("{LATER} -1"))
+        (replica.text(&["HPEXPIRETIME", key, "FIELDS", "2", "f", "g"]) == format!("[:{LATER} :-1]"))
             .then_some(())
     });
 }
@@ -51,7 +51,7 @@ fn replicas_of_different_kinds_wait_for_the_same_snapshot() {
             has_expiring_field(replica, "h");
         }
         let served = replicas.iter().filter(|(kind, _)| *kind != Redis7).count();
-        assert_eq!(primary.info("connected_slaves"), Some(served.to_string()));
+        assert_eq!(primary.info_text("connected_slaves"), Some(served.to_string()));
     }
 }
 
@@ -68,7 +68,7 @@ fn redis7_is_refused_and_keeps_what_it_has() {
     add_expiring_field(&mut primary, "h");
     primary.cmd(&["SET", "later", "v"]);
     replica.wait_info("master_link_status", "down");
-    let forks = primary.info("total_forks");
+    let forks = primary.info_text("total_forks");
     for side in [&primary, &replica] {
         wait_for("the refusal in the log", || {
             side.log().contains("there are hashes with expiring fields").then_some(())
@@ -77,7 +77,7 @@ fn redis7_is_refused_and_keeps_what_it_has() {
     wait_for("several attempts", || {
         (primary.log().matches("Refusing synchronization to replica").count() > 2).then_some(())
     });
-    assert_eq!(primary.info("total_forks"), forks, "a refusal costs no snapshot");
+    assert_eq!(primary.info_text("total_forks"), forks, "a refusal costs no snapshot");
     assert_eq!(replica.text(&["GET", "k"]), "v");
     assert!(!replica.log().contains("sending an error to its"), "{}", replica.log());
 
@@ -86,7 +86,7 @@ fn redis7_is_refused_and_keeps_what_it_has() {
     replica.wait_info("master_link_status", "up");
     assert_eq!(replica.text(&["HGET", "h", "f"]), "v");
     assert_eq!(replica.text(&["GET", "later"]), "v");
-    assert_eq!(primary.info("sync_partial_ok").as_deref(), Some("0"));
+    assert_eq!(primary.info("sync_partial_ok"), 0);
 }
 
 #[test]
@@ -122,10 +122,13 @@ fn restored_values_are_propagated_in_a_form_that_all_replicas_read() {
             has_expiring_field(replica, &format!("hash:{n}"));
             let list = format!("list:{n}");
             wait_for("the list", || {
-                (replica.text(&["LRANGE", &list, "0", "-1"]) == "1 two").then_some(())
+                (replica.text(&["LRANGE", &list, "0", "-1"]) == "[1 two]").then_some(())
             });
             for kind in ["hash", "list"] {
-                assert_eq!(replica.text(&["PEXPIRETIME", &format!("{kind}:{n}")]), LATER);
+                assert_eq!(
+                    replica.text(&["PEXPIRETIME", &format!("{kind}:{n}")]),
+                    format!(":{LATER}")
+                );
             }
         }
     }
@@ -140,7 +143,7 @@ fn a_replica_takes_the_dual_channel_of_a_valkey_that_has_selected_no_database() 
     };
     follow(&mut replica, &primary);
     replica.wait_info("master_link_status", "up");
-    assert_eq!(primary.info("total_forks").as_deref(), Some("1"));
+    assert_eq!(primary.info("total_forks"), 1);
     primary.cmd(&["SET", "k", "v"]);
     wait_for("the stream", || (replica.text(&["GET", "k"]) == "v").then_some(()));
 }

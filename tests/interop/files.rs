@@ -1,9 +1,9 @@
 //! Snapshot and append-only files: what one server writes, another loads.
 
 use crate::data;
+use crate::harness::Server;
 use crate::load::{Fields, fill};
 use crate::peers::Kind;
-use crate::process::Server;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,8 +42,7 @@ fn hand_over_aof(from: &Path, to: &Path, preamble: &str, fields: Fields) {
     }
     let mut expected = data::read(&writer, fields);
     writer.terminate();
-    let mut reader = Server::start_program(to, writer.into_dir(), &options);
-    reader.wait_info("loading", "0");
+    let reader = Server::start_program(to, writer.into_dir(), &options);
     let mut loaded = data::read(&reader, fields);
     without_expired(&mut [&mut loaded, &mut expected]);
     assert_eq!(data::difference(&expected, &loaded), None);

@@ -6,12 +6,9 @@
 //! about the form of what not all know, [`tls`] encrypts links. [`peers`] finds the servers to pair with, [`data`]
 //! compares what they have.
 
-#[allow(dead_code, reason = "what `it` alone uses")]
+#[allow(dead_code, unused_imports, reason = "what `it` alone uses")]
 #[path = "../it/harness/mod.rs"]
 mod harness;
-#[allow(dead_code, reason = "what `it` alone uses")]
-#[path = "../it/process/mod.rs"]
-mod process;
 
 mod chain;
 mod data;

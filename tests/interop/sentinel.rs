@@ -1,9 +1,9 @@
 //! Three real Sentinels watch a group: whatever happens to the primary, another is promoted, the old one comes back as
 //! a replica, clients that ask the Sentinels go on, and what `WAIT` acknowledged is not lost.
 
+use crate::harness::{free_port, text, wait_for};
 use crate::memory;
 use crate::peers::Kind;
-use crate::process::{free_port, text, wait_for};
 use redis::Value;
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,9 +1,9 @@
 //! Encrypted links to and from Redis.
 
+use crate::harness::certificates::Certificates;
+use crate::harness::{Server, free_port, wait_for};
 use crate::load::{Fields, fill};
 use crate::peers::Kind;
-use crate::process::certificates::Certificates;
-use crate::process::{Server, free_port, wait_for};
 
 /// A pair of servers that know only each other's encrypted port.
 fn check(primary: Kind, replica: Kind) {
@@ -22,16 +22,19 @@ fn check(primary: Kind, replica: Kind) {
     assert_eq!(replica.text(&["REPLICAOF", "127.0.0.1", &port.to_string()]), "OK");
     replica.wait_info("master_link_status", "up");
     wait_for("the replica's port", || {
-        primary.info("slave0")?.contains(&format!("port={own_port},state=online")).then_some(())
+        primary
+            .info_text("slave0")?
+            .contains(&format!("port={own_port},state=online"))
+            .then_some(())
     });
     primary.cmd(&["SET", "large", &"x".repeat(1_000_000)]);
-    assert_eq!(primary.text(&["WAIT", "1", "30000"]), "1");
+    assert_eq!(primary.text(&["WAIT", "1", "30000"]), ":1");
     primary.cmd(&["CLIENT", "KILL", "TYPE", "replica"]);
     primary.cmd(&["SET", "later", "1"]);
     primary.wait_info("sync_partial_ok", "1");
     wait_for("the last write", || (replica.text(&["GET", "later"]) == "1").then_some(()));
     assert_eq!(primary.text(&["DBSIZE"]), replica.text(&["DBSIZE"]));
-    assert_eq!(replica.text(&["STRLEN", "large"]), "1000000");
+    assert_eq!(replica.text(&["STRLEN", "large"]), ":1000000");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Append-only files: what was acknowledged is there after a crash; damaged files are refused or cut, never taken for
 //! whole; what the checkers say.
 
-use crate::process::{Server, run, text, wait_for};
+use crate::harness::{Server, wait_for};
 use aeolis::cli::command_table;
 use aeolis::server::Server as InProcess;
 use aeolis::server::config::{Config, LogLevel};
@@ -73,7 +73,7 @@ fn base_file() -> Vec<u8> {
     server.text(&["RPUSH", "list", "1", "two"]);
     server.text(&["BGREWRITEAOF"]);
     server.wait_info("aof_rewrite_in_progress", "0");
-    let names = fs::read_dir(aof_dir(server.dir.path())).expect("the directory");
+    let names = fs::read_dir(aof_dir(server.dir())).expect("the directory");
     let base = names
         .map(|f| f.expect("a file").path())
         .find(|path| path.to_string_lossy().ends_with(".2.base.rdb"));
@@ -208,18 +208,19 @@ fn switched_on_and_off_while_running() {
         server.text(&["SET", "later", "1"]);
         server.kill();
         let mut server = Server::start_in(server.into_dir(), &["--appendonly", "yes"]);
-        assert_eq!(server.text(&["DBSIZE"]), "6");
-        assert_eq!(server.text(&["MGET", "before", "during", "after", "later"]), "1 1 1 (nil)");
-        assert!(server.text(&["TTL", "volatile"]).parse::<i64>().is_ok_and(|ttl| ttl > 900));
+        assert_eq!(server.text(&["DBSIZE"]), ":6");
+        assert_eq!(server.text(&["MGET", "before", "during", "after", "later"]), "[1 1 1 nil]");
+        let ttl = server.text(&["TTL", "volatile"]);
+        assert!(ttl[1..].parse::<i64>().is_ok_and(|ttl| ttl > 900), "{ttl}");
         assert_eq!(server.text(&["DEBUG", "LOADAOF"]), "OK");
-        assert_eq!(server.text(&["DBSIZE"]), "6");
+        assert_eq!(server.text(&["DBSIZE"]), ":6");
     }
 }
 
 /// A server whose incremental file is on a full disk.
 fn on_full_disk(options: &[&str]) -> Server {
     let mut server = Server::start(&[&["--appendonly", "yes", "--save", ""], options].concat());
-    let next = aof_dir(server.dir.path()).join("appendonly.aof.2.incr.aof");
+    let next = aof_dir(server.dir()).join("appendonly.aof.2.incr.aof");
     symlink("/dev/full", next).expect("a link");
     server.text(&["SET", "base", "value"]);
     server.text(&["BGREWRITEAOF"]);
@@ -237,7 +238,7 @@ fn a_full_disk_stops_writes_and_a_new_file_lets_them_go_on() {
     assert_eq!(refusal, "MISCONF Errors writing to the AOF file: No space left on device");
     assert_eq!(server.text(&["PING"]), refusal);
     assert_eq!(server.text(&["GET", "base"]), "value");
-    assert_eq!(server.info("aof_last_write_status").as_deref(), Some("err"));
+    assert_eq!(server.info_text("aof_last_write_status").as_deref(), Some("err"));
     server.text(&["BGREWRITEAOF"]);
     server.wait_info("aof_last_write_status", "ok");
     assert_eq!(server.text(&["SET", "key", "3"]), "OK");
@@ -256,7 +257,7 @@ fn what_is_not_durable_is_not_acknowledged() {
 
 /// Runs the binary under another name.
 fn check(name: &str, args: &[&str], path: &Path) -> (String, Option<i32>) {
-    let Output { stdout, status, .. } = Command::new(crate::process::program())
+    let Output { stdout, status, .. } = Command::new(crate::harness::program())
         .arg0(name)
         .args(args)
         .arg(path)
@@ -371,8 +372,8 @@ fn commands_that_have_no_place_in_a_file() {
         "SET b 2",
     ]);
     let mut server = Server::start_in(with_files(b"", &incr), &["--appendonly", "yes"]);
-    assert_eq!(server.text(&["DBSIZE"]), "2");
-    assert_eq!(server.info("connected_slaves").as_deref(), Some("0"));
+    assert_eq!(server.text(&["DBSIZE"]), ":2");
+    assert_eq!(server.info("connected_slaves"), 0);
 }
 
 /// A child that survives the server has nobody to take its file.
@@ -382,7 +383,7 @@ fn a_rewrite_without_a_server_leaves_nothing() {
     let mut server = Server::start(&[&options[..], &["--enable-debug-command", "yes"]].concat());
     server.text(&["DEBUG", "POPULATE", "100"]);
     server.text(&["BGREWRITEAOF"]);
-    let dir = server.dir.path().to_path_buf();
+    let dir = server.dir().to_path_buf();
     let is_writing = || {
         let mut files = fs::read_dir(&dir).expect("a directory").flatten();
         files.any(|file| file.file_name().to_string_lossy().starts_with("temp-rewriteaof"))
@@ -397,11 +398,11 @@ fn a_rewrite_without_a_server_leaves_nothing() {
 fn messages_are_not_in_the_file() {
     let mut server = Server::start(&["--appendonly", "yes"]);
     server.text(&["SET", "key", "value"]);
-    let size = server.info("aof_current_size");
+    let size = server.info_text("aof_current_size");
     server.text(&["PUBLISH", "channel", "message"]);
     server.text(&["SPUBLISH", "channel", "message"]);
     server.text(&["EVAL", "return redis.call('publish', 'channel', 'message')", "0"]);
-    assert_eq!(server.info("aof_current_size"), size);
+    assert_eq!(server.info_text("aof_current_size"), size);
 }
 
 #[test]
@@ -416,11 +417,10 @@ fn debug_loadaof_says_that_there_is_nothing_to_load() {
 fn waitaof_waits_for_the_disk() {
     let mut server = Server::start(&["--appendonly", "yes"]);
     server.text(&["SET", "key", "value"]);
-    assert_eq!(server.text(&["WAITAOF", "1", "0", "0"]), "1 0");
+    assert_eq!(server.text(&["WAITAOF", "1", "0", "0"]), "[:1 :0]");
     let in_script = server.text(&["EVAL", "return redis.call('waitaof', 1, 0, 0)", "0"]);
     assert!(in_script.contains("not allowed from script"), "{in_script}");
-    let mut other = server.connect();
-    let refused = text(&run(&mut other, &["WAITAOF", "2", "0", "0"]));
+    let refused = server.text(&["WAITAOF", "2", "0", "0"]);
     assert_eq!(refused, "ERR value is out of range, value must between 0 and 1");
     server.text(&["CONFIG", "SET", "appendonly", "no"]);
     assert_eq!(

@@ -110,9 +110,9 @@ fn places_are_propagated_as_scores() {
         ("GEOADD g XX 1 1 nobody", ":0"),
         ("SET end 1", "OK"),
     ]);
-    assert_eq!(stream.next_command(), "SELECT 0");
-    assert_eq!(stream.next_command(), "zadd g NX CH 3479099956230698 a 3479447370796909 b");
-    assert_eq!(stream.next_command(), "SET end 1");
+    assert_eq!(stream.next().join(" "), "SELECT 0");
+    assert_eq!(stream.next().join(" "), "zadd g NX CH 3479099956230698 a 3479447370796909 b");
+    assert_eq!(stream.next().join(" "), "SET end 1");
 }
 
 #[test]

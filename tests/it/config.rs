@@ -1,9 +1,10 @@
 //! The configuration at run time: reading, changing, undoing, saving it; and what follows from a change.
 
-use crate::harness::{Raw, Server, free_port, wait_for};
+use crate::harness::{Raw, Server, free_port, program, wait_for};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
+use tempfile::TempDir;
 
 #[test]
 fn get_answers_a_map_of_what_matches() {
@@ -159,71 +160,54 @@ fn changes_take_effect() {
     assert!(server.text(&["CONFIG", "SET", "dir", "/"]).contains("can't set protected config"));
 }
 
-/// A server that was started with a configuration file, which `Server::start` can't do.
-struct WithFile(Child, Raw);
-
-impl WithFile {
-    fn start(file: &Path, port: u16) -> WithFile {
-        WithFile::start_program(&crate::harness::program(), file, port)
-    }
-
-    fn start_program(program: &Path, file: &Path, port: u16) -> WithFile {
-        let child = Command::new(program).arg(file).spawn().unwrap();
-        WithFile(child, wait_for("the server", || Raw::to_port(port).ok()))
-    }
-}
-
-impl Drop for WithFile {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts this program with this configuration file and nothing else but a port.
+fn start_with_file(program: &Path, dir: TempDir, file: &Path) -> Server {
+    Server::launch(dir, |port| {
+        let mut command = Command::new(program);
+        command.arg(file).args(["--port", &port.to_string()]);
+        command
+    })
 }
 
 #[test]
 fn rewrite_keeps_what_was_set() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("redis.conf");
-    let port = free_port();
-    let lines = format!(
-        "# mine\nport {port}\nmaxmemory 1mb\nlogfile log.txt\ndir {}\n",
-        dir.path().display()
-    );
-    std::fs::write(&file, lines).unwrap();
-    let mut server = WithFile::start(&file, port);
+    std::fs::write(&file, "# mine\nmaxmemory 1mb\n").unwrap();
+    let server = start_with_file(&program(), dir, &file);
+    let mut client = server.raw();
     let set = "CONFIG SET maxmemory 2mb requirepass \"a b\" save \"900 1\"";
-    assert_eq!(server.1.ask(set), "+OK");
-    assert_eq!(server.1.ask("CONFIG REWRITE"), "+OK");
-    let info = server.1.ask("INFO server");
+    assert_eq!(client.ask(set), "+OK");
+    assert_eq!(client.ask("CONFIG REWRITE"), "+OK");
+    let info = client.ask("INFO server");
     assert!(info.contains(&format!("config_file:{}\r\n", file.display())), "{info}");
-    drop(server);
 
+    let dir = server.into_dir();
     let rewritten = std::fs::read_to_string(&file).unwrap();
     assert!(
         rewritten.starts_with("# mine\n") && rewritten.contains("\nmaxmemory 2mb\n"),
         "{rewritten}"
     );
-    let mut server = WithFile::start(&file, port);
-    assert_eq!(server.1.ask("AUTH \"a b\""), "+OK");
-    server.1.send("CONFIG GET maxmemory save\r\n");
-    server.1.expect("*4\r\n$9\r\nmaxmemory\r\n$7\r\n2097152\r\n$4\r\nsave\r\n$5\r\n900 1\r\n");
+    let server = start_with_file(&program(), dir, &file);
+    let mut client = server.raw();
+    assert_eq!(client.ask("AUTH \"a b\""), "+OK");
+    client.send("CONFIG GET maxmemory save\r\n");
+    client.expect("*4\r\n$9\r\nmaxmemory\r\n$7\r\n2097152\r\n$4\r\nsave\r\n$5\r\n900 1\r\n");
 }
 
 /// In the place of a `valkey-server` it has Valkey's defaults, and what is set to Redis's defaults there is kept.
 #[test]
 fn the_name_of_the_program_decides_on_defaults() {
     let dir = tempfile::tempdir().unwrap();
-    let (program, file) = (dir.path().join("valkey-server"), dir.path().join("valkey.conf"));
-    std::os::unix::fs::symlink(crate::harness::program(), &program).unwrap();
-    let port = free_port();
-    let lines = format!("port {port}\nlogfile log.txt\ndir {}\n", dir.path().display());
-    std::fs::write(&file, lines).unwrap();
-    let mut server = WithFile::start_program(&program, &file, port);
-    server.1.send("CONFIG GET lazyfree-lazy-expire\r\n");
-    server.1.expect("*2\r\n$20\r\nlazyfree-lazy-expire\r\n$3\r\nyes\r\n");
-    assert_eq!(server.1.ask("CONFIG SET lazyfree-lazy-expire no"), "+OK");
-    assert_eq!(server.1.ask("CONFIG REWRITE"), "+OK");
-    drop(server);
+    let (valkey, file) = (dir.path().join("valkey-server"), dir.path().join("valkey.conf"));
+    std::os::unix::fs::symlink(program(), &valkey).unwrap();
+    std::fs::write(&file, "").unwrap();
+    let mut server = start_with_file(&valkey, dir, &file);
+    server.check(&[
+        ("CONFIG GET lazyfree-lazy-expire", "[lazyfree-lazy-expire yes]"),
+        ("CONFIG SET lazyfree-lazy-expire no", "OK"),
+        ("CONFIG REWRITE", "OK"),
+    ]);
     let rewritten = std::fs::read_to_string(&file).unwrap();
     assert!(rewritten.contains("\nlazyfree-lazy-expire no\n"), "{rewritten}");
     assert!(!rewritten.contains("lazy-user-del"), "{rewritten}");
@@ -232,7 +216,7 @@ fn the_name_of_the_program_decides_on_defaults() {
 #[test]
 fn the_kernel_is_told_whom_to_end_first() {
     let mut server = Server::start(&["--rdb-key-save-delay", "10000000"]);
-    let pid = server.info("process_id").to_string();
+    let pid = server.pid().to_string();
     let score = |pid: &str| -> i32 {
         let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
         text.trim().parse().unwrap()
@@ -247,11 +231,8 @@ fn the_kernel_is_told_whom_to_end_first() {
     server.check(&[("REPLICAOF NO ONE", "OK"), ("SET k v", "OK")]);
     assert_eq!(score(&pid), base + 10);
     server.line("BGSAVE");
-    wait_for("the child's score", || {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let child = children.split_whitespace().next()?;
-        (score(child) == base + 30).then_some(())
-    });
+    let child = server.child().to_string();
+    wait_for("the child's score", || (score(&child) == base + 30).then_some(()));
     server.check(&[("CONFIG SET oom-score-adj absolute", "OK")]);
     assert_eq!(score(&pid), 10);
     server.check(&[("CONFIG SET oom-score-adj no", "OK")]);
@@ -261,7 +242,7 @@ fn the_kernel_is_told_whom_to_end_first() {
 /// Harnesses of client libraries read the version off this line before they start a server.
 #[test]
 fn the_version_is_told_in_redis_s_words() {
-    let output = Command::new(crate::harness::program()).arg("--version").output().unwrap();
+    let output = Command::new(program()).arg("--version").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("Redis server v=7.2.4 sha=00000000:0 malloc="), "{text}");
     assert!(text.contains(" bits=64 build="), "{text}");
@@ -285,8 +266,8 @@ fn statistics_start_anew() {
     for n in 0..501 {
         server.text(&["EVAL", &format!("return {n}"), "0"]);
     }
-    assert_eq!(server.info_text("evicted_scripts").as_deref(), Some("1"));
-    assert_eq!(server.info_text("keyspace_hits").as_deref(), Some("1"));
+    assert_eq!(server.info("evicted_scripts"), 1);
+    assert_eq!(server.info("keyspace_hits"), 1);
     assert_eq!(server.info_text("errorstat_ERR").as_deref(), Some("count=1"));
     assert_eq!(server.text(&["CONFIG", "RESETSTAT"]), "OK");
     for (field, value) in [

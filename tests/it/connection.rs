@@ -96,7 +96,7 @@ fn a_password_is_asked_for() {
     ] {
         assert_eq!(server.text(args), reply, "{args:?}");
     }
-    assert_eq!(server.info_text("acl_access_denied_auth").as_deref(), Some("4"));
+    assert_eq!(server.info("acl_access_denied_auth"), 4);
 
     let mut raw = server.raw();
     raw.send("HELLO 3\r\n");
@@ -254,7 +254,7 @@ fn a_pause_holds_writes_until_it_ends() {
     assert!(other.is_silent(Duration::from_millis(50)));
     assert_eq!(server.text(&["CLIENT", "UNPAUSE"]), "OK");
     other.expect("+OK\r\n$5\r\nvalue\r\n");
-    assert_eq!(server.info_text("blocked_clients").as_deref(), Some("0"));
+    assert_eq!(server.info("blocked_clients"), 0);
 
     assert_eq!(server.text(&["CLIENT", "PAUSE", "50"]), "OK");
     other.send("PING\r\n");

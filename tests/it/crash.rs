@@ -1,19 +1,13 @@
 //! Reports of what went wrong: crashes, panics, a loop that hangs.
 
-use crate::process::{Server, wait_for};
-use std::process::Command;
-
-fn send_signal(server: &Server, signal: &str) {
-    let pid = server.pid().to_string();
-    Command::new("kill").args([signal, &pid]).status().expect("kill runs");
-}
+use crate::harness::{Server, wait_for};
 
 #[test]
 fn a_crash_is_reported_in_the_log() {
-    for (signal, number) in [("-SEGV", 11), ("-ABRT", 6), ("-BUS", 7)] {
+    for (signal, number) in [("SEGV", 11), ("ABRT", 6), ("BUS", 7)] {
         for enabled in ["yes", "no"] {
             let mut server = Server::start(&["--crash-log-enabled", enabled]);
-            send_signal(&server, signal);
+            server.signal(signal);
             assert_eq!(server.wait_exit(), None, "it ends by the signal, reported or not");
             let log = server.log();
             let wanted = enabled == "yes";
@@ -31,7 +25,7 @@ fn a_panic_says_why_and_where() {
     let mut server = Server::start(&["--logfile", "file.log"]);
     server.raw().command(&["DEBUG", "PANIC"]);
     assert_eq!(server.wait_exit(), None);
-    let log = std::fs::read_to_string(server.dir.path().join("file.log")).expect("a log");
+    let log = std::fs::read_to_string(server.dir().join("file.log")).expect("a log");
     assert!(log.contains("Guru Meditation: DEBUG PANIC called"), "{log}");
     assert!(log.contains("#src/command/debug.rs:"), "{log}");
     assert!(log.contains("crashed by signal: 6"), "{log}");
@@ -40,11 +34,11 @@ fn a_panic_says_why_and_where() {
 #[test]
 fn a_loop_that_hangs_is_reported() {
     let mut server = Server::start(&[]);
-    send_signal(&server, "-ALRM");
+    server.signal("ALRM");
     wait_for("the report", || server.log().contains("Received SIGALRM").then_some(()));
     assert_eq!(server.text(&["CONFIG", "SET", "watchdog-period", "1"]), "OK");
     let set = server.text(&["CONFIG", "GET", "watchdog-period"]);
-    assert_eq!(set, "watchdog-period 200", "the cron has to be able to say that the loop runs");
+    assert_eq!(set, "[watchdog-period 200]", "the cron has to be able to say that the loop runs");
     server.text(&["DEBUG", "SLEEP", "0.5"]);
     assert!(server.log().contains("--- WATCHDOG TIMER EXPIRED ---"));
     assert_eq!(server.text(&["PING"]), "PONG");

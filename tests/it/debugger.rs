@@ -1,6 +1,6 @@
 //! The Lua debugger, as `redis-cli --ldb` speaks to it.
 
-use crate::process::{Raw, Server, wait_for};
+use crate::harness::{Raw, Server, wait_for};
 
 /// A client in a session.
 struct Debugged(Raw);
@@ -125,13 +125,9 @@ fn what_a_forked_session_changes_nobody_sees() {
     assert_eq!(server.text(&["SET", "other", "1"]), "OK");
     assert_eq!(client.ask("c"), ["<endsession>"]);
     client.ends(":2");
-    assert_eq!(server.text(&["EXISTS", "counter"]), "0");
-    assert_eq!(server.text(&["EXISTS", "other"]), "1");
-    wait_for("the session's process", || {
-        let children =
-            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid()));
-        children.is_ok_and(|list| list.trim().is_empty()).then_some(())
-    });
+    assert_eq!(server.text(&["EXISTS", "counter"]), ":0");
+    assert_eq!(server.text(&["EXISTS", "other"]), ":1");
+    wait_for("the session's process", || server.children().is_empty().then_some(()));
 }
 
 #[test]

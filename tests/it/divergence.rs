@@ -171,7 +171,7 @@ fn expired_fields_are_told_of_before_the_command() {
     ]);
     let mut told = Vec::new();
     while told.last().is_none_or(|last| last != "HDEL d ex") {
-        told.push(stream.next_command());
+        told.push(stream.next().join(" "));
     }
     let from = told.iter().position(|c| c == "HDEL a ex").expect("the read tells");
     let told: Vec<&str> = told[from..].iter().map(String::as_str).collect();

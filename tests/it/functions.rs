@@ -306,10 +306,10 @@ fn libraries_are_persisted_and_propagated() {
             ("DEBUG RELOAD NOFLUSH MERGE", "OK"),
             ("FUNCTION FLUSH", "OK"),
         ]);
-        assert_eq!(stream.next_command(), "SELECT 0");
-        let line = stream.next_command();
+        assert_eq!(stream.next().join(" "), "SELECT 0");
+        let line = stream.next().join(" ");
         assert!(line.starts_with("FUNCTION LOAD REPLACE #!lua name=lib"), "{line}");
-        assert_eq!(stream.next_command(), "FUNCTION FLUSH");
+        assert_eq!(stream.next().join(" "), "FUNCTION FLUSH");
     }
 }
 

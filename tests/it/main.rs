@@ -5,7 +5,6 @@
 //! has in common (its environment, its directory, its limits), or count on being alone.
 
 mod harness;
-mod process;
 
 mod acl;
 mod aof;

@@ -1,7 +1,7 @@
 //! Snapshots: when they are written, how they are loaded, and what happens when either fails.
 
-use crate::process::replication::snapshot;
-use crate::process::{Server, wait_for};
+use crate::harness::replication::snapshot;
+use crate::harness::{Server, send_signal, wait_for};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -29,14 +29,14 @@ fn fill(server: &mut Server) {
 }
 
 fn is_filled(server: &mut Server) {
-    assert_eq!(server.text(&["MGET", "int", "text", ""]), "12345 some text ");
+    assert_eq!(server.text(&["MGET", "int", "text", ""]), "[12345 some text ]");
     assert_eq!(server.text(&["GET", "long"]), "abc".repeat(1000));
-    let ttl: i64 = server.text(&["TTL", "volatile"]).parse().expect("a number");
+    let ttl: i64 = server.text(&["TTL", "volatile"])[1..].parse().expect("a number");
     assert!((900..=1000).contains(&ttl), "{ttl}");
     server.text(&["SELECT", "15"]);
     assert_eq!(server.text(&["GET", "key"]), "value");
     server.text(&["SELECT", "0"]);
-    assert_eq!(server.text(&["DBSIZE"]), "5");
+    assert_eq!(server.text(&["DBSIZE"]), ":5");
 }
 
 /// A directory with a snapshot in it.
@@ -48,7 +48,7 @@ fn with_file(bytes: &[u8]) -> TempDir {
 
 /// Starts a server that is expected to give up.
 fn start_in_vain(dir: &Path) -> Output {
-    Command::new(crate::process::program())
+    Command::new(crate::harness::program())
         .args(["--port", "0", "--unixsocket", "sock", "--dir"])
         .arg(dir)
         .output()
@@ -60,21 +60,15 @@ fn saved(options: &[&str]) -> Vec<u8> {
     let mut server = Server::start(options);
     fill(&mut server);
     assert_eq!(server.text(&["SAVE"]), "OK");
-    fs::read(server.dir.path().join(FILE)).expect("the file")
+    fs::read(server.dir().join(FILE)).expect("the file")
 }
 
 /// In the place of the file is a directory: nothing can be renamed to it.
 fn obstruct(server: &Server) -> PathBuf {
-    let path = server.dir.path().join(FILE);
+    let path = server.dir().join(FILE);
     let _ = fs::remove_file(&path);
     fs::create_dir(&path).expect("a directory");
     path
-}
-
-fn temporary_files(server: &Server) -> Vec<String> {
-    let files = fs::read_dir(server.dir.path()).expect("the directory");
-    let names = files.map(|f| f.expect("a file").file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with("temp")).collect()
 }
 
 #[test]
@@ -83,13 +77,13 @@ fn what_was_saved_is_there_after_a_restart() {
         for command in ["SAVE", "BGSAVE"] {
             let mut server = Server::start(options);
             fill(&mut server);
-            assert_ne!(server.info("rdb_changes_since_last_save").as_deref(), Some("0"));
+            assert_ne!(server.info("rdb_changes_since_last_save"), 0);
             let reply = server.text(&[command]);
             assert!(reply == "OK" || reply == "Background saving started", "{reply}");
             server.wait_info("rdb_changes_since_last_save", "0");
-            assert_eq!(server.info("rdb_last_bgsave_status").as_deref(), Some("ok"));
-            assert_eq!(server.info("rdb_saves").as_deref(), Some("1"));
-            assert!(temporary_files(&server).is_empty());
+            assert_eq!(server.info_text("rdb_last_bgsave_status").as_deref(), Some("ok"));
+            assert_eq!(server.info("rdb_saves"), 1);
+            assert!(server.temporary_files().is_empty());
             is_filled(&mut Server::start_in(server.into_dir(), options));
         }
     }
@@ -110,30 +104,30 @@ fn one_background_save_at_a_time() {
     server.text(&["SET", "key", "value"]);
     let before = server.text(&["LASTSAVE"]);
     assert_eq!(server.text(&["BGSAVE"]), "Background saving started");
-    assert_eq!(server.info("rdb_bgsave_in_progress").as_deref(), Some("1"));
+    assert_eq!(server.info("rdb_bgsave_in_progress"), 1);
     for again in [&["BGSAVE"][..], &["BGSAVE", "SCHEDULE"], &["SAVE"]] {
         assert_eq!(server.text(again), "ERR Background save already in progress", "{again:?}");
     }
     // The loop goes on meanwhile.
-    assert_eq!(server.text(&["INCR", "n"]), "1");
+    assert_eq!(server.text(&["INCR", "n"]), ":1");
     assert_eq!(server.text(&["LASTSAVE"]), before);
     assert_eq!(server.text(&["CONFIG", "SET", "rdb-key-save-delay", "0"]), "OK");
     assert_eq!(server.text(&["FLUSHALL"]), "OK");
     server.wait_info("rdb_bgsave_in_progress", "0");
-    assert!(temporary_files(&server).is_empty(), "{:?}", temporary_files(&server));
+    assert!(server.temporary_files().is_empty(), "{:?}", server.temporary_files());
 }
 
 #[test]
 fn save_points() {
     let mut server = Server::start(&["--save", "1 3"]);
     server.text(&["MSET", "a", "1", "b", "2"]);
-    assert_eq!(server.info("rdb_changes_since_last_save").as_deref(), Some("2"));
+    assert_eq!(server.info("rdb_changes_since_last_save"), 2);
     server.text(&["SET", "c", "3"]);
     server.wait_info("rdb_changes_since_last_save", "0");
     assert!(server.log().contains("3 changes in 1 seconds. Saving..."), "{}", server.log());
     assert!(server.log().contains("Background saving terminated with success"), "{}", server.log());
     let mut server = Server::start_in(server.into_dir(), &[]);
-    assert_eq!(server.text(&["DBSIZE"]), "3");
+    assert_eq!(server.text(&["DBSIZE"]), ":3");
 }
 
 #[test]
@@ -180,7 +174,7 @@ fn keys_without_a_value_are_passed_over() {
     // An empty hash, an empty sorted set and an empty list, which old servers could write; then a string.
     let file = b"REDIS0009\xfe\x00\x04\x01h\x00\x05\x01z\x00\x01\x01l\x00\x00\x01s\x01v\xff\0\0\0\0\0\0\0\0";
     let mut server = Server::start_in(with_file(file), &[]);
-    assert_eq!(server.text(&["KEYS", "*"]), "s");
+    assert_eq!(server.text(&["KEYS", "*"]), "[s]");
     let log = server.log();
     for key in ["h", "z", "l"] {
         assert!(log.contains(&format!("skipping empty key: {key}")), "{log}");
@@ -193,7 +187,7 @@ fn clients_hear_that_the_data_is_being_loaded() {
     let keys: Vec<String> = (0..2000).map(|n| format!("key:{n}")).collect();
     let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), "value", None)).collect();
     let dir = with_file(&snapshot(&entries));
-    let mut server = Server::start_in(dir, &["--key-load-delay", "200"]);
+    let mut server = Server::start_loading(dir, &["--key-load-delay", "200"]);
     let mut refused = false;
     wait_for("the data", || {
         let reply = server.text(&["GET", "key:1"]);
@@ -201,7 +195,7 @@ fn clients_hear_that_the_data_is_being_loaded() {
         (reply == "value").then_some(())
     });
     assert!(refused, "it was there at once");
-    assert_eq!(server.text(&["DBSIZE"]), "2000");
+    assert_eq!(server.text(&["DBSIZE"]), ":2000");
 }
 
 #[test]
@@ -217,7 +211,7 @@ fn writes_stop_when_a_background_save_fails() {
     assert!(reply.starts_with("MISCONF Redis is configured to save RDB snapshots"), "{reply}");
     assert_eq!(server.text(&["PING"]), reply);
     assert_eq!(server.text(&["GET", "key"]), "value");
-    assert!(temporary_files(&server).is_empty());
+    assert!(server.temporary_files().is_empty());
     server.text(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
     assert_eq!(server.text(&["SET", "key", "other"]), "OK");
     server.text(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "yes"]);
@@ -230,21 +224,20 @@ fn writes_stop_when_a_background_save_fails() {
 #[test]
 fn a_killed_child_is_a_failure_unless_it_was_meant() {
     // What ends the server, and is often sent to all processes of a group, does not end the child.
-    for (signals, status) in [(&["-KILL"][..], "err"), (&["-TERM", "-INT", "-USR1"], "ok")] {
+    for (signals, status) in [(&["KILL"][..], "err"), (&["TERM", "INT", "USR1"], "ok")] {
         let mut server = Server::start(&["--rdb-key-save-delay", "10000000"]);
         server.text(&["SET", "key", "value"]);
         server.text(&["BGSAVE"]);
-        let children = format!("/proc/{0}/task/{0}/children", server.pid());
-        let child = wait_for("the child", || {
-            fs::read_to_string(&children).ok()?.split_whitespace().next().map(str::to_string)
-        });
-        for signal in signals {
-            Command::new("kill").args([signal, child.as_str()]).status().expect("kill runs");
-        }
+        let child = server.child();
+        signals.iter().for_each(|signal| send_signal(child, signal));
         server.wait_info("rdb_bgsave_in_progress", "0");
-        assert_eq!(server.info("rdb_last_bgsave_status").as_deref(), Some(status), "{signals:?}");
-        assert_eq!(server.info("rdb_saves").as_deref(), Some("1"), "attempts count");
-        assert!(temporary_files(&server).is_empty());
+        assert_eq!(
+            server.info_text("rdb_last_bgsave_status").as_deref(),
+            Some(status),
+            "{signals:?}"
+        );
+        assert_eq!(server.info("rdb_saves"), 1, "attempts count");
+        assert!(server.temporary_files().is_empty());
     }
 }
 
@@ -254,7 +247,7 @@ fn sigterm_saves_if_there_are_save_points() {
         let mut server = Server::start(&["--save", save]);
         fill(&mut server);
         assert_eq!(server.terminate(), Some(0));
-        assert_eq!(server.dir.path().join(FILE).exists(), kept, "save {save:?}");
+        assert_eq!(server.dir().join(FILE).exists(), kept, "save {save:?}");
         assert!(
             server.log().contains("Received SIGTERM scheduling shutdown..."),
             "{}",
@@ -276,9 +269,8 @@ fn shutdown_saves_as_it_is_told() {
     ] {
         let mut server = Server::start(&["--save", save]);
         fill(&mut server);
-        server.text(&[&["SHUTDOWN"], arguments].concat());
-        assert_eq!(server.wait_exit(), Some(0));
-        assert_eq!(server.dir.path().join(FILE).exists(), kept, "{arguments:?}");
+        assert_eq!(server.shut_down(arguments), Some(0));
+        assert_eq!(server.dir().join(FILE).exists(), kept, "{arguments:?}");
     }
 }
 
@@ -288,13 +280,12 @@ fn a_server_that_can_not_save_does_not_end() {
     fill(&mut server);
     obstruct(&server);
     assert_eq!(server.text(&["SHUTDOWN"]), "ERR Errors trying to SHUTDOWN. Check logs.");
-    Command::new("kill").arg(server.pid().to_string()).status().expect("kill runs");
+    server.signal("TERM");
     wait_for("the attempt", || {
         server.log().contains("Error trying to save the DB, can't exit").then_some(())
     });
     is_filled(&mut server);
-    server.text(&["SHUTDOWN", "FORCE"]);
-    assert_eq!(server.wait_exit(), Some(0));
+    assert_eq!(server.shut_down(&["FORCE"]), Some(0));
 }
 
 #[test]
@@ -308,40 +299,35 @@ fn files_that_were_only_on_their_way_are_deleted() {
     replica.wait_info("master_link_status", "up");
     assert_eq!(replica.text(&["GET", "key"]), "value");
     for server in [&primary, &replica] {
-        wait_for("the file's end", || (!server.dir.path().join(FILE).exists()).then_some(()));
+        wait_for("the file's end", || (!server.dir().join(FILE).exists()).then_some(()));
     }
-}
-
-fn signal(server: &Server, name: &str) {
-    let pid = server.pid().to_string();
-    Command::new("kill").args([name, &pid]).status().expect("kill runs");
 }
 
 /// A supervisor that is impatient must not cost the data.
 #[test]
 fn who_repeats_sigterm_does_not_insist() {
-    for signals in [&["-TERM", "-TERM", "-TERM"][..], &["-INT", "-TERM"]] {
+    for signals in [&["TERM", "TERM", "TERM"][..], &["INT", "TERM"]] {
         let mut server = Server::start(&["--save", "3600 1000"]);
         fill(&mut server);
         server.text(&["DEBUG", "PAUSE-CRON", "1"]);
         for (n, name) in signals.iter().enumerate() {
-            signal(&server, name);
+            server.signal(name);
             wait_for("the signal", || {
                 (server.log().matches("scheduling shutdown").count() == n + 1).then_some(())
             });
         }
         server.text(&["DEBUG", "PAUSE-CRON", "0"]);
         assert_eq!(server.wait_exit(), Some(0));
-        assert!(server.dir.path().join(FILE).exists());
+        assert!(server.dir().join(FILE).exists());
     }
     let mut server = Server::start(&["--save", "3600 1000"]);
     fill(&mut server);
     server.text(&["CONFIG", "SET", "rdb-key-save-delay", "20000"]);
-    signal(&server, "-TERM");
-    wait_for("the save", || (!temporary_files(&server).is_empty()).then_some(()));
-    signal(&server, "-TERM");
+    server.signal("TERM");
+    wait_for("the save", || (!server.temporary_files().is_empty()).then_some(()));
+    server.signal("TERM");
     assert_eq!(server.wait_exit(), Some(0));
-    assert!(server.dir.path().join(FILE).exists());
+    assert!(server.dir().join(FILE).exists());
 }
 
 #[test]
@@ -349,12 +335,12 @@ fn sigint_behind_sigterm_insists() {
     let mut server = Server::start(&["--save", "3600 1000"]);
     fill(&mut server);
     server.text(&["CONFIG", "SET", "rdb-key-save-delay", "300000"]);
-    signal(&server, "-TERM");
-    wait_for("the save", || (!temporary_files(&server).is_empty()).then_some(()));
-    signal(&server, "-INT");
+    server.signal("TERM");
+    wait_for("the save", || (!server.temporary_files().is_empty()).then_some(()));
+    server.signal("INT");
     assert_eq!(server.wait_exit(), Some(1));
-    assert!(temporary_files(&server).is_empty());
-    assert!(!server.dir.path().join(FILE).exists());
+    assert!(server.temporary_files().is_empty());
+    assert!(!server.dir().join(FILE).exists());
 }
 
 #[test]
@@ -362,16 +348,16 @@ fn a_shutdown_by_signal_can_be_aborted_and_insisted_upon() {
     let mut server = Server::start(&["--save", "3600 1000"]);
     fill(&mut server);
     server.text(&["DEBUG", "PAUSE-CRON", "1"]);
-    signal(&server, "-TERM");
+    server.signal("TERM");
     wait_for("the signal", || server.log().contains("Received SIGTERM").then_some(()));
     assert_eq!(server.text(&["SHUTDOWN", "ABORT"]), "OK");
     server.text(&["DEBUG", "PAUSE-CRON", "0"]);
     assert_eq!(server.text(&["PING"]), "PONG");
     server.text(&["CONFIG", "SET", "rdb-key-save-delay", "300000"]);
-    signal(&server, "-INT");
-    wait_for("the save", || (!temporary_files(&server).is_empty()).then_some(()));
-    signal(&server, "-INT");
+    server.signal("INT");
+    wait_for("the save", || (!server.temporary_files().is_empty()).then_some(()));
+    server.signal("INT");
     assert_eq!(server.wait_exit(), Some(1));
-    assert!(temporary_files(&server).is_empty());
-    assert!(!server.dir.path().join(FILE).exists());
+    assert!(server.temporary_files().is_empty());
+    assert!(!server.dir().join(FILE).exists());
 }

@@ -1,6 +1,6 @@
 //! The protocol as bytes: pipelines, splits, violations, limits.
 
-use crate::process::{Server, wait_for};
+use crate::harness::{Server, wait_for};
 
 #[test]
 fn a_pipeline_of_any_depth_is_answered_in_order() {
@@ -103,7 +103,7 @@ fn endless_lines_and_lying_lengths_do_not_grow_without_bound() {
     let mut liar = server.raw();
     liar.send("*2\r\n$4\r\nECHO\r\n$536870912\r\nabc");
     let mut server = server;
-    let used: u64 = server.info("used_memory").and_then(|v| v.parse().ok()).expect("a number");
+    let used: u64 = server.info_text("used_memory").and_then(|v| v.parse().ok()).expect("a number");
     assert!(used < 64 << 20, "{used} bytes are used");
 }
 

@@ -438,6 +438,7 @@ fn those_who_wait_are_served_behind_the_script() {
 #[test]
 fn a_monitor_sees_what_scripts_call() {
     let mut server = Server::start(&[]);
+    server.line("PING");
     let mut monitor = server.raw();
     monitor.send("MONITOR\r\n");
     monitor.expect("+OK\r\n");

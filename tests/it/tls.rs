@@ -1,7 +1,7 @@
 //! Encrypted connections, as a client with certificates of its own sees them.
 
-use crate::process::certificates::Certificates;
-use crate::process::{PATIENCE, Server, free_port, wait_for};
+use crate::harness::certificates::Certificates;
+use crate::harness::{PATIENCE, Server, free_port, wait_for};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -110,7 +110,7 @@ fn requests_and_replies_of_any_size_pass() {
         });
     }
     assert_eq!(server.text(&["GET", "n"]), "2000");
-    assert!(server.info("listener1").unwrap().starts_with("name=tls,"));
+    assert!(server.info_text("listener1").unwrap().starts_with("name=tls,"));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn clients_show_certificates_if_they_have_to() {
     assert!(keys.client(port, None).is_ok());
     assert!(keys.client(port, Some("stranger")).is_ok());
     wait_for("the ends of those who were refused", || {
-        (server.info("connected_clients").as_deref() == Some("1")).then_some(())
+        (server.info_text("connected_clients").as_deref() == Some("1")).then_some(())
     });
 }
 
@@ -247,7 +247,7 @@ fn replicas_follow_over_tls() {
     let (mut replica, own_port) = keys.start(&replicate);
     replica.cmd(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
     replica.wait_info("master_link_status", "up");
-    let slave = primary.info("slave0").unwrap();
+    let slave = primary.info_text("slave0").unwrap();
     assert!(slave.contains(&format!("port={own_port},state=online")), "{slave}");
 
     let digest = |server: &mut Server| server.text(&["DEBUG", "DIGEST"]);
@@ -270,7 +270,7 @@ fn replicas_follow_over_tls() {
 #[test]
 fn what_is_missing_is_told_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let out = std::process::Command::new(crate::process::program())
+    let out = std::process::Command::new(crate::harness::program())
         .args(["--port", "0", "--tls-port", &free_port().to_string()])
         .current_dir(dir.path())
         .output()

@@ -19,6 +19,15 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A command as it is sent: an array of bulk strings.
+pub fn encoded(args: &[&str]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", args.len());
+    for arg in args {
+        out.push_str(&format!("${}\r\n{arg}\r\n", arg.len()));
+    }
+    out.into_bytes()
+}
+
 /// One connection.
 pub struct Raw {
     stream: BufReader<TcpStream>,
@@ -60,11 +69,7 @@ impl Raw {
 
     /// Sends a command as an array of bulk strings.
     pub fn command(&mut self, args: &[&str]) {
-        let mut out = format!("*{}\r\n", args.len());
-        for arg in args {
-            out.push_str(&format!("${}\r\n{arg}\r\n", arg.len()));
-        }
-        self.send(out);
+        self.send(encoded(args));
     }
 
     /// Reads exactly these bytes.

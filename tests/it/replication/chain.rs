@@ -1,7 +1,7 @@
 //! Several servers under test.
 
-use crate::process::replication::{EMPTY_RDB, FakePrimary, line_after_newlines};
-use crate::process::{Server, wait_for};
+use crate::harness::replication::{EMPTY_RDB, FakePrimary, line_after_newlines};
+use crate::harness::{Server, wait_for};
 
 /// Makes a server follow another, and waits for the link.
 fn follow(replica: &mut Server, primary: &Server) {
@@ -12,8 +12,8 @@ fn follow(replica: &mut Server, primary: &Server) {
 /// Waits until a replica has all that was written.
 fn in_sync(replica: &mut Server, primary: &mut Server) {
     wait_for("equal offsets", || {
-        let offset = primary.info("master_repl_offset")?;
-        (replica.info("slave_repl_offset")? == offset).then_some(())
+        let offset = primary.info_text("master_repl_offset")?;
+        (replica.info_text("slave_repl_offset")? == offset).then_some(())
     });
 }
 
@@ -31,17 +31,17 @@ fn the_replica_of_a_promoted_replica_goes_on() {
     in_sync(&mut second, &mut first);
     in_sync(&mut third, &mut first);
     first.kill();
-    let history = second.info("master_replid");
+    let history = second.info_text("master_replid");
     assert_eq!(second.text(&["REPLICAOF", "NO", "ONE"]), "OK");
     second.wait_info("sync_partial_ok", "1");
-    assert_eq!(second.info("master_replid2"), history);
+    assert_eq!(second.info_text("master_replid2"), history);
     second.text(&["SELECT", "2"]);
     second.text(&["INCR", "key"]);
     in_sync(&mut third, &mut second);
     third.text(&["SELECT", "2"]);
     assert_eq!(third.text(&["GET", "key"]), "2");
-    assert_eq!(third.info("master_replid"), second.info("master_replid"));
-    assert_eq!(second.info("sync_full").as_deref(), Some("1"), "only the first one");
+    assert_eq!(third.info_text("master_replid"), second.info_text("master_replid"));
+    assert_eq!(second.info("sync_full"), 1, "only the first one");
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn replicas_move_to_another_primary_of_the_same_history() {
         in_sync(replica, &mut second);
         assert_eq!(replica.text(&["GET", "key"]), "2");
     }
-    assert_eq!(second.info("sync_partial_ok").as_deref(), Some("2"));
-    assert_eq!(second.info("sync_full").as_deref(), Some("0"));
+    assert_eq!(second.info("sync_partial_ok"), 2);
+    assert_eq!(second.info("sync_full"), 0);
 }
 
 #[test]
@@ -71,12 +71,12 @@ fn a_replica_of_a_replica_stays_while_the_middle_resumes() {
     follow(&mut second, &first);
     follow(&mut third, &second);
     let client = first.text(&["CLIENT", "KILL", "TYPE", "replica"]);
-    assert_eq!(client, "1");
+    assert_eq!(client, ":1");
     first.wait_info("sync_partial_ok", "1");
     first.text(&["SET", "key", "value"]);
     in_sync(&mut third, &mut first);
     assert_eq!(third.text(&["GET", "key"]), "value");
-    assert_eq!(second.info("sync_partial_ok").as_deref(), Some("0"), "the third has not noticed");
+    assert_eq!(second.info("sync_partial_ok"), 0, "the third has not noticed");
 }
 
 #[test]
@@ -85,11 +85,10 @@ fn the_replica_of_a_restarted_primary_resumes() {
     follow(&mut second, &first);
     first.text(&["SET", "key", "value"]);
     in_sync(&mut second, &mut first);
-    first.text(&["SHUTDOWN", "SAVE"]);
-    first.wait_exit();
+    first.shut_down(&["SAVE"]);
     let mut first = Server::start_in(first.into_dir(), &["--repl-diskless-sync-delay", "0"]);
     follow(&mut second, &first);
-    assert_eq!(first.info("sync_partial_ok").as_deref(), Some("1"));
+    assert_eq!(first.info("sync_partial_ok"), 1);
     first.text(&["APPEND", "key", "s"]);
     in_sync(&mut second, &mut first);
     assert_eq!(second.text(&["GET", "key"]), "values");
@@ -100,9 +99,8 @@ fn a_shutdown_waits_for_the_replicas() {
     let (mut first, mut second) = (start(), start());
     follow(&mut second, &first);
     first.text(&["SET", "key", &"x".repeat(10_000_000)]);
-    first.text(&["SHUTDOWN"]);
-    assert_eq!(first.wait_exit(), Some(0));
-    assert_eq!(second.text(&["STRLEN", "key"]), "10000000");
+    assert_eq!(first.shut_down(&[]), Some(0));
+    assert_eq!(second.text(&["STRLEN", "key"]), ":10000000");
 }
 
 /// A snapshot that takes long must not let the primary's buffer overflow: the replica keeps the stream, beyond its
@@ -130,13 +128,12 @@ fn a_long_snapshot_on_two_channels_needs_one_attempt() {
         replica.log().contains("the stream goes on in a file").then_some(())
     });
     // No file is to be seen, so none can be left behind.
-    let names = std::fs::read_dir(replica.dir.path()).expect("a directory");
-    let names: Vec<_> = names.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
-    assert!(names.iter().all(|name| !name.starts_with("temp-stream")), "{names:?}");
+    let left = replica.temporary_files();
+    assert!(left.iter().all(|name| !name.starts_with("temp-stream")), "{left:?}");
     replica.wait_info("master_link_status", "up");
     in_sync(&mut replica, &mut primary);
     assert_eq!(replica.text(&["DEBUG", "DIGEST"]), primary.text(&["DEBUG", "DIGEST"]));
-    assert_eq!(primary.info("sync_full").as_deref(), Some("1"), "{}", primary.log());
+    assert_eq!(primary.info("sync_full"), 1, "{}", primary.log());
 }
 
 /// What is kept of the stream for a replica whose snapshot is on its way ends with the history.

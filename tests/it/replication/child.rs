@@ -1,21 +1,11 @@
 //! The child that makes a snapshot for replicas, when it or its parent is killed.
 
-use crate::process::replication::line_after_newlines;
-use crate::process::{Server, wait_for};
+use crate::harness::replication::line_after_newlines;
+use crate::harness::{Server, send_signal, wait_for};
 use std::fs::read_to_string;
-use std::process::Command;
-
-/// The server's child, once there is one.
-fn child_of(server: &Server) -> String {
-    let children = format!("/proc/{0}/task/{0}/children", server.pid());
-    wait_for("a child", || {
-        let pid = read_to_string(&children).ok()?.trim().to_string();
-        (!pid.is_empty()).then_some(pid)
-    })
-}
 
 /// Whether a process runs: one that nobody has waited for yet does not any more.
-fn runs(pid: &str) -> bool {
+fn runs(pid: u32) -> bool {
     let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
@@ -30,9 +20,9 @@ fn a_killed_child_is_noticed_though_its_replica_reads_nothing() {
     replica.expect("+OK\r\n");
     replica.command(&["PSYNC", "?", "-1"]);
     assert!(line_after_newlines(&mut replica).starts_with("+FULLRESYNC "));
-    let child = child_of(&server);
-    assert!(runs(&child));
-    Command::new("kill").args(["-9", &child]).status().expect("kill runs");
+    let child = server.child();
+    assert!(runs(child));
+    send_signal(child, "KILL");
     server.wait_info("rdb_bgsave_in_progress", "0");
     server.wait_info("connected_slaves", "0");
     assert!(server.log().contains("Background transfer terminated by signal 9"));
@@ -50,15 +40,10 @@ fn a_child_ends_when_its_parent_is_gone() {
         replica.command(&["REPLCONF", "capa", "eof", "capa", "psync2"]);
         replica.expect("+OK\r\n");
         replica.command(&["PSYNC", "?", "-1"]);
-        let child = child_of(&server);
-        assert!(runs(&child));
+        let child = server.child();
+        assert!(runs(child));
         server.kill();
-        wait_for("the child to end", || (!runs(&child)).then_some(()));
-        let left: Vec<_> = std::fs::read_dir(server.dir.path())
-            .expect("a directory")
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.starts_with("temp-"))
-            .collect();
-        assert_eq!(left, Vec::<String>::new(), "diskless {diskless}");
+        wait_for("the child to end", || (!runs(child)).then_some(()));
+        assert_eq!(server.temporary_files(), [""; 0], "diskless {diskless}");
     }
 }

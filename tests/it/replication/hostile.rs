@@ -1,7 +1,7 @@
 //! A primary that closes, lies or sends nonsense: the replica keeps what it has, and tries again.
 
-use crate::process::Server;
-use crate::process::replication::{FakePrimary, HISTORY, encoded, read_command, snapshot};
+use crate::harness::replication::{FakePrimary, HISTORY, read_command, snapshot};
+use crate::harness::{Server, encoded};
 
 /// A replica that has data of its own from an earlier life.
 fn replica(primary: &FakePrimary, options: &[&str]) -> Server {
@@ -14,17 +14,12 @@ fn replica(primary: &FakePrimary, options: &[&str]) -> Server {
 
 /// The server answers, has the old data, and in the end gets the new.
 fn recovers(primary: &FakePrimary, server: &mut Server, data_survives: bool) {
-    let expected = if data_survives { "old" } else { "(nil)" };
+    let expected = if data_survives { "old" } else { "nil" };
     assert_eq!(server.text(&["GET", "key"]), expected);
     let _raw = primary.full_sync(0, &snapshot(&[("key", "new", None)]));
     server.wait_info("master_link_status", "up");
     assert_eq!(server.text(&["GET", "key"]), "new");
-    let left: Vec<String> = std::fs::read_dir(server.dir.path())
-        .expect("the directory")
-        .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("temp"))
-        .collect();
-    assert!(left.is_empty(), "{left:?} were left behind");
+    assert_eq!(server.temporary_files(), [""; 0], "left behind");
 }
 
 #[test]
@@ -101,7 +96,7 @@ fn it_does_not_know_psync() {
     raw.send(&rdb);
     raw.send(encoded(&["APPEND", "key", "er"]));
     server.wait_info("master_link_status", "up");
-    crate::process::wait_for("the stream", || {
+    crate::harness::wait_for("the stream", || {
         (server.text(&["GET", "key"]) == "newer").then_some(())
     });
     // It counts no offsets, so there is nothing to resume.
@@ -176,7 +171,7 @@ fn its_stream_makes_no_sense() {
     let (mut raw, _) = primary.handshake();
     raw.send("+CONTINUE\r\n");
     raw.send([encoded(&["NONSENSE"]), encoded(&["GET"]), encoded(&["SET", "key", "end"])].concat());
-    crate::process::wait_for("the stream", || {
+    crate::harness::wait_for("the stream", || {
         (server.text(&["GET", "key"]) == "end").then_some(())
     });
 }
@@ -189,12 +184,6 @@ fn it_is_slow_and_the_replica_ends() {
     let (mut raw, _) = primary.handshake();
     raw.send(format!("+FULLRESYNC {HISTORY} 0\r\n$100000\r\nREDIS0011"));
     server.wait_info("master_sync_read_bytes", "9");
-    server.text(&["SHUTDOWN"]);
-    server.wait_exit();
-    let files: Vec<_> = std::fs::read_dir(server.dir.path())
-        .expect("the directory")
-        .map(|file| file.expect("a file").file_name())
-        .filter(|name| name.to_string_lossy().starts_with("temp"))
-        .collect();
-    assert!(files.is_empty(), "{files:?}");
+    server.shut_down(&[]);
+    assert_eq!(server.temporary_files(), [""; 0]);
 }

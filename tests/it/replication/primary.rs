@@ -1,9 +1,9 @@
 //! The server under test is the primary.
 
-use crate::process::replication::{
-    EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET, encoded, line_after_newlines,
+use crate::harness::replication::{
+    EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET, line_after_newlines,
 };
-use crate::process::{Raw, Server, wait_for};
+use crate::harness::{Raw, Server, encoded, wait_for};
 
 /// Snapshots are sent at once.
 const AT_ONCE: &[&str] = &["--repl-diskless-sync-delay", "0"];
@@ -41,7 +41,8 @@ fn two_replicas_behind_one_address_are_two() {
     replicas[1].acknowledge();
     let offset = replicas[1].offset;
     wait_for("one acknowledgement", || {
-        let lines = ["slave0", "slave1"].map(|field| server.info(field).expect("two replicas"));
+        let lines =
+            ["slave0", "slave1"].map(|field| server.info_text(field).expect("two replicas"));
         assert!(
             lines.iter().all(|l| l.starts_with("ip=127.0.0.1,port=6380,state=online,offset=")),
             "{lines:?}"
@@ -64,9 +65,9 @@ fn a_replica_is_known_by_what_it_announces() {
     raw.command(&["PSYNC", "?", "-1"]);
     let _replica = FakeReplica::take_snapshot(raw);
     server.wait_info("connected_slaves", "1");
-    let line = server.info("slave0").expect("a replica");
+    let line = server.info_text("slave0").expect("a replica");
     assert!(line.starts_with("ip=10.1.2.3,port=7777,state=online,"), "{line}");
-    assert_eq!(server.text(&["ROLE"]), "master 0 10.1.2.3 7777 0");
+    assert_eq!(server.text(&["ROLE"]), "[master :0 [[10.1.2.3 7777 0]]]");
 }
 
 #[test]
@@ -76,12 +77,12 @@ fn role_names_a_replica_once_it_has_the_data() {
     ask(&mut raw, &["REPLCONF", "capa", "eof"], "+OK");
     raw.command(&["PSYNC", "?", "-1"]);
     server.wait_info("connected_slaves", "1");
-    assert_eq!(server.text(&["ROLE"]), "master 0 ");
+    assert_eq!(server.text(&["ROLE"]), "[master :0 []]");
     server.text(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
     let mut replica = FakeReplica::take_snapshot(raw);
     replica.acknowledge();
     wait_for("it to be named", || {
-        server.text(&["ROLE"]).starts_with("master 0 127.0.0.1 0 ").then_some(())
+        server.text(&["ROLE"]).starts_with("[master :0 [[127.0.0.1 0 ").then_some(())
     });
 }
 
@@ -93,7 +94,7 @@ fn replconf_alone_makes_no_replica() {
     ask(&mut raw, &["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "unheard-of"], "+OK");
     ask(&mut raw, &["REPLCONF", "version", "7.2.4"], "+OK");
     ask(&mut raw, &["SET", "key", "value"], "+OK");
-    assert_eq!(server.info("connected_slaves").as_deref(), Some("0"));
+    assert_eq!(server.info("connected_slaves"), 0);
     raw.command(&["REPLCONF", "ACK", "1"]);
     assert!(raw.is_silent(QUIET), "an acknowledgement is never answered");
     for (args, reply) in [
@@ -118,7 +119,7 @@ fn a_second_psync_is_ignored() {
     }
     server.text(&["SET", "key", "value"]);
     replica.expect(&["SELECT 0", "SET key value"]);
-    assert_eq!(server.info("sync_full").as_deref(), Some("1"));
+    assert_eq!(server.info("sync_full"), 1);
 }
 
 #[test]
@@ -200,8 +201,8 @@ fn replicas_that_come_together_share_a_snapshot() {
                 replica.expect(&["SELECT 0", "SET key behind the snapshot"]);
             }
         }
-        assert_eq!(server.info("sync_full").as_deref(), Some("3"));
-        assert_eq!(server.info("total_forks").as_deref(), Some("1"));
+        assert_eq!(server.info("sync_full"), 3);
+        assert_eq!(server.info("total_forks"), 1);
     }
 }
 
@@ -235,7 +236,7 @@ fn a_partial_resynchronisation_sends_what_was_missed() {
             raw.expect(encoded(&command.split(' ').collect::<Vec<_>>()));
         }
     }
-    assert_eq!(server.info("sync_partial_ok").as_deref(), Some("3"));
+    assert_eq!(server.info("sync_partial_ok"), 3);
     // Another history, and a part of this one that does not exist.
     let end = offset + 1000;
     for (id, at) in [(HISTORY, 1), (id.as_str(), end), (&id, 0)] {
@@ -243,7 +244,7 @@ fn a_partial_resynchronisation_sends_what_was_missed() {
         raw.command(&["PSYNC", id, &at.to_string()]);
         FakeReplica::take_snapshot(raw);
     }
-    assert_eq!(server.info("sync_partial_err").as_deref(), Some("3"));
+    assert_eq!(server.info("sync_partial_err"), 3);
 }
 
 #[test]
@@ -256,10 +257,10 @@ fn after_promotion_the_old_history_is_continued_up_to_the_promotion() {
     let end = 1000 + stream.len() as u64;
     server.wait_info("master_repl_offset", &end.to_string());
     assert_eq!(server.text(&["REPLICAOF", "NO", "ONE"]), "OK");
-    let id = server.info("master_replid").expect("an id");
+    let id = server.info_text("master_replid").expect("an id");
     assert_ne!(id, HISTORY);
-    assert_eq!(server.info("master_replid2").as_deref(), Some(HISTORY));
-    assert_eq!(server.info("second_repl_offset"), Some((end + 1).to_string()));
+    assert_eq!(server.info_text("master_replid2").as_deref(), Some(HISTORY));
+    assert_eq!(server.info_text("second_repl_offset"), Some((end + 1).to_string()));
     server.text(&["SET", "key", "mine"]);
     let follow = |at: u64| {
         let mut raw = server.raw();
@@ -285,7 +286,7 @@ fn the_backlog_has_its_size_and_its_time() {
         server.text(&["SET", "key", &value]);
     }
     let number = |server: &mut Server, field: &str| -> u64 {
-        server.info(field).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no {field}"))
+        server.info_text(field).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no {field}"))
     };
     let offset = number(&mut server, "master_repl_offset");
     let kept = number(&mut server, "repl_backlog_histlen");
@@ -302,7 +303,7 @@ fn the_backlog_has_its_size_and_its_time() {
     server.wait_info("connected_slaves", "0");
     // Without replicas the backlog goes, and with it the history that it could continue.
     server.wait_info("repl_backlog_active", "0");
-    assert_ne!(server.info("master_replid"), Some(id));
+    assert_ne!(server.info_text("master_replid"), Some(id));
 }
 
 #[test]
@@ -345,7 +346,7 @@ fn wait_counts_those_who_have_acknowledged_the_callers_writes() {
     assert_eq!(client.line(), ":1");
     ask(&mut client, &["WAIT", "2", "100"], ":1");
     // Who has written nothing waits for nothing.
-    assert_eq!(server.text(&["WAIT", "2", "0"]), "2");
+    assert_eq!(server.text(&["WAIT", "2", "0"]), ":2");
     for (args, reply) in [
         (&["WAIT", "x", "0"][..], "-ERR value is not an integer or out of range"),
         (&["WAIT", "1", "x"], "-ERR timeout is not an integer or out of range"),
@@ -383,14 +384,14 @@ fn a_replica_that_does_not_read_is_let_go_at_its_limit() {
     let megabyte = "x".repeat(1 << 20);
     wait_for("the limit to be reached", || {
         server.text(&["SET", "key", &megabyte]);
-        (server.info("connected_slaves").as_deref() == Some("0")).then_some(())
+        (server.info_text("connected_slaves").as_deref() == Some("0")).then_some(())
     });
     assert!(server.log().contains("for overcoming of output buffer limits"), "{}", server.log());
-    assert_eq!(server.info("client_output_buffer_limit_disconnections").as_deref(), Some("1"));
+    assert_eq!(server.info("client_output_buffer_limit_disconnections"), 1);
     closes(&mut replica.raw);
     // What it had not read is not kept for it any longer.
     wait_for("the stream to be trimmed", || {
-        let kept: u64 = server.info("repl_backlog_histlen")?.parse().ok()?;
+        let kept: u64 = server.info_text("repl_backlog_histlen")?.parse().ok()?;
         (kept <= 3 << 20).then_some(())
     });
 }
@@ -429,8 +430,7 @@ fn a_shutdown_does_not_wait_for_a_snapshot_that_nothing_was_written_behind() {
     let mut raw = server.raw();
     raw.command(&["PSYNC", "?", "-1"]);
     assert!(line_after_newlines(&mut raw).starts_with("+FULLRESYNC "));
-    server.raw().command(&["SHUTDOWN", "NOSAVE"]);
-    assert_eq!(server.wait_exit(), Some(0));
+    assert_eq!(server.shut_down(&["NOSAVE"]), Some(0));
     assert!(!server.log().contains("replicas are lagging"), "{}", server.log());
 }
 
@@ -480,7 +480,7 @@ fn a_replica_must_not_ask_for_data() {
         assert_eq!(replica.raw.read_to_end(), b"", "{command:?} is not answered");
         server.wait_info("connected_slaves", "0");
     }
-    assert_eq!(server.text(&["EXISTS", "key"]), "0");
+    assert_eq!(server.text(&["EXISTS", "key"]), ":0");
     assert!(
         server.log().contains("Replica generated a reply to command 'get'"),
         "{}",
@@ -510,7 +510,7 @@ fn pings_keep_the_stream_alive_and_silence_ends_it() {
 #[test]
 fn a_snapshot_that_fails_lets_the_replica_go() {
     let mut server = primary(&["--repl-diskless-sync", "no"]);
-    std::fs::remove_dir_all(server.dir.path()).expect("the directory goes");
+    std::fs::remove_dir_all(server.dir()).expect("the directory goes");
     let mut raw = server.raw();
     raw.command(&["PSYNC", "?", "-1"]);
     assert!(line_after_newlines(&mut raw).starts_with("+FULLRESYNC"), "the child is started");
@@ -557,10 +557,10 @@ fn a_replica_that_still_loads_has_acknowledged_nothing() {
         wait_for("it to be online", || {
             server.text(&["INFO", "replication"]).contains("state=online").then_some(())
         });
-        assert_eq!(server.text(&["WAIT", "1", "50"]), "0");
-        assert_eq!(server.text(&["WAITAOF", "0", "1", "50"]), "0 0");
+        assert_eq!(server.text(&["WAIT", "1", "50"]), ":0");
+        assert_eq!(server.text(&["WAITAOF", "0", "1", "50"]), "[:0 :0]");
         replica.acknowledge();
-        assert_eq!(server.text(&["WAIT", "1", "0"]), "1");
-        assert_eq!(server.text(&["WAITAOF", "0", "1", "50"]), "0 0", "it has no such file");
+        assert_eq!(server.text(&["WAIT", "1", "0"]), ":1");
+        assert_eq!(server.text(&["WAITAOF", "0", "1", "50"]), "[:0 :0]", "it has no such file");
     }
 }

@@ -1,7 +1,7 @@
 //! A client that can be redirected (`CLIENT CAPA redirect`) is told by a replica where the primary is.
 
-use crate::process::Server;
-use crate::process::replication::{EMPTY_RDB, FakePrimary, FakeReplica};
+use crate::harness::Server;
+use crate::harness::replication::{EMPTY_RDB, FakePrimary, FakeReplica};
 
 #[test]
 fn a_replica_sends_clients_that_can_go_to_its_primary() {
@@ -40,7 +40,7 @@ fn a_replica_sends_clients_that_can_go_to_its_primary() {
     queued.expect(format!("+OK\r\n{elsewhere}"));
 
     // Who can't is served as ever.
-    assert_eq!(server.text(&["GET", "key"]), "(nil)");
+    assert_eq!(server.text(&["GET", "key"]), "nil");
     assert!(server.text(&["SET", "key", "value"]).starts_with("READONLY"));
     assert_eq!(server.text(&["READONLY"]), "ERR This instance has cluster support disabled");
 }
@@ -66,7 +66,7 @@ fn while_the_role_is_handed_over_clients_wait_for_the_address() {
     client.expect("+OK\r\n");
     server.wait_info("blocked_clients", "1");
     loop {
-        let command = crate::process::replication::read_command(&mut link);
+        let command = crate::harness::replication::read_command(&mut link);
         match command[0].as_str() {
             "PING" => link.send("+PONG\r\n"),
             "PSYNC" => {

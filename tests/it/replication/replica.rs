@@ -1,9 +1,9 @@
 //! The server under test is the replica, of a primary that behaves.
 
-use crate::process::replication::{
-    EMPTY_RDB, FakePrimary, HISTORY, QUIET, acknowledged, encoded, read_command, snapshot,
+use crate::harness::replication::{
+    EMPTY_RDB, FakePrimary, HISTORY, QUIET, acknowledged, read_command, snapshot,
 };
-use crate::process::{Raw, Server, wait_for};
+use crate::harness::{Raw, Server, encoded, wait_for};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DOWN: &str =
@@ -72,15 +72,15 @@ fn the_stream_is_applied_and_acknowledged_to_the_byte() {
     let request = encoded(&["APPEND", "key", &"x".repeat(100_000)]);
     raw.send(&request[..50_000]);
     wait_for("its half", || {
-        let read: u64 = server.info("slave_read_repl_offset")?.parse().ok()?;
+        let read: u64 = server.info_text("slave_read_repl_offset")?.parse().ok()?;
         (read == offset + 50_000).then_some(())
     });
-    assert_eq!(server.info("slave_repl_offset"), Some(offset.to_string()));
+    assert_eq!(server.info_text("slave_repl_offset"), Some(offset.to_string()));
     raw.send(&request[50_000..]);
     offset += request.len() as u64;
     acknowledged(&mut raw, offset);
     server.text(&["SELECT", "3"]);
-    assert_eq!(server.text(&["STRLEN", "key"]), "100001");
+    assert_eq!(server.text(&["STRLEN", "key"]), ":100001");
     for (field, value) in [
         ("role", "slave"),
         ("master_host", "127.0.0.1"),
@@ -91,11 +91,11 @@ fn the_stream_is_applied_and_acknowledged_to_the_byte() {
         ("second_repl_offset", "-1"),
         ("repl_backlog_first_byte_offset", "5001"),
     ] {
-        assert_eq!(server.info(field).as_deref(), Some(value), "{field}");
+        assert_eq!(server.info_text(field).as_deref(), Some(value), "{field}");
     }
     // Once a second it tells by itself.
     assert_eq!(read_command(&mut raw)[..2], ["REPLCONF", "ACK"]);
-    let role = format!("slave 127.0.0.1 {} connected ", primary.port);
+    let role = format!("[slave 127.0.0.1 :{} connected ", primary.port);
     assert!(server.text(&["ROLE"]).starts_with(&role));
 }
 
@@ -122,9 +122,9 @@ fn a_broken_link_is_resumed_where_it_broke() {
     let id = HISTORY.replace('7', "8");
     raw.send(format!("+CONTINUE {id}\r\n"));
     server.wait_info("master_link_status", "up");
-    assert_eq!(server.info("master_replid"), Some(id));
-    assert_eq!(server.info("master_replid2").as_deref(), Some(HISTORY));
-    assert_eq!(server.info("second_repl_offset"), Some((offset + 1).to_string()));
+    assert_eq!(server.info_text("master_replid"), Some(id));
+    assert_eq!(server.info_text("master_replid2").as_deref(), Some(HISTORY));
+    assert_eq!(server.info_text("second_repl_offset"), Some((offset + 1).to_string()));
     server.text(&["SELECT", "7"]);
     assert_eq!(server.text(&["GET", "key"]), "values");
 }
@@ -179,7 +179,7 @@ fn clients_may_read_but_not_write() {
     assert_eq!(server.text(&["SET", "mine", "x"]), "OK");
     acknowledged(&mut raw, 0);
     assert_eq!(
-        server.info("master_repl_offset"),
+        server.info_text("master_repl_offset"),
         Some(encoded(&["REPLCONF", "GETACK", "*"]).len().to_string())
     );
     let refused = "ERR WAIT cannot be used with replica instances.";
@@ -191,7 +191,7 @@ fn stale_data_is_served_or_not() {
     let primary = FakePrimary::new();
     let mut server = primary.start_replica(&["--replica-serve-stale-data", "no"]);
     assert_eq!(server.text(&["GET", "key"]), DOWN);
-    assert_eq!(server.info("master_link_status").as_deref(), Some("down"));
+    assert_eq!(server.info_text("master_link_status").as_deref(), Some("down"));
     let raw = primary.full_sync(0, &snapshot(&[("key", "value", None)]));
     server.wait_info("master_link_status", "up");
     assert_eq!(server.text(&["GET", "key"]), "value");
@@ -217,18 +217,18 @@ fn what_expires_is_the_primarys_decision() {
     wait_for("the key to expire", || (millis_from_now(0) > soon).then_some(()));
     for key in ["old", "older", "young"] {
         // Hidden from clients, and still there.
-        assert_eq!(server.text(&["GET", key]), "(nil)", "{key}");
-        assert_eq!(server.text(&["EXISTS", key]), "0", "{key}");
+        assert_eq!(server.text(&["GET", key]), "nil", "{key}");
+        assert_eq!(server.text(&["EXISTS", key]), ":0", "{key}");
     }
-    assert_eq!(server.text(&["DBSIZE"]), "3");
+    assert_eq!(server.text(&["DBSIZE"]), ":3");
     // For the primary they exist until it says otherwise.
     offset += stream(&mut raw, &["INCR old", "PERSIST old", "DEL young"]);
     acknowledged(&mut raw, offset);
     assert_eq!(server.text(&["GET", "old"]), "6");
-    assert_eq!(server.text(&["DBSIZE"]), "2");
+    assert_eq!(server.text(&["DBSIZE"]), ":2");
     // As a primary it decides itself.
     server.text(&["REPLICAOF", "NO", "ONE"]);
-    wait_for("the other key to be deleted", || (server.text(&["DBSIZE"]) == "1").then_some(()));
+    wait_for("the other key to be deleted", || (server.text(&["DBSIZE"]) == ":1").then_some(()));
 }
 
 #[test]
@@ -246,15 +246,15 @@ fn promotion_and_demotion_at_run_time() {
     assert_eq!(server.text(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]), "OK");
     let (_link, asked) = other.handshake();
     assert_eq!(asked, psync(HISTORY, 101));
-    assert_eq!(server.text(&["ROLE"]), format!("slave 127.0.0.1 {} handshake -1", other.port));
+    assert_eq!(server.text(&["ROLE"]), format!("[slave 127.0.0.1 :{} handshake :-1]", other.port));
     drop(raw);
     assert_eq!(server.text(&["SLAVEOF", "NO", "ONE"]), "OK");
-    assert_eq!(server.info("role").as_deref(), Some("master"));
+    assert_eq!(server.info_text("role").as_deref(), Some("master"));
     assert_eq!(server.text(&["GET", "key"]), "value");
     assert_eq!(server.text(&["SET", "key", "mine"]), "OK");
     // And back: its own history, in case the other has followed it.
     let (id, offset) =
-        (server.info("master_replid").expect("an id"), server.info("master_repl_offset"));
+        (server.info_text("master_replid").expect("an id"), server.info_text("master_repl_offset"));
     let offset: u64 = offset.and_then(|o| o.parse().ok()).expect("an offset");
     server.text(&["REPLICAOF", "127.0.0.1", &port]);
     let (_link, asked) = primary.handshake();
@@ -295,11 +295,13 @@ fn a_snapshot_of_unknown_length_ends_at_its_mark() {
         // In pieces, with the mark cut in two.
         for piece in [&rdb[..20], &rdb[20..], &mark.as_bytes()[..13]] {
             raw.send(piece);
-            let before: u64 =
-                server.info("total_net_repl_input_bytes").and_then(|n| n.parse().ok()).unwrap_or(0);
+            let before: u64 = server
+                .info_text("total_net_repl_input_bytes")
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0);
             assert!(before > 0 || raw.is_silent(QUIET), "it waits for the mark");
         }
-        assert_eq!(server.info("master_sync_in_progress").as_deref(), Some("1"), "{load}");
+        assert_eq!(server.info("master_sync_in_progress"), 1, "{load}");
         raw.send(&mark.as_bytes()[13..]);
         // The primary holds the stream back until it hears that the mark was found.
         assert_eq!(read_command(&mut raw), ["REPLCONF", "ACK", "0"], "{load}");
@@ -352,7 +354,7 @@ fn silence_ends_the_link() {
         std::thread::sleep(Duration::from_millis(500));
         raw.send("x");
     }
-    assert_eq!(server.info("master_link_status").as_deref(), Some("up"));
+    assert_eq!(server.info_text("master_link_status").as_deref(), Some("up"));
     drop(silent);
     let log = server.log();
     for line in [
@@ -370,12 +372,12 @@ fn how_long_the_link_is_down_is_counted_anew_for_another_primary() {
     let mut server = primary.start_replica(&[]);
     drop(primary.full_sync(0, EMPTY_RDB));
     wait_for("the loss", || {
-        let seconds = server.info("master_link_down_since_seconds")?;
+        let seconds = server.info_text("master_link_down_since_seconds")?;
         (seconds.parse::<i64>().ok()? >= 0).then_some(())
     });
     server.text(&["REPLICAOF", "NO", "ONE"]);
     server.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
-    assert_eq!(server.info("master_link_down_since_seconds").as_deref(), Some("-1"));
+    assert_eq!(server.info_text("master_link_down_since_seconds").as_deref(), Some("-1"));
 }
 
 #[test]
@@ -391,7 +393,7 @@ fn it_tells_its_version_and_then_what_it_can_read() {
 
 #[test]
 fn who_starts_before_its_primary_tries_again_at_once() {
-    let port = crate::process::free_port();
+    let port = crate::harness::free_port();
     let address = format!("127.0.0.1 {port}");
     let server = Server::start(&["--replicaof", &address, "--hz", "500"]);
     wait_for("the next second", || {

@@ -1,11 +1,11 @@
 //! `your_program.sh`, with which the stages start the server: where it works, what it finds there, what it leaves.
 
 use super::snapshot;
-use crate::process::{Raw, free_port, wait_for};
+use crate::harness::{Server, encoded};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A checkout that is built already, by a `cargo` that says more than it should.
@@ -27,63 +27,21 @@ impl Checkout {
         Checkout { dir }
     }
 
-    /// Starts the script in a folder.
-    fn start(&self, folder: &Path, args: &[&str]) -> Stage {
+    /// Starts the script in a folder. What the server logs is its standard output alone.
+    fn start(&self, folder: TempDir, args: &[&str]) -> Server {
         let path = format!("{}:{}", self.dir.path().display(), std::env::var("PATH").unwrap());
-        for _ in 0..20 {
-            let port = free_port();
-            let mut child = Command::new(self.dir.path().join("your_program.sh"))
-                .args(["--port", &port.to_string()])
-                .args(args)
-                .env("PATH", &path)
-                .current_dir(folder)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("the script");
-            let up = wait_for("the server", || match child.try_wait() {
-                Ok(Some(_)) => Some(false),
-                // Another's server may have taken the port meanwhile.
-                _ => {
-                    let info = Raw::to_port(port).ok()?.ask("INFO server");
-                    info.contains(&format!("process_id:{}\r", child.id())).then_some(true)
-                }
-            });
-            if up {
-                return Stage { child: Some(child), port };
-            }
-        }
-        panic!("no free port");
+        let script = self.dir.path().join("your_program.sh");
+        Server::launch(folder, |port| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "exec \"$0\" \"$@\" 2>/dev/null"]).arg(&script).env("PATH", &path);
+            shell.args(["--port", &port.to_string()]).args(args);
+            shell
+        })
     }
 }
 
-/// A server as a stage has it.
-struct Stage {
-    child: Option<Child>,
-    port: u16,
-}
-
-impl Stage {
-    fn raw(&self) -> Raw {
-        Raw::to_port(self.port).expect("a connection")
-    }
-
-    /// Ends the server as the stages do; what it has written to standard output.
-    fn end(mut self) -> String {
-        let child = self.child.take().expect("it runs");
-        Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
-        String::from_utf8(child.wait_with_output().expect("its output").stdout).expect("text")
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+fn new_folder() -> TempDir {
+    tempfile::tempdir().expect("a directory")
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -96,54 +54,52 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn the_folder_is_the_server_s_and_stays_as_it_was() {
-    let (checkout, folder) = (Checkout::new(), tempfile::tempdir().expect("a folder"));
+    let (checkout, mut folder) = (Checkout::new(), new_folder());
     let dir = folder.path().canonicalize().expect("its path").display().to_string();
     for _ in 0..2 {
-        let stage = checkout.start(folder.path(), &[]);
-        let mut raw = stage.raw();
+        let mut server = checkout.start(folder, &[]);
+        let mut raw = server.raw();
         raw.command(&["CONFIG", "GET", "dir", "dbfilename"]);
-        raw.expect(format!(
-            "*4\r\n$3\r\ndir\r\n${}\r\n{dir}\r\n$10\r\ndbfilename\r\n$8\r\ndump.rdb\r\n",
-            dir.len()
-        ));
+        raw.expect(encoded(&["dir", &dir, "dbfilename", "dump.rdb"]));
         raw.send("DBSIZE\r\nSET k v\r\n");
         raw.expect(":0\r\n+OK\r\n");
-        let output = stage.end();
-        assert!(!output.contains("Compiling"), "{output}");
-        assert!(names(folder.path()).is_empty(), "{:?}", names(folder.path()));
+        server.terminate();
+        assert!(!server.log().contains("Compiling"), "{}", server.log());
+        folder = server.into_dir();
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 }
 
 #[test]
 fn what_is_left_over_is_not_loaded() {
-    let (checkout, folder) = (Checkout::new(), tempfile::tempdir().expect("a folder"));
+    let (checkout, folder) = (Checkout::new(), new_folder());
     let file = folder.path().join("dump.rdb");
     fs::write(&file, snapshot(&[("left", "over", None)])).expect("the file");
-    let stage = checkout.start(folder.path(), &[]);
-    assert_eq!(stage.raw().ask("DBSIZE"), ":0");
-    stage.end();
-    assert_eq!(names(folder.path()), ["dump.rdb"]);
+    let mut server = checkout.start(folder, &[]);
+    assert_eq!(server.line("DBSIZE"), ":0");
+    server.terminate();
+    assert_eq!(names(server.dir()), ["dump.rdb"]);
     // Unless it was meant.
-    let stage = checkout.start(folder.path(), &["--dbfilename", "dump.rdb"]);
-    assert_eq!(stage.raw().ask("DBSIZE"), ":1");
+    let mut server = checkout.start(server.into_dir(), &["--dbfilename", "dump.rdb"]);
+    assert_eq!(server.line("DBSIZE"), ":1");
 }
 
 #[test]
 fn what_a_stage_brings_is_loaded_and_what_it_asks_for_is_saved() {
-    let (checkout, folder) = (Checkout::new(), tempfile::tempdir().expect("a folder"));
-    let own = tempfile::tempdir().expect("the stage's folder");
+    let (checkout, mut folder, own) = (Checkout::new(), new_folder(), new_folder());
     let dir = own.path().to_str().expect("text");
     fs::write(own.path().join("pear.rdb"), snapshot(&[("a", "b", None)])).expect("the file");
-    let stage = checkout.start(folder.path(), &["--dir", dir, "--dbfilename", "pear.rdb"]);
-    assert_eq!(stage.raw().ask("DBSIZE"), ":1");
-    drop(stage);
+    let mut server = checkout.start(folder, &["--dir", dir, "--dbfilename", "pear.rdb"]);
+    assert_eq!(server.line("DBSIZE"), ":1");
+    folder = server.into_dir();
     let aof = ["--dir", dir, "--appendonly", "yes", "--appendfsync", "always"];
     for reply in [":1", ":0"] {
-        let stage = checkout.start(folder.path(), &aof);
-        assert_eq!(stage.raw().ask("SADD s m"), reply);
+        let mut server = checkout.start(folder, &aof);
+        assert_eq!(server.line("SADD s m"), reply);
+        folder = server.into_dir();
     }
-    let stage = checkout.start(folder.path(), &["--save", "900 1"]);
-    assert_eq!(stage.raw().ask("SET k v"), "+OK");
-    stage.end();
-    assert_eq!(names(folder.path()), ["dump.rdb"]);
+    let mut server = checkout.start(folder, &["--save", "900 1"]);
+    assert_eq!(server.line("SET k v"), "OK");
+    server.terminate();
+    assert_eq!(names(server.dir()), ["dump.rdb"]);
 }

@@ -1,7 +1,7 @@
 //! Stages of geospatial commands.
 
 use super::{bulks, talk};
-use crate::process::Server;
+use crate::harness::Server;
 
 #[test]
 fn places_are_members_of_a_sorted_set() {

@@ -1,7 +1,7 @@
 //! Stages of lists.
 
 use super::{bulks, talk};
-use crate::process::Server;
+use crate::harness::Server;
 use std::time::Duration;
 
 #[test]
@@ -66,7 +66,7 @@ fn who_waits_longest_is_served_first() {
     let mut pusher = server.raw();
     for (waiter, n) in [(&mut first, 1), (&mut second, 2)] {
         waiter.command(&["BLPOP", "list", "0"]);
-        crate::process::wait_for("a blocked client", || {
+        crate::harness::wait_for("a blocked client", || {
             let mut info = server.raw();
             info.command(&["INFO", "clients"]);
             let len: usize = info.line().strip_prefix('$')?.parse().ok()?;

@@ -9,10 +9,8 @@ mod sorted_sets;
 mod streams;
 mod transactions;
 
-use crate::process::replication::{
-    EMPTY_RDB, FakePrimary, HISTORY, QUIET, encoded, read_command, snapshot,
-};
-use crate::process::{Raw, Server};
+use crate::harness::replication::{EMPTY_RDB, FakePrimary, HISTORY, QUIET, read_command, snapshot};
+use crate::harness::{Raw, Server, encoded};
 use std::time::Duration;
 
 /// Sends a command and expects this reply, and nothing behind it for the moment.
@@ -109,7 +107,7 @@ mod rdb {
     #[test]
     fn rdb_file_config() {
         let server = Server::start(&["--dbfilename", "pear.rdb"]);
-        let dir = server.dir.path().display().to_string();
+        let dir = server.dir().display().to_string();
         let mut raw = server.raw();
         ask(
             &mut raw,
@@ -312,7 +310,7 @@ mod replica {
     fn info_on_a_replica() {
         let primary = FakePrimary::new();
         let mut server = primary.start_replica(&[]);
-        assert_eq!(server.info("role").as_deref(), Some("slave"));
+        assert_eq!(server.info_text("role").as_deref(), Some("slave"));
     }
 
     #[test]
@@ -322,17 +320,13 @@ mod replica {
 
     #[test]
     fn command_processing() {
-        let (_primary, server, mut raw) = follow();
+        let (_primary, mut server, mut raw) = follow();
         let sets = [("foo", "123"), ("bar", "456"), ("baz", "789")];
         for (key, value) in sets {
             raw.send(encoded(&["SET", key, value]));
         }
-        let mut client = server.connect();
         for (key, value) in sets {
-            crate::process::wait_for(key, || {
-                (crate::process::text(&crate::process::run(&mut client, &["GET", key])) == value)
-                    .then_some(())
-            });
+            server.wait_for(&format!("GET {key}"), |reply| reply == value);
         }
         assert!(raw.is_silent(QUIET), "the primary's commands get no replies");
     }

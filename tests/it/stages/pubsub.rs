@@ -1,7 +1,7 @@
 //! Stages of publish and subscribe.
 
 use super::{bulks, talk};
-use crate::process::Server;
+use crate::harness::Server;
 
 fn subscribed(what: &str, channel: &str, count: usize) -> String {
     let (n, m) = (what.len(), channel.len());

@@ -1,7 +1,7 @@
 //! Stages of sorted sets.
 
 use super::{bulks, talk};
-use crate::process::Server;
+use crate::harness::Server;
 
 #[test]
 fn members_are_ordered_by_score_and_then_by_name() {

@@ -1,7 +1,7 @@
 //! Stages of transactions and optimistic locking.
 
 use super::talk;
-use crate::process::Server;
+use crate::harness::Server;
 
 const OK: &str = "+OK\r\n";
 const QUEUED: &str = "+QUEUED\r\n";
