@@ -9,7 +9,6 @@ use crate::server::acl::user::Selector;
 use crate::server::call::Call;
 use crate::spec::AclCategories;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
-use crate::util::bytes_text::{shown, written};
 use crate::util::number::parse_i64;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -43,13 +42,13 @@ const HELP: &[&str] = &[
     "    Return the current connection username.",
 ];
 
-const NO_FILE: CommandError = CommandError::text(
-    "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER \
+const NO_FILE: CommandError = CommandError::err(
+    "This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER \
      command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store \
      users in the Redis configuration.",
 );
-const SAVE_FAILED: CommandError = CommandError::text(
-    "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
+const SAVE_FAILED: CommandError = CommandError::err(
+    "There was an error trying to save the ACLs. Please check the server logs for more information",
 );
 
 /// The longest password that `GENPASS` makes, and the usual one, in bits.
@@ -62,7 +61,7 @@ fn setuser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if has_spaces(args[2]) {
         return Err(CommandError::err("Usernames can't contain spaces or null characters"));
     }
-    s.set_user(args[2], &args[3..]).map_err(CommandError::err)?;
+    s.set_user(args[2], &args[3..])?;
     call.reply.ok();
     Ok(())
 }
@@ -142,8 +141,8 @@ fn cat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         [_, _, name] => {
             let category = AclCategories::named(name).ok_or_else(|| {
-                let shown = shown(&name[..name.len().min(128)]);
-                CommandError::err(format_args!("Unknown category '{shown}'"))
+                let name = &name[..name.len().min(128)];
+                CommandError::err_with([b"Unknown category '", name, b"'"].concat())
             })?;
             let of = s.commands.iter().filter(|c| c.spec.acl_categories.contains(category));
             let names: Vec<_> = of.map(|command| command.spec.name).collect();
@@ -162,14 +161,14 @@ fn genpass(_: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         _ => return Err(subcommand_syntax_error("ACL", args)),
     };
     if !(1..=GENPASS_MAX_BITS).contains(&bits) {
-        return Err(CommandError::err(format_args!(
+        return Err(CommandError::err_with(format!(
             "ACL GENPASS argument must be the number of bits for the output password, a positive number up to \
              {GENPASS_MAX_BITS}"
         )));
     }
     // The server's own generator is for chance, not for secrets.
     let mut bytes = vec![0; (bits as usize).div_ceil(8)];
-    let unavailable = |error| CommandError::err(format_args!("No random numbers: {error}"));
+    let unavailable = |error| CommandError::err_with(format!("No random numbers: {error}"));
     OsRng.try_fill_bytes(&mut bytes).map_err(unavailable)?;
     let mut password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     password.truncate((bits as usize).div_ceil(4));
@@ -220,26 +219,25 @@ fn log(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn dryrun(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let shown = |arg: &[u8]| shown(arg).into_owned();
     let user = s
         .acl
         .find(args[2])
-        .ok_or_else(|| CommandError::err(format_args!("User '{}' not found", shown(args[2]))))?;
+        .ok_or_else(|| CommandError::err_with([b"User '", args[2], b"' not found"].concat()))?;
     let request = &args[3..];
     let id = find_command(s, request).ok_or_else(|| {
-        CommandError::err(format_args!("Command '{}' not found", shown(request[0])))
+        CommandError::err_with([b"Command '", request[0], b"' not found"].concat())
     })?;
     let command = s.commands.get(id);
     if !command.arity_allows(request.len()) {
         let name = command.spec.name;
         let text = format!("wrong number of arguments for '{name}' command");
-        return Err(CommandError::err(text));
+        return Err(CommandError::err_with(text));
     }
     match s.acl.get(user).check(command, request) {
         Ok(()) => call.reply.ok(),
         Err(denied) => {
             let text = s.denied_text(user, id, request, denied);
-            call.reply.bulk(&written(&text));
+            call.reply.bulk(&text);
         }
     }
     Ok(())
@@ -260,7 +258,7 @@ fn load(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if s.config.aclfile.is_empty() {
         return Err(NO_FILE);
     }
-    s.load_acl_file().map_err(CommandError::err)?;
+    s.load_acl_file().map_err(CommandError::err_with)?;
     call.reply.ok();
     Ok(())
 }

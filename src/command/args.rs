@@ -24,19 +24,19 @@ pub fn int_between(
     max: i64,
     message: Option<&'static str>,
 ) -> CommandResult<i64> {
-    let error = |usual: CommandError| message.map_or(usual, CommandError::text);
+    let error = |usual: CommandError| message.map_or(usual, CommandError::err);
     let n = int(arg).map_err(error)?;
     if (min..=max).contains(&n) {
         return Ok(n);
     }
-    Err(error(CommandError::err(format_args!(
+    Err(error(CommandError::err_with(format!(
         "value is out of range, value must between {min} and {max}"
     ))))
 }
 
 /// An integer that is not negative. `message`: the error in place of the usual ones.
 pub fn positive(arg: &[u8], message: Option<&'static str>) -> CommandResult<i64> {
-    let out_of_range = message.unwrap_or("ERR value is out of range, must be positive");
+    let out_of_range = message.unwrap_or("value is out of range, must be positive");
     int_between(arg, 0, i64::MAX, Some(out_of_range))
 }
 
@@ -48,7 +48,7 @@ pub fn int32(arg: &[u8], message: Option<&'static str>) -> CommandResult<i32> {
 
 /// The index of one of `databases` databases.
 pub fn db_index(arg: &[u8], databases: usize) -> CommandResult<usize> {
-    const OUT_OF_RANGE: CommandError = CommandError::text("ERR DB index is out of range");
+    const OUT_OF_RANGE: CommandError = CommandError::err("DB index is out of range");
     match usize::try_from(int32(arg, None)?) {
         Ok(index) if index < databases => Ok(index),
         _ => Err(OUT_OF_RANGE),
@@ -68,7 +68,7 @@ pub fn long_double(arg: &[u8]) -> CommandResult<LongDouble> {
 /// The `[COUNT count]` at the end of `LMPOP` and its like; 1 if it is missing. Read word by word, so that of two
 /// faults the first is told.
 pub fn pop_count(options: &[&[u8]]) -> CommandResult<usize> {
-    const TOO_FEW: &str = "ERR count should be greater than 0";
+    const TOO_FEW: &str = "count should be greater than 0";
     let count = match options {
         [] => return Ok(1),
         [option, count, ..] if is(option, "COUNT") => {
@@ -92,21 +92,22 @@ pub enum Unit {
 /// How long a client is willing to block: when that ends, in milliseconds since 1970, or `None` for never (0).
 /// Seconds may have a fraction.
 pub fn timeout(arg: &[u8], unit: Unit, now_ms: i64) -> CommandResult<Option<i64>> {
-    const OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is out of range");
+    const OUT_OF_RANGE: CommandError = CommandError::err("timeout is out of range");
     let wait = match unit {
         Unit::Seconds => {
             let ms = parse_f64(arg).map(|seconds| seconds * 1000.0).or_else(|| wide_float(arg));
-            let ms = ms.ok_or(CommandError::text("ERR timeout is not a float or out of range"))?;
+            let ms = ms.ok_or(CommandError::err("timeout is not a float or out of range"))?;
             if ms >= i64::MAX as f64 {
                 return Err(OUT_OF_RANGE);
             }
             ms.ceil() as i64
         }
-        Unit::Milliseconds => parse_i64(arg)
-            .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))?,
+        Unit::Milliseconds => {
+            parse_i64(arg).ok_or(CommandError::err("timeout is not an integer or out of range"))?
+        }
     };
     match wait {
-        ..0 => Err(CommandError::text("ERR timeout is negative")),
+        ..0 => Err(CommandError::err("timeout is negative")),
         0 => Ok(None),
         _ => Ok(Some(now_ms.checked_add(wait).ok_or(OUT_OF_RANGE)?)),
     }
@@ -168,12 +169,12 @@ pub fn parse_expire(
 
 /// The error for a time that is no expiry.
 pub fn invalid_expire(command: &str) -> CommandError {
-    CommandError::err(format_args!("invalid expire time in '{command}' command"))
+    CommandError::err_with(format!("invalid expire time in '{command}' command"))
 }
 
 /// A cursor of the `SCAN` family: an unsigned number of 64 bits, read as `strtoul` does.
 pub fn cursor(arg: &[u8]) -> CommandResult<u64> {
-    const INVALID: CommandError = CommandError::text("ERR invalid cursor");
+    const INVALID: CommandError = CommandError::err("invalid cursor");
     let (negative, digits) = match arg {
         [] => return Ok(0),
         [b'-', digits @ ..] => (true, digits),
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     fn text<T>(result: CommandResult<T>) -> String {
-        result.err().map(|error| error.0.into_owned()).unwrap_or_default()
+        result.err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(int_between(b"3", 1, 3, None), Ok(3));
         let error = "ERR value is out of range, value must between 1 and 3";
         assert_eq!(text(int_between(b"4", 1, 3, None)), error);
-        assert_eq!(text(int_between(b"x", 1, 3, Some("ERR no"))), "ERR no");
+        assert_eq!(text(int_between(b"x", 1, 3, Some("no"))), "ERR no");
         assert_eq!(text(positive(b"-1", None)), "ERR value is out of range, must be positive");
         assert_eq!(db_index(b"15", 16), Ok(15));
         assert_eq!(text(db_index(b"16", 16)), "ERR DB index is out of range");

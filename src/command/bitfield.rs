@@ -12,8 +12,8 @@ use crate::server::call::Call;
 use crate::util::bitmap;
 use crate::util::number::parse_i64;
 
-const BAD_TYPE: CommandError = CommandError::text(
-    "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+const BAD_TYPE: CommandError = CommandError::err(
+    "Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
 );
 
 /// What happens to a value that does not fit.
@@ -123,7 +123,7 @@ fn bitfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn bitfield_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let operations = parse(s, call, args)?;
     if operations.iter().any(|operation| operation.action != Action::Get) {
-        return Err(CommandError::text("ERR BITFIELD_RO only supports the GET subcommand"));
+        return Err(CommandError::err("BITFIELD_RO only supports the GET subcommand"));
     }
     read(s, call, args[1], &operations)
 }
@@ -152,7 +152,7 @@ fn parse(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult<Vec<O
                     _ if is(how, "WRAP") => Overflow::Wrap,
                     _ if is(how, "SAT") => Overflow::Saturate,
                     _ if is(how, "FAIL") => Overflow::Fail,
-                    _ => return Err(CommandError::text("ERR Invalid OVERFLOW type specified")),
+                    _ => return Err(CommandError::err("Invalid OVERFLOW type specified")),
                 };
                 continue;
             }

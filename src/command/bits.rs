@@ -14,9 +14,8 @@ use crate::server::client::ClientFlags;
 use crate::util::bitmap::{self, Combine};
 use crate::util::number::parse_i64;
 
-const BAD_OFFSET: CommandError =
-    CommandError::text("ERR bit offset is not an integer or out of range");
-const BAD_BIT: CommandError = CommandError::text("ERR bit is not an integer or out of range");
+const BAD_OFFSET: CommandError = CommandError::err("bit offset is not an integer or out of range");
+const BAD_BIT: CommandError = CommandError::err("bit is not an integer or out of range");
 
 /// The offset of a bit; `#n` is `n` times `width`, where that is given. It lies within the largest string that there
 /// may be, except where the primary says otherwise.
@@ -158,7 +157,7 @@ fn bitpos(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let wanted = match args::int(args[2])? {
         0 => false,
         1 => true,
-        _ => return Err(CommandError::text("ERR The bit argument must be 1 or 0.")),
+        _ => return Err(CommandError::err("The bit argument must be 1 or 0.")),
     };
     let span = Span::parse(&args[3..])?;
     let Some(value) = s.ks.read_string(call.db, args[1])? else {
@@ -219,13 +218,11 @@ fn bitop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (operation, target, sources) = (Operation::parse(args[1])?, args[2], &args[3..]);
     match operation {
         Operation::Not if sources.len() != 1 => {
-            return Err(CommandError::text(
-                "ERR BITOP NOT must be called with a single source key.",
-            ));
+            return Err(CommandError::err("BITOP NOT must be called with a single source key."));
         }
         Operation::Diff | Operation::Diff1 | Operation::AndOr if sources.len() < 2 => {
             let name = args[1].to_ascii_uppercase().escape_ascii().to_string();
-            return Err(CommandError::err(format_args!(
+            return Err(CommandError::err_with(format!(
                 "BITOP {name} must be called with at least two source keys."
             )));
         }

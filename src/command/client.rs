@@ -1,14 +1,13 @@
 //! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
 
 use super::table::Row;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::acl::UserId;
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::spec::help::{reply_help, subcommand_syntax_error};
-use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 
 const HELP: &[&str] = &[
@@ -75,7 +74,7 @@ const HELP: &[&str] = &[
     "    Will not touch LRU/LFU stats when this mode is on.",
 ];
 
-const NO_SUCH_CLIENT: CommandError = CommandError::text("ERR No such client");
+const NO_SUCH_CLIENT: CommandError = CommandError::err("No such client");
 
 /// Types that `TYPE` of `CLIENT LIST` and `CLIENT KILL` tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +84,9 @@ enum ClientType {
     PubSub,
     Primary,
 }
+
+const UNBLOCKED: CommandError =
+    CommandError::new(ErrorCode::Unblocked, "client unblocked via CLIENT UNBLOCK");
 
 impl ClientType {
     fn of(client: &Client) -> ClientType {
@@ -105,21 +107,20 @@ impl ClientType {
             b"pubsub" => Ok(ClientType::PubSub),
             b"master" | b"primary" => Ok(ClientType::Primary),
             _ => {
-                let shown = shown(name);
-                Err(CommandError::err(format_args!("Unknown client type '{shown}'")))
+                let text = [b"Unknown client type '", name, b"'"].concat();
+                Err(CommandError::err_with(text))
             }
         }
     }
 }
 
 /// Refuses what would break the lines of `CLIENT LIST`.
-pub fn check_client_text(what: &str, text: &[u8]) -> CommandResult {
+pub fn check_client_text(what: &[u8], text: &[u8]) -> CommandResult {
     if text.iter().all(u8::is_ascii_graphic) {
         return Ok(());
     }
-    Err(CommandError::err(format_args!(
-        "{what} cannot contain spaces, newlines or special characters."
-    )))
+    let text = [what, b" cannot contain spaces, newlines or special characters."].concat();
+    Err(CommandError::err_with(text))
 }
 
 /// Names the current client; an empty name takes its name away.
@@ -142,7 +143,7 @@ fn id(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 fn info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let line = s.client_info_running(call.client, args) + "\n";
-    call.reply.verbatim("txt", line.as_bytes());
+    call.reply.verbatim(b"txt", line.as_bytes());
     Ok(())
 }
 
@@ -172,7 +173,7 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         lines.push_str(&s.client_info_running(token, running));
         lines.push('\n');
     }
-    call.reply.verbatim("txt", lines.as_bytes());
+    call.reply.verbatim(b"txt", lines.as_bytes());
     Ok(())
 }
 
@@ -207,10 +208,9 @@ impl Filter {
                 }
                 b"type" => filter.kind = Some(ClientType::parse(value)?),
                 b"user" => {
-                    let shown = shown(value);
                     let user = s.acl.find(value);
                     filter.user = Some(user.ok_or_else(|| {
-                        CommandError::err(format_args!("No such user '{shown}'"))
+                        CommandError::err_with([b"No such user '", value, b"'"].concat())
                     })?);
                 }
                 b"addr" => filter.addr = Some(value.to_vec()),
@@ -292,7 +292,7 @@ fn getname(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 }
 
 fn setname(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    check_client_text("Client names", args[2])?;
+    check_client_text(b"Client names", args[2])?;
     set_client_name(s, call, args[2]);
     call.reply.ok();
     Ok(())
@@ -300,12 +300,12 @@ fn setname(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 fn setinfo(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (option, value) = (args[2], args[3]);
-    let shown = shown(option).into_owned();
     let is_name = option.eq_ignore_ascii_case(b"lib-name");
     if !is_name && !option.eq_ignore_ascii_case(b"lib-ver") {
-        return Err(CommandError::err(format_args!("Unrecognized option '{shown}'")));
+        let text = [b"Unrecognized option '", option, b"'"].concat();
+        return Err(CommandError::err_with(text));
     }
-    check_client_text(&shown, value)?;
+    check_client_text(option, value)?;
     let value = String::from_utf8_lossy(value).into();
     let client = s.client(call);
     if is_name {
@@ -373,7 +373,7 @@ fn unblock(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let found = s.clients.iter().find(|(_, c)| c.id as i64 == id).map(|(token, _)| token);
     let unblocked = found.is_some_and(|token| {
         if with_error {
-            s.unblock_client_on_error(token, "UNBLOCKED client unblocked via CLIENT UNBLOCK")
+            s.unblock_client_on_error(token, &UNBLOCKED)
         } else {
             s.unblock_client_on_timeout(token)
         }

@@ -12,19 +12,18 @@ use crate::server::cluster::file::node_line;
 use crate::server::cluster::{Address, Cluster};
 use crate::server::random_id;
 use crate::spec::help::reply_help;
-use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 use crate::util::slot::{SLOTS, key_slot};
 use std::ops::RangeInclusive;
 
-const DISABLED: CommandError = CommandError::text("ERR This instance has cluster support disabled");
-const BAD_SLOT: CommandError = CommandError::text("ERR Invalid or out of range slot");
+const DISABLED: CommandError = CommandError::err("This instance has cluster support disabled");
+const BAD_SLOT: CommandError = CommandError::err("Invalid or out of range slot");
 const NOT_EMPTY: CommandError =
-    CommandError::text("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
+    CommandError::err("DB must be empty to perform CLUSTER FLUSHSLOTS.");
 const HAS_KEYS: CommandError =
-    CommandError::text("ERR CLUSTER RESET can't be called with master nodes containing keys");
+    CommandError::err("CLUSTER RESET can't be called with master nodes containing keys");
 const NO_BUS: CommandError =
-    CommandError::text("ERR This node has no cluster bus yet: it can't meet other nodes");
+    CommandError::err("This node has no cluster bus yet: it can't meet other nodes");
 
 /// The cluster, for a command that needs one.
 fn cluster(s: &mut Server) -> CommandResult<&mut Cluster> {
@@ -32,7 +31,7 @@ fn cluster(s: &mut Server) -> CommandResult<&mut Cluster> {
 }
 
 fn unknown_node(id: &[u8]) -> CommandError {
-    CommandError::err(format_args!("Unknown node {}", shown(id)))
+    CommandError::err_with([b"Unknown node ", id].concat())
 }
 
 fn slot(arg: &[u8]) -> CommandResult<u16> {
@@ -46,7 +45,7 @@ fn slot_ranges(args: &[&[u8]]) -> CommandResult<Vec<RangeInclusive<u16>>> {
     for pair in args.chunks(2) {
         let (first, last) = (slot(pair[0])?, slot(pair[1])?);
         if first > last {
-            return Err(CommandError::err(format_args!(
+            return Err(CommandError::err_with(format!(
                 "start slot number {first} is greater than end slot number {last}"
             )));
         }
@@ -68,7 +67,7 @@ fn assign(
         let changed = if own { slots.insert(slot) } else { slots.remove(slot) };
         if !changed {
             let before = cluster.slots.contains(slot) == own;
-            return Err(CommandError::err(match (before, own) {
+            return Err(CommandError::err_with(match (before, own) {
                 (true, true) => format!("Slot {slot} is already busy"),
                 (true, false) => format!("Slot {slot} is already unassigned"),
                 (false, _) => format!("Slot {slot} specified multiple times"),
@@ -107,7 +106,7 @@ fn assign_ranges(s: &mut Server, call: &mut Call, args: &[&[u8]], own: bool) -> 
     cluster(s)?;
     if !args.len().is_multiple_of(2) {
         let name = if own { "addslotsrange" } else { "delslotsrange" };
-        return Err(CommandError::err(format_args!(
+        return Err(CommandError::err_with(format!(
             "wrong number of arguments for 'cluster|{name}' command"
         )));
     }
@@ -129,14 +128,12 @@ fn flushslots(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 fn setslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let id = cluster(s)?.id.clone();
     let slot = slot(args[2])?;
-    let unknown = |id: &[u8]| {
-        let id = shown(id);
-        Err(CommandError::err(format_args!("I don't know about node {id}")))
-    };
+    let unknown =
+        |id: &[u8]| Err(CommandError::err_with([b"I don't know about node ", id].concat()));
     match args[3..] {
         [how, node] if is(how, "MIGRATING") => {
             if !cluster(s)?.slots.contains(slot) {
-                return Err(CommandError::err(format_args!(
+                return Err(CommandError::err_with(format!(
                     "I'm not the owner of hash slot {slot}"
                 )));
             }
@@ -144,7 +141,7 @@ fn setslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         [how, node] if is(how, "IMPORTING") => {
             if cluster(s)?.slots.contains(slot) {
-                return Err(CommandError::err(format_args!(
+                return Err(CommandError::err_with(format!(
                     "I'm already the owner of hash slot {slot}"
                 )));
             }
@@ -183,14 +180,14 @@ fn info(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         cluster.config_epoch,
         slots = cluster.slots.len(),
     );
-    call.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 
 fn nodes(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let address = s.cluster_address();
     let text = node_line(cluster(s)?, &address, false);
-    call.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 
@@ -324,7 +321,7 @@ fn set_config_epoch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
     let cluster = cluster(s)?;
     let epoch = parse_i64(args[2]).ok_or(CommandError::NOT_AN_INTEGER)?;
     let Ok(wanted) = u64::try_from(epoch) else {
-        return Err(CommandError::err(format_args!("Invalid config epoch specified: {epoch}")));
+        return Err(CommandError::err_with(format!("Invalid config epoch specified: {epoch}")));
     };
     if cluster.config_epoch != 0 {
         return Err(CommandError::err("Node config epoch is already non-zero"));
@@ -363,7 +360,7 @@ fn reset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn saveconfig(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     s.cluster_save().map_err(|error| {
-        CommandError::err(format_args!("error saving the cluster node config: {error}"))
+        CommandError::err_with(format!("error saving the cluster node config: {error}"))
     })?;
     call.reply.ok();
     Ok(())

@@ -15,7 +15,6 @@ use crate::sys::{crash, process, title};
 use crate::util::alloc;
 use crate::util::io_reason;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
@@ -51,7 +50,7 @@ fn set(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let pairs: Vec<(&[u8], &[u8])> = pairs.map(|pair| (pair[0], pair[1])).collect();
     let local = s.client(call).conn.peer_ip().is_none_or(|ip| ip.is_loopback());
     let context = SetContext { loading: s.loading.is_some(), local };
-    set_pairs(s, &pairs, context).map_err(|error| CommandError(Cow::Owned(error.to_string())))?;
+    set_pairs(s, &pairs, context).map_err(CommandError::from)?;
     call.reply.ok();
     Ok(())
 }
@@ -66,6 +65,7 @@ fn set_pairs(
     let changed = s.config.set(pairs, context)?;
     if let Err(error) = apply(s, &old, &changed) {
         if let SetError::Failed { argument, .. } = &error {
+            let argument = String::from_utf8_lossy(argument);
             s.warning(&format!(
                 "Failed applying new configuration. Possibly related to new {argument} setting. Restoring previous settings."
             ));
@@ -262,7 +262,7 @@ fn rewrite(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if let Err(error) = rewrite_config_file(s, false) {
         let reason = io_reason(&error);
         s.warning(&format!("CONFIG REWRITE failed: {reason}"));
-        return Err(CommandError::err(format_args!("Rewriting config file: {reason}")));
+        return Err(CommandError::err_with(format!("Rewriting config file: {reason}")));
     }
     s.notice("CONFIG REWRITE executed with success.");
     call.reply.ok();

@@ -3,25 +3,26 @@
 use super::args::db_index;
 use super::client::{check_client_text, set_client_name};
 use super::table::Row;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
-use crate::util::bytes_text::shown;
 use crate::util::number::parse_i64;
 
 const WRONG_PASS: CommandError =
-    CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
-const NO_PASSWORD_SET: CommandError = CommandError::text(
-    "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+    CommandError::new(ErrorCode::WrongPass, "invalid username-password pair or user is disabled.");
+const NO_PASSWORD_SET: CommandError = CommandError::err(
+    "AUTH <password> called without any password configured for the default user. Are you sure your \
      configuration is correct?",
 );
-const HELLO_UNAUTHENTICATED: CommandError = CommandError::text(
-    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+const HELLO_UNAUTHENTICATED: CommandError = CommandError::new(
+    ErrorCode::NoAuth,
+    "HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
      <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
 );
-const NO_PROTO: CommandError = CommandError::text("NOPROTO unsupported protocol version");
+const NO_PROTO: CommandError =
+    CommandError::new(ErrorCode::NoProto, "unsupported protocol version");
 
 fn ping(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() > 2 {
@@ -56,7 +57,7 @@ fn quit(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 fn select(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let index = db_index(args[1], s.ks.dbs.len())?;
     if index > 0 && s.cluster.is_some() {
-        return Err(CommandError::text("ERR SELECT is not allowed in cluster mode"));
+        return Err(CommandError::err("SELECT is not allowed in cluster mode"));
     }
     select_db(s, call, index);
     call.reply.ok();
@@ -119,15 +120,13 @@ fn hello(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
                 rest
             }
             [value, rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
-                check_client_text("Client names", value)?;
+                check_client_text(b"Client names", value)?;
                 name = Some(*value);
                 rest
             }
             _ => {
-                let shown = shown(option);
-                return Err(CommandError::err(format_args!(
-                    "Syntax error in HELLO option '{shown}'"
-                )));
+                let text = [b"Syntax error in HELLO option '", *option, b"'"].concat();
+                return Err(CommandError::err_with(text));
             }
         };
     }

@@ -50,13 +50,13 @@ fn wants_async(s: &Server, args: &[&[u8]]) -> CommandResult<bool> {
 /// SWAPDB index1 index2
 fn swapdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
-        return Err(CommandError::text("ERR SWAPDB is not allowed in cluster mode"));
+        return Err(CommandError::err("SWAPDB is not allowed in cluster mode"));
     }
-    let first = int32(args[1], Some("ERR invalid first DB index"))?;
-    let second = int32(args[2], Some("ERR invalid second DB index"))?;
+    let first = int32(args[1], Some("invalid first DB index"))?;
+    let second = int32(args[2], Some("invalid second DB index"))?;
     let known = |index: i32| usize::try_from(index).ok().filter(|&i| i < s.ks.dbs.len());
     let (Some(first), Some(second)) = (known(first), known(second)) else {
-        return Err(CommandError::text("ERR DB index is out of range"));
+        return Err(CommandError::err("DB index is out of range"));
     };
     if first != second {
         s.touch_all_watched_keys_in_db(first, Some(second));

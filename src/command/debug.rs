@@ -6,7 +6,7 @@ use crate::db::{Entry, EntryRef};
 use crate::ds::quicklist::{Direction, NodeBytes, Quicklist, set_packed_threshold};
 use crate::ds::table::TableStats;
 use crate::rdb::dump::dump;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::script::library::Libraries;
 use crate::server::call::Call;
@@ -14,7 +14,6 @@ use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
 use crate::spec::help::reply_help;
 use crate::sys::process;
-use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::util::io_reason;
 use crate::util::memory_units::parse_memory;
@@ -102,10 +101,10 @@ const HELP: &[&str] = &[
 ];
 
 const CAN_T_LOAD: CommandError =
-    CommandError::text("ERR Error trying to load the RDB dump, check server logs.");
+    CommandError::err("Error trying to load the RDB dump, check server logs.");
 const CAN_T_LOAD_AOF: CommandError =
-    CommandError::text("ERR Error trying to load the AOF files, check server logs.");
-const SAVE_FAILED: CommandError = CommandError::text("ERR");
+    CommandError::err("Error trying to load the AOF files, check server logs.");
+const SAVE_FAILED: CommandError = CommandError::err("");
 
 fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let name = args[1].to_ascii_lowercase();
@@ -173,7 +172,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         (b"config-rewrite-force-all", []) => {
             rewrite_config_file(s, true).map_err(|error| {
-                CommandError::err(format_args!(
+                CommandError::err_with(format!(
                     "CONFIG-REWRITE-FORCE-ALL failed: {}",
                     io_reason(&error)
                 ))
@@ -186,7 +185,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             call.reply.ok();
         }
         (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(call, size)?,
-        (b"error", [text]) => call.reply.error(&shown(text)),
+        (b"error", [text]) => call.reply.error_text(text),
         (b"log", [text]) => {
             s.warning(&format!("DEBUG LOG: {}", String::from_utf8_lossy(text)));
             call.reply.ok();
@@ -199,10 +198,9 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         (b"panic", []) => panic!("DEBUG PANIC called at Unix time {}", s.now_seconds()),
         (b"segfault", []) => process::raise(libc::SIGSEGV),
         _ => {
-            let shown = shown(args[1]);
-            return Err(CommandError::err(format_args!(
-                "unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP."
-            )));
+            let before = b"unknown subcommand or wrong number of arguments for '";
+            let text = [before, args[1], b"'. Try DEBUG HELP."].concat();
+            return Err(CommandError::err_with(text));
         }
     }
     Ok(())
@@ -405,7 +403,7 @@ fn digest(s: &mut Server, call: &mut Call) {
             all.xor(&one.0);
         }
     }
-    call.reply.simple(&all.hex());
+    call.reply.simple(all.hex());
 }
 
 fn digest_value(s: &mut Server, call: &mut Call, keys: &[&[u8]]) {
@@ -415,7 +413,7 @@ fn digest_value(s: &mut Server, call: &mut Call, keys: &[&[u8]]) {
         if let Some(entry) = raw_entry(s, call.db, key) {
             one.add_value(entry);
         }
-        call.reply.simple(&one.hex());
+        call.reply.simple(one.hex());
     }
 }
 
@@ -431,7 +429,10 @@ fn populate(s: &mut Server, call: &mut Call, count: &[u8], rest: &[&[u8]]) -> Co
         return Err(CommandError::TOO_LONG);
     }
     if s.loading.is_some() {
-        return Err(CommandError::text("LOADING Redis is loading the dataset in memory"));
+        return Err(CommandError::new(
+            ErrorCode::Loading,
+            "Redis is loading the dataset in memory",
+        ));
     }
     let db = call.db;
     for n in 0..count {
@@ -499,7 +500,7 @@ fn protocol(reply: &mut Reply, kind: &[u8]) -> CommandResult {
         }
         b"true" => reply.bool(true),
         b"false" => reply.bool(false),
-        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        b"verbatim" => reply.verbatim(b"txt", b"This is a verbatim\nstring"),
         _ => {
             return Err(CommandError::err(
                 "Wrong protocol type name. Please use one of the following: \
@@ -516,7 +517,7 @@ fn htstats(s: &mut Server, call: &mut Call, db: &[u8]) -> CommandResult {
     let db = db.ok_or_else(|| CommandError::err("Out of range database"))?;
     // Keys that expire are marked in the same table: they have none of their own.
     let text = format!("[Dictionary HT]\n{}[Expires HT]\n", describe(&db.table.stats()));
-    call.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 
@@ -526,10 +527,10 @@ fn htstats_key(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult {
         ValueRef::Hash(hash) => hash.table().map(|table| table.stats()),
         _ => None,
     };
-    let stats = stats.ok_or(CommandError::text(
-        "ERR The value stored at the specified key is not represented using an hash table",
+    let stats = stats.ok_or(CommandError::err(
+        "The value stored at the specified key is not represented using an hash table",
     ))?;
-    call.reply.verbatim("txt", describe(&stats).as_bytes());
+    call.reply.verbatim(b"txt", describe(&stats).as_bytes());
     Ok(())
 }
 

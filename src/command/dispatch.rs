@@ -3,9 +3,9 @@
 
 use super::http::is_http;
 use super::redact::redact;
-use super::redirect::{REDIRECT, Redirection};
+use super::redirect::Redirection;
 use super::table::CommandId;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::call::{Call, Propagation};
@@ -16,7 +16,7 @@ use crate::server::evict::EvictionOutcome;
 use crate::server::networking::CHEAP_COMMAND_NS;
 use crate::server::pause::PauseKind;
 use crate::spec::CommandFlags;
-use crate::util::bytes_text::{shown, shown_c};
+use crate::util::c_string;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,20 +41,21 @@ struct Run {
 
 /// At most one line in that time about a replica that applies what it can't write down, in milliseconds.
 const DISK_ERROR_LOG_MS: i64 = 10_000;
-const NO_AUTH: CommandError = CommandError::text("NOAUTH Authentication required.");
+const NO_AUTH: CommandError = CommandError::new(ErrorCode::NoAuth, "Authentication required.");
 const OOM: CommandError =
-    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
+    CommandError::new(ErrorCode::Oom, "command not allowed when used memory > 'maxmemory'.");
 const NO_REPLICAS: CommandError =
-    CommandError::text("NOREPLICAS Not enough good replicas to write.");
+    CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write.");
 const READ_ONLY: CommandError =
-    CommandError::text("READONLY You can't write against a read only replica.");
-const MASTER_DOWN: CommandError = CommandError::text(
-    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    CommandError::new(ErrorCode::ReadOnly, "You can't write against a read only replica.");
+const MASTER_DOWN: CommandError = CommandError::new(
+    ErrorCode::MasterDown,
+    "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
 );
-const REPLICA_ACCESS: CommandError =
-    CommandError::text("ERR Replica can't interact with the keyspace");
-const NO_MULTI: CommandError = CommandError::text("ERR Command not allowed inside a transaction");
-const LOADING: CommandError = CommandError::text("LOADING Redis is loading the dataset in memory");
+const REPLICA_ACCESS: CommandError = CommandError::err("Replica can't interact with the keyspace");
+const NO_MULTI: CommandError = CommandError::err("Command not allowed inside a transaction");
+const LOADING: CommandError =
+    CommandError::new(ErrorCode::Loading, "Redis is loading the dataset in memory");
 
 impl Server {
     /// Decides about a request of a client, and executes it if nothing speaks against it.
@@ -165,7 +166,7 @@ impl Server {
             || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1)
         {
             let text = format!("wrong number of arguments for '{}' command", command.name);
-            return Err((Some(id), CommandError::err(text)));
+            return Err((Some(id), CommandError::err_with(text)));
         }
         Ok(id)
     }
@@ -200,7 +201,7 @@ impl Server {
         {
             return Ok(());
         }
-        Err(CommandError::err(format_args!(
+        Err(CommandError::err_with(format!(
             "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
              context",
             command.name
@@ -280,11 +281,11 @@ impl Server {
         if self.has_disk_error()
             && flags.intersects(CommandFlags::WRITE | CommandFlags::SHOWS_DISK_ERRORS)
         {
-            match self.check_disk() {
-                Err(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
+            match self.disk_error() {
+                Some(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
                     self.apply_without_disk();
                 }
-                Err(error) if !from_primary => return Err(error),
+                Some(error) if !from_primary => return Err(error.into()),
                 _ => {}
             }
         }
@@ -344,7 +345,7 @@ impl Server {
         if let Some(id) = id {
             self.commands.get_mut(id).stats.rejected += 1;
             if self.commands.get(id).is(CommandFlags::EXECUTES_QUEUE) {
-                if error.code() != REDIRECT && !is_redirection(error) {
+                if !is_redirection(error) {
                     self.abort_exec(call, id, error);
                     return;
                 }
@@ -352,8 +353,7 @@ impl Server {
             }
         }
         self.flag_transaction(token);
-        self.stats.count_error(error.code());
-        call.reply.error(&error.0);
+        call.reply_error(&mut self.stats, error);
         self.error_on_link(token, error);
     }
 
@@ -369,9 +369,8 @@ impl Server {
         };
         let from_primary = client.is(ClientFlags::MASTER);
         let name = client.last_command.unwrap_or("<unknown>");
-        let text = &error.0;
         self.warning(&format!(
-            "== CRITICAL == This {from} is sending an error to its {to}: '{text}' after processing the command '{name}'"
+            "== CRITICAL == This {from} is sending an error to its {to}: '{error}' after processing the command '{name}'"
         ));
         self.stats.unexpected_error_replies += 1;
         let fatal = self.config.propagation_error_behavior != PropagationErrorBehavior::Ignore;
@@ -407,9 +406,13 @@ impl Server {
     fn abort_exec(&mut self, call: &mut Call, id: CommandId, reason: &CommandError) {
         let token = call.client;
         self.discard_transaction(token);
-        self.stats.count_error("EXECABORT");
-        let reason = reason.0.strip_prefix("ERR ").unwrap_or(&reason.0);
-        call.reply.error(&format!("EXECABORT Transaction discarded because of: {reason}"));
+        // Only a code that says something is part of the reason.
+        let reason = match reason.code {
+            ErrorCode::Err => reason.text.to_vec(),
+            _ => reason.to_bytes(),
+        };
+        let text = [b"Transaction discarded because of: ", &reason[..]].concat();
+        call.reply_error(&mut self.stats, &CommandError::with(ErrorCode::ExecAbort, text));
         if !self.monitors.is_empty() {
             // They have seen MULTI, and are to see its end.
             let flags = self.commands.get(id).flags;
@@ -511,14 +514,8 @@ impl Server {
         let token = call.client;
         let command = self.commands.get_mut(id);
         command.stats.failed += 1;
-        let runs_script = command.is(CommandFlags::RUNS_SCRIPT);
         call.reply.truncate(start_reply);
-        call.reply.error(&error.0);
-        if runs_script {
-            self.stats.count_script_error(error.code());
-        } else {
-            self.stats.count_error(error.code());
-        }
+        call.reply_error(&mut self.stats, error);
         self.error_on_link(token, error);
     }
 
@@ -591,7 +588,7 @@ impl Server {
         if allowed.allows(local) {
             return Ok(());
         }
-        Err(CommandError::err(format_args!(
+        Err(CommandError::err_with(format!(
             "{} command not allowed. If the enable-{name}-command option is set to \"local\", you can run it from a \
              local connection, otherwise you need to set this option in the configuration file, and then restart the \
              server.",
@@ -609,22 +606,18 @@ fn unknown_command(args: &[&[u8]]) -> CommandError {
         if rest.len() >= SHOWN {
             break;
         }
-        let arg = &arg[..arg.len().min(SHOWN - rest.len())];
-        let arg = &arg[..memchr::memchr(0, arg).unwrap_or(arg.len())];
+        let arg = c_string(&arg[..arg.len().min(SHOWN - rest.len())]);
         rest.extend_from_slice(&[b"'", arg, b"' "].concat());
     }
-    let name = args[0];
-    CommandError::err(format_args!(
-        "unknown command '{}', with args beginning with: {}",
-        shown_c(&name[..name.len().min(SHOWN)]),
-        shown(&rest)
-    ))
+    let name = c_string(&args[0][..args[0].len().min(SHOWN)]);
+    let text = [b"unknown command '", name, b"', with args beginning with: ", &rest].concat();
+    CommandError::err_with(text)
 }
 
 fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let shown = shown_c(&name[..name.len().min(SHOWN)]);
-    CommandError::err(format_args!(
-        "unknown subcommand '{shown}'. Try {} HELP.",
-        container.to_uppercase()
-    ))
+    let name = c_string(&name[..name.len().min(SHOWN)]);
+    let container = container.to_uppercase();
+    let text =
+        [b"unknown subcommand '", name, b"'. Try ", container.as_bytes(), b" HELP."].concat();
+    CommandError::err_with(text)
 }

@@ -9,7 +9,7 @@ use crate::db::notify::Class;
 use crate::rdb::ErrorKind;
 use crate::rdb::dump as payload;
 use crate::rdb::writer::RdbVersion;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::value::ValueRef;
@@ -47,11 +47,11 @@ impl Options {
                 options.absolute = true;
             } else if is(arg, "IDLETIME") && options.freq.is_none() {
                 let seconds = int(rest.next().ok_or(CommandError::SYNTAX)?)?;
-                let invalid = CommandError::text("ERR Invalid IDLETIME value, must be >= 0");
+                let invalid = CommandError::err("Invalid IDLETIME value, must be >= 0");
                 options.idle = Some(u64::try_from(seconds).map_err(|_| invalid)?);
             } else if is(arg, "FREQ") && options.idle.is_none() {
                 let freq = int(rest.next().ok_or(CommandError::SYNTAX)?)?;
-                let invalid = CommandError::text("ERR Invalid FREQ value, must be >= 0 and <= 255");
+                let invalid = CommandError::err("Invalid FREQ value, must be >= 0 and <= 255");
                 options.freq = Some(u8::try_from(freq).map_err(|_| invalid)?);
             } else {
                 return Err(CommandError::SYNTAX);
@@ -66,11 +66,11 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let options = Options::parse(&args[4..])?;
     if !options.replace && s.ks.lookup_write(call.db, key).is_some() {
-        return Err(CommandError::text("BUSYKEY Target key name already exists."));
+        return Err(CommandError::new(ErrorCode::BusyKey, "Target key name already exists."));
     }
     let ttl = int(args[2])?;
     if ttl < 0 {
-        return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
+        return Err(CommandError::err("Invalid TTL value, must be >= 0"));
     }
     let expire = match ttl {
         0 => None,
@@ -79,12 +79,10 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     };
     let verify = !s.skip_checksum_validation;
     let mut value = payload::restore(args[3], verify).map_err(|error| match error.kind {
-        ErrorKind::PayloadFooter => {
-            CommandError::text("ERR DUMP payload version or checksum are wrong")
-        }
+        ErrorKind::PayloadFooter => CommandError::err("DUMP payload version or checksum are wrong"),
         _ => {
             s.verbose(&error.to_string());
-            CommandError::text("ERR Bad data format")
+            CommandError::err("Bad data format")
         }
     })?;
     value.adopt(&s.config.value_limits());
@@ -184,7 +182,7 @@ mod tests {
     fn options() {
         let parse = |line: &str| {
             let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
-            Options::parse(&args).map(|_| ()).map_err(|error| error.0.into_owned())
+            Options::parse(&args).map(|_| ()).map_err(|error| error.to_string())
         };
         assert_eq!(parse("replace ABSTTL idletime 5"), Ok(()));
         assert_eq!(parse("FREQ 255"), Ok(()));

@@ -7,7 +7,6 @@ use crate::db::{ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::util::bytes_text::shown;
 
 /// Whether an expiry to be set has passed already, so that its key can go at once. On a replica only the primary may
 /// decide that.
@@ -61,18 +60,16 @@ impl Conditions {
             } else if is(arg, "LT") {
                 c.lt = true;
             } else {
-                return Err(CommandError::err(format_args!("Unsupported option {}", shown(arg))));
+                return Err(CommandError::err_with([b"Unsupported option ", *arg].concat()));
             }
         }
         if c.nx && (c.xx || c.gt || c.lt) {
-            return Err(CommandError::text(
-                "ERR NX and XX, GT or LT options at the same time are not compatible",
+            return Err(CommandError::err(
+                "NX and XX, GT or LT options at the same time are not compatible",
             ));
         }
         if c.gt && c.lt {
-            return Err(CommandError::text(
-                "ERR GT and LT options at the same time are not compatible",
-            ));
+            return Err(CommandError::err("GT and LT options at the same time are not compatible"));
         }
         Ok(c)
     }

@@ -12,7 +12,6 @@ use crate::script::shebang;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
-use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::util::number::parse_i64;
 use std::rc::Rc;
@@ -92,8 +91,8 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some((code, options)) = args[2..].split_last() else { return Ok(()) };
     for option in options {
         if !args::is(option, "replace") {
-            let option = shown(option);
-            return Err(CommandError::err(format_args!("Unknown option given: {option}")));
+            let text = [b"Unknown option given: ", *option].concat();
+            return Err(CommandError::err_with(text));
         }
     }
     let obeyed = s.must_obey(call.client);
@@ -106,7 +105,7 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 fn delete(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if !s.libraries.delete(args[2]) {
-        return Err(CommandError::text("ERR Library not found"));
+        return Err(CommandError::err("Library not found"));
     }
     s.ks.changes.dirty += 1;
     call.reply.ok();
@@ -119,8 +118,8 @@ fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         [] => {}
         [mode] if args::is(mode, "sync") || args::is(mode, "async") => {}
         [_] => {
-            let text = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
-            return Err(CommandError::text(text));
+            let text = "FUNCTION FLUSH only supports SYNC|ASYNC option";
+            return Err(CommandError::err(text));
         }
         _ => return Err(subcommand_syntax_error("FUNCTION", args)),
     }
@@ -137,11 +136,10 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         if !with_code && args::is(option, "withcode") {
             with_code = true;
         } else if pattern.is_none() && args::is(option, "libraryname") {
-            let missing = CommandError::text("ERR library name argument was not given");
+            let missing = CommandError::err("library name argument was not given");
             pattern = Some(*rest.next().ok_or(missing)?);
         } else {
-            let option = shown(option);
-            return Err(CommandError::err(format_args!("Unknown argument {option}")));
+            return Err(CommandError::err_with([b"Unknown argument ", *option].concat()));
         }
     }
     let wanted = |library: &&Library| pattern.is_none_or(|p| glob_match(p, &library.name, true));
@@ -233,18 +231,18 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         [policy] if args::is(policy, "replace") => Policy::Replace,
         [policy] if args::is(policy, "flush") => Policy::Flush,
         [_] => {
-            return Err(CommandError::text(
-                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+            return Err(CommandError::err(
+                "Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
             ));
         }
         _ => return Err(subcommand_syntax_error("FUNCTION", args)),
     };
     let codes = restore_functions(args[2], !s.skip_checksum_validation).map_err(|error| {
-        CommandError::text(match error.kind {
-            ErrorKind::PayloadFooter => "ERR DUMP payload version or checksum are wrong",
-            ErrorKind::PreReleaseFunctions => "ERR Pre-GA function format not supported",
-            ErrorKind::UnknownType(_) => "ERR given type is not a function",
-            _ => "ERR failed loading the given functions payload",
+        CommandError::err(match error.kind {
+            ErrorKind::PayloadFooter => "DUMP payload version or checksum are wrong",
+            ErrorKind::PreReleaseFunctions => "Pre-GA function format not supported",
+            ErrorKind::UnknownType(_) => "given type is not a function",
+            _ => "failed loading the given functions payload",
         })
     })?;
     let sibling = s.libraries.sibling()?;
@@ -285,9 +283,9 @@ fn fcall_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn run(s: &mut Server, call: &mut Call, command: &[&[u8]], read_only: bool) -> CommandResult {
     show_to_monitors(s, call, command);
     let function = s.libraries.function(command[1]);
-    let function = Rc::clone(function.ok_or(CommandError::text("ERR Function not found"))?);
+    let function = Rc::clone(function.ok_or(CommandError::err("Function not found"))?);
     if parse_i64(command[2]).is_none() {
-        return Err(CommandError::text("ERR Bad number of keys provided"));
+        return Err(CommandError::err("Bad number of keys provided"));
     }
     let (keys, args) = keys_and_args(command)?;
     let engine = s.libraries.engine()?;

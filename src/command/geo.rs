@@ -9,21 +9,19 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::util::bytes_text::shown;
 use crate::util::geohash::{Point, Shape, ShapeKind};
 use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
 use crate::value::Collection;
 use crate::value::zset::{ScoreBound, ScoreRange, Zset};
 use std::cmp::Ordering;
 
-const NO_SUCH_MEMBER: CommandError =
-    CommandError::text("ERR could not decode requested zset member");
+const NO_SUCH_MEMBER: CommandError = CommandError::err("could not decode requested zset member");
 
 /// A point on the map, by its longitude and latitude.
 fn point(longitude: &[u8], latitude: &[u8]) -> CommandResult<Point> {
     let (longitude, latitude) = (float(longitude)?, float(latitude)?);
     Point::new(longitude, latitude).ok_or_else(|| {
-        CommandError::err(format_args!(
+        CommandError::err_with(format!(
             "invalid longitude,latitude pair {longitude:.6},{latitude:.6}"
         ))
     })
@@ -43,7 +41,7 @@ fn member_point(zset: &Zset, member: &[u8]) -> Option<Point> {
 fn unit(arg: &[u8]) -> CommandResult<f64> {
     const UNITS: [(&str, f64); 4] = [("m", 1.0), ("km", 1000.0), ("ft", 0.3048), ("mi", 1609.34)];
     const UNSUPPORTED: CommandError =
-        CommandError::text("ERR unsupported unit provided. please use M, KM, FT, MI");
+        CommandError::err("unsupported unit provided. please use M, KM, FT, MI");
     let unit = UNITS.into_iter().find(|(name, _)| is(arg, name));
     unit.map(|(_, metres)| metres).ok_or(UNSUPPORTED)
 }
@@ -204,19 +202,19 @@ struct Area {
 
 impl Area {
     fn circle(radius: &[u8], unit_name: &[u8]) -> CommandResult<Area> {
-        let radius = parse_f64(radius).ok_or(CommandError::text("ERR need numeric radius"))?;
+        let radius = parse_f64(radius).ok_or(CommandError::err("need numeric radius"))?;
         if radius < 0.0 {
-            return Err(CommandError::text("ERR radius cannot be negative"));
+            return Err(CommandError::err("radius cannot be negative"));
         }
         let unit = unit(unit_name)?;
         Ok(Area { kind: ShapeKind::Circle { radius: radius * unit }, unit })
     }
 
     fn rectangle(width: &[u8], height: &[u8], unit_name: &[u8]) -> CommandResult<Area> {
-        let width = parse_f64(width).ok_or(CommandError::text("ERR need numeric width"))?;
-        let height = parse_f64(height).ok_or(CommandError::text("ERR need numeric height"))?;
+        let width = parse_f64(width).ok_or(CommandError::err("need numeric width"))?;
+        let height = parse_f64(height).ok_or(CommandError::err("need numeric height"))?;
         if width < 0.0 || height < 0.0 {
-            return Err(CommandError::text("ERR height or width cannot be negative"));
+            return Err(CommandError::err("height or width cannot be negative"));
         }
         let unit = unit(unit_name)?;
         let kind = ShapeKind::Box { width: width * unit, height: height * unit };
@@ -267,7 +265,7 @@ impl<'a> Search<'a> {
                     more
                 }
                 [count, more @ ..] if is(option, "COUNT") => {
-                    let too_few = CommandError::text("ERR COUNT must be > 0");
+                    let too_few = CommandError::err("COUNT must be > 0");
                     let count = int(count)?;
                     self.count = usize::try_from(count).ok().filter(|n| *n > 0).ok_or(too_few)?;
                     more
@@ -324,24 +322,21 @@ impl<'a> Search<'a> {
                 Family::Search { .. } => "GEOSEARCHSTORE",
                 Family::Radius { .. } => "STORE option in GEORADIUS",
             };
-            return Err(CommandError::err(format_args!(
+            return Err(CommandError::err_with(format!(
                 "{who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
             )));
         }
-        let command = shown(command);
         let searches = matches!(family, Family::Search { .. });
         if searches && self.center.is_none() {
-            return Err(CommandError::err(format_args!(
-                "exactly one of FROMMEMBER or FROMLONLAT can be specified for {command}"
-            )));
+            let text = b"exactly one of FROMMEMBER or FROMLONLAT can be specified for ";
+            return Err(CommandError::err_with([text, command].concat()));
         }
         if searches && self.area.is_none() {
-            return Err(CommandError::err(format_args!(
-                "exactly one of BYRADIUS and BYBOX can be specified for {command}"
-            )));
+            let text = b"exactly one of BYRADIUS and BYBOX can be specified for ";
+            return Err(CommandError::err_with([text, command].concat()));
         }
         if self.any && self.count == 0 {
-            return Err(CommandError::text("ERR the ANY argument requires COUNT argument"));
+            return Err(CommandError::err("the ANY argument requires COUNT argument"));
         }
         if self.count > 0 && !self.any {
             // The first ones of no order would make little sense.
@@ -555,10 +550,7 @@ mod tests {
             wanted.center = Some(Center::Member(b"m"));
             wanted.area = Area::circle(b"1", b"m").ok();
         }
-        wanted
-            .options(None, &args, family, b"GeoX")
-            .map(|_| ())
-            .map_err(|error| error.0.into_owned())
+        wanted.options(None, &args, family, b"GeoX").map(|_| ()).map_err(|error| error.to_string())
     }
 
     #[test]

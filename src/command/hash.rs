@@ -57,7 +57,7 @@ fn set_pairs(
 ) -> CommandResult<usize> {
     let (key, pairs) = (args[1], &args[2..]);
     if !pairs.len().is_multiple_of(2) {
-        return Err(CommandError::err(format_args!(
+        return Err(CommandError::err_with(format!(
             "wrong number of arguments for '{command}' command"
         )));
     }
@@ -159,7 +159,7 @@ fn hincrby(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (old, expire) = match hash.find(field, now) {
         Some(pair) => {
             let old = pair.value.as_int();
-            (old.ok_or(CommandError::text("ERR hash value is not an integer"))?, pair.expire)
+            (old.ok_or(CommandError::err("hash value is not an integer"))?, pair.expire)
         }
         None => (0, None),
     };
@@ -174,7 +174,7 @@ fn hincrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResul
     let (key, field) = (args[1], args[2]);
     let increment = args::long_double(args[3])?;
     if increment.is_nan() || increment.is_inf() {
-        return Err(CommandError::text("ERR value is NaN or Infinity"));
+        return Err(CommandError::err("value is NaN or Infinity"));
     }
     let (limits, now) = (limits(s), s.ks.field_clock());
     s.ks.drop_expired_fields(call.db, key, [field]);
@@ -182,13 +182,13 @@ fn hincrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResul
     let (old, expire) = match hash.find(field, now) {
         Some(pair) => {
             let old = LongDouble::parse(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]));
-            (old.ok_or(CommandError::text("ERR hash value is not a float"))?, pair.expire)
+            (old.ok_or(CommandError::err("hash value is not a float"))?, pair.expire)
         }
         None => (LongDouble::ZERO, None),
     };
     let sum = old + increment;
     if sum.is_nan() || sum.is_inf() {
-        return Err(CommandError::text("ERR increment would produce NaN or Infinity"));
+        return Err(CommandError::err("increment would produce NaN or Infinity"));
     }
     let text = sum.to_human();
     hash.set(field, text.as_bytes(), expire, &limits, now);
@@ -267,7 +267,7 @@ fn hrandfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
         [_, _, count, option] if is(option, "WITHVALUES") => {
             let count = args::int_between(count, -i64::MAX, i64::MAX, None)?;
             if count.unsigned_abs() > i64::MAX as u64 / 2 {
-                return Err(CommandError::text("ERR value is out of range"));
+                return Err(CommandError::err("value is out of range"));
             }
             (count, Parts::Both)
         }

@@ -11,7 +11,6 @@ use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::util::bytes_text::shown;
 use crate::value::hash::Hash;
 use std::fmt::Display;
 
@@ -22,7 +21,10 @@ const NOT_POSITIVE: &str = "Number of fields must be a positive integer";
 
 /// The fields of `FIELDS numfields field [field ...]`, which `args` has to be. `not_positive`: the error for a number
 /// that is none.
-fn fields<'a, 'b>(args: &'b [&'a [u8]], not_positive: &str) -> CommandResult<&'b [&'a [u8]]> {
+fn fields<'a, 'b>(
+    args: &'b [&'a [u8]],
+    not_positive: &'static str,
+) -> CommandResult<&'b [&'a [u8]]> {
     let [token, count, fields @ ..] = args else {
         return Err(CommandError::err(
             "Mandatory argument FIELDS is missing or not at the right position",
@@ -361,8 +363,7 @@ impl<'a, 'b> SetOptions<'a, 'b> {
                 options.pairs = pairs(&args[at..])?;
                 return Ok(options);
             } else {
-                let shown = shown(arg);
-                return Err(CommandError::err(format_args!("unknown argument: {shown}")));
+                return Err(CommandError::err_with([b"unknown argument: ", arg].concat()));
             }
         }
         Err(CommandError::err("Mandatory argument FIELDS is missing or not at the right position"))
@@ -376,7 +377,7 @@ fn once<T>(option: &mut Option<T>, value: T, kind: impl Display) -> CommandResul
     match option.replace(value) {
         None => Ok(()),
         Some(_) => {
-            Err(CommandError::err(format_args!("Only one of {kind} arguments can be specified")))
+            Err(CommandError::err_with(format!("Only one of {kind} arguments can be specified")))
         }
     }
 }
@@ -478,7 +479,7 @@ mod tests {
             let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
             SetOptions::parse(0, &args)
                 .map(|options| options.pairs.len())
-                .map_err(|error| error.0.into_owned())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(parse("FIELDS 1 f v"), Ok(2));
         assert_eq!(parse("ex 5 fnx xx FIELDS 2 f v g w"), Ok(4));

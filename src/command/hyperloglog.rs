@@ -4,20 +4,19 @@ use super::args::is;
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::ds::hyperloglog::{self as hll, Corrupt, Registers, Run};
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::util::bytes_text::shown;
 use crate::value::ValueRef;
 use rand::Rng;
 use std::fmt::Write;
 
 const NOT_ONE: CommandError =
-    CommandError::text("WRONGTYPE Key is not a valid HyperLogLog string value.");
+    CommandError::new(ErrorCode::WrongType, "Key is not a valid HyperLogLog string value.");
 
 impl From<Corrupt> for CommandError {
     fn from(_: Corrupt) -> CommandError {
-        CommandError::text("INVALIDOBJ Corrupted HLL object detected")
+        CommandError::new(ErrorCode::InvalidObj, "Corrupted HLL object detected")
     }
 }
 
@@ -137,14 +136,14 @@ fn pfmerge(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn pfdebug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (name, key) = (args[1], args[2]);
     let found = s.ks.write_string(call.db, key)?;
-    let found = found.ok_or(CommandError::text("ERR The specified key does not exist"))?;
+    let found = found.ok_or(CommandError::err("The specified key does not exist"))?;
     let bytes = hyperloglog(found.get().value())?;
     let is_dense = hll::is_dense(bytes);
     if is(name, "ENCODING") {
         call.reply.simple(if is_dense { "dense" } else { "sparse" });
     } else if is(name, "DECODE") {
         if is_dense {
-            return Err(CommandError::text("ERR HLL encoding is not sparse"));
+            return Err(CommandError::err("HLL encoding is not sparse"));
         }
         let mut text = String::new();
         for run in hll::runs(bytes) {
@@ -169,8 +168,8 @@ fn pfdebug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         let converted = make_dense(s, call, key)?;
         call.reply.int(converted.into());
     } else {
-        let name = shown(name);
-        return Err(CommandError::err(format_args!("Unknown PFDEBUG subcommand '{name}'")));
+        let text = [b"Unknown PFDEBUG subcommand '", name, b"'"].concat();
+        return Err(CommandError::err_with(text));
     }
     Ok(())
 }
@@ -184,7 +183,7 @@ fn make_dense(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult<bool
 
 fn pfselftest(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let outcome = hll::self_test(|| s.rng.random(), s.config.hll_sparse_max_bytes);
-    outcome.map_err(|what| CommandError::err(format_args!("TESTFAILED {what}")))?;
+    outcome.map_err(|what| CommandError::err_with(format!("TESTFAILED {what}")))?;
     call.reply.ok();
     Ok(())
 }

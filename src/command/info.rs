@@ -20,25 +20,27 @@ use crate::sys::process;
 use crate::util::alloc;
 use crate::util::memory_units::human;
 use std::collections::BTreeSet;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use std::io::Write;
 
 /// Lines `name:value`.
 struct Lines {
-    text: String,
+    text: Vec<u8>,
     /// Bytes that were used before the text was begun.
     used: u64,
 }
 
 impl Lines {
-    fn add(&mut self, name: &str, value: impl Display) {
-        // Writing to a string does not fail.
-        let _ = write!(self.text, "{name}:{value}\r\n");
+    fn add(&mut self, name: impl AsRef<[u8]>, value: impl Display) {
+        self.text.extend_from_slice(name.as_ref());
+        // Writing to a vector does not fail.
+        let _ = write!(self.text, ":{value}\r\n");
     }
 
     /// A number of bytes, and the same for people.
     fn add_bytes(&mut self, name: &str, bytes: u64) {
         self.add(name, bytes);
-        self.add(&format!("{name}_human"), human(bytes));
+        self.add(format!("{name}_human"), human(bytes));
     }
 
     fn add_flag(&mut self, name: &str, flag: bool) {
@@ -103,18 +105,18 @@ const SECTIONS: &[Section] = &[
 
 fn info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let text = info_text(s, &args[1..]);
-    call.reply.verbatim("txt", text.as_bytes());
+    call.reply.verbatim(b"txt", &text);
     Ok(())
 }
 
 /// The sections with these names (`default`, `all` and `everything` are several), each once, in their order.
-pub fn info_text(s: &Server, names: &[&[u8]]) -> String {
+pub fn info_text(s: &Server, names: &[&[u8]]) -> Vec<u8> {
     let names: BTreeSet<Vec<u8>> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     let asked = |name: &str| names.contains(name.as_bytes());
     let all = asked("all") || asked("everything");
     let default = all || names.is_empty() || asked("default");
     let used = alloc::used_memory() as u64;
-    let mut text = String::with_capacity(4096);
+    let mut text = Vec::with_capacity(4096);
     for section in SECTIONS {
         let shown = match section.shown {
             Shown::Always => default,
@@ -124,13 +126,12 @@ pub fn info_text(s: &Server, names: &[&[u8]]) -> String {
         if !shown && !asked(section.name) {
             continue;
         }
-        let mut lines = Lines { text: String::new(), used };
+        let mut lines = Lines { text: Vec::new(), used };
         (section.write)(s, &mut lines);
         if !text.is_empty() {
-            text.push_str("\r\n");
+            text.extend_from_slice(b"\r\n");
         }
-        // Writing to a string does not fail.
-        let _ = write!(text, "# {}\r\n{}", section.title, lines.text);
+        text.extend([b"# ", section.title.as_bytes(), b"\r\n", &lines.text].concat());
     }
     text
 }
@@ -175,7 +176,7 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("config_file", s.origin.config_file.display());
     lines.add("io_threads_active", 0);
     for (i, listener) in s.origin.listeners.iter().enumerate() {
-        lines.add(&format!("listener{i}"), listener);
+        lines.add(format!("listener{i}"), listener);
     }
     if let Some(left) = s.shutdown.milliseconds_left(s.ks.now_ms) {
         lines.add("shutdown_in_milliseconds", left);
@@ -239,8 +240,8 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add_bytes("maxmemory", s.config.maxmemory);
     lines.add("maxmemory_policy", s.config.maxmemory_policy.name());
     let mut add_excess = |name: &str, excess: Excess| {
-        lines.add(&format!("{name}_ratio"), format_args!("{:.2}", excess.ratio()));
-        lines.add(&format!("{name}_bytes"), excess.bytes());
+        lines.add(format!("{name}_ratio"), format_args!("{:.2}", excess.ratio()));
+        lines.add(format!("{name}_bytes"), excess.bytes());
     };
     add_excess("allocator_frag", m.allocator_fragmentation());
     add_excess("allocator_rss", Excess::NONE);
@@ -492,7 +493,7 @@ fn replicas(s: &Server, lines: &mut Lines) {
         };
         let (port, state, offset) = (link.listening_port, state.name(), link.ack_offset);
         lines.add(
-            &format!("slave{i}"),
+            format!("slave{i}"),
             format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag},type={kind}"),
         );
     }
@@ -509,7 +510,7 @@ fn handshakes(s: &Server, lines: &mut Lines) {
         let (port, step) = (link.listening_port, client.last_command.unwrap_or("none"));
         let age = s.now_seconds() - client.created;
         lines.add(
-            &format!("handshake{i}"),
+            format!("handshake{i}"),
             format_args!("ip={ip},port={port},step={step},age={age}"),
         );
     }
@@ -535,7 +536,7 @@ fn commandstats(s: &Server, lines: &mut Lines) {
         let micros = nanos / 1000;
         let average = ratio(micros, calls);
         lines.add(
-            &format!("cmdstat_{}", command.name),
+            format!("cmdstat_{}", command.name),
             format_args!(
                 "calls={calls},usec={micros},usec_per_call={average:.2},rejected_calls={rejected},failed_calls={failed}"
             ),
@@ -546,8 +547,10 @@ fn commandstats(s: &Server, lines: &mut Lines) {
 fn errorstats(s: &Server, lines: &mut Lines) {
     for (code, count) in &s.stats.errors {
         // A code may hold anything, and must not look like another line.
-        let code = code.replace(['#', ':', '\r', '\n'], "_");
-        lines.add(&format!("errorstat_{code}"), format_args!("count={count}"));
+        let safe =
+            |byte: &u8| if matches!(byte, b'#' | b':' | b'\r' | b'\n') { b'_' } else { *byte };
+        let code: Vec<u8> = code.iter().map(safe).collect();
+        lines.add([b"errorstat_", &code[..]].concat(), format_args!("count={count}"));
     }
 }
 
@@ -560,14 +563,14 @@ fn latencystats(s: &Server, lines: &mut Lines) {
         let values: Vec<String> = percentiles
             .map(|percent| format!("p{percent}={:.3}", command.stats.percentile_us(*percent)))
             .collect();
-        lines.add(&format!("latency_percentiles_usec_{}", command.name), values.join(","));
+        lines.add(format!("latency_percentiles_usec_{}", command.name), values.join(","));
     }
 }
 
 fn keyspace(s: &Server, lines: &mut Lines) {
     for (n, db) in s.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         lines.add(
-            &format!("db{n}"),
+            format!("db{n}"),
             format_args!("keys={},expires={},avg_ttl={}", db.len(), db.volatile(), db.avg_ttl),
         );
     }
@@ -603,7 +606,7 @@ mod tests {
 
     #[test]
     fn the_fields_are_those_of_redis_in_its_order() {
-        let text = info_text(&new_server(), &[b"everything"]);
+        let text = String::from_utf8(info_text(&new_server(), &[b"everything"])).unwrap();
         let mut have = text.lines().map(|line| line.split_once(':').map_or(line, |(name, _)| name));
         for line in REDIS_FIELDS.lines().map(|line| line.trim_end_matches(':')) {
             // Statistics of what ran depend on what ran, listeners on the loop.
@@ -621,7 +624,7 @@ mod tests {
     fn sections_are_chosen_by_name_and_shown_once() {
         let server = new_server();
         let titles = |names: &[&[u8]]| -> Vec<String> {
-            let text = info_text(&server, names);
+            let text = String::from_utf8(info_text(&server, names)).unwrap();
             text.lines().filter_map(|line| line.strip_prefix("# ").map(str::to_string)).collect()
         };
         assert_eq!(titles(&[b"CPU", b"keyspace", b"cpu"]), ["CPU", "Keyspace"]);

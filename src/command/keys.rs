@@ -15,7 +15,7 @@ use crate::value::Value;
 use rand::RngCore;
 
 pub const SAME_OBJECT: CommandError =
-    CommandError::text("ERR source and destination objects are the same");
+    CommandError::err("source and destination objects are the same");
 
 /// `RANDOMKEY` on a replica looks for a key that has not expired so many times.
 const RANDOM_TRIES: usize = 100;

@@ -37,8 +37,8 @@ impl Options {
             }
         }
         if options.len && options.idx {
-            return Err(CommandError::text(
-                "ERR If you want both the length and indexes, please just use IDX.",
+            return Err(CommandError::err(
+                "If you want both the length and indexes, please just use IDX.",
             ));
         }
         Ok(options)
@@ -68,7 +68,7 @@ fn read_string(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult<Vec
     match s.ks.read_string(call.db, key) {
         Ok(Some(value)) => Ok(string_bytes(value, &mut itoa::Buffer::new()).to_vec()),
         Ok(None) => Ok(Vec::new()),
-        Err(_) => Err(CommandError::text("ERR The specified keys must contain string values")),
+        Err(_) => Err(CommandError::err("The specified keys must contain string values")),
     }
 }
 
@@ -83,20 +83,18 @@ impl Prefixes {
     fn new(a: &[u8], b: &[u8], limit: u64) -> CommandResult<Prefixes> {
         const TOO_LONG: usize = u32::MAX as usize - 1;
         if a.len() >= TOO_LONG || b.len() >= TOO_LONG {
-            return Err(CommandError::text("ERR String too long for LCS"));
+            return Err(CommandError::err("String too long for LCS"));
         }
         let (height, width) = (a.len() + 1, b.len() + 1);
         let bytes = (height as u128) * (width as u128) * size_of::<u32>() as u128;
         if bytes > u128::from(limit) {
-            return Err(CommandError::text(
-                "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
+            return Err(CommandError::err(
+                "Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
             ));
         }
         let mut cells: Vec<u32> = Vec::new();
         cells.try_reserve_exact(height * width).map_err(|_| {
-            CommandError::text(
-                "ERR Insufficient memory, failed allocating transient memory for LCS",
-            )
+            CommandError::err("Insufficient memory, failed allocating transient memory for LCS")
         })?;
         cells.resize(width, 0);
         for (i, byte) in a.iter().enumerate() {
@@ -213,7 +211,7 @@ mod tests {
     fn a_table_too_large_is_refused() {
         assert!(Prefixes::new(&[0; 99], &[0; 99], 40_000).is_ok());
         let error = Prefixes::new(&[0; 99], &[0; 99], 39_999).err().unwrap();
-        assert!(error.0.contains("exceeds proto-max-bulk-len"));
+        assert!(error.to_string().contains("exceeds proto-max-bulk-len"));
     }
 
     fn is_subsequence(part: &[u8], of: &[u8]) -> bool {

@@ -155,7 +155,7 @@ fn pop(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End, name: &str) ->
         [] => None,
         [count] => Some(usize::try_from(positive(count, None)?).unwrap_or(usize::MAX)),
         _ => {
-            return Err(CommandError::err(format_args!(
+            return Err(CommandError::err_with(format!(
                 "wrong number of arguments for '{name}' command"
             )));
         }
@@ -280,7 +280,7 @@ fn brpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 /// `numkeys key [key ...] LEFT|RIGHT [COUNT count]`: the keys and how to pop.
 fn parse_mpop<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<(&'b [&'a [u8]], PopFirst)> {
-    let numkeys = int_between(args[0], 1, i64::MAX, Some("ERR numkeys should be greater than 0"))?;
+    let numkeys = int_between(args[0], 1, i64::MAX, Some("numkeys should be greater than 0"))?;
     let numkeys = usize::try_from(numkeys).unwrap_or(usize::MAX);
     let (keys, rest) = args[1..].split_at_checked(numkeys).ok_or(CommandError::SYNTAX)?;
     let (side, options) = rest.split_first().ok_or(CommandError::SYNTAX)?;
@@ -436,8 +436,8 @@ struct Lpos {
 
 impl Lpos {
     fn parse(args: &[&[u8]]) -> CommandResult<Lpos> {
-        const RANK_ZERO: CommandError = CommandError::text(
-            "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
+        const RANK_ZERO: CommandError = CommandError::err(
+            "RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
              start from the end of the list",
         );
         let mut options = Lpos { rank: 1, count: None, max_len: 0 };
@@ -449,10 +449,10 @@ impl Lpos {
                     return Err(RANK_ZERO);
                 }
             } else if is(name, "COUNT") {
-                let count = positive(value, Some("ERR COUNT can't be negative"))?;
+                let count = positive(value, Some("COUNT can't be negative"))?;
                 options.count = Some(usize::try_from(count).unwrap_or(usize::MAX));
             } else if is(name, "MAXLEN") {
-                let max_len = positive(value, Some("ERR MAXLEN can't be negative"))?;
+                let max_len = positive(value, Some("MAXLEN can't be negative"))?;
                 options.max_len = usize::try_from(max_len).unwrap_or(usize::MAX);
             } else {
                 return Err(CommandError::SYNTAX);
@@ -593,7 +593,7 @@ mod tests {
     fn lpos_options() {
         let parse = |line: &str| {
             let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
-            Lpos::parse(&args).map_err(|error| error.0.into_owned())
+            Lpos::parse(&args).map_err(|error| error.to_string())
         };
         let options = Lpos { rank: -2, count: Some(0), max_len: 7 };
         assert_eq!(parse("rank -2 COUNT 0 maxlen 7"), Ok(options));
@@ -618,7 +618,7 @@ mod tests {
             let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
             parse_mpop(&args)
                 .map(|(keys, how)| (keys.len(), how.end, how.count))
-                .map_err(|e| e.0.into_owned())
+                .map_err(|e| e.to_string())
         };
         assert_eq!(parse("2 a b LEFT"), Ok((2, End::Head, Some(1))));
         assert_eq!(parse("1 a right count 5"), Ok((1, End::Tail, Some(5))));

@@ -214,7 +214,7 @@ pub fn doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     } else {
         diagnose(s, &m, &mut report);
     }
-    call.reply.verbatim("txt", report.as_bytes());
+    call.reply.verbatim(b"txt", report.as_bytes());
     Ok(())
 }
 
@@ -257,7 +257,7 @@ fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
 /// MEMORY MALLOC-STATS
 pub fn malloc_stats(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     match alloc::stats() {
-        Some(stats) => call.reply.verbatim("txt", stats.as_bytes()),
+        Some(stats) => call.reply.verbatim(b"txt", stats.as_bytes()),
         None => call.reply.bulk_str("Stats not supported for the current allocator"),
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::args::{int, is};
 use super::table::Row;
 use crate::db::notify::Class;
 use crate::rdb::dump::dump;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::replication::encode_command;
@@ -18,9 +18,9 @@ use std::time::Duration;
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(1000);
 
 const CONNECT_FAILED: CommandError =
-    CommandError::text("IOERR error or timeout connecting to the client");
-const KEYS_AND_KEY: CommandError = CommandError::text(
-    "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
+    CommandError::new(ErrorCode::IoErr, "error or timeout connecting to the client");
+const KEYS_AND_KEY: CommandError = CommandError::err(
+    "When using MIGRATE KEYS option, the key argument must be set to the empty string",
 );
 
 /// What the arguments say.
@@ -120,10 +120,13 @@ impl Failure {
     }
 
     fn error(&self) -> CommandError {
-        CommandError::text(match self {
-            Failure::Writing(_) => "IOERR error or timeout writing to target instance",
-            Failure::Reading(_) => "IOERR error or timeout reading from target instance",
-        })
+        CommandError::new(
+            ErrorCode::IoErr,
+            match self {
+                Failure::Writing(_) => "error or timeout writing to target instance",
+                Failure::Reading(_) => "error or timeout reading from target instance",
+            },
+        )
     }
 }
 
@@ -132,7 +135,7 @@ struct Transfer<'a> {
     /// The keys that arrived.
     moved: Vec<&'a [u8]>,
     /// The first error that the other server answered.
-    refusal: Option<String>,
+    refusal: Option<Vec<u8>>,
     /// Whether it answered a `RESTORE` at all.
     is_answered: bool,
     failure: Option<Failure>,
@@ -221,9 +224,9 @@ fn migrate(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         call.propagate_instead(s, &[&[&b"DEL"[..]], &outcome.moved[..]].concat());
     }
     match (outcome.refusal, outcome.failure) {
-        (Some(refusal), _) => {
-            Err(CommandError::err(format_args!("Target instance replied with error: {refusal}")))
-        }
+        (Some(refusal), _) => Err(CommandError::err_with(
+            [b"Target instance replied with error: ", &refusal[..]].concat(),
+        )),
         (None, Some(failure)) => Err(failure.error()),
         (None, None) => {
             call.reply.ok();

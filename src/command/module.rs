@@ -27,11 +27,11 @@ fn list(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 fn load(s: &mut Server, _: &mut Call, args: &[&[u8]]) -> CommandResult {
     let path = String::from_utf8_lossy(args[2]);
     s.warning(&format!("Module {path} failed to load: modules are not supported"));
-    Err(CommandError::text("ERR Error loading the extension. Please check the server logs."))
+    Err(CommandError::err("Error loading the extension. Please check the server logs."))
 }
 
 fn unload(_: &mut Server, _: &mut Call, _: &[&[u8]]) -> CommandResult {
-    Err(CommandError::text("ERR Error unloading module: no such module with that name"))
+    Err(CommandError::err("Error unloading module: no such module with that name"))
 }
 
 fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {

@@ -36,8 +36,8 @@ fn refcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn idletime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let access = s.ks.access;
     match s.ks.peek(call.db, args[2]) {
-        Some(_) if access.lfu => Err(CommandError::text(
-            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+        Some(_) if access.lfu => Err(CommandError::err(
+            "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
              policies at runtime LRU and LFU data will take some time to adjust.",
         )),
         Some(entry) => {
@@ -54,8 +54,8 @@ fn idletime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn freq(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let access = s.ks.access;
     match s.ks.peek(call.db, args[2]) {
-        Some(_) if !access.lfu => Err(CommandError::text(
-            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+        Some(_) if !access.lfu => Err(CommandError::err(
+            "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
              between policies at runtime LRU and LFU data will take some time to adjust.",
         )),
         Some(entry) => {

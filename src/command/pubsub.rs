@@ -1,7 +1,7 @@
 //! Publish and subscribe: PUBLISH, (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBSUB and their kin for shard channels.
 
 use super::table::Row;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
@@ -74,7 +74,7 @@ fn subscribe_to(
     // Who expects one reply to each command can't subscribe. In a transaction it always could, but for shards.
     let excused = topic != Topic::Shard && s.clients[token].is(ClientFlags::MULTI);
     if call.deny_blocking && !excused {
-        return Err(CommandError::err(format_args!(
+        return Err(CommandError::err_with(format!(
             "{} isn't allowed for a DENY BLOCKING client",
             verb.to_uppercase()
         )));
@@ -95,9 +95,8 @@ fn unsubscribe_from(
 ) -> CommandResult {
     let token = call.client;
     if s.config.flavour.unsubscribes_subscribers_only && !s.clients[token].is(ClientFlags::PUBSUB) {
-        return Err(CommandError(
-            format!("NOSUB '{verb}' command executed not in subscribed mode").into(),
-        ));
+        let text = format!("'{verb}' command executed not in subscribed mode");
+        return Err(CommandError::with(ErrorCode::NoSub, text));
     }
     for name in names {
         s.unsubscribe(token, topic, name);

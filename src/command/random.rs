@@ -18,7 +18,7 @@ pub fn reply_repeated(
     count: usize,
     mut write: impl FnMut(&mut Reply) -> bool,
 ) -> CommandResult {
-    const OUT_OF_RANGE: CommandError = CommandError::text("ERR value is out of range");
+    const OUT_OF_RANGE: CommandError = CommandError::err("value is out of range");
     if count > MAX_ELEMENTS {
         return Err(OUT_OF_RANGE);
     }

@@ -2,15 +2,12 @@
 //! instead of reading what may be old or being told that it can't write. As in Valkey 8.
 
 use super::table::Row;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::replication::failover::Failover;
 use crate::spec::CommandFlags;
-
-/// The code of the error that names the primary.
-pub const REDIRECT: &str = "REDIRECT";
 
 /// What becomes of a request that is for the primary.
 #[derive(Clone, Debug)]
@@ -38,8 +35,8 @@ impl Server {
         if matches!(self.repl.failover, Failover::InProgress { .. }) {
             return Some(Redirection::Undecided);
         }
-        let text = format!("{REDIRECT} {}:{}", primary.host, primary.port);
-        Some(Redirection::Elsewhere(CommandError(text.into())))
+        let text = format!("{}:{}", primary.host, primary.port);
+        Some(Redirection::Elsewhere(CommandError::with(ErrorCode::Redirect, text)))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::util::number::parse_i64;
 
 /// Who executes an append-only file can't become a replica.
 const NOT_FROM_FILE: CommandError =
-    CommandError::text("ERR a synchronization isn't allowed for DENY BLOCKING client");
+    CommandError::err("a synchronization isn't allowed for DENY BLOCKING client");
 
 fn replicaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
@@ -63,7 +63,8 @@ fn replconf(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if !about_progress {
         let token = call.client;
         s.trace_replica(token, Direction::Received, &shown(args));
-        let answer = outcome.as_ref().map_or_else(|e| format!("-{}", e.0), |()| "+OK".to_string());
+        let answer =
+            outcome.as_ref().map_or_else(|error| format!("-{error}"), |()| "+OK".to_string());
         s.trace_replica(token, Direction::Sent, &answer);
     }
     outcome
@@ -90,7 +91,7 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
             }
             b"ip-address" => {
                 if value.len() > 255 {
-                    return Err(CommandError::err(format_args!(
+                    return Err(CommandError::err_with(format!(
                         "REPLCONF ip-address provided by replica instance is too long: {} bytes",
                         value.len()
                     )));
@@ -152,13 +153,13 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
                 let id = parse_i64(value).ok_or(CommandError::NOT_AN_INTEGER)?;
                 let client = u64::try_from(id).ok().filter(|id| s.has_reservation(*id));
                 let client = client.ok_or_else(|| {
-                    CommandError::err(format_args!("Unrecognized RDB client id {id}"))
+                    CommandError::err_with(format!("Unrecognized RDB client id {id}"))
                 })?;
                 s.replica_link(token).rdb_client = Some(client);
             }
             _ => {
                 let shown = String::from_utf8_lossy(pair[0]);
-                return Err(CommandError::err(format_args!(
+                return Err(CommandError::err_with(format!(
                     "Unrecognized REPLCONF option: {shown}"
                 )));
             }
@@ -176,7 +177,7 @@ fn parts_but(names: &[u8]) -> CommandResult<Excluded> {
     for name in names {
         if !name.eq_ignore_ascii_case(b"functions") {
             let shown = String::from_utf8_lossy(&name);
-            return Err(CommandError::err(format_args!(
+            return Err(CommandError::err_with(format!(
                 "Unsupported rdb-filter-only option: {shown}"
             )));
         }
@@ -217,7 +218,7 @@ fn synchronize(
 ) -> CommandResult {
     s.sync_command(call, request).inspect_err(|error| {
         let token = call.client;
-        s.trace_replica(token, Direction::Sent, &format!("-{}", error.0));
+        s.trace_replica(token, Direction::Sent, &format!("-{error}"));
     })
 }
 

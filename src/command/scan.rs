@@ -8,7 +8,6 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::flavour::Flavour;
-use crate::util::bytes_text::shown;
 use crate::util::glob::glob_match;
 use crate::value::Type;
 
@@ -63,8 +62,8 @@ impl<'a> ScanOptions<'a> {
             match TYPES.into_iter().find(|known| is(kind, known.name())) {
                 Some(known) => Ok(Wanted::Only(known)),
                 None if flavour.scan_rejects_unknown_type => {
-                    let kind = shown(kind);
-                    Err(CommandError::err(format_args!("unknown type name '{kind}'")))
+                    let text = [b"unknown type name '", kind, b"'"].concat();
+                    Err(CommandError::err_with(text))
                 }
                 None => Ok(Wanted::Nothing),
             }
@@ -193,7 +192,7 @@ mod tests {
             Some(flavour) => ScanOptions::parse_for_keys(&args, flavour),
             None => ScanOptions::parse(&args),
         };
-        options.map(|o| (o.count, o.kind)).map_err(|error| error.0.into_owned())
+        options.map(|o| (o.count, o.kind)).map_err(|error| error.to_string())
     }
 
     #[test]

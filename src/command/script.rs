@@ -2,7 +2,7 @@
 
 use super::args;
 use super::table::{CommandId, Row};
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::script::cache::{Sha, compile, parse_sha};
 use crate::script::engine::sha1_hex;
 use crate::script::run::Request;
@@ -14,7 +14,8 @@ use crate::spec::CommandFlags;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use std::rc::Rc;
 
-const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
+const NO_SCRIPT: CommandError =
+    CommandError::new(ErrorCode::NoScript, "No matching script. Please use EVAL.");
 const HELP: &[&str] = &[
     "DEBUG (YES|SYNC|NO)",
     "    Set the debug mode for subsequent scripts executed.",
@@ -44,12 +45,12 @@ pub(super) fn keys_and_args<'a, 'b>(
     let count = args::int(args[2])?;
     let rest = &args[3..];
     if count < 0 {
-        return Err(CommandError::text("ERR Number of keys can't be negative"));
+        return Err(CommandError::err("Number of keys can't be negative"));
     }
     usize::try_from(count)
         .ok()
         .and_then(|count| rest.split_at_checked(count))
-        .ok_or(CommandError::text("ERR Number of keys can't be greater than number of args"))
+        .ok_or(CommandError::err("Number of keys can't be greater than number of args"))
 }
 
 fn eval(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -188,7 +189,7 @@ fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match args[2..] {
         [] => {}
         [mode] if args::is(mode, "sync") || args::is(mode, "async") => {}
-        _ => return Err(CommandError::text("ERR SCRIPT FLUSH only support SYNC|ASYNC option")),
+        _ => return Err(CommandError::err("SCRIPT FLUSH only support SYNC|ASYNC option")),
     }
     s.scripts.flush();
     call.reply.ok();
@@ -203,13 +204,13 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let has_replies = !call.reply.is_empty();
     let client = s.client(call);
     if has_replies || !client.out.is_empty() || client.is(ClientFlags::DEFERRED) {
-        return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
+        return Err(CommandError::err("SCRIPT DEBUG must be called outside a pipeline"));
     }
     let wanted = match args[2] {
         mode if args::is(mode, "no") => ClientFlags::empty(),
         mode if args::is(mode, "yes") => ClientFlags::LUA_DEBUG,
         mode if args::is(mode, "sync") => ClientFlags::LUA_DEBUG | ClientFlags::LUA_DEBUG_SYNC,
-        _ => return Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+        _ => return Err(CommandError::err("Use SCRIPT DEBUG YES/SYNC/NO")),
     };
     let flags = &mut s.client(call).flags;
     flags.remove(ClientFlags::LUA_DEBUG | ClientFlags::LUA_DEBUG_SYNC);

@@ -48,14 +48,13 @@ const LATENCY_HELP: &[&str] = &[
     "    If no commands are specified then all histograms are replied.",
 ];
 
-const SAVE_IN_PROGRESS: CommandError =
-    CommandError::text("ERR Background save already in progress");
-const OTHER_CHILD: CommandError = CommandError::text(
-    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a \
+const SAVE_IN_PROGRESS: CommandError = CommandError::err("Background save already in progress");
+const OTHER_CHILD: CommandError = CommandError::err(
+    "Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a \
      BGSAVE whenever possible.",
 );
 /// As Redis answers where the log says why.
-const FAILED: CommandError = CommandError::text("ERR");
+const FAILED: CommandError = CommandError::err("");
 
 fn spec_of<'a>(commands: &'a CommandTable, name: &[u8]) -> Option<&'a CommandSpec> {
     commands.find_full(name).map(|id| &commands.get(id).spec)
@@ -177,7 +176,7 @@ fn is_saving(s: &Server) -> bool {
 }
 
 fn bgrewriteaof(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let text = s.bgrewriteaof().map_err(CommandError::err)?;
+    let text = s.bgrewriteaof().map_err(CommandError::err_with)?;
     call.reply.simple(text);
     Ok(())
 }
@@ -344,16 +343,16 @@ fn latency_history(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
 fn latency_graph(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some(series) = s.latency.series(args[2]) else {
         let event = String::from_utf8_lossy(args[2]);
-        return Err(CommandError::err(format_args!("No samples available for event '{event}'")));
+        return Err(CommandError::err_with(format!("No samples available for event '{event}'")));
     };
     let graph = series.graph(&String::from_utf8_lossy(args[2]), s.now_seconds());
-    call.reply.verbatim("txt", graph.as_bytes());
+    call.reply.verbatim(b"txt", graph.as_bytes());
     Ok(())
 }
 
 fn latency_doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let report = s.latency.doctor(s.config.latency_monitor_threshold);
-    call.reply.verbatim("txt", report.as_bytes());
+    call.reply.verbatim(b"txt", report.as_bytes());
     Ok(())
 }
 
@@ -406,7 +405,7 @@ fn lolwut(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         "\nAeolus keeps the winds. Redis ver. {}\n",
         s.config.redis_version_announced
     ));
-    call.reply.verbatim("txt", art.as_bytes());
+    call.reply.verbatim(b"txt", art.as_bytes());
     Ok(())
 }
 

@@ -63,7 +63,7 @@ fn sinter(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 /// SINTERCARD numkeys key [key ...] [LIMIT limit]
 fn sintercard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let greater = "ERR numkeys should be greater than 0";
+    let greater = "numkeys should be greater than 0";
     let keys = args::int_between(args[1], 1, i64::MAX, Some(greater))? as usize;
     if keys > args.len() - 2 {
         return Err(CommandError::err("Number of keys can't be greater than number of args"));
@@ -73,7 +73,7 @@ fn sintercard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
     for option in options.chunks(2) {
         match *option {
             [name, n] if is(name, "LIMIT") => {
-                limit = args::positive(n, Some("ERR LIMIT can't be negative"))?;
+                limit = args::positive(n, Some("LIMIT can't be negative"))?;
             }
             _ => return Err(CommandError::SYNTAX),
         }

@@ -22,18 +22,18 @@ use crate::value::{Collection, ValueRef};
 use std::cmp::Ordering;
 use std::ops::Range;
 
-const BY_OTHER_SLOTS: CommandError = CommandError::text(
-    "ERR BY option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots.",
+const BY_OTHER_SLOTS: CommandError = CommandError::err(
+    "BY option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots.",
 );
-const GET_OTHER_SLOTS: CommandError = CommandError::text(
-    "ERR GET option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots.",
+const GET_OTHER_SLOTS: CommandError = CommandError::err(
+    "GET option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots.",
 );
 const BY_DENIED: CommandError =
-    CommandError::text("ERR BY option of SORT denied due to insufficient ACL permissions.");
+    CommandError::err("BY option of SORT denied due to insufficient ACL permissions.");
 const GET_DENIED: CommandError =
-    CommandError::text("ERR GET option of SORT denied due to insufficient ACL permissions.");
+    CommandError::err("GET option of SORT denied due to insufficient ACL permissions.");
 
-const TOO_LARGE: CommandError = CommandError::text("ERR the result of SORT is too large");
+const TOO_LARGE: CommandError = CommandError::err("the result of SORT is too large");
 
 /// Where a value is found for an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,7 +243,7 @@ impl Rows {
     /// Finds what the rows are sorted by.
     fn weigh(&mut self, ks: &mut Keyspace, db: usize, options: &Options<'_>) -> CommandResult {
         const NOT_A_NUMBER: CommandError =
-            CommandError::text("ERR One or more scores can't be converted into double");
+            CommandError::err("One or more scores can't be converted into double");
         let by = options.by.map(Pattern::parse);
         let mut key = Vec::new();
         let mut weight_text = Vec::new();

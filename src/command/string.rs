@@ -288,7 +288,7 @@ fn msetnx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 /// `MSETEX` (Valkey 9.1): sets all keys with one expiry, or none if the condition does not hold for all.
 fn msetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    const NUMKEYS: CommandError = CommandError::text("ERR invalid numkeys value or out of range");
+    const NUMKEYS: CommandError = CommandError::err("invalid numkeys value or out of range");
     let count = args::int(args[1]).ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
     let words = 2 * count.ok_or(NUMKEYS)? as usize;
     let (data, options) = args[2..].split_at_checked(words).ok_or(CommandError::SYNTAX)?;
@@ -339,7 +339,7 @@ fn key_value_pairs<'a, 'b>(
 ) -> CommandResult<&'a [[&'b [u8]; 2]]> {
     match args[1..].as_chunks() {
         (pairs, []) => Ok(pairs),
-        _ => Err(CommandError::err(format_args!(
+        _ => Err(CommandError::err_with(format!(
             "wrong number of arguments for '{command}' command"
         ))),
     }
@@ -499,7 +499,7 @@ fn setrange(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, patch) = (args[1], args[3]);
     let offset = args::int(args[2])?;
     if offset < 0 {
-        return Err(CommandError::text("ERR offset is out of range"));
+        return Err(CommandError::err("offset is out of range"));
     }
     let too_long = (offset as u64).saturating_add(patch.len() as u64) > max_string_len(s, call);
     let offset = offset as usize;
@@ -587,9 +587,8 @@ fn incrby(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn decrby(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let amount = args::int(args[2])?
-        .checked_neg()
-        .ok_or(CommandError::text("ERR decrement would overflow"))?;
+    let amount =
+        args::int(args[2])?.checked_neg().ok_or(CommandError::err("decrement would overflow"))?;
     incr_by(s, call, args[1], amount)
 }
 
@@ -626,7 +625,7 @@ fn incrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult
     };
     let sum = old + args::long_double(args[2])?;
     if sum.is_nan() || sum.is_inf() {
-        return Err(CommandError::text("ERR increment would produce NaN or Infinity"));
+        return Err(CommandError::err("increment would produce NaN or Infinity"));
     }
     let text = sum.to_human();
     match s.ks.write_string(call.db, key)? {
@@ -695,7 +694,7 @@ mod tests {
         let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
         match SetOptions::parse(&args) {
             Ok(o) => Ok(format!("{:?} {:?} {}", o.condition, o.ttl, o.get)),
-            Err(error) => Err(error.0.into_owned()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -8,35 +8,32 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{Client, Token};
 use crate::server::tracking::{ClientTracking, TrackingOptions};
-use crate::util::bytes_text::shown;
 
 const ONE_REDIRECT: CommandError =
-    CommandError::text("ERR A client can only redirect to a single other client");
+    CommandError::err("A client can only redirect to a single other client");
 const NO_SUCH_REDIRECT: CommandError =
-    CommandError::text("ERR The client ID you want redirect to does not exist");
+    CommandError::err("The client ID you want redirect to does not exist");
 const PREFIX_NEEDS_BCAST: CommandError =
-    CommandError::text("ERR PREFIX option requires BCAST mode to be enabled");
-const OTHER_MODE: CommandError = CommandError::text(
-    "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a \
+    CommandError::err("PREFIX option requires BCAST mode to be enabled");
+const OTHER_MODE: CommandError = CommandError::err(
+    "You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a \
      different mode.",
 );
 const BCAST_ALONE: CommandError =
-    CommandError::text("ERR OPTIN and OPTOUT are not compatible with BCAST");
+    CommandError::err("OPTIN and OPTOUT are not compatible with BCAST");
 const IN_AND_OUT: CommandError =
-    CommandError::text("ERR You can't specify both OPTIN mode and OPTOUT mode");
-const OTHER_CHOICE: CommandError = CommandError::text(
-    "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a \
+    CommandError::err("You can't specify both OPTIN mode and OPTOUT mode");
+const OTHER_CHOICE: CommandError = CommandError::err(
+    "You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a \
      different mode.",
 );
-const NOT_TRACKING: CommandError = CommandError::text(
-    "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
+const NOT_TRACKING: CommandError = CommandError::err(
+    "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
 );
-const YES_NEEDS_OPTIN: CommandError = CommandError::text(
-    "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
-);
-const NO_NEEDS_OPTOUT: CommandError = CommandError::text(
-    "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.",
-);
+const YES_NEEDS_OPTIN: CommandError =
+    CommandError::err("CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.");
+const NO_NEEDS_OPTOUT: CommandError =
+    CommandError::err("CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.");
 
 /// What follows `CLIENT TRACKING ON|OFF`.
 #[derive(Default)]
@@ -105,20 +102,21 @@ impl<'a> Request<'a> {
     /// One change must not make two messages: no prefix may be the beginning of another.
     fn check_prefixes(&self, now: Option<&ClientTracking>) -> CommandResult {
         let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
-        let error = |prefix: &[u8], what: &str, other: &[u8]| {
-            let (prefix, other) = (shown(prefix), shown(other));
-            CommandError::err(format_args!(
-                "Prefix '{prefix}' overlaps with {what} prefix '{other}'. Prefixes for a single client must not overlap."
-            ))
+        let error = |prefix: &[u8], what: &[u8], other: &[u8]| {
+            let behind = b"'. Prefixes for a single client must not overlap.";
+            CommandError::err_with(
+                [b"Prefix '", prefix, b"' overlaps with ", what, b" prefix '", other, behind]
+                    .concat(),
+            )
         };
         for (i, prefix) in self.prefixes.iter().enumerate() {
             let mut existing = now.into_iter().flat_map(|t| &t.prefixes);
             if let Some(other) = existing.find(|other| overlap(prefix, other)) {
-                return Err(error(prefix, "an existing", other));
+                return Err(error(prefix, b"an existing", other));
             }
             if let Some(other) = self.prefixes[i + 1..].iter().find(|other| overlap(prefix, other))
             {
-                return Err(error(prefix, "another provided", other));
+                return Err(error(prefix, b"another provided", other));
             }
         }
         Ok(())

@@ -1,19 +1,19 @@
 //! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH. Queueing itself is dispatch's.
 
 use super::table::{CommandId, Row};
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::acl::check::{AclDenied, Denial};
 use crate::server::acl::log::Context;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 
-const NESTED: CommandError = CommandError::text("ERR MULTI calls can not be nested");
-const WATCH_INSIDE: CommandError = CommandError::text("ERR WATCH inside MULTI is not allowed");
-const EXEC_ALONE: CommandError = CommandError::text("ERR EXEC without MULTI");
-const DISCARD_ALONE: CommandError = CommandError::text("ERR DISCARD without MULTI");
+const NESTED: CommandError = CommandError::err("MULTI calls can not be nested");
+const WATCH_INSIDE: CommandError = CommandError::err("WATCH inside MULTI is not allowed");
+const EXEC_ALONE: CommandError = CommandError::err("EXEC without MULTI");
+const DISCARD_ALONE: CommandError = CommandError::err("DISCARD without MULTI");
 const EXEC_ABORT: CommandError =
-    CommandError::text("EXECABORT Transaction discarded because of previous errors.");
+    CommandError::new(ErrorCode::ExecAbort, "Transaction discarded because of previous errors.");
 
 fn multi(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let client = s.client(call);
@@ -80,11 +80,11 @@ fn refuse_queued(
         Denial::Channel => "no permission to access one of the channels used as arguments",
     };
     s.log_denied(call.client, id, args, denied, Context::Multi);
-    s.stats.count_error("NOPERM");
-    call.reply.error(&format!(
-        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
-         is no longer allowed for the following reason: {reason}"
-    ));
+    let text = format!(
+        "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no \
+         longer allowed for the following reason: {reason}"
+    );
+    call.reply_error(&mut s.stats, &CommandError::with(ErrorCode::NoPerm, text));
 }
 
 /// The current client, which must be in a transaction.

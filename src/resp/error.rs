@@ -1,42 +1,154 @@
-//! What a command answers when it can't do what it was asked: the text that the client sees, byte for byte Redis's.
+//! The error reply of a command that can't do what it was asked to: a code, by which anyone may decide what to do, and
+//! a text for people, byte for byte Redis's.
 
 use std::borrow::Cow;
+use std::fmt;
 
-/// An error reply: its text, which starts with the code (`ERR …`, `WRONGTYPE …`).
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal,)*) => {
+        /// The first word of an error reply.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum ErrorCode {
+            $($(#[$doc])* $variant,)*
+            /// What a script put in front of an error of its own: any bytes but spaces.
+            OfScript(Box<[u8]>),
+        }
+
+        impl ErrorCode {
+            /// The code as clients see it.
+            pub fn as_bytes(&self) -> &[u8] {
+                match self {
+                    $(Self::$variant => $code.as_bytes(),)*
+                    Self::OfScript(code) => code,
+                }
+            }
+        }
+    };
+}
+
+error_codes! {
+    Busy = "BUSY",
+    BusyGroup = "BUSYGROUP",
+    BusyKey = "BUSYKEY",
+    ClusterDown = "CLUSTERDOWN",
+    CrossSlot = "CROSSSLOT",
+    /// No particular one.
+    Err = "ERR",
+    ExecAbort = "EXECABORT",
+    InvalidObj = "INVALIDOBJ",
+    IoErr = "IOERR",
+    Loading = "LOADING",
+    MasterDown = "MASTERDOWN",
+    Misconf = "MISCONF",
+    NoAuth = "NOAUTH",
+    NoGroup = "NOGROUP",
+    NoMasterLink = "NOMASTERLINK",
+    NoPerm = "NOPERM",
+    NoProto = "NOPROTO",
+    NoReplicas = "NOREPLICAS",
+    NoScript = "NOSCRIPT",
+    NoSub = "NOSUB",
+    NotBusy = "NOTBUSY",
+    Oom = "OOM",
+    ReadOnly = "READONLY",
+    Redirect = "REDIRECT",
+    Unblocked = "UNBLOCKED",
+    Unkillable = "UNKILLABLE",
+    WrongPass = "WRONGPASS",
+    WrongType = "WRONGTYPE",
+}
+
+/// An error reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandError(pub Cow<'static, str>);
+pub struct CommandError {
+    pub code: ErrorCode,
+    /// What follows the code. It may hold any bytes: names and keys are in it as the client spelled them.
+    pub text: Cow<'static, [u8]>,
+}
 
 pub type CommandResult<T = ()> = Result<T, CommandError>;
 
-/// An error whose text is known beforehand.
-const fn fixed(text: &'static str) -> CommandError {
-    CommandError(Cow::Borrowed(text))
+impl CommandError {
+    pub const WRONG_TYPE: CommandError = CommandError::new(
+        ErrorCode::WrongType,
+        "Operation against a key holding the wrong kind of value",
+    );
+    pub const SYNTAX: CommandError = CommandError::err("syntax error");
+    pub const NOT_AN_INTEGER: CommandError =
+        CommandError::err("value is not an integer or out of range");
+    pub const NOT_A_FLOAT: CommandError = CommandError::err("value is not a valid float");
+    pub const OUT_OF_RANGE: CommandError = CommandError::err("index out of range");
+    pub const NO_SUCH_KEY: CommandError = CommandError::err("no such key");
+    pub const OVERFLOW: CommandError = CommandError::err("increment or decrement would overflow");
+    pub const TOO_LONG: CommandError =
+        CommandError::err("string exceeds maximum allowed size (proto-max-bulk-len)");
+
+    pub const LOADING: CommandError =
+        CommandError::new(ErrorCode::Loading, "Redis is loading the dataset in memory");
+
+    /// An error whose text is known beforehand.
+    pub const fn new(code: ErrorCode, text: &'static str) -> CommandError {
+        CommandError { code, text: Cow::Borrowed(text.as_bytes()) }
+    }
+
+    /// The same with the code `ERR`.
+    pub const fn err(text: &'static str) -> CommandError {
+        CommandError::new(ErrorCode::Err, text)
+    }
+
+    /// An error whose text is made for the occasion.
+    pub fn with(code: ErrorCode, text: impl Into<Vec<u8>>) -> CommandError {
+        CommandError { code, text: Cow::Owned(text.into()) }
+    }
+
+    /// The same with the code `ERR`.
+    pub fn err_with(text: impl Into<Vec<u8>>) -> CommandError {
+        CommandError::with(ErrorCode::Err, text)
+    }
+
+    /// An error that a script raised: its first word is the code.
+    pub fn of_script(error: &[u8]) -> CommandError {
+        let end = memchr::memchr(b' ', error).unwrap_or(error.len());
+        let text = error.get(end + 1..).unwrap_or_default();
+        CommandError::with(ErrorCode::OfScript(error[..end].into()), text)
+    }
+
+    /// Code and text, as they are on the wire.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let space: &[u8] = if self.text.is_empty() { b"" } else { b" " };
+        [self.code.as_bytes(), space, &self.text].concat()
+    }
 }
 
-impl CommandError {
-    pub const WRONG_TYPE: CommandError =
-        fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
-    pub const SYNTAX: CommandError = fixed("ERR syntax error");
-    pub const NOT_AN_INTEGER: CommandError = fixed("ERR value is not an integer or out of range");
-    pub const NOT_A_FLOAT: CommandError = fixed("ERR value is not a valid float");
-    pub const OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
-    pub const NO_SUCH_KEY: CommandError = fixed("ERR no such key");
-    pub const OVERFLOW: CommandError = fixed("ERR increment or decrement would overflow");
-    pub const TOO_LONG: CommandError =
-        fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+/// For the log: what is not UTF-8 is replaced.
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
+    }
+}
 
-    /// An `ERR` with a text made for the occasion.
-    pub fn err(text: impl std::fmt::Display) -> CommandError {
-        CommandError(Cow::Owned(format!("ERR {text}")))
+impl std::error::Error for CommandError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_and_text_are_two_words() {
+        assert_eq!(CommandError::SYNTAX.to_bytes(), b"ERR syntax error");
+        assert_eq!(CommandError::err("").to_bytes(), b"ERR");
+        let text = [b"no group '", &b"\xff\0"[..], b"'"].concat();
+        let error = CommandError::with(ErrorCode::NoGroup, text);
+        assert_eq!(error.to_bytes(), b"NOGROUP no group '\xff\0'");
+        assert_eq!(error.to_string(), "NOGROUP no group '\u{fffd}\0'");
     }
 
-    /// Any text that already starts with its code.
-    pub const fn text(text: &'static str) -> CommandError {
-        fixed(text)
-    }
-
-    /// The code in front of the text.
-    pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("ERR")
+    #[test]
+    fn an_error_of_a_script_is_what_it_was() {
+        for (error, code) in [("MY error of mine", "MY"), ("MINE", "MINE"), ("  x", ""), ("", "")] {
+            let parsed = CommandError::of_script(error.as_bytes());
+            assert_eq!(parsed.code.as_bytes(), code.as_bytes());
+            assert_eq!(parsed.to_bytes(), error.as_bytes());
+        }
     }
 }

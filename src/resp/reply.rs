@@ -6,7 +6,7 @@
 //! What goes out to a client grows in pieces of one size, so that a large reply is never moved, and is judged at each
 //! of them: beyond the client's limit it is given up, and nothing more is kept of it however long its command goes on.
 
-use crate::util::bytes_text::written;
+use super::error::CommandError;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64};
 
 /// The protocol version that a client chose with `HELLO`.
@@ -235,17 +235,22 @@ impl Reply {
         self.raw(b"+OK\r\n");
     }
 
-    pub fn simple(&mut self, text: &str) {
+    pub fn simple(&mut self, text: impl AsRef<[u8]>) {
         self.raw(b"+");
-        self.line(&written(text));
+        self.line(text.as_ref());
     }
 
-    /// An error: `text` starts with its code (`ERR …`). Line breaks, which would break the protocol, become spaces.
-    pub fn error(&mut self, text: &str) {
-        let text = written(text.trim_end_matches(['\r', '\n']));
-        let one_line = |b: u8| if b == b'\r' || b == b'\n' { b' ' } else { b };
+    pub fn error(&mut self, error: &CommandError) {
+        self.error_text(&error.to_bytes());
+    }
+
+    /// An error whose code is in its text. Line breaks, which would break the protocol, become spaces.
+    pub fn error_text(&mut self, text: &[u8]) {
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let end = text.iter().rposition(|byte| !is_break(byte)).map_or(0, |last| last + 1);
+        let one_line = |byte: &u8| if is_break(byte) { b' ' } else { *byte };
         self.raw(b"-");
-        self.line(&text.iter().copied().map(one_line).collect::<Vec<u8>>());
+        self.line(&text[..end].iter().map(one_line).collect::<Vec<u8>>());
     }
 
     #[inline]
@@ -372,12 +377,12 @@ impl Reply {
     }
 
     /// Text meant to be shown as it is; `format` has three letters (`txt`, `mkd`).
-    pub fn verbatim(&mut self, format: &str, text: &[u8]) {
+    pub fn verbatim(&mut self, format: &[u8; 3], text: &[u8]) {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text),
             Protocol::Resp3 => {
                 self.header(b'=', text.len() as i64 + 4);
-                self.raw(format.as_bytes());
+                self.raw(format);
                 self.raw(b":");
                 self.line(text);
             }
@@ -489,7 +494,7 @@ mod tests {
             (|r| r.double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n"),
             (|r| r.bool(true), ":1\r\n", "#t\r\n"),
             (|r| r.bignum(b"12"), "$2\r\n12\r\n", "(12\r\n"),
-            (|r| r.verbatim("txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n"),
+            (|r| r.verbatim(b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n"),
         ];
         for (write, resp2, resp3) in table {
             assert_eq!(both(write), (resp2.to_string(), resp3.to_string()));
@@ -565,7 +570,7 @@ mod tests {
                     let start = reply.len();
                     reply.bulk(&vec![b'c'; *len]);
                     reply.truncate(start);
-                    reply.error("ERR failed");
+                    reply.error_text(b"ERR failed");
                 }
             }
         }
@@ -616,7 +621,7 @@ mod tests {
 
     #[test]
     fn an_error_stays_on_its_line() {
-        let (text, _) = both(|r| r.error("ERR a\r\nb\n"));
+        let (text, _) = both(|r| r.error_text(b"ERR a\r\nb\n"));
         assert_eq!(text, "-ERR a  b\r\n");
     }
 }

@@ -5,7 +5,7 @@
 
 use super::error::{LibError, LibResult, PRELUDE, error_table, plain_text};
 use super::guard::Guard;
-use crate::util::bytes_text::written;
+use crate::util::c_string;
 use crate::util::number::{general_format, leading_f64};
 use bstr::ByteSlice;
 use mlua::{
@@ -36,7 +36,7 @@ pub fn caught(lua: &Lua, raised: Value) -> mlua::Result<Value> {
     match error.downcast_ref::<LibError>() {
         Some(LibError::Table { text, counted }) => error_table(lua, text, *counted),
         Some(LibError::Raised) => Ok(Guard::of(lua)?.take_raised()),
-        Some(own) => Ok(Value::String(lua.create_string(written(&own.to_string()))?)),
+        Some(own) => Ok(Value::String(lua.create_string(own.to_bytes())?)),
         None => Ok(Value::String(lua.create_string(plain_text(&error))?)),
     }
 }
@@ -88,8 +88,8 @@ impl Args<'_> {
     }
 
     /// The error of a bad argument.
-    pub fn bad(&self, at: usize, why: &str) -> LibError {
-        LibError::Argument { at: at as isize, why: why.to_string() }
+    pub fn bad(&self, at: usize, why: impl Into<Vec<u8>>) -> LibError {
+        LibError::Argument { at: at as isize, why: why.into() }
     }
 
     pub fn check(&self, fine: bool, at: usize, why: &str) -> LibResult<()> {
@@ -99,7 +99,7 @@ impl Args<'_> {
     /// The error of an argument that is of another type.
     pub fn expected(&self, at: usize, wanted: &str) -> LibError {
         let got = self.values.get(at).map_or("no value", type_name);
-        self.bad(at, &format!("{wanted} expected, got {got}"))
+        self.bad(at, format!("{wanted} expected, got {got}"))
     }
 
     /// A number, or a string that is one.
@@ -188,7 +188,7 @@ pub fn to_number(value: &Value) -> Option<f64> {
     let Value::String(text) = value else { return as_number(value) };
     let text = text.as_bytes();
     // As a C string.
-    let text = &text[..memchr::memchr(0, &text).unwrap_or(text.len())];
+    let text = c_string(&text);
     let is_space = |byte: &u8| matches!(byte, b' ' | 0x09..=0x0d);
     let start = text.iter().take_while(|byte| is_space(byte)).count();
     let (number, len) = leading_f64(&text[start..])?;

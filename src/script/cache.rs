@@ -2,6 +2,7 @@
 
 use super::debugger::Debugger;
 use super::engine::{Engine, Kept, Purpose, sha1_hex};
+use super::error::plain_text;
 use super::shebang::{ScriptFlags, split_shebang};
 use crate::resp::error::{CommandError, CommandResult};
 use std::collections::{BTreeMap, HashMap};
@@ -26,8 +27,9 @@ pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
 /// If it can't be compiled.
 pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, Kept)> {
     let (flags, code) = split_shebang(body)?;
-    let function = engine.compile(code, "user_script").map_err(|message| {
-        CommandError::err(format_args!("Error compiling script (new function): {message}"))
+    let function = engine.compile(code, "user_script").map_err(|error| {
+        let before = b"Error compiling script (new function): ";
+        CommandError::err_with([before, &plain_text(&error)[..]].concat())
     })?;
     Ok((flags, function))
 }

@@ -4,7 +4,7 @@ use super::args::{Args, native, one};
 use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, Guard, PIECE_BYTES};
 use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
-use crate::util::bytes_text::shown_c;
+use crate::util::c_string;
 use crate::util::number::{general_format, leading_f64};
 use mlua::{Lua, MultiValue, Table, Value};
 use std::cell::Cell;
@@ -112,7 +112,10 @@ fn set_bool(lua: &Lua, cell: &Cell<bool>, args: &Args, at: usize) -> LibResult<V
 /// The error of a word that is no choice, or of what is no word.
 fn bad_option(lua: &Lua, args: &Args, at: usize) -> LibError {
     match args.string(lua, at) {
-        Ok(word) => args.bad(at, &format!("invalid option '{}'", shown_c(&word.as_bytes()))),
+        Ok(word) => {
+            let word = word.as_bytes();
+            args.bad(at, [b"invalid option '", c_string(&word), b"'"].concat())
+        }
         Err(error) => error,
     }
 }
@@ -171,7 +174,7 @@ struct Encoder<'a> {
 }
 
 fn cannot(kind: &str, why: &str) -> LibError {
-    LibError::Text(format!("Cannot serialise {kind}: {why}"))
+    LibError::from(format!("Cannot serialise {kind}: {why}"))
 }
 
 impl Visitor for Encoder<'_> {
@@ -190,7 +193,7 @@ impl Visitor for Encoder<'_> {
     }
 
     fn too_deep(&mut self, depth: usize) -> LibError {
-        LibError::Text(format!("Cannot serialise, excessive nesting ({depth})"))
+        LibError::from(format!("Cannot serialise, excessive nesting ({depth})"))
     }
 
     /// An empty table is an object.
@@ -423,7 +426,7 @@ impl<'a> Decoder<'a> {
     fn check_depth(&self, depth: usize) -> LibResult<()> {
         if depth as i64 > self.config.decode_depth.get().min(MAX_DEPTH) {
             let at = self.at;
-            return Err(LibError::Text(format!(
+            return Err(LibError::from(format!(
                 "Found too many nested data structures ({depth}) at character {at}"
             )));
         }
@@ -529,7 +532,7 @@ impl<'a> Decoder<'a> {
 /// The error of another token being where something was wanted.
 fn unexpected(start: usize, wanted: &str, found: &Token) -> LibError {
     let (found, place) = (found.name(), start + 1);
-    LibError::Text(format!("Expected {wanted} but found {found} at character {place}"))
+    LibError::from(format!("Expected {wanted} but found {found} at character {place}"))
 }
 
 /// Whether a number, if it is one, is such as JSON does not allow.

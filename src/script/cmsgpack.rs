@@ -33,10 +33,7 @@ pub fn constants(lua: &Lua) -> mlua::Result<Table> {
 
 fn pack(lua: &Lua, args: &Args) -> LibResult {
     if args.is_empty() {
-        return Err(LibError::Argument {
-            at: -1,
-            why: "MessagePack pack needs input.".to_string(),
-        });
+        return Err(LibError::Argument { at: -1, why: b"MessagePack pack needs input.".to_vec() });
     }
     let guard = args.guard();
     let mut encoder = Encoder { lua, guard, out: Buffer::new(lua, guard) };
@@ -163,7 +160,7 @@ fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult 
     let bytes = args.string(lua, 0)?;
     let bytes = bytes.as_bytes();
     if offset < 0 || limit.is_some_and(|limit| limit < 0) {
-        return Err(LibError::Text(format!(
+        return Err(LibError::from(format!(
             "Invalid request to unpack with offset of {} and limit of {}.",
             offset as i32,
             bytes.len() as i32
@@ -171,7 +168,7 @@ fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult 
     }
     let start = offset as usize;
     if start > bytes.len() {
-        return Err(LibError::Text(format!(
+        return Err(LibError::from(format!(
             "Start offset {} greater than input length {}.",
             offset as i32,
             bytes.len() as i32

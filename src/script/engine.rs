@@ -122,11 +122,11 @@ impl Engine {
     /// Compiles a script. Its name is what errors call it.
     ///
     /// # Errors
-    /// Lua's message.
-    pub fn compile(&self, script: &[u8], name: &str) -> Result<Kept, String> {
+    /// If it is no Lua.
+    pub fn compile(&self, script: &[u8], name: &str) -> mlua::Result<Kept> {
         let chunk = self.lua.load(script).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
         let function = chunk.set_environment(self.env.clone()).into_function();
-        function.and_then(|function| self.keep(function)).map_err(|error| plain_text(&error))
+        function.and_then(|function| self.keep(function))
     }
 
     /// Keeps a function until its last owner lets it go.
@@ -145,7 +145,7 @@ impl Engine {
 
 /// What a client hears if there is no Lua state for it.
 pub fn no_state(error: mlua::Error) -> CommandError {
-    CommandError::err(format_args!("Can't make a Lua state: {}", plain_text(&error)))
+    CommandError::err_with([b"Can't make a Lua state: ", &plain_text(&error)[..]].concat())
 }
 
 /// What `prelude.lua` needs that Lua has not.

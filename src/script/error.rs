@@ -1,6 +1,6 @@
 //! Errors of native functions: where they were raised, and what they say.
 
-use crate::util::bytes_text::written;
+use bstr::ByteSlice;
 use mlua::debug::DebugSource;
 use mlua::{Lua, MultiValue, Value};
 use std::fmt;
@@ -14,11 +14,12 @@ pub const COUNTED: &str = "ignore_error_stats_update";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LibError {
     /// To be raised as a string.
-    Text(String),
+    Text(Vec<u8>),
     /// A bad argument, counted from 0. The error calls the function what the caller called it.
-    Argument { at: isize, why: String },
-    /// To be raised as a table, like the error of a command. `counted`: it is in the statistics already.
-    Table { text: String, counted: bool },
+    Argument { at: isize, why: Vec<u8> },
+    /// To be raised as a table, like the error of a command; its first word is the code. `counted`: it is in the
+    /// statistics already.
+    Table { text: Vec<u8>, counted: bool },
     /// To be raised as the value that a function raised; the [`Guard`](super::guard::Guard) keeps it.
     Raised,
 }
@@ -27,13 +28,13 @@ pub type LibResult<T = MultiValue> = Result<T, LibError>;
 
 impl From<&str> for LibError {
     fn from(text: &str) -> LibError {
-        LibError::Text(text.to_string())
+        LibError::Text(text.into())
     }
 }
 
 impl From<String> for LibError {
     fn from(text: String) -> LibError {
-        LibError::Text(text)
+        LibError::Text(text.into())
     }
 }
 
@@ -48,11 +49,7 @@ impl From<mlua::Error> for LibError {
 
 impl fmt::Display for LibError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LibError::Text(text) | LibError::Table { text, .. } => f.write_str(text),
-            LibError::Argument { at, why } => write!(f, "bad argument #{} ({why})", at + 1),
-            LibError::Raised => f.write_str("a value"),
-        }
+        f.write_str(&self.to_bytes().to_str_lossy())
     }
 }
 
@@ -60,35 +57,49 @@ impl std::error::Error for LibError {}
 
 impl LibError {
     /// An error of the server's own functions.
-    pub fn table(text: impl Into<String>) -> LibError {
+    pub fn table(text: impl Into<Vec<u8>>) -> LibError {
         LibError::Table { text: text.into(), counted: false }
     }
 
     /// What the native function that is running returns to raise it.
     pub fn raise(self, lua: &Lua) -> mlua::Error {
         let error = match self {
-            LibError::Text(text) => LibError::Text(place_of_call(lua) + &text),
+            LibError::Text(text) => LibError::Text([place_of_call(lua).as_bytes(), &text].concat()),
             LibError::Argument { at, why } => {
-                LibError::Text(place_of_call(lua) + &bad_argument(lua, at, &why))
+                let text = bad_argument(lua, at, &why);
+                LibError::Text([place_of_call(lua).as_bytes(), &text].concat())
             }
             other => other,
         };
         mlua::Error::external(error)
     }
+
+    /// What it says, but for its place.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            LibError::Text(text) | LibError::Table { text, .. } => text.clone(),
+            LibError::Argument { at, why } => {
+                let number = (at + 1).to_string();
+                [b"bad argument #", number.as_bytes(), b" (", why, b")"].concat()
+            }
+            LibError::Raised => b"a value".to_vec(),
+        }
+    }
 }
 
 /// What C's `luaL_argerror` says: a method's arguments are counted without the object.
-fn bad_argument(lua: &Lua, at: isize, why: &str) -> String {
+fn bad_argument(lua: &Lua, at: isize, why: &[u8]) -> Vec<u8> {
     let name = lua.inspect_stack(0, |debug| {
         let names = debug.names();
         (names.name.map(String::from), names.name_what == Some("method"))
     });
     let (name, is_method) = name.unwrap_or_default();
     let name = name.unwrap_or_else(|| "?".to_string());
-    match at + isize::from(!is_method) {
-        0 if is_method => format!("calling '{name}' on bad self ({why})"),
-        number => format!("bad argument #{number} to '{name}' ({why})"),
-    }
+    let what = match at + isize::from(!is_method) {
+        0 if is_method => format!("calling '{name}' on bad self"),
+        number => format!("bad argument #{number} to '{name}'"),
+    };
+    [what.as_bytes(), b" (", why, b")"].concat()
 }
 
 /// `source:line: ` of the call of the native function that is running.
@@ -109,9 +120,9 @@ fn place_of_call(lua: &Lua) -> String {
 }
 
 /// What an error says. The binding would tell the stack, too, which is no business of scripts and clients.
-pub fn plain_text(error: &mlua::Error) -> String {
+pub fn plain_text(error: &mlua::Error) -> Vec<u8> {
     if let Some(own) = error.downcast_ref::<LibError>() {
-        return own.to_string();
+        return own.to_bytes();
     }
     match error {
         mlua::Error::CallbackError { cause, .. } => plain_text(cause),
@@ -119,20 +130,20 @@ pub fn plain_text(error: &mlua::Error) -> String {
         mlua::Error::SyntaxError { message, .. } | mlua::Error::MemoryError(message) => {
             without_stack(message)
         }
-        mlua::Error::StackError => "stack overflow".to_string(),
+        mlua::Error::StackError => b"stack overflow".to_vec(),
         other => without_stack(&other.to_string()),
     }
 }
 
-fn without_stack(text: &str) -> String {
+fn without_stack(text: &str) -> Vec<u8> {
     let end = text.find("\nstack traceback:").unwrap_or(text.len());
-    text[..end].to_string()
+    text.as_bytes()[..end].to_vec()
 }
 
 /// The table that an error is to a script.
-pub fn error_table(lua: &Lua, text: &str, counted: bool) -> mlua::Result<Value> {
+pub fn error_table(lua: &Lua, text: &[u8], counted: bool) -> mlua::Result<Value> {
     let table = lua.create_table()?;
-    table.raw_set("err", lua.create_string(written(text))?)?;
+    table.raw_set("err", lua.create_string(text)?)?;
     if counted {
         table.raw_set(COUNTED, true)?;
     }

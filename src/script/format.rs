@@ -3,6 +3,7 @@
 use super::args::{Args, one, truncated};
 use super::error::{LibError, LibResult};
 use super::guard::Buffer;
+use crate::util::c_string;
 use memchr::memchr;
 use mlua::{Lua, Value};
 
@@ -61,8 +62,8 @@ pub fn format(lua: &Lua, args: &Args) -> LibResult {
             }
             0 => return Err("invalid option '%' to 'format'".into()),
             other => {
-                let other = crate::util::bytes_text::shown(&[other]).into_owned();
-                return Err(LibError::Text(format!("invalid option '%{other}' to 'format'")));
+                let text = [b"invalid option '%", &[other][..], b"' to 'format'"].concat();
+                return Err(LibError::Text(text));
             }
         };
         out.extend(&written)?;
@@ -150,7 +151,7 @@ impl Directive {
 
     /// A text up to its first zero byte, where it ends for C.
     fn text(self, text: &[u8]) -> Vec<u8> {
-        let text = &text[..memchr(0, text).unwrap_or(text.len())];
+        let text = c_string(text);
         let len = self.precision.unwrap_or(usize::MAX).min(text.len());
         self.padded("", &text[..len], false)
     }

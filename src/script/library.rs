@@ -9,8 +9,7 @@ use super::value::to_argument;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::log::Level;
 use crate::util::args::split_args;
-use crate::util::bytes_text::shown;
-use mlua::{MultiValue, Table, Value};
+use mlua::{LuaString, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -203,7 +202,7 @@ impl Libraries {
 }
 
 fn with_name(before: &str, name: &[u8], behind: &str) -> CommandError {
-    CommandError::err(format_args!("{before}{}{behind}", shown(name)))
+    CommandError::err_with([before.as_bytes(), name, behind.as_bytes()].concat())
 }
 
 /// Whether functions and libraries may be called so.
@@ -221,9 +220,8 @@ struct Metadata<'a> {
 
 impl Metadata<'_> {
     fn parse(code: &[u8]) -> CommandResult<Metadata<'_>> {
-        const INVALID: CommandError = CommandError::text("ERR Invalid library metadata");
-        let line =
-            code.strip_prefix(b"#!").ok_or(CommandError::text("ERR Missing library metadata"))?;
+        const INVALID: CommandError = CommandError::err("Invalid library metadata");
+        let line = code.strip_prefix(b"#!").ok_or(CommandError::err("Missing library metadata"))?;
         let end = memchr::memchr(b'\n', line).ok_or(INVALID)?;
         let words = split_args(&code[..end + 2]).ok_or(INVALID)?;
         let (engine, options) = words.split_first().ok_or(INVALID)?;
@@ -241,7 +239,7 @@ impl Metadata<'_> {
                 Some((_, value)) => name = Some(value.to_vec()),
             }
         }
-        let name = name.ok_or(CommandError::text("ERR Library name was not given"))?;
+        let name = name.ok_or(CommandError::err("Library name was not given"))?;
         let engine = engine.get(2..).unwrap_or_default().to_vec();
         Ok(Metadata { engine, name, body: &line[end..] })
     }
@@ -253,15 +251,17 @@ fn register_functions(
     body: &[u8],
     how: &Load,
 ) -> CommandResult<Vec<Rc<LibraryFunction>>> {
-    let function = engine.compile(body, "user_function").map_err(|message| {
-        CommandError::err(format_args!("Error compiling function: {message}"))
-    })?;
+    let failed = |what: &str, text: &[u8]| {
+        CommandError::err_with([b"Error ", what.as_bytes(), b": ", text].concat())
+    };
+    let function = engine
+        .compile(body, "user_function")
+        .map_err(|error| failed("compiling function", &plain_text(&error)))?;
     let registered = RefCell::new(Vec::new());
     let outcome = engine.lua.scope(|scope| {
         let register = scope.create_function(|lua, args: MultiValue| {
-            let function = read_registration(engine, &args).and_then(|function| {
-                add_function(&mut registered.borrow_mut(), function).map_err(LibError::table)
-            });
+            let function = read_registration(engine, &args)
+                .and_then(|function| add_function(&mut registered.borrow_mut(), function));
             function.map_err(|error| error.raise(lua))
         })?;
         let log = scope.create_function(|lua, args: MultiValue| {
@@ -276,32 +276,28 @@ fn register_functions(
         let late = Rc::new(|| Err(LibError::table("ERR FUNCTION LOAD timeout")));
         let deadline = Instant::now().checked_add(how.timeout);
         guard.begin(&engine.lua, deadline, late, how.memory_limit_bytes);
-        let outcome = guard.enter(&engine.lua, || engine.load.call::<Option<String>>(&*function));
+        let outcome =
+            guard.enter(&engine.lua, || engine.load.call::<Option<LuaString>>(&*function));
         guard.end(&engine.lua)?;
         engine.bind_library.call::<()>(())?;
         outcome
     });
     match outcome {
         Ok(None) => Ok(registered.into_inner()),
-        Ok(Some(text)) => {
-            Err(CommandError::err(format_args!("Error registering functions: {text}")))
-        }
-        Err(error) => {
-            let text = plain_text(&error);
-            Err(CommandError::err(format_args!("Error registering functions: {text}")))
-        }
+        Ok(Some(text)) => Err(failed("registering functions", &text.as_bytes())),
+        Err(error) => Err(failed("registering functions", &plain_text(&error))),
     }
 }
 
 fn add_function(
     registered: &mut Vec<Rc<LibraryFunction>>,
     function: LibraryFunction,
-) -> Result<(), String> {
+) -> LibResult<()> {
     if !is_name(&function.name) {
-        return Err(format!("ERR {BAD_NAME}"));
+        return Err(LibError::table(format!("ERR {BAD_NAME}")));
     }
     if registered.iter().any(|known| known.name.eq_ignore_ascii_case(&function.name)) {
-        return Err("ERR Function already exists in the library".to_string());
+        return Err(LibError::table("ERR Function already exists in the library"));
     }
     registered.push(Rc::new(function));
     Ok(())
@@ -396,7 +392,7 @@ mod tests {
         let read = |code: &str| {
             Metadata::parse(code.as_bytes())
                 .map(|m| format!("{} {}", m.engine.escape_ascii(), m.name.escape_ascii()))
-                .unwrap_or_else(|error| error.0.to_string())
+                .unwrap_or_else(|error| error.to_string())
         };
         for (code, read_as) in [
             ("#!lua name=lib\ncode", "lua lib"),

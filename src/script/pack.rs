@@ -3,7 +3,6 @@
 use super::args::{Args, NativeFn, as_number, one, truncated};
 use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, PIECE_BYTES};
-use crate::util::bytes_text::shown;
 use mlua::{Lua, MultiValue, Value};
 
 /// Bytes of the largest integer.
@@ -64,7 +63,7 @@ impl<'a> Format<'a> {
             b'i' | b'I' => {
                 let size = self.number(4)?;
                 if size > MAX_INT {
-                    return Err(LibError::Text(format!(
+                    return Err(LibError::from(format!(
                         "integral size {size} is larger than limit of {MAX_INT}"
                     )));
                 }
@@ -93,13 +92,12 @@ impl<'a> Format<'a> {
             b'!' => {
                 let align = self.number(MAX_ALIGN)?;
                 if !align.is_power_of_two() {
-                    return Err(LibError::Text(format!("alignment {align} is not a power of 2")));
+                    return Err(LibError::from(format!("alignment {align} is not a power of 2")));
                 }
                 self.align = align;
             }
             _ => {
-                let why = format!("invalid format option '{}'", shown(&[option]));
-                return Err(args.bad(0, &why));
+                return Err(args.bad(0, [b"invalid format option '", &[option][..], b"'"].concat()));
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 use super::error::LibResult;
 use super::guard::Guard;
+use crate::util::c_string;
 use mlua::Lua;
 
 const MAX_CAPTURES: usize = 32;
@@ -79,7 +80,7 @@ impl<'a> Matcher<'a> {
         pattern: &'a [u8],
         anchors: bool,
     ) -> Matcher<'a> {
-        let pattern = &pattern[..memchr::memchr(0, pattern).unwrap_or(pattern.len())];
+        let pattern = c_string(pattern);
         let without_anchor = pattern.strip_prefix(b"^").filter(|_| anchors);
         Matcher {
             lua,

@@ -8,22 +8,22 @@ use super::guard::Guard;
 use super::shebang::ScriptFlags;
 use super::value::{ReplyReader, ReplyWriter, command_args, to_argument};
 use crate::command::table::CommandId;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::acl::log::Context;
 use crate::server::busy::BusyScript;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
-use crate::server::cluster::{CROSS_SLOT, DOWN_FOR_WRITES, NOT_SERVED};
+use crate::server::cluster::SlotError;
 use crate::server::log::Level;
+use crate::server::persistence::DiskError;
 use crate::server::propagate::Targets;
 use crate::spec::CommandFlags;
 use crate::sys::lua_args::take_arguments;
 use crate::sys::lua_walk::Seen;
-use crate::util::bytes_text::shown;
 use crate::util::slot::key_slot;
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
 use mlua::{AnyUserData, Lua, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::mem;
@@ -73,11 +73,10 @@ pub struct Run {
 pub type CurrentServer = Rc<RefCell<Option<AnyUserData>>>;
 
 const NOT_FROM_SCRIPT: CommandError =
-    CommandError::text("ERR This Redis command is not allowed from script");
+    CommandError::err("This Redis command is not allowed from script");
 const NO_WRITES: CommandError =
-    CommandError::text("ERR Write commands are not allowed from read-only scripts.");
-const STALE: CommandError =
-    CommandError::text("ERR Can not execute the command on a stale replica");
+    CommandError::err("Write commands are not allowed from read-only scripts.");
+const STALE: CommandError = CommandError::err("Can not execute the command on a stale replica");
 
 impl Server {
     /// Runs a script for the current client, and answers what it returns.
@@ -142,21 +141,23 @@ impl Server {
         let Request { flags, read_only, .. } = *request;
         let obeyed = self.must_obey(token);
         if self.cluster.is_some() && flags.contains(ScriptFlags::NO_CLUSTER) {
-            return Err(CommandError::text(
-                "ERR Can not run script on cluster, 'no-cluster' flag is set.",
+            return Err(CommandError::err(
+                "Can not run script on cluster, 'no-cluster' flag is set.",
             ));
         }
         if flags.contains(ScriptFlags::COMPATIBLE) {
             if self.has_stale_data() {
-                return Err(CommandError::text(
-                    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                return Err(CommandError::new(
+                    ErrorCode::MasterDown,
+                    "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
                 ));
             }
             return Ok(());
         }
         if self.has_stale_data() && !flags.contains(ScriptFlags::ALLOW_STALE) {
-            return Err(CommandError::text(
-                "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag \
+            return Err(CommandError::new(
+                ErrorCode::MasterDown,
+                "Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag \
                  is not set on the script.",
             ));
         }
@@ -164,27 +165,32 @@ impl Server {
             return Ok(());
         }
         if self.repl.is_replica() && self.config.replica_read_only && !obeyed {
-            return Err(CommandError::text(
-                "READONLY Can not run script with write flag on readonly replica",
+            return Err(CommandError::new(
+                ErrorCode::ReadOnly,
+                "Can not run script with write flag on readonly replica",
             ));
         }
         if !obeyed
             && self.has_disk_error()
-            && let Err(error) = self.check_disk()
+            && let Some(error) = self.disk_error()
         {
             return Err(disk_error(&error));
         }
         if read_only {
-            return Err(CommandError::text(
-                "ERR Can not execute a script with write flag using *_ro command.",
+            return Err(CommandError::err(
+                "Can not execute a script with write flag using *_ro command.",
             ));
         }
         if !obeyed && self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
-            return Err(CommandError::text("NOREPLICAS Not enough good replicas to write."));
+            return Err(CommandError::new(
+                ErrorCode::NoReplicas,
+                "Not enough good replicas to write.",
+            ));
         }
         if self.is_out_of_memory() && !flags.contains(ScriptFlags::ALLOW_OOM) {
-            return Err(CommandError::text(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            return Err(CommandError::new(
+                ErrorCode::Oom,
+                "allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
             ));
         }
         Ok(())
@@ -218,34 +224,37 @@ impl Server {
             Ok(Outcome::Returned(value)) => {
                 let Engine { lua, guard, .. } = request.engine;
                 let written = ReplyWriter::new(lua, guard, &mut call.reply, protocol).write(&value);
-                return written.map(|()| false).map_err(CommandError::err);
+                return written
+                    .map(|()| false)
+                    .map_err(|error| CommandError::err_with(error.to_bytes()));
             }
             Ok(Outcome::Failed(error)) => uncaught(&error, name),
             Err(error) => match LibError::from(error) {
-                LibError::Table { text, counted } => (format!("{text} script: {name}"), counted),
-                other => (format!("ERR {other} script: {name}"), false),
+                LibError::Table { text, counted } => {
+                    ([&text, &b" script: "[..], name.as_bytes()].concat(), counted)
+                }
+                other => (lua_error(&other.to_bytes(), name), false),
             },
         };
         if !counted {
-            return Err(CommandError(text.into()));
+            return Err(CommandError::of_script(&text));
         }
-        call.reply.error(&text);
+        call.reply.error_text(&text);
         Ok(true)
     }
 }
 
 /// What a script that may write hears when there is something wrong with the disk.
-fn disk_error(error: &CommandError) -> CommandError {
-    const AOF: &str = "MISCONF Errors writing to the AOF file: ";
-    let (what, reason) = match error.0.strip_prefix(AOF) {
-        Some(reason) => ("persist data to AOF", format!(" AOF error: {reason}")),
-        None => ("save RDB snapshots", String::new()),
+fn disk_error(error: &DiskError) -> CommandError {
+    let (what, reason) = match error {
+        DiskError::Aof(reason) => ("persist data to AOF", format!(" AOF error: {reason}")),
+        DiskError::Snapshot => ("save RDB snapshots", String::new()),
     };
     let text = format!(
-        "MISCONF Redis is configured to {what}, but it's currently unable to persist to disk. Writable scripts are \
+        "Redis is configured to {what}, but it's currently unable to persist to disk. Writable scripts are \
          blocked. Use 'no-writes' flag for read only scripts.{reason}"
     );
-    CommandError(text.into())
+    CommandError::with(ErrorCode::Misconf, text)
 }
 
 /// What became of a script.
@@ -258,33 +267,37 @@ enum Outcome {
     Failed(Value),
 }
 
+/// The text of an error of Lua's own.
+fn lua_error(text: &[u8], name: &str) -> Vec<u8> {
+    [b"ERR ", text, b" script: ", name.as_bytes()].concat()
+}
+
 /// The text of an error that a script did not catch, and whether it has been counted.
-fn uncaught(error: &Value, name: &str) -> (String, bool) {
+fn uncaught(error: &Value, name: &str) -> (Vec<u8>, bool) {
     let table = match error {
         Value::Table(table) => table,
         // Lua's own, for which there was no memory for more.
-        Value::String(text) => {
-            return (format!("ERR {} script: {name}", shown(&text.as_bytes())), false);
-        }
-        _ => return (format!("ERR Error running script {name}"), false),
+        Value::String(text) => return (lua_error(&text.as_bytes(), name), false),
+        _ => return (format!("ERR Error running script {name}").into(), false),
     };
     let field = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
     let text = |value: Value| match value {
-        Value::String(text) => Some(shown(&text.as_bytes()).into_owned()),
-        Value::Integer(n) => Some(n.to_string()),
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        Value::Integer(n) => Some(n.to_string().into()),
         _ => None,
     };
-    let mut message = text(field("err")).unwrap_or_else(|| "ERR unknown error".to_string());
+    let mut message = text(field("err")).unwrap_or_else(|| b"ERR unknown error".to_vec());
     if let (Some(source), Some(line)) = (text(field("source")), text(field("line"))) {
-        message.push_str(&format!(" script: {name}, on {source}:{line}."));
+        let place = [b" script: ", name.as_bytes(), b", on ", &source, b":", &line, b"."];
+        message.extend(place.concat());
     }
     (message, field(COUNTED) == Value::Boolean(true))
 }
 
 /// What a script hears of a reply that is an error, which has been counted.
 fn reply_error(reply: &[u8]) -> LibError {
-    let text = shown(reply.strip_suffix(b"\r\n").unwrap_or(reply));
-    LibError::Table { text: text.trim_start_matches('-').to_string(), counted: true }
+    let text = reply.strip_suffix(b"\r\n").unwrap_or(reply);
+    LibError::Table { text: text.trim_start_with(|c| c == '-').to_vec(), counted: true }
 }
 
 /// Strings as a Lua array.
@@ -385,7 +398,7 @@ fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
     }
     with_run(current, |run, server| {
         run.reply = reply;
-        errors.iter().for_each(|code| server.stats.count_script_error(code));
+        errors.iter().for_each(|code| server.stats.count_error(code));
     })?;
     outcome.map(|()| Outcome::Answered { failed })
 }
@@ -464,7 +477,8 @@ impl Run {
         if let Err(denied) = s.acl_check(self.token, id, args) {
             s.log_denied(self.token, id, args, denied, Context::Lua);
             let text = s.refusal_text(self.token, id, args, denied);
-            return Err(CommandError::err(format_args!("ACL failure in script: {text}")));
+            let text = [b"ACL failure in script: ", &text[..]].concat();
+            return Err(CommandError::err_with(text));
         }
         let writes = flags.contains(CommandFlags::WRITE);
         if self.read_only && (writes || flags.contains(CommandFlags::MAY_REPLICATE)) {
@@ -482,8 +496,9 @@ impl Run {
             && !self.flags.contains(ScriptFlags::ALLOW_OOM)
             && s.is_out_of_memory()
         {
-            return Err(CommandError::text(
-                "OOM command not allowed when used memory > 'maxmemory'.",
+            return Err(CommandError::new(
+                ErrorCode::Oom,
+                "command not allowed when used memory > 'maxmemory'.",
             ));
         }
         if s.cluster.is_some() { self.check_slots(s, id, args) } else { Ok(()) }
@@ -495,14 +510,16 @@ impl Run {
         let name = server.commands.get(id).name;
         let checked = server.check_slots(self.token, id, args);
         let slot = checked.map_err(|error| match error {
-            _ if error == CROSS_SLOT => CommandError::err(format_args!(
+            SlotError::CrossSlot => CommandError::err_with(format!(
                 "Command '{name}' in script attempted to access keys that don't hash to the same slot"
             )),
-            _ if error == NOT_SERVED => CommandError::err("Script attempted to access a slot not served"),
-            _ if error == DOWN_FOR_WRITES => CommandError::err(
+            SlotError::NotServed => CommandError::err("Script attempted to access a slot not served"),
+            SlotError::DownForWrites => CommandError::err(
                 "Script attempted to execute a write command while the cluster is down and readonly",
             ),
-            _ => CommandError::err("Script attempted to execute a command while the cluster is down"),
+            SlotError::Down => {
+                CommandError::err("Script attempted to execute a command while the cluster is down")
+            }
         })?;
         let free = ScriptFlags::COMPATIBLE | ScriptFlags::ALLOW_CROSS_SLOT_KEYS;
         match slot {
@@ -650,9 +667,9 @@ fn refused(server: &mut Server, id: Option<CommandId>, error: &CommandError) -> 
     if let Some(id) = id {
         server.commands.get_mut(id).stats.rejected += 1;
     }
-    server.stats.count_error(error.code());
-    server.scripts.debugger.note_refusal(&error.0);
-    LibError::Table { text: error.0.to_string(), counted: true }
+    server.stats.count_error(&error.code);
+    server.scripts.debugger.note_refusal(error);
+    LibError::Table { text: error.to_bytes(), counted: true }
 }
 
 impl Server {
@@ -666,9 +683,9 @@ impl Server {
             false => "Redis ",
         };
         let unknown =
-            || CommandError::err(format_args!("Unknown {redis}command called from script"));
+            || CommandError::err_with(format!("Unknown {redis}command called from script"));
         let wrong_arity = || {
-            CommandError::err(format_args!(
+            CommandError::err_with(format!(
                 "Wrong number of args calling {redis}command from script"
             ))
         };
@@ -682,15 +699,21 @@ impl Server {
     /// Whether a script's command may write.
     fn may_script_write(&mut self) -> CommandResult {
         if self.repl.is_replica() && self.config.replica_read_only {
-            return Err(CommandError::text(
-                "READONLY You can't write against a read only replica.",
+            return Err(CommandError::new(
+                ErrorCode::ReadOnly,
+                "You can't write against a read only replica.",
             ));
         }
-        if self.has_disk_error() {
-            self.check_disk()?;
+        if self.has_disk_error()
+            && let Some(error) = self.disk_error()
+        {
+            return Err(error.into());
         }
         if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
-            return Err(CommandError::text("NOREPLICAS Not enough good replicas to write."));
+            return Err(CommandError::new(
+                ErrorCode::NoReplicas,
+                "Not enough good replicas to write.",
+            ));
         }
         Ok(())
     }

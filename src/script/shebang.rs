@@ -3,7 +3,6 @@
 use crate::resp::error::{CommandError, CommandResult};
 use crate::spec::CommandFlags;
 use crate::util::args::split_args;
-use crate::util::bytes_text::shown;
 use bitflags::bitflags;
 
 bitflags! {
@@ -57,25 +56,22 @@ pub fn split_shebang(script: &[u8]) -> CommandResult<(ScriptFlags, &[u8])> {
     if !script.starts_with(b"#!") {
         return Ok((ScriptFlags::COMPATIBLE, script));
     }
-    let end =
-        memchr::memchr(b'\n', script).ok_or(CommandError::text("ERR Invalid script shebang"))?;
+    let end = memchr::memchr(b'\n', script).ok_or(CommandError::err("Invalid script shebang"))?;
     let words = split_args(&script[..end]).unwrap_or_default();
-    let shown = |text: &[u8]| shown(text).into_owned();
     let (engine, options) =
-        words.split_first().ok_or(CommandError::text("ERR Invalid engine in script shebang"))?;
+        words.split_first().ok_or(CommandError::err("Invalid engine in script shebang"))?;
     if engine != b"#!lua" {
-        let text = format!("Unexpected engine in script shebang: {}", shown(engine));
-        return Err(CommandError::err(text));
+        let text = [b"Unexpected engine in script shebang: ", &engine[..]].concat();
+        return Err(CommandError::err_with(text));
     }
     let mut flags = ScriptFlags::empty();
     for option in options {
         let names = option.strip_prefix(b"flags=").ok_or_else(|| {
-            CommandError::err(format_args!("Unknown lua shebang option: {}", shown(option)))
+            CommandError::err_with([b"Unknown lua shebang option: ", &option[..]].concat())
         })?;
         for name in names.split(|&byte| byte == b',').filter(|_| !names.is_empty()) {
             flags |= ScriptFlags::named(name).ok_or_else(|| {
-                let text = format!("Unexpected flag in script shebang: {}", shown(name));
-                CommandError::err(text)
+                CommandError::err_with([b"Unexpected flag in script shebang: ", name].concat())
             })?;
         }
     }

@@ -6,6 +6,7 @@ use super::error::{LibError, LibResult};
 use super::format;
 use super::guard::{Buffer, Guard};
 use super::pattern::{Captured, Matcher};
+use crate::util::c_string;
 use memchr::memmem;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
@@ -98,7 +99,7 @@ fn find(lua: &Lua, args: &Args, places: bool) -> LibResult {
     };
     let start = usize::try_from(start.saturating_sub(1)).unwrap_or(0).min(subject.len());
     let is_plain = || {
-        let pattern = pattern.split(|&byte| byte == 0).next().unwrap_or_default();
+        let pattern = c_string(&pattern);
         let explicit = !matches!(args.get(3), Value::Nil | Value::Boolean(false));
         explicit || !pattern.iter().any(|byte| SPECIALS.contains(byte))
     };
@@ -215,7 +216,7 @@ impl Replacement<'_> {
             Value::Integer(n) => out.extend(&number_text(n as f64)),
             Value::Number(x) => out.extend(&number_text(x)),
             other => {
-                Err(LibError::Text(format!("invalid replacement value (a {})", type_name(&other))))
+                Err(LibError::from(format!("invalid replacement value (a {})", type_name(&other))))
             }
         }
     }
@@ -297,7 +298,7 @@ pub fn concat(lua: &Lua, args: &Args) -> LibResult {
             Value::Integer(n) => out.extend(&number_text(n as f64))?,
             Value::Number(x) => out.extend(&number_text(x))?,
             other => {
-                return Err(LibError::Text(format!(
+                return Err(LibError::from(format!(
                     "invalid value ({}) at index {i} in table for 'concat'",
                     type_name(&other)
                 )));

@@ -3,9 +3,10 @@
 use super::args::{as_number, truncated};
 use super::error::{COUNTED, LibResult, error_table};
 use super::guard::{BYTES_A_STEP, Guard};
+use crate::resp::error::{CommandError, ErrorCode};
 use crate::resp::reply::{Protocol, Reply};
 use crate::sys::lua_walk::Seen;
-use crate::util::bytes_text::{shown, written};
+use crate::util::c_string;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64, parse_i64};
 use mlua::{Either, Lua, LuaString, Table, Value};
 use std::mem;
@@ -59,7 +60,7 @@ pub fn command_args<'a>(values: &[Seen<'a>], numbers: &'a mut Vec<u8>) -> Option
 
 /// The error that a text is, which ends at a zero byte. Its first word is the code, if it has more than one.
 pub fn error_text(text: &[u8]) -> Vec<u8> {
-    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    let text = c_string(text);
     let text = text.strip_prefix(b"-").unwrap_or(text);
     let space = memchr::memchr(b' ', text);
     let (code, text) = space.map_or((&b"ERR"[..], text), |at| (&text[..at], &text[at + 1..]));
@@ -135,10 +136,7 @@ impl<'a> ReplyReader<'a> {
         let len = || usize::try_from(n()).ok();
         match kind {
             b'+' => self.tagged("ok", self.string(line)?),
-            b'-' => {
-                let text = shown(line);
-                error_table(self.lua, &text, true)
-            }
+            b'-' => error_table(self.lua, line, true),
             // Lua's numbers are doubles.
             b':' => Ok(Value::Number(n() as f64)),
             b'$' => match len() {
@@ -231,7 +229,7 @@ pub struct ReplyWriter<'a> {
     /// There is an error in the reply.
     pub failed: bool,
     /// The codes of errors that have not been counted yet.
-    pub errors: Vec<String>,
+    pub errors: Vec<ErrorCode>,
 }
 
 impl<'a> ReplyWriter<'a> {
@@ -267,7 +265,7 @@ impl<'a> ReplyWriter<'a> {
 
     fn write_at(&mut self, value: &Value, depth: usize) -> LibResult<()> {
         if depth > MAX_DEPTH {
-            self.error("ERR reached lua stack limit", false);
+            self.error(b"ERR reached lua stack limit", false);
             return Ok(());
         }
         self.count(0)?;
@@ -287,24 +285,24 @@ impl<'a> ReplyWriter<'a> {
         Ok(())
     }
 
-    fn error(&mut self, text: &str, counted: bool) {
+    fn error(&mut self, text: &[u8], counted: bool) {
         self.failed = true;
         if !counted {
-            self.errors.push(text.split(' ').next().unwrap_or("ERR").to_string());
+            self.errors.push(CommandError::of_script(text).code);
         }
-        self.reply.error(text);
+        self.reply.error_text(text);
     }
 
     fn table(&mut self, table: &Table, depth: usize) -> LibResult<()> {
         if let Value::String(text) = table.raw_get("err")? {
             let counted = table.raw_get::<Value>(COUNTED)? == Value::Boolean(true);
-            self.error(&shown(&text.as_bytes()), counted);
+            self.error(&text.as_bytes(), counted);
         } else if let Value::String(text) = table.raw_get("ok")? {
-            self.reply.simple(&one_line(&text));
+            self.reply.simple(one_line(&text));
         } else if let Some(x) = as_number(&table.raw_get("double")?) {
             self.reply.double(x);
         } else if let Value::String(digits) = table.raw_get("big_number")? {
-            self.reply.bignum(&written(&one_line(&digits)));
+            self.reply.bignum(&one_line(&digits));
         } else if let Some((format, text)) = verbatim(table)? {
             self.reply.verbatim(&format, &text.as_bytes());
         } else if let Value::Table(map) = table.raw_get("map")? {
@@ -362,15 +360,17 @@ impl<'a> ReplyWriter<'a> {
 }
 
 /// What is written on a line of the protocol must not end it.
-fn one_line(text: &LuaString) -> String {
-    shown(&text.as_bytes()).replace(['\r', '\n'], " ")
+fn one_line(text: &LuaString) -> Vec<u8> {
+    let one_line = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+    text.as_bytes().iter().map(one_line).collect()
 }
 
-fn verbatim(table: &Table) -> mlua::Result<Option<(String, LuaString)>> {
+fn verbatim(table: &Table) -> mlua::Result<Option<([u8; 3], LuaString)>> {
     let Value::Table(parts) = table.raw_get("verbatim_string")? else { return Ok(None) };
     let (format, text): (Value, Value) = (parts.raw_get("format")?, parts.raw_get("string")?);
     let (Value::String(format), Value::String(text)) = (format, text) else { return Ok(None) };
     // Three letters, whatever the script says.
-    let format: String = format!("{:3}", one_line(&format)).chars().take(3).collect();
-    Ok(Some((format, text)))
+    let mut three = [b' '; 3];
+    three.iter_mut().zip(c_string(&one_line(&format))).for_each(|(to, byte)| *to = *byte);
+    Ok(Some((three, text)))
 }

@@ -29,6 +29,7 @@ use super::Server;
 use super::call::Call;
 use super::client::{BlockState, Blocked, ClientFlags, Token};
 use crate::db::blocked::{Ticket, Waiter};
+use crate::resp::error::{CommandError, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::value::Type;
 use bytes::Bytes;
@@ -63,6 +64,11 @@ pub struct Blocking {
     /// The deadline of the command that is executed again.
     resumed: Option<Option<i64>>,
 }
+
+const DECIDED_ELSEWHERE: CommandError = CommandError::new(
+    ErrorCode::Unblocked,
+    "force unblock from blocking operation, instance state changed (master -> replica?)",
+);
 
 impl Server {
     /// Whether the current command may block. If not (in a transaction, say), it answers at once what it would
@@ -237,16 +243,16 @@ impl Server {
         true
     }
 
-    /// Ends a wait with an error, whose text starts with its code; `false` if the client waits for nothing that can
+    /// Ends a wait with an error; `false` if the client waits for nothing that can
     /// fail: what is paused or shutting down goes on from the start later.
-    pub fn unblock_client_on_error(&mut self, token: Token, text: &str) -> bool {
+    pub fn unblock_client_on_error(&mut self, token: Token, error: &CommandError) -> bool {
         match self.clients[token].blocked.as_ref().map(|b| &b.on) {
             Some(Blocked::Keys(_)) => self.count_unblocked(token, true),
             Some(Blocked::Replicas { .. } | Blocked::Durable { .. }) => {}
             Some(Blocked::Pause | Blocked::Shutdown) | None => return false,
         }
-        self.stats.count_error(text.split(' ').next().unwrap_or("ERR"));
-        self.reply_to(token, |reply| reply.error(text));
+        self.stats.count_error(&error.code);
+        self.reply_to(token, |reply| reply.error(error));
         self.unblock_client(token);
         true
     }
@@ -274,9 +280,7 @@ impl Server {
             .map(|(token, _)| token)
             .collect();
         for token in blocked {
-            let text = "UNBLOCKED force unblock from blocking operation, \
-                        instance state changed (master -> replica?)";
-            if self.unblock_client_on_error(token, text) {
+            if self.unblock_client_on_error(token, &DECIDED_ELSEWHERE) {
                 self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
             }
         }

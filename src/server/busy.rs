@@ -4,7 +4,7 @@
 use super::Server;
 use super::call::Call;
 use super::client::{ClientFlags, Token};
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
@@ -36,14 +36,10 @@ impl BusyScript {
 
     /// What other clients hear.
     pub fn error(&self) -> CommandError {
-        CommandError::text(match self.is_function {
-            true => {
-                "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
-            }
-            false => {
-                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-            }
-        })
+        let kill = self.kill_command();
+        let text =
+            format!("Redis is busy running a script. You can only call {kill} or SHUTDOWN NOSAVE.");
+        CommandError::with(ErrorCode::Busy, text)
     }
 }
 
@@ -58,16 +54,18 @@ impl Server {
         let busy = self
             .busy
             .as_mut()
-            .ok_or(CommandError::text("NOTBUSY No scripts in execution right now."))?;
+            .ok_or(CommandError::new(ErrorCode::NotBusy, "No scripts in execution right now."))?;
         if obeyed {
-            return Err(CommandError::text(
-                "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be \
+            return Err(CommandError::new(
+                ErrorCode::Unkillable,
+                "The busy script was sent by a master instance in the context of replication and cannot be \
                  killed.",
             ));
         }
         if busy.wrote {
-            return Err(CommandError::text(
-                "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait \
+            return Err(CommandError::new(
+                ErrorCode::Unkillable,
+                "Sorry the script already executed write commands against the dataset. You can either wait \
                  the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
             ));
         }

@@ -7,7 +7,9 @@
 
 use super::Server;
 use super::gates::Gates;
+use super::stats::Stats;
 use super::token::Token;
+use crate::resp::error::CommandError;
 use crate::resp::reply::{Protocol, Reply};
 use std::mem;
 
@@ -102,6 +104,12 @@ impl Call {
 }
 
 impl Call {
+    /// Replies with an error, and counts it.
+    pub fn reply_error(&mut self, stats: &mut Stats, error: &CommandError) {
+        stats.count_error(&error.code);
+        self.reply.error(error);
+    }
+
     /// Propagates this in place of the command that is running.
     pub fn propagate_instead(&mut self, server: &Server, command: &[&[u8]]) {
         if !server.is_propagated() {

@@ -16,6 +16,7 @@ use crate::command::table::CommandId;
 use crate::db::ExpiryRole;
 use crate::db::keyspace::HashHint;
 use crate::db::lent::{LARGE_ARGUMENT, fills};
+use crate::resp::error::CommandError;
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
 use crate::server::log::Level;
 use bytes::{Buf, Bytes};
@@ -553,8 +554,10 @@ impl Server {
         let text =
             format!("Protocol error ({}) from client: {info}. Query buffer: '{shown}'", error.0);
         self.log(Level::Verbose, &text);
-        call.reply.error(&format!("ERR Protocol error: {}", error.0));
-        self.stats.count_error("ERR");
+        call.reply_error(
+            &mut self.stats,
+            &CommandError::err_with(format!("Protocol error: {}", error.0)),
+        );
         let client = &mut self.clients[token];
         client.partial = None;
         if client.is(ClientFlags::MASTER) {

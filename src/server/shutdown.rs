@@ -37,6 +37,8 @@ impl Shutdown {
     }
 }
 
+const FAILED: CommandError = CommandError::err("Errors trying to SHUTDOWN. Check logs.");
+
 impl Server {
     /// SIGTERM or SIGINT: an orderly end. SIGINT behind another ends at once: somebody sits at a terminal. A supervisor
     /// that repeats its SIGTERM wants no data lost.
@@ -89,7 +91,7 @@ impl Server {
             }
             return Ok(());
         }
-        Err(CommandError::text("ERR Errors trying to SHUTDOWN. Check logs."))
+        Err(FAILED)
     }
 
     /// `SHUTDOWN ABORT`: whether there was anything to abort.
@@ -110,7 +112,7 @@ impl Server {
             if let Some(token) = self.clients.find(noted)
                 && self.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Shutdown)
             {
-                self.reply_to(token, |r| r.error("ERR Errors trying to SHUTDOWN. Check logs."));
+                self.reply_to(token, |r| r.error(&FAILED));
                 self.unblock_client(token);
             }
         }

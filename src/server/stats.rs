@@ -1,5 +1,6 @@
 //! Counters that `INFO` shows, and rates sampled from them.
 
+use crate::resp::error::ErrorCode;
 use std::collections::BTreeMap;
 
 /// Samples that a rate is averaged over: 1.6 seconds of them.
@@ -71,7 +72,7 @@ pub struct Stats {
     /// When the log last told of a client that speaks HTTP, in seconds since 1970.
     pub http_logged: Option<i64>,
     /// Error replies by code.
-    pub errors: BTreeMap<String, u64>,
+    pub errors: BTreeMap<Vec<u8>, u64>,
     pub ops_rate: Rate,
     pub in_rate: Rate,
     pub out_rate: Rate,
@@ -84,22 +85,25 @@ pub struct Stats {
 /// So many codes there may be before scripts, which could invent any number of them, add no more.
 const MAX_ERROR_CODES: usize = 128;
 /// Where the errors of scripts are counted for whose codes there is no room.
-const OTHER_ERRORS: &str = "ERRORSTATS_OVERFLOW";
+const OTHER_ERRORS: &[u8] = b"ERRORSTATS_OVERFLOW";
 
 impl Stats {
-    /// Counts an error reply under its code, which is one of the server's own.
-    pub fn count_error(&mut self, code: &str) {
+    /// Counts an error reply under its code.
+    pub fn count_error(&mut self, code: &ErrorCode) {
         self.error_replies += 1;
+        let code = match code {
+            ErrorCode::OfScript(made_up)
+                if self.errors.len() >= MAX_ERROR_CODES
+                    && !self.errors.contains_key(&**made_up) =>
+            {
+                OTHER_ERRORS
+            }
+            code => code.as_bytes(),
+        };
         match self.errors.get_mut(code) {
             Some(n) => *n += 1,
-            None => drop(self.errors.insert(code.to_string(), 1)),
+            None => drop(self.errors.insert(code.to_vec(), 1)),
         }
-    }
-
-    /// Counts an error that a script made up.
-    pub fn count_script_error(&mut self, code: &str) {
-        let has_room = self.errors.len() < MAX_ERROR_CODES || self.errors.contains_key(code);
-        self.count_error(if has_room { code } else { OTHER_ERRORS });
     }
 
     /// Counts a turn of the loop, which took so long and began at this count of commands.

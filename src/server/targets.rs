@@ -55,7 +55,7 @@ impl Target {
     ///
     /// # Errors
     /// If none comes, within the timeout or at all.
-    pub fn read_reply(&mut self) -> io::Result<Result<(), String>> {
+    pub fn read_reply(&mut self) -> io::Result<Result<(), Vec<u8>>> {
         let mut line = Vec::new();
         (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line)?;
         let Some(line) = line.strip_suffix(b"\n") else {
@@ -63,7 +63,7 @@ impl Target {
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         Ok(match line.strip_prefix(b"-") {
-            Some(error) => Err(String::from_utf8_lossy(error).into_owned()),
+            Some(error) => Err(error.to_vec()),
             None => Ok(()),
         })
     }

@@ -2,12 +2,12 @@
 
 use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;
-use crate::util::bytes_text::shown_c;
+use crate::util::c_string;
 
 /// Replies with what a container's subcommands are: `lines` between the line and the entry that all replies share.
 pub fn reply_help(reply: &mut Reply, command: &str, lines: &[&str]) {
     reply.array(lines.len() + 3);
-    reply.simple(&format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    reply.simple(format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for line in lines {
         reply.simple(line);
     }
@@ -17,8 +17,8 @@ pub fn reply_help(reply: &mut Reply, command: &str, lines: &[&str]) {
 
 /// The error of a request whose subcommand can't be told, or has the wrong number of arguments.
 pub fn subcommand_syntax_error(command: &str, args: &[&[u8]]) -> CommandError {
-    let shown = shown_c(&args[1][..args[1].len().min(128)]);
-    CommandError::err(format_args!(
-        "unknown subcommand or wrong number of arguments for '{shown}'. Try {command} HELP."
-    ))
+    let name = c_string(&args[1][..args[1].len().min(128)]);
+    let before = b"unknown subcommand or wrong number of arguments for '";
+    let text = [before, name, b"'. Try ", command.as_bytes(), b" HELP."].concat();
+    CommandError::err_with(text)
 }

@@ -41,7 +41,7 @@ impl std::error::Error for KeysError {}
 
 impl From<KeysError> for CommandError {
     fn from(error: KeysError) -> CommandError {
-        CommandError::err(error)
+        CommandError::err_with(error.to_string())
     }
 }
 
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn error_texts() {
         let error = CommandError::from(KeysError::NoKeyArguments);
-        assert_eq!(error.0, "ERR The command has no key arguments");
+        assert_eq!(error.to_string(), "ERR The command has no key arguments");
     }
 
     proptest! {

@@ -165,7 +165,7 @@ pub fn reply_info(reply: &mut Reply, spec: &CommandSpec) {
     reply.int(spec.step.into());
     let categories = spec.acl_categories;
     reply.set(categories.names().count());
-    categories.names().for_each(|name| reply.simple(&format!("@{name}")));
+    categories.names().for_each(|name| reply.simple(format!("@{name}")));
     reply.set(spec.tips.len());
     spec.tips.iter().for_each(|tip| reply.bulk_str(tip));
     reply.set(spec.key_specs.len());
@@ -384,7 +384,7 @@ mod tests {
         );
         let mut reply = Reply::new(Protocol::Resp2);
         let error = reply_command_getkeys(&mut reply, None, &args, false).unwrap_err();
-        assert_eq!(error.0, "ERR Invalid command specified");
+        assert_eq!(error.to_string(), "ERR Invalid command specified");
         assert!(reply.is_empty());
     }
 

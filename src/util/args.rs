@@ -2,13 +2,15 @@
 //! into arguments, and how an argument is quoted for logs, MONITOR and CONFIG REWRITE. One undoes
 //! the other.
 
+use super::c_string;
+
 /// Splits `line` at white space into arguments (`sdssplitargs`).
 ///
 /// An argument may be quoted: in `"…"`, `\n \r \t \b \a`, `\xHH` and any escaped byte are
 /// understood; in `'…'` only `\'`. A closing quote must be followed by white space or the end. None
 /// if it is not, or if a quote stays open. A NUL ends the line, as in C.
 pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut rest = line.split(|&byte| byte == 0).next()?;
+    let mut rest = c_string(line);
     let mut args = Vec::new();
     loop {
         rest = &rest[rest.iter().take_while(|&&byte| is_space(byte)).count()..];

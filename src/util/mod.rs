@@ -4,7 +4,6 @@
 pub(crate) mod alloc;
 pub(crate) mod args;
 pub(crate) mod bitmap;
-pub(crate) mod bytes_text;
 pub mod clock;
 pub mod crc64;
 pub(crate) mod geohash;
@@ -16,6 +15,11 @@ pub(crate) mod memory_units;
 pub(crate) mod number;
 pub(crate) mod slot;
 pub(crate) mod sparse;
+
+/// The bytes up to the first zero, where a string of C's ends.
+pub fn c_string(bytes: &[u8]) -> &[u8] {
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+}
 
 /// The text of a system error as strerror(3) gives it.
 pub fn io_reason(error: &std::io::Error) -> String {

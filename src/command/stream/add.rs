@@ -11,14 +11,12 @@ use crate::server::client::ClientFlags;
 use crate::value::stream::log::{NewId, NodeLimits, TrimTo};
 use crate::value::stream::{Log, Stream, StreamId};
 
-const TWO_STRATEGIES: CommandError = CommandError::text(
-    "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
-);
-const EXHAUSTED: CommandError = CommandError::text(
-    "ERR The stream has exhausted the last possible ID, unable to add more items",
-);
-const ID_TOO_SMALL: CommandError = CommandError::text(
-    "ERR The ID specified in XADD is equal or smaller than the target stream top item",
+const TWO_STRATEGIES: CommandError =
+    CommandError::err("syntax error, MAXLEN and MINID options at the same time are not compatible");
+const EXHAUSTED: CommandError =
+    CommandError::err("The stream has exhausted the last possible ID, unable to add more items");
+const ID_TOO_SMALL: CommandError = CommandError::err(
+    "The ID specified in XADD is equal or smaller than the target stream top item",
 );
 
 /// Trims at most so many entries if `LIMIT` does not say otherwise and nodes have any number of them.
@@ -84,7 +82,7 @@ impl Options {
                 at += 1;
                 let n = args::int(args[at])?;
                 let n = u64::try_from(n)
-                    .map_err(|_| CommandError::text("ERR The LIMIT argument must be >= 0."))?;
+                    .map_err(|_| CommandError::err("The LIMIT argument must be >= 0."))?;
                 limit = Some((at - 1, n));
             } else if let Some(references) = References::parse(arg)
                 && options.references_at.is_none()
@@ -114,13 +112,13 @@ impl Options {
     ) -> CommandResult {
         let Some(trim) = &mut self.trim else {
             if limit.is_some_and(|(_, n)| n > 0) {
-                return Err(CommandError::text(
-                    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+                return Err(CommandError::err(
+                    "syntax error, LIMIT cannot be used without specifying a trimming strategy",
                 ));
             }
             if !xadd {
-                return Err(CommandError::text(
-                    "ERR syntax error, XTRIM must be called with a trimming strategy",
+                return Err(CommandError::err(
+                    "syntax error, XTRIM must be called with a trimming strategy",
                 ));
             }
             return Ok(());
@@ -132,8 +130,8 @@ impl Options {
         }
         match limit {
             Some(_) if !trim.approximate => {
-                return Err(CommandError::text(
-                    "ERR syntax error, LIMIT cannot be used without the special ~ option",
+                return Err(CommandError::err(
+                    "syntax error, LIMIT cannot be used without the special ~ option",
                 ));
             }
             Some((_, n)) => trim.limit = n,
@@ -154,7 +152,7 @@ fn trim_to(option: &[u8], arg: &[u8]) -> CommandResult<TrimTo> {
         return Ok(TrimTo::MinId(id(arg, 0)?));
     }
     let max = u64::try_from(args::int(arg)?);
-    max.map(TrimTo::MaxLen).map_err(|_| CommandError::text("ERR The MAXLEN argument must be >= 0."))
+    max.map(TrimTo::MaxLen).map_err(|_| CommandError::err("The MAXLEN argument must be >= 0."))
 }
 
 /// The ID of a new entry, if it is not `*`.
@@ -170,13 +168,13 @@ pub(super) fn xadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
     let key = args[1];
     let fields = args.get(options.id_at + 1..).unwrap_or(&[]);
     if fields.is_empty() || fields.len() % 2 == 1 {
-        return Err(CommandError::text("ERR wrong number of arguments for 'xadd' command"));
+        return Err(CommandError::err("wrong number of arguments for 'xadd' command"));
     }
     if options.id == NewId::Exact(StreamId::MIN) {
-        return Err(CommandError::text("ERR The ID specified in XADD must be greater than 0-0"));
+        return Err(CommandError::err("The ID specified in XADD must be greater than 0-0"));
     }
     if !Log::fits(fields) {
-        return Err(CommandError::text("ERR Elements are too large to be stored"));
+        return Err(CommandError::err("Elements are too large to be stored"));
     }
     let limits = NodeLimits {
         max_bytes: s.config.stream_node_max_bytes,
@@ -341,14 +339,14 @@ pub(super) fn xsetid(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
         match *option {
             [name, n] if is(name, "ENTRIESADDED") => {
                 let n = u64::try_from(args::int(n)?);
-                let n = n.map_err(|_| CommandError::text("ERR entries_added must be positive"))?;
+                let n = n.map_err(|_| CommandError::err("entries_added must be positive"))?;
                 entries_added = Some(n);
             }
             [name, arg] if is(name, "MAXDELETEDID") => {
                 let max = id(arg, 0)?;
                 if new_last < max {
-                    return Err(CommandError::text(
-                        "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
+                    return Err(CommandError::err(
+                        "The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
                     ));
                 }
                 max_deleted = Some(max).filter(|&max| max != StreamId::MIN);
@@ -359,18 +357,18 @@ pub(super) fn xsetid(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
     let stream = s.ks.write::<Stream>(call.db, key)?.ok_or(CommandError::NO_SUCH_KEY)?;
     let log = &mut stream.log;
     if new_last < log.max_deleted_id {
-        return Err(CommandError::text(
-            "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
+        return Err(CommandError::err(
+            "The ID specified in XSETID is smaller than current max_deleted_entry_id",
         ));
     }
     if log.last_entry_id().is_some_and(|last| new_last < last) {
-        return Err(CommandError::text(
-            "ERR The ID specified in XSETID is smaller than the target stream top item",
+        return Err(CommandError::err(
+            "The ID specified in XSETID is smaller than the target stream top item",
         ));
     }
     if entries_added.is_some_and(|added| added < log.len()) {
-        return Err(CommandError::text(
-            "ERR The entries_added specified in XSETID is smaller than the target stream length",
+        return Err(CommandError::err(
+            "The entries_added specified in XSETID is smaller than the target stream length",
         ));
     }
     log.last_id = new_last;

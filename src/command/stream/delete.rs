@@ -53,9 +53,9 @@ impl<'a, 'b> Request<'a, 'b> {
                 let count = args::int(count).ok().and_then(|n| usize::try_from(n).ok());
                 let count = count
                     .filter(|n| *n > 0)
-                    .ok_or(CommandError::text("ERR Number of IDs must be a positive integer"))?;
-                let (own, behind) = behind.split_at_checked(count).ok_or(CommandError::text(
-                    "ERR The `numids` parameter must match the number of arguments",
+                    .ok_or(CommandError::err("Number of IDs must be a positive integer"))?;
+                let (own, behind) = behind.split_at_checked(count).ok_or(CommandError::err(
+                    "The `numids` parameter must match the number of arguments",
                 ))?;
                 (ids, rest) = (Some(own), behind);
             } else if references.is_none() {

@@ -3,14 +3,14 @@
 use super::{bad_subcommand, id, no_such_group};
 use crate::command::args::{self, is};
 use crate::db::notify::Class;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::spec::help::reply_help;
 use crate::value::stream::{Group, Log, Stream, StreamId};
 
-const NO_KEY: CommandError = CommandError::text(
-    "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM \
+const NO_KEY: CommandError = CommandError::err(
+    "The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM \
      option to create an empty stream automatically.",
 );
 
@@ -37,7 +37,7 @@ impl Options {
                 options.entries_read = match args::int(n)? {
                     -1 => None,
                     n => Some(u64::try_from(n).map_err(|_| {
-                        CommandError::text("ERR value for ENTRIESREAD must be positive or -1")
+                        CommandError::err("value for ENTRIESREAD must be positive or -1")
                     })?),
                 };
             } else {
@@ -91,7 +91,7 @@ pub(super) fn create(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
         }
     };
     if stream.groups.contains_key(name) {
-        return Err(CommandError::text("BUSYGROUP Consumer Group name already exists"));
+        return Err(CommandError::new(ErrorCode::BusyGroup, "Consumer Group name already exists"));
     }
     let entries_read = options.entries_read(&stream.log);
     stream.groups.insert(name.into(), Group::new(last_id, entries_read));

@@ -18,16 +18,16 @@ mod read;
 
 use super::table::Row;
 use crate::ds::listpack::Entry;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::util::bytes_text::shown_c;
+use crate::util::c_string;
 use crate::value::stream::log::Item;
 use crate::value::stream::{Group, StreamId};
 
 const INVALID_ID: CommandError =
-    CommandError::text("ERR Invalid stream ID specified as stream command argument");
+    CommandError::err("Invalid stream ID specified as stream command argument");
 
 /// An ID; one without a sequence number gets `missing_seq`.
 fn id(arg: &[u8], missing_seq: u64) -> CommandResult<StreamId> {
@@ -37,9 +37,9 @@ fn id(arg: &[u8], missing_seq: u64) -> CommandResult<StreamId> {
 /// The start of a range: `-`, an ID, or `(` and an ID that is excluded.
 fn range_start(arg: &[u8]) -> CommandResult<StreamId> {
     match arg {
-        [b'(', excluded @ ..] if !excluded.is_empty() => id(excluded, 0)?
-            .next()
-            .ok_or(CommandError::text("ERR invalid start ID for the interval")),
+        [b'(', excluded @ ..] if !excluded.is_empty() => {
+            id(excluded, 0)?.next().ok_or(CommandError::err("invalid start ID for the interval"))
+        }
         _ => bound(arg, 0),
     }
 }
@@ -49,7 +49,7 @@ fn range_end(arg: &[u8]) -> CommandResult<StreamId> {
     match arg {
         [b'(', excluded @ ..] if !excluded.is_empty() => id(excluded, u64::MAX)?
             .prev()
-            .ok_or(CommandError::text("ERR invalid end ID for the interval")),
+            .ok_or(CommandError::err("invalid end ID for the interval")),
         _ => bound(arg, u64::MAX),
     }
 }
@@ -63,24 +63,24 @@ fn bound(arg: &[u8], missing_seq: u64) -> CommandResult<StreamId> {
 }
 
 /// The error for a group that is not there. `rest`: what follows the group's name in the text.
-fn no_group(key: &[u8], group: &[u8], rest: &str) -> CommandError {
-    let (key, group) = (shown_c(key), shown_c(group));
-    let text = format!("NOGROUP No such key '{key}' or consumer group '{group}'{rest}");
-    CommandError(text.into())
+fn no_group(key: &[u8], group: &[u8], rest: &[u8]) -> CommandError {
+    let (key, group) = (c_string(key), c_string(group));
+    let text = [b"No such key '", key, b"' or consumer group '", group, b"'", rest].concat();
+    CommandError::with(ErrorCode::NoGroup, text)
 }
 
 /// The error of a subcommand for a group that is not there, though its key is.
 fn no_such_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (shown_c(key), shown_c(group));
-    CommandError(format!("NOGROUP No such consumer group '{group}' for key name '{key}'").into())
+    let (key, group) = (c_string(key), c_string(group));
+    let text = [b"No such consumer group '", group, b"' for key name '", key, b"'"].concat();
+    CommandError::with(ErrorCode::NoGroup, text)
 }
 
 /// The error for arguments that a subcommand does not have. `container`: its command, in capitals.
 fn bad_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let name = shown_c(name);
-    CommandError::err(format_args!(
-        "unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    ))
+    let before = b"unknown subcommand or wrong number of arguments for '";
+    let text = [before, c_string(name), b"'. Try ", container.as_bytes(), b" HELP."].concat();
+    CommandError::err_with(text)
 }
 
 #[inline]

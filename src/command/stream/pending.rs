@@ -9,7 +9,6 @@ use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::util::bytes_text::shown;
 use crate::value::stream::group::{ConsumerId, Pending};
 use crate::value::stream::{Group, Parts, Stream, StreamId};
 
@@ -74,7 +73,7 @@ pub(super) fn xpending(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Comma
     let query = if args.len() == 3 { None } else { Some(PendingQuery::parse(&args[3..])?) };
     let stream = s.ks.read::<Stream>(call.db, key)?;
     let group = stream.and_then(|stream| stream.groups.get(name));
-    let group = group.ok_or_else(|| no_group(key, name, ""))?;
+    let group = group.ok_or_else(|| no_group(key, name, b""))?;
     let reply = &mut call.reply;
     let Some(query) = query else {
         reply.array(4);
@@ -192,7 +191,7 @@ impl ClaimOptions {
     fn parse(args: &[&[u8]], now: i64) -> CommandResult<ClaimOptions> {
         let int = |arg: &[u8], what: &str| {
             args::int(arg)
-                .map_err(|_| CommandError::err(format_args!("Invalid {what} argument for XCLAIM")))
+                .map_err(|_| CommandError::err_with(format!("Invalid {what} argument for XCLAIM")))
         };
         let min_idle = int(args[4], "min-idle-time")?.max(0);
         let ids = args[5..].iter().take_while(|arg| StreamId::parse(arg, 0).is_some()).count();
@@ -217,10 +216,8 @@ impl ClaimOptions {
             let known =
                 ["IDLE", "TIME", "RETRYCOUNT", "LASTID"].into_iter().find(|name| is(arg, name));
             let (Some(name), Some(value)) = (known, rest.next()) else {
-                return Err(CommandError::err(format_args!(
-                    "Unrecognized XCLAIM option '{}'",
-                    shown(arg)
-                )));
+                let text = [b"Unrecognized XCLAIM option '", *arg, b"'"].concat();
+                return Err(CommandError::err_with(text));
             };
             match name {
                 "IDLE" => options.delivered_ms = now.saturating_sub(int(value, "IDLE option")?),
@@ -265,9 +262,9 @@ pub(super) fn xclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
     let stream = s.ks.read_to_change::<Stream>(call.db, key)?;
     let (log, group) = match stream.map(|stream| &mut **stream) {
         Some(Parts { log, groups }) => (log, groups.get_mut(name)),
-        None => return Err(no_group(key, name, "")),
+        None => return Err(no_group(key, name, b"")),
     };
-    let group = group.ok_or_else(|| no_group(key, name, ""))?;
+    let group = group.ok_or_else(|| no_group(key, name, b""))?;
     let options = ClaimOptions::parse(args, now)?;
     let mut moved = options.last_id > group.last_id;
     group.last_id = group.last_id.max(options.last_id);
@@ -343,7 +340,7 @@ impl AutoClaimOptions {
     fn parse(args: &[&[u8]]) -> CommandResult<AutoClaimOptions> {
         const MAX_COUNT: i64 = i64::MAX / 16;
         let min_idle = args::int(args[4])
-            .map_err(|_| CommandError::text("ERR Invalid min-idle-time argument for XAUTOCLAIM"))?;
+            .map_err(|_| CommandError::err("Invalid min-idle-time argument for XAUTOCLAIM"))?;
         let mut options = AutoClaimOptions {
             min_idle: min_idle.max(0),
             start: range_start(args[5])?,
@@ -357,7 +354,7 @@ impl AutoClaimOptions {
             } else if is(arg, "COUNT")
                 && let Some(n) = rest.next()
             {
-                let message = Some("ERR COUNT must be > 0");
+                let message = Some("COUNT must be > 0");
                 options.count = args::int_between(n, 1, MAX_COUNT, message)?;
             } else {
                 return Err(CommandError::SYNTAX);
@@ -373,9 +370,9 @@ pub(super) fn xautoclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Com
     // The key is looked up, and expires, even if the arguments are wrong.
     s.ks.lookup_no_touch(call.db, key);
     let options = AutoClaimOptions::parse(args)?;
-    let stream = s.ks.write::<Stream>(call.db, key)?.ok_or_else(|| no_group(key, name, ""))?;
+    let stream = s.ks.write::<Stream>(call.db, key)?.ok_or_else(|| no_group(key, name, b""))?;
     let Parts { log, groups } = &mut **stream;
-    let group = groups.get_mut(name).ok_or_else(|| no_group(key, name, ""))?;
+    let group = groups.get_mut(name).ok_or_else(|| no_group(key, name, b""))?;
     let (consumer, is_new) = consumer_or_new(group, args[3], now);
 
     let (mut claimed, mut deleted) = (Vec::new(), Vec::new());

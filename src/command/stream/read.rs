@@ -11,15 +11,14 @@ use crate::resp::reply::{Deferred, Reply};
 use crate::server::Server;
 use crate::server::blocking::KeyInterest;
 use crate::server::call::Call;
-use crate::util::bytes_text::shown;
 use crate::value::Type;
 use crate::value::stream::group::{ConsumerId, Pending};
 use crate::value::stream::{Group, Log, Parts, Stream, StreamId};
 
 const EMPTY_FULL_ID: &str = "ID is meaningless in the context of XREADGROUP: you want to read the history of this \
      consumer by specifying a proper ID, or use the > ID to get new messages. The";
-const NEW_WITHOUT_GROUP: CommandError = CommandError::text(
-    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
+const NEW_WITHOUT_GROUP: CommandError = CommandError::err(
+    "The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
 );
 
 /// The arguments of both commands.
@@ -41,8 +40,8 @@ fn may_ask_to_block(s: &Server, call: &Call) -> bool {
 }
 
 fn no_block_in_scripts(command: &[u8]) -> CommandError {
-    let name = shown(command);
-    CommandError::err(format_args!("{name} command is not allowed with BLOCK option from scripts"))
+    let text = [command, b" command is not allowed with BLOCK option from scripts"].concat();
+    CommandError::err_with(text)
 }
 
 /// From where on a stream is to be read.
@@ -63,7 +62,7 @@ impl<'a> Request<'a> {
         may_block: bool,
     ) -> CommandResult<Request<'a>> {
         let only_grouped = |option: &str| {
-            CommandError::err(format_args!(
+            CommandError::err_with(format!(
                 "The {option} option is only supported by XREADGROUP. You called XREAD instead."
             ))
         };
@@ -94,7 +93,7 @@ impl<'a> Request<'a> {
                 let streams = &command[at + 1..];
                 if streams.len() % 2 == 1 {
                     let (name, symbol) = if grouped { ("xreadgroup", '>') } else { ("xread", '$') };
-                    return Err(CommandError::err(format_args!(
+                    return Err(CommandError::err_with(format!(
                         "Unbalanced '{name}' list of streams: for each stream key an ID or '{symbol}' must be \
                          specified."
                     )));
@@ -121,7 +120,7 @@ impl<'a> Request<'a> {
             return Err(CommandError::SYNTAX);
         }
         if grouped && request.group.is_none() {
-            return Err(CommandError::text("ERR Missing GROUP option for XREADGROUP"));
+            return Err(CommandError::err("Missing GROUP option for XREADGROUP"));
         }
         Ok(request)
     }
@@ -134,7 +133,7 @@ impl<'a> Request<'a> {
             if let Some((group, _)) = self.group
                 && stream.is_none_or(|stream| !stream.groups.contains_key(group))
             {
-                return Err(no_group(key, group, " in XREADGROUP with GROUP option"));
+                return Err(no_group(key, group, b" in XREADGROUP with GROUP option"));
             }
             let log = stream.map(|stream| &stream.log);
             positions.push(match arg {
@@ -142,7 +141,7 @@ impl<'a> Request<'a> {
                 b">" => return Err(NEW_WITHOUT_GROUP),
                 b"$" | b"+" if self.group.is_some() => {
                     let sign = char::from(arg[0]);
-                    return Err(CommandError::err(format_args!(
+                    return Err(CommandError::err_with(format!(
                         "The {sign} {EMPTY_FULL_ID} {sign} ID would just return an empty result set."
                     )));
                 }

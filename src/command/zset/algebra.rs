@@ -129,7 +129,7 @@ impl<'a> Request<'a> {
     fn keys(args: &'a [&'a [u8]], command: &str) -> CommandResult<(Args<'a>, Args<'a>)> {
         let keys = int(args[0])?;
         if keys < 1 {
-            return Err(CommandError::err(format_args!(
+            return Err(CommandError::err_with(format!(
                 "at least 1 input key is needed for '{command}' command"
             )));
         }
@@ -152,7 +152,7 @@ impl<'a> Request<'a> {
                 let (weights, more) = more.split_at(keys.len());
                 for (weight, arg) in request.weights.iter_mut().zip(weights) {
                     const NOT_A_FLOAT: CommandError =
-                        CommandError::text("ERR weight value is not a float");
+                        CommandError::err("weight value is not a float");
                     *weight = parse_f64(arg).ok_or(NOT_A_FLOAT)?;
                 }
                 rest = more;
@@ -168,7 +168,7 @@ impl<'a> Request<'a> {
                 && purpose == Purpose::Count
                 && is(option, "LIMIT")
             {
-                request.limit = positive(limit, Some("ERR LIMIT can't be negative"))? as usize;
+                request.limit = positive(limit, Some("LIMIT can't be negative"))? as usize;
                 rest = more;
             } else {
                 return Err(CommandError::SYNTAX);

@@ -28,9 +28,8 @@ use crate::value::zset::{Limits, Zset};
 
 pub use update::{AddFlags, add_members};
 
-const NOT_A_SCORE_RANGE: CommandError = CommandError::text("ERR min or max is not a float");
-const NOT_A_LEX_RANGE: CommandError =
-    CommandError::text("ERR min or max not valid string range item");
+const NOT_A_SCORE_RANGE: CommandError = CommandError::err("min or max is not a float");
+const NOT_A_LEX_RANGE: CommandError = CommandError::err("min or max not valid string range item");
 
 /// The limits that the configuration sets.
 pub fn limits(config: &Config) -> Limits {

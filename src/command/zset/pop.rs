@@ -125,7 +125,7 @@ struct MultiPop<'a> {
 
 impl<'a> MultiPop<'a> {
     fn parse(args: &'a [&'a [u8]]) -> CommandResult<MultiPop<'a>> {
-        let message = "ERR numkeys should be greater than 0";
+        let message = "numkeys should be greater than 0";
         let keys = int_between(args[0], 1, i64::MAX, Some(message))? as usize;
         let (keys, rest) = args[1..].split_at_checked(keys).ok_or(CommandError::SYNTAX)?;
         let (end, options) = rest.split_first().ok_or(CommandError::SYNTAX)?;
@@ -211,7 +211,7 @@ mod tests {
         let parse = |line: &str| {
             let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
             let parsed = MultiPop::parse(&args).map(|p| (p.keys.len(), p.end, p.count));
-            parsed.map_err(|error| error.0.into_owned())
+            parsed.map_err(|error| error.to_string())
         };
         assert_eq!(parse("2 a b min"), Ok((2, End::Min, 1)));
         assert_eq!(parse("1 a MAX count 5"), Ok((1, End::Max, 5)));

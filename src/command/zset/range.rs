@@ -104,13 +104,13 @@ impl<'a> Query<'a> {
         }
         let (kind, reverse) = (kind.unwrap_or(Kind::Rank), reverse.unwrap_or(false));
         if limit != -1 && kind == Kind::Rank {
-            return Err(CommandError::text(
-                "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+            return Err(CommandError::err(
+                "syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
             ));
         }
         if with_scores && kind == Kind::Lex {
-            return Err(CommandError::text(
-                "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
+            return Err(CommandError::err(
+                "syntax error, WITHSCORES not supported in combination with BYLEX",
             ));
         }
         let (min, max) = match reverse && kind != Kind::Rank {
@@ -263,7 +263,7 @@ mod tests {
 
     fn ranks(line: &str, stores: bool) -> Result<Vec<String>, String> {
         let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
-        let query = Query::parse(&args, None, None, stores).map_err(|e| e.0.into_owned())?;
+        let query = Query::parse(&args, None, None, stores).map_err(|e| e.to_string())?;
         let mut zset = Zset::default();
         for (i, member) in ["a", "b", "c", "d", "e"].iter().enumerate() {
             let by_lex = matches!(query.ends, Ends::Lex(_));

@@ -62,7 +62,7 @@ fn zrank_generic(s: &mut Server, call: &mut Call, args: &[&[u8]], reverse: bool)
         [_] => return Err(CommandError::SYNTAX),
         _ => {
             let name = if reverse { "zrevrank" } else { "zrank" };
-            return Err(CommandError::err(format_args!(
+            return Err(CommandError::err_with(format!(
                 "wrong number of arguments for '{name}' command"
             )));
         }
@@ -118,7 +118,7 @@ pub fn zrandmember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
         _ => return Err(CommandError::SYNTAX),
     };
     if with_scores && !(-i64::MAX / 2..=i64::MAX / 2).contains(&count) {
-        return Err(CommandError::text("ERR value is out of range"));
+        return Err(CommandError::err("value is out of range"));
     }
     let wanted = count.unsigned_abs() as usize;
     let Some(zset) = s.ks.read::<Zset>(call.db, args[1])?.filter(|_| wanted > 0) else {

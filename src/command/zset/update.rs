@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::value::zset::{Limits, Zset};
 
-const NOT_A_NUMBER: CommandError = CommandError::text("ERR resulting score is not a number (NaN)");
+const NOT_A_NUMBER: CommandError = CommandError::err("resulting score is not a number (NaN)");
 
 /// The options of `ZADD`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,19 +49,15 @@ impl AddFlags {
 
     fn check(self, elements: usize) -> CommandResult {
         if self.nx && self.xx {
-            return Err(CommandError::text(
-                "ERR XX and NX options at the same time are not compatible",
-            ));
+            return Err(CommandError::err("XX and NX options at the same time are not compatible"));
         }
         if (self.nx && (self.gt || self.lt)) || (self.gt && self.lt) {
-            return Err(CommandError::text(
-                "ERR GT, LT, and/or NX options at the same time are not compatible",
+            return Err(CommandError::err(
+                "GT, LT, and/or NX options at the same time are not compatible",
             ));
         }
         if self.incr && elements > 1 {
-            return Err(CommandError::text(
-                "ERR INCR option supports a single increment-element pair",
-            ));
+            return Err(CommandError::err("INCR option supports a single increment-element pair"));
         }
         Ok(())
     }
@@ -227,7 +223,7 @@ mod tests {
     fn parse(line: &str, elements: usize) -> Result<usize, String> {
         let args: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
         let (flags, n) = AddFlags::parse(&args);
-        flags.check(elements).map(|()| n).map_err(|error| error.0.into_owned())
+        flags.check(elements).map(|()| n).map_err(|error| error.to_string())
     }
 
     #[test]

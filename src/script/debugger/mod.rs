@@ -55,9 +55,9 @@ impl Debugger {
     }
 
     /// It was not executed.
-    pub fn note_refusal(&self, error: &str) {
+    pub fn note_refusal(&self, error: &CommandError) {
         if let Some(session) = self.stepping() {
-            session.borrow_mut().log(format!("<error> {error}").into_bytes());
+            session.borrow_mut().log([b"<error> ", &error.to_bytes()[..]].concat());
         }
     }
 
@@ -95,7 +95,7 @@ impl Server {
         self.clients[token].flags.remove(flags);
         self.flush_reply(call);
         let wire = self.clients[token].conn.duplicate().map_err(|error| {
-            CommandError::err(format_args!("Can't debug over this connection: {error}"))
+            CommandError::err_with(format!("Can't debug over this connection: {error}"))
         })?;
         if in_sync {
             self.notice("Redis synchronous debugging eval session started");
@@ -125,7 +125,7 @@ impl Server {
             i32::from(!ended)
         });
         let pid = forked.map_err(|error| {
-            CommandError::err(format_args!(
+            CommandError::err_with(format!(
                 "Fork() failed: can't run EVAL in debugging mode: {error}"
             ))
         })?;
@@ -152,7 +152,7 @@ impl Server {
         let outcome = run(self, call, &engine);
         self.scripts.debugger.session = None;
         if let Err(error) = outcome {
-            call.reply.error(&error.0);
+            call.reply.error(&error);
         }
         let mut session = session.borrow_mut();
         session.log(b"<endsession>".to_vec());

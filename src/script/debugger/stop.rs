@@ -197,7 +197,7 @@ impl Stop<'_> {
         let mut session = self.session.borrow_mut();
         match outcome {
             Ok(value) => session.log_trimmed(show::value("<retval> ", &value)),
-            Err(error) => session.log(format!("<error> {}", plain_text(&error)).into_bytes()),
+            Err(error) => session.log([b"<error> ", &plain_text(&error)[..]].concat()),
         }
     }
 

@@ -20,11 +20,10 @@ use super::client::{Client, ClientFlags, Token};
 use super::config::AclPubsubDefault;
 use super::pubsub::Topic;
 use crate::command::table::CommandId;
-use crate::resp::error::CommandError;
-use crate::util::bytes_text::shown;
+use crate::resp::error::{CommandError, ErrorCode};
 use check::{AclDenied, Denial, allows_channel};
 use log::{AclLog, Context, Entry, Reason};
-use rules::{RuleBook, merge_selectors};
+use rules::{RuleBook, SetUserError, merge_selectors};
 use slab::Slab;
 use std::collections::BTreeMap;
 use user::{PasswordHash, User};
@@ -136,21 +135,16 @@ impl Server {
     ///
     /// # Errors
     /// What is wrong with the first rule that is wrong.
-    pub fn set_user(&mut self, name: &[u8], rules: &[&[u8]]) -> Result<(), String> {
-        let rules = merge_selectors(rules).map_err(|open| {
-            let open = shown(open);
-            format!("Unmatched parenthesis in acl selector starting at '{open}'.")
-        })?;
+    pub fn set_user(&mut self, name: &[u8], rules: &[&[u8]]) -> Result<(), SetUserError> {
+        let rules = merge_selectors(rules).map_err(|open| SetUserError::Unclosed(open.to_vec()))?;
         let book = self.rule_book();
         let mut user = match self.acl.find(name) {
             Some(id) => self.acl.get(id).clone(),
             None => User::new(name, book.all_channels),
         };
         for rule in &rules {
-            book.apply(&mut user, rule).map_err(|error| {
-                let rule = shown(rule);
-                format!("Error in ACL SETUSER modifier '{rule}': {error}")
-            })?;
+            book.apply(&mut user, rule)
+                .map_err(|error| SetUserError::Refused { rule: rule.to_vec(), error })?;
         }
         self.put_user(user);
         Ok(())
@@ -271,7 +265,8 @@ impl Server {
         denied: AclDenied,
     ) -> CommandError {
         self.log_denied(token, id, args, denied, self.acl_context(token));
-        CommandError(format!("NOPERM {}", self.refusal_text(token, id, args, denied)).into())
+        let text = self.refusal_text(token, id, args, denied);
+        CommandError::with(ErrorCode::NoPerm, text)
     }
 
     /// What a client hears that is denied a command. It does not name the key or channel.
@@ -281,11 +276,11 @@ impl Server {
         id: CommandId,
         args: &[&[u8]],
         denied: AclDenied,
-    ) -> String {
+    ) -> Vec<u8> {
         match denied.denial {
             Denial::Command => self.denied_text(self.clients[token].user, id, args, denied),
-            Denial::Key => "No permissions to access a key".to_string(),
-            Denial::Channel => "No permissions to access a channel".to_string(),
+            Denial::Key => b"No permissions to access a key".to_vec(),
+            Denial::Channel => b"No permissions to access a channel".to_vec(),
         }
     }
 
@@ -296,19 +291,14 @@ impl Server {
         id: CommandId,
         args: &[&[u8]],
         denied: AclDenied,
-    ) -> String {
-        let user = shown(&self.acl.get(user).name);
-        let arg = shown(args[denied.arg]);
-        match denied.denial {
-            Denial::Command => {
-                let command = self.commands.get(id).spec.name;
-                format!("User {user} has no permissions to run the '{command}' command")
-            }
-            Denial::Key => format!("User {user} has no permissions to access the '{arg}' key"),
-            Denial::Channel => {
-                format!("User {user} has no permissions to access the '{arg}' channel")
-            }
-        }
+    ) -> Vec<u8> {
+        let (verb, object, kind): (&[u8], _, &[u8]) = match denied.denial {
+            Denial::Command => (b"run", self.commands.get(id).spec.name.as_bytes(), b"command"),
+            Denial::Key => (b"access", args[denied.arg], b"key"),
+            Denial::Channel => (b"access", args[denied.arg], b"channel"),
+        };
+        let user = &self.acl.get(user).name[..];
+        [b"User ", user, b" has no permissions to ", verb, b" the '", object, b"' ", kind].concat()
     }
 
     /// Logs that a client did not know the password of a user that it wanted to be. `command` is what it said.

@@ -1,6 +1,7 @@
 //! The rules of ACLs: what each word of `ACL SETUSER` does to a user.
 
 use super::user::{CommandBits, KeyAccess, KeyPattern, PasswordHash, Selector, User};
+use crate::resp::error::CommandError;
 use crate::spec::AclCategories;
 use crate::spec::catalogue::{AclId, Catalogue};
 use crate::util::args::split_args;
@@ -43,6 +44,31 @@ impl fmt::Display for RuleError {
             }
             RuleError::FirstArgOfSubcommand => {
                 "Allowing first-arg of a subcommand is not supported"
+            }
+        })
+    }
+}
+
+/// Why `ACL SETUSER` changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetUserError {
+    /// This word opens a selector that nothing closes.
+    Unclosed(Vec<u8>),
+    Refused {
+        rule: Vec<u8>,
+        error: RuleError,
+    },
+}
+
+impl From<SetUserError> for CommandError {
+    fn from(error: SetUserError) -> CommandError {
+        CommandError::err_with(match error {
+            SetUserError::Unclosed(word) => {
+                [b"Unmatched parenthesis in acl selector starting at '", &word[..], b"'."].concat()
+            }
+            SetUserError::Refused { rule, error } => {
+                let error = error.to_string();
+                [b"Error in ACL SETUSER modifier '", &rule[..], b"': ", error.as_bytes()].concat()
             }
         })
     }

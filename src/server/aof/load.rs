@@ -387,7 +387,7 @@ impl Server {
             )));
         };
         let id = self.resolve(id, args).map_err(|(_, error)| {
-            LoadError::Content(format!("{} reading the append only file {file}", error.0))
+            LoadError::Content(format!("{error} reading the append only file {file}"))
         })?;
         let command = self.commands.get(id);
         let (handler, name) = (command.handler, command.name);
@@ -401,7 +401,7 @@ impl Server {
             handler(self, call, args)
         };
         let error = match outcome {
-            Err(error) => Some(error.0.into_owned()),
+            Err(error) => Some(error.to_string()),
             Ok(()) => call
                 .reply
                 .as_bytes()

@@ -10,7 +10,7 @@ pub mod slots;
 use super::config::ClusterEndpointType;
 use super::{Server, random_id};
 use crate::command::table::CommandId;
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client::Token;
 use crate::server::log::Level;
 use crate::spec::CommandFlags;
@@ -22,12 +22,32 @@ use slots::SlotSet;
 /// The bus's port lies so far behind the clients', unless it is configured.
 const BUS_PORT_DISTANCE: u16 = 10_000;
 
-pub const CROSS_SLOT: CommandError =
-    CommandError::text("CROSSSLOT Keys in request don't hash to the same slot");
-pub const NOT_SERVED: CommandError = CommandError::text("CLUSTERDOWN Hash slot not served");
-const DOWN: CommandError = CommandError::text("CLUSTERDOWN The cluster is down");
-pub const DOWN_FOR_WRITES: CommandError =
-    CommandError::text("CLUSTERDOWN The cluster is down and only accepts read commands");
+/// Why this node of a cluster can't execute a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotError {
+    /// Its keys do not belong together.
+    CrossSlot,
+    /// They belong to no node.
+    NotServed,
+    Down,
+    DownForWrites,
+}
+
+impl From<SlotError> for CommandError {
+    fn from(error: SlotError) -> CommandError {
+        use ErrorCode::{ClusterDown, CrossSlot};
+        match error {
+            SlotError::CrossSlot => {
+                CommandError::new(CrossSlot, "Keys in request don't hash to the same slot")
+            }
+            SlotError::NotServed => CommandError::new(ClusterDown, "Hash slot not served"),
+            SlotError::Down => CommandError::new(ClusterDown, "The cluster is down"),
+            SlotError::DownForWrites => {
+                CommandError::new(ClusterDown, "The cluster is down and only accepts read commands")
+            }
+        }
+    }
+}
 
 /// What this node knows of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,18 +181,15 @@ impl Server {
             || self.cluster.as_ref().is_some_and(|cluster| cluster.slots.len() == SLOTS)
     }
 
-    /// In a cluster: refuses what this node can't execute, because the keys do not belong together or to no node.
-    /// `EXEC` stands for all that is queued. Answers the slot of the keys, if there are any.
-    ///
-    /// # Errors
-    /// `CROSSSLOT` or `CLUSTERDOWN`.
+    /// In a cluster: refuses what this node can't execute. `EXEC` stands for all that is queued. Returns the slot of
+    /// the keys, if there are any.
     #[cold]
     pub fn check_slots(
         &self,
         token: Token,
         id: CommandId,
         args: &[&[u8]],
-    ) -> CommandResult<Option<u16>> {
+    ) -> Result<Option<u16>, SlotError> {
         let Some(cluster) = &self.cluster else { return Ok(None) };
         let mut slot = None;
         let mut outcome = Ok(());
@@ -180,8 +197,8 @@ impl Server {
             let own = key_slot(key);
             if outcome.is_ok() {
                 outcome = match *slot.get_or_insert(own) {
-                    first if first != own => Err(CROSS_SLOT),
-                    _ if !cluster.slots.contains(own) => Err(NOT_SERVED),
+                    first if first != own => Err(SlotError::CrossSlot),
+                    _ if !cluster.slots.contains(own) => Err(SlotError::NotServed),
                     _ => Ok(()),
                 };
             }
@@ -202,12 +219,12 @@ impl Server {
             return if self.config.cluster_allow_pubsubshard_when_down {
                 Ok(slot)
             } else {
-                Err(DOWN)
+                Err(SlotError::Down)
             };
         }
         match (self.config.cluster_allow_reads_when_down, command.is(CommandFlags::WRITE)) {
-            (false, _) => Err(DOWN),
-            (true, true) => Err(DOWN_FOR_WRITES),
+            (false, _) => Err(SlotError::Down),
+            (true, true) => Err(SlotError::DownForWrites),
             (true, false) => Ok(slot),
         }
     }
@@ -220,7 +237,7 @@ impl Server {
     }
 }
 
-/// Whether an error tells a client of a cluster where its request belongs, so that a transaction is not to blame.
+/// Whether an error tells a client that its request belongs elsewhere, so that a transaction is not to blame.
 pub fn is_redirection(error: &CommandError) -> bool {
-    matches!(error.code(), "CROSSSLOT" | "CLUSTERDOWN")
+    matches!(error.code, ErrorCode::CrossSlot | ErrorCode::ClusterDown | ErrorCode::Redirect)
 }

@@ -26,7 +26,7 @@ pub use startup::Startup;
 pub use values::*;
 
 use crate::rdb::writer::RdbVersion;
-use crate::util::bytes_text::shown;
+use crate::resp::error::CommandError;
 use crate::util::glob::glob_match;
 use crate::value::list::Limits;
 
@@ -57,17 +57,17 @@ pub struct SetContext {
     pub local: bool,
 }
 
-/// Why `CONFIG SET` failed; prints as the error reply.
+/// Why `CONFIG SET` failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetError {
     /// There is no such directive.
-    UnknownOption(String),
+    UnknownOption(Vec<u8>),
     /// The directive cannot be set while the dataset is being loaded.
     Loading,
     /// The value, or applying it, was refused.
     Failed {
-        /// Name of the directive.
-        argument: String,
+        /// Name of the directive, as it was given.
+        argument: Vec<u8>,
         /// Redis's words.
         reason: Reason,
     },
@@ -75,27 +75,29 @@ pub enum SetError {
 
 impl SetError {
     /// An error for a directive whose new value could not be applied.
-    pub fn failed(argument: impl Into<String>, reason: impl Into<Reason>) -> Self {
+    pub fn failed(argument: impl Into<Vec<u8>>, reason: impl Into<Reason>) -> Self {
         Self::Failed { argument: argument.into(), reason: reason.into() }
     }
 }
 
-impl std::fmt::Display for SetError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::UnknownOption(name) => {
-                write!(f, "ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+impl From<SetError> for CommandError {
+    fn from(error: SetError) -> CommandError {
+        match error {
+            SetError::UnknownOption(name) => {
+                let before = b"Unknown option or number of arguments for CONFIG SET - '";
+                CommandError::err_with([before, &name[..], b"'"].concat())
             }
-            Self::Loading => f.write_str("LOADING Redis is loading the dataset in memory"),
-            Self::Failed { argument, reason } => write!(
-                f,
-                "ERR CONFIG SET failed (possibly related to argument '{argument}') - {reason}"
-            ),
+            SetError::Loading => CommandError::LOADING,
+            SetError::Failed { argument, reason } => {
+                let before = b"CONFIG SET failed (possibly related to argument '";
+                let reason = reason.to_string();
+                CommandError::err_with(
+                    [before, &argument[..], b"') - ", reason.as_bytes()].concat(),
+                )
+            }
         }
     }
 }
-
-impl std::error::Error for SetError {}
 
 impl Config {
     /// The port by which the server is known: the one for TLS if there is no other.
@@ -165,23 +167,22 @@ impl Config {
     ) -> Result<Vec<&'static Directive>, SetError> {
         let mut chosen: Vec<(&'static Directive, &'static str, &[u8])> = Vec::new();
         for &(argument, value) in pairs {
-            let spelled = shown(argument);
             let (directive, name) =
-                lookup(argument).ok_or_else(|| SetError::UnknownOption(spelled.to_string()))?;
+                lookup(argument).ok_or_else(|| SetError::UnknownOption(argument.to_vec()))?;
             if directive.flags.contains(Flags::IMMUTABLE) {
-                return Err(SetError::failed(spelled, "can't set immutable config"));
+                return Err(SetError::failed(argument, "can't set immutable config"));
             }
             if directive.flags.contains(Flags::PROTECTED)
                 && !self.enable_protected_configs.allows(context.local)
             {
-                return Err(SetError::failed(spelled, "can't set protected config"));
+                return Err(SetError::failed(argument, "can't set protected config"));
             }
             if context.loading && directive.flags.contains(Flags::DENY_LOADING) {
                 return Err(SetError::Loading);
             }
             // As in Redis, a directive may be set by its name and by its alias at once.
             if chosen.iter().any(|(_, known, _)| *known == name) {
-                return Err(SetError::failed(spelled, "duplicate parameter"));
+                return Err(SetError::failed(argument, "duplicate parameter"));
             }
             chosen.push((directive, name, value));
         }
@@ -228,8 +229,9 @@ mod tests {
 
     fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Vec<&'static str>, String> {
         let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes())).collect();
-        let changed =
-            config.set(&pairs, SetContext::default()).map_err(|error| error.to_string())?;
+        let changed = config
+            .set(&pairs, SetContext::default())
+            .map_err(|error| CommandError::from(error).to_string())?;
         Ok(changed.iter().map(|directive| directive.name).collect())
     }
 
@@ -285,7 +287,7 @@ mod tests {
             }
             let before = config.clone();
             let changed = config.set(&[(name.as_bytes(), &value)], SetContext::default());
-            let changed = changed.unwrap_or_else(|error| panic!("{error}"));
+            let changed = changed.unwrap_or_else(|error| panic!("{error:?}"));
             // What names a file counts as changed: the file may be another.
             let reads_file = directive.flags.contains(Flags::READS_FILE);
             assert!(reads_file || changed.is_empty(), "{name}");
@@ -416,8 +418,11 @@ mod tests {
         assert_eq!(error, SetError::Loading);
         assert!(config.set(&[(b"loglevel", b"debug")], loading).is_ok());
         assert!(config.set(&[(b"dbfilename", b"x")], loading).is_ok());
-        let error = config.set(&[(b"dbfilename", b"a/b")], loading).unwrap_err().to_string();
-        assert_eq!(error, failed("dbfilename", "dbfilename can't be a path, just a filename"));
+        let error = config.set(&[(b"dbfilename", b"a/b")], loading).unwrap_err();
+        assert_eq!(
+            CommandError::from(error).to_string(),
+            failed("dbfilename", "dbfilename can't be a path, just a filename")
+        );
     }
 
     #[test]

@@ -370,7 +370,7 @@ impl Server {
                 Event::SlotInfo { .. } => {}
                 Event::Function(code) => {
                     self.reload_library(&code, loading.options.merge).map_err(|error| {
-                        LoadError::Content(format!("Failed creating the library: {}", error.0))
+                        LoadError::Content(format!("Failed creating the library: {error}"))
                     })?;
                 }
                 Event::ModuleAux { module } => {

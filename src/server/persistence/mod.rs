@@ -9,7 +9,7 @@ use super::replication::Excluded;
 use super::replication::primary::dual_channel::RdbChannelWriter;
 use crate::rdb::RdbWriter;
 use crate::rdb::writer::{RdbVersion, WriterOptions};
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, ErrorCode};
 use crate::sys::children::{self, ChildEnd};
 use crate::sys::durable::{IncrementalSync, sync_dir_of};
 use crate::sys::process;
@@ -26,12 +26,33 @@ use std::sync::atomic::AtomicBool;
 /// How long to wait before another attempt by itself, after a background save failed, in seconds.
 const RETRY_DELAY: i64 = 5;
 
-const MISCONF_RDB: CommandError = CommandError::text(
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
-     may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
-     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
-     error.",
-);
+/// Why writes may not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskError {
+    /// The last background save failed.
+    Snapshot,
+    /// The append-only file can't be written, for this reason.
+    Aof(String),
+}
+
+impl From<DiskError> for CommandError {
+    fn from(error: DiskError) -> CommandError {
+        const SNAPSHOT: CommandError = CommandError::new(
+            ErrorCode::Misconf,
+            "Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+             may modify the data set are disabled, because this instance is configured to report errors during writes \
+             if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
+             about the RDB error.",
+        );
+        match error {
+            DiskError::Snapshot => SNAPSHOT,
+            DiskError::Aof(reason) => {
+                let text = format!("Errors writing to the AOF file: {reason}");
+                CommandError::with(ErrorCode::Misconf, text)
+            }
+        }
+    }
+}
 
 /// Where a child's snapshot goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -534,23 +555,15 @@ impl Server {
             || self.aof.fsync_error.is_some()
     }
 
-    /// Whether writes may go on.
-    ///
-    /// # Errors
-    /// If not, because the last background save failed, or writing the append-only file.
-    pub fn check_disk(&self) -> CommandResult {
+    /// Why writes may not go on, if so.
+    pub fn disk_error(&self) -> Option<DiskError> {
         if !self.persistence.last_bgsave_ok
             && self.config.stop_writes_on_bgsave_error
             && !self.config.save.is_empty()
         {
-            return Err(MISCONF_RDB);
+            return Some(DiskError::Snapshot);
         }
-        match self.aof.write_error.as_ref().or(self.aof.fsync_error.as_ref()) {
-            Some(reason) if self.aof.state != AofState::Off => {
-                let text = format!("MISCONF Errors writing to the AOF file: {reason}");
-                Err(CommandError(text.into()))
-            }
-            _ => Ok(()),
-        }
+        let reason = self.aof.write_error.as_ref().or(self.aof.fsync_error.as_ref());
+        reason.filter(|_| self.aof.state != AofState::Off).cloned().map(DiskError::Aof)
     }
 }

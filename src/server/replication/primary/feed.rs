@@ -14,9 +14,8 @@ use std::io::{self, ErrorKind};
 const STREAM_PER_TURN: usize = 1024 * 1024;
 
 /// Why `WAITAOF` can't wait for this server.
-pub const WAITAOF_WITHOUT_AOF: CommandError = CommandError::text(
-    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-);
+pub const WAITAOF_WITHOUT_AOF: CommandError =
+    CommandError::err("WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 
 /// Why a replica can't follow this server.
 const EXPIRING_FIELDS: &str = "there are hashes with expiring fields here, which only Redis since 8.0 and Valkey since 9.0 can replicate";
@@ -252,7 +251,7 @@ impl Server {
                 Blocked::Durable { local, replicas, offset } => {
                     let reached = self.durable_at(offset);
                     if local && !self.config.appendonly {
-                        self.unblock_client_on_error(token, &WAITAOF_WITHOUT_AOF.0);
+                        self.unblock_client_on_error(token, &WAITAOF_WITHOUT_AOF);
                     } else if reached.local >= local && reached.replicas >= replicas {
                         self.reply_to(token, |reply| reached.reply(reply));
                         self.unblock_client(token);

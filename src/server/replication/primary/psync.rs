@@ -3,7 +3,7 @@
 use super::super::stream::Stream;
 use super::super::trace::{Direction, Resync};
 use super::super::{Capabilities, ReplState};
-use crate::resp::error::{CommandError, CommandResult};
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::{Server, random_id};
@@ -35,11 +35,15 @@ impl Server {
             self.take_over(call, request.id)?;
         }
         if !self.repl.failover.is_none() {
-            return Err(CommandError::text("NOMASTERLINK Can't SYNC while failing over"));
+            return Err(CommandError::new(
+                ErrorCode::NoMasterLink,
+                "Can't SYNC while failing over",
+            ));
         }
         if self.repl.is_replica() && !self.repl.is_connected_to_primary() {
-            return Err(CommandError::text(
-                "NOMASTERLINK Can't SYNC while not connected with my master",
+            return Err(CommandError::new(
+                ErrorCode::NoMasterLink,
+                "Can't SYNC while not connected with my master",
             ));
         }
         self.settle(token);
