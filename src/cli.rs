@@ -6,9 +6,12 @@ use crate::event_loop::EventLoop;
 use crate::server::config::{Config, Startup, Supervised};
 use crate::server::flavour::Flavour;
 use crate::server::log::{Level, Log};
+use crate::server::oom_score;
+use crate::server::startup;
+use crate::server::tls;
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
-use crate::util::{alloc, io_reason};
+use crate::util::alloc;
 use crate::{aof, command, rdb};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -245,9 +248,8 @@ fn introduce(server: &Server) {
 /// # Errors
 /// A line for the log.
 fn start(server: &mut Server) -> Result<EventLoop, String> {
-    server.load_users_at_startup()?;
-    server.cluster_start()?;
-    if let Err(text) = server.configure_tls() {
+    startup::load_setup(server)?;
+    if let Err(text) = tls::configure_tls(server) {
         server.warning(&text);
         return Err("Failed to configure TLS. Check logs for more info.".to_string());
     }
@@ -260,28 +262,10 @@ fn start(server: &mut Server) -> Result<EventLoop, String> {
     greet(server);
     server.notice("Server initialized");
     server.startup_memory = alloc::used_memory();
-    if let Some(address) = server.config.replicaof.clone() {
-        server.become_replica_at_startup(address.host, address.port);
-    }
     // What failed has been logged; it is no reason not to serve.
-    let _ = server.apply_oom_score();
-    if !begin_loading(server)? {
-        server.startup_finished();
-    }
+    let _ = oom_score::apply_oom_score(server);
+    startup::begin(server)?;
     Ok(event_loop)
-}
-
-/// Begins to load what is on disk; `false` if there is nothing. The error is for the log.
-pub fn begin_loading(server: &mut Server) -> Result<bool, String> {
-    server.load_aof_manifest()?;
-    if server.config.appendonly {
-        // A snapshot beside it may be older.
-        return server.begin_loading_aof();
-    }
-    let path = server.rdb_path();
-    server.begin_loading_file(&path).map_err(|error| {
-        format!("Fatal error loading the DB {}: {}. Exiting.", path.display(), io_reason(&error))
-    })
 }
 
 /// The name of the supervisor that expects to hear from us.
@@ -326,48 +310,4 @@ fn write_pid_file(server: &Server) {
     if let Err(error) = written {
         server.log(Level::Warning, &format!("Failed to write PID file {path}: {error}"));
     }
-}
-
-impl Server {
-    /// The data is there: clients may be served.
-    pub fn startup_finished(&mut self) {
-        self.starting = false;
-        if self.open_aof_on_server_start().is_err() {
-            // Why has been logged.
-            self.shutdown.exit = Some(1);
-            return;
-        }
-        if self.config.port != 0 {
-            self.notice("Ready to accept connections tcp");
-        }
-        if self.config.tls_port != 0 {
-            self.notice("Ready to accept connections tls");
-        }
-        if self.config.unixsocket.is_some() {
-            self.notice("Ready to accept connections unix");
-        }
-        match self.supervised {
-            Some("systemd") => notify_systemd(),
-            Some("upstart") => process::raise(libc::SIGSTOP),
-            _ => {}
-        }
-    }
-}
-
-/// Tells systemd that the server is ready.
-fn notify_systemd() {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let message = b"STATUS=Ready to accept connections\nREADY=1\n";
-    let Ok(socket) = UnixDatagram::unbound() else { return };
-    let bytes = path.into_vec();
-    // Best effort: a supervisor that can't be told will say so itself.
-    let _ = match bytes.strip_prefix(b"@") {
-        Some(name) => {
-            SocketAddr::from_abstract_name(name).and_then(|a| socket.send_to_addr(message, &a))
-        }
-        None => SocketAddr::from_pathname(OsString::from_vec(bytes.clone()))
-            .and_then(|a| socket.send_to_addr(message, &a)),
-    };
 }

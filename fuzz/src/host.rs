@@ -3,12 +3,13 @@
 
 use crate::grammar::{Words, encode};
 use crate::source::Source;
-use aeolis::cli::{begin_loading, command_table};
+use aeolis::cli;
 use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
 use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::connection::{Connection, Dialer, VirtualStream};
 use aeolis::server::log::Log;
+use aeolis::server::startup;
 use aeolis::util::clock::Clock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -157,7 +158,7 @@ impl Host {
         let clock = Rc::new(Cell::new(START_MS * 1000));
         let simulated = Clock::Simulated(Rc::clone(&clock));
         let rng = SmallRng::seed_from_u64(1);
-        let mut server = Server::with_clock(config, command_table(), rng, log, simulated);
+        let mut server = Server::with_clock(config, cli::command_table(), rng, log, simulated);
         let switchboard = Switchboard::default();
         let dialed = Rc::clone(&switchboard.0);
         server.dialer = Some(Box::new(switchboard));
@@ -167,11 +168,8 @@ impl Host {
                 busy.killed = true;
             }
         }));
-        server.load_users_at_startup().ok()?;
-        server.cluster_start().ok()?;
-        if !begin_loading(&mut server).ok()? {
-            server.startup_finished();
-        }
+        startup::load_setup(&mut server).ok()?;
+        startup::begin(&mut server).ok()?;
         let mut host = Host { server, dir: dir.to_path_buf(), clock, next_cron_us: 0, dialed };
         // A file is loaded in slices.
         for _ in 0..10_000 {

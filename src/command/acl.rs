@@ -4,6 +4,8 @@ use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::acl;
+use crate::server::acl::file;
 use crate::server::acl::rules::has_spaces;
 use crate::server::acl::user::Selector;
 use crate::server::call::Call;
@@ -61,7 +63,7 @@ fn setuser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if has_spaces(args[2]) {
         return Err(CommandError::err("Usernames can't contain spaces or null characters"));
     }
-    s.set_user(args[2], &args[3..])?;
+    acl::set_user(s, args[2], &args[3..])?;
     call.reply.ok();
     Ok(())
 }
@@ -72,7 +74,7 @@ fn deluser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let mut deleted = 0;
     for name in &args[2..] {
-        deleted += i64::from(s.delete_user(name));
+        deleted += i64::from(acl::delete_user(s, name));
     }
     call.reply.int(deleted);
     Ok(())
@@ -236,7 +238,7 @@ fn dryrun(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match s.acl.get(user).check(command, request) {
         Ok(()) => call.reply.ok(),
         Err(denied) => {
-            let text = s.denied_text(user, id, request, denied);
+            let text = acl::denied_text(s, user, id, request, denied);
             call.reply.bulk(&text);
         }
     }
@@ -258,7 +260,7 @@ fn load(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if s.config.aclfile.is_empty() {
         return Err(NO_FILE);
     }
-    s.load_acl_file().map_err(CommandError::err_with)?;
+    file::load_acl_file(s).map_err(CommandError::err_with)?;
     call.reply.ok();
     Ok(())
 }
@@ -268,7 +270,7 @@ fn save(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         return Err(NO_FILE);
     }
     // Why has been logged.
-    s.save_acl_file().map_err(|_| SAVE_FAILED)?;
+    file::save_acl_file(s).map_err(|_| SAVE_FAILED)?;
     call.reply.ok();
     Ok(())
 }

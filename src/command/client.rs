@@ -4,9 +4,13 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::acl::UserId;
+use crate::server::blocking;
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags, Token};
+use crate::server::client_info;
+use crate::server::pause;
 use crate::server::pause::{PauseKind, PausePurpose};
+use crate::server::replication::trace;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::number::parse_i64;
 
@@ -142,7 +146,7 @@ fn id(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 }
 
 fn info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let line = s.client_info_running(call.client, args) + "\n";
+    let line = client_info::client_info_running(s, call.client, args) + "\n";
     call.reply.verbatim(b"txt", line.as_bytes());
     Ok(())
 }
@@ -170,7 +174,7 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut lines = String::new();
     for token in tokens {
         let running = if call.client == token { args } else { &[] };
-        lines.push_str(&s.client_info_running(token, running));
+        lines.push_str(&client_info::client_info_running(s, token, running));
         lines.push('\n');
     }
     call.reply.verbatim(b"txt", lines.as_bytes());
@@ -274,7 +278,7 @@ fn kill_fitting(s: &mut Server, call: &mut Call, filter: &Filter) -> usize {
             continue;
         }
         killed += 1;
-        s.trace_end(token, "CLIENT KILL");
+        trace::trace_end(s, token, "CLIENT KILL");
         if call.client == token {
             // It is told first.
             s.client(call).flags |= ClientFlags::CLOSE_AFTER_REPLY;
@@ -347,13 +351,13 @@ fn pause(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let until = s.ks.now_ms.checked_add(timeout);
     let until = until.ok_or_else(|| CommandError::err("timeout is out of range"))?;
-    s.pause_clients(PausePurpose::Command, kind, until);
+    pause::pause_clients(s, PausePurpose::Command, kind, until);
     call.reply.ok();
     Ok(())
 }
 
 fn unpause(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    s.unpause_clients(PausePurpose::Command);
+    pause::unpause_clients(s, PausePurpose::Command);
     call.reply.ok();
     Ok(())
 }
@@ -373,9 +377,9 @@ fn unblock(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let found = s.clients.iter().find(|(_, c)| c.id as i64 == id).map(|(token, _)| token);
     let unblocked = found.is_some_and(|token| {
         if with_error {
-            s.unblock_client_on_error(token, &UNBLOCKED)
+            blocking::unblock_client_on_error(s, token, &UNBLOCKED)
         } else {
-            s.unblock_client_on_timeout(token)
+            blocking::unblock_client_on_timeout(s, token)
         }
     });
     call.reply.int(unblocked.into());

@@ -8,6 +8,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
+use crate::server::cluster;
 use crate::server::cluster::file::node_line;
 use crate::server::cluster::{Address, Cluster};
 use crate::server::random_id;
@@ -75,7 +76,7 @@ fn assign(
         }
     }
     cluster.slots = slots;
-    s.cluster_changed();
+    cluster::cluster_changed(s);
     call.reply.ok();
     Ok(())
 }
@@ -119,7 +120,7 @@ fn flushslots(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         return Err(NOT_EMPTY);
     }
     cluster(s)?.slots = Default::default();
-    s.cluster_changed();
+    cluster::cluster_changed(s);
     call.reply.ok();
     Ok(())
 }
@@ -156,7 +157,7 @@ fn setslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
                 return Err(unknown_node(node));
             }
             cluster(s)?.slots.insert(slot);
-            s.cluster_changed();
+            cluster::cluster_changed(s);
             call.reply.ok();
             Ok(())
         }
@@ -167,7 +168,7 @@ fn setslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn info(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let up = s.cluster_is_up();
+    let up = cluster::cluster_is_up(s);
     let cluster = cluster(s)?;
     let text = format!(
         "cluster_state:{}\r\ncluster_slots_assigned:{slots}\r\ncluster_slots_ok:{slots}\r\n\
@@ -185,15 +186,15 @@ fn info(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 }
 
 fn nodes(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let address = s.cluster_address();
+    let address = cluster::cluster_address(s);
     let text = node_line(cluster(s)?, &address, false);
     call.reply.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 
 fn slots(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let address = s.cluster_address();
-    let endpoint = s.cluster_endpoint(&address);
+    let address = cluster::cluster_address(s);
+    let endpoint = cluster::cluster_endpoint(s, &address);
     let cluster = cluster(s)?;
     let (id, ranges) = (cluster.id.clone(), cluster.slots.ranges());
     call.reply.array(ranges.len());
@@ -225,8 +226,8 @@ fn reply_metadata(reply: &mut Reply, address: &Address, endpoint: Option<&str>) 
 }
 
 fn shards(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let address = s.cluster_address();
-    let endpoint = s.cluster_endpoint(&address);
+    let address = cluster::cluster_address(s);
+    let endpoint = cluster::cluster_endpoint(s, &address);
     let offset = s.repl.offset as i64;
     let loading = s.loading.is_some();
     let cluster = cluster(s)?;
@@ -291,7 +292,7 @@ fn keyslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn countkeysinslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     let slot = slot(args[2]).map_err(|_| CommandError::err("Invalid slot"))?;
-    let count = s.keys_in_slot(slot, usize::MAX).len();
+    let count = cluster::keys_in_slot(s, slot, usize::MAX).len();
     call.reply.int(count as i64);
     Ok(())
 }
@@ -302,7 +303,8 @@ fn getkeysinslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResu
     let (Ok(slot), Some(most)) = (slot(args[2]), most) else {
         return Err(CommandError::err("Invalid slot or number of keys"));
     };
-    let keys: Vec<Vec<u8>> = s.keys_in_slot(slot, most).into_iter().map(<[u8]>::to_vec).collect();
+    let keys: Vec<Vec<u8>> =
+        cluster::keys_in_slot(s, slot, most).into_iter().map(<[u8]>::to_vec).collect();
     call.reply.array(keys.len());
     keys.iter().for_each(|key| call.reply.bulk(key));
     Ok(())
@@ -312,7 +314,7 @@ fn bumpepoch(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let cluster = cluster(s)?;
     let how = if cluster.bump_epoch() { "BUMPED" } else { "STILL" };
     let text = format!("{how} {}", cluster.config_epoch);
-    s.cluster_changed();
+    cluster::cluster_changed(s);
     call.reply.simple(&text);
     Ok(())
 }
@@ -328,7 +330,7 @@ fn set_config_epoch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
     }
     cluster.config_epoch = wanted;
     cluster.current_epoch = cluster.current_epoch.max(wanted);
-    s.cluster_changed();
+    cluster::cluster_changed(s);
     call.reply.ok();
     Ok(())
 }
@@ -352,14 +354,14 @@ fn reset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     } else {
         cluster.slots = new.slots;
     }
-    s.cluster_changed();
+    cluster::cluster_changed(s);
     call.reply.ok();
     Ok(())
 }
 
 fn saveconfig(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
-    s.cluster_save().map_err(|error| {
+    cluster::cluster_save(s).map_err(|error| {
         CommandError::err_with(format!("error saving the cluster node config: {error}"))
     })?;
     call.reply.ok();

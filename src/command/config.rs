@@ -4,12 +4,20 @@ use super::table::{CommandStats, Row};
 use crate::db::keyspace::KeyspaceStats;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::acl;
 use crate::server::acl::user::User;
+use crate::server::aof;
 use crate::server::aof::AofState;
+use crate::server::aof::rewrite;
 use crate::server::call::Call;
+use crate::server::client_eviction;
 use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, rewrite_file,
 };
+use crate::server::evict;
+use crate::server::oom_score;
+use crate::server::replication::primary::feed;
+use crate::server::tls;
 use crate::spec::help::reply_help;
 use crate::sys::{crash, process, title};
 use crate::util::alloc;
@@ -101,7 +109,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             "bind" => listen_elsewhere(s, old, "Failed to bind to specified addresses.")
                 .map_err(failed)?,
             "appendonly" => switch_aof(s).map_err(failed)?,
-            "aof-disable-auto-gc" => s.delete_aof_history(),
+            "aof-disable-auto-gc" => aof::delete_aof_history(s),
             "loglevel" => s.log.level = s.config.loglevel,
             "repl-backlog-size" => {
                 if let Some(stream) = &mut s.repl.stream {
@@ -109,18 +117,20 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 }
             }
             "crash-log-enabled" => crash::report_crashes(s.config.crash_log_enabled),
-            "requirepass" => s.apply_requirepass(),
+            "requirepass" => acl::apply_requirepass(s),
             "watchdog-period" => s.apply_watchdog_period(),
-            "min-replicas-to-write" | "min-replicas-max-lag" => s.refresh_good_replicas(),
+            "min-replicas-to-write" | "min-replicas-max-lag" => feed::refresh_good_replicas(s),
             "proc-title-template" => update_title(s),
             "maxmemory" => {
                 warn_if_over_maxmemory(s);
                 s.eviction.policy_changed();
             }
-            "maxmemory-clients" => s.count_all_client_memory(),
-            "oom-score-adj" | "oom-score-adj-values" => s.apply_oom_score().map_err(|_| {
-                failed("Failed to set current oom_score_adj. Check server logs.".into())
-            })?,
+            "maxmemory-clients" => client_eviction::count_all_client_memory(s),
+            "oom-score-adj" | "oom-score-adj-values" => {
+                oom_score::apply_oom_score(s).map_err(|_| {
+                    failed("Failed to set current oom_score_adj. Check server logs.".into())
+                })?
+            }
             "maxmemory-policy" => s.eviction.policy_changed(),
             _ => {}
         }
@@ -131,7 +141,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
 
 /// Reads keys and certificates anew.
 fn configure_tls(s: &mut Server) -> Result<(), String> {
-    s.configure_tls().map_err(|line| {
+    tls::configure_tls(s).map_err(|line| {
         s.warning(&line);
         "Unable to update TLS configuration. Check server logs.".to_string()
     })
@@ -140,8 +150,8 @@ fn configure_tls(s: &mut Server) -> Result<(), String> {
 /// Turns the append-only file on or off, unless a running synchronisation keeps it off for the time being.
 fn switch_aof(s: &mut Server) -> Result<(), String> {
     if !s.config.appendonly {
-        s.stop_append_only();
-    } else if s.aof.state == AofState::Off && s.start_append_only().is_err() {
+        rewrite::stop_append_only(s);
+    } else if s.aof.state == AofState::Off && rewrite::start_append_only(s).is_err() {
         return Err("Unable to turn on AOF. Check server logs.".to_string());
     }
     Ok(())
@@ -183,7 +193,8 @@ fn allow_clients(maxclients: u32) -> Result<(), String> {
 }
 
 fn warn_if_over_maxmemory(s: &Server) {
-    let used = alloc::used_memory().saturating_sub(s.memory_not_counted_for_eviction()) as u64;
+    let used =
+        alloc::used_memory().saturating_sub(evict::memory_not_counted_for_eviction(s)) as u64;
     if s.config.maxmemory > 0 && used > s.config.maxmemory {
         s.warning(&format!(
             "WARNING: the new maxmemory value set via CONFIG SET ({}) is smaller than the current memory usage \

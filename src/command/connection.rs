@@ -6,8 +6,13 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
+use crate::server::acl;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
+use crate::server::cluster;
+use crate::server::pubsub;
+use crate::server::tracking;
+use crate::server::transaction;
 use crate::util::number::parse_i64;
 
 const WRONG_PASS: CommandError =
@@ -91,11 +96,11 @@ fn authenticate(
     let token = call.client;
     match s.acl.authenticate(user, password) {
         Some(id) => {
-            s.log_in(token, id);
+            acl::log_in(s, token, id);
             Ok(())
         }
         None => {
-            s.log_failed_login(token, command, user);
+            acl::log_failed_login(s, token, command, user);
             Err(WRONG_PASS)
         }
     }
@@ -143,7 +148,7 @@ fn hello(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         s.client(call).protocol = protocol;
         call.reply.protocol = protocol;
     }
-    let (id, mode) = (s.client(call).id, s.mode());
+    let (id, mode) = (s.client(call).id, cluster::mode(s));
     let reply = &mut call.reply;
     let version = reply.protocol.version();
     reply.map(7);
@@ -169,9 +174,9 @@ fn reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
         return Err(CommandError::err("can only reset normal connections"));
     }
-    s.discard_transaction(call.client);
-    s.unsubscribe_from_all(call.client);
-    s.disable_tracking(call.client);
+    transaction::discard_transaction(s, call.client);
+    pubsub::unsubscribe_from_all(s, call.client);
+    tracking::disable_tracking(s, call.client);
     let client = s.client(call);
     client.flags.remove(
         ClientFlags::MONITOR

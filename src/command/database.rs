@@ -5,6 +5,9 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::persistence;
+use crate::server::tracking;
+use crate::server::transaction;
 use std::mem;
 use std::ops::Range;
 
@@ -17,7 +20,7 @@ fn dbsize(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 /// FLUSHDB [ASYNC|SYNC]
 fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
-    s.empty_databases(call.db..call.db + 1, lazy);
+    empty_databases(s, call.db..call.db + 1, lazy);
     // Where it is replayed, the database need not be empty.
     call.propagate_anyway();
     call.reply.ok();
@@ -27,11 +30,11 @@ fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 /// FLUSHALL [ASYNC|SYNC]
 fn flushall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
-    s.empty_databases(0..s.ks.dbs.len(), lazy);
-    s.kill_save_child();
+    empty_databases(s, 0..s.ks.dbs.len(), lazy);
+    persistence::kill_save_child(s);
     if !s.config.save.is_empty() {
         // The file must not bring back what was flushed. A failure has been logged, and does not undo the flush.
-        s.rdb_save();
+        persistence::rdb_save(s);
     }
     call.propagate_anyway();
     call.reply.ok();
@@ -59,8 +62,8 @@ fn swapdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::err("DB index is out of range"));
     };
     if first != second {
-        s.touch_all_watched_keys_in_db(first, Some(second));
-        s.touch_all_watched_keys_in_db(second, Some(first));
+        transaction::touch_all_watched_keys_in_db(s, first, Some(second));
+        transaction::touch_all_watched_keys_in_db(s, second, Some(first));
         s.ks.dbs.swap(first, second);
         s.ks.changes.blocked.signal_database(first);
         s.ks.changes.blocked.signal_database(second);
@@ -70,21 +73,19 @@ fn swapdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-impl Server {
-    /// Empties some databases and counts their keys as changes; frees them in the background if `lazy`.
-    pub fn empty_databases(&mut self, which: Range<usize>, lazy: bool) {
-        let mut old = Vec::new();
-        for db in which {
-            self.touch_all_watched_keys_in_db(db, None);
-            let fresh = self.ks.new_db();
-            let full = mem::replace(&mut self.ks.dbs[db], fresh);
-            self.ks.changes.dirty += full.len() as u64;
-            self.ks.changes.blocked.signal_database(db);
-            old.push(full);
-        }
-        self.tracking_invalidate_everything();
-        self.lazyfree.free_databases(old, lazy);
+/// Empties some databases and counts their keys as changes; frees them in the background if `lazy`.
+pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bool) {
+    let mut old = Vec::new();
+    for db in which {
+        transaction::touch_all_watched_keys_in_db(server, db, None);
+        let fresh = server.ks.new_db();
+        let full = mem::replace(&mut server.ks.dbs[db], fresh);
+        server.ks.changes.dirty += full.len() as u64;
+        server.ks.changes.blocked.signal_database(db);
+        old.push(full);
     }
+    tracking::tracking_invalidate_everything(server);
+    server.lazyfree.free_databases(old, lazy);
 }
 
 pub const COMMANDS: &[Row] =

@@ -9,7 +9,9 @@ use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::script::library::Libraries;
+use crate::server::aof::load;
 use crate::server::call::Call;
+use crate::server::persistence;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
 use crate::spec::help::reply_help;
@@ -117,7 +119,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         (b"loadaof", _) if s.loading.is_some() => return Err(CAN_T_LOAD_AOF),
         (b"reload", options) => reload(s, call, options)?,
         (b"loadaof", []) => {
-            if !s.reload_aof() {
+            if !load::reload_aof(s) {
                 return Err(CAN_T_LOAD_AOF);
             }
             s.ks.changes.dirty = 0;
@@ -281,7 +283,7 @@ fn reload(s: &mut Server, call: &mut Call, options: &[&[u8]]) -> CommandResult {
             }
         }
     }
-    if save && !s.rdb_save() {
+    if save && !persistence::rdb_save(s) {
         return Err(SAVE_FAILED);
     }
     if flush {
@@ -300,8 +302,8 @@ fn reload(s: &mut Server, call: &mut Call, options: &[&[u8]]) -> CommandResult {
 
 /// Loads the snapshot file while everybody waits.
 fn load(s: &mut Server, options: LoadOptions) -> CommandResult {
-    let path = s.rdb_path();
-    if !s.begin_loading_file(&path).unwrap_or(false) {
+    let path = persistence::rdb_path(s);
+    if !crate::server::persistence::load::begin_loading_file(s, &path).unwrap_or(false) {
         s.warning(&format!("Can't open the snapshot {}", path.display()));
         return Err(CAN_T_LOAD);
     }
@@ -309,7 +311,7 @@ fn load(s: &mut Server, options: LoadOptions) -> CommandResult {
         loading.options = options;
     }
     loop {
-        match s.load_some() {
+        match crate::server::persistence::load::load_some(s) {
             Ok(LoadProgress::Done) => return Ok(()),
             Ok(LoadProgress::More) => {}
             Err(error) => {

@@ -5,16 +5,31 @@ use super::http::is_http;
 use super::redact::redact;
 use super::redirect::Redirection;
 use super::table::CommandId;
+use crate::command::http;
+use crate::command::monitor;
+use crate::command::redirect;
+use crate::command::script;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
+use crate::server::acl;
+use crate::server::blocking;
 use crate::server::call::{Call, Propagation};
 use crate::server::client::{Blocked, ClientFlags, Token};
+use crate::server::cluster;
 use crate::server::cluster::is_redirection;
 use crate::server::config::PropagationErrorBehavior;
+use crate::server::evict;
 use crate::server::evict::EvictionOutcome;
 use crate::server::networking::CHEAP_COMMAND_NS;
 use crate::server::pause::PauseKind;
+use crate::server::persistence;
+use crate::server::propagate;
+use crate::server::pubsub;
+use crate::server::replication::primary;
+use crate::server::replication::primary::feed;
+use crate::server::tracking;
+use crate::server::transaction;
 use crate::spec::CommandFlags;
 use crate::util::c_string;
 
@@ -57,544 +72,545 @@ const NO_MULTI: CommandError = CommandError::err("Command not allowed inside a t
 const LOADING: CommandError =
     CommandError::new(ErrorCode::Loading, "Redis is loading the dataset in memory");
 
-impl Server {
-    /// Decides about a request of a client, and executes it if nothing speaks against it.
-    #[inline]
-    pub fn process_command(
-        &mut self,
-        call: &mut Call,
-        command: Option<CommandId>,
-        args: &[&[u8]],
-    ) -> Verdict {
-        let token = call.client;
-        if let Some(id) = command {
-            let command = self.commands.get(id);
-            if !call.gates.intersects(command.gates) && command.arity_allows(args.len()) {
-                debug_assert!(!self.gates_for(token).intersects(command.gates));
-                self.call_plain(call, id, args);
-                return Verdict::Plain;
-            }
+/// Decides about a request of a client, and executes it if nothing speaks against it.
+#[inline]
+pub(crate) fn process_command(
+    server: &mut Server,
+    call: &mut Call,
+    command: Option<CommandId>,
+    args: &[&[u8]],
+) -> Verdict {
+    let token = call.client;
+    if let Some(id) = command {
+        let command = server.commands.get(id);
+        if !call.gates.intersects(command.gates) && command.arity_allows(args.len()) {
+            debug_assert!(!server.gates_for(token).intersects(command.gates));
+            call_plain(server, call, id, args);
+            return Verdict::Plain;
         }
-        self.process_with_care(call, command, args)
     }
+    process_with_care(server, call, command, args)
+}
 
-    /// The same for a request that something may speak against.
-    fn process_with_care(
-        &mut self,
-        call: &mut Call,
-        command: Option<CommandId>,
-        args: &[&[u8]],
-    ) -> Verdict {
-        let token = call.client;
-        let start = call.reply.len();
-        let resolved = match command {
-            Some(id) => self.resolve(id, args),
-            None if is_http(args[0]) => {
-                self.refuse_http(token);
-                return Verdict::Done;
-            }
-            None => Err((None, unknown_command(args))),
-        };
-        let id = match resolved {
-            Ok(id) => id,
-            Err((known, error)) => {
-                self.refuse(call, known, &error);
-                self.after_command(call, start);
-                return Verdict::Done;
-            }
-        };
-        self.clients[token].last_command = Some(self.commands.get(id).name);
-        let mut flags = self.commands.get(id).flags;
-        let in_mode = self.clients[token].is(ClientFlags::MULTI | ClientFlags::PUBSUB);
-        if in_mode {
-            flags = self.flags_in_mode(token, id);
-        }
-        if flags.contains(CommandFlags::NO_MANDATORY_KEYS) {
-            flags = self.flags_of_script(id, args);
-        }
-        if let Err(error) = self.may_run(call, id, args, flags, in_mode) {
-            self.refuse(call, Some(id), &error);
-            self.after_command(call, start);
+/// The same for a request that something may speak against.
+fn process_with_care(
+    server: &mut Server,
+    call: &mut Call,
+    command: Option<CommandId>,
+    args: &[&[u8]],
+) -> Verdict {
+    let token = call.client;
+    let start = call.reply.len();
+    let resolved = match command {
+        Some(id) => resolve(server, id, args),
+        None if is_http(args[0]) => {
+            http::refuse_http(server, token);
             return Verdict::Done;
         }
-        let undecided = matches!(self.redirection(token, flags), Some(Redirection::Undecided));
-        if undecided || (self.pause.is_active() && self.is_paused(token, flags)) {
-            self.block_client(token, Blocked::Pause, None);
-            return Verdict::TryAgain;
+        None => Err((None, unknown_command(args))),
+    };
+    let id = match resolved {
+        Ok(id) => id,
+        Err((known, error)) => {
+            refuse(server, call, known, &error);
+            after_command(server, call, start);
+            return Verdict::Done;
         }
-        if in_mode && self.is_to_be_queued(token, id) {
-            self.queue_multi_command(call, id, flags, args);
-        } else {
-            self.call(call, id, args);
-        }
-        self.after_command(call, start);
-        if self.ks.changes.blocked.has_ready() && self.busy.is_none() {
-            self.handle_clients_blocked_on_keys();
-        }
-        Verdict::Done
+    };
+    server.clients[token].last_command = Some(server.commands.get(id).name);
+    let mut flags = server.commands.get(id).flags;
+    let in_mode = server.clients[token].is(ClientFlags::MULTI | ClientFlags::PUBSUB);
+    if in_mode {
+        flags = flags_in_mode(server, token, id);
     }
-
-    /// Executes the command again that a client blocked with.
-    pub fn reprocess_command(&mut self, call: &mut Call, args: &[&[u8]]) {
-        let start = call.reply.len();
-        let Some(id) = self.commands.find(args[0]) else { return };
-        match self.may_run(call, id, args, self.commands.get(id).flags, false) {
-            Ok(()) => self.call(call, id, args),
-            Err(error) => self.refuse(call, Some(id), &error),
-        }
-        self.after_command(call, start);
+    if flags.contains(CommandFlags::NO_MANDATORY_KEYS) {
+        flags = script::flags_of_script(server, id, args);
     }
-
-    /// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
-    #[inline]
-    pub fn resolve(
-        &self,
-        id: CommandId,
-        args: &[&[u8]],
-    ) -> Result<CommandId, (Option<CommandId>, CommandError)> {
-        let command = self.commands.get(id);
-        let id = if command.subcommands.is_empty() || args.len() < 2 {
-            id
-        } else {
-            match self.commands.find_subcommand(id, args[1]) {
-                Some(sub) => sub,
-                None => return Err((None, unknown_subcommand(command.name, args[1]))),
-            }
-        };
-        let command = self.commands.get(id);
-        if !command.arity_allows(args.len())
-            || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1)
-        {
-            let text = format!("wrong number of arguments for '{}' command", command.name);
-            return Err((Some(id), CommandError::err_with(text)));
-        }
-        Ok(id)
+    if let Err(error) = may_run(server, call, id, args, flags, in_mode) {
+        refuse(server, call, Some(id), &error);
+        after_command(server, call, start);
+        return Verdict::Done;
     }
-
-    /// The flags of a command for a client in a transaction or subscribed: `EXEC` does what was queued.
-    #[cold]
-    fn flags_in_mode(&self, token: Token, id: CommandId) -> CommandFlags {
-        let command = self.commands.get(id);
-        match &self.clients[token].transaction {
-            Some(transaction) if command.is(CommandFlags::EXECUTES_QUEUE) => {
-                transaction.exec_flags(command.flags)
-            }
-            _ => command.flags,
-        }
+    let undecided =
+        matches!(redirect::redirection(server, token, flags), Some(Redirection::Undecided));
+    if undecided || (server.pause.is_active() && is_paused(server, token, flags)) {
+        blocking::block_client(server, token, Blocked::Pause, None);
+        return Verdict::TryAgain;
     }
-
-    /// Whether a command of a client that may be in a transaction waits for its end.
-    #[cold]
-    fn is_to_be_queued(&self, token: Token, id: CommandId) -> bool {
-        self.clients[token].is(ClientFlags::MULTI)
-            && !self.commands.get(id).is(CommandFlags::NEVER_QUEUED)
+    if in_mode && is_to_be_queued(server, token, id) {
+        transaction::queue_multi_command(server, call, id, flags, args);
+    } else {
+        self::call(server, call, id, args);
     }
-
-    /// Refuses what a subscriber can't be answered: in RESP2 it takes every reply for a message.
-    #[cold]
-    fn check_subscriber_mode(&self, token: Token, id: CommandId) -> CommandResult {
-        let client = &self.clients[token];
-        let command = self.commands.get(id);
-        if !client.is(ClientFlags::PUBSUB)
-            || client.protocol != Protocol::Resp2
-            || command.is(CommandFlags::FOR_SUBSCRIBERS)
-        {
-            return Ok(());
-        }
-        Err(CommandError::err_with(format!(
-            "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
-             context",
-            command.name
-        )))
+    after_command(server, call, start);
+    if server.ks.changes.blocked.has_ready() && server.busy.is_none() {
+        blocking::handle_clients_blocked_on_keys(server);
     }
+    Verdict::Done
+}
 
-    /// Refuses what the client's user has no permission for.
-    #[cold]
-    fn check_permission(&mut self, token: Token, id: CommandId, args: &[&[u8]]) -> CommandResult {
-        let checked = self.acl_check(token, id, args);
-        checked.map_err(|denied| self.no_permission(token, id, args, denied))
+/// Executes the command again that a client blocked with.
+pub(crate) fn reprocess_command(server: &mut Server, call: &mut Call, args: &[&[u8]]) {
+    let start = call.reply.len();
+    let Some(id) = server.commands.find(args[0]) else { return };
+    match may_run(server, call, id, args, server.commands.get(id).flags, false) {
+        Ok(()) => self::call(server, call, id, args),
+        Err(error) => refuse(server, call, Some(id), &error),
     }
+    after_command(server, call, start);
+}
 
-    /// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
-    fn may_run(
-        &mut self,
-        call: &mut Call,
-        id: CommandId,
-        args: &[&[u8]],
-        flags: CommandFlags,
-        in_mode: bool,
-    ) -> CommandResult {
-        let token = call.client;
-        let client = &self.clients[token];
-        let client_flags = client.flags;
-        let from_primary = client.is(ClientFlags::MASTER);
-        if !client.is(ClientFlags::AUTHENTICATED)
-            && !flags.contains(CommandFlags::NO_AUTH)
-            && self.acl.needs_auth(client)
-        {
-            return Err(NO_AUTH);
+/// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
+#[inline]
+pub(crate) fn resolve(
+    server: &Server,
+    id: CommandId,
+    args: &[&[u8]],
+) -> Result<CommandId, (Option<CommandId>, CommandError)> {
+    let command = server.commands.get(id);
+    let id = if command.subcommands.is_empty() || args.len() < 2 {
+        id
+    } else {
+        match server.commands.find_subcommand(id, args[1]) {
+            Some(sub) => sub,
+            None => return Err((None, unknown_subcommand(command.name, args[1]))),
         }
-        if flags.contains(CommandFlags::PROTECTED) {
-            self.check_protected(token, id)?;
+    };
+    let command = server.commands.get(id);
+    if !command.arity_allows(args.len())
+        || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1)
+    {
+        let text = format!("wrong number of arguments for '{}' command", command.name);
+        return Err((Some(id), CommandError::err_with(text)));
+    }
+    Ok(id)
+}
+
+/// The flags of a command for a client in a transaction or subscribed: `EXEC` does what was queued.
+#[cold]
+fn flags_in_mode(server: &Server, token: Token, id: CommandId) -> CommandFlags {
+    let command = server.commands.get(id);
+    match &server.clients[token].transaction {
+        Some(transaction) if command.is(CommandFlags::EXECUTES_QUEUE) => {
+            transaction.exec_flags(command.flags)
         }
-        if client_flags.intersects(ClientFlags::SLAVE)
-            && flags.intersects(
-                CommandFlags::WRITE | CommandFlags::READONLY | CommandFlags::MAY_REPLICATE,
-            )
-        {
-            return Err(REPLICA_ACCESS);
-        }
-        if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
-            return Err(NO_MULTI);
-        }
-        if client_flags.contains(ClientFlags::RESTRICTED) {
-            self.check_permission(token, id, args)?;
-        }
-        match self.redirection(token, flags) {
-            None => {}
-            Some(Redirection::Elsewhere(error)) => return Err(error),
-            // It is not for this server to judge.
-            Some(Redirection::Undecided) => return Ok(()),
-        }
-        if self.cluster.is_some() && !from_primary {
-            self.check_slots(token, id, args)?;
-        }
-        if self.tracking.keys() > 0 {
-            self.tracking_limit_keys();
-            // Who hears of it hears it before the reply.
-            self.flush_pushes(call);
-        }
-        if self.config.maxmemory > 0 {
-            let outcome = self.perform_evictions();
-            // Who hears that evicted keys are gone hears it before the reply.
-            self.flush_pushes(call);
-            if outcome == EvictionOutcome::Exhausted
-                && !from_primary
-                // A queue may grow without end, too.
-                && (flags.contains(CommandFlags::DENYOOM)
-                    || (in_mode && self.is_to_be_queued(token, id)))
-            {
-                return Err(OOM);
-            }
-        }
-        // PING tells those who watch over the server that something is wrong.
-        if self.has_disk_error()
-            && flags.intersects(CommandFlags::WRITE | CommandFlags::SHOWS_DISK_ERRORS)
-        {
-            match self.disk_error() {
-                Some(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
-                    self.apply_without_disk();
-                }
-                Some(error) if !from_primary => return Err(error.into()),
-                _ => {}
-            }
-        }
-        if flags.contains(CommandFlags::WRITE) && !from_primary {
-            if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
-                return Err(NO_REPLICAS);
-            }
-            if self.config.replica_read_only && self.repl.is_replica() {
-                return Err(READ_ONLY);
-            }
-        }
-        if in_mode {
-            self.check_subscriber_mode(token, id)?;
-        }
-        if self.repl.is_replica()
-            && !self.config.replica_serve_stale_data
-            && !self.repl.is_connected_to_primary()
-            && !flags.contains(CommandFlags::STALE)
-        {
-            return Err(MASTER_DOWN);
-        }
-        if let Some(loading) = &self.loading
+        _ => command.flags,
+    }
+}
+
+/// Whether a command of a client that may be in a transaction waits for its end.
+#[cold]
+fn is_to_be_queued(server: &Server, token: Token, id: CommandId) -> bool {
+    server.clients[token].is(ClientFlags::MULTI)
+        && !server.commands.get(id).is(CommandFlags::NEVER_QUEUED)
+}
+
+/// Refuses what a subscriber can't be answered: in RESP2 it takes every reply for a message.
+#[cold]
+fn check_subscriber_mode(server: &Server, token: Token, id: CommandId) -> CommandResult {
+    let client = &server.clients[token];
+    let command = server.commands.get(id);
+    if !client.is(ClientFlags::PUBSUB)
+        || client.protocol != Protocol::Resp2
+        || command.is(CommandFlags::FOR_SUBSCRIBERS)
+    {
+        return Ok(());
+    }
+    Err(CommandError::err_with(format!(
+        "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context",
+        command.name
+    )))
+}
+
+/// Refuses what the client's user has no permission for.
+#[cold]
+fn check_permission(
+    server: &mut Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+) -> CommandResult {
+    let checked = acl::acl_check(server, token, id, args);
+    checked.map_err(|denied| acl::no_permission(server, token, id, args, denied))
+}
+
+/// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
+fn may_run(
+    server: &mut Server,
+    call: &mut Call,
+    id: CommandId,
+    args: &[&[u8]],
+    flags: CommandFlags,
+    in_mode: bool,
+) -> CommandResult {
+    let token = call.client;
+    let client = &server.clients[token];
+    let client_flags = client.flags;
+    let from_primary = client.is(ClientFlags::MASTER);
+    if !client.is(ClientFlags::AUTHENTICATED)
+        && !flags.contains(CommandFlags::NO_AUTH)
+        && server.acl.needs_auth(client)
+    {
+        return Err(NO_AUTH);
+    }
+    if flags.contains(CommandFlags::PROTECTED) {
+        check_protected(server, token, id)?;
+    }
+    if client_flags.intersects(ClientFlags::SLAVE)
+        && flags
+            .intersects(CommandFlags::WRITE | CommandFlags::READONLY | CommandFlags::MAY_REPLICATE)
+    {
+        return Err(REPLICA_ACCESS);
+    }
+    if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
+        return Err(NO_MULTI);
+    }
+    if client_flags.contains(ClientFlags::RESTRICTED) {
+        check_permission(server, token, id, args)?;
+    }
+    match redirect::redirection(server, token, flags) {
+        None => {}
+        Some(Redirection::Elsewhere(error)) => return Err(error),
+        // It is not for this server to judge.
+        Some(Redirection::Undecided) => return Ok(()),
+    }
+    if server.cluster.is_some() && !from_primary {
+        cluster::check_slots(server, token, id, args)?;
+    }
+    if server.tracking.keys() > 0 {
+        tracking::tracking_limit_keys(server);
+        // Who hears of it hears it before the reply.
+        pubsub::flush_pushes(server, call);
+    }
+    if server.config.maxmemory > 0 {
+        let outcome = evict::perform_evictions(server);
+        // Who hears that evicted keys are gone hears it before the reply.
+        pubsub::flush_pushes(server, call);
+        if outcome == EvictionOutcome::Exhausted
             && !from_primary
-            && match loading.is_async {
-                true => flags.contains(CommandFlags::NO_ASYNC_LOADING),
-                false => !flags.contains(CommandFlags::LOADING),
-            }
+            // A queue may grow without end, too.
+            && (flags.contains(CommandFlags::DENYOOM)
+                || (in_mode && is_to_be_queued(server, token, id)))
         {
-            return Err(LOADING);
+            return Err(OOM);
         }
-        if let Some(busy) = &self.busy
-            && !flags.contains(CommandFlags::ALLOW_BUSY)
-        {
-            return Err(busy.error());
-        }
-        Ok(())
     }
-
-    fn is_paused(&self, token: Token, flags: CommandFlags) -> bool {
-        let client = &self.clients[token];
-        if client.is(ClientFlags::SLAVE) {
-            return false;
-        }
-        match self.pause.kind(self.ks.now_ms) {
-            // Even the primary waits: a pause keeps a replica's data as they are.
-            Some(PauseKind::All) => true,
-            Some(PauseKind::Write) => {
-                flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE)
+    // PING tells those who watch over the server that something is wrong.
+    if persistence::has_disk_error(server)
+        && flags.intersects(CommandFlags::WRITE | CommandFlags::SHOWS_DISK_ERRORS)
+    {
+        match persistence::disk_error(server) {
+            Some(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
+                apply_without_disk(server);
             }
-            None => false,
+            Some(error) if !from_primary => return Err(error.into()),
+            _ => {}
         }
     }
-
-    /// Answers a request that is not executed. In a transaction it should have been: nothing of it will be.
-    fn refuse(&mut self, call: &mut Call, id: Option<CommandId>, error: &CommandError) {
-        let token = call.client;
-        if let Some(id) = id {
-            self.commands.get_mut(id).stats.rejected += 1;
-            if self.commands.get(id).is(CommandFlags::EXECUTES_QUEUE) {
-                if !is_redirection(error) {
-                    self.abort_exec(call, id, error);
-                    return;
-                }
-                self.discard_transaction(token);
-            }
+    if flags.contains(CommandFlags::WRITE) && !from_primary {
+        if server.config.min_replicas_to_write > 0 && !feed::enough_good_replicas(server) {
+            return Err(NO_REPLICAS);
         }
-        self.flag_transaction(token);
-        call.reply_error(&mut self.stats, error);
-        self.error_on_link(token, error);
-    }
-
-    /// A command of the primary, or of a replica, failed. Nobody reads the answer; that it failed may mean that the
-    /// data are not the same any more.
-    fn error_on_link(&mut self, token: Token, error: &CommandError) {
-        let Some(client) = self.clients.get(token) else { return };
-        let primary = self.config.flavour.primary();
-        let (from, to) = match client {
-            _ if client.is(ClientFlags::MASTER) => ("replica", primary),
-            _ if client.is(ClientFlags::SLAVE) => (primary, "replica"),
-            _ => return,
-        };
-        let from_primary = client.is(ClientFlags::MASTER);
-        let name = client.last_command.unwrap_or("<unknown>");
-        self.warning(&format!(
-            "== CRITICAL == This {from} is sending an error to its {to}: '{error}' after processing the command '{name}'"
-        ));
-        self.stats.unexpected_error_replies += 1;
-        let fatal = self.config.propagation_error_behavior != PropagationErrorBehavior::Ignore;
-        if fatal && from_primary && self.config.replica_read_only {
-            self.give_up(&format!(
-                "This {from} panicked sending an error to its {to} after processing the command '{name}'"
-            ));
+        if server.config.replica_read_only && server.repl.is_replica() {
+            return Err(READ_ONLY);
         }
     }
-
-    /// Ends the process at once: going on would make it worse.
-    fn give_up(&self, why: &str) -> ! {
-        self.warning(&format!("Guru Meditation: {why}"));
-        std::process::abort();
+    if in_mode {
+        check_subscriber_mode(server, token, id)?;
     }
-
-    /// The primary's command is to be applied although this server can't write to its disk: goes on or ends, as
-    /// configured.
-    fn apply_without_disk(&mut self) {
-        if !self.config.replica_ignore_disk_write_errors {
-            self.give_up("Replica was unable to write command to disk.");
-        }
-        let now = self.ks.now_ms;
-        if now > self.repl.disk_error_logged_ms + DISK_ERROR_LOG_MS {
-            self.repl.disk_error_logged_ms = now;
-            self.warning(
-                "Replica is applying a command even though it is unable to write to disk.",
-            );
-        }
+    if server.repl.is_replica()
+        && !server.config.replica_serve_stale_data
+        && !server.repl.is_connected_to_primary()
+        && !flags.contains(CommandFlags::STALE)
+    {
+        return Err(MASTER_DOWN);
     }
-
-    /// `EXEC` itself is refused: the transaction is over.
-    fn abort_exec(&mut self, call: &mut Call, id: CommandId, reason: &CommandError) {
-        let token = call.client;
-        self.discard_transaction(token);
-        // Only a code that says something is part of the reason.
-        let reason = match reason.code {
-            ErrorCode::Err => reason.text.to_vec(),
-            _ => reason.to_bytes(),
-        };
-        let text = [b"Transaction discarded because of: ", &reason[..]].concat();
-        call.reply_error(&mut self.stats, &CommandError::with(ErrorCode::ExecAbort, text));
-        if !self.monitors.is_empty() {
-            // They have seen MULTI, and are to see its end.
-            let flags = self.commands.get(id).flags;
-            self.feed_monitors(call, flags, &[b"EXEC"]);
+    if let Some(loading) = &server.loading
+        && !from_primary
+        && match loading.is_async {
+            true => flags.contains(CommandFlags::NO_ASYNC_LOADING),
+            false => !flags.contains(CommandFlags::LOADING),
         }
+    {
+        return Err(LOADING);
     }
-
-    /// Executes a command: runs, times, counts and propagates it.
-    pub fn call(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]]) {
-        let token = call.client;
-        let flags = self.commands.get(id).flags;
-        let run = self.run_handler(call, id, args);
-        if !self.monitors.is_empty() && !self.is_resuming() {
-            self.feed_monitors(call, flags, args);
-        }
-        let dirty_before = run.dirty_before;
-        // A command that blocked is counted when it goes on.
-        if !self.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
-            self.note_call(call, id, args, run);
-            if let Some(client) = self.clients.get_mut(token) {
-                client.commands += 1;
-            }
-        }
-        self.tell_of_changes(call, flags, args, dirty_before);
-        // A key that the command has met and deleted, as its time had come, was deleted before it was read.
-        let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
-        if self.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
-            self.tracking_remember_keys(token, id, args);
-        }
+    if let Some(busy) = &server.busy
+        && !flags.contains(CommandFlags::ALLOW_BUSY)
+    {
+        return Err(busy.error());
     }
+    Ok(())
+}
 
-    /// [`Server::call`] without what no gate stands for: a command of the ordinary kind, and nobody who looks on.
-    #[inline(always)]
-    fn call_plain(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]]) {
-        let token = call.client;
-        let command = self.commands.get(id);
-        let flags = command.flags;
-        let client = &mut self.clients[token];
-        client.last_command = Some(command.name);
-        client.commands += 1;
-        let run = self.run_handler(call, id, args);
-        let dirty_before = run.dirty_before;
-        self.note_call(call, id, args, run);
-        self.tell_of_changes(call, flags, args, dirty_before);
-        if self.clients.has_pushes() {
-            self.flush_pushes(call);
-        }
-        if self.ks.changes.blocked.has_ready() {
-            self.handle_clients_blocked_on_keys();
-        }
+fn is_paused(server: &Server, token: Token, flags: CommandFlags) -> bool {
+    let client = &server.clients[token];
+    if client.is(ClientFlags::SLAVE) {
+        return false;
     }
-
-    /// Runs a command's handler, and takes the time.
-    #[inline(always)]
-    fn run_handler(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]]) -> Run {
-        let handler = self.commands.get(id).handler;
-        let start_reply = call.reply.len();
-        let dirty_before = self.ks.changes.dirty;
-        call.propagation = Propagation::Automatic;
-        let started = self.clock.nanos();
-        let outcome = handler(self, call, args);
-        let nanos = self.clock.nanos().saturating_sub(started);
-        self.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
-        Run { outcome, nanos, start_reply, dirty_before }
-    }
-
-    /// Counts a run, answers its error if it had one, and notes it where it took long.
-    #[inline(always)]
-    fn note_call(&mut self, call: &mut Call, id: CommandId, args: &[&[u8]], run: Run) {
-        let token = call.client;
-        let micros = run.nanos / 1000;
-        self.stats.commands += 1;
-        self.stats.command_us += micros;
-        let command = self.commands.get_mut(id);
-        command.stats.record(run.nanos);
-        let flags = command.flags;
-        if let Err(error) = run.outcome {
-            self.answer_failure(call, id, &error, run.start_reply);
+    match server.pause.kind(server.ks.now_ms) {
+        // Even the primary waits: a pause keeps a replica's data as they are.
+        Some(PauseKind::All) => true,
+        Some(PauseKind::Write) => {
+            flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE)
         }
-        if self.slow_log.wants(micros, flags) {
-            self.log_slow_command(token, micros, &redact(args));
-        }
-        let threshold = self.config.latency_monitor_threshold;
-        if threshold > 0 && micros / 1000 >= threshold {
-            let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
-            self.latency.add(event, self.now_seconds(), micros / 1000);
-        }
+        None => false,
     }
+}
 
-    /// A command's error is its reply, in place of what it may have written.
-    #[cold]
-    fn answer_failure(
-        &mut self,
-        call: &mut Call,
-        id: CommandId,
-        error: &CommandError,
-        start_reply: usize,
-    ) {
-        let token = call.client;
-        let command = self.commands.get_mut(id);
-        command.stats.failed += 1;
-        call.reply.truncate(start_reply);
-        call.reply_error(&mut self.stats, error);
-        self.error_on_link(token, error);
-    }
-
-    /// Propagates what a command did, and tells whoever wants to know.
-    #[inline(always)]
-    fn tell_of_changes(
-        &mut self,
-        call: &mut Call,
-        flags: CommandFlags,
-        args: &[&[u8]],
-        dirty_before: u64,
-    ) {
-        let token = call.client;
-        let changed = self.ks.changes.dirty != dirty_before;
-        if changed
-            || call.propagation != Propagation::Automatic
-            || self.ks.changes.needs_attention()
-        {
-            let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
-            self.propagate_after(call, changed && writes, flags, args);
-            if let Some(client) = self.clients.get_mut(token) {
-                client.write_offset = Some(self.repl.offset);
-            }
-        }
-    }
-
-    /// What remains to do for a request, whether it was executed or refused.
-    #[inline]
-    fn after_command(&mut self, call: &mut Call, start: usize) {
-        let token = call.client;
-        let Some(client) = self.clients.get_mut(token) else { return };
-        let silent = ClientFlags::REPLY_OFF
-            | ClientFlags::REPLY_SKIP
-            | ClientFlags::REPLY_SKIP_NEXT
-            | ClientFlags::MASTER
-            | ClientFlags::SLAVE;
-        if client.flags.intersects(silent | ClientFlags::TRACKING) {
-            let forced =
-                client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
-            let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
-            if client.is(skip) || (client.is(ClientFlags::MASTER) && !forced) {
-                call.reply.truncate(start);
-            }
-            if client.is(ClientFlags::SLAVE) && call.reply.len() > start {
-                call.reply.truncate(start);
-                self.replica_must_not_be_answered(token);
+/// Answers a request that is not executed. In a transaction it should have been: nothing of it will be.
+fn refuse(server: &mut Server, call: &mut Call, id: Option<CommandId>, error: &CommandError) {
+    let token = call.client;
+    if let Some(id) = id {
+        server.commands.get_mut(id).stats.rejected += 1;
+        if server.commands.get(id).is(CommandFlags::EXECUTES_QUEUE) {
+            if !is_redirection(error) {
+                abort_exec(server, call, id, error);
                 return;
             }
-            client.flags.remove(ClientFlags::REPLY_SKIP | ClientFlags::MASTER_FORCE_REPLY);
-            if client.is(ClientFlags::REPLY_SKIP_NEXT) {
-                client.flags.remove(ClientFlags::REPLY_SKIP_NEXT);
-                client.flags.insert(ClientFlags::REPLY_SKIP);
-            }
-            self.tracking_command_done(token);
-        }
-        if self.clients.has_pushes() {
-            self.flush_pushes(call);
+            transaction::discard_transaction(server, token);
         }
     }
+    transaction::flag_transaction(server, token);
+    call.reply_error(&mut server.stats, error);
+    error_on_link(server, token, error);
+}
 
-    fn check_protected(&self, token: Token, id: CommandId) -> CommandResult {
-        let client = &self.clients[token];
-        let local = client.conn.peer_ip().is_none_or(|ip| ip.is_loopback());
-        let name = self.commands.get(id).name;
-        let name = name.split('|').next().unwrap_or(name);
-        let allowed = match name {
-            "module" => self.config.enable_module_command,
-            _ => self.config.enable_debug_command,
-        };
-        if allowed.allows(local) {
-            return Ok(());
-        }
-        Err(CommandError::err_with(format!(
-            "{} command not allowed. If the enable-{name}-command option is set to \"local\", you can run it from a \
-             local connection, otherwise you need to set this option in the configuration file, and then restart the \
-             server.",
-            name.to_uppercase()
-        )))
+/// A command of the primary, or of a replica, failed. Nobody reads the answer; that it failed may mean that the
+/// data are not the same any more.
+fn error_on_link(server: &mut Server, token: Token, error: &CommandError) {
+    let Some(client) = server.clients.get(token) else { return };
+    let primary = server.config.flavour.primary();
+    let (from, to) = match client {
+        _ if client.is(ClientFlags::MASTER) => ("replica", primary),
+        _ if client.is(ClientFlags::SLAVE) => (primary, "replica"),
+        _ => return,
+    };
+    let from_primary = client.is(ClientFlags::MASTER);
+    let name = client.last_command.unwrap_or("<unknown>");
+    server.warning(&format!(
+        "== CRITICAL == This {from} is sending an error to its {to}: '{error}' after processing the command '{name}'"
+    ));
+    server.stats.unexpected_error_replies += 1;
+    let fatal = server.config.propagation_error_behavior != PropagationErrorBehavior::Ignore;
+    if fatal && from_primary && server.config.replica_read_only {
+        give_up(
+            server,
+            &format!(
+                "This {from} panicked sending an error to its {to} after processing the command '{name}'"
+            ),
+        );
     }
+}
+
+/// Ends the process at once: going on would make it worse.
+fn give_up(server: &Server, why: &str) -> ! {
+    server.warning(&format!("Guru Meditation: {why}"));
+    std::process::abort();
+}
+
+/// The primary's command is to be applied although this server can't write to its disk: goes on or ends, as
+/// configured.
+fn apply_without_disk(server: &mut Server) {
+    if !server.config.replica_ignore_disk_write_errors {
+        give_up(server, "Replica was unable to write command to disk.");
+    }
+    let now = server.ks.now_ms;
+    if now > server.repl.disk_error_logged_ms + DISK_ERROR_LOG_MS {
+        server.repl.disk_error_logged_ms = now;
+        server.warning("Replica is applying a command even though it is unable to write to disk.");
+    }
+}
+
+/// `EXEC` itself is refused: the transaction is over.
+fn abort_exec(server: &mut Server, call: &mut Call, id: CommandId, reason: &CommandError) {
+    let token = call.client;
+    transaction::discard_transaction(server, token);
+    // Only a code that says something is part of the reason.
+    let reason = match reason.code {
+        ErrorCode::Err => reason.text.to_vec(),
+        _ => reason.to_bytes(),
+    };
+    let text = [b"Transaction discarded because of: ", &reason[..]].concat();
+    call.reply_error(&mut server.stats, &CommandError::with(ErrorCode::ExecAbort, text));
+    if !server.monitors.is_empty() {
+        // They have seen MULTI, and are to see its end.
+        let flags = server.commands.get(id).flags;
+        monitor::feed_monitors(server, call, flags, &[b"EXEC"]);
+    }
+}
+
+/// Executes a command: runs, times, counts and propagates it.
+pub(crate) fn call(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) {
+    let token = call.client;
+    let flags = server.commands.get(id).flags;
+    let run = run_handler(server, call, id, args);
+    if !server.monitors.is_empty() && !blocking::is_resuming(server) {
+        monitor::feed_monitors(server, call, flags, args);
+    }
+    let dirty_before = run.dirty_before;
+    // A command that blocked is counted when it goes on.
+    if !server.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
+        note_call(server, call, id, args, run);
+        if let Some(client) = server.clients.get_mut(token) {
+            client.commands += 1;
+        }
+    }
+    tell_of_changes(server, call, flags, args, dirty_before);
+    // A key that the command has met and deleted, as its time had come, was deleted before it was read.
+    let reads = CommandFlags::READONLY | CommandFlags::RUNS_SCRIPT;
+    if server.tracking.clients() > 0 && flags.intersection(reads) == CommandFlags::READONLY {
+        tracking::tracking_remember_keys(server, token, id, args);
+    }
+}
+
+/// [`call`] without what no gate stands for: a command of the ordinary kind, and nobody who looks on.
+#[inline(always)]
+fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) {
+    let token = call.client;
+    let command = server.commands.get(id);
+    let flags = command.flags;
+    let client = &mut server.clients[token];
+    client.last_command = Some(command.name);
+    client.commands += 1;
+    let run = run_handler(server, call, id, args);
+    let dirty_before = run.dirty_before;
+    note_call(server, call, id, args, run);
+    tell_of_changes(server, call, flags, args, dirty_before);
+    if server.clients.has_pushes() {
+        pubsub::flush_pushes(server, call);
+    }
+    if server.ks.changes.blocked.has_ready() {
+        blocking::handle_clients_blocked_on_keys(server);
+    }
+}
+
+/// Runs a command's handler, and takes the time.
+#[inline(always)]
+fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) -> Run {
+    let handler = server.commands.get(id).handler;
+    let start_reply = call.reply.len();
+    let dirty_before = server.ks.changes.dirty;
+    call.propagation = Propagation::Automatic;
+    let started = server.clock.nanos();
+    let outcome = handler(server, call, args);
+    let nanos = server.clock.nanos().saturating_sub(started);
+    server.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
+    Run { outcome, nanos, start_reply, dirty_before }
+}
+
+/// Counts a run, answers its error if it had one, and notes it where it took long.
+#[inline(always)]
+fn note_call(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]], run: Run) {
+    let token = call.client;
+    let micros = run.nanos / 1000;
+    server.stats.commands += 1;
+    server.stats.command_us += micros;
+    let command = server.commands.get_mut(id);
+    command.stats.record(run.nanos);
+    let flags = command.flags;
+    if let Err(error) = run.outcome {
+        answer_failure(server, call, id, &error, run.start_reply);
+    }
+    if server.slow_log.wants(micros, flags) {
+        server.log_slow_command(token, micros, &redact(args));
+    }
+    let threshold = server.config.latency_monitor_threshold;
+    if threshold > 0 && micros / 1000 >= threshold {
+        let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
+        server.latency.add(event, server.now_seconds(), micros / 1000);
+    }
+}
+
+/// A command's error is its reply, in place of what it may have written.
+#[cold]
+fn answer_failure(
+    server: &mut Server,
+    call: &mut Call,
+    id: CommandId,
+    error: &CommandError,
+    start_reply: usize,
+) {
+    let token = call.client;
+    let command = server.commands.get_mut(id);
+    command.stats.failed += 1;
+    call.reply.truncate(start_reply);
+    call.reply_error(&mut server.stats, error);
+    error_on_link(server, token, error);
+}
+
+/// Propagates what a command did, and tells whoever wants to know.
+#[inline(always)]
+fn tell_of_changes(
+    server: &mut Server,
+    call: &mut Call,
+    flags: CommandFlags,
+    args: &[&[u8]],
+    dirty_before: u64,
+) {
+    let token = call.client;
+    let changed = server.ks.changes.dirty != dirty_before;
+    if changed || call.propagation != Propagation::Automatic || server.ks.changes.needs_attention()
+    {
+        let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+        propagate::propagate_after(server, call, changed && writes, flags, args);
+        if let Some(client) = server.clients.get_mut(token) {
+            client.write_offset = Some(server.repl.offset);
+        }
+    }
+}
+
+/// What remains to do for a request, whether it was executed or refused.
+#[inline]
+fn after_command(server: &mut Server, call: &mut Call, start: usize) {
+    let token = call.client;
+    let Some(client) = server.clients.get_mut(token) else { return };
+    let silent = ClientFlags::REPLY_OFF
+        | ClientFlags::REPLY_SKIP
+        | ClientFlags::REPLY_SKIP_NEXT
+        | ClientFlags::MASTER
+        | ClientFlags::SLAVE;
+    if client.flags.intersects(silent | ClientFlags::TRACKING) {
+        let forced = client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
+        let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
+        if client.is(skip) || (client.is(ClientFlags::MASTER) && !forced) {
+            call.reply.truncate(start);
+        }
+        if client.is(ClientFlags::SLAVE) && call.reply.len() > start {
+            call.reply.truncate(start);
+            primary::replica_must_not_be_answered(server, token);
+            return;
+        }
+        client.flags.remove(ClientFlags::REPLY_SKIP | ClientFlags::MASTER_FORCE_REPLY);
+        if client.is(ClientFlags::REPLY_SKIP_NEXT) {
+            client.flags.remove(ClientFlags::REPLY_SKIP_NEXT);
+            client.flags.insert(ClientFlags::REPLY_SKIP);
+        }
+        tracking::tracking_command_done(server, token);
+    }
+    if server.clients.has_pushes() {
+        pubsub::flush_pushes(server, call);
+    }
+}
+
+fn check_protected(server: &Server, token: Token, id: CommandId) -> CommandResult {
+    let client = &server.clients[token];
+    let local = client.conn.peer_ip().is_none_or(|ip| ip.is_loopback());
+    let name = server.commands.get(id).name;
+    let name = name.split('|').next().unwrap_or(name);
+    let allowed = match name {
+        "module" => server.config.enable_module_command,
+        _ => server.config.enable_debug_command,
+    };
+    if allowed.allows(local) {
+        return Ok(());
+    }
+    Err(CommandError::err_with(format!(
+        "{} command not allowed. If the enable-{name}-command option is set to \"local\", you can run it from a \
+         local connection, otherwise you need to set this option in the configuration file, and then restart the \
+         server.",
+        name.to_uppercase()
+    )))
 }
 
 /// At most so many bytes of a request's arguments are shown in an error.

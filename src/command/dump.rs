@@ -12,6 +12,7 @@ use crate::rdb::writer::RdbVersion;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::value::ValueRef;
 use crate::value::hash::{FOREVER_YOUNG, Hash};
 
@@ -106,7 +107,7 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     });
     let relative = expire.filter(|_| !options.absolute);
     // Not all replicas can read a later version than the one that this server writes.
-    if s.is_propagated() && payload::payload_version(args[3]) > RdbVersion::V10 as u16 {
+    if propagate::is_propagated(s) && payload::payload_version(args[3]) > RdbVersion::V10 as u16 {
         match entry.view().value() {
             ValueRef::Hash(hash) if hash.has_expiring_field() => {
                 propagate_expiring_hash(s, call, key, hash, expire, replaced);

@@ -7,9 +7,11 @@ use crate::rdb::ErrorKind;
 use crate::rdb::dump::{dump_functions, restore_functions};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::script::library::{ENGINE, Library, LibraryFunction, Load};
+use crate::script::run;
 use crate::script::run::Request;
 use crate::script::shebang;
 use crate::server::Server;
+use crate::server::busy;
 use crate::server::call::Call;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::glob::glob_match;
@@ -61,30 +63,28 @@ const HELP: &[&str] = &[
     "      in case of functions name collision with another library).",
 ];
 
-impl Server {
-    /// Loads the code of a library that a file or the primary brought.
-    ///
-    /// # Errors
-    /// Why it can't be loaded.
-    pub fn reload_library(&mut self, code: &[u8], replace: bool) -> CommandResult {
-        self.load_library(code, replace, RELOAD_TIMEOUT).map(drop)
-    }
+/// Loads the code of a library that a file or the primary brought.
+///
+/// # Errors
+/// Why it can't be loaded.
+pub(crate) fn reload_library(server: &mut Server, code: &[u8], replace: bool) -> CommandResult {
+    load_library(server, code, replace, RELOAD_TIMEOUT).map(drop)
+}
 
-    fn load_library(
-        &mut self,
-        code: &[u8],
-        replace: bool,
-        timeout: Duration,
-    ) -> CommandResult<Vec<u8>> {
-        let mut libraries = std::mem::take(&mut self.libraries);
-        let log = |level, line: &str| self.log(level, line);
-        let memory_limit_bytes = self.config.lua_memory_limit;
-        let version = &self.config.redis_version_announced;
-        let how = Load { replace, timeout, memory_limit_bytes, version, log: &log };
-        let loaded = libraries.load(code, &how);
-        self.libraries = libraries;
-        loaded
-    }
+fn load_library(
+    server: &mut Server,
+    code: &[u8],
+    replace: bool,
+    timeout: Duration,
+) -> CommandResult<Vec<u8>> {
+    let mut libraries = std::mem::take(&mut server.libraries);
+    let log = |level, line: &str| server.log(level, line);
+    let memory_limit_bytes = server.config.lua_memory_limit;
+    let version = &server.config.redis_version_announced;
+    let how = Load { replace, timeout, memory_limit_bytes, version, log: &log };
+    let loaded = libraries.load(code, &how);
+    server.libraries = libraries;
+    loaded
 }
 
 fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -95,9 +95,9 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             return Err(CommandError::err_with(text));
         }
     }
-    let obeyed = s.must_obey(call.client);
+    let obeyed = run::must_obey(s, call.client);
     let timeout = if obeyed { RELOAD_TIMEOUT } else { LOAD_TIMEOUT };
-    let name = s.load_library(code, !options.is_empty(), timeout)?;
+    let name = load_library(s, code, !options.is_empty(), timeout)?;
     s.ks.changes.dirty += 1;
     call.reply.bulk(&name);
     Ok(())
@@ -247,7 +247,7 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     })?;
     let sibling = s.libraries.sibling()?;
     let own = std::mem::replace(&mut s.libraries, sibling);
-    let loaded = codes.iter().try_for_each(|code| s.reload_library(code, false));
+    let loaded = codes.iter().try_for_each(|code| reload_library(s, code, false));
     let restored = std::mem::replace(&mut s.libraries, own);
     loaded?;
     match policy {
@@ -261,7 +261,7 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn kill(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    s.kill_script(call, true)
+    busy::kill_script(s, call, true)
 }
 
 fn help(_: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -289,7 +289,8 @@ fn run(s: &mut Server, call: &mut Call, command: &[&[u8]], read_only: bool) -> C
     }
     let (keys, args) = keys_and_args(command)?;
     let engine = s.libraries.engine()?;
-    s.run_script(
+    run::run_script(
+        s,
         call,
         &Request {
             engine: &engine,

@@ -9,6 +9,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::util::geohash::{Point, Shape, ShapeKind};
 use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
 use crate::value::Collection;
@@ -92,7 +93,7 @@ fn geoadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 /// To a replica it is the scores that are told: it need not compute them, nor know of places.
 fn propagate_as_zadd(s: &mut Server, call: &mut Call, args: &[&[u8]], places: &[[&[u8]; 3]]) {
-    if !s.is_propagated() {
+    if !propagate::is_propagated(s) {
         return;
     }
     let scores: Vec<String> = places

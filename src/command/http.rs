@@ -12,22 +12,20 @@ pub fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-impl Server {
-    /// Closes the connection of a client that speaks HTTP.
-    #[cold]
-    pub fn refuse_http(&mut self, token: Token) {
-        let now = self.now_seconds();
-        if self.stats.http_logged.is_none_or(|at| now - at > LOG_PERIOD_SECONDS) {
-            self.stats.http_logged = Some(now);
-            let peer = self.clients[token].conn.peer(&self.unix_path());
-            self.warning(&format!(
-                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
-                 This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
-                 instance. Connection from {peer} aborted."
-            ));
-        }
-        self.clients.close_later(token);
+/// Closes the connection of a client that speaks HTTP.
+#[cold]
+pub(crate) fn refuse_http(server: &mut Server, token: Token) {
+    let now = server.now_seconds();
+    if server.stats.http_logged.is_none_or(|at| now - at > LOG_PERIOD_SECONDS) {
+        server.stats.http_logged = Some(now);
+        let peer = server.clients[token].conn.peer(&server.unix_path());
+        server.warning(&format!(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
+             This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
+             instance. Connection from {peer} aborted."
+        ));
     }
+    server.clients.close_later(token);
 }
 
 #[cfg(test)]

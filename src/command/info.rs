@@ -6,11 +6,15 @@
 use super::memory::{Excess, MemoryOverhead};
 use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
+use crate::server::aof;
 use crate::server::aof::AofState;
+use crate::server::blocking;
 use crate::server::call::Call;
 use crate::server::child::ChildReports;
 use crate::server::client::ClientFlags;
+use crate::server::cluster;
 use crate::server::config::Choice;
+use crate::server::evict;
 use crate::server::persistence::SaveChild;
 use crate::server::pubsub::Topic;
 use crate::server::replication::ReplState;
@@ -151,7 +155,7 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("redis_git_sha1", "00000000");
     lines.add("redis_git_dirty", 0);
     lines.add("redis_build_id", "0000000000000000");
-    lines.add("redis_mode", s.mode());
+    lines.add("redis_mode", cluster::mode(s));
     lines.add(
         "os",
         format_args!("{} {} {}", system("ostype"), system("osrelease"), std::env::consts::ARCH),
@@ -195,11 +199,11 @@ fn clients(s: &Server, lines: &mut Lines) {
         all().map(|c| c.query.capacity()).max().unwrap_or(0),
     );
     lines.add("client_recent_max_output_buffer", all().map(|c| c.out.len()).max().unwrap_or(0));
-    lines.add("blocked_clients", s.blocked_clients());
+    lines.add("blocked_clients", blocking::blocked_clients(s));
     lines.add("tracking_clients", s.tracking.clients());
     lines.add("pubsub_clients", all().filter(|c| c.is(ClientFlags::PUBSUB)).count());
     lines.add("watching_clients", s.watched.clients());
-    lines.add("clients_in_timeout_table", s.clients_in_timeout_table());
+    lines.add("clients_in_timeout_table", blocking::clients_in_timeout_table(s));
     lines.add("total_watched_keys", s.watched.len());
     lines.add("total_blocking_keys", s.ks.changes.blocked.len());
     lines.add("total_blocking_keys_on_nokey", s.ks.changes.blocked.len_on_no_key());
@@ -247,7 +251,7 @@ fn memory(s: &Server, lines: &mut Lines) {
     add_excess("allocator_rss", Excess::NONE);
     add_excess("rss_overhead", m.rss_overhead());
     add_excess("mem_fragmentation", m.fragmentation());
-    lines.add("mem_not_counted_for_evict", s.memory_not_counted_for_eviction());
+    lines.add("mem_not_counted_for_evict", evict::memory_not_counted_for_eviction(s));
     lines.add("mem_replication_backlog", m.backlog);
     lines.add("mem_total_replication_buffers", m.backlog + m.replicas);
     lines.add("mem_clients_slaves", m.replicas);
@@ -280,8 +284,8 @@ fn persistence(s: &Server, lines: &mut Lines) {
     lines.add("current_save_keys_processed", done);
     lines.add("current_save_keys_total", total);
     lines.add("rdb_changes_since_last_save", s.ks.changes.dirty);
-    let saving = state.child.as_ref().filter(|_| !s.is_rewriting_aof());
-    let rewriting = state.child.as_ref().filter(|_| s.is_rewriting_aof());
+    let saving = state.child.as_ref().filter(|_| !aof::is_rewriting_aof(s));
+    let rewriting = state.child.as_ref().filter(|_| aof::is_rewriting_aof(s));
     let seconds_of = |child: Option<&SaveChild>| child.map_or(-1, |child| now - child.started);
     lines.add_flag("rdb_bgsave_in_progress", saving.is_some());
     lines.add("rdb_last_save_time", state.last_save);

@@ -10,6 +10,7 @@ use crate::ds::quicklist::Direction;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::blocking;
 use crate::server::blocking::KeyInterest;
 use crate::server::call::Call;
 use crate::value::list::{End, Limits, List};
@@ -246,8 +247,8 @@ fn blocking_pop(
     if pop_first(s, call, keys, how)? {
         return Ok(());
     }
-    if s.may_block(call) {
-        s.block_for_keys(call, args, keys, A_LIST, deadline);
+    if blocking::may_block(s, call) {
+        blocking::block_for_keys(s, call, args, keys, A_LIST, deadline);
     } else {
         call.reply.null_array();
     }
@@ -354,8 +355,8 @@ fn blocking_move(
 ) -> CommandResult {
     if move_element(s, call, (args[1], ends.0), (args[2], ends.1))? {
         call.propagate_instead(s, effect);
-    } else if s.may_block(call) {
-        s.block_for_keys(call, args, &args[1..2], A_LIST, deadline);
+    } else if blocking::may_block(s, call) {
+        blocking::block_for_keys(s, call, args, &args[1..2], A_LIST, deadline);
     } else {
         call.reply.null();
     }

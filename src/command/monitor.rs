@@ -8,6 +8,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
+use crate::server::output;
 use crate::spec::CommandFlags;
 use crate::util::args::quote;
 use bytes::Bytes;
@@ -29,69 +30,66 @@ fn monitor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         client.flags |= ClientFlags::MONITOR;
         let noted = (token, client.id);
         // What was executed before is not for its eyes.
-        s.flush_monitors();
+        flush_monitors(s);
         s.monitors.push(noted);
     }
     call.reply.ok();
     Ok(())
 }
 
-impl Server {
-    /// Shows a command that was executed to all monitors, unless its `flags` keep it from being seen.
-    pub fn feed_monitors(&mut self, call: &Call, flags: CommandFlags, args: &[&[u8]]) {
-        if flags.intersects(CommandFlags::SKIP_MONITOR | CommandFlags::ADMIN)
-            || self.loading.is_some()
+/// Shows a command that was executed to all monitors, unless its `flags` keep it from being seen.
+pub(crate) fn feed_monitors(server: &mut Server, call: &Call, flags: CommandFlags, args: &[&[u8]]) {
+    if flags.intersects(CommandFlags::SKIP_MONITOR | CommandFlags::ADMIN)
+        || server.loading.is_some()
+    {
+        return;
+    }
+    let Some(client) = server.clients.get(call.client) else { return };
+    let client_monitors = server.clients.is_in_turn(call.client) && client.is(ClientFlags::MONITOR);
+    let now = server.clock.unix_us();
+    let peer = client.conn.peer(&server.unix_path());
+    let peer = if call.in_script {
+        "lua".to_string()
+    } else if client.is(ClientFlags::UNIX_SOCKET) {
+        format!("unix:{}", server.unix_path())
+    } else {
+        peer
+    };
+    let mut line =
+        format!("+{}.{:06} [{} {peer}]", now / 1_000_000, now % 1_000_000, call.db).into_bytes();
+    for arg in redact(args) {
+        line.push(b' ');
+        line.extend(quote(arg));
+    }
+    line.extend(b"\r\n");
+    if client_monitors {
+        // Between its replies the line has a place of its own.
+        send_to_monitors(server, Bytes::from(line));
+        return;
+    }
+    server.monitor_lines.append(&mut line);
+    if server.monitor_lines.len() >= BLOCK {
+        flush_monitors(server);
+    }
+}
+
+/// Sends monitors what they have not been sent of this turn.
+pub(crate) fn flush_monitors(server: &mut Server) {
+    if !server.monitor_lines.is_empty() {
+        let lines = std::mem::take(&mut server.monitor_lines);
+        send_to_monitors(server, Bytes::from(lines));
+    }
+}
+
+fn send_to_monitors(server: &mut Server, lines: Bytes) {
+    let monitors = std::mem::take(&mut server.monitors);
+    for noted in monitors {
+        // Monitors that are gone, or were reset, drop out here.
+        if let Some(monitor) =
+            server.clients.find(noted).filter(|&m| server.clients[m].is(ClientFlags::MONITOR))
         {
-            return;
-        }
-        let Some(client) = self.clients.get(call.client) else { return };
-        let client_monitors =
-            self.clients.is_in_turn(call.client) && client.is(ClientFlags::MONITOR);
-        let now = self.clock.unix_us();
-        let peer = client.conn.peer(&self.unix_path());
-        let peer = if call.in_script {
-            "lua".to_string()
-        } else if client.is(ClientFlags::UNIX_SOCKET) {
-            format!("unix:{}", self.unix_path())
-        } else {
-            peer
-        };
-        let mut line = format!("+{}.{:06} [{} {peer}]", now / 1_000_000, now % 1_000_000, call.db)
-            .into_bytes();
-        for arg in redact(args) {
-            line.push(b' ');
-            line.extend(quote(arg));
-        }
-        line.extend(b"\r\n");
-        if client_monitors {
-            // Between its replies the line has a place of its own.
-            self.send_to_monitors(Bytes::from(line));
-            return;
-        }
-        self.monitor_lines.append(&mut line);
-        if self.monitor_lines.len() >= BLOCK {
-            self.flush_monitors();
-        }
-    }
-
-    /// Sends monitors what they have not been sent of this turn.
-    pub fn flush_monitors(&mut self) {
-        if !self.monitor_lines.is_empty() {
-            let lines = std::mem::take(&mut self.monitor_lines);
-            self.send_to_monitors(Bytes::from(lines));
-        }
-    }
-
-    fn send_to_monitors(&mut self, lines: Bytes) {
-        let monitors = std::mem::take(&mut self.monitors);
-        for noted in monitors {
-            // Monitors that are gone, or were reset, drop out here.
-            if let Some(monitor) =
-                self.clients.find(noted).filter(|&m| self.clients[m].is(ClientFlags::MONITOR))
-            {
-                self.add_output(monitor, lines.clone());
-                self.monitors.push(noted);
-            }
+            output::add_output(server, monitor, lines.clone());
+            server.monitors.push(noted);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags};
+use crate::server::pubsub;
 use crate::server::pubsub::Topic;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::glob::glob_match;
@@ -26,14 +27,14 @@ const HELP: &[&str] = &[
 ];
 
 fn publish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let receivers = s.publish(args[1], args[2]);
+    let receivers = pubsub::publish(s, args[1], args[2]);
     call.propagate_to_replicas();
     call.reply.int(receivers as i64);
     Ok(())
 }
 
 fn spublish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let receivers = s.publish_on_shard(args[1], args[2]);
+    let receivers = pubsub::publish_on_shard(s, args[1], args[2]);
     call.propagate_to_replicas();
     call.reply.int(receivers as i64);
     Ok(())
@@ -80,7 +81,7 @@ fn subscribe_to(
         )));
     }
     for name in names {
-        s.subscribe(token, topic, name);
+        pubsub::subscribe(s, token, topic, name);
         confirm(s, call, topic, verb, Some(name));
     }
     Ok(())
@@ -99,13 +100,13 @@ fn unsubscribe_from(
         return Err(CommandError::with(ErrorCode::NoSub, text));
     }
     for name in names {
-        s.unsubscribe(token, topic, name);
+        pubsub::unsubscribe(s, token, topic, name);
         confirm(s, call, topic, verb, Some(name));
     }
     if names.is_empty() {
-        let all = s.subscribed_to(token, topic);
+        let all = pubsub::subscribed_to(s, token, topic);
         for name in &all {
-            s.unsubscribe(token, topic, name);
+            pubsub::unsubscribe(s, token, topic, name);
             confirm(s, call, topic, verb, Some(name));
         }
         if all.is_empty() {
@@ -130,7 +131,7 @@ fn confirm(s: &mut Server, call: &mut Call, topic: Topic, verb: &str, name: Opti
     if client.is(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP) {
         let mut reply = Reply::new(client.protocol);
         write(&mut reply);
-        s.push_to(token, Bytes::from(reply.take()));
+        pubsub::push_to(s, token, Bytes::from(reply.take()));
     } else {
         write(&mut call.reply);
     }

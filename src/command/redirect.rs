@@ -18,26 +18,28 @@ pub enum Redirection {
     Undecided,
 }
 
-impl Server {
-    /// Whether this server, as a replica, sends a client with this request to its primary.
-    #[inline]
-    pub fn redirection(&self, token: Token, flags: CommandFlags) -> Option<Redirection> {
-        let client = &self.clients[token];
-        if !client.is(ClientFlags::REDIRECT) {
-            return None;
-        }
-        let primary = self.repl.primary.as_ref()?;
-        let reads = flags.contains(CommandFlags::READONLY) && !client.is(ClientFlags::READONLY);
-        if !reads && !flags.contains(CommandFlags::WRITE) {
-            return None;
-        }
-        // The server that takes over would send the client back here until it has.
-        if matches!(self.repl.failover, Failover::InProgress { .. }) {
-            return Some(Redirection::Undecided);
-        }
-        let text = format!("{}:{}", primary.host, primary.port);
-        Some(Redirection::Elsewhere(CommandError::with(ErrorCode::Redirect, text)))
+/// Whether this server, as a replica, sends a client with this request to its primary.
+#[inline]
+pub(crate) fn redirection(
+    server: &Server,
+    token: Token,
+    flags: CommandFlags,
+) -> Option<Redirection> {
+    let client = &server.clients[token];
+    if !client.is(ClientFlags::REDIRECT) {
+        return None;
     }
+    let primary = server.repl.primary.as_ref()?;
+    let reads = flags.contains(CommandFlags::READONLY) && !client.is(ClientFlags::READONLY);
+    if !reads && !flags.contains(CommandFlags::WRITE) {
+        return None;
+    }
+    // The server that takes over would send the client back here until it has.
+    if matches!(server.repl.failover, Failover::InProgress { .. }) {
+        return Some(Redirection::Undecided);
+    }
+    let text = format!("{}:{}", primary.host, primary.port);
+    Some(Redirection::Elsewhere(CommandError::with(ErrorCode::Redirect, text)))
 }
 
 fn capa(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {

@@ -4,11 +4,21 @@ use super::args::{Unit, positive, timeout};
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::blocking;
 use crate::server::call::Call;
 use crate::server::client::{Blocked, ClientFlags};
+use crate::server::client_info;
+use crate::server::replication::failover;
 use crate::server::replication::failover::Handover;
+use crate::server::replication::primary;
 use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
+use crate::server::replication::primary::dual_channel;
+use crate::server::replication::primary::feed;
+use crate::server::replication::primary::psync;
 use crate::server::replication::primary::psync::PsyncRequest;
+use crate::server::replication::replica;
+use crate::server::replication::replica::follow;
+use crate::server::replication::trace;
 use crate::server::replication::trace::Direction;
 use crate::server::replication::{Capabilities, Excluded, ReplState};
 use crate::util::args::split_args;
@@ -27,9 +37,9 @@ fn replicaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         if s.repl.is_replica() {
-            s.replication_unset_primary();
-            s.set_primary_address(None);
-            let client = s.client_info(call.client);
+            replica::replication_unset_primary(s);
+            replica::set_primary_address(s, None);
+            let client = client_info::client_info(s, call.client);
             s.notice(&format!("MASTER MODE enabled (user request from '{client}')"));
         }
         call.reply.ok();
@@ -46,9 +56,9 @@ fn replicaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         call.reply.simple("OK Already connected to specified master");
         return Ok(());
     }
-    let client = s.client_info(call.client);
-    s.set_primary_address(Some((host.clone(), port)));
-    s.replication_set_primary(host.clone(), port);
+    let client = client_info::client_info(s, call.client);
+    replica::set_primary_address(s, Some((host.clone(), port)));
+    replica::replication_set_primary(s, host.clone(), port);
     s.notice(&format!("REPLICAOF {host}:{port} enabled (user request from '{client}')"));
     call.reply.ok();
     Ok(())
@@ -62,10 +72,10 @@ fn replconf(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     });
     if !about_progress {
         let token = call.client;
-        s.trace_replica(token, Direction::Received, &shown(args));
+        trace::trace_replica(s, token, Direction::Received, &shown(args));
         let answer =
             outcome.as_ref().map_or_else(|error| format!("-{error}"), |()| "+OK".to_string());
-        s.trace_replica(token, Direction::Sent, &answer);
+        trace::trace_replica(s, token, Direction::Sent, &answer);
     }
     outcome
 }
@@ -87,7 +97,7 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
             b"listening-port" => {
                 let port = parse_i64(value).ok_or(CommandError::NOT_AN_INTEGER)?;
                 let port = u16::try_from(port).map_err(|_| CommandError::NOT_AN_INTEGER)?;
-                s.replica_link(token).listening_port = port;
+                primary::replica_link(s, token).listening_port = port;
             }
             b"ip-address" => {
                 if value.len() > 255 {
@@ -96,13 +106,14 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
                         value.len()
                     )));
                 }
-                s.replica_link(token).ip_address = String::from_utf8_lossy(value).into_owned();
+                primary::replica_link(s, token).ip_address =
+                    String::from_utf8_lossy(value).into_owned();
             }
             b"capa" => {
                 // A capability that is not known here is none of our business.
                 let dual_channel =
                     s.config.dual_channel_replication_enabled && s.config.repl_diskless_sync;
-                let link = s.replica_link(token);
+                let link = primary::replica_link(s, token);
                 if value.eq_ignore_ascii_case(b"eof") {
                     link.capabilities |= Capabilities::EOF;
                 } else if value.eq_ignore_ascii_case(b"psync2") {
@@ -116,7 +127,7 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
             b"version" => {
                 let parts = value.split(|b| *b == b'.').filter_map(parse_i64);
                 let version = parts.take(3).fold(0, |v, part| v << 8 | (part.clamp(0, 255) as u32));
-                s.replica_link(token).version = version;
+                primary::replica_link(s, token).version = version;
             }
             b"ack" => {
                 // Answering would disturb the stream.
@@ -129,13 +140,13 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
                 let fack = args.len() > 4 && args[3].eq_ignore_ascii_case(b"fack");
                 let durable =
                     fack.then(|| parse_i64(args[4])).flatten().and_then(|n| u64::try_from(n).ok());
-                s.replica_acknowledged(token, offset, durable);
+                feed::replica_acknowledged(s, token, offset, durable);
                 return Ok(());
             }
             b"getack" => {
                 // The answer does not tell what is behind this request: it has not been applied yet.
                 if s.client(call).is(ClientFlags::MASTER) {
-                    s.replication_send_ack();
+                    follow::replication_send_ack(s);
                     s.client(call).flags |= ClientFlags::MASTER_FORCE_REPLY;
                 }
                 return Ok(());
@@ -146,16 +157,17 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
             }
             b"rdb-filter-only" => {
                 let excluded = parts_but(value)?;
-                s.replica_link(token).excluded = excluded;
+                primary::replica_link(s, token).excluded = excluded;
             }
-            b"rdb-channel" => s.replica_link(token).rdb_channel = zero_or_one(value)?,
+            b"rdb-channel" => primary::replica_link(s, token).rdb_channel = zero_or_one(value)?,
             b"set-rdb-client-id" => {
                 let id = parse_i64(value).ok_or(CommandError::NOT_AN_INTEGER)?;
-                let client = u64::try_from(id).ok().filter(|id| s.has_reservation(*id));
+                let client =
+                    u64::try_from(id).ok().filter(|id| dual_channel::has_reservation(s, *id));
                 let client = client.ok_or_else(|| {
                     CommandError::err_with(format!("Unrecognized RDB client id {id}"))
                 })?;
-                s.replica_link(token).rdb_client = Some(client);
+                primary::replica_link(s, token).rdb_client = Some(client);
             }
             _ => {
                 let shown = String::from_utf8_lossy(pair[0]);
@@ -200,9 +212,9 @@ fn psync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(NOT_FROM_FILE);
     }
     let token = call.client;
-    s.trace_replica(token, Direction::Received, &shown(args));
+    trace::trace_replica(s, token, Direction::Received, &shown(args));
     let Some(offset) = parse_i64(args[2]) else {
-        let name = s.replica_name(token);
+        let name = primary::replica_name(s, token);
         s.warning(&format!("Replica {name} asks for synchronization but with a wrong offset"));
         return Err(CommandError::NOT_AN_INTEGER);
     };
@@ -216,9 +228,9 @@ fn synchronize(
     call: &mut Call,
     request: Option<PsyncRequest<'_>>,
 ) -> CommandResult {
-    s.sync_command(call, request).inspect_err(|error| {
+    psync::sync_command(s, call, request).inspect_err(|error| {
         let token = call.client;
-        s.trace_replica(token, Direction::Sent, &format!("-{error}"));
+        trace::trace_replica(s, token, Direction::Sent, &format!("-{error}"));
     })
 }
 
@@ -227,7 +239,7 @@ fn sync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(NOT_FROM_FILE);
     }
     let token = call.client;
-    s.trace_replica(token, Direction::Received, &shown(args));
+    trace::trace_replica(s, token, Direction::Received, &shown(args));
     synchronize(s, call, None)
 }
 
@@ -241,13 +253,13 @@ fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let deadline = timeout(args[2], Unit::Milliseconds, s.ks.now_ms)?;
     let token = call.client;
     let offset = s.clients[token].write_offset;
-    let reached = s.replicas_at(offset);
-    if reached as i64 >= wanted || !s.may_block(call) {
+    let reached = feed::replicas_at(s, offset);
+    if reached as i64 >= wanted || !blocking::may_block(s, call) {
         call.reply.int(reached as i64);
         return Ok(());
     }
     let wanted = usize::try_from(wanted).unwrap_or(0);
-    s.block_client(token, Blocked::Replicas { wanted, offset }, deadline);
+    blocking::block_client(s, token, Blocked::Replicas { wanted, offset }, deadline);
     s.repl.get_ack = true;
     Ok(())
 }
@@ -257,7 +269,7 @@ fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         if s.repl.failover.is_none() {
             return Err(CommandError::err("No failover in progress."));
         }
-        s.abort_failover("Failover manually aborted");
+        failover::abort_failover(s, "Failover manually aborted");
         call.reply.ok();
         return Ok(());
     }
@@ -289,7 +301,7 @@ fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             _ => return Err(CommandError::SYNTAX),
         }
     }
-    s.start_failover(asked)?;
+    failover::start_failover(s, asked)?;
     call.reply.ok();
     Ok(())
 }
@@ -313,12 +325,12 @@ fn waitaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let token = call.client;
     let offset = s.clients[token].write_offset;
-    let reached = s.durable_at(offset);
-    if (reached.local >= local && reached.replicas >= replicas) || !s.may_block(call) {
+    let reached = feed::durable_at(s, offset);
+    if (reached.local >= local && reached.replicas >= replicas) || !blocking::may_block(s, call) {
         reached.reply(&mut call.reply);
         return Ok(());
     }
-    s.block_client(token, Blocked::Durable { local, replicas, offset }, deadline);
+    blocking::block_client(s, token, Blocked::Durable { local, replicas, offset }, deadline);
     s.repl.get_ack = true;
     Ok(())
 }

@@ -7,6 +7,8 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::replication::primary;
+use crate::server::replication::primary::feed;
 use crate::server::replication::replica::LinkState;
 use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
 use crate::spec::help::reply_help;
@@ -79,13 +81,13 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
             let Some(replica) = &client.replica else { return start };
             let peer = match replica.listening_port {
                 0 => link.peer.clone(),
-                _ => s.replica_name(token),
+                _ => primary::replica_name(s, token),
             };
             let Some(state) = replica.state else {
                 return format!("{start} {peer}, shaking hands");
             };
             let behind = s.repl.offset.saturating_sub(replica.ack_offset);
-            let unsent = s.replica_lag_bytes(token);
+            let unsent = feed::replica_lag_bytes(s, token);
             let silent = s.now_seconds() - replica.ack_time;
             let state = state.name();
             format!(

@@ -2,12 +2,16 @@
 
 use super::args;
 use super::table::{CommandId, Row};
+use crate::command::monitor;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::script::cache::{Sha, compile, parse_sha};
+use crate::script::debugger;
 use crate::script::engine::sha1_hex;
+use crate::script::run;
 use crate::script::run::Request;
 use crate::script::shebang::split_shebang;
 use crate::server::Server;
+use crate::server::busy;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::spec::CommandFlags;
@@ -98,12 +102,13 @@ fn run_debugged(
     read_only: bool,
 ) -> CommandResult {
     let (keys, args) = keys_and_args(command)?;
-    s.debug_script(call, body, |s, call, engine| {
+    debugger::debug_script(s, call, body, |s, call, engine| {
         let (flags, function) = compile(engine, body)?;
         let name = String::from_utf8_lossy(&sha1_hex(body)).into();
         let function = &function;
         let is_function = false;
-        s.run_script(
+        run::run_script(
+            s,
             call,
             &Request { engine, function, name, flags, read_only, command, keys, args, is_function },
         )
@@ -113,7 +118,7 @@ fn run_debugged(
 /// Before the commands that it calls are shown, and not behind them.
 pub(super) fn show_to_monitors(s: &mut Server, call: &mut Call, args: &[&[u8]]) {
     if !s.monitors.is_empty() {
-        s.feed_monitors(call, CommandFlags::empty(), args);
+        monitor::feed_monitors(s, call, CommandFlags::empty(), args);
     }
 }
 
@@ -127,7 +132,8 @@ fn run(
     let (keys, args) = keys_and_args(command)?;
     let script = s.scripts.find(&sha).ok_or(NO_SCRIPT)?.clone();
     let engine = s.scripts.engine()?;
-    let outcome = s.run_script(
+    let outcome = run::run_script(
+        s,
         call,
         &Request {
             engine: &engine,
@@ -145,21 +151,19 @@ fn run(
     outcome
 }
 
-impl Server {
-    /// The flags of a command that runs a script: what the script says of itself counts, where it says anything.
-    #[cold]
-    pub fn flags_of_script(&self, id: CommandId, args: &[&[u8]]) -> CommandFlags {
-        let command = self.commands.get(id);
-        let script = match command.spec.name {
-            "eval" | "eval_ro" => split_shebang(args[1]).ok().map(|(flags, _)| flags),
-            "evalsha" | "evalsha_ro" => parse_sha(args[1])
-                .and_then(|sha| self.scripts.find(&sha))
-                .map(|script| script.flags),
-            "fcall" | "fcall_ro" => self.libraries.function(args[1]).map(|function| function.flags),
-            _ => None,
-        };
-        script.map_or(command.flags, |script| script.command_flags(command.flags))
-    }
+/// The flags of a command that runs a script: what the script says of itself counts, where it says anything.
+#[cold]
+pub(crate) fn flags_of_script(server: &Server, id: CommandId, args: &[&[u8]]) -> CommandFlags {
+    let command = server.commands.get(id);
+    let script = match command.spec.name {
+        "eval" | "eval_ro" => split_shebang(args[1]).ok().map(|(flags, _)| flags),
+        "evalsha" | "evalsha_ro" => {
+            parse_sha(args[1]).and_then(|sha| server.scripts.find(&sha)).map(|script| script.flags)
+        }
+        "fcall" | "fcall_ro" => server.libraries.function(args[1]).map(|function| function.flags),
+        _ => None,
+    };
+    script.map_or(command.flags, |script| script.command_flags(command.flags))
 }
 
 fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -197,7 +201,7 @@ fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn kill(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    s.kill_script(call, false)
+    busy::kill_script(s, call, false)
 }
 
 fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {

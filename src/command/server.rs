@@ -6,10 +6,15 @@ use super::table::{Command, CommandTable, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::aof;
+use crate::server::aof::rewrite;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
+use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
+use crate::server::propagate;
+use crate::server::shutdown;
 use crate::spec::CommandSpec;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::spec::reply::{
@@ -123,7 +128,7 @@ fn command_help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 fn time(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     // In a transaction or script time stands still.
-    let now = if s.gathers_unit() { s.now_us } else { s.clock.unix_us() };
+    let now = if propagate::gathers_unit(s) { s.now_us } else { s.clock.unix_us() };
     call.reply.array(2);
     call.reply.bulk_int(now / 1_000_000);
     call.reply.bulk_int(now % 1_000_000);
@@ -140,7 +145,7 @@ fn save(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         return Err(SAVE_IN_PROGRESS);
     }
     s.persistence.saves += 1;
-    if !s.rdb_save() {
+    if !persistence::rdb_save(s) {
         return Err(FAILED);
     }
     call.reply.ok();
@@ -165,18 +170,19 @@ fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         call.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    s.rdb_save_background(SaveTarget::Disk, s.all_contents()).map_err(|_| FAILED)?;
+    persistence::rdb_save_background(s, SaveTarget::Disk, persistence::all_contents(s))
+        .map_err(|_| FAILED)?;
     call.reply.simple("Background saving started");
     Ok(())
 }
 
 /// Whether a child writes a snapshot, as opposed to rewriting the append-only file.
 fn is_saving(s: &Server) -> bool {
-    s.persistence.child.is_some() && !s.is_rewriting_aof()
+    s.persistence.child.is_some() && !aof::is_rewriting_aof(s)
 }
 
 fn bgrewriteaof(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let text = s.bgrewriteaof().map_err(CommandError::err_with)?;
+    let text = rewrite::bgrewriteaof(s).map_err(CommandError::err_with)?;
     call.reply.simple(text);
     Ok(())
 }
@@ -198,7 +204,7 @@ fn shutdown(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::SYNTAX);
     }
     if abort {
-        if !s.abort_shutdown() {
+        if !shutdown::abort_shutdown(s) {
             return Err(CommandError::err("No shutdown in progress."));
         }
         call.reply.ok();
@@ -221,7 +227,7 @@ fn shutdown(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         // Nobody can wait for replicas in the midst of a script.
         flags |= ShutdownFlags::NOW;
     }
-    s.shutdown_command(flags)
+    shutdown::shutdown_command(s, flags)
 }
 
 fn slowlog_get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {

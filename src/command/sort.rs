@@ -14,6 +14,7 @@ use crate::ds::listpack::{Entry, INT_TEXT_MAX};
 use crate::ds::quicklist::Direction;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::acl;
 use crate::server::call::Call;
 use crate::util::number::{behind_space, parse_f64};
 use crate::util::slot::{key_slot, pattern_slot};
@@ -321,7 +322,7 @@ fn number(text: &[u8]) -> Option<f64> {
 
 fn sort_generic(s: &mut Server, call: &mut Call, args: &[&[u8]], read_only: bool) -> CommandResult {
     let db = call.db;
-    let any_key = s.may_read_all_keys(call.client, args);
+    let any_key = acl::may_read_all_keys(s, call.client, args);
     let slot = s.cluster.as_ref().map(|_| key_slot(args[1]));
     let options = Options::parse(&args[2..], read_only, any_key, slot)?;
     // A constant weight leaves the order that there is. A set has none, so that what is stored is sorted after all:

@@ -14,6 +14,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
+use crate::server::large_reply;
 use crate::server::large_reply::is_large;
 use crate::util::long_double::LongDouble;
 use crate::util::number::parse_i64;
@@ -351,7 +352,7 @@ fn key_value_pairs<'a, 'b>(
 fn get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     match s.ks.read_string(call.db, args[1])? {
         Some(value) if is_large(&value) => {
-            s.reply_large_string(call, args[1]);
+            large_reply::reply_large_string(s, call, args[1]);
         }
         value => reply_string(&mut call.reply, value),
     }
@@ -364,7 +365,7 @@ fn mget(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         // A key that holds something else is as good as none.
         let value = s.ks.read_string(call.db, key).unwrap_or_default();
         if value.as_ref().is_some_and(is_large) {
-            if !s.reply_large_string(call, key) {
+            if !large_reply::reply_large_string(s, call, key) {
                 break;
             }
         } else {

@@ -7,6 +7,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{Client, Token};
+use crate::server::tracking;
 use crate::server::tracking::{ClientTracking, TrackingOptions};
 
 const ONE_REDIRECT: CommandError =
@@ -129,9 +130,9 @@ fn tracking(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let token = call.client;
     if is(args[2], "ON") {
         request.check(s.clients[token].tracking.as_deref())?;
-        s.enable_tracking(token, request.options, request.redirect, &request.prefixes);
+        tracking::enable_tracking(s, token, request.options, request.redirect, &request.prefixes);
     } else if is(args[2], "OFF") {
-        s.disable_tracking(token);
+        tracking::disable_tracking(s, token);
     } else {
         return Err(CommandError::SYNTAX);
     }

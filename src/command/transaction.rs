@@ -1,12 +1,16 @@
 //! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH. Queueing itself is dispatch's.
 
 use super::table::{CommandId, Row};
+use crate::command::dispatch;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
+use crate::server::acl;
 use crate::server::acl::check::{AclDenied, Denial};
 use crate::server::acl::log::Context;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::propagate;
+use crate::server::transaction;
 
 const NESTED: CommandError = CommandError::err("MULTI calls can not be nested");
 const WATCH_INSIDE: CommandError = CommandError::err("WATCH inside MULTI is not allowed");
@@ -27,7 +31,7 @@ fn multi(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 fn discard(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let token = in_transaction(s, call, DISCARD_ALONE)?;
-    s.discard_transaction(token);
+    transaction::discard_transaction(s, token);
     call.reply.ok();
     Ok(())
 }
@@ -36,32 +40,32 @@ fn exec(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let token = in_transaction(s, call, EXEC_ALONE)?;
     let client = &s.clients[token];
     if client.is(ClientFlags::DIRTY_EXEC) {
-        s.discard_transaction(token);
+        transaction::discard_transaction(s, token);
         return Err(EXEC_ABORT);
     }
-    if client.is(ClientFlags::DIRTY_CAS) || s.is_watched_key_expired(token) {
-        s.discard_transaction(token);
+    if client.is(ClientFlags::DIRTY_CAS) || transaction::is_watched_key_expired(s, token) {
+        transaction::discard_transaction(s, token);
         call.reply.null_array();
         return Ok(());
     }
     // What the transaction itself changes is nothing to be warned of.
-    s.unwatch_all_keys(token);
+    transaction::unwatch_all_keys(s, token);
     let mut transaction = s.client(call).transaction.take().unwrap_or_default();
     call.reply.array(transaction.len());
     s.update_time();
-    s.begin_unit();
+    propagate::begin_unit(s);
     let mut inner = call.begin_transaction();
     while let Some(queued) = transaction.take_first() {
         s.ks.lent.lend(queued.kept());
-        queued.for_each(|id, args| match s.acl_check(token, id, args) {
-            Ok(()) => s.call(&mut inner, id, args),
+        queued.for_each(|id, args| match acl::acl_check(s, token, id, args) {
+            Ok(()) => dispatch::call(s, &mut inner, id, args),
             Err(denied) => refuse_queued(s, &mut inner, id, args, denied),
         });
     }
     s.ks.lent.lend(None);
     call.end_transaction(inner);
-    s.end_unit();
-    s.discard_transaction(token);
+    propagate::end_unit(s);
+    transaction::discard_transaction(s, token);
     Ok(())
 }
 
@@ -79,7 +83,7 @@ fn refuse_queued(
         Denial::Key => "no permission to touch the specified keys",
         Denial::Channel => "no permission to access one of the channels used as arguments",
     };
-    s.log_denied(call.client, id, args, denied, Context::Multi);
+    acl::log_denied(s, call.client, id, args, denied, Context::Multi);
     let text = format!(
         "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no \
          longer allowed for the following reason: {reason}"
@@ -101,7 +105,7 @@ fn watch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let dirty = client.is(ClientFlags::DIRTY_CAS);
     if !dirty {
         for key in &args[1..] {
-            s.watch_for_key(call.client, call.db, key);
+            transaction::watch_for_key(s, call.client, call.db, key);
         }
     }
     call.reply.ok();
@@ -109,7 +113,7 @@ fn watch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn unwatch(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    s.unwatch_all_keys(call.client);
+    transaction::unwatch_all_keys(s, call.client);
     s.client(call).flags.remove(ClientFlags::DIRTY_CAS);
     call.reply.ok();
     Ok(())

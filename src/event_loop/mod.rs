@@ -5,9 +5,18 @@
 pub(crate) mod listeners;
 pub(crate) mod signals;
 
+use crate::server::busy;
 use crate::server::connection::Connection;
 use crate::server::log::Level;
+use crate::server::output;
+use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadError, LoadProgress};
+use crate::server::replication::primary::snapshot;
+use crate::server::replication::replica::download;
+use crate::server::replication::replica::handshake;
+use crate::server::shutdown;
+use crate::server::startup;
+use crate::server::tls;
 use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, WAKER, client::ClientFlags};
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
@@ -65,7 +74,9 @@ impl Sources {
         loop {
             let accepted = match listener {
                 Listener::Tcp(l) => l.accept().map(|(stream, _)| Connection::Tcp(stream)),
-                Listener::Tls(l) => l.accept().and_then(|(stream, _)| server.accept_tls(stream)),
+                Listener::Tls(l) => {
+                    l.accept().and_then(|(stream, _)| tls::accept_tls(server, stream))
+                }
                 Listener::Unix(l) => l.accept().map(|(stream, _)| Connection::Unix(stream)),
             };
             match accepted {
@@ -178,11 +189,11 @@ fn dispatch(sources: &RefCell<Sources>, server: &mut Server, ready: Ready) {
             for signal in signals {
                 match signal {
                     SIGCHLD => server.persistence.child_ended = true,
-                    _ => server.signal_received(signal),
+                    _ => shutdown::signal_received(server, signal),
                 }
             }
         }
-        _ if ready.token == SNAPSHOT_PIPE => server.read_snapshot_pipe(),
+        _ if ready.token == SNAPSHOT_PIPE => snapshot::read_snapshot_pipe(server),
         FIRST_CLIENT.. => client_event(server, token - FIRST_CLIENT, writable, readable, closed),
         FIRST_LISTENER.. => sources.borrow().accept(server, token - FIRST_LISTENER),
         _ => {}
@@ -198,7 +209,7 @@ fn take_turn(sources: &RefCell<Sources>, server: &mut Server) {
     let mut waiting = Vec::new();
     while let Some(ready) = next_ready(sources) {
         let client = ready.token.0.checked_sub(FIRST_CLIENT);
-        if client.is_some_and(|token| server.waits_for_script(token)) {
+        if client.is_some_and(|token| busy::waits_for_script(server, token)) {
             waiting.push(ready);
         } else {
             dispatch(sources, server, ready);
@@ -219,11 +230,11 @@ pub fn client_event(
 ) {
     let Some(client) = server.clients.get(token) else { return };
     if client.is(ClientFlags::HANDSHAKE) {
-        server.sync_with_primary(token);
+        handshake::sync_with_primary(server, token);
         return;
     }
     if writable {
-        server.send_reply_to_client(token);
+        output::send_reply_to_client(server, token);
     }
     if readable {
         server.read_query_from_client(token, closed);
@@ -241,14 +252,14 @@ pub fn work_without_events(server: &mut Server) {
 /// Loads the next slice of a snapshot file; a file that can't be loaded at start-up ends the server.
 fn load_on(server: &mut Server) {
     if server.repl.primary.is_some() && !server.starting {
-        server.continue_loading_snapshot();
+        download::continue_loading_snapshot(server);
         return;
     }
-    match server.load_some() {
+    match load::load_some(server) {
         Ok(LoadProgress::More) => {}
-        Ok(LoadProgress::Done) => server.startup_finished(),
+        Ok(LoadProgress::Done) => startup::finished(server),
         Err(error) => {
-            server.log_load_error(&error);
+            load::log_load_error(server, &error);
             match error {
                 LoadError::Format(error) if error.is_damage() => {
                     server.warning("Terminating server after rdb file reading failure.");

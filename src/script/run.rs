@@ -7,18 +7,26 @@ use super::error::{COUNTED, LibError, LibResult, error_table};
 use super::guard::Guard;
 use super::shebang::ScriptFlags;
 use super::value::{ReplyReader, ReplyWriter, command_args, to_argument};
+use crate::command::dispatch;
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::Server;
+use crate::server::acl;
 use crate::server::acl::log::Context;
+use crate::server::busy;
 use crate::server::busy::BusyScript;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::cluster;
 use crate::server::cluster::SlotError;
+use crate::server::evict;
 use crate::server::log::Level;
+use crate::server::persistence;
 use crate::server::persistence::DiskError;
+use crate::server::propagate;
 use crate::server::propagate::Targets;
+use crate::server::replication::primary::feed;
 use crate::spec::CommandFlags;
 use crate::sys::lua_args::take_arguments;
 use crate::sys::lua_walk::Seen;
@@ -78,170 +86,163 @@ const NO_WRITES: CommandError =
     CommandError::err("Write commands are not allowed from read-only scripts.");
 const STALE: CommandError = CommandError::err("Can not execute the command on a stale replica");
 
-impl Server {
-    /// Runs a script for the current client, and answers what it returns.
-    pub fn run_script(&mut self, call: &mut Call, request: &Request) -> CommandResult {
-        let token = call.client;
-        self.may_run_script(token, request)?;
-        let version = &self.config.redis_version_announced;
-        request.engine.show_version(version).map_err(no_state)?;
-        let is_whole = !self.gathers_unit();
-        if is_whole {
-            self.update_time();
-            self.begin_unit();
-        }
-        let client_db = self.clients[token].db;
-
-        let started = Instant::now();
-        let threshold = Duration::from_millis(self.config.busy_reply_threshold);
-        // Without a threshold nobody is served before the end.
-        let turn_at = started.checked_add(threshold).filter(|_| !threshold.is_zero());
-        request.engine.begin(turn_at, self.config.lua_memory_limit);
-        let command = match request.is_function {
-            true => request.command.iter().map(|arg| arg.to_vec()).collect(),
-            false => Vec::new(),
-        };
-        self.script_run = Some(Box::new(Run {
-            name: Rc::clone(&request.name),
-            command,
-            is_function: request.is_function,
-            token,
-            started,
-            flags: request.flags,
-            slot: request.keys.first().filter(|_| self.cluster.is_some()).map(|key| key_slot(key)),
-            protocol: Protocol::Resp2,
-            read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
-            wrote: false,
-            db: call.db,
-            reply: mem::take(&mut call.reply),
-        }));
-        let outcome = self.execute_script(request);
-        let mut protocol = Protocol::Resp2;
-        if let Some(run) = self.script_run.take() {
-            (call.reply, protocol) = (run.reply, run.protocol);
-        }
-        self.busy = None;
-        self.propagates_to = Targets::default();
-        if let Some(client) = self.clients.get_mut(token) {
-            client.db = client_db;
-        }
-        if is_whole {
-            self.end_unit();
-        }
-        call.propagate_nothing();
-        let failed = self.answer_outcome(call, request, protocol, outcome)?;
-        if failed && let Some(id) = self.commands.find(request.command[0]) {
-            self.commands.get_mut(id).stats.failed += 1;
-        }
-        Ok(())
+/// Runs a script for the current client, and answers what it returns.
+pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request) -> CommandResult {
+    let token = call.client;
+    may_run_script(server, token, request)?;
+    let version = &server.config.redis_version_announced;
+    request.engine.show_version(version).map_err(no_state)?;
+    let is_whole = !propagate::gathers_unit(server);
+    if is_whole {
+        server.update_time();
+        propagate::begin_unit(server);
     }
+    let client_db = server.clients[token].db;
 
-    /// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
-    fn may_run_script(&mut self, token: Token, request: &Request) -> CommandResult {
-        let Request { flags, read_only, .. } = *request;
-        let obeyed = self.must_obey(token);
-        if self.cluster.is_some() && flags.contains(ScriptFlags::NO_CLUSTER) {
-            return Err(CommandError::err(
-                "Can not run script on cluster, 'no-cluster' flag is set.",
-            ));
-        }
-        if flags.contains(ScriptFlags::COMPATIBLE) {
-            if self.has_stale_data() {
-                return Err(CommandError::new(
-                    ErrorCode::MasterDown,
-                    "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-                ));
-            }
-            return Ok(());
-        }
-        if self.has_stale_data() && !flags.contains(ScriptFlags::ALLOW_STALE) {
+    let started = Instant::now();
+    let threshold = Duration::from_millis(server.config.busy_reply_threshold);
+    // Without a threshold nobody is served before the end.
+    let turn_at = started.checked_add(threshold).filter(|_| !threshold.is_zero());
+    request.engine.begin(turn_at, server.config.lua_memory_limit);
+    let command = match request.is_function {
+        true => request.command.iter().map(|arg| arg.to_vec()).collect(),
+        false => Vec::new(),
+    };
+    server.script_run = Some(Box::new(Run {
+        name: Rc::clone(&request.name),
+        command,
+        is_function: request.is_function,
+        token,
+        started,
+        flags: request.flags,
+        slot: request.keys.first().filter(|_| server.cluster.is_some()).map(|key| key_slot(key)),
+        protocol: Protocol::Resp2,
+        read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
+        wrote: false,
+        db: call.db,
+        reply: mem::take(&mut call.reply),
+    }));
+    let outcome = execute_script(server, request);
+    let mut protocol = Protocol::Resp2;
+    if let Some(run) = server.script_run.take() {
+        (call.reply, protocol) = (run.reply, run.protocol);
+    }
+    server.busy = None;
+    server.propagates_to = Targets::default();
+    if let Some(client) = server.clients.get_mut(token) {
+        client.db = client_db;
+    }
+    if is_whole {
+        propagate::end_unit(server);
+    }
+    call.propagate_nothing();
+    let failed = answer_outcome(server, call, request, protocol, outcome)?;
+    if failed && let Some(id) = server.commands.find(request.command[0]) {
+        server.commands.get_mut(id).stats.failed += 1;
+    }
+    Ok(())
+}
+
+/// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
+fn may_run_script(server: &mut Server, token: Token, request: &Request) -> CommandResult {
+    let Request { flags, read_only, .. } = *request;
+    let obeyed = must_obey(server, token);
+    if server.cluster.is_some() && flags.contains(ScriptFlags::NO_CLUSTER) {
+        return Err(CommandError::err("Can not run script on cluster, 'no-cluster' flag is set."));
+    }
+    if flags.contains(ScriptFlags::COMPATIBLE) {
+        if has_stale_data(server) {
             return Err(CommandError::new(
                 ErrorCode::MasterDown,
-                "Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag \
-                 is not set on the script.",
+                "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             ));
         }
-        if flags.contains(ScriptFlags::NO_WRITES) {
-            return Ok(());
-        }
-        if self.repl.is_replica() && self.config.replica_read_only && !obeyed {
-            return Err(CommandError::new(
-                ErrorCode::ReadOnly,
-                "Can not run script with write flag on readonly replica",
-            ));
-        }
-        if !obeyed
-            && self.has_disk_error()
-            && let Some(error) = self.disk_error()
-        {
-            return Err(disk_error(&error));
-        }
-        if read_only {
-            return Err(CommandError::err(
-                "Can not execute a script with write flag using *_ro command.",
-            ));
-        }
-        if !obeyed && self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
-            return Err(CommandError::new(
-                ErrorCode::NoReplicas,
-                "Not enough good replicas to write.",
-            ));
-        }
-        if self.is_out_of_memory() && !flags.contains(ScriptFlags::ALLOW_OOM) {
-            return Err(CommandError::new(
-                ErrorCode::Oom,
-                "allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            ));
-        }
-        Ok(())
+        return Ok(());
     }
-
-    /// Whether what a client asks for has been done already, by the primary or before the file was written, so that it
-    /// is not for this server to refuse.
-    pub fn must_obey(&self, token: Token) -> bool {
-        self.clients[token].is(ClientFlags::MASTER) || self.aof.is_replaying
+    if has_stale_data(server) && !flags.contains(ScriptFlags::ALLOW_STALE) {
+        return Err(CommandError::new(
+            ErrorCode::MasterDown,
+            "Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag \
+             is not set on the script.",
+        ));
     }
-
-    /// Whether this server is a replica whose data are too old to be shown.
-    fn has_stale_data(&self) -> bool {
-        self.repl.is_replica()
-            && !self.config.replica_serve_stale_data
-            && !self.repl.is_connected_to_primary()
+    if flags.contains(ScriptFlags::NO_WRITES) {
+        return Ok(());
     }
+    if server.repl.is_replica() && server.config.replica_read_only && !obeyed {
+        return Err(CommandError::new(
+            ErrorCode::ReadOnly,
+            "Can not run script with write flag on readonly replica",
+        ));
+    }
+    if !obeyed
+        && persistence::has_disk_error(server)
+        && let Some(error) = persistence::disk_error(server)
+    {
+        return Err(disk_error(&error));
+    }
+    if read_only {
+        return Err(CommandError::err(
+            "Can not execute a script with write flag using *_ro command.",
+        ));
+    }
+    if !obeyed && server.config.min_replicas_to_write > 0 && !feed::enough_good_replicas(server) {
+        return Err(CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write."));
+    }
+    if evict::is_out_of_memory(server) && !flags.contains(ScriptFlags::ALLOW_OOM) {
+        return Err(CommandError::new(
+            ErrorCode::Oom,
+            "allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+        ));
+    }
+    Ok(())
+}
 
-    /// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an
-    /// error in the reply.
-    fn answer_outcome(
-        &mut self,
-        call: &mut Call,
-        request: &Request,
-        protocol: Protocol,
-        outcome: mlua::Result<Outcome>,
-    ) -> CommandResult<bool> {
-        let name = &*request.name;
-        let (text, counted) = match outcome {
-            Ok(Outcome::Answered { failed }) => return Ok(failed),
-            Ok(Outcome::Returned(value)) => {
-                let Engine { lua, guard, .. } = request.engine;
-                let written = ReplyWriter::new(lua, guard, &mut call.reply, protocol).write(&value);
-                return written
-                    .map(|()| false)
-                    .map_err(|error| CommandError::err_with(error.to_bytes()));
+/// Whether what a client asks for has been done already, by the primary or before the file was written, so that it
+/// is not for this server to refuse.
+pub(crate) fn must_obey(server: &Server, token: Token) -> bool {
+    server.clients[token].is(ClientFlags::MASTER) || server.aof.is_replaying
+}
+
+/// Whether this server is a replica whose data are too old to be shown.
+fn has_stale_data(server: &Server) -> bool {
+    server.repl.is_replica()
+        && !server.config.replica_serve_stale_data
+        && !server.repl.is_connected_to_primary()
+}
+
+/// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an
+/// error in the reply.
+fn answer_outcome(
+    _server: &mut Server,
+    call: &mut Call,
+    request: &Request,
+    protocol: Protocol,
+    outcome: mlua::Result<Outcome>,
+) -> CommandResult<bool> {
+    let name = &*request.name;
+    let (text, counted) = match outcome {
+        Ok(Outcome::Answered { failed }) => return Ok(failed),
+        Ok(Outcome::Returned(value)) => {
+            let Engine { lua, guard, .. } = request.engine;
+            let written = ReplyWriter::new(lua, guard, &mut call.reply, protocol).write(&value);
+            return written
+                .map(|()| false)
+                .map_err(|error| CommandError::err_with(error.to_bytes()));
+        }
+        Ok(Outcome::Failed(error)) => uncaught(&error, name),
+        Err(error) => match LibError::from(error) {
+            LibError::Table { text, counted } => {
+                ([&text, &b" script: "[..], name.as_bytes()].concat(), counted)
             }
-            Ok(Outcome::Failed(error)) => uncaught(&error, name),
-            Err(error) => match LibError::from(error) {
-                LibError::Table { text, counted } => {
-                    ([&text, &b" script: "[..], name.as_bytes()].concat(), counted)
-                }
-                other => (lua_error(&other.to_bytes(), name), false),
-            },
-        };
-        if !counted {
-            return Err(CommandError::of_script(&text));
-        }
-        call.reply.error_text(&text);
-        Ok(true)
+            other => (lua_error(&other.to_bytes(), name), false),
+        },
+    };
+    if !counted {
+        return Err(CommandError::of_script(&text));
     }
+    call.reply.error_text(&text);
+    Ok(true)
 }
 
 /// What a script that may write hears when there is something wrong with the disk.
@@ -418,26 +419,24 @@ fn with_run<T>(
     })?
 }
 
-impl Server {
-    /// Calls a script, and answers what it returns.
-    fn execute_script(&mut self, request: &Request) -> mlua::Result<Outcome> {
-        let Engine { lua, run, current, guard, .. } = request.engine;
-        let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
-        lua.scope(|scope| {
-            *current.borrow_mut() = Some(scope.create_any_userdata_ref_mut(self)?);
-            let outcome = guard.enter(lua, || run.call((&**request.function, keys, args)));
-            let outcome = outcome.and_then(|(ok, value)| match (ok, value) {
-                (true, Value::Table(table)) => {
-                    write_reply(request.engine, table).map_err(mlua::Error::external)
-                }
-                (true, value) => Ok(Outcome::Returned(value)),
-                (false, error) => Ok(Outcome::Failed(error)),
-            });
-            *current.borrow_mut() = None;
-            guard.end(lua)?;
-            outcome
-        })
-    }
+/// Calls a script, and answers what it returns.
+fn execute_script(server: &mut Server, request: &Request) -> mlua::Result<Outcome> {
+    let Engine { lua, run, current, guard, .. } = request.engine;
+    let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
+    lua.scope(|scope| {
+        *current.borrow_mut() = Some(scope.create_any_userdata_ref_mut(server)?);
+        let outcome = guard.enter(lua, || run.call((&**request.function, keys, args)));
+        let outcome = outcome.and_then(|(ok, value)| match (ok, value) {
+            (true, Value::Table(table)) => {
+                write_reply(request.engine, table).map_err(mlua::Error::external)
+            }
+            (true, value) => Ok(Outcome::Returned(value)),
+            (false, error) => Ok(Outcome::Failed(error)),
+        });
+        *current.borrow_mut() = None;
+        guard.end(lua)?;
+        outcome
+    })
 }
 
 impl Run {
@@ -452,14 +451,13 @@ impl Run {
         let mut numbers = Vec::new();
         let args = command_args(args, &mut numbers).ok_or_else(|| bad_arguments(server))?;
         server.scripts.debugger.note_call(&args);
-        let id = server
-            .find_for_script(&args)
+        let id = find_for_script(server, &args)
             .map_err(|(known, error)| refused(server, known, &error))?;
         let allowed = self.may_call(server, id, &args);
         allowed.map_err(|error| refused(server, Some(id), &error))?;
         self.wrote |= server.commands.get(id).is(CommandFlags::WRITE);
         let mut call = Call::of_script(self.token, self.db, self.protocol);
-        server.call(&mut call, id, &args);
+        dispatch::call(server, &mut call, id, &args);
         self.db = call.db;
         server.scripts.debugger.note_reply(&call.reply);
         Ok(call.reply)
@@ -471,12 +469,12 @@ impl Run {
         if flags.contains(CommandFlags::NOSCRIPT) && !s.scripts.may_call_all {
             return Err(NOT_FROM_SCRIPT);
         }
-        if !flags.contains(CommandFlags::STALE) && s.has_stale_data() {
+        if !flags.contains(CommandFlags::STALE) && has_stale_data(s) {
             return Err(STALE);
         }
-        if let Err(denied) = s.acl_check(self.token, id, args) {
-            s.log_denied(self.token, id, args, denied, Context::Lua);
-            let text = s.refusal_text(self.token, id, args, denied);
+        if let Err(denied) = acl::acl_check(s, self.token, id, args) {
+            acl::log_denied(s, self.token, id, args, denied, Context::Lua);
+            let text = acl::refusal_text(s, self.token, id, args, denied);
             let text = [b"ACL failure in script: ", &text[..]].concat();
             return Err(CommandError::err_with(text));
         }
@@ -484,17 +482,17 @@ impl Run {
         if self.read_only && (writes || flags.contains(CommandFlags::MAY_REPLICATE)) {
             return Err(NO_WRITES);
         }
-        if s.must_obey(self.token) {
+        if must_obey(s, self.token) {
             return Ok(());
         }
         // When half of it has been done it can't fail any more for the server's sake.
         if writes && !self.wrote {
-            s.may_script_write()?;
+            may_script_write(s)?;
         }
         if flags.contains(CommandFlags::DENYOOM)
             && !self.wrote
             && !self.flags.contains(ScriptFlags::ALLOW_OOM)
-            && s.is_out_of_memory()
+            && evict::is_out_of_memory(s)
         {
             return Err(CommandError::new(
                 ErrorCode::Oom,
@@ -508,7 +506,7 @@ impl Run {
     /// to the keys before.
     fn check_slots(&mut self, server: &Server, id: CommandId, args: &[&[u8]]) -> CommandResult {
         let name = server.commands.get(id).name;
-        let checked = server.check_slots(self.token, id, args);
+        let checked = cluster::check_slots(server, self.token, id, args);
         let slot = checked.map_err(|error| match error {
             SlotError::CrossSlot => CommandError::err_with(format!(
                 "Command '{name}' in script attempted to access keys that don't hash to the same slot"
@@ -545,7 +543,7 @@ impl Run {
         if let Some(busy) = &mut server.busy {
             busy.wrote = self.wrote;
         }
-        server.serve_others();
+        busy::serve_others(server);
         if server.shutdown.exit.is_some() {
             return Err(LibError::table("ERR The server ends"));
         }
@@ -640,7 +638,7 @@ impl Run {
             };
             LibError::table(format!("ERR Invalid command passed to {library}.acl_check_cmd()"))
         })?;
-        Ok(Some(Value::Boolean(server.acl_check(self.token, id, &args).is_ok())))
+        Ok(Some(Value::Boolean(acl::acl_check(server, self.token, id, &args).is_ok())))
     }
 }
 
@@ -672,49 +670,41 @@ fn refused(server: &mut Server, id: Option<CommandId>, error: &CommandError) -> 
     LibError::Table { text: error.to_bytes(), counted: true }
 }
 
-impl Server {
-    /// The command that a script calls; if there is none, the error, and whose it is.
-    fn find_for_script(
-        &self,
-        args: &[&[u8]],
-    ) -> Result<CommandId, (Option<CommandId>, CommandError)> {
-        let redis = match self.config.flavour.errors_of_scripts_name_no_redis {
-            true => "",
-            false => "Redis ",
-        };
-        let unknown =
-            || CommandError::err_with(format!("Unknown {redis}command called from script"));
-        let wrong_arity = || {
-            CommandError::err_with(format!(
-                "Wrong number of args calling {redis}command from script"
-            ))
-        };
-        let id = self.commands.find(args[0]).ok_or_else(|| (None, unknown()))?;
-        self.resolve(id, args).map_err(|(known, _)| match known {
-            Some(id) => (Some(id), wrong_arity()),
-            None => (None, unknown()),
-        })
-    }
+/// The command that a script calls; if there is none, the error, and whose it is.
+fn find_for_script(
+    server: &Server,
+    args: &[&[u8]],
+) -> Result<CommandId, (Option<CommandId>, CommandError)> {
+    let redis = match server.config.flavour.errors_of_scripts_name_no_redis {
+        true => "",
+        false => "Redis ",
+    };
+    let unknown = || CommandError::err_with(format!("Unknown {redis}command called from script"));
+    let wrong_arity = || {
+        CommandError::err_with(format!("Wrong number of args calling {redis}command from script"))
+    };
+    let id = server.commands.find(args[0]).ok_or_else(|| (None, unknown()))?;
+    dispatch::resolve(server, id, args).map_err(|(known, _)| match known {
+        Some(id) => (Some(id), wrong_arity()),
+        None => (None, unknown()),
+    })
+}
 
-    /// Whether a script's command may write.
-    fn may_script_write(&mut self) -> CommandResult {
-        if self.repl.is_replica() && self.config.replica_read_only {
-            return Err(CommandError::new(
-                ErrorCode::ReadOnly,
-                "You can't write against a read only replica.",
-            ));
-        }
-        if self.has_disk_error()
-            && let Some(error) = self.disk_error()
-        {
-            return Err(error.into());
-        }
-        if self.config.min_replicas_to_write > 0 && !self.enough_good_replicas() {
-            return Err(CommandError::new(
-                ErrorCode::NoReplicas,
-                "Not enough good replicas to write.",
-            ));
-        }
-        Ok(())
+/// Whether a script's command may write.
+fn may_script_write(server: &mut Server) -> CommandResult {
+    if server.repl.is_replica() && server.config.replica_read_only {
+        return Err(CommandError::new(
+            ErrorCode::ReadOnly,
+            "You can't write against a read only replica.",
+        ));
     }
+    if persistence::has_disk_error(server)
+        && let Some(error) = persistence::disk_error(server)
+    {
+        return Err(error.into());
+    }
+    if server.config.min_replicas_to_write > 0 && !feed::enough_good_replicas(server) {
+        return Err(CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write."));
+    }
+    Ok(())
 }

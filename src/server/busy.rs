@@ -5,6 +5,9 @@ use super::Server;
 use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
+use crate::script::run;
+use crate::server::pause;
+use crate::server::propagate;
 use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
@@ -43,64 +46,66 @@ impl BusyScript {
     }
 }
 
-impl Server {
-    /// `SCRIPT KILL` or `FUNCTION KILL`: has the script end that runs.
-    ///
-    /// # Errors
-    /// If none runs, or it can't be ended so.
-    pub fn kill_script(&mut self, call: &mut Call, is_function: bool) -> CommandResult {
-        let caller = self.busy.as_ref().map(|busy| busy.caller);
-        let obeyed = caller.is_some_and(|caller| self.must_obey(caller));
-        let busy = self
-            .busy
-            .as_mut()
-            .ok_or(CommandError::new(ErrorCode::NotBusy, "No scripts in execution right now."))?;
-        if obeyed {
-            return Err(CommandError::new(
-                ErrorCode::Unkillable,
-                "The busy script was sent by a master instance in the context of replication and cannot be \
-                 killed.",
-            ));
-        }
-        if busy.wrote {
-            return Err(CommandError::new(
-                ErrorCode::Unkillable,
-                "Sorry the script already executed write commands against the dataset. You can either wait \
-                 the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
-            ));
-        }
-        if busy.is_function != is_function {
-            return Err(busy.error());
-        }
-        busy.killed = true;
-        call.reply.ok();
-        Ok(())
+/// `SCRIPT KILL` or `FUNCTION KILL`: has the script end that runs.
+///
+/// # Errors
+/// If none runs, or it can't be ended so.
+pub(crate) fn kill_script(
+    server: &mut Server,
+    call: &mut Call,
+    is_function: bool,
+) -> CommandResult {
+    let caller = server.busy.as_ref().map(|busy| busy.caller);
+    let obeyed = caller.is_some_and(|caller| run::must_obey(server, caller));
+    let busy = server
+        .busy
+        .as_mut()
+        .ok_or(CommandError::new(ErrorCode::NotBusy, "No scripts in execution right now."))?;
+    if obeyed {
+        return Err(CommandError::new(
+            ErrorCode::Unkillable,
+            "The busy script was sent by a master instance in the context of replication and cannot be \
+             killed.",
+        ));
     }
-
-    /// Whether what a client sends has to wait until the script has ended: it runs the script itself, or its stream
-    /// belongs behind it.
-    pub fn waits_for_script(&self, token: Token) -> bool {
-        let Some(busy) = &self.busy else { return false };
-        let stream = ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::REPLAYING;
-        busy.caller == token || self.clients.get(token).is_some_and(|client| client.is(stream))
+    if busy.wrote {
+        return Err(CommandError::new(
+            ErrorCode::Unkillable,
+            "Sorry the script already executed write commands against the dataset. You can either wait \
+             the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        ));
     }
-
-    /// Lets the loop take a turn in the midst of a script. What belongs to the script's client is put aside. For the
-    /// script the time goes on then, though not for what expires: what it saw does not vanish.
-    pub fn serve_others(&mut self) {
-        let Some(take_turn) = self.take_turn.clone() else { return };
-        let turn = self.clients.suspend_turn();
-        let unit = self.take_unit();
-        let propagates_to = mem::take(&mut self.propagates_to);
-        let (role, no_touch, now_ms) = (self.ks.role, self.ks.no_touch, self.ks.now_ms);
-        self.restore_expiry_role();
-        self.update_time();
-
-        take_turn(self);
-
-        self.clients.resume_turn(turn);
-        self.propagates_to = propagates_to;
-        (self.ks.role, self.ks.no_touch, self.ks.now_ms) = (role, no_touch, now_ms);
-        self.restore_unit(unit);
+    if busy.is_function != is_function {
+        return Err(busy.error());
     }
+    busy.killed = true;
+    call.reply.ok();
+    Ok(())
+}
+
+/// Whether what a client sends has to wait until the script has ended: it runs the script itself, or its stream
+/// belongs behind it.
+pub(crate) fn waits_for_script(server: &Server, token: Token) -> bool {
+    let Some(busy) = &server.busy else { return false };
+    let stream = ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::REPLAYING;
+    busy.caller == token || server.clients.get(token).is_some_and(|client| client.is(stream))
+}
+
+/// Lets the loop take a turn in the midst of a script. What belongs to the script's client is put aside. For the
+/// script the time goes on then, though not for what expires: what it saw does not vanish.
+pub(crate) fn serve_others(server: &mut Server) {
+    let Some(take_turn) = server.take_turn.clone() else { return };
+    let turn = server.clients.suspend_turn();
+    let unit = propagate::take_unit(server);
+    let propagates_to = mem::take(&mut server.propagates_to);
+    let (role, no_touch, now_ms) = (server.ks.role, server.ks.no_touch, server.ks.now_ms);
+    pause::restore_expiry_role(server);
+    server.update_time();
+
+    take_turn(server);
+
+    server.clients.resume_turn(turn);
+    server.propagates_to = propagates_to;
+    (server.ks.role, server.ks.no_touch, server.ks.now_ms) = (role, no_touch, now_ms);
+    propagate::restore_unit(server, unit);
 }

@@ -11,6 +11,7 @@ use super::stats::Stats;
 use super::token::Token;
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Protocol, Reply};
+use crate::server::propagate;
 use std::mem;
 
 /// What to propagate of the command that is running.
@@ -112,7 +113,7 @@ impl Call {
 
     /// Propagates this in place of the command that is running.
     pub fn propagate_instead(&mut self, server: &Server, command: &[&[u8]]) {
-        if !server.is_propagated() {
+        if !propagate::is_propagated(server) {
             // Nobody listens: no copies.
             self.propagation = Propagation::Nothing;
             return;

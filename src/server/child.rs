@@ -2,6 +2,8 @@
 
 use super::Server;
 use super::persistence::{SaveChild, SaveTarget};
+use crate::server::latency;
+use crate::server::oom_score;
 use crate::sys::{children, process, title};
 use mio::unix::pipe::{self, Receiver, Sender};
 use std::io::{self, Read, Write};
@@ -106,104 +108,105 @@ impl ChildReports {
     }
 }
 
-impl Server {
-    /// This process is a child from now on.
-    pub fn become_fork_child(&mut self) {
-        self.in_fork_child = true;
-        // Why it failed has been logged; that the child is ended later than it should be is no reason to end it now.
-        let _ = self.apply_oom_score();
-    }
+/// This process is a child from now on.
+pub(crate) fn become_fork_child(server: &mut Server) {
+    server.in_fork_child = true;
+    // Why it failed has been logged; that the child is ended later than it should be is no reason to end it now.
+    let _ = oom_score::apply_oom_score(server);
+}
 
-    /// Starts a child that writes what is in memory; the loop goes on. The child has the descriptors `inherited`, and
-    /// is told its process id. `receiver`: what of its output comes back through this server.
-    ///
-    /// # Errors
-    /// If none can be made.
-    pub fn fork_saver(
-        &mut self,
-        target: SaveTarget,
-        inherited: &[i32],
-        receiver: Option<Receiver>,
-        body: impl FnOnce(&Server, i32, &mut Progress) -> io::Result<()>,
-    ) -> io::Result<i32> {
-        let (report_to, reports) = pipe::new()?;
-        let keys_total = self.ks.len() as u64;
-        let started = self.clock.nanos();
-        let inherited = [inherited, &[report_to.as_raw_fd()]].concat();
-        for db in &mut self.ks.dbs {
-            // Moving buckets while a child shares the memory would copy it page by page.
-            db.table.set_resize_allowed(false);
+/// Starts a child that writes what is in memory; the loop goes on. The child has the descriptors `inherited`, and
+/// is told its process id. `receiver`: what of its output comes back through this server.
+///
+/// # Errors
+/// If none can be made.
+pub(crate) fn fork_saver(
+    server: &mut Server,
+    target: SaveTarget,
+    inherited: &[i32],
+    receiver: Option<Receiver>,
+    body: impl FnOnce(&Server, i32, &mut Progress) -> io::Result<()>,
+) -> io::Result<i32> {
+    let (report_to, reports) = pipe::new()?;
+    let keys_total = server.ks.len() as u64;
+    let started = server.clock.nanos();
+    let inherited = [inherited, &[report_to.as_raw_fd()]].concat();
+    for db in &mut server.ks.dbs {
+        // Moving buckets while a child shares the memory would copy it page by page.
+        db.table.set_resize_allowed(false);
+    }
+    let forked = children::fork_child(&inherited, |pid| {
+        become_fork_child(server);
+        title::set(target.process_title());
+        let mut progress = Progress { to_parent: Some(report_to), ..Progress::default() };
+        let ok = body(server, pid, &mut progress).and_then(|()| progress.report()).is_ok();
+        if ok {
+            let mb = |bytes: u64| bytes >> 20;
+            server.notice(&format!(
+                "Fork CoW for {}: current {} MB, peak {} MB, average {} MB",
+                target.purpose(),
+                mb(progress.cow),
+                mb(progress.cow_peak),
+                mb(progress.cow_sum / progress.samples)
+            ));
         }
-        let forked = children::fork_child(&inherited, |pid| {
-            self.become_fork_child();
-            title::set(target.process_title());
-            let mut progress = Progress { to_parent: Some(report_to), ..Progress::default() };
-            let ok = body(self, pid, &mut progress).and_then(|()| progress.report()).is_ok();
-            if ok {
-                let mb = |bytes: u64| bytes >> 20;
-                self.notice(&format!(
-                    "Fork CoW for {}: current {} MB, peak {} MB, average {} MB",
-                    target.purpose(),
-                    mb(progress.cow),
-                    mb(progress.cow_peak),
-                    mb(progress.cow_sum / progress.samples)
-                ));
-            }
-            i32::from(!ok)
-        });
-        // A simulated child is none, and has run in this process.
-        self.in_fork_child = false;
-        let pid = forked.inspect_err(|_| self.child_is_gone())?;
-        self.stats.forks += 1;
-        self.stats.latest_fork_us = self.clock.since(started).as_micros() as u64;
-        self.note_latency("fork", self.clock.since(started));
-        let reports = ChildReports {
-            pipe: reports,
-            keys_total,
-            keys_done: 0,
-            cow: 0,
-            cow_peak: 0,
-            updated_ms: self.ks.now_ms,
-        };
-        let started = self.now_seconds();
-        self.persistence.child = Some(SaveChild::new(pid, target, started, receiver, reports));
-        Ok(pid)
-    }
+        i32::from(!ok)
+    });
+    // A simulated child is none, and has run in this process.
+    server.in_fork_child = false;
+    let pid = forked.inspect_err(|_| child_is_gone(server))?;
+    server.stats.forks += 1;
+    server.stats.latest_fork_us = server.clock.since(started).as_micros() as u64;
+    latency::note_since(server, "fork", started);
+    let reports = ChildReports {
+        pipe: reports,
+        keys_total,
+        keys_done: 0,
+        cow: 0,
+        cow_peak: 0,
+        updated_ms: server.ks.now_ms,
+    };
+    let started = server.now_seconds();
+    server.persistence.child = Some(SaveChild::new(pid, target, started, receiver, reports));
+    Ok(pid)
+}
 
-    /// Takes note of what the child has reported.
-    pub fn receive_child_reports(&mut self) {
-        let now = self.ks.now_ms;
-        let Some(child) = &mut self.persistence.child else { return };
-        child.reports.receive(now);
-        let peak = child.reports.cow_peak;
-        match child.target {
-            SaveTarget::Aof { .. } => self.aof.last_cow_bytes = peak,
-            SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => {
-                self.persistence.last_cow_bytes = peak
-            }
+/// Takes note of what the child has reported.
+pub(crate) fn receive_child_reports(server: &mut Server) {
+    let now = server.ks.now_ms;
+    let Some(child) = &mut server.persistence.child else { return };
+    child.reports.receive(now);
+    let peak = child.reports.cow_peak;
+    match child.target {
+        SaveTarget::Aof { .. } => server.aof.last_cow_bytes = peak,
+        SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => {
+            server.persistence.last_cow_bytes = peak
         }
     }
+}
 
-    /// Takes the child away from where it is waited for, if it is of the kind.
-    pub fn take_child_if(&mut self, is_meant: impl Fn(SaveTarget) -> bool) -> Option<SaveChild> {
-        self.persistence.child.take_if(|child| is_meant(child.target))
+/// Takes the child away from where it is waited for, if it is of the kind.
+pub(crate) fn take_child_if(
+    server: &mut Server,
+    is_meant: impl Fn(SaveTarget) -> bool,
+) -> Option<SaveChild> {
+    server.persistence.child.take_if(|child| is_meant(child.target))
+}
+
+/// Ends a child and waits until it has gone.
+pub(crate) fn end_child(server: &mut Server, child: &mut SaveChild, signal: i32) {
+    // The process id of one that has ended may be somebody else's by now.
+    if child.end().is_none() {
+        children::kill(child.pid, signal);
+        children::wait(child.pid);
     }
+    child_is_gone(server);
+}
 
-    /// Ends a child and waits until it has gone.
-    pub fn end_child(&mut self, child: &mut SaveChild, signal: i32) {
-        // The process id of one that has ended may be somebody else's by now.
-        if child.end().is_none() {
-            children::kill(child.pid, signal);
-            children::wait(child.pid);
-        }
-        self.child_is_gone();
-    }
-
-    /// No child shares the memory any more.
-    pub fn child_is_gone(&mut self) {
-        for db in &mut self.ks.dbs {
-            db.table.set_resize_allowed(true);
-        }
+/// No child shares the memory any more.
+pub(crate) fn child_is_gone(server: &mut Server) {
+    for db in &mut server.ks.dbs {
+        db.table.set_resize_allowed(true);
     }
 }
 

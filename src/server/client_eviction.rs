@@ -6,6 +6,7 @@
 use super::Server;
 use super::client::{ClientFlags, Token};
 use super::log::Level;
+use crate::server::client_info;
 use std::collections::BTreeSet;
 
 /// The lowest limit, in bytes: below it nobody could even correct the configuration.
@@ -37,86 +38,82 @@ impl ClientMemory {
     }
 }
 
-impl Server {
-    /// `maxmemory-clients` in bytes; `None`: no limit.
-    fn client_eviction_limit(&self) -> Option<usize> {
-        let bytes = match self.config.maxmemory_clients {
-            0 => return None,
-            percent @ ..0 => {
-                let share = self.config.maxmemory as f64 * percent.unsigned_abs() as f64 / 100.0;
-                // Of no limit, any part is none.
-                if self.config.maxmemory == 0 { usize::MAX } else { share as usize }
+/// `maxmemory-clients` in bytes; `None`: no limit.
+fn client_eviction_limit(server: &Server) -> Option<usize> {
+    let bytes = match server.config.maxmemory_clients {
+        0 => return None,
+        percent @ ..0 => {
+            let share = server.config.maxmemory as f64 * percent.unsigned_abs() as f64 / 100.0;
+            // Of no limit, any part is none.
+            if server.config.maxmemory == 0 { usize::MAX } else { share as usize }
+        }
+        bytes => bytes as usize,
+    };
+    Some(bytes.max(MIN_LIMIT))
+}
+
+/// Counts anew what a client holds, and `besides` it bytes that are taken out of it for the moment.
+#[inline]
+pub(crate) fn count_client_memory(server: &mut Server, token: Token, besides: usize) {
+    if server.config.maxmemory_clients != 0 {
+        recount_client_memory(server, token, besides);
+    }
+}
+
+#[cold]
+fn recount_client_memory(server: &mut Server, token: Token, besides: usize) {
+    // What replicas and the primary need is not theirs to decide; who is about to be closed holds nothing.
+    let exempt =
+        ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::CLOSE_ASAP;
+    let (bytes, evictable) = match server.clients.get(token) {
+        Some(client) if !client.is(exempt) => {
+            (client.memory() + besides, !client.is(ClientFlags::NO_EVICT))
+        }
+        _ => (0, false),
+    };
+    server.client_memory.set(token, bytes, evictable);
+}
+
+/// Counts all clients anew: once more for accuracy, or because the limit may be another.
+pub(crate) fn count_all_client_memory(server: &mut Server) {
+    if server.config.maxmemory_clients == 0 {
+        server.client_memory = ClientMemory::default();
+        return;
+    }
+    let tokens: Vec<Token> = server.clients.iter().map(|(token, _)| token).collect();
+    for token in tokens {
+        recount_client_memory(server, token, 0);
+    }
+}
+
+/// Closes the largest clients until the others are below the limit.
+#[inline]
+pub(crate) fn evict_clients(server: &mut Server) {
+    if server.config.maxmemory_clients != 0 {
+        evict_largest_clients(server);
+    }
+}
+
+#[cold]
+fn evict_largest_clients(server: &mut Server) {
+    let Some(limit) = client_eviction_limit(server) else { return };
+    if server.client_memory.sum < limit {
+        server.client_memory.told = false;
+        return;
+    }
+    while server.client_memory.sum >= limit {
+        let Some(&(_, token)) = server.client_memory.evictable.last() else {
+            if !std::mem::replace(&mut server.client_memory.told, true) {
+                server.warning("Over client maxmemory after evicting all evictable clients");
             }
-            bytes => bytes as usize,
-        };
-        Some(bytes.max(MIN_LIMIT))
-    }
-
-    /// Counts anew what a client holds, and `besides` it bytes that are taken out of it for the moment.
-    #[inline]
-    pub fn count_client_memory(&mut self, token: Token, besides: usize) {
-        if self.config.maxmemory_clients != 0 {
-            self.recount_client_memory(token, besides);
-        }
-    }
-
-    #[cold]
-    fn recount_client_memory(&mut self, token: Token, besides: usize) {
-        // What replicas and the primary need is not theirs to decide; who is about to be closed holds nothing.
-        let exempt = ClientFlags::SLAVE
-            | ClientFlags::MASTER
-            | ClientFlags::HANDSHAKE
-            | ClientFlags::CLOSE_ASAP;
-        let (bytes, evictable) = match self.clients.get(token) {
-            Some(client) if !client.is(exempt) => {
-                (client.memory() + besides, !client.is(ClientFlags::NO_EVICT))
-            }
-            _ => (0, false),
-        };
-        self.client_memory.set(token, bytes, evictable);
-    }
-
-    /// Counts all clients anew: once more for accuracy, or because the limit may be another.
-    pub fn count_all_client_memory(&mut self) {
-        if self.config.maxmemory_clients == 0 {
-            self.client_memory = ClientMemory::default();
             return;
-        }
-        let tokens: Vec<Token> = self.clients.iter().map(|(token, _)| token).collect();
-        for token in tokens {
-            self.recount_client_memory(token, 0);
-        }
-    }
-
-    /// Closes the largest clients until the others are below the limit.
-    #[inline]
-    pub fn evict_clients(&mut self) {
-        if self.config.maxmemory_clients != 0 {
-            self.evict_largest_clients();
-        }
-    }
-
-    #[cold]
-    fn evict_largest_clients(&mut self) {
-        let Some(limit) = self.client_eviction_limit() else { return };
-        if self.client_memory.sum < limit {
-            self.client_memory.told = false;
-            return;
-        }
-        while self.client_memory.sum >= limit {
-            let Some(&(_, token)) = self.client_memory.evictable.last() else {
-                if !std::mem::replace(&mut self.client_memory.told, true) {
-                    self.warning("Over client maxmemory after evicting all evictable clients");
-                }
-                return;
-            };
-            let info = self.client_info(token);
-            self.log(Level::Notice, &format!("Evicting client: {info}"));
-            self.stats.evicted_clients += 1;
-            self.free_client(token);
-            // One that is being worked on is closed later.
-            self.client_memory.set(token, 0, false);
-        }
+        };
+        let info = client_info::client_info(server, token);
+        server.log(Level::Notice, &format!("Evicting client: {info}"));
+        server.stats.evicted_clients += 1;
+        server.free_client(token);
+        // One that is being worked on is closed later.
+        server.client_memory.set(token, 0, false);
     }
 }
 

@@ -5,6 +5,7 @@ use super::client::{Client, ClientFlags, Token};
 use super::pubsub::Topic;
 use super::replication::encode_command;
 use super::tracking::TrackingOptions;
+use crate::server::output;
 use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
@@ -54,93 +55,91 @@ impl Client {
     }
 }
 
-impl Server {
-    /// So many bytes of the query buffer are those of the request that runs, with these arguments, if one does.
-    fn qbuf_of_running(&self, args: &[&[u8]]) -> usize {
-        let mut request = Vec::new();
-        if !args.is_empty() && !self.config.flavour.qbuf_is_without_running_request {
-            encode_command(args, &mut request);
-        }
-        request.len()
+/// So many bytes of the query buffer are those of the request that runs, with these arguments, if one does.
+fn qbuf_of_running(server: &Server, args: &[&[u8]]) -> usize {
+    let mut request = Vec::new();
+    if !args.is_empty() && !server.config.flavour.qbuf_is_without_running_request {
+        encode_command(args, &mut request);
     }
+    request.len()
+}
 
-    /// A client as one line of `CLIENT LIST`, without the line break. Empty if there is no such client.
-    ///
-    /// The fields are those of Redis 7.2 (in Valkey's place with `watch`), the totals that Valkey 8.0 added, and for
-    /// replicas and the primary `repl`, the state of their link.
-    pub fn client_info(&self, token: Token) -> String {
-        self.client_info_running(token, &[])
-    }
+/// A client as one line of `CLIENT LIST`, without the line break. Empty if there is no such client.
+///
+/// The fields are those of Redis 7.2 (in Valkey's place with `watch`), the totals that Valkey 8.0 added, and for
+/// replicas and the primary `repl`, the state of their link.
+pub(crate) fn client_info(server: &Server, token: Token) -> String {
+    client_info_running(server, token, &[])
+}
 
-    /// The same for a client whose command with these arguments is running.
-    pub fn client_info_running(&self, token: Token, args: &[&[u8]]) -> String {
-        let Some(client) = self.clients.get(token) else { return String::new() };
-        let now = self.now_seconds();
-        let unix_path = self.unix_path();
-        let mut line = String::with_capacity(512);
-        let mut field = |name: &str, value: &dyn std::fmt::Display| {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            // Writing to a string does not fail.
-            let _ = write!(line, "{name}={value}");
-        };
-        let user = match client.is(ClientFlags::MASTER) {
-            true => "(superuser)".into(),
-            false => String::from_utf8_lossy(&self.acl.get(client.user).name),
-        };
-        let events = if client.out.is_empty() { "r" } else { "rw" };
-        field("id", &client.id);
-        field("addr", &client.conn.peer(&unix_path));
-        field("laddr", &client.conn.local(&unix_path));
-        field("fd", &client.conn.fd());
-        field("name", &client.shown_name());
-        field("age", &(now - client.created));
-        field("idle", &(now - client.last_interaction));
-        field("flags", &client.flag_letters());
-        field("db", &client.db);
-        let subscribed = |topic| client.subscriptions.as_ref().map_or(0, |s| s.len(topic));
-        let transaction = client.transaction.as_ref();
-        let queued = transaction.map_or(0, |t| t.len() as i64);
-        field("sub", &subscribed(Topic::Channel));
-        field("psub", &subscribed(Topic::Pattern));
-        field("ssub", &subscribed(Topic::Shard));
-        field("multi", if client.is(ClientFlags::MULTI) { &queued } else { &-1 });
-        if self.config.flavour.client_list_tells_of_watched_keys {
-            field("watch", &transaction.map_or(0, |t| t.watched()));
+/// The same for a client whose command with these arguments is running.
+pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]]) -> String {
+    let Some(client) = server.clients.get(token) else { return String::new() };
+    let now = server.now_seconds();
+    let unix_path = server.unix_path();
+    let mut line = String::with_capacity(512);
+    let mut field = |name: &str, value: &dyn std::fmt::Display| {
+        if !line.is_empty() {
+            line.push(' ');
         }
-        let partial = client.partial.as_ref();
-        let running = args.iter().map(|arg| arg.len()).sum::<usize>();
-        // The complete arguments of half a request are shown as such, though they lie in the query buffer.
-        let parsed = partial.map_or(0, |p| p.parsed()).min(client.query.len());
-        field("qbuf", &(client.query.len() - parsed + self.qbuf_of_running(args)));
-        field("qbuf-free", &(client.query.capacity() - client.query.len()));
-        field("argv-mem", &(running + partial.map_or(0, |p| p.argument_bytes())));
-        field("multi-mem", &transaction.map_or(0, |t| t.memory()));
-        // Replies are gathered in a buffer that all clients share: none is the client's own.
-        field("rbs", &0);
-        field("rbp", &0);
-        field("obl", &0);
-        field("oll", &client.out.chunks());
-        field("omem", &self.output_bytes(token));
-        field("tot-mem", &(client.memory() + running));
-        field("events", &events);
-        field("cmd", &client.last_command.unwrap_or("NULL"));
-        field("user", &user);
-        field("redir", &client.redirect_id());
-        field("resp", &client.protocol.version());
-        field("lib-name", &client.lib_name);
-        field("lib-ver", &client.lib_ver);
-        field("tot-net-in", &client.net_in);
-        field("tot-net-out", &client.net_out);
-        field("tot-cmds", &client.commands);
-        if let Some(link) = &client.replica {
-            field("repl", &link.state.map_or("handshake", |state| state.name()));
-        } else if let Some(link) = &self.repl.primary
-            && link.token == Some(token)
-        {
-            field("repl", &link.state.role_name());
-        }
-        line
+        // Writing to a string does not fail.
+        let _ = write!(line, "{name}={value}");
+    };
+    let user = match client.is(ClientFlags::MASTER) {
+        true => "(superuser)".into(),
+        false => String::from_utf8_lossy(&server.acl.get(client.user).name),
+    };
+    let events = if client.out.is_empty() { "r" } else { "rw" };
+    field("id", &client.id);
+    field("addr", &client.conn.peer(&unix_path));
+    field("laddr", &client.conn.local(&unix_path));
+    field("fd", &client.conn.fd());
+    field("name", &client.shown_name());
+    field("age", &(now - client.created));
+    field("idle", &(now - client.last_interaction));
+    field("flags", &client.flag_letters());
+    field("db", &client.db);
+    let subscribed = |topic| client.subscriptions.as_ref().map_or(0, |s| s.len(topic));
+    let transaction = client.transaction.as_ref();
+    let queued = transaction.map_or(0, |t| t.len() as i64);
+    field("sub", &subscribed(Topic::Channel));
+    field("psub", &subscribed(Topic::Pattern));
+    field("ssub", &subscribed(Topic::Shard));
+    field("multi", if client.is(ClientFlags::MULTI) { &queued } else { &-1 });
+    if server.config.flavour.client_list_tells_of_watched_keys {
+        field("watch", &transaction.map_or(0, |t| t.watched()));
     }
+    let partial = client.partial.as_ref();
+    let running = args.iter().map(|arg| arg.len()).sum::<usize>();
+    // The complete arguments of half a request are shown as such, though they lie in the query buffer.
+    let parsed = partial.map_or(0, |p| p.parsed()).min(client.query.len());
+    field("qbuf", &(client.query.len() - parsed + qbuf_of_running(server, args)));
+    field("qbuf-free", &(client.query.capacity() - client.query.len()));
+    field("argv-mem", &(running + partial.map_or(0, |p| p.argument_bytes())));
+    field("multi-mem", &transaction.map_or(0, |t| t.memory()));
+    // Replies are gathered in a buffer that all clients share: none is the client's own.
+    field("rbs", &0);
+    field("rbp", &0);
+    field("obl", &0);
+    field("oll", &client.out.chunks());
+    field("omem", &output::output_bytes(server, token));
+    field("tot-mem", &(client.memory() + running));
+    field("events", &events);
+    field("cmd", &client.last_command.unwrap_or("NULL"));
+    field("user", &user);
+    field("redir", &client.redirect_id());
+    field("resp", &client.protocol.version());
+    field("lib-name", &client.lib_name);
+    field("lib-ver", &client.lib_ver);
+    field("tot-net-in", &client.net_in);
+    field("tot-net-out", &client.net_out);
+    field("tot-cmds", &client.commands);
+    if let Some(link) = &client.replica {
+        field("repl", &link.state.map_or("handshake", |state| state.name()));
+    } else if let Some(link) = &server.repl.primary
+        && link.token == Some(token)
+    {
+        field("repl", &link.state.role_name());
+    }
+    line
 }

@@ -3,7 +3,28 @@
 use super::Server;
 use super::client::{ClientFlags, Token};
 use super::stats::SAMPLE_PERIOD_MS;
+use crate::command::monitor;
 use crate::db::expire::Effort;
+use crate::server::aof::rewrite;
+use crate::server::aof::write;
+use crate::server::blocking;
+use crate::server::child;
+use crate::server::client_eviction;
+use crate::server::evict;
+use crate::server::latency;
+use crate::server::output;
+use crate::server::pause;
+use crate::server::persistence;
+use crate::server::propagate;
+use crate::server::reclaim;
+use crate::server::replication::failover;
+use crate::server::replication::primary;
+use crate::server::replication::primary::dual_channel;
+use crate::server::replication::primary::feed;
+use crate::server::replication::primary::snapshot;
+use crate::server::replication::replica;
+use crate::server::shutdown;
+use crate::server::tracking;
 use crate::sys::crash;
 use crate::util::alloc;
 use std::mem;
@@ -28,44 +49,44 @@ impl Server {
             self.expire_for(FAST_CYCLE);
         }
         if self.eviction.is_running {
-            self.perform_evictions();
+            evict::perform_evictions(self);
         }
         if mem::take(&mut self.persistence.child_ended) {
-            self.check_child();
+            persistence::check_child(self);
         }
-        self.check_pause();
-        self.handle_blocked_clients_timeout();
-        self.handle_clients_blocked_on_keys();
-        self.check_background_fsync();
-        self.flush_append_only_file(false);
+        pause::check_pause(self);
+        blocking::handle_blocked_clients_timeout(self);
+        blocking::handle_clients_blocked_on_keys(self);
+        write::check_background_fsync(self);
+        write::flush_append_only_file(self, false);
         if self.aof.holds_replies() {
             // What could not be written must not be acknowledged: the server ends.
             return;
         }
-        self.check_background_fsync();
+        write::check_background_fsync(self);
         if !self.clients.waiting().is_empty() {
-            self.process_clients_waiting_replicas();
+            feed::process_clients_waiting_replicas(self);
         }
-        self.check_shutdown();
-        self.check_failover();
-        self.feed_replicas();
+        shutdown::check_shutdown(self);
+        failover::check_failover(self);
+        feed::feed_replicas(self);
         if self.tracking.prefixes() > 0 {
-            self.tracking_broadcast();
+            tracking::tracking_broadcast(self);
         }
         self.write_replies();
-        self.evict_clients();
-        self.abandon_unwanted_snapshot();
+        client_eviction::evict_clients(self);
+        dual_channel::abandon_unwanted_snapshot(self);
         if self.persistence.child.as_ref().is_some_and(|c| c.pipe.is_some()) {
             // The pipe may hold bytes that were left there while a replica lagged.
-            self.read_snapshot_pipe();
+            snapshot::read_snapshot_pipe(self);
         }
-        self.reconnect_to_primary();
+        replica::reconnect_to_primary(self);
     }
 
     /// Writes what waits to be written, and closes what waits to be closed.
     fn write_replies(&mut self) {
-        self.flush_monitors();
-        self.write_turn_output();
+        monitor::flush_monitors(self);
+        output::write_turn_output(self);
         for token in self.clients.take_pending_writes() {
             if self.clients.contains(token) {
                 self.flush_output(token);
@@ -80,22 +101,22 @@ impl Server {
 
     /// What remains of a turn that the loop took in the midst of a script.
     pub fn end_turn_meanwhile(&mut self) {
-        self.check_background_fsync();
-        self.flush_append_only_file(false);
+        write::check_background_fsync(self);
+        write::flush_append_only_file(self, false);
         if self.aof.holds_replies() {
             return;
         }
-        self.check_background_fsync();
-        self.feed_replicas();
+        write::check_background_fsync(self);
+        feed::feed_replicas(self);
         self.write_replies();
     }
 
     fn flush_output(&mut self, token: Token) {
         let client = &self.clients[token];
         if !client.out.is_empty() {
-            self.send_reply_to_client(token);
+            output::send_reply_to_client(self, token);
         } else if client.is(ClientFlags::SLAVE) {
-            self.write_to_replica(token);
+            feed::write_to_replica(self, token);
         }
     }
 
@@ -138,17 +159,20 @@ impl Server {
             let hz = u64::from(self.config.hz.max(1));
             self.expire_for(Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
         }
-        self.heed_signal();
-        self.receive_child_reports();
-        self.check_child();
-        self.check_save_points();
-        self.check_aof_rewrite();
-        self.retry_aof_write(self.cron_loops.is_multiple_of(u64::from(self.config.hz.max(1))));
+        shutdown::heed_signal(self);
+        child::receive_child_reports(self);
+        persistence::check_child(self);
+        persistence::check_save_points(self);
+        rewrite::check_aof_rewrite(self);
+        write::retry_aof_write(
+            self,
+            self.cron_loops.is_multiple_of(u64::from(self.config.hz.max(1))),
+        );
         self.clients_cron();
         self.targets.close_unused(now);
         self.scripts.debugger.reap();
-        self.tracking_limit_keys();
-        self.give_memory_back();
+        tracking::tracking_limit_keys(self);
+        reclaim::give_memory_back(self);
         if self.config.activerehashing {
             for db in &mut self.ks.dbs {
                 if db.table.is_rehashing() {
@@ -158,16 +182,16 @@ impl Server {
         }
         if now - self.last_replication_cron_ms >= 1000 {
             self.last_replication_cron_ms = now;
-            self.replica_cron();
-            self.primary_cron();
+            replica::replica_cron(self);
+            primary::primary_cron(self);
             self.repl.cron_loops += 1;
         } else {
-            self.connect_early();
+            replica::connect_early(self);
         }
-        self.check_shutdown();
+        shutdown::check_shutdown(self);
         self.cron_loops += 1;
         if self.busy.is_some() || self.loading.is_some() {
-            self.note_latency("while-blocked-cron", self.clock.since(started));
+            latency::note_since(self, "while-blocked-cron", started);
         }
     }
 
@@ -182,9 +206,9 @@ impl Server {
             let effort = self.config.active_expire_effort;
             self.ks.active_expire_cycle(Effort { effort, budget });
         }
-        self.note_latency("expire-cycle", self.clock.since(started));
-        self.propagate_deletions();
-        self.tell_changes();
+        latency::note_since(self, "expire-cycle", started);
+        propagate::propagate_deletions(self);
+        propagate::tell_changes(self);
     }
 
     /// Closes clients that have been silent for too long, and those over a soft limit for too long.
@@ -214,7 +238,7 @@ impl Server {
                 client.query.shrink_to_fit();
             }
         }
-        self.count_all_client_memory();
+        client_eviction::count_all_client_memory(self);
         let loaded: Vec<Token> = self
             .clients
             .iter()
@@ -222,14 +246,15 @@ impl Server {
             .map(|(token, _)| token)
             .collect();
         for token in loaded {
-            self.check_output_limit(token);
+            output::check_output_limit(self, token);
         }
     }
 
     /// The time until the next thing that happens by itself.
     pub fn next_timer(&self) -> Duration {
         let tick = Duration::from_millis(1000 / u64::from(self.config.hz.clamp(1, 500)));
-        let deadline = self.next_blocked_deadline().into_iter().chain(self.pause.deadline()).min();
+        let deadline =
+            blocking::next_blocked_deadline(self).into_iter().chain(self.pause.deadline()).min();
         match deadline {
             Some(at) => {
                 let left = at.saturating_add(1).saturating_sub(self.ks.now_ms);

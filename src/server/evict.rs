@@ -11,6 +11,9 @@ use crate::db::EntryRef;
 use crate::db::eviction_pool::EvictionPool;
 use crate::db::lru::AccessPolicy;
 use crate::db::notify::Class;
+use crate::server::latency;
+use crate::server::propagate;
+use crate::server::replication::primary::feed;
 use crate::util::alloc;
 use rand::RngCore;
 use std::time::Duration;
@@ -78,222 +81,219 @@ impl Eviction {
     }
 }
 
-impl Server {
-    /// Bytes that don't count against `maxmemory`, because evicting keys makes more of them: what replicas need of
-    /// the stream beyond the backlog, and what waits for the append-only file.
-    pub fn memory_not_counted_for_eviction(&self) -> usize {
-        let stream = self.repl.stream.as_ref().map_or(0, |s| s.memory());
-        stream.saturating_sub(self.config.repl_backlog_size as usize) + self.aof.buffer_memory()
-    }
+/// Bytes that don't count against `maxmemory`, because evicting keys makes more of them: what replicas need of
+/// the stream beyond the backlog, and what waits for the append-only file.
+pub(crate) fn memory_not_counted_for_eviction(server: &Server) -> usize {
+    let stream = server.repl.stream.as_ref().map_or(0, |s| s.memory());
+    stream.saturating_sub(server.config.repl_backlog_size as usize) + server.aof.buffer_memory()
+}
 
-    /// Bytes to be freed before the data fit.
-    #[inline]
-    fn memory_to_free(&self) -> usize {
-        let limit = self.config.maxmemory as usize;
-        let used = alloc::used_memory();
-        if limit == 0 || used <= limit {
-            return 0;
+/// Bytes to be freed before the data fit.
+#[inline]
+fn memory_to_free(server: &Server) -> usize {
+    let limit = server.config.maxmemory as usize;
+    let used = alloc::used_memory();
+    if limit == 0 || used <= limit {
+        return 0;
+    }
+    used.saturating_sub(memory_not_counted_for_eviction(server)).saturating_sub(limit)
+}
+
+/// Whether the command that is running may not take more memory: the data did not fit when it came.
+pub(crate) fn is_out_of_memory(server: &Server) -> bool {
+    server.config.maxmemory > 0 && server.eviction.is_exhausted
+}
+
+/// Evicts keys until the data fit, or time is up.
+#[inline]
+pub(crate) fn perform_evictions(server: &mut Server) -> EvictionOutcome {
+    let to_free = memory_to_free(server);
+    if to_free == 0 && !server.eviction.is_running && server.eviction.exceeded_since.is_none() {
+        server.eviction.is_exhausted = false;
+        return EvictionOutcome::Fits;
+    }
+    free_memory(server, to_free)
+}
+
+#[cold]
+fn free_memory(server: &mut Server, to_free: usize) -> EvictionOutcome {
+    if !may_evict(server) {
+        (server.eviction.is_running, server.eviction.is_exhausted) = (false, false);
+        return EvictionOutcome::Fits;
+    }
+    let outcome = match server.config.maxmemory_policy {
+        _ if to_free == 0 => EvictionOutcome::Fits,
+        MaxmemoryPolicy::NoEviction => await_lazy_free(server),
+        _ => evict(server, to_free),
+    };
+    server.eviction.note_outcome(outcome, server.clock.nanos());
+    outcome
+}
+
+/// Whether keys may go now. A replica is its primary's copy, and while writes are paused the data stay as they are.
+fn may_evict(server: &Server) -> bool {
+    let obeys = server.repl.is_replica() && server.config.replica_ignore_maxmemory;
+    let paused = server.pause.is_active() && server.pause.kind(server.ks.now_ms).is_some();
+    !obeys && !paused && server.loading.is_none()
+}
+
+fn evict(server: &mut Server, to_free: usize) -> EvictionOutcome {
+    let start = server.clock.nanos();
+    let limit = time_limit(server.config.maxmemory_eviction_tenacity);
+    // Earlier deletions are not of this cause.
+    propagate::propagate_deletions(server);
+    // May become negative: a deletion can make a table shrink into a second array first.
+    let mut freed: isize = 0;
+    let mut keys = 0;
+    let outcome = loop {
+        if freed >= to_free as isize {
+            break EvictionOutcome::Fits;
         }
-        used.saturating_sub(self.memory_not_counted_for_eviction()).saturating_sub(limit)
-    }
-
-    /// Whether the command that is running may not take more memory: the data did not fit when it came.
-    pub fn is_out_of_memory(&self) -> bool {
-        self.config.maxmemory > 0 && self.eviction.is_exhausted
-    }
-
-    /// Evicts keys until the data fit, or time is up.
-    #[inline]
-    pub fn perform_evictions(&mut self) -> EvictionOutcome {
-        let to_free = self.memory_to_free();
-        if to_free == 0 && !self.eviction.is_running && self.eviction.exceeded_since.is_none() {
-            self.eviction.is_exhausted = false;
-            return EvictionOutcome::Fits;
-        }
-        self.free_memory(to_free)
-    }
-
-    #[cold]
-    fn free_memory(&mut self, to_free: usize) -> EvictionOutcome {
-        if !self.may_evict() {
-            (self.eviction.is_running, self.eviction.is_exhausted) = (false, false);
-            return EvictionOutcome::Fits;
-        }
-        let outcome = match self.config.maxmemory_policy {
-            _ if to_free == 0 => EvictionOutcome::Fits,
-            MaxmemoryPolicy::NoEviction => self.await_lazy_free(),
-            _ => self.evict(to_free),
+        let Some((db, key)) = eviction_candidate(server) else {
+            break await_lazy_free(server);
         };
-        self.eviction.note_outcome(outcome, self.clock.nanos());
-        outcome
-    }
-
-    /// Whether keys may go now. A replica is its primary's copy, and while writes are paused the data stay as they are.
-    fn may_evict(&self) -> bool {
-        let obeys = self.repl.is_replica() && self.config.replica_ignore_maxmemory;
-        let paused = self.pause.is_active() && self.pause.kind(self.ks.now_ms).is_some();
-        !obeys && !paused && self.loading.is_none()
-    }
-
-    fn evict(&mut self, to_free: usize) -> EvictionOutcome {
-        let start = self.clock.nanos();
-        let limit = time_limit(self.config.maxmemory_eviction_tenacity);
-        // Earlier deletions are not of this cause.
-        self.propagate_deletions();
-        // May become negative: a deletion can make a table shrink into a second array first.
-        let mut freed: isize = 0;
-        let mut keys = 0;
-        let outcome = loop {
-            if freed >= to_free as isize {
+        freed += evict_key(server, db, &key);
+        keys += 1;
+        if keys % KEYS_PER_LOOK == 0 {
+            if !server.repl.replicas.is_empty() {
+                // Replicas hear of it in time, however long it takes.
+                feed::feed_replicas(server);
+            }
+            // What the background thread frees is not in `freed`.
+            if server.config.lazyfree_lazy_eviction && memory_to_free(server) == 0 {
                 break EvictionOutcome::Fits;
             }
-            let Some((db, key)) = self.eviction_candidate() else {
-                break self.await_lazy_free();
+            if nanos_since(server, start) > limit {
+                break EvictionOutcome::Running;
+            }
+        }
+    };
+    propagate::tell_changes(server);
+    latency::note(server, "eviction-cycle", Duration::from_nanos(nanos_since(server, start)));
+    outcome
+}
+
+fn nanos_since(server: &Server, start: u64) -> u64 {
+    server.clock.nanos().saturating_sub(start)
+}
+
+/// Evicts a key; answers how many bytes that alone has freed.
+fn evict_key(server: &mut Server, db: usize, key: &[u8]) -> isize {
+    let lazy = server.config.lazyfree_lazy_eviction;
+    let watched = server.config.latency_monitor_threshold > 0;
+    let start = if watched { server.clock.nanos() } else { 0 };
+    let before = alloc::used_memory() as isize;
+    if let Some(entry) = server.ks.remove(db, key) {
+        server.lazyfree.free_entry(entry, lazy);
+    }
+    let freed = before - alloc::used_memory() as isize;
+    if watched {
+        latency::note(server, "eviction-del", Duration::from_nanos(nanos_since(server, start)));
+    }
+    server.ks.stats.evicted += 1;
+    server.ks.changes.signal_modified_by_server(db, key);
+    server.ks.changes.notifications.push(Class::EVICTED, "evicted", db, key);
+    propagate::propagate_deletion(server, db, key, lazy);
+    freed
+}
+
+/// Nothing is left to evict, but what was freed in the background may still count. Waits for it: who has deleted
+/// much has room for more.
+fn await_lazy_free(server: &Server) -> EvictionOutcome {
+    while memory_to_free(server) > 0 {
+        if server.lazyfree.pending() == 0 {
+            // It may have become 0 just now.
+            return match memory_to_free(server) {
+                0 => EvictionOutcome::Fits,
+                _ => EvictionOutcome::Exhausted,
             };
-            freed += self.evict_key(db, &key);
-            keys += 1;
-            if keys % KEYS_PER_LOOK == 0 {
-                if !self.repl.replicas.is_empty() {
-                    // Replicas hear of it in time, however long it takes.
-                    self.feed_replicas();
-                }
-                // What the background thread frees is not in `freed`.
-                if self.config.lazyfree_lazy_eviction && self.memory_to_free() == 0 {
-                    break EvictionOutcome::Fits;
-                }
-                if self.nanos_since(start) > limit {
-                    break EvictionOutcome::Running;
-                }
-            }
-        };
-        self.tell_changes();
-        self.note_latency("eviction-cycle", Duration::from_nanos(self.nanos_since(start)));
-        outcome
-    }
-
-    fn nanos_since(&self, start: u64) -> u64 {
-        self.clock.nanos().saturating_sub(start)
-    }
-
-    /// Evicts a key; answers how many bytes that alone has freed.
-    fn evict_key(&mut self, db: usize, key: &[u8]) -> isize {
-        let lazy = self.config.lazyfree_lazy_eviction;
-        let watched = self.config.latency_monitor_threshold > 0;
-        let start = if watched { self.clock.nanos() } else { 0 };
-        let before = alloc::used_memory() as isize;
-        if let Some(entry) = self.ks.remove(db, key) {
-            self.lazyfree.free_entry(entry, lazy);
         }
-        let freed = before - alloc::used_memory() as isize;
-        if watched {
-            self.note_latency("eviction-del", Duration::from_nanos(self.nanos_since(start)));
-        }
-        self.ks.stats.evicted += 1;
-        self.ks.changes.signal_modified_by_server(db, key);
-        self.ks.changes.notifications.push(Class::EVICTED, "evicted", db, key);
-        self.propagate_deletion(db, key, lazy);
-        freed
+        std::thread::sleep(LAZY_FREE_LOOK);
     }
+    EvictionOutcome::Fits
+}
 
-    /// Nothing is left to evict, but what was freed in the background may still count. Waits for it: who has deleted
-    /// much has room for more.
-    fn await_lazy_free(&self) -> EvictionOutcome {
-        while self.memory_to_free() > 0 {
-            if self.lazyfree.pending() == 0 {
-                // It may have become 0 just now.
-                return match self.memory_to_free() {
-                    0 => EvictionOutcome::Fits,
-                    _ => EvictionOutcome::Exhausted,
-                };
-            }
-            std::thread::sleep(LAZY_FREE_LOOK);
-        }
-        EvictionOutcome::Fits
+/// A key that the policy in force would see go: database and key.
+fn eviction_candidate(server: &mut Server) -> Option<(usize, Box<[u8]>)> {
+    let policy = server.config.maxmemory_policy;
+    if policy.is_random() {
+        return random_candidate(server);
     }
-
-    /// A key that the policy in force would see go: database and key.
-    fn eviction_candidate(&mut self) -> Option<(usize, Box<[u8]>)> {
-        let policy = self.config.maxmemory_policy;
-        if policy.is_random() {
-            return self.random_candidate();
+    loop {
+        if !fill_eviction_pool(server) {
+            return None;
         }
-        loop {
-            if !self.fill_eviction_pool() {
-                return None;
-            }
-            // Of the pool's keys some may be gone by now; of those just sampled, none.
-            while let Some((db, key)) = self.eviction.pool.take_best() {
-                let entry = self.ks.dbs[db].table.get(self.ks.hash(&key), &key);
-                if entry.is_some_and(|e| !policy.is_volatile() || e.expire().is_some()) {
-                    return Some((db, key));
-                }
-            }
-        }
-    }
-
-    /// A key by chance. The databases take turns.
-    fn random_candidate(&mut self) -> Option<(usize, Box<[u8]>)> {
-        let count = self.ks.dbs.len();
-        for _ in 0..count {
-            let db = (self.eviction.last_db + 1) % count;
-            self.eviction.last_db = db;
-            let mut found = None;
-            self.sample(db, 1, |_, entry| found = Some(entry.key().into()));
-            if let Some(key) = found {
+        // Of the pool's keys some may be gone by now; of those just sampled, none.
+        while let Some((db, key)) = server.eviction.pool.take_best() {
+            let entry = server.ks.dbs[db].table.get(server.ks.hash(&key), &key);
+            if entry.is_some_and(|e| !policy.is_volatile() || e.expire().is_some()) {
                 return Some((db, key));
             }
         }
-        None
     }
+}
 
-    /// Offers some keys of every database to the pool; `false` if there are none.
-    fn fill_eviction_pool(&mut self) -> bool {
-        let policy = self.config.maxmemory_policy;
-        let samples = self.config.maxmemory_samples.clamp(1, 64) as usize;
-        let access = self.ks.access;
-        let mut pool = std::mem::take(&mut self.eviction.pool);
-        let mut any = false;
-        for db in 0..self.ks.dbs.len() {
-            any |= self.sample(db, samples, |db, entry| {
-                pool.offer(score(policy, &access, entry), db, entry.key());
+/// A key by chance. The databases take turns.
+fn random_candidate(server: &mut Server) -> Option<(usize, Box<[u8]>)> {
+    let count = server.ks.dbs.len();
+    for _ in 0..count {
+        let db = (server.eviction.last_db + 1) % count;
+        server.eviction.last_db = db;
+        let mut found = None;
+        sample(server, db, 1, |_, entry| found = Some(entry.key().into()));
+        if let Some(key) = found {
+            return Some((db, key));
+        }
+    }
+    None
+}
+
+/// Offers some keys of every database to the pool; `false` if there are none.
+fn fill_eviction_pool(server: &mut Server) -> bool {
+    let policy = server.config.maxmemory_policy;
+    let samples = server.config.maxmemory_samples.clamp(1, 64) as usize;
+    let access = server.ks.access;
+    let mut pool = std::mem::take(&mut server.eviction.pool);
+    let mut any = false;
+    for db in 0..server.ks.dbs.len() {
+        any |= sample(server, db, samples, |db, entry| {
+            pool.offer(score(policy, &access, entry), db, entry.key());
+        });
+    }
+    server.eviction.pool = pool;
+    any
+}
+
+/// Visits some keys of a database by chance, among those that the policy allows to evict; `false` if there are
+/// none.
+fn sample(
+    server: &mut Server,
+    db: usize,
+    count: usize,
+    mut visit: impl FnMut(usize, EntryRef<'_>),
+) -> bool {
+    let volatile = server.config.maxmemory_policy.is_volatile();
+    let table = &server.ks.dbs[db].table;
+    let mut random = || server.rng.next_u64();
+    let mut found = false;
+    for _ in 0..count {
+        let sampled =
+            if volatile { table.random_marked(&mut random) } else { table.random(&mut random) };
+        let Some(entry) = sampled else { break };
+        visit(db, entry);
+        found = true;
+    }
+    if !found && volatile && table.len_marked() > 0 {
+        // Too few to be met by chance: those that come next.
+        while !found {
+            let (cursor, _) = table.scan_marked(server.eviction.cursor, table.buckets(), |entry| {
+                visit(db, entry);
+                found = true;
             });
+            server.eviction.cursor = cursor;
         }
-        self.eviction.pool = pool;
-        any
     }
-
-    /// Visits some keys of a database by chance, among those that the policy allows to evict; `false` if there are
-    /// none.
-    fn sample(
-        &mut self,
-        db: usize,
-        count: usize,
-        mut visit: impl FnMut(usize, EntryRef<'_>),
-    ) -> bool {
-        let volatile = self.config.maxmemory_policy.is_volatile();
-        let table = &self.ks.dbs[db].table;
-        let mut random = || self.rng.next_u64();
-        let mut found = false;
-        for _ in 0..count {
-            let sampled =
-                if volatile { table.random_marked(&mut random) } else { table.random(&mut random) };
-            let Some(entry) = sampled else { break };
-            visit(db, entry);
-            found = true;
-        }
-        if !found && volatile && table.len_marked() > 0 {
-            // Too few to be met by chance: those that come next.
-            while !found {
-                let (cursor, _) =
-                    table.scan_marked(self.eviction.cursor, table.buckets(), |entry| {
-                        visit(db, entry);
-                        found = true;
-                    });
-                self.eviction.cursor = cursor;
-            }
-        }
-        found
-    }
+    found
 }
 
 /// The higher, the better to evict.

@@ -6,6 +6,7 @@ use super::Server;
 use super::call::Call;
 use super::client::{ClientFlags, Token};
 use super::output::{NANOS_PER_BYTE, REPLY_FLUSH};
+use crate::server::output;
 use crate::value::ValueRef;
 use bytes::Bytes;
 use std::io::IoSlice;
@@ -13,70 +14,68 @@ use std::io::IoSlice;
 /// Strings from this size on, in bytes: below it, a copy costs less than a further system call in a pipeline.
 const LARGE_STRING: usize = 32 * 1024;
 
-impl Server {
-    /// Answers the large string under `key` of the current database. `false`: its client gets no more replies.
-    #[cold]
-    pub fn reply_large_string(&mut self, call: &mut Call, key: &[u8]) -> bool {
-        let token = Some(call.client).filter(|&token| self.takes_references(call, token));
-        if let Some(token) = token {
-            self.settle(token);
-            if call.reply.len() >= REPLY_FLUSH {
-                self.flush_reply(call);
-            }
+/// Answers the large string under `key` of the current database. `false`: its client gets no more replies.
+#[cold]
+pub(crate) fn reply_large_string(server: &mut Server, call: &mut Call, key: &[u8]) -> bool {
+    let token = Some(call.client).filter(|&token| takes_references(server, call, token));
+    if let Some(token) = token {
+        output::settle(server, token);
+        if call.reply.len() >= REPLY_FLUSH {
+            output::flush_reply(server, call);
         }
-        let Some(ValueRef::Str(string)) = self.ks.inspect(call.db, key).map(|e| e.value()) else {
-            call.reply.null();
-            return true;
-        };
-        let Some(token) = token else {
-            call.reply.bulk(string);
-            return !call.reply.is_given_up();
-        };
-        let len = string.len();
-        call.reply.bulk_header(len);
-        let parts = [call.reply.as_bytes(), string, b"\r\n"];
-        let client = &mut self.clients[token];
-        let limit = self.config.client_output_buffer_limit[client.class()].hard;
-        let mut written = 0;
-        if client.out.is_empty() && limit == 0 && !self.aof.holds_replies() {
-            // An error shows again when the rest is written, or when the client is read.
-            written = client.conn.write_vectored(&parts.map(IoSlice::new)).unwrap_or(0);
-            client.net_out += written as u64;
-            self.stats.net_out += written as u64;
-            self.stats.writes += 1;
-        }
-        self.turn_cost_ns += written as u64 * NANOS_PER_BYTE;
-        if written == parts.iter().map(|part| part.len()).sum::<usize>() {
-            call.reply.clear();
-            return true;
-        }
-        let [header, value, end] = left_of(parts.map(<[u8]>::len), written);
-        let header = Bytes::copy_from_slice(&call.reply.as_bytes()[header..]);
+    }
+    let Some(ValueRef::Str(string)) = server.ks.inspect(call.db, key).map(|e| e.value()) else {
+        call.reply.null();
+        return true;
+    };
+    let Some(token) = token else {
+        call.reply.bulk(string);
+        return !call.reply.is_given_up();
+    };
+    let len = string.len();
+    call.reply.bulk_header(len);
+    let parts = [call.reply.as_bytes(), string, b"\r\n"];
+    let client = &mut server.clients[token];
+    let limit = server.config.client_output_buffer_limit[client.class()].hard;
+    let mut written = 0;
+    if client.out.is_empty() && limit == 0 && !server.aof.holds_replies() {
+        // An error shows again when the rest is written, or when the client is read.
+        written = client.conn.write_vectored(&parts.map(IoSlice::new)).unwrap_or(0);
+        client.net_out += written as u64;
+        server.stats.net_out += written as u64;
+        server.stats.writes += 1;
+    }
+    server.turn_cost_ns += written as u64 * NANOS_PER_BYTE;
+    if written == parts.iter().map(|part| part.len()).sum::<usize>() {
         call.reply.clear();
-        call.reply.raw(&b"\r\n"[end..]);
-        self.keep(token, header);
-        if value < len
-            && let Some(bytes) = self.ks.share_string(call.db, key)
-        {
-            self.keep_part(token, bytes.slice(value..), len);
-        }
-        !self.clients[token].is(ClientFlags::CLOSE_ASAP)
+        return true;
     }
-
-    /// Whether the client may be written in the middle of a command, and whether it will be heard at all.
-    fn takes_references(&self, call: &Call, token: Token) -> bool {
-        let unheard = ClientFlags::REPLY_OFF
-            | ClientFlags::REPLY_SKIP
-            | ClientFlags::MASTER
-            | ClientFlags::SLAVE
-            | ClientFlags::CLOSE_ASAP;
-        call.reply.goes_out()
-            && !call.reply.is_given_up()
-            && self.clients.get(token).is_some_and(|client| !client.is(unheard))
+    let [header, value, end] = left_of(parts.map(<[u8]>::len), written);
+    let header = Bytes::copy_from_slice(&call.reply.as_bytes()[header..]);
+    call.reply.clear();
+    call.reply.raw(&b"\r\n"[end..]);
+    output::keep(server, token, header);
+    if value < len
+        && let Some(bytes) = server.ks.share_string(call.db, key)
+    {
+        output::keep_part(server, token, bytes.slice(value..), len);
     }
+    !server.clients[token].is(ClientFlags::CLOSE_ASAP)
 }
 
-/// Whether a value is worth [`Server::reply_large_string`].
+/// Whether the client may be written in the middle of a command, and whether it will be heard at all.
+fn takes_references(server: &Server, call: &Call, token: Token) -> bool {
+    let unheard = ClientFlags::REPLY_OFF
+        | ClientFlags::REPLY_SKIP
+        | ClientFlags::MASTER
+        | ClientFlags::SLAVE
+        | ClientFlags::CLOSE_ASAP;
+    call.reply.goes_out()
+        && !call.reply.is_given_up()
+        && server.clients.get(token).is_some_and(|client| !client.is(unheard))
+}
+
+/// Whether a value is worth [`reply_large_string`].
 #[inline]
 pub fn is_large(value: &ValueRef<'_>) -> bool {
     matches!(value, ValueRef::Str(string) if string.len() >= LARGE_STRING)

@@ -1,6 +1,8 @@
 //! The latency monitor: events that took at least `latency-monitor-threshold` milliseconds.
 
+use crate::server::Server;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Samples kept of each event.
 const HISTORY: usize = 160;
@@ -150,6 +152,21 @@ impl LatencyMonitor {
         }
         report
     }
+}
+
+/// Notes that something took long, if it did.
+pub(crate) fn note(server: &mut Server, event: &'static str, took: Duration) {
+    let ms = took.as_millis() as u64;
+    let threshold = server.config.latency_monitor_threshold;
+    if threshold > 0 && ms >= threshold {
+        server.latency.add(event, server.now_seconds(), ms);
+    }
+}
+
+/// Notes that what began at `started`, in nanoseconds of the clock, took long, if it did.
+pub(crate) fn note_since(server: &mut Server, event: &'static str, started: u64) {
+    let took = server.clock.since(started);
+    note(server, event, took);
 }
 
 #[cfg(test)]

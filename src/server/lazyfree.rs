@@ -212,11 +212,9 @@ fn start() -> Option<Worker> {
     Some(Worker { jobs, done })
 }
 
-impl Server {
-    /// Frees databases that nobody sees any more in the background.
-    pub fn lazy_free(&mut self, old: Vec<Db>) {
-        self.lazyfree.free_databases(old, true);
-    }
+/// Frees databases that nobody sees any more in the background.
+pub(crate) fn lazy_free(server: &mut Server, old: Vec<Db>) {
+    server.lazyfree.free_databases(old, true);
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) mod lazyfree;
 pub mod log;
 pub(crate) mod networking;
 pub(crate) mod oom_score;
-pub(crate) mod output;
+pub mod output;
 pub(crate) mod pause;
 pub mod persistence;
 pub(crate) mod propagate;
@@ -36,6 +36,7 @@ pub(crate) mod reclaim;
 pub mod replication;
 pub(crate) mod shutdown;
 pub(crate) mod slowlog;
+pub mod startup;
 pub(crate) mod stats;
 pub(crate) mod targets;
 pub(crate) mod tls;
@@ -278,7 +279,7 @@ impl Server {
             tracking: tracking::Tracking::default(),
         };
         server.apply_keyspace_config();
-        server.apply_requirepass();
+        acl::apply_requirepass(&mut server);
         server
     }
 
@@ -302,7 +303,7 @@ impl Server {
         access.log_factor = self.config.lfu_log_factor;
         access.decay_minutes = self.config.lfu_decay_time;
         access.seconds = (self.ks.now_ms / 1000) as u32;
-        self.apply_notification_config();
+        pubsub::apply_notification_config(self);
         self.slow_log.threshold = self.config.slowlog_log_slower_than;
         self.slow_log.max_len = self.config.slowlog_max_len as usize;
         let monitors = self.config.latency_monitor_threshold > 0;

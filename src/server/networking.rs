@@ -11,14 +11,31 @@ use super::client::{ClientFlags, Token};
 use super::connection::Connection;
 use super::gates::Gates;
 use super::output::REPLY_FLUSH;
+use crate::command::dispatch;
 use crate::command::dispatch::Verdict;
+use crate::command::monitor;
 use crate::command::table::CommandId;
 use crate::db::ExpiryRole;
 use crate::db::keyspace::HashHint;
 use crate::db::lent::{LARGE_ARGUMENT, fills};
 use crate::resp::error::CommandError;
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
+use crate::server::blocking;
+use crate::server::busy;
+use crate::server::client_eviction;
+use crate::server::client_info;
 use crate::server::log::Level;
+use crate::server::output;
+use crate::server::pause;
+use crate::server::persistence;
+use crate::server::pubsub;
+use crate::server::replication::primary;
+use crate::server::replication::replica::dual_channel;
+use crate::server::replication::replica::follow;
+use crate::server::replication::replica::handshake;
+use crate::server::replication::trace;
+use crate::server::tracking;
+use crate::server::transaction;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -141,7 +158,7 @@ impl Server {
         }
         self.acl.assign_default(&mut client);
         let token = self.clients.insert(client);
-        self.count_client_memory(token, 0);
+        client_eviction::count_client_memory(self, token, 0);
         Ok(token)
     }
 
@@ -172,7 +189,7 @@ impl Server {
                 return;
             }
             let outcome = self.read_once(token);
-            self.count_client_memory(token, 0);
+            client_eviction::count_client_memory(self, token, 0);
             match outcome {
                 // A short read has emptied the socket; the next arrival is a new event. If the peer has closed,
                 // no further event will say so: read until the end shows.
@@ -191,7 +208,8 @@ impl Server {
     }
 
     fn peer_is_gone(&mut self, token: Token, error: &io::Error) {
-        self.trace_end(
+        trace::trace_end(
+            self,
             token,
             &match error.kind() {
                 ErrorKind::UnexpectedEof => "the other side has closed the connection".to_string(),
@@ -264,8 +282,8 @@ impl Server {
                 return Ok(false);
             }
             // What it would execute next may not fit any more.
-            self.count_client_memory(token, query.capacity());
-            self.evict_clients();
+            client_eviction::count_client_memory(self, token, query.capacity());
+            client_eviction::evict_clients(self);
             if !self.clients.contains(token) {
                 return Ok(false);
             }
@@ -313,7 +331,7 @@ impl Server {
         }
         let text = format!(
             "Closing client that reached max query buffer length: {}",
-            self.client_info(token)
+            client_info::client_info(self, token)
         );
         self.log(Level::Warning, &text);
         self.stats.query_buffer_limit_disconnections += 1;
@@ -348,7 +366,7 @@ impl Server {
         let mut batch = std::mem::take(&mut self.batch);
         let mut used = 0;
         let stop = loop {
-            self.evict_clients();
+            client_eviction::evict_clients(self);
             if !self.may_process(token) {
                 break Stop::Held;
             }
@@ -365,7 +383,7 @@ impl Server {
             }
             if next > used && self.clients[token].is(ClientFlags::MASTER) {
                 // Empty lines behind the last request are a part of the stream too.
-                self.primary_stream_applied(token, &buf[used..next]);
+                follow::primary_stream_applied(self, token, &buf[used..next]);
             }
             used = next;
             if batch.requests.len() < BATCH {
@@ -492,7 +510,7 @@ impl Server {
             // After a command of the ordinary kind the client is still what it was.
             if verdict == Verdict::Done || self.clients.has_closing() {
                 if self.clients.get(token).is_some_and(|c| c.is(ClientFlags::MASTER)) {
-                    self.primary_stream_applied(token, &buf[used..request.end]);
+                    follow::primary_stream_applied(self, token, &buf[used..request.end]);
                 }
                 if !self.may_process(token) {
                     (used, stop) = (request.end, Stop::Held);
@@ -505,7 +523,7 @@ impl Server {
             }
             used = request.end;
             if call.reply.len() >= REPLY_FLUSH {
-                self.flush_reply(call);
+                output::flush_reply(self, call);
                 if !self.may_process(token) {
                     stop = Stop::Held;
                     break;
@@ -533,24 +551,24 @@ impl Server {
         if spans.is_empty() {
             let Some(args) = inline.pop_front() else { return Verdict::Done };
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            return self.process_command(call, request.command, &args);
+            return dispatch::process_command(self, call, request.command, &args);
         }
         let mut few: [&[u8]; 8] = [&[]; 8];
         let Some(args) = few.get_mut(..spans.len()) else {
             let args: Vec<&[u8]> = spans.iter().map(|s| s.of(buf)).collect();
-            return self.process_command(call, request.command, &args);
+            return dispatch::process_command(self, call, request.command, &args);
         };
         for (arg, span) in args.iter_mut().zip(spans) {
             *arg = span.of(buf);
         }
-        self.process_command(call, request.command, args)
+        dispatch::process_command(self, call, request.command, args)
     }
 
     fn protocol_error(&mut self, call: &mut Call, error: &ProtocolError, rest: &[u8]) {
         let shown: String =
             rest.iter().take(128).flat_map(|b| b.escape_ascii()).map(char::from).collect();
         let token = call.client;
-        let info = self.client_info(token);
+        let info = client_info::client_info(self, token);
         let text =
             format!("Protocol error ({}) from client: {info}. Query buffer: '{shown}'", error.0);
         self.log(Level::Verbose, &text);
@@ -561,7 +579,7 @@ impl Server {
         let client = &mut self.clients[token];
         client.partial = None;
         if client.is(ClientFlags::MASTER) {
-            self.primary_stream_is_corrupt();
+            follow::primary_stream_is_corrupt(self);
             self.clients.close_later(token);
         } else {
             client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
@@ -573,7 +591,7 @@ impl Server {
         debug_assert!(self.clients.in_turn().is_none() && self.reply.is_empty());
         if !self.monitor_lines.is_empty() && self.clients[token].is(ClientFlags::MONITOR) {
             // What it saw before comes before its replies.
-            self.flush_monitors();
+            monitor::flush_monitors(self);
         }
         self.clients.begin_turn(token);
         let client = &self.clients[token];
@@ -582,7 +600,7 @@ impl Server {
             self.ks.role = ExpiryRole::Keep;
         }
         let mut reply = std::mem::take(&mut self.reply);
-        reply.begin_output(client.protocol, self.output_room(client));
+        reply.begin_output(client.protocol, output::output_room(self, client));
         Call::of_client(token, client.db, reply, self.gates_for(token))
     }
 
@@ -596,7 +614,7 @@ impl Server {
         let observers = self.tracking.clients() + self.tracking.keys() + self.monitors.len();
         gates.set(Gates::OBSERVERS, observers > 0);
         gates.set(Gates::MEMORY, self.config.maxmemory > 0);
-        let write = self.has_disk_error()
+        let write = persistence::has_disk_error(self)
             || self.config.min_replicas_to_write > 0
             || (is_replica && self.config.replica_read_only);
         gates.set(Gates::WRITE, write);
@@ -609,17 +627,17 @@ impl Server {
     /// Ends what [`Server::enter_client`] began; the replies are on their way.
     fn leave_client(&mut self, mut call: Call) {
         let token = call.client;
-        self.flush_pushes(&mut call);
+        pubsub::flush_pushes(self, &mut call);
         self.clients.end_turn(None);
         call.reply.end_output();
         if self.ks.role == ExpiryRole::Keep {
-            self.restore_expiry_role();
+            pause::restore_expiry_role(self);
         }
-        self.send_reply(&mut call);
+        output::send_reply(self, &mut call);
         self.reply = call.reply;
         let closing = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_ASAP;
         if self.clients.get(token).is_some_and(|c| c.is(closing)) {
-            self.settle(token);
+            output::settle(self, token);
         }
         if let Some(client) = self.clients.get(token) {
             let answered = client.is(ClientFlags::CLOSE_AFTER_REPLY) && client.out.is_empty();
@@ -641,10 +659,10 @@ impl Server {
             return;
         }
         // What it was answered before is still its due.
-        self.settle(token);
+        output::settle(self, token);
         self.forget_client(token);
         let mut client = self.clients.remove(token);
-        self.count_client_memory(token, 0);
+        client_eviction::count_client_memory(self, token, 0);
         if let Some(registry) = &self.registry {
             // Closing the socket would deregister it too; an error here has no consequence.
             let _ = client.conn.deregister(registry);
@@ -659,36 +677,36 @@ impl Server {
             || client.subscriptions.is_some()
             || client.tracking.is_some();
         if client.blocked.is_some() {
-            self.unblock_client(token);
+            blocking::unblock_client(self, token);
             self.clients[token].flags.remove(ClientFlags::PENDING_INPUT);
         }
         if client_has_state {
-            self.discard_transaction(token);
-            self.unsubscribe_from_all(token);
-            self.disable_tracking(token);
+            transaction::discard_transaction(self, token);
+            pubsub::unsubscribe_from_all(self, token);
+            tracking::disable_tracking(self, token);
         }
         if flags.intersects(ClientFlags::MASTER | ClientFlags::HANDSHAKE) {
-            self.replication_handle_primary_disconnection(token);
+            follow::replication_handle_primary_disconnection(self, token);
         }
-        self.replication_forget_client(token);
+        primary::replication_forget_client(self, token);
     }
 
     /// Processes the input of clients that no event announces: those unblocked, and those with more to read.
     pub fn process_pending_input(&mut self) {
         for noted in self.clients.take_pending_input() {
             let Some(token) = self.clients.find(noted) else { continue };
-            if self.waits_for_script(token) {
+            if busy::waits_for_script(self, token) {
                 self.clients.give_back_input(noted);
                 continue;
             }
             let client = &mut self.clients[token];
             client.flags.remove(ClientFlags::PENDING_INPUT);
             if client.is(ClientFlags::HANDSHAKE) {
-                self.sync_with_primary(token);
+                handshake::sync_with_primary(self, token);
                 continue;
             }
             if client.is(ClientFlags::REPLAYING) {
-                self.replay_kept_stream(token);
+                dual_channel::replay_kept_stream(self, token);
                 continue;
             }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {
@@ -699,7 +717,7 @@ impl Server {
                 if !rest.is_empty() {
                     client.query = rest;
                 }
-                self.count_client_memory(token, 0);
+                client_eviction::count_client_memory(self, token, 0);
             }
             self.read_query_from_client(token, true);
         }

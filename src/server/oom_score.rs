@@ -24,38 +24,36 @@ enum Class {
     Child,
 }
 
-impl Server {
-    /// Gives the process the score that it should have, or that which it had before the server had a say.
-    ///
-    /// # Errors
-    /// What the system says, which has been logged.
-    pub fn apply_oom_score(&mut self) -> io::Result<()> {
-        let class = match () {
-            () if self.in_fork_child => Class::Child,
-            () if self.repl.is_replica() => Class::Replica,
-            () => Class::Primary,
-        };
-        self.set_oom_score(class).inspect_err(|error| {
-            self.warning(&format!("Unable to write oom_score_adj: {}", io_reason(error)));
-        })
-    }
+/// Gives the process the score that it should have, or that which it had before the server had a say.
+///
+/// # Errors
+/// What the system says, which has been logged.
+pub(crate) fn apply_oom_score(server: &mut Server) -> io::Result<()> {
+    let class = match () {
+        () if server.in_fork_child => Class::Child,
+        () if server.repl.is_replica() => Class::Replica,
+        () => Class::Primary,
+    };
+    set_oom_score(server, class).inspect_err(|error| {
+        server.warning(&format!("Unable to write oom_score_adj: {}", io_reason(error)));
+    })
+}
 
-    fn set_oom_score(&mut self, class: Class) -> io::Result<()> {
-        let relative = match self.config.oom_score_adj {
-            OomScoreAdj::Relative => true,
-            OomScoreAdj::Absolute => false,
-            OomScoreAdj::No => {
-                return self.oom_score.base.take().map_or(Ok(()), write_score);
-            }
-        };
-        let base = match self.oom_score.base {
-            Some(base) => base,
-            None => *self.oom_score.base.insert(read_score()?),
-        };
-        let score = self.config.oom_score_adj_values[class as usize];
-        let score = if relative { score + base } else { score };
-        write_score(score.clamp(RANGE.0, RANGE.1))
-    }
+fn set_oom_score(server: &mut Server, class: Class) -> io::Result<()> {
+    let relative = match server.config.oom_score_adj {
+        OomScoreAdj::Relative => true,
+        OomScoreAdj::Absolute => false,
+        OomScoreAdj::No => {
+            return server.oom_score.base.take().map_or(Ok(()), write_score);
+        }
+    };
+    let base = match server.oom_score.base {
+        Some(base) => base,
+        None => *server.oom_score.base.insert(read_score()?),
+    };
+    let score = server.config.oom_score_adj_values[class as usize];
+    let score = if relative { score + base } else { score };
+    write_score(score.clamp(RANGE.0, RANGE.1))
 }
 
 fn read_score() -> io::Result<i32> {

@@ -8,7 +8,12 @@ use super::Server;
 use super::call::Call;
 use super::client::{Client, ClientFlags, Token};
 use crate::resp::reply::{PIECE, Reply};
+use crate::server::client_eviction;
+use crate::server::client_info;
 use crate::server::log::Level;
+use crate::server::pubsub;
+use crate::server::replication::primary::feed;
+use crate::server::replication::trace;
 use crate::server::replication::trace::Direction;
 use crate::sys::process::total_memory;
 use bytes::Bytes;
@@ -51,326 +56,323 @@ impl TurnOutput {
     }
 }
 
-impl Server {
-    /// Sends the current client's gathered replies off: with this turn's other writes if they are small.
-    pub fn send_reply(&mut self, call: &mut Call) {
-        let len = call.reply.len();
-        if len == 0 {
-            return;
+/// Sends the current client's gathered replies off: with this turn's other writes if they are small.
+pub(crate) fn send_reply(server: &mut Server, call: &mut Call) {
+    let len = call.reply.len();
+    if len == 0 {
+        return;
+    }
+    if len > DEFER_MAX || !defer(server, call.client, call.reply.as_bytes()) {
+        flush_reply(server, call);
+        return;
+    }
+    call.reply.clear();
+}
+
+/// Adds `bytes` to what is written at the end of the turn. `false`: the client's
+/// output must take another way, because some already waits behind its socket or it is a replica, whose stream
+/// has buffers of its own.
+fn defer(server: &mut Server, token: Token, bytes: &[u8]) -> bool {
+    let Some(client) = server.clients.get_mut(token) else { return true };
+    if !client.out.is_empty() || client.is(ClientFlags::SLAVE | ClientFlags::CLOSE_ASAP) {
+        return false;
+    }
+    client.flags |= ClientFlags::DEFERRED;
+    let id = client.id;
+    server.turn_output.bytes.extend_from_slice(bytes);
+    server.turn_output.pieces.push((token, id, server.turn_output.bytes.len()));
+    if server.turn_output.bytes.len() >= REPLY_FLUSH {
+        write_turn_output(server);
+    }
+    true
+}
+
+/// Writes what was deferred; what a socket does not take waits in its client's output.
+pub(crate) fn write_turn_output(server: &mut Server) {
+    if server.turn_output.is_empty() {
+        return;
+    }
+    let mut output = std::mem::take(&mut server.turn_output);
+    let mut start = 0;
+    let mut pieces = output.pieces.iter().peekable();
+    while let Some(&(token, id, mut end)) = pieces.next() {
+        // A client's pieces in a row are one write.
+        while let Some(&&(_, _, further)) = pieces.peek().filter(|p| (p.0, p.1) == (token, id)) {
+            end = further;
+            pieces.next();
         }
-        if len > DEFER_MAX || !self.defer(call.client, call.reply.as_bytes()) {
-            self.flush_reply(call);
-            return;
+        let piece = &output.bytes[start..end];
+        start = end;
+        if let Some(client) = server.clients.get_mut(token).filter(|c| c.id == id) {
+            client.flags.remove(ClientFlags::DEFERRED);
+            let written = write_directly(server, token, piece);
+            if written < piece.len() {
+                keep(server, token, Bytes::copy_from_slice(&piece[written..]));
+            }
         }
+    }
+    output.bytes.clear();
+    output.pieces.clear();
+    server.turn_output = output;
+}
+
+/// Writes what a client was promised so far, so that something else may follow.
+pub(crate) fn settle(server: &mut Server, token: Token) {
+    if server.clients[token].is(ClientFlags::DEFERRED) {
+        write_turn_output(server);
+    }
+}
+
+/// Hands the gathered replies to the socket, or to the client's output what it does not take.
+pub(crate) fn flush_reply(server: &mut Server, call: &mut Call) {
+    if call.reply.is_empty() {
+        return;
+    }
+    let token = call.client;
+    if !server.clients.contains(token) {
         call.reply.clear();
+        return;
     }
-
-    /// Adds `bytes` to what is written at the end of the turn. `false`: the client's
-    /// output must take another way, because some already waits behind its socket or it is a replica, whose stream
-    /// has buffers of its own.
-    fn defer(&mut self, token: Token, bytes: &[u8]) -> bool {
-        let Some(client) = self.clients.get_mut(token) else { return true };
-        if !client.out.is_empty() || client.is(ClientFlags::SLAVE | ClientFlags::CLOSE_ASAP) {
-            return false;
-        }
-        client.flags |= ClientFlags::DEFERRED;
-        let id = client.id;
-        self.turn_output.bytes.extend_from_slice(bytes);
-        self.turn_output.pieces.push((token, id, self.turn_output.bytes.len()));
-        if self.turn_output.bytes.len() >= REPLY_FLUSH {
-            self.write_turn_output();
-        }
-        true
+    settle(server, token);
+    if call.reply.is_given_up() {
+        let pending = call.reply.len() + server.clients[token].out.len();
+        call.reply.clear();
+        close_for_output_limit(server, token, pending);
+        return;
     }
-
-    /// Writes what was deferred; what a socket does not take waits in its client's output.
-    pub fn write_turn_output(&mut self) {
-        if self.turn_output.is_empty() {
-            return;
-        }
-        let mut output = std::mem::take(&mut self.turn_output);
-        let mut start = 0;
-        let mut pieces = output.pieces.iter().peekable();
-        while let Some(&(token, id, mut end)) = pieces.next() {
-            // A client's pieces in a row are one write.
-            while let Some(&&(_, _, further)) = pieces.peek().filter(|p| (p.0, p.1) == (token, id))
-            {
-                end = further;
-                pieces.next();
+    server.turn_cost_ns += call.reply.len() as u64 * NANOS_PER_BYTE;
+    let mut sent = 0;
+    for mut piece in call.reply.take_pieces() {
+        // What is left of a long reply has its turn among what others are written.
+        let written = if sent < WRITE_AT_ONCE { write_directly(server, token, &piece) } else { 0 };
+        sent += piece.len();
+        if written == piece.len() {
+            piece.clear();
+            if piece.capacity() <= PIECE && call.reply.is_empty() {
+                call.reply.reuse(piece);
             }
-            let piece = &output.bytes[start..end];
-            start = end;
-            if let Some(client) = self.clients.get_mut(token).filter(|c| c.id == id) {
-                client.flags.remove(ClientFlags::DEFERRED);
-                let written = self.write_directly(token, piece);
-                if written < piece.len() {
-                    self.keep(token, Bytes::copy_from_slice(&piece[written..]));
-                }
-            }
-        }
-        output.bytes.clear();
-        output.pieces.clear();
-        self.turn_output = output;
-    }
-
-    /// Writes what a client was promised so far, so that something else may follow.
-    pub fn settle(&mut self, token: Token) {
-        if self.clients[token].is(ClientFlags::DEFERRED) {
-            self.write_turn_output();
+        } else if piece.len() - written > piece.capacity() / 2 {
+            // Kept as it is, not copied.
+            let memory = piece.capacity();
+            keep_part(server, token, Bytes::from(piece).slice(written..), memory);
+        } else {
+            keep(server, token, Bytes::copy_from_slice(&piece[written..]));
         }
     }
+}
 
-    /// Hands the gathered replies to the socket, or to the client's output what it does not take.
-    pub fn flush_reply(&mut self, call: &mut Call) {
-        if call.reply.is_empty() {
-            return;
-        }
-        let token = call.client;
-        if !self.clients.contains(token) {
-            call.reply.clear();
-            return;
-        }
-        self.settle(token);
-        if call.reply.is_given_up() {
-            let pending = call.reply.len() + self.clients[token].out.len();
-            call.reply.clear();
-            self.close_for_output_limit(token, pending);
-            return;
-        }
-        self.turn_cost_ns += call.reply.len() as u64 * NANOS_PER_BYTE;
-        let mut sent = 0;
-        for mut piece in call.reply.take_pieces() {
-            // What is left of a long reply has its turn among what others are written.
-            let written = if sent < WRITE_AT_ONCE { self.write_directly(token, &piece) } else { 0 };
-            sent += piece.len();
-            if written == piece.len() {
-                piece.clear();
-                if piece.capacity() <= PIECE && call.reply.is_empty() {
-                    call.reply.reuse(piece);
-                }
-            } else if piece.len() - written > piece.capacity() / 2 {
-                // Kept as it is, not copied.
-                let memory = piece.capacity();
-                self.keep_part(token, Bytes::from(piece).slice(written..), memory);
-            } else {
-                self.keep(token, Bytes::copy_from_slice(&piece[written..]));
-            }
-        }
+/// Writes to a client's socket unless something waits there already; answers how much it has taken.
+fn write_directly(server: &mut Server, token: Token, bytes: &[u8]) -> usize {
+    let client = &mut server.clients[token];
+    let limit = server.config.client_output_buffer_limit[client.class()].hard;
+    // All replies of a turn count for a limit: how fast the socket takes them is not for it to depend on.
+    let limited = bytes.len() > STATIC_REPLY && limit > 0;
+    // A reply may acknowledge what is not in the append-only file yet.
+    let held = limited || server.aof.holds_replies();
+    if held || !client.out.is_empty() || client.is(ClientFlags::CLOSE_ASAP) {
+        return 0;
     }
-
-    /// Writes to a client's socket unless something waits there already; answers how much it has taken.
-    fn write_directly(&mut self, token: Token, bytes: &[u8]) -> usize {
-        let client = &mut self.clients[token];
-        let limit = self.config.client_output_buffer_limit[client.class()].hard;
-        // All replies of a turn count for a limit: how fast the socket takes them is not for it to depend on.
-        let limited = bytes.len() > STATIC_REPLY && limit > 0;
-        // A reply may acknowledge what is not in the append-only file yet.
-        let held = limited || self.aof.holds_replies();
-        if held || !client.out.is_empty() || client.is(ClientFlags::CLOSE_ASAP) {
-            return 0;
+    match client.conn.write(bytes) {
+        Ok(n) => {
+            client.net_out += n as u64;
+            server.stats.net_out += n as u64;
+            server.stats.writes += 1;
+            n
         }
-        match client.conn.write(bytes) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+        // The peer is gone; reading will say so.
+        Err(_) => bytes.len(),
+    }
+}
+
+/// Keeps what a client's socket does not take now.
+pub(crate) fn keep(server: &mut Server, token: Token, bytes: Bytes) {
+    let memory = bytes.len();
+    keep_part(server, token, bytes, memory);
+}
+
+/// The same for a buffer of which `bytes` is a part, and which has `memory` bytes.
+pub(crate) fn keep_part(server: &mut Server, token: Token, bytes: Bytes, memory: usize) {
+    let client = &mut server.clients[token];
+    if client.is(ClientFlags::CLOSE_ASAP) {
+        return;
+    }
+    client.out.push_part(bytes, memory);
+    server.clients.queue_write(token);
+    check_output_limit(server, token);
+    client_eviction::count_client_memory(server, token, 0);
+}
+
+/// Appends to the output of any client; behind the reply, if it is the one whose turn it is.
+pub(crate) fn add_reply_to(server: &mut Server, token: Token, bytes: &[u8]) {
+    if server.clients.is_in_turn(token) {
+        pubsub::push_to(server, token, Bytes::copy_from_slice(bytes));
+        return;
+    }
+    let Some(client) = server.clients.get_mut(token) else { return };
+    if client.is(ClientFlags::CLOSE_ASAP) {
+        return;
+    }
+    if bytes.len() > DEFER_MAX || !defer(server, token, bytes) {
+        push_output(server, token, Bytes::copy_from_slice(bytes));
+    }
+}
+
+/// The same for bytes that several clients may share.
+pub(crate) fn add_output(server: &mut Server, token: Token, bytes: Bytes) {
+    if server.clients.is_in_turn(token) {
+        pubsub::push_to(server, token, bytes);
+        return;
+    }
+    let Some(client) = server.clients.get(token) else { return };
+    if client.is(ClientFlags::CLOSE_ASAP) {
+        return;
+    }
+    if bytes.len() > DEFER_MAX || !defer(server, token, &bytes) {
+        push_output(server, token, bytes);
+    }
+}
+
+fn push_output(server: &mut Server, token: Token, bytes: Bytes) {
+    settle(server, token);
+    keep(server, token, bytes);
+}
+
+/// Writes a reply to any client, in the protocol that it speaks.
+pub(crate) fn reply_to(server: &mut Server, token: Token, write: impl FnOnce(&mut Reply)) {
+    let Some(client) = server.clients.get(token) else { return };
+    let mut reply = Reply::new(client.protocol);
+    write(&mut reply);
+    add_reply_to(server, token, reply.as_bytes());
+}
+
+/// The socket takes bytes again, or `before_sleep` finds some to write.
+pub(crate) fn send_reply_to_client(server: &mut Server, token: Token) {
+    write_output(server, token);
+    if server.clients.get(token).is_some_and(|c| c.soft_limit_since.is_some()) {
+        // It may be below its soft limit again, and another excess would be a new one.
+        check_output_limit(server, token);
+    }
+    client_eviction::count_client_memory(server, token, 0);
+}
+
+fn write_output(server: &mut Server, token: Token) {
+    if server.aof.holds_replies() {
+        server.clients.queue_write(token);
+        return;
+    }
+    let mut sent = 0;
+    loop {
+        let Some(client) = server.clients.get_mut(token) else { return };
+        if client.out.is_empty() {
+            break;
+        }
+        if sent >= WRITE_AT_ONCE {
+            server.clients.queue_write(token);
+            return;
+        }
+        match client.conn.write_vectored(&client.out.slices()) {
+            Ok(0) => return,
             Ok(n) => {
+                sent += n;
+                client.out.consume(n);
                 client.net_out += n as u64;
-                self.stats.net_out += n as u64;
-                self.stats.writes += 1;
-                n
+                server.stats.net_out += n as u64;
+                server.stats.writes += 1;
+                if !client.is(ClientFlags::MASTER) {
+                    client.last_interaction = server.ks.now_ms / 1000;
+                }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            // The peer is gone; reading will say so.
-            Err(_) => bytes.len(),
-        }
-    }
-
-    /// Keeps what a client's socket does not take now.
-    pub fn keep(&mut self, token: Token, bytes: Bytes) {
-        let memory = bytes.len();
-        self.keep_part(token, bytes, memory);
-    }
-
-    /// The same for a buffer of which `bytes` is a part, and which has `memory` bytes.
-    pub fn keep_part(&mut self, token: Token, bytes: Bytes, memory: usize) {
-        let client = &mut self.clients[token];
-        if client.is(ClientFlags::CLOSE_ASAP) {
-            return;
-        }
-        client.out.push_part(bytes, memory);
-        self.clients.queue_write(token);
-        self.check_output_limit(token);
-        self.count_client_memory(token, 0);
-    }
-
-    /// Appends to the output of any client; behind the reply, if it is the one whose turn it is.
-    pub fn add_reply_to(&mut self, token: Token, bytes: &[u8]) {
-        if self.clients.is_in_turn(token) {
-            self.push_to(token, Bytes::copy_from_slice(bytes));
-            return;
-        }
-        let Some(client) = self.clients.get_mut(token) else { return };
-        if client.is(ClientFlags::CLOSE_ASAP) {
-            return;
-        }
-        if bytes.len() > DEFER_MAX || !self.defer(token, bytes) {
-            self.push_output(token, Bytes::copy_from_slice(bytes));
-        }
-    }
-
-    /// The same for bytes that several clients may share.
-    pub fn add_output(&mut self, token: Token, bytes: Bytes) {
-        if self.clients.is_in_turn(token) {
-            self.push_to(token, bytes);
-            return;
-        }
-        let Some(client) = self.clients.get(token) else { return };
-        if client.is(ClientFlags::CLOSE_ASAP) {
-            return;
-        }
-        if bytes.len() > DEFER_MAX || !self.defer(token, &bytes) {
-            self.push_output(token, bytes);
-        }
-    }
-
-    fn push_output(&mut self, token: Token, bytes: Bytes) {
-        self.settle(token);
-        self.keep(token, bytes);
-    }
-
-    /// Writes a reply to any client, in the protocol that it speaks.
-    pub fn reply_to(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
-        let Some(client) = self.clients.get(token) else { return };
-        let mut reply = Reply::new(client.protocol);
-        write(&mut reply);
-        self.add_reply_to(token, reply.as_bytes());
-    }
-
-    /// The socket takes bytes again, or `before_sleep` finds some to write.
-    pub fn send_reply_to_client(&mut self, token: Token) {
-        self.write_output(token);
-        if self.clients.get(token).is_some_and(|c| c.soft_limit_since.is_some()) {
-            // It may be below its soft limit again, and another excess would be a new one.
-            self.check_output_limit(token);
-        }
-        self.count_client_memory(token, 0);
-    }
-
-    fn write_output(&mut self, token: Token) {
-        if self.aof.holds_replies() {
-            self.clients.queue_write(token);
-            return;
-        }
-        let mut sent = 0;
-        loop {
-            let Some(client) = self.clients.get_mut(token) else { return };
-            if client.out.is_empty() {
-                break;
-            }
-            if sent >= WRITE_AT_ONCE {
-                self.clients.queue_write(token);
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                server.log(Level::Verbose, &format!("Error writing to client: {error}"));
+                trace::trace_end(server, token, &format!("writing failed: {error}"));
+                server.free_client(token);
                 return;
             }
-            match client.conn.write_vectored(&client.out.slices()) {
-                Ok(0) => return,
-                Ok(n) => {
-                    sent += n;
-                    client.out.consume(n);
-                    client.net_out += n as u64;
-                    self.stats.net_out += n as u64;
-                    self.stats.writes += 1;
-                    if !client.is(ClientFlags::MASTER) {
-                        client.last_interaction = self.ks.now_ms / 1000;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.log(Level::Verbose, &format!("Error writing to client: {error}"));
-                    self.trace_end(token, &format!("writing failed: {error}"));
-                    self.free_client(token);
-                    return;
-                }
-            }
-        }
-        let client = &mut self.clients[token];
-        if let Err(error) = client.conn.flush() {
-            if error.kind() != ErrorKind::WouldBlock {
-                self.free_client(token);
-            }
-        } else if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
-            self.free_client(token);
-        } else if client.is(ClientFlags::SLAVE) {
-            self.write_to_replica(token);
         }
     }
+    let client = &mut server.clients[token];
+    if let Err(error) = client.conn.flush() {
+        if error.kind() != ErrorKind::WouldBlock {
+            server.free_client(token);
+        }
+    } else if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
+        server.free_client(token);
+    } else if client.is(ClientFlags::SLAVE) {
+        feed::write_to_replica(server, token);
+    }
+}
 
-    /// Closes a client whose output is over its class's limit: at once over the hard one, after a while over the soft.
-    pub fn check_output_limit(&mut self, token: Token) {
-        let now = self.now_seconds();
-        let pending = self.output_bytes(token);
-        let replica_limit = self.replica_output_limit();
-        let client = &mut self.clients[token];
-        if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
-            return;
-        }
-        let class = client.class();
-        let mut limit = self.config.client_output_buffer_limit[class];
-        if class == 1 {
-            limit.hard = replica_limit;
-        }
-        let over = |bound: u64| bound > 0 && pending as u64 >= bound;
-        let soft = over(limit.soft) && {
-            let since = *client.soft_limit_since.get_or_insert(now);
-            (now - since) as u64 > limit.soft_seconds
-        };
-        if !over(limit.soft) {
-            client.soft_limit_since = None;
-        }
-        if soft || over(limit.hard) {
-            self.close_for_output_limit(token, pending);
-        }
+/// Closes a client whose output is over its class's limit: at once over the hard one, after a while over the soft.
+pub(crate) fn check_output_limit(server: &mut Server, token: Token) {
+    let now = server.now_seconds();
+    let pending = output_bytes(server, token);
+    let replica_limit = replica_output_limit(server);
+    let client = &mut server.clients[token];
+    if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
+        return;
     }
+    let class = client.class();
+    let mut limit = server.config.client_output_buffer_limit[class];
+    if class == 1 {
+        limit.hard = replica_limit;
+    }
+    let over = |bound: u64| bound > 0 && pending as u64 >= bound;
+    let soft = over(limit.soft) && {
+        let since = *client.soft_limit_since.get_or_insert(now);
+        (now - since) as u64 > limit.soft_seconds
+    };
+    if !over(limit.soft) {
+        client.soft_limit_since = None;
+    }
+    if soft || over(limit.hard) {
+        close_for_output_limit(server, token, pending);
+    }
+}
 
-    /// Closes a client that does not read its `pending` bytes.
-    fn close_for_output_limit(&mut self, token: Token, pending: usize) {
-        self.stats.output_buffer_limit_disconnections += 1;
-        let info = self.client_info(token);
-        let text = format!(
-            "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
-        );
-        self.log(Level::Warning, &text);
-        if self.clients[token].class() == 1 {
-            let text = format!("output buffer limit: {pending} bytes wait to be sent");
-            self.trace_replica(token, Direction::Here, &text);
-        }
-        // It will not be written any more.
-        self.clients[token].out.clear();
-        self.clients.close_later(token);
+/// Closes a client that does not read its `pending` bytes.
+fn close_for_output_limit(server: &mut Server, token: Token, pending: usize) {
+    server.stats.output_buffer_limit_disconnections += 1;
+    let info = client_info::client_info(server, token);
+    let text = format!(
+        "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."
+    );
+    server.log(Level::Warning, &text);
+    if server.clients[token].class() == 1 {
+        let text = format!("output buffer limit: {pending} bytes wait to be sent");
+        trace::trace_replica(server, token, Direction::Here, &text);
     }
+    // It will not be written any more.
+    server.clients[token].out.clear();
+    server.clients.close_later(token);
+}
 
-    /// Bytes that the current client's replies may have until it is closed for them: its class's hard limit, and
-    /// without one a part of the machine's memory.
-    pub fn output_room(&self, client: &Client) -> usize {
-        if client.is(ClientFlags::MASTER) {
-            // It is not answered at all.
-            return usize::MAX;
-        }
-        let limit = match self.config.client_output_buffer_limit[client.class()].hard {
-            0 => self.largest_reply,
-            limit => limit as usize,
-        };
-        limit.saturating_sub(client.out.len())
+/// Bytes that the current client's replies may have until it is closed for them: its class's hard limit, and
+/// without one a part of the machine's memory.
+pub(crate) fn output_room(server: &Server, client: &Client) -> usize {
+    if client.is(ClientFlags::MASTER) {
+        // It is not answered at all.
+        return usize::MAX;
     }
+    let limit = match server.config.client_output_buffer_limit[client.class()].hard {
+        0 => server.largest_reply,
+        limit => limit as usize,
+    };
+    limit.saturating_sub(client.out.len())
+}
 
-    /// How far a replica may lag, in bytes: always as far as the backlog reaches. 0: any distance.
-    pub fn replica_output_limit(&self) -> u64 {
-        match self.config.client_output_buffer_limit[1].hard {
-            0 => 0,
-            limit => limit.max(self.config.repl_backlog_size),
-        }
+/// How far a replica may lag, in bytes: always as far as the backlog reaches. 0: any distance.
+pub(crate) fn replica_output_limit(server: &Server) -> u64 {
+    match server.config.client_output_buffer_limit[1].hard {
+        0 => 0,
+        limit => limit.max(server.config.repl_backlog_size),
     }
+}
 
-    /// Bytes that wait to be written to a client, with a replica's share of the replication buffer.
-    pub fn output_bytes(&self, token: Token) -> usize {
-        let client = &self.clients[token];
-        client.out.len() + self.replica_lag_bytes(token)
-    }
+/// Bytes that wait to be written to a client, with a replica's share of the replication buffer.
+pub fn output_bytes(server: &Server, token: Token) -> usize {
+    let client = &server.clients[token];
+    client.out.len() + feed::replica_lag_bytes(server, token)
 }

@@ -4,6 +4,7 @@
 use super::Server;
 use super::client::Blocked;
 use crate::db::ExpiryRole;
+use crate::server::blocking;
 
 /// What is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,43 +71,47 @@ impl Pause {
     }
 }
 
-impl Server {
-    /// Starts a pause, or makes the one that is running stronger or longer. `until` is in milliseconds since 1970.
-    pub fn pause_clients(&mut self, purpose: PausePurpose, kind: PauseKind, until: i64) {
-        self.pause.start(purpose, kind, until, self.ks.now_ms);
-        self.restore_expiry_role();
-    }
+/// Starts a pause, or makes the one that is running stronger or longer. `until` is in milliseconds since 1970.
+pub(crate) fn pause_clients(
+    server: &mut Server,
+    purpose: PausePurpose,
+    kind: PauseKind,
+    until: i64,
+) {
+    server.pause.start(purpose, kind, until, server.ks.now_ms);
+    restore_expiry_role(server);
+}
 
-    /// Who decides that keys have expired, where it is not the primary that speaks: nobody while clients are paused,
-    /// because nothing may change then.
-    pub fn restore_expiry_role(&mut self) {
-        let hide = self.repl.is_replica() || self.pause.is_active();
-        self.ks.role = if hide { ExpiryRole::Hide } else { ExpiryRole::Delete };
-    }
+/// Who decides that keys have expired, where it is not the primary that speaks: nobody while clients are paused,
+/// because nothing may change then.
+pub(crate) fn restore_expiry_role(server: &mut Server) {
+    let hide = server.repl.is_replica() || server.pause.is_active();
+    server.ks.role = if hide { ExpiryRole::Hide } else { ExpiryRole::Delete };
+}
 
-    /// Ends a pause, and has those who waited try again.
-    pub fn unpause_clients(&mut self, purpose: PausePurpose) {
-        self.pause.end(Some(purpose), self.ks.now_ms);
-        self.paused_clients_go_on();
-    }
+/// Ends a pause, and has those who waited try again.
+pub(crate) fn unpause_clients(server: &mut Server, purpose: PausePurpose) {
+    server.pause.end(Some(purpose), server.ks.now_ms);
+    paused_clients_go_on(server);
+}
 
-    /// Ends the pauses whose time is over.
-    pub fn check_pause(&mut self) {
-        if self.pause.is_active() && self.pause.deadline().is_some_and(|at| at <= self.ks.now_ms) {
-            self.pause.end(None, self.ks.now_ms);
-            self.paused_clients_go_on();
-        }
+/// Ends the pauses whose time is over.
+pub(crate) fn check_pause(server: &mut Server) {
+    if server.pause.is_active() && server.pause.deadline().is_some_and(|at| at <= server.ks.now_ms)
+    {
+        server.pause.end(None, server.ks.now_ms);
+        paused_clients_go_on(server);
     }
+}
 
-    /// Whoever still has to wait will find out when trying again.
-    fn paused_clients_go_on(&mut self) {
-        self.restore_expiry_role();
-        for noted in self.clients.waiting().to_vec() {
-            if let Some(token) = self.clients.find(noted)
-                && self.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Pause)
-            {
-                self.unblock_client(token);
-            }
+/// Whoever still has to wait will find out when trying again.
+fn paused_clients_go_on(server: &mut Server) {
+    restore_expiry_role(server);
+    for noted in server.clients.waiting().to_vec() {
+        if let Some(token) = server.clients.find(noted)
+            && server.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Pause)
+        {
+            blocking::unblock_client(server, token);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::db::notify::Class;
 use crate::resp::reply::{Protocol, Reply};
+use crate::server::output;
 use crate::util::glob::glob_match;
 use crate::util::sparse::shrink_if_sparse;
 use bytes::Bytes;
@@ -101,149 +102,143 @@ impl Message<'_> {
     }
 }
 
-impl Server {
-    /// Subscribes a client.
-    pub fn subscribe(&mut self, token: Token, topic: Topic, name: &[u8]) {
-        let client = &mut self.clients[token];
-        client.flags |= ClientFlags::PUBSUB;
-        let places = &mut client.subscriptions.get_or_insert_default().topics[topic as usize];
-        if places.contains_key(name) {
-            return;
-        }
-        let topics = &mut self.pubsub.topics[topic as usize];
-        let name =
-            topics.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Rc::clone(name));
-        let subscribers = topics.entry(Rc::clone(&name)).or_default();
-        places.insert(name, subscribers.len());
-        subscribers.push(token);
-        self.apply_notification_config();
+/// Subscribes a client.
+pub(crate) fn subscribe(server: &mut Server, token: Token, topic: Topic, name: &[u8]) {
+    let client = &mut server.clients[token];
+    client.flags |= ClientFlags::PUBSUB;
+    let places = &mut client.subscriptions.get_or_insert_default().topics[topic as usize];
+    if places.contains_key(name) {
+        return;
     }
+    let topics = &mut server.pubsub.topics[topic as usize];
+    let name = topics.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Rc::clone(name));
+    let subscribers = topics.entry(Rc::clone(&name)).or_default();
+    places.insert(name, subscribers.len());
+    subscribers.push(token);
+    apply_notification_config(server);
+}
 
-    /// Ends a subscription, if there is one. A client without any is an ordinary client again.
-    pub fn unsubscribe(&mut self, token: Token, topic: Topic, name: &[u8]) {
-        let client = &mut self.clients[token];
-        let Some(subscriptions) = &mut client.subscriptions else { return };
-        let Some((name, place)) = subscriptions.topics[topic as usize].remove_entry(name) else {
-            return;
-        };
-        if subscriptions.is_empty() {
-            client.subscriptions = None;
-            client.flags.remove(ClientFlags::PUBSUB);
-        }
-        let topics = &mut self.pubsub.topics[topic as usize];
-        let Some(subscribers) = topics.get_mut(&name) else { return };
-        subscribers.swap_remove(place);
-        if let Some(&moved) = subscribers.get(place)
-            && let Some(subscriptions) = &mut self.clients[moved].subscriptions
-        {
-            subscriptions.topics[topic as usize].insert(name, place);
-        } else if subscribers.is_empty() {
-            topics.remove(&name);
-            shrink_if_sparse(topics);
-            self.apply_notification_config();
-        }
+/// Ends a subscription, if there is one. A client without any is an ordinary client again.
+pub(crate) fn unsubscribe(server: &mut Server, token: Token, topic: Topic, name: &[u8]) {
+    let client = &mut server.clients[token];
+    let Some(subscriptions) = &mut client.subscriptions else { return };
+    let Some((name, place)) = subscriptions.topics[topic as usize].remove_entry(name) else {
+        return;
+    };
+    if subscriptions.is_empty() {
+        client.subscriptions = None;
+        client.flags.remove(ClientFlags::PUBSUB);
     }
+    let topics = &mut server.pubsub.topics[topic as usize];
+    let Some(subscribers) = topics.get_mut(&name) else { return };
+    subscribers.swap_remove(place);
+    if let Some(&moved) = subscribers.get(place)
+        && let Some(subscriptions) = &mut server.clients[moved].subscriptions
+    {
+        subscriptions.topics[topic as usize].insert(name, place);
+    } else if subscribers.is_empty() {
+        topics.remove(&name);
+        shrink_if_sparse(topics);
+        apply_notification_config(server);
+    }
+}
 
-    /// The names of what a client is subscribed to.
-    pub fn subscribed_to(&self, token: Token, topic: Topic) -> Vec<Rc<[u8]>> {
-        let subscriptions = self.clients[token].subscriptions.as_ref();
-        subscriptions
-            .map(|s| s.topics[topic as usize].keys().cloned().collect())
-            .unwrap_or_default()
-    }
+/// The names of what a client is subscribed to.
+pub(crate) fn subscribed_to(server: &Server, token: Token, topic: Topic) -> Vec<Rc<[u8]>> {
+    let subscriptions = server.clients[token].subscriptions.as_ref();
+    subscriptions.map(|s| s.topics[topic as usize].keys().cloned().collect()).unwrap_or_default()
+}
 
-    /// Ends all subscriptions of a client, without a word to it.
-    pub fn unsubscribe_from_all(&mut self, token: Token) {
-        for topic in TOPICS {
-            for name in self.subscribed_to(token, topic) {
-                self.unsubscribe(token, topic, &name);
-            }
+/// Ends all subscriptions of a client, without a word to it.
+pub(crate) fn unsubscribe_from_all(server: &mut Server, token: Token) {
+    for topic in TOPICS {
+        for name in subscribed_to(server, token, topic) {
+            unsubscribe(server, token, topic, &name);
         }
     }
+}
 
-    /// Publishes a message on a channel; answers how many receive it.
-    pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
-        if self.pubsub.is_deaf() {
-            return 0;
-        }
-        // Nobody subscribes or unsubscribes while messages are handed out.
-        let pubsub = mem::take(&mut self.pubsub);
-        let mut receivers = 0;
-        if let Some(subscribers) = pubsub.of(Topic::Channel).get(channel) {
-            receivers += self.deliver(subscribers, &[b"message", channel, message]);
-        }
-        for (pattern, subscribers) in pubsub.of(Topic::Pattern) {
-            if glob_match(pattern, channel, false) {
-                receivers += self.deliver(subscribers, &[b"pmessage", pattern, channel, message]);
-            }
-        }
-        self.pubsub = pubsub;
-        receivers
+/// Publishes a message on a channel; answers how many receive it.
+pub(crate) fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
+    if server.pubsub.is_deaf() {
+        return 0;
     }
+    // Nobody subscribes or unsubscribes while messages are handed out.
+    let pubsub = mem::take(&mut server.pubsub);
+    let mut receivers = 0;
+    if let Some(subscribers) = pubsub.of(Topic::Channel).get(channel) {
+        receivers += deliver(server, subscribers, &[b"message", channel, message]);
+    }
+    for (pattern, subscribers) in pubsub.of(Topic::Pattern) {
+        if glob_match(pattern, channel, false) {
+            receivers += deliver(server, subscribers, &[b"pmessage", pattern, channel, message]);
+        }
+    }
+    server.pubsub = pubsub;
+    receivers
+}
 
-    /// Publishes a message on a shard channel; answers how many receive it.
-    pub fn publish_on_shard(&mut self, channel: &[u8], message: &[u8]) -> usize {
-        let pubsub = mem::take(&mut self.pubsub);
-        let subscribers = pubsub.of(Topic::Shard).get(channel);
-        let receivers =
-            subscribers.map_or(0, |s| self.deliver(s, &[b"smessage", channel, message]));
-        self.pubsub = pubsub;
-        receivers
-    }
+/// Publishes a message on a shard channel; answers how many receive it.
+pub(crate) fn publish_on_shard(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
+    let pubsub = mem::take(&mut server.pubsub);
+    let subscribers = pubsub.of(Topic::Shard).get(channel);
+    let receivers = subscribers.map_or(0, |s| deliver(server, s, &[b"smessage", channel, message]));
+    server.pubsub = pubsub;
+    receivers
+}
 
-    fn deliver(&mut self, receivers: &[Token], parts: &[&[u8]]) -> usize {
-        let mut message = Message::new(parts);
-        for &token in receivers {
-            let bytes = message.encoded(self.clients[token].protocol);
-            self.push_to(token, bytes);
-        }
-        receivers.len()
+fn deliver(server: &mut Server, receivers: &[Token], parts: &[&[u8]]) -> usize {
+    let mut message = Message::new(parts);
+    for &token in receivers {
+        let bytes = message.encoded(server.clients[token].protocol);
+        push_to(server, token, bytes);
     }
+    receivers.len()
+}
 
-    /// Sends a client what is no reply: `CLIENT REPLY` does not silence it, and it never comes between a command and
-    /// its reply.
-    pub fn push_to(&mut self, token: Token, bytes: Bytes) {
-        if self.clients.is_in_turn(token) {
-            self.clients.push(bytes);
-            return;
-        }
-        let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
-        if !self.clients[token].is(closing) {
-            self.add_output(token, bytes);
-        }
+/// Sends a client what is no reply: `CLIENT REPLY` does not silence it, and it never comes between a command and
+/// its reply.
+pub(crate) fn push_to(server: &mut Server, token: Token, bytes: Bytes) {
+    if server.clients.is_in_turn(token) {
+        server.clients.push(bytes);
+        return;
     }
-
-    /// The current client's reply is complete: what was to follow it follows.
-    #[cold]
-    pub fn flush_pushes(&mut self, call: &mut Call) {
-        for bytes in self.clients.take_pushes() {
-            call.reply.raw(&bytes);
-        }
+    let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
+    if !server.clients[token].is(closing) {
+        output::add_output(server, token, bytes);
     }
+}
 
-    /// Publishes what happened to keys, in the order in which it happened.
-    pub fn publish_notifications(&mut self) {
-        let enabled = self.ks.changes.notifications.enabled;
-        for event in mem::take(&mut self.ks.changes.notifications.waiting) {
-            if enabled.contains(Class::KEYSPACE) {
-                let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
-                channel.extend_from_slice(&event.key);
-                self.publish(&channel, event.name.as_bytes());
-            }
-            if enabled.contains(Class::KEYEVENT) {
-                let channel = format!("__keyevent@{}__:{}", event.db, event.name);
-                self.publish(channel.as_bytes(), &event.key);
-            }
+/// The current client's reply is complete: what was to follow it follows.
+#[cold]
+pub(crate) fn flush_pushes(server: &mut Server, call: &mut Call) {
+    for bytes in server.clients.take_pushes() {
+        call.reply.raw(&bytes);
+    }
+}
+
+/// Publishes what happened to keys, in the order in which it happened.
+pub(crate) fn publish_notifications(server: &mut Server) {
+    let enabled = server.ks.changes.notifications.enabled;
+    for event in mem::take(&mut server.ks.changes.notifications.waiting) {
+        if enabled.contains(Class::KEYSPACE) {
+            let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
+            channel.extend_from_slice(&event.key);
+            publish(server, &channel, event.name.as_bytes());
+        }
+        if enabled.contains(Class::KEYEVENT) {
+            let channel = format!("__keyevent@{}__:{}", event.db, event.name);
+            publish(server, channel.as_bytes(), &event.key);
         }
     }
+}
 
-    /// Carries `notify-keyspace-events` over to the keyspace, which notes nothing that nobody could hear of.
-    pub fn apply_notification_config(&mut self) {
-        let letters = self.config.notify_keyspace_events.to_letters();
-        let wanted = Class::parse(&letters).unwrap_or_default();
-        let heard = wanted.intersects(Class::KEYSPACE | Class::KEYEVENT) && !self.pubsub.is_deaf();
-        self.ks.changes.notifications.enabled = if heard { wanted } else { Class::empty() };
-    }
+/// Carries `notify-keyspace-events` over to the keyspace, which notes nothing that nobody could hear of.
+pub(crate) fn apply_notification_config(server: &mut Server) {
+    let letters = server.config.notify_keyspace_events.to_letters();
+    let wanted = Class::parse(&letters).unwrap_or_default();
+    let heard = wanted.intersects(Class::KEYSPACE | Class::KEYEVENT) && !server.pubsub.is_deaf();
+    server.ks.changes.notifications.enabled = if heard { wanted } else { Class::empty() };
 }
 
 #[cfg(test)]

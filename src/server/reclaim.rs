@@ -42,21 +42,19 @@ impl Reclaim {
     }
 }
 
-impl Server {
-    /// Gives memory back, if there is any worth it.
-    pub fn give_memory_back(&mut self) {
-        let now = self.ks.now_ms;
-        if now - self.reclaim.last_look_ms < PERIOD_MS || self.lazyfree.is_purging() {
-            return;
-        }
-        self.reclaim.last_look_ms = now;
-        if let Some(given_back) = self.lazyfree.take_purged() {
-            self.reclaim.note_purge(given_back);
-        }
-        if self.reclaim.look(resident_memory().total, alloc::used_memory() as u64) {
-            alloc::release();
-            self.lazyfree.purge();
-        }
+/// Gives memory back, if there is any worth it.
+pub(crate) fn give_memory_back(server: &mut Server) {
+    let now = server.ks.now_ms;
+    if now - server.reclaim.last_look_ms < PERIOD_MS || server.lazyfree.is_purging() {
+        return;
+    }
+    server.reclaim.last_look_ms = now;
+    if let Some(given_back) = server.lazyfree.take_purged() {
+        server.reclaim.note_purge(given_back);
+    }
+    if server.reclaim.look(resident_memory().total, alloc::used_memory() as u64) {
+        alloc::release();
+        server.lazyfree.purge();
     }
 }
 

@@ -8,6 +8,8 @@ use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use crate::command::table::CommandId;
 use crate::resp::reply::{Protocol, Reply};
+use crate::server::pubsub;
+use crate::server::transaction;
 use crate::spec::keys::get_keys_from_command;
 use bitflags::bitflags;
 use bytes::Bytes;
@@ -153,207 +155,210 @@ impl Invalid<'_> {
     }
 }
 
-impl Server {
-    /// Starts tracking for a client, or changes what it wants.
-    pub fn enable_tracking(
-        &mut self,
-        token: Token,
-        options: TrackingOptions,
-        redirect: Option<Noted>,
-        prefixes: &[&[u8]],
-    ) {
-        let client = &mut self.clients[token];
-        let noted = (token, client.id);
-        if client.tracking.is_none() {
-            client.flags |= ClientFlags::TRACKING;
-            self.tracking.clients += 1;
+/// Starts tracking for a client, or changes what it wants.
+pub(crate) fn enable_tracking(
+    server: &mut Server,
+    token: Token,
+    options: TrackingOptions,
+    redirect: Option<Noted>,
+    prefixes: &[&[u8]],
+) {
+    let client = &mut server.clients[token];
+    let noted = (token, client.id);
+    if client.tracking.is_none() {
+        client.flags |= ClientFlags::TRACKING;
+        server.tracking.clients += 1;
+    }
+    let tracking = client.tracking.get_or_insert_default();
+    tracking.options = options;
+    tracking.redirect = redirect;
+    tracking.broken_redirect = false;
+    if options.contains(TrackingOptions::BCAST) {
+        let all: &[&[u8]] = &[b""];
+        for &prefix in if prefixes.is_empty() { all } else { prefixes } {
+            tracking.prefixes.insert(prefix.into());
+            server.tracking.prefixes.entry(prefix.into()).or_default().clients.insert(noted);
         }
-        let tracking = client.tracking.get_or_insert_default();
-        tracking.options = options;
-        tracking.redirect = redirect;
-        tracking.broken_redirect = false;
-        if options.contains(TrackingOptions::BCAST) {
-            let all: &[&[u8]] = &[b""];
-            for &prefix in if prefixes.is_empty() { all } else { prefixes } {
-                tracking.prefixes.insert(prefix.into());
-                self.tracking.prefixes.entry(prefix.into()).or_default().clients.insert(noted);
+    }
+    transaction::apply_key_watching(server);
+}
+
+/// Ends tracking for a client, if it tracks. That it has read keys is forgotten when they change.
+pub(crate) fn disable_tracking(server: &mut Server, token: Token) {
+    let client = &mut server.clients[token];
+    let Some(tracking) = client.tracking.take() else { return };
+    client.flags.remove(ClientFlags::TRACKING);
+    let noted = (token, client.id);
+    for name in tracking.prefixes {
+        let Some(prefix) = server.tracking.prefixes.get_mut(&name) else { continue };
+        prefix.clients.remove(&noted);
+        if prefix.clients.is_empty() {
+            server.tracking.prefixes.remove(&name);
+        }
+    }
+    server.tracking.clients -= 1;
+    transaction::apply_key_watching(server);
+}
+
+/// A tracking client has executed a command that reads: it may keep what it has read.
+#[cold]
+pub(crate) fn tracking_remember_keys(
+    server: &mut Server,
+    token: Token,
+    command: CommandId,
+    args: &[&[u8]],
+) {
+    let client = &server.clients[token];
+    let Some(tracking) = &client.tracking else { return };
+    let options = tracking.options;
+    if options.contains(TrackingOptions::BCAST)
+        || (options.contains(TrackingOptions::OPTIN) && !tracking.caching)
+        || (options.contains(TrackingOptions::OPTOUT) && tracking.caching)
+    {
+        return;
+    }
+    let noted = (token, client.id);
+    for key in get_keys_from_command(&server.commands.get(command).spec, args) {
+        server.tracking.remember(args[key.pos], noted);
+    }
+}
+
+/// A command is done: what `CLIENT CACHING` said holds for one command or transaction behind it.
+#[cold]
+pub(crate) fn tracking_command_done(server: &mut Server, token: Token) {
+    let client = &mut server.clients[token];
+    let about_client = client.last_command.is_some_and(|name| name.starts_with("client"));
+    let in_transaction = client.is(ClientFlags::MULTI);
+    if let Some(tracking) = &mut client.tracking
+        && !about_client
+        && !in_transaction
+    {
+        tracking.caching = false;
+    }
+}
+
+/// A key has another value now, or none. `by`: who changed it, if a client did.
+pub(crate) fn tracking_key_changed(server: &mut Server, key: &[u8], by: Option<Token>) {
+    for (name, prefix) in &mut server.tracking.prefixes {
+        if key.starts_with(name) {
+            prefix.changed.insert(key.into(), by);
+        }
+    }
+    tracking_invalidate_key(server, key);
+}
+
+/// Tells those who have read a key not to believe what they have.
+fn tracking_invalidate_key(server: &mut Server, key: &[u8]) {
+    for noted in server.tracking.forget(key) {
+        let Some(token) = server.clients.find(noted) else { continue };
+        let Some(tracking) = &server.clients[token].tracking else { continue };
+        let own =
+            tracking.options.contains(TrackingOptions::NOLOOP) && server.clients.is_in_turn(token);
+        if !own && !tracking.options.contains(TrackingOptions::BCAST) {
+            send_tracking_message(server, token, Invalid::Keys(&[key]));
+        }
+    }
+}
+
+/// Databases were emptied: whatever anybody has read is no longer so.
+pub(crate) fn tracking_invalidate_everything(server: &mut Server) {
+    server.tracking.keys.clear();
+    server.tracking.items = 0;
+    if server.tracking.clients == 0 {
+        return;
+    }
+    let tracks = |(token, client): (Token, &Client)| client.tracking.is_some().then_some(token);
+    for token in server.clients.iter().filter_map(tracks).collect::<Vec<_>>() {
+        send_tracking_message(server, token, Invalid::Everything);
+    }
+}
+
+/// Tells those in broadcasting mode what has changed in this turn of the loop.
+pub(crate) fn tracking_broadcast(server: &mut Server) {
+    let names: Vec<Box<[u8]>> = server.tracking.prefixes.keys().cloned().collect();
+    for name in names {
+        let Some(prefix) = server.tracking.prefixes.get_mut(&name) else { continue };
+        if prefix.changed.is_empty() {
+            continue;
+        }
+        let changed = mem::take(&mut prefix.changed);
+        for noted in prefix.clients.clone() {
+            let Some(token) = server.clients.find(noted) else { continue };
+            let tracking = server.clients[token].tracking.as_ref();
+            let no_loop = tracking.is_some_and(|t| t.options.contains(TrackingOptions::NOLOOP));
+            let by_others = changed.iter().filter(|(_, by)| !no_loop || **by != Some(token));
+            let keys: Vec<&[u8]> = by_others.map(|(key, _)| &**key).collect();
+            if !keys.is_empty() {
+                send_tracking_message(server, token, Invalid::Keys(&keys));
             }
         }
-        self.apply_key_watching();
     }
+}
 
-    /// Ends tracking for a client, if it tracks. That it has read keys is forgotten when they change.
-    pub fn disable_tracking(&mut self, token: Token) {
-        let client = &mut self.clients[token];
-        let Some(tracking) = client.tracking.take() else { return };
-        client.flags.remove(ClientFlags::TRACKING);
-        let noted = (token, client.id);
-        for name in tracking.prefixes {
-            let Some(prefix) = self.tracking.prefixes.get_mut(&name) else { continue };
-            prefix.clients.remove(&noted);
-            if prefix.clients.is_empty() {
-                self.tracking.prefixes.remove(&name);
-            }
-        }
-        self.tracking.clients -= 1;
-        self.apply_key_watching();
+/// Forgets keys while there are more than `tracking-table-max-keys`, as if they had changed.
+pub(crate) fn tracking_limit_keys(server: &mut Server) {
+    let most = server.config.tracking_table_max_keys as usize;
+    if most == 0 || server.tracking.keys() <= most {
+        server.tracking.overruns = 0;
+        return;
     }
-
-    /// A tracking client has executed a command that reads: it may keep what it has read.
-    #[cold]
-    pub fn tracking_remember_keys(&mut self, token: Token, command: CommandId, args: &[&[u8]]) {
-        let client = &self.clients[token];
-        let Some(tracking) = &client.tracking else { return };
-        let options = tracking.options;
-        if options.contains(TrackingOptions::BCAST)
-            || (options.contains(TrackingOptions::OPTIN) && !tracking.caching)
-            || (options.contains(TrackingOptions::OPTOUT) && tracking.caching)
-        {
+    for _ in 0..EFFORT * (server.tracking.overruns + 1) {
+        let Some(key) = server.tracking.victim() else { return };
+        tracking_invalidate_key(server, &key);
+        if server.tracking.keys() <= most {
+            server.tracking.overruns = 0;
             return;
         }
-        let noted = (token, client.id);
-        for key in get_keys_from_command(&self.commands.get(command).spec, args) {
-            self.tracking.remember(args[key.pos], noted);
-        }
     }
+    server.tracking.overruns += 1;
+}
 
-    /// A command is done: what `CLIENT CACHING` said holds for one command or transaction behind it.
-    #[cold]
-    pub fn tracking_command_done(&mut self, token: Token) {
-        let client = &mut self.clients[token];
-        let about_client = client.last_command.is_some_and(|name| name.starts_with("client"));
-        let in_transaction = client.is(ClientFlags::MULTI);
-        if let Some(tracking) = &mut client.tracking
-            && !about_client
-            && !in_transaction
-        {
-            tracking.caching = false;
+/// Tells a tracking client, or who is told in its place, what is no longer so.
+fn send_tracking_message(server: &mut Server, token: Token, what: Invalid<'_>) {
+    let redirect = server.clients[token].tracking.as_ref().and_then(|t| t.redirect);
+    let Some(noted) = redirect else {
+        if server.clients[token].protocol == Protocol::Resp3 {
+            push_invalidation(server, token, what);
         }
+        return;
+    };
+    match server.clients.find(noted) {
+        Some(target) if server.clients[target].protocol == Protocol::Resp3 => {
+            push_invalidation(server, target, what);
+        }
+        Some(target) if server.clients[target].is(ClientFlags::PUBSUB) => {
+            let mut reply = Reply::new(Protocol::Resp2);
+            reply.array(3);
+            reply.bulk(b"message");
+            reply.bulk(CHANNEL);
+            what.write(&mut reply);
+            pubsub::push_to(server, target, Bytes::from(reply.take()));
+        }
+        // It could not tell the message from a reply.
+        Some(_) => {}
+        None => tell_broken_redirect(server, token, noted.1),
     }
+}
 
-    /// A key has another value now, or none. `by`: who changed it, if a client did.
-    pub fn tracking_key_changed(&mut self, key: &[u8], by: Option<Token>) {
-        for (name, prefix) in &mut self.tracking.prefixes {
-            if key.starts_with(name) {
-                prefix.changed.insert(key.into(), by);
-            }
-        }
-        self.tracking_invalidate_key(key);
+fn push_invalidation(server: &mut Server, token: Token, what: Invalid<'_>) {
+    let mut reply = Reply::new(Protocol::Resp3);
+    reply.push(2);
+    reply.bulk(b"invalidate");
+    what.write(&mut reply);
+    pubsub::push_to(server, token, Bytes::from(reply.take()));
+}
+
+fn tell_broken_redirect(server: &mut Server, token: Token, gone: u64) {
+    let client = &mut server.clients[token];
+    if let Some(tracking) = &mut client.tracking {
+        tracking.broken_redirect = true;
     }
-
-    /// Tells those who have read a key not to believe what they have.
-    fn tracking_invalidate_key(&mut self, key: &[u8]) {
-        for noted in self.tracking.forget(key) {
-            let Some(token) = self.clients.find(noted) else { continue };
-            let Some(tracking) = &self.clients[token].tracking else { continue };
-            let own = tracking.options.contains(TrackingOptions::NOLOOP)
-                && self.clients.is_in_turn(token);
-            if !own && !tracking.options.contains(TrackingOptions::BCAST) {
-                self.send_tracking_message(token, Invalid::Keys(&[key]));
-            }
-        }
-    }
-
-    /// Databases were emptied: whatever anybody has read is no longer so.
-    pub fn tracking_invalidate_everything(&mut self) {
-        self.tracking.keys.clear();
-        self.tracking.items = 0;
-        if self.tracking.clients == 0 {
-            return;
-        }
-        let tracks = |(token, client): (Token, &Client)| client.tracking.is_some().then_some(token);
-        for token in self.clients.iter().filter_map(tracks).collect::<Vec<_>>() {
-            self.send_tracking_message(token, Invalid::Everything);
-        }
-    }
-
-    /// Tells those in broadcasting mode what has changed in this turn of the loop.
-    pub fn tracking_broadcast(&mut self) {
-        let names: Vec<Box<[u8]>> = self.tracking.prefixes.keys().cloned().collect();
-        for name in names {
-            let Some(prefix) = self.tracking.prefixes.get_mut(&name) else { continue };
-            if prefix.changed.is_empty() {
-                continue;
-            }
-            let changed = mem::take(&mut prefix.changed);
-            for noted in prefix.clients.clone() {
-                let Some(token) = self.clients.find(noted) else { continue };
-                let tracking = self.clients[token].tracking.as_ref();
-                let no_loop = tracking.is_some_and(|t| t.options.contains(TrackingOptions::NOLOOP));
-                let by_others = changed.iter().filter(|(_, by)| !no_loop || **by != Some(token));
-                let keys: Vec<&[u8]> = by_others.map(|(key, _)| &**key).collect();
-                if !keys.is_empty() {
-                    self.send_tracking_message(token, Invalid::Keys(&keys));
-                }
-            }
-        }
-    }
-
-    /// Forgets keys while there are more than `tracking-table-max-keys`, as if they had changed.
-    pub fn tracking_limit_keys(&mut self) {
-        let most = self.config.tracking_table_max_keys as usize;
-        if most == 0 || self.tracking.keys() <= most {
-            self.tracking.overruns = 0;
-            return;
-        }
-        for _ in 0..EFFORT * (self.tracking.overruns + 1) {
-            let Some(key) = self.tracking.victim() else { return };
-            self.tracking_invalidate_key(&key);
-            if self.tracking.keys() <= most {
-                self.tracking.overruns = 0;
-                return;
-            }
-        }
-        self.tracking.overruns += 1;
-    }
-
-    /// Tells a tracking client, or who is told in its place, what is no longer so.
-    fn send_tracking_message(&mut self, token: Token, what: Invalid<'_>) {
-        let redirect = self.clients[token].tracking.as_ref().and_then(|t| t.redirect);
-        let Some(noted) = redirect else {
-            if self.clients[token].protocol == Protocol::Resp3 {
-                self.push_invalidation(token, what);
-            }
-            return;
-        };
-        match self.clients.find(noted) {
-            Some(target) if self.clients[target].protocol == Protocol::Resp3 => {
-                self.push_invalidation(target, what);
-            }
-            Some(target) if self.clients[target].is(ClientFlags::PUBSUB) => {
-                let mut reply = Reply::new(Protocol::Resp2);
-                reply.array(3);
-                reply.bulk(b"message");
-                reply.bulk(CHANNEL);
-                what.write(&mut reply);
-                self.push_to(target, Bytes::from(reply.take()));
-            }
-            // It could not tell the message from a reply.
-            Some(_) => {}
-            None => self.tell_broken_redirect(token, noted.1),
-        }
-    }
-
-    fn push_invalidation(&mut self, token: Token, what: Invalid<'_>) {
+    if client.protocol == Protocol::Resp3 {
         let mut reply = Reply::new(Protocol::Resp3);
         reply.push(2);
-        reply.bulk(b"invalidate");
-        what.write(&mut reply);
-        self.push_to(token, Bytes::from(reply.take()));
-    }
-
-    fn tell_broken_redirect(&mut self, token: Token, gone: u64) {
-        let client = &mut self.clients[token];
-        if let Some(tracking) = &mut client.tracking {
-            tracking.broken_redirect = true;
-        }
-        if client.protocol == Protocol::Resp3 {
-            let mut reply = Reply::new(Protocol::Resp3);
-            reply.push(2);
-            reply.bulk(b"tracking-redir-broken");
-            reply.int(gone as i64);
-            self.push_to(token, Bytes::from(reply.take()));
-        }
+        reply.bulk(b"tracking-redir-broken");
+        reply.int(gone as i64);
+        pubsub::push_to(server, token, Bytes::from(reply.take()));
     }
 }
 

@@ -9,6 +9,7 @@ use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::command::table::CommandId;
 use crate::db::lent::Lent;
+use crate::server::tracking;
 use crate::spec::CommandFlags;
 use crate::util::sparse::shrink_if_sparse;
 use bytes::Bytes;
@@ -260,158 +261,158 @@ enum Presence {
     Live,
 }
 
-impl Server {
-    /// Queues a command of a client in a transaction. A transaction that can't be executed any more takes no memory.
-    pub fn queue_multi_command(
-        &mut self,
-        call: &mut Call,
-        id: CommandId,
-        flags: CommandFlags,
-        args: &[&[u8]],
-    ) {
-        let client = &mut self.clients[call.client];
-        if !client.is(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
-            client.transaction.get_or_insert_default().push(id, flags, args, &self.ks.lent);
-            self.exceeds_query_limit(call.client, 0);
-        }
-        call.reply.simple("QUEUED");
+/// Queues a command of a client in a transaction. A transaction that can't be executed any more takes no memory.
+pub(crate) fn queue_multi_command(
+    server: &mut Server,
+    call: &mut Call,
+    id: CommandId,
+    flags: CommandFlags,
+    args: &[&[u8]],
+) {
+    let client = &mut server.clients[call.client];
+    if !client.is(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
+        client.transaction.get_or_insert_default().push(id, flags, args, &server.ks.lent);
+        server.exceeds_query_limit(call.client, 0);
     }
+    call.reply.simple("QUEUED");
+}
 
-    /// A command could not be queued: `EXEC` will fail.
-    pub fn flag_transaction(&mut self, token: Token) {
-        let Some(client) = self.clients.get_mut(token) else { return };
-        if client.is(ClientFlags::MULTI) {
-            client.flags |= ClientFlags::DIRTY_EXEC;
-            if let Some(transaction) = &mut client.transaction {
-                transaction.clear_queue();
-            }
+/// A command could not be queued: `EXEC` will fail.
+pub(crate) fn flag_transaction(server: &mut Server, token: Token) {
+    let Some(client) = server.clients.get_mut(token) else { return };
+    if client.is(ClientFlags::MULTI) {
+        client.flags |= ClientFlags::DIRTY_EXEC;
+        if let Some(transaction) = &mut client.transaction {
+            transaction.clear_queue();
         }
     }
+}
 
-    /// Ends a client's transaction, if it is in one, without executing it, and unwatches its keys.
-    pub fn discard_transaction(&mut self, token: Token) {
-        self.unwatch_all_keys(token);
-        let client = &mut self.clients[token];
-        let state = ClientFlags::MULTI | ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC;
-        client.flags.remove(state);
+/// Ends a client's transaction, if it is in one, without executing it, and unwatches its keys.
+pub(crate) fn discard_transaction(server: &mut Server, token: Token) {
+    unwatch_all_keys(server, token);
+    let client = &mut server.clients[token];
+    let state = ClientFlags::MULTI | ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC;
+    client.flags.remove(state);
+    client.transaction = None;
+}
+
+/// Watches a key for a client.
+pub(crate) fn watch_for_key(server: &mut Server, token: Token, db: usize, key: &[u8]) {
+    let expired = presence(server, db, key) == Presence::Expired;
+    let Some(key) = server.watched.add(db, key, token) else { return };
+    let transaction = server.clients[token].transaction.get_or_insert_default();
+    transaction.watched.push(Watched { db, key, expired });
+    if transaction.watched.len() == 1 {
+        server.watched.clients += 1;
+        apply_key_watching(server);
+    }
+}
+
+/// Forgets all that a client watches.
+pub(crate) fn unwatch_all_keys(server: &mut Server, token: Token) {
+    let Some(transaction) = &mut server.clients[token].transaction else { return };
+    let watched = std::mem::take(&mut transaction.watched);
+    if watched.is_empty() {
+        return;
+    }
+    for Watched { db, key, .. } in watched {
+        server.watched.remove(db, &key, token);
+    }
+    server.watched.clients -= 1;
+    apply_key_watching(server);
+    let client = &mut server.clients[token];
+    if !client.is(ClientFlags::MULTI) {
         client.transaction = None;
     }
+}
 
-    /// Watches a key for a client.
-    pub fn watch_for_key(&mut self, token: Token, db: usize, key: &[u8]) {
-        let expired = self.presence(db, key) == Presence::Expired;
-        let Some(key) = self.watched.add(db, key, token) else { return };
-        let transaction = self.clients[token].transaction.get_or_insert_default();
-        transaction.watched.push(Watched { db, key, expired });
-        if transaction.watched.len() == 1 {
-            self.watched.clients += 1;
-            self.apply_key_watching();
-        }
+/// Has the keyspace note modified keys if anybody wants to know of them.
+pub(crate) fn apply_key_watching(server: &mut Server) {
+    server.ks.changes.track = server.watched.clients > 0 || server.tracking.clients() > 0;
+}
+
+/// Whether the time of a watched key has come since it was watched, though nobody has deleted it yet.
+pub(crate) fn is_watched_key_expired(server: &Server, token: Token) -> bool {
+    server.clients[token].transaction.as_ref().is_some_and(|transaction| {
+        let mut watched = transaction.watched.iter();
+        watched.any(|w| !w.expired && presence(server, w.db, &w.key) == Presence::Expired)
+    })
+}
+
+/// A key has another value now, or none: whoever watches it can't execute the transaction.
+pub(crate) fn touch_watched_key(server: &mut Server, db: usize, key: &[u8]) {
+    let watchers = server.watched.watchers(db, key);
+    if watchers.is_empty() {
+        return;
     }
-
-    /// Forgets all that a client watches.
-    pub fn unwatch_all_keys(&mut self, token: Token) {
-        let Some(transaction) = &mut self.clients[token].transaction else { return };
-        let watched = std::mem::take(&mut transaction.watched);
-        if watched.is_empty() {
-            return;
-        }
-        for Watched { db, key, .. } in watched {
-            self.watched.remove(db, &key, token);
-        }
-        self.watched.clients -= 1;
-        self.apply_key_watching();
-        let client = &mut self.clients[token];
-        if !client.is(ClientFlags::MULTI) {
-            client.transaction = None;
-        }
+    let gone = presence(server, db, key) == Presence::Missing;
+    for token in watchers {
+        touch_watcher(server, token, db, key, |watched| {
+            // Of a key that had expired before, the deletion is no change; what follows is.
+            let ignored = watched.expired && gone;
+            watched.expired &= !gone;
+            !ignored
+        });
     }
+}
 
-    /// Has the keyspace note modified keys if anybody wants to know of them.
-    pub fn apply_key_watching(&mut self) {
-        self.ks.changes.track = self.watched.clients > 0 || self.tracking.clients() > 0;
-    }
-
-    /// Whether the time of a watched key has come since it was watched, though nobody has deleted it yet.
-    pub fn is_watched_key_expired(&self, token: Token) -> bool {
-        self.clients[token].transaction.as_ref().is_some_and(|transaction| {
-            let mut watched = transaction.watched.iter();
-            watched.any(|w| !w.expired && self.presence(w.db, &w.key) == Presence::Expired)
-        })
-    }
-
-    /// A key has another value now, or none: whoever watches it can't execute the transaction.
-    pub fn touch_watched_key(&mut self, db: usize, key: &[u8]) {
-        let watchers = self.watched.watchers(db, key);
-        if watchers.is_empty() {
-            return;
+/// A database is about to be emptied, or to be replaced by the database `replaced_with`: watched keys change
+/// that are in either, unless nobody could have seen them before and after.
+pub(crate) fn touch_all_watched_keys_in_db(
+    server: &mut Server,
+    emptied: usize,
+    replaced_with: Option<usize>,
+) {
+    for key in server.watched.keys(emptied) {
+        let before = presence(server, emptied, &key);
+        let after = replaced_with.map_or(Presence::Missing, |db| presence(server, db, &key));
+        if before == Presence::Missing && after == Presence::Missing {
+            continue;
         }
-        let gone = self.presence(db, key) == Presence::Missing;
-        for token in watchers {
-            self.touch_watcher(token, db, key, |watched| {
-                // Of a key that had expired before, the deletion is no change; what follows is.
-                let ignored = watched.expired && gone;
-                watched.expired &= !gone;
-                !ignored
+        for token in server.watched.watchers(emptied, &key) {
+            touch_watcher(server, token, emptied, &key, |watched| {
+                let unseen = watched.expired || before == Presence::Missing;
+                watched.expired = unseen && after == Presence::Expired;
+                !unseen || after == Presence::Live
             });
         }
     }
+}
 
-    /// A database is about to be emptied, or to be replaced by the database `replaced_with`: watched keys change
-    /// that are in either, unless nobody could have seen them before and after.
-    pub fn touch_all_watched_keys_in_db(&mut self, emptied: usize, replaced_with: Option<usize>) {
-        for key in self.watched.keys(emptied) {
-            let before = self.presence(emptied, &key);
-            let after = replaced_with.map_or(Presence::Missing, |db| self.presence(db, &key));
-            if before == Presence::Missing && after == Presence::Missing {
-                continue;
-            }
-            for token in self.watched.watchers(emptied, &key) {
-                self.touch_watcher(token, emptied, &key, |watched| {
-                    let unseen = watched.expired || before == Presence::Missing;
-                    watched.expired = unseen && after == Presence::Expired;
-                    !unseen || after == Presence::Live
-                });
-            }
-        }
+/// All databases are about to be emptied or replaced by others: what anybody has seen of them is no longer so.
+pub(crate) fn touch_all_watched_keys(server: &mut Server) {
+    for db in 0..server.watched.dbs.len() {
+        touch_all_watched_keys_in_db(server, db, None);
     }
+    tracking::tracking_invalidate_everything(server);
+}
 
-    /// All databases are about to be emptied or replaced by others: what anybody has seen of them is no longer so.
-    pub fn touch_all_watched_keys(&mut self) {
-        for db in 0..self.watched.dbs.len() {
-            self.touch_all_watched_keys_in_db(db, None);
-        }
-        self.tracking_invalidate_everything();
+/// Spoils a client's transaction if what happened to a key that it watches `is_change`. It need not watch any
+/// longer then.
+fn touch_watcher(
+    server: &mut Server,
+    token: Token,
+    db: usize,
+    key: &[u8],
+    is_change: impl FnOnce(&mut Watched) -> bool,
+) {
+    let client = &mut server.clients[token];
+    let Some(transaction) = &mut client.transaction else { return };
+    let mut watched = transaction.watched.iter_mut();
+    let Some(watched) = watched.find(|w| w.db == db && *w.key == *key) else { return };
+    if is_change(watched) {
+        client.flags |= ClientFlags::DIRTY_CAS;
+        transaction.clear_queue();
+        unwatch_all_keys(server, token);
     }
+}
 
-    /// Spoils a client's transaction if what happened to a key that it watches `is_change`. It need not watch any
-    /// longer then.
-    fn touch_watcher(
-        &mut self,
-        token: Token,
-        db: usize,
-        key: &[u8],
-        is_change: impl FnOnce(&mut Watched) -> bool,
-    ) {
-        let client = &mut self.clients[token];
-        let Some(transaction) = &mut client.transaction else { return };
-        let mut watched = transaction.watched.iter_mut();
-        let Some(watched) = watched.find(|w| w.db == db && *w.key == *key) else { return };
-        if is_change(watched) {
-            client.flags |= ClientFlags::DIRTY_CAS;
-            transaction.clear_queue();
-            self.unwatch_all_keys(token);
-        }
-    }
-
-    fn presence(&self, db: usize, key: &[u8]) -> Presence {
-        match self.ks.dbs[db].table.get(self.ks.hash(key), key) {
-            None => Presence::Missing,
-            Some(entry) if entry.expire().is_some_and(|at| at < self.ks.now_ms) => {
-                Presence::Expired
-            }
-            Some(_) => Presence::Live,
-        }
+fn presence(server: &Server, db: usize, key: &[u8]) -> Presence {
+    match server.ks.dbs[db].table.get(server.ks.hash(key), key) {
+        None => Presence::Missing,
+        Some(entry) if entry.expire().is_some_and(|at| at < server.ks.now_ms) => Presence::Expired,
+        Some(_) => Presence::Live,
     }
 }
 

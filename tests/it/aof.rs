@@ -2,11 +2,12 @@
 //! whole; what the checkers say.
 
 use crate::harness::{Server, wait_for};
-use aeolis::cli::command_table;
+use aeolis::cli;
 use aeolis::server::Server as InProcess;
 use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::log::Log;
-use aeolis::server::persistence::load::LoadProgress;
+use aeolis::server::persistence::load::{self, LoadProgress};
+use aeolis::server::startup;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::fs;
@@ -58,10 +59,11 @@ fn load(dir: &Path, truncated: bool) -> Result<usize, String> {
         ..Config::default()
     };
     let log = Log { level: LogLevel::Nothing, file: None };
-    let mut server = InProcess::new(config, command_table(), SmallRng::seed_from_u64(1), log);
-    server.load_aof_manifest()?;
-    if server.begin_loading_aof()? {
-        while server.load_some().map_err(|error| error.to_string())? == LoadProgress::More {}
+    let mut server = InProcess::new(config, cli::command_table(), SmallRng::seed_from_u64(1), log);
+    if startup::begin_loading(&mut server)? {
+        while load::load_some(&mut server).map_err(|error| error.to_string())? == LoadProgress::More
+        {
+        }
     }
     Ok(server.ks.len())
 }

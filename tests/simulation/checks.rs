@@ -4,6 +4,7 @@ use super::group::Group;
 use super::network::{Event, SharedNetwork};
 use aeolis::server::Server;
 use aeolis::server::client::ClientFlags;
+use aeolis::server::output;
 use aeolis::server::replication::NO_ID;
 use aeolis::server::replication::replica::{LinkState, PrimaryLink};
 use std::collections::{BTreeSet, HashSet};
@@ -115,7 +116,7 @@ impl Checks {
         for (token, client) in server.clients.iter() {
             let limit = server.config.client_output_buffer_limit[client.class()].hard as usize;
             let limit = limit.max(server.config.repl_backlog_size as usize);
-            let held = server.output_bytes(token);
+            let held = output::output_bytes(server, token);
             assert!(
                 held <= limit + SLACK || client.is(ClientFlags::CLOSE_ASAP),
                 "server {i} holds {held} bytes for a client, more than {limit}"

@@ -2,12 +2,13 @@
 
 use super::network::{Event, Exchange, Plug, SharedNetwork, host};
 use super::resp::encode;
-use aeolis::cli::{begin_loading, command_table};
+use aeolis::cli;
 use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
-use aeolis::server::config::Config;
+use aeolis::server::config::{Config, PrimaryAddress};
 use aeolis::server::connection::{Connection, VirtualStream};
 use aeolis::server::log::Log;
+use aeolis::server::startup;
 use aeolis::util::clock::Clock;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -94,17 +95,15 @@ impl Group {
         if !self.verbose {
             config.loglevel = aeolis::server::config::LogLevel::Nothing;
         }
+        if let Some(primary) = replica_of {
+            config.replicaof = Some(PrimaryAddress { host: host(primary), port: 6379 });
+        }
         let log = Log { level: config.loglevel, file: None };
         let rng = SmallRng::from_rng(&mut self.rng);
         let clock = Clock::Simulated(Rc::clone(&node.clock));
-        let mut server = Server::with_clock(config, command_table(), rng, log, clock);
+        let mut server = Server::with_clock(config, cli::command_table(), rng, log, clock);
         server.dialer = Some(Box::new(Exchange { network: Rc::clone(&self.network), server: i }));
-        if let Some(primary) = replica_of {
-            server.become_replica_at_startup(host(primary), 6379);
-        }
-        if !begin_loading(&mut server).expect("what was written can be loaded") {
-            server.startup_finished();
-        }
+        startup::begin(&mut server).expect("what was written can be loaded");
         node.server = Some(server);
         (node.next_cron, node.wake_at, node.restart_at) = (self.now, self.now, None);
         self.network.borrow_mut().up[i] = true;

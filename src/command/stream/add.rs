@@ -8,6 +8,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
+use crate::server::propagate;
 use crate::value::stream::log::{NewId, NodeLimits, TrimTo};
 use crate::value::stream::{Log, Stream, StreamId};
 
@@ -203,7 +204,7 @@ pub(super) fn xadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
     s.ks.changes.blocked.signal_ready(call.db, key);
     let approximate = options.trim.is_some_and(|trim| trim.approximate);
     let as_it_came = !approximate && options.references_at.is_none();
-    if s.is_propagated() && !(as_it_came && matches!(options.id, NewId::Exact(_))) {
+    if propagate::is_propagated(s) && !(as_it_came && matches!(options.id, NewId::Exact(_))) {
         let id = id.text();
         let mut command = args.to_vec();
         command[options.id_at] = &id;

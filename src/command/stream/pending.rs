@@ -9,6 +9,7 @@ use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::value::stream::group::{ConsumerId, Pending};
 use crate::value::stream::{Group, Parts, Stream, StreamId};
 
@@ -258,7 +259,7 @@ pub(super) fn note_consumer(s: &mut Server, call: &mut Call, args: [&[u8]; 3], c
 
 pub(super) fn xclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[1], args[2], s.ks.now_ms);
-    let is_propagated = s.is_propagated();
+    let is_propagated = propagate::is_propagated(s);
     let stream = s.ks.read_to_change::<Stream>(call.db, key)?;
     let (log, group) = match stream.map(|stream| &mut **stream) {
         Some(Parts { log, groups }) => (log, groups.get_mut(name)),
@@ -366,7 +367,7 @@ impl AutoClaimOptions {
 
 pub(super) fn xautoclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (args[1], args[2], s.ks.now_ms);
-    let is_propagated = s.is_propagated();
+    let is_propagated = propagate::is_propagated(s);
     // The key is looked up, and expires, even if the arguments are wrong.
     s.ks.lookup_no_touch(call.db, key);
     let options = AutoClaimOptions::parse(args)?;

@@ -9,8 +9,10 @@ use crate::command::args::{self, Unit, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::{Deferred, Reply};
 use crate::server::Server;
+use crate::server::blocking;
 use crate::server::blocking::KeyInterest;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::value::Type;
 use crate::value::stream::group::{ConsumerId, Pending};
 use crate::value::stream::{Group, Log, Parts, Stream, StreamId};
@@ -172,7 +174,7 @@ impl<'a> Request<'a> {
         }
         // A reader of a group has to learn when the group is gone.
         let interest = KeyInterest { kind: Type::Stream, on_no_key: self.group.is_some() };
-        s.block_for_keys(call, &command, self.keys, interest, deadline);
+        blocking::block_for_keys(s, call, &command, self.keys, interest, deadline);
     }
 }
 
@@ -226,7 +228,7 @@ fn read_for_group(
     position: From,
     found: &mut Found,
 ) -> CommandResult {
-    let (now, is_propagated) = (s.ks.now_ms, s.is_propagated());
+    let (now, is_propagated) = (s.ks.now_ms, propagate::is_propagated(s));
     let Some(stream) = s.ks.write::<Stream>(call.db, key)? else { return Ok(()) };
     let Parts { log, groups } = &mut **stream;
     let Some(group) = groups.get_mut(group_name) else { return Ok(()) };
@@ -374,7 +376,9 @@ fn finish(
     match request.block {
         _ if streams > 0 && call.reply.is_resp3() => call.reply.set_map(at, streams),
         _ if streams > 0 => call.reply.set_array(at, streams),
-        Some(deadline) if s.may_block(call) => request.block(s, call, positions, deadline),
+        Some(deadline) if blocking::may_block(s, call) => {
+            request.block(s, call, positions, deadline)
+        }
         _ => call.reply.null_array(),
     }
 }

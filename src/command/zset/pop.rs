@@ -4,6 +4,7 @@ use super::super::args::{self, Unit, int_between, is, pop_count};
 use super::{after_removal, reply_element, reply_elements};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::blocking;
 use crate::server::blocking::KeyInterest;
 use crate::server::call::Call;
 use crate::value::Type;
@@ -194,9 +195,9 @@ fn bzpop(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End) -> CommandRe
 
 /// Has the client wait for one of the keys, or answers at once if it may not.
 fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]], keys: &[&[u8]], deadline: Option<i64>) {
-    if s.may_block(call) {
+    if blocking::may_block(s, call) {
         let interest = KeyInterest { kind: Type::Zset, on_no_key: false };
-        s.block_for_keys(call, args, keys, interest, deadline);
+        blocking::block_for_keys(s, call, args, keys, interest, deadline);
     } else {
         call.reply.null_array();
     }

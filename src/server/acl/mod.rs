@@ -21,6 +21,8 @@ use super::config::AclPubsubDefault;
 use super::pubsub::Topic;
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, ErrorCode};
+use crate::server::client_info;
+use crate::server::pubsub;
 use check::{AclDenied, Denial, allows_channel};
 use log::{AclLog, Context, Entry, Reason};
 use rules::{RuleBook, SetUserError, merge_selectors};
@@ -107,238 +109,245 @@ impl Acl {
     }
 }
 
-impl Server {
-    /// What must be known to understand a rule.
-    pub fn rule_book(&self) -> RuleBook<'_> {
-        RuleBook {
-            catalogue: &self.commands.catalogue,
-            all_channels: self.config.acl_pubsub_default == AclPubsubDefault::AllChannels,
-        }
+/// What must be known to understand a rule.
+pub(crate) fn rule_book(server: &Server) -> RuleBook<'_> {
+    RuleBook {
+        catalogue: &server.commands.catalogue,
+        all_channels: server.config.acl_pubsub_default == AclPubsubDefault::AllChannels,
     }
+}
 
-    /// Logs a client in.
-    pub fn log_in(&mut self, token: Token, user: UserId) {
-        let client = &mut self.clients[token];
-        self.acl.assign(client, user);
-        client.flags |= ClientFlags::AUTHENTICATED;
+/// Logs a client in.
+pub(crate) fn log_in(server: &mut Server, token: Token, user: UserId) {
+    let client = &mut server.clients[token];
+    server.acl.assign(client, user);
+    client.flags |= ClientFlags::AUTHENTICATED;
+}
+
+/// Carries `requirepass` over to the default user.
+pub(crate) fn apply_requirepass(server: &mut Server) {
+    let default = &mut server.acl.users[DEFAULT_USER];
+    default.passwords.clear();
+    default.passwords.extend(server.config.requirepass.as_deref().map(PasswordHash::of));
+    default.nopass = server.config.requirepass.is_none();
+}
+
+/// `ACL SETUSER`: applies all rules to a user, which is made if need be, or none of them.
+///
+/// # Errors
+/// What is wrong with the first rule that is wrong.
+pub(crate) fn set_user(
+    server: &mut Server,
+    name: &[u8],
+    rules: &[&[u8]],
+) -> Result<(), SetUserError> {
+    let rules = merge_selectors(rules).map_err(|open| SetUserError::Unclosed(open.to_vec()))?;
+    let book = rule_book(server);
+    let mut user = match server.acl.find(name) {
+        Some(id) => server.acl.get(id).clone(),
+        None => User::new(name, book.all_channels),
+    };
+    for rule in &rules {
+        book.apply(&mut user, rule)
+            .map_err(|error| SetUserError::Refused { rule: rule.to_vec(), error })?;
     }
+    put_user(server, user);
+    Ok(())
+}
 
-    /// Carries `requirepass` over to the default user.
-    pub fn apply_requirepass(&mut self) {
-        let default = &mut self.acl.users[DEFAULT_USER];
-        default.passwords.clear();
-        default.passwords.extend(self.config.requirepass.as_deref().map(PasswordHash::of));
-        default.nopass = self.config.requirepass.is_none();
-    }
-
-    /// `ACL SETUSER`: applies all rules to a user, which is made if need be, or none of them.
-    ///
-    /// # Errors
-    /// What is wrong with the first rule that is wrong.
-    pub fn set_user(&mut self, name: &[u8], rules: &[&[u8]]) -> Result<(), SetUserError> {
-        let rules = merge_selectors(rules).map_err(|open| SetUserError::Unclosed(open.to_vec()))?;
-        let book = self.rule_book();
-        let mut user = match self.acl.find(name) {
-            Some(id) => self.acl.get(id).clone(),
-            None => User::new(name, book.all_channels),
-        };
-        for rule in &rules {
-            book.apply(&mut user, rule)
-                .map_err(|error| SetUserError::Refused { rule: rule.to_vec(), error })?;
-        }
-        self.put_user(user);
-        Ok(())
-    }
-
-    /// Puts a user in the place of the one that has its name, or adds it. Who listens to what it may not hear any more
-    /// is disconnected.
-    fn put_user(&mut self, user: User) {
-        let Some(id) = self.acl.find(&user.name) else {
-            self.acl.insert(user);
-            return;
-        };
-        let old = std::mem::replace(&mut self.acl.users[id], user);
-        let revoked = self.loses_channels(&old, id);
-        for token in self.clients_of(id) {
-            if revoked && self.hears_what_it_may_not(token) {
-                self.disconnect(token);
-            } else {
-                self.acl.assign(&mut self.clients[token], id);
-            }
-        }
-    }
-
-    /// `ACL DELUSER`: whether there was such a user. Its clients are disconnected.
-    pub fn delete_user(&mut self, name: &[u8]) -> bool {
-        let Some(id) = self.acl.by_name.remove(name) else { return false };
-        for token in self.clients_of(id) {
-            let client = &mut self.clients[token];
-            self.acl.assign(client, DEFAULT_USER);
-            client.flags.remove(ClientFlags::AUTHENTICATED);
-            self.disconnect(token);
-        }
-        self.acl.users.remove(id);
-        true
-    }
-
-    /// The clients that are logged in as a user. The primary is nobody's.
-    fn clients_of(&self, id: UserId) -> Vec<Token> {
-        let of = |client: &Client| client.user == id && !client.is(ClientFlags::MASTER);
-        self.clients.iter().filter(|(_, client)| of(client)).map(|(token, _)| token).collect()
-    }
-
-    /// Closes a client's connection; the current client gets its answer first.
-    fn disconnect(&mut self, token: Token) {
-        if self.clients.is_in_turn(token) {
-            self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+/// Puts a user in the place of the one that has its name, or adds it. Who listens to what it may not hear any more
+/// is disconnected.
+fn put_user(server: &mut Server, user: User) {
+    let Some(id) = server.acl.find(&user.name) else {
+        server.acl.insert(user);
+        return;
+    };
+    let old = std::mem::replace(&mut server.acl.users[id], user);
+    let revoked = loses_channels(server, &old, id);
+    for token in clients_of(server, id) {
+        if revoked && hears_what_it_may_not(server, token) {
+            disconnect(server, token);
         } else {
-            self.free_client(token);
+            server.acl.assign(&mut server.clients[token], id);
         }
     }
+}
 
-    /// Whether a user may not hear something any more that it might have heard as `old`.
-    fn loses_channels(&self, old: &User, id: UserId) -> bool {
-        let new = self.acl.get(id);
-        if new.all_selectors().any(|s| s.all_channels) {
-            return false;
-        }
-        let kept = |channel| new.all_selectors().any(|s| s.channels.contains(channel));
-        old.all_selectors().any(|s| s.all_channels || !s.channels.iter().all(kept))
+/// `ACL DELUSER`: whether there was such a user. Its clients are disconnected.
+pub(crate) fn delete_user(server: &mut Server, name: &[u8]) -> bool {
+    let Some(id) = server.acl.by_name.remove(name) else { return false };
+    for token in clients_of(server, id) {
+        let client = &mut server.clients[token];
+        server.acl.assign(client, DEFAULT_USER);
+        client.flags.remove(ClientFlags::AUTHENTICATED);
+        disconnect(server, token);
     }
+    server.acl.users.remove(id);
+    true
+}
 
-    /// Whether a client is subscribed to something that its user may not hear.
-    fn hears_what_it_may_not(&self, token: Token) -> bool {
-        let user = self.acl.get(self.clients[token].user);
-        [Topic::Channel, Topic::Pattern, Topic::Shard].iter().any(|&topic| {
-            self.subscribed_to(token, topic).iter().any(|name| {
-                let patterns = user.all_selectors().flat_map(|s| &s.channels).map(|p| &p[..]);
-                !allows_channel(patterns, name, topic == Topic::Pattern)
-            })
+/// The clients that are logged in as a user. The primary is nobody's.
+fn clients_of(server: &Server, id: UserId) -> Vec<Token> {
+    let of = |client: &Client| client.user == id && !client.is(ClientFlags::MASTER);
+    server.clients.iter().filter(|(_, client)| of(client)).map(|(token, _)| token).collect()
+}
+
+/// Closes a client's connection; the current client gets its answer first.
+fn disconnect(server: &mut Server, token: Token) {
+    if server.clients.is_in_turn(token) {
+        server.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+    } else {
+        server.free_client(token);
+    }
+}
+
+/// Whether a user may not hear something any more that it might have heard as `old`.
+fn loses_channels(server: &Server, old: &User, id: UserId) -> bool {
+    let new = server.acl.get(id);
+    if new.all_selectors().any(|s| s.all_channels) {
+        return false;
+    }
+    let kept = |channel| new.all_selectors().any(|s| s.channels.contains(channel));
+    old.all_selectors().any(|s| s.all_channels || !s.channels.iter().all(kept))
+}
+
+/// Whether a client is subscribed to something that its user may not hear.
+fn hears_what_it_may_not(server: &Server, token: Token) -> bool {
+    let user = server.acl.get(server.clients[token].user);
+    [Topic::Channel, Topic::Pattern, Topic::Shard].iter().any(|&topic| {
+        pubsub::subscribed_to(server, token, topic).iter().any(|name| {
+            let patterns = user.all_selectors().flat_map(|s| &s.channels).map(|p| &p[..]);
+            !allows_channel(patterns, name, topic == Topic::Pattern)
         })
-    }
+    })
+}
 
-    /// Whether a client may run a command.
-    ///
-    /// # Errors
-    /// What its user has no permission for. Nothing is logged: see [`Server::no_permission`].
-    pub fn acl_check(&self, token: Token, id: CommandId, args: &[&[u8]]) -> Result<(), AclDenied> {
-        let client = &self.clients[token];
-        if !client.is(ClientFlags::RESTRICTED) {
-            return Ok(());
-        }
-        self.acl.get(client.user).check(self.commands.get(id), args)
+/// Whether a client may run a command.
+///
+/// # Errors
+/// What its user has no permission for. Nothing is logged: see [`no_permission`].
+pub(crate) fn acl_check(
+    server: &Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+) -> Result<(), AclDenied> {
+    let client = &server.clients[token];
+    if !client.is(ClientFlags::RESTRICTED) {
+        return Ok(());
     }
+    server.acl.get(client.user).check(server.commands.get(id), args)
+}
 
-    /// Whether a client's user may read every key that this command might lead to.
-    pub fn may_read_all_keys(&self, token: Token, args: &[&[u8]]) -> bool {
-        let client = &self.clients[token];
-        !client.is(ClientFlags::RESTRICTED)
-            || self.commands.find(args[0]).is_some_and(|id| {
-                self.acl.get(client.user).may_read_all_keys(self.commands.get(id), args)
-            })
-    }
+/// Whether a client's user may read every key that this command might lead to.
+pub(crate) fn may_read_all_keys(server: &Server, token: Token, args: &[&[u8]]) -> bool {
+    let client = &server.clients[token];
+    !client.is(ClientFlags::RESTRICTED)
+        || server.commands.find(args[0]).is_some_and(|id| {
+            server.acl.get(client.user).may_read_all_keys(server.commands.get(id), args)
+        })
+}
 
-    /// Logs that a client was denied a command.
-    pub fn log_denied(
-        &mut self,
-        token: Token,
-        id: CommandId,
-        args: &[&[u8]],
-        denied: AclDenied,
-        context: Context,
-    ) {
-        let object = match denied.denial {
-            Denial::Command => self.commands.get(id).spec.name.as_bytes(),
-            Denial::Key | Denial::Channel => args[denied.arg],
-        };
-        let object: Box<[u8]> = object.into();
-        let user = self.acl.get(self.clients[token].user).name.clone();
-        self.log_refusal(token, Reason::Denied(denied.denial), context, object, user);
-    }
+/// Logs that a client was denied a command.
+pub(crate) fn log_denied(
+    server: &mut Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+    denied: AclDenied,
+    context: Context,
+) {
+    let object = match denied.denial {
+        Denial::Command => server.commands.get(id).spec.name.as_bytes(),
+        Denial::Key | Denial::Channel => args[denied.arg],
+    };
+    let object: Box<[u8]> = object.into();
+    let user = server.acl.get(server.clients[token].user).name.clone();
+    log_refusal(server, token, Reason::Denied(denied.denial), context, object, user);
+}
 
-    /// Logs that a client was denied a command, and answers the error that it gets.
-    pub fn no_permission(
-        &mut self,
-        token: Token,
-        id: CommandId,
-        args: &[&[u8]],
-        denied: AclDenied,
-    ) -> CommandError {
-        self.log_denied(token, id, args, denied, self.acl_context(token));
-        let text = self.refusal_text(token, id, args, denied);
-        CommandError::with(ErrorCode::NoPerm, text)
-    }
+/// Logs that a client was denied a command, and answers the error that it gets.
+pub(crate) fn no_permission(
+    server: &mut Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+    denied: AclDenied,
+) -> CommandError {
+    log_denied(server, token, id, args, denied, acl_context(server, token));
+    let text = refusal_text(server, token, id, args, denied);
+    CommandError::with(ErrorCode::NoPerm, text)
+}
 
-    /// What a client hears that is denied a command. It does not name the key or channel.
-    pub fn refusal_text(
-        &self,
-        token: Token,
-        id: CommandId,
-        args: &[&[u8]],
-        denied: AclDenied,
-    ) -> Vec<u8> {
-        match denied.denial {
-            Denial::Command => self.denied_text(self.clients[token].user, id, args, denied),
-            Denial::Key => b"No permissions to access a key".to_vec(),
-            Denial::Channel => b"No permissions to access a channel".to_vec(),
-        }
+/// What a client hears that is denied a command. It does not name the key or channel.
+pub(crate) fn refusal_text(
+    server: &Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+    denied: AclDenied,
+) -> Vec<u8> {
+    match denied.denial {
+        Denial::Command => denied_text(server, server.clients[token].user, id, args, denied),
+        Denial::Key => b"No permissions to access a key".to_vec(),
+        Denial::Channel => b"No permissions to access a channel".to_vec(),
     }
+}
 
-    /// Why a user may not run a command, in full.
-    pub fn denied_text(
-        &self,
-        user: UserId,
-        id: CommandId,
-        args: &[&[u8]],
-        denied: AclDenied,
-    ) -> Vec<u8> {
-        let (verb, object, kind): (&[u8], _, &[u8]) = match denied.denial {
-            Denial::Command => (b"run", self.commands.get(id).spec.name.as_bytes(), b"command"),
-            Denial::Key => (b"access", args[denied.arg], b"key"),
-            Denial::Channel => (b"access", args[denied.arg], b"channel"),
-        };
-        let user = &self.acl.get(user).name[..];
-        [b"User ", user, b" has no permissions to ", verb, b" the '", object, b"' ", kind].concat()
-    }
+/// Why a user may not run a command, in full.
+pub(crate) fn denied_text(
+    server: &Server,
+    user: UserId,
+    id: CommandId,
+    args: &[&[u8]],
+    denied: AclDenied,
+) -> Vec<u8> {
+    let (verb, object, kind): (&[u8], _, &[u8]) = match denied.denial {
+        Denial::Command => (b"run", server.commands.get(id).spec.name.as_bytes(), b"command"),
+        Denial::Key => (b"access", args[denied.arg], b"key"),
+        Denial::Channel => (b"access", args[denied.arg], b"channel"),
+    };
+    let user = &server.acl.get(user).name[..];
+    [b"User ", user, b" has no permissions to ", verb, b" the '", object, b"' ", kind].concat()
+}
 
-    /// Logs that a client did not know the password of a user that it wanted to be. `command` is what it said.
-    pub fn log_failed_login(&mut self, token: Token, command: &[u8], user: &[u8]) {
-        let context = self.acl_context(token);
-        self.log_refusal(token, Reason::Auth, context, command.into(), user.into());
-    }
+/// Logs that a client did not know the password of a user that it wanted to be. `command` is what it said.
+pub(crate) fn log_failed_login(server: &mut Server, token: Token, command: &[u8], user: &[u8]) {
+    let context = acl_context(server, token);
+    log_refusal(server, token, Reason::Auth, context, command.into(), user.into());
+}
 
-    fn acl_context(&self, token: Token) -> Context {
-        if self.clients[token].is(ClientFlags::MULTI) { Context::Multi } else { Context::TopLevel }
-    }
+fn acl_context(server: &Server, token: Token) -> Context {
+    if server.clients[token].is(ClientFlags::MULTI) { Context::Multi } else { Context::TopLevel }
+}
 
-    fn log_refusal(
-        &mut self,
-        token: Token,
-        reason: Reason,
-        context: Context,
-        object: Box<[u8]>,
-        user: Box<[u8]>,
-    ) {
-        let count = match reason {
-            Reason::Auth => &mut self.stats.auth_denied,
-            Reason::Denied(Denial::Command) => &mut self.stats.commands_denied,
-            Reason::Denied(Denial::Key) => &mut self.stats.keys_denied,
-            Reason::Denied(Denial::Channel) => &mut self.stats.channels_denied,
-        };
-        *count += 1;
-        let now = self.ks.now_ms;
-        let entry = Entry {
-            count: 1,
-            reason,
-            context,
-            object,
-            user,
-            client_info: self.client_info(token),
-            id: 0,
-            created_ms: now,
-            updated_ms: now,
-        };
-        let max = usize::try_from(self.config.acllog_max_len).unwrap_or(usize::MAX);
-        self.acl.log.add(entry, max);
-    }
+fn log_refusal(
+    server: &mut Server,
+    token: Token,
+    reason: Reason,
+    context: Context,
+    object: Box<[u8]>,
+    user: Box<[u8]>,
+) {
+    let count = match reason {
+        Reason::Auth => &mut server.stats.auth_denied,
+        Reason::Denied(Denial::Command) => &mut server.stats.commands_denied,
+        Reason::Denied(Denial::Key) => &mut server.stats.keys_denied,
+        Reason::Denied(Denial::Channel) => &mut server.stats.channels_denied,
+    };
+    *count += 1;
+    let now = server.ks.now_ms;
+    let entry = Entry {
+        count: 1,
+        reason,
+        context,
+        object,
+        user,
+        client_info: client_info::client_info(server, token),
+        id: 0,
+        created_ms: now,
+        updated_ms: now,
+    };
+    let max = usize::try_from(server.config.acllog_max_len).unwrap_or(usize::MAX);
+    server.acl.log.add(entry, max);
 }

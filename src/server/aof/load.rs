@@ -4,14 +4,22 @@ use super::AofState;
 use crate::aof::manifest::manifest_name;
 use crate::aof::reader::{Record, RecordFile, holds_a_command, is_rdb, next_record};
 use crate::aof::{AofFile, Manifest};
+use crate::command::dispatch;
 use crate::db::ExpiryRole;
 use crate::resp::reply::Protocol;
 use crate::server::Server;
+use crate::server::aof;
+use crate::server::aof::write;
+use crate::server::blocking;
 use crate::server::call::{Call, Propagation};
 use crate::server::child::wait_after_key;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::connection::{Connection, Nobody};
+use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadError, LoadOptions, LoadProgress, Loading};
+use crate::server::propagate;
+use crate::server::tracking;
+use crate::server::transaction;
 use crate::spec::CommandFlags;
 use crate::util::io_reason;
 use std::collections::VecDeque;
@@ -59,471 +67,463 @@ struct Outer {
     no_touch: bool,
 }
 
-impl Server {
-    /// Reads the manifest, if there is one. To be called before anything else is done with the append-only file.
-    ///
-    /// # Errors
-    /// What to log before giving up.
-    pub fn load_aof_manifest(&mut self) -> Result<(), String> {
-        if self.config.appendonly {
-            self.aof.state = AofState::On;
-        }
-        self.read_aof_manifest()
+/// Reads the manifest, if there is one. To be called before anything else is done with the append-only file.
+///
+/// # Errors
+/// What to log before giving up.
+pub(crate) fn load_aof_manifest(server: &mut Server) -> Result<(), String> {
+    if server.config.appendonly {
+        server.aof.state = AofState::On;
     }
+    read_aof_manifest(server)
+}
 
-    fn read_aof_manifest(&mut self) -> Result<(), String> {
-        let path = self.aof_path(&manifest_name(&self.config.appendfilename));
-        match fs::read(&path) {
-            Ok(text) => {
-                self.aof.manifest = Manifest::parse(&text).map_err(|error| error.to_string())?;
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(format!(
-                "Fatal error: can't open the AOF manifest file {} for reading: {}",
-                path.display(),
+fn read_aof_manifest(server: &mut Server) -> Result<(), String> {
+    let path = aof::aof_path(server, &manifest_name(&server.config.appendfilename));
+    match fs::read(&path) {
+        Ok(text) => {
+            server.aof.manifest = Manifest::parse(&text).map_err(|error| error.to_string())?;
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!(
+            "Fatal error: can't open the AOF manifest file {} for reading: {}",
+            path.display(),
+            io_reason(&error)
+        )),
+    }
+}
+
+/// Begins to execute the append-only file; `false` if there is none, or nothing in it.
+///
+/// # Errors
+/// What to log before giving up.
+pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, String> {
+    upgrade_old_aof(server)?;
+    if server.aof.manifest.is_empty() {
+        return Ok(false);
+    }
+    let mut total_bytes = 0;
+    for file in server.aof.manifest.files() {
+        let length = fs::metadata(aof::aof_path(server, &file.name)).map_err(|error| {
+            format!(
+                "Unable to obtain the AOF file {} length. stat: {}",
+                file.name,
                 io_reason(&error)
-            )),
-        }
-    }
-
-    /// Begins to execute the append-only file; `false` if there is none, or nothing in it.
-    ///
-    /// # Errors
-    /// What to log before giving up.
-    pub fn begin_loading_aof(&mut self) -> Result<bool, String> {
-        self.upgrade_old_aof()?;
-        if self.aof.manifest.is_empty() {
-            return Ok(false);
-        }
-        let mut total_bytes = 0;
-        for file in self.aof.manifest.files() {
-            let length = fs::metadata(self.aof_path(&file.name)).map_err(|error| {
-                format!(
-                    "Unable to obtain the AOF file {} length. stat: {}",
-                    file.name,
-                    io_reason(&error)
-                )
-            })?;
-            total_bytes += length.len();
-        }
-        if total_bytes == 0 {
-            return Ok(false);
-        }
-        let mut loading = Loading::commands(total_bytes, self.ks.now_ms);
-        loading.options = LoadOptions { ignore_origin: true, ..LoadOptions::default() };
-        self.begin_loading(loading);
-        let nobody = Client::new(0, Connection::Virtual(Box::new(Nobody)), self.now_seconds());
-        self.aof.is_replaying = true;
-        self.aof.replay = Some(Box::new(Replay {
-            files: self.aof.manifest.files().cloned().collect(),
-            current: None,
-            client: Some(nobody),
-            has_base: self.aof.manifest.base.is_some(),
-            total_bytes,
-            started_ns: self.clock.nanos(),
-        }));
-        Ok(true)
-    }
-
-    /// A single file of Redis 6 or earlier becomes the base file in the directory. If this is interrupted, the next
-    /// start goes on with it.
-    fn upgrade_old_aof(&mut self) -> Result<(), String> {
-        let name = self.config.appendfilename.clone();
-        let (old, new) = (self.config.dir.join(&name), self.aof_path(&name));
-        let manifest = &self.aof.manifest;
-        let begun = manifest.incr.is_empty()
-            && manifest.base.as_ref().is_some_and(|base| base.name == name)
-            && !new.exists();
-        if !old.exists() || !(manifest.is_empty() || begun) {
-            return Ok(());
-        }
-        let dirname = self.config.appenddirname.clone();
-        let moved = (|| {
-            self.make_aof_dir()?;
-            let mut manifest = self.aof.manifest.clone();
-            manifest.base = Some(AofFile { name: name.clone(), seq: 1 });
-            manifest.base_seq = 1;
-            manifest.dirty = true;
-            self.persist_aof_manifest(&mut manifest)?;
-            crate::sys::durable::rename_durably(&old, &new)?;
-            self.aof.manifest = manifest;
-            io::Result::Ok(())
-        })();
-        moved.map_err(|error| {
-            let reason = io_reason(&error);
-            format!("Error trying to move the old AOF file {name} into dir {dirname}: {reason}")
+            )
         })?;
-        self.notice(&format!("Successfully migrated an old-style AOF file ({name}) into the AOF directory ({dirname})."));
-        Ok(())
+        total_bytes += length.len();
     }
+    if total_bytes == 0 {
+        return Ok(false);
+    }
+    let mut loading = Loading::commands(total_bytes, server.ks.now_ms);
+    loading.options = LoadOptions { ignore_origin: true, ..LoadOptions::default() };
+    load::begin_loading(server, loading);
+    let nobody = Client::new(0, Connection::Virtual(Box::new(Nobody)), server.now_seconds());
+    server.aof.is_replaying = true;
+    server.aof.replay = Some(Box::new(Replay {
+        files: server.aof.manifest.files().cloned().collect(),
+        current: None,
+        client: Some(nobody),
+        has_base: server.aof.manifest.base.is_some(),
+        total_bytes,
+        started_ns: server.clock.nanos(),
+    }));
+    Ok(true)
+}
 
-    /// Executes for a while.
-    ///
-    /// # Errors
-    /// Why it can't go on, for the log. What was executed so far is in the keyspace.
-    pub fn replay_some(&mut self) -> Result<LoadProgress, LoadError> {
-        let Some(mut replay) = self.aof.replay.take() else { return Ok(LoadProgress::Done) };
-        let outcome = self.replay_slice(&mut replay);
-        match &outcome {
-            Ok(LoadProgress::More) => self.aof.replay = Some(replay),
-            Ok(LoadProgress::Done) => self.replay_done(&replay),
-            Err(error) => {
-                if !self.starting {
-                    self.warning(&error.to_string());
-                }
-                self.loading = None;
-                self.aof.is_replaying = false;
+/// A single file of Redis 6 or earlier becomes the base file in the directory. If this is interrupted, the next
+/// start goes on with it.
+fn upgrade_old_aof(server: &mut Server) -> Result<(), String> {
+    let name = server.config.appendfilename.clone();
+    let (old, new) = (server.config.dir.join(&name), aof::aof_path(server, &name));
+    let manifest = &server.aof.manifest;
+    let begun = manifest.incr.is_empty()
+        && manifest.base.as_ref().is_some_and(|base| base.name == name)
+        && !new.exists();
+    if !old.exists() || !(manifest.is_empty() || begun) {
+        return Ok(());
+    }
+    let dirname = server.config.appenddirname.clone();
+    let moved = (|| {
+        aof::make_aof_dir(server)?;
+        let mut manifest = server.aof.manifest.clone();
+        manifest.base = Some(AofFile { name: name.clone(), seq: 1 });
+        manifest.base_seq = 1;
+        manifest.dirty = true;
+        aof::persist_aof_manifest(server, &mut manifest)?;
+        crate::sys::durable::rename_durably(&old, &new)?;
+        server.aof.manifest = manifest;
+        io::Result::Ok(())
+    })();
+    moved.map_err(|error| {
+        let reason = io_reason(&error);
+        format!("Error trying to move the old AOF file {name} into dir {dirname}: {reason}")
+    })?;
+    server.notice(&format!(
+        "Successfully migrated an old-style AOF file ({name}) into the AOF directory ({dirname})."
+    ));
+    Ok(())
+}
+
+/// Executes for a while.
+///
+/// # Errors
+/// Why it can't go on, for the log. What was executed so far is in the keyspace.
+pub(crate) fn replay_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
+    let Some(mut replay) = server.aof.replay.take() else { return Ok(LoadProgress::Done) };
+    let outcome = replay_slice(server, &mut replay);
+    match &outcome {
+        Ok(LoadProgress::More) => server.aof.replay = Some(replay),
+        Ok(LoadProgress::Done) => replay_done(server, &replay),
+        Err(error) => {
+            if !server.starting {
+                server.warning(&error.to_string());
             }
-        }
-        outcome
-    }
-
-    fn replay_done(&mut self, replay: &Replay) {
-        self.loading = None;
-        self.aof.is_replaying = false;
-        self.touch_all_watched_keys();
-        self.signal_all_databases();
-        self.aof.current_size = replay.total_bytes;
-        let size = |file: &AofFile| fs::metadata(self.aof_path(&file.name)).map_or(0, |m| m.len());
-        self.aof.rewrite_base_size = self.aof.manifest.base.as_ref().map_or(0, size);
-        if self.starting {
-            let seconds = self.clock.since(replay.started_ns).as_secs_f64();
-            self.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
+            server.loading = None;
+            server.aof.is_replaying = false;
         }
     }
+    outcome
+}
 
-    fn replay_slice(&mut self, replay: &mut Replay) -> Result<LoadProgress, LoadError> {
-        let started = self.clock.nanos();
-        loop {
-            let Some(mut file) = replay.current.take() else {
-                let Some(next) = replay.files.pop_front() else { return Ok(LoadProgress::Done) };
-                replay.current = Some(self.open_aof(next, mem::take(&mut replay.has_base))?);
-                continue;
-            };
-            let Some(mut records) = file.records.take() else {
-                if self.load_preamble(&file)? {
-                    // The snapshot has been loaded; commands may follow it.
-                    file.records = self.take_preamble();
-                    if file.name == self.config.appendfilename {
-                        self.notice("Reading the remaining AOF tail...");
-                    }
+fn replay_done(server: &mut Server, replay: &Replay) {
+    server.loading = None;
+    server.aof.is_replaying = false;
+    transaction::touch_all_watched_keys(server);
+    blocking::signal_all_databases(server);
+    server.aof.current_size = replay.total_bytes;
+    let size =
+        |file: &AofFile| fs::metadata(aof::aof_path(server, &file.name)).map_or(0, |m| m.len());
+    server.aof.rewrite_base_size = server.aof.manifest.base.as_ref().map_or(0, size);
+    if server.starting {
+        let seconds = server.clock.since(replay.started_ns).as_secs_f64();
+        server.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
+    }
+}
+
+fn replay_slice(server: &mut Server, replay: &mut Replay) -> Result<LoadProgress, LoadError> {
+    let started = server.clock.nanos();
+    loop {
+        let Some(mut file) = replay.current.take() else {
+            let Some(next) = replay.files.pop_front() else { return Ok(LoadProgress::Done) };
+            replay.current = Some(open_aof(server, next, mem::take(&mut replay.has_base))?);
+            continue;
+        };
+        let Some(mut records) = file.records.take() else {
+            if load_preamble(server, &file)? {
+                // The snapshot has been loaded; commands may follow it.
+                file.records = take_preamble(server);
+                if file.name == server.config.appendfilename {
+                    server.notice("Reading the remaining AOF tail...");
                 }
-                let more = file.records.is_none();
-                replay.current = Some(file);
-                if more {
-                    return Ok(LoadProgress::More);
-                }
-                continue;
-            };
-            if self.replay_commands(replay, &mut file, &mut records, started)? {
-                self.finish_aof_file(replay, &file, &records)?;
-            } else {
-                file.records = Some(records);
-                replay.current = Some(file);
+            }
+            let more = file.records.is_none();
+            replay.current = Some(file);
+            if more {
                 return Ok(LoadProgress::More);
             }
-        }
-    }
-
-    fn open_aof(
-        &mut self,
-        AofFile { name, .. }: AofFile,
-        is_base: bool,
-    ) -> Result<OpenFile, LoadError> {
-        let opened = File::open(self.aof_path(&name)).map_err(|error| {
-            LoadError::Content(format!(
-                "Fatal error: can't open the append log file {name} for reading: {}",
-                io_reason(&error)
-            ))
-        })?;
-        let mut records = RecordFile::new(opened);
-        while records.rest().len() < MAGIC && !records.is_at_end() {
-            records.read_more(MAGIC).map_err(LoadError::Io)?;
-        }
-        let mut file = OpenFile {
-            name,
-            is_base,
-            records: None,
-            multi_at: None,
-            started_ns: self.clock.nanos(),
+            continue;
         };
-        if is_rdb(records.rest()) {
-            self.notice(if file.name == self.config.appendfilename {
-                "Reading RDB preamble from AOF file..."
-            } else {
-                "Reading RDB base file on AOF loading..."
-            });
-            let again = File::open(self.aof_path(&file.name)).map_err(LoadError::Io)?;
-            let checksum = self.config.rdbchecksum && !self.skip_checksum_validation;
-            if let Some(loading) = &mut self.loading {
-                loading.begin_snapshot(again, checksum);
-            }
+        if replay_commands(server, replay, &mut file, &mut records, started)? {
+            finish_aof_file(server, replay, &file, &records)?;
         } else {
-            if let Some(loading) = &mut self.loading {
-                loading.loaded_bytes += records.end();
-            }
             file.records = Some(records);
-        }
-        Ok(file)
-    }
-
-    /// Loads the snapshot that a file starts with; answers whether all of it is there.
-    fn load_preamble(&mut self, file: &OpenFile) -> Result<bool, LoadError> {
-        match self.load_snapshot_slice() {
-            Ok(progress) => Ok(progress == LoadProgress::Done),
-            Err(error) => {
-                self.log_load_error(&error);
-                let what = if file.name == self.config.appendfilename {
-                    "RDB preamble of the AOF file"
-                } else {
-                    "RDB base file"
-                };
-                let name = &file.name;
-                Err(LoadError::Content(format!(
-                    "Error reading the {what} {name}, AOF loading aborted"
-                )))
-            }
+            replay.current = Some(file);
+            return Ok(LoadProgress::More);
         }
     }
+}
 
-    fn take_preamble(&mut self) -> Option<RecordFile> {
-        let mut loading = self.loading.take()?;
-        self.note_snapshot_loaded(&loading);
-        let rest = loading.end_snapshot();
-        self.loading = Some(loading);
-        rest.map(|(file, rest, offset)| RecordFile::resume(file, rest, offset))
+fn open_aof(
+    server: &mut Server,
+    AofFile { name, .. }: AofFile,
+    is_base: bool,
+) -> Result<OpenFile, LoadError> {
+    let opened = File::open(aof::aof_path(server, &name)).map_err(|error| {
+        LoadError::Content(format!(
+            "Fatal error: can't open the append log file {name} for reading: {}",
+            io_reason(&error)
+        ))
+    })?;
+    let mut records = RecordFile::new(opened);
+    while records.rest().len() < MAGIC && !records.is_at_end() {
+        records.read_more(MAGIC).map_err(LoadError::Io)?;
     }
-
-    /// Executes commands until the file ends or the slice's time is over; answers whether the file has ended.
-    fn replay_commands(
-        &mut self,
-        replay: &mut Replay,
-        file: &mut OpenFile,
-        records: &mut RecordFile,
-        started: u64,
-    ) -> Result<bool, LoadError> {
-        let Some(client) = replay.client.take() else { return Ok(true) };
-        let db = client.db;
-        let token = self.clients.insert(client);
-        let outer = Outer {
-            in_turn: self.clients.begin_turn(token),
-            role: mem::replace(&mut self.ks.role, ExpiryRole::Keep),
-            no_touch: mem::replace(&mut self.ks.no_touch, false),
-        };
-        let mut call = Call::of_file(token, db, Protocol::Resp2);
-
-        let outcome = self.execute_records(&mut call, file, records, started);
-
-        self.clients.end_turn(outer.in_turn);
-        (self.ks.role, self.ks.no_touch) = (outer.role, outer.no_touch);
-        if outcome.is_err() {
-            self.discard_transaction(token);
-        }
-        // Nobody else may find a client that is not in its place.
-        self.unwatch_all_keys(token);
-        self.disable_tracking(token);
-        replay.client = Some(self.clients.remove(token));
-        outcome
-    }
-
-    fn execute_records(
-        &mut self,
-        call: &mut Call,
-        file: &mut OpenFile,
-        records: &mut RecordFile,
-        started: u64,
-    ) -> Result<bool, LoadError> {
-        for n in 1.. {
-            if n % COMMANDS_PER_LOOK == 0 && self.clock.since(started) > SLICE {
-                return Ok(false);
-            }
-            match next_record(records.rest()) {
-                Ok(Record::Annotation { end, .. }) => records.advance(end),
-                Ok(Record::Command { args, end }) => {
-                    let rest = records.rest();
-                    let args: Vec<&[u8]> = args.into_iter().map(|range| &rest[range]).collect();
-                    let was_multi = self.clients[call.client].is(ClientFlags::MULTI);
-                    self.replay_command(call, &file.name, &args)?;
-                    match self.clients[call.client].is(ClientFlags::MULTI) {
-                        true if !was_multi => file.multi_at = Some(records.offset()),
-                        true => {}
-                        false => file.multi_at = None,
-                    }
-                    records.advance(end);
-                }
-                Ok(Record::Incomplete(_)) if records.is_at_end() => return Ok(true),
-                Ok(Record::Incomplete(need)) => {
-                    let n = records.read_more(need).map_err(|error| {
-                        LoadError::Content(format!(
-                            "Unrecoverable error reading the append only file {}: {}",
-                            file.name,
-                            io_reason(&error)
-                        ))
-                    })?;
-                    if let Some(loading) = &mut self.loading {
-                        loading.loaded_bytes += n as u64;
-                    }
-                }
-                Err(bad) => {
-                    return Err(bad_format(&file.name, records.offset() + bad.0 as u64));
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Executes a command of the file. What it answers is of no interest, unless it is an error.
-    fn replay_command(
-        &mut self,
-        call: &mut Call,
-        file: &str,
-        args: &[&[u8]],
-    ) -> Result<(), LoadError> {
-        let Some(id) = self.commands.find(args[0]) else {
-            let name = args[0].escape_ascii();
-            return Err(LoadError::Content(format!(
-                "Unknown command '{name}' reading the append only file {file}"
-            )));
-        };
-        let id = self.resolve(id, args).map_err(|(_, error)| {
-            LoadError::Content(format!("{error} reading the append only file {file}"))
-        })?;
-        let command = self.commands.get(id);
-        let (handler, name) = (command.handler, command.name);
-        let queued = self.clients[call.client].is(ClientFlags::MULTI)
-            && !command.is(CommandFlags::NEVER_QUEUED);
-        let outcome = if queued {
-            let flags = self.commands.get(id).flags;
-            self.queue_multi_command(call, id, flags, args);
-            Ok(())
+    let mut file =
+        OpenFile { name, is_base, records: None, multi_at: None, started_ns: server.clock.nanos() };
+    if is_rdb(records.rest()) {
+        server.notice(if file.name == server.config.appendfilename {
+            "Reading RDB preamble from AOF file..."
         } else {
-            handler(self, call, args)
-        };
-        let error = match outcome {
-            Err(error) => Some(error.to_string()),
-            Ok(()) => call
-                .reply
-                .as_bytes()
-                .strip_prefix(b"-")
-                .map(|text| String::from_utf8_lossy(text.trim_ascii_end()).into_owned()),
-        };
-        if let Some(error) = error {
-            self.stats.unexpected_error_replies += 1;
-            self.warning(&format!("== CRITICAL == This server is sending an error to its AOF-loading-client: '{error}' after processing the command '{name}'"));
+            "Reading RDB base file on AOF loading..."
+        });
+        let again = File::open(aof::aof_path(server, &file.name)).map_err(LoadError::Io)?;
+        let checksum = server.config.rdbchecksum && !server.skip_checksum_validation;
+        if let Some(loading) = &mut server.loading {
+            loading.begin_snapshot(again, checksum);
         }
-        call.reply.clear();
-        call.propagation = Propagation::Automatic;
-        if self.ks.changes.needs_attention() {
-            self.propagate_deletions();
-            self.tell_changes();
+    } else {
+        if let Some(loading) = &mut server.loading {
+            loading.loaded_bytes += records.end();
         }
-        if self.config.key_load_delay != 0 {
-            wait_after_key(self.config.key_load_delay, 1);
-        }
-        Ok(())
+        file.records = Some(records);
     }
+    Ok(file)
+}
 
-    /// A file has ended: in the middle of a command or transaction, or as it should.
-    fn finish_aof_file(
-        &mut self,
-        replay: &mut Replay,
-        file: &OpenFile,
-        records: &RecordFile,
-    ) -> Result<(), LoadError> {
-        let tail = records.rest();
-        if holds_a_command(tail) {
-            return Err(bad_format(&file.name, records.offset()));
-        }
-        if tail.is_empty() && file.multi_at.is_some() {
+/// Loads the snapshot that a file starts with; answers whether all of it is there.
+fn load_preamble(server: &mut Server, file: &OpenFile) -> Result<bool, LoadError> {
+    match load::load_snapshot_slice(server) {
+        Ok(progress) => Ok(progress == LoadProgress::Done),
+        Err(error) => {
+            load::log_load_error(server, &error);
+            let what = if file.name == server.config.appendfilename {
+                "RDB preamble of the AOF file"
+            } else {
+                "RDB base file"
+            };
             let name = &file.name;
-            self.warning(&format!("Revert incomplete MULTI/EXEC transaction in AOF file {name}"));
+            Err(LoadError::Content(format!("Error reading the {what} {name}, AOF loading aborted")))
         }
-        if !tail.is_empty() || file.multi_at.is_some() {
-            self.truncate_aof(replay, file, records)?;
-        }
-        let kind = if file.is_base { "base" } else { "incr" };
-        let seconds = self.clock.since(file.started_ns).as_secs_f64();
-        self.notice(&format!("DB loaded from {kind} file {}: {seconds:.3} seconds", file.name));
-        Ok(())
     }
+}
 
-    /// The end of the last file is missing: cuts off what is there of the last command or transaction, if
-    /// `aof-load-truncated` allows it.
-    fn truncate_aof(
-        &mut self,
-        replay: &mut Replay,
-        file: &OpenFile,
-        records: &RecordFile,
-    ) -> Result<(), LoadError> {
-        let name = &file.name;
-        let valid_up_to = file.multi_at.unwrap_or(records.offset());
-        let size = records.end();
-        if self.config.aof_load_truncated {
-            self.warning(&format!("!!! Warning: short read while loading the AOF file {name}!!!"));
-            if !replay.files.is_empty() {
-                let text = "Fatal error: the truncated file is not the last file";
-                return Err(LoadError::Content(text.to_string()));
-            }
-            self.warning(&format!("!!! Truncating the AOF {name} at offset {valid_up_to} !!!"));
-            let cut = (|| {
-                let file = OpenOptions::new().write(true).open(self.aof_path(name))?;
-                file.set_len(valid_up_to)?;
-                file.sync_all()
-            })();
-            match cut {
-                Ok(()) => {
-                    self.warning(&format!(
-                        "AOF {name} loaded anyway because aof-load-truncated is enabled"
-                    ));
-                    if let Some(client) = &mut replay.client {
-                        // What was queued of a transaction is forgotten.
-                        client.flags.remove(ClientFlags::MULTI);
-                        client.transaction = None;
-                    }
-                    replay.total_bytes -= size - valid_up_to;
-                    return Ok(());
+fn take_preamble(server: &mut Server) -> Option<RecordFile> {
+    let mut loading = server.loading.take()?;
+    load::note_snapshot_loaded(server, &loading);
+    let rest = loading.end_snapshot();
+    server.loading = Some(loading);
+    rest.map(|(file, rest, offset)| RecordFile::resume(file, rest, offset))
+}
+
+/// Executes commands until the file ends or the slice's time is over; answers whether the file has ended.
+fn replay_commands(
+    server: &mut Server,
+    replay: &mut Replay,
+    file: &mut OpenFile,
+    records: &mut RecordFile,
+    started: u64,
+) -> Result<bool, LoadError> {
+    let Some(client) = replay.client.take() else { return Ok(true) };
+    let db = client.db;
+    let token = server.clients.insert(client);
+    let outer = Outer {
+        in_turn: server.clients.begin_turn(token),
+        role: mem::replace(&mut server.ks.role, ExpiryRole::Keep),
+        no_touch: mem::replace(&mut server.ks.no_touch, false),
+    };
+    let mut call = Call::of_file(token, db, Protocol::Resp2);
+
+    let outcome = execute_records(server, &mut call, file, records, started);
+
+    server.clients.end_turn(outer.in_turn);
+    (server.ks.role, server.ks.no_touch) = (outer.role, outer.no_touch);
+    if outcome.is_err() {
+        transaction::discard_transaction(server, token);
+    }
+    // Nobody else may find a client that is not in its place.
+    transaction::unwatch_all_keys(server, token);
+    tracking::disable_tracking(server, token);
+    replay.client = Some(server.clients.remove(token));
+    outcome
+}
+
+fn execute_records(
+    server: &mut Server,
+    call: &mut Call,
+    file: &mut OpenFile,
+    records: &mut RecordFile,
+    started: u64,
+) -> Result<bool, LoadError> {
+    for n in 1.. {
+        if n % COMMANDS_PER_LOOK == 0 && server.clock.since(started) > SLICE {
+            return Ok(false);
+        }
+        match next_record(records.rest()) {
+            Ok(Record::Annotation { end, .. }) => records.advance(end),
+            Ok(Record::Command { args, end }) => {
+                let rest = records.rest();
+                let args: Vec<&[u8]> = args.into_iter().map(|range| &rest[range]).collect();
+                let was_multi = server.clients[call.client].is(ClientFlags::MULTI);
+                replay_command(server, call, &file.name, &args)?;
+                match server.clients[call.client].is(ClientFlags::MULTI) {
+                    true if !was_multi => file.multi_at = Some(records.offset()),
+                    true => {}
+                    false => file.multi_at = None,
                 }
-                Err(error) => self.warning(&format!(
-                    "Error truncating the AOF file {name}: {}",
-                    io_reason(&error)
-                )),
+                records.advance(end);
+            }
+            Ok(Record::Incomplete(_)) if records.is_at_end() => return Ok(true),
+            Ok(Record::Incomplete(need)) => {
+                let n = records.read_more(need).map_err(|error| {
+                    LoadError::Content(format!(
+                        "Unrecoverable error reading the append only file {}: {}",
+                        file.name,
+                        io_reason(&error)
+                    ))
+                })?;
+                if let Some(loading) = &mut server.loading {
+                    loading.loaded_bytes += n as u64;
+                }
+            }
+            Err(bad) => {
+                return Err(bad_format(&file.name, records.offset() + bad.0 as u64));
             }
         }
-        Err(LoadError::Content(format!(
-            "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, \
-             then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
-             'aof-load-truncated' configuration option to yes and restart the server."
-        )))
     }
+    Ok(false)
+}
 
-    /// `DEBUG LOADAOF`: the data is what the append-only file says. `false` if it can't be loaded.
-    pub fn reload_aof(&mut self) -> bool {
-        self.flush_append_only_file(true);
-        self.aof.manifest = Manifest::default();
-        if let Err(text) = self.read_aof_manifest() {
-            self.warning(&text);
+/// Executes a command of the file. What it answers is of no interest, unless it is an error.
+fn replay_command(
+    server: &mut Server,
+    call: &mut Call,
+    file: &str,
+    args: &[&[u8]],
+) -> Result<(), LoadError> {
+    let Some(id) = server.commands.find(args[0]) else {
+        let name = args[0].escape_ascii();
+        return Err(LoadError::Content(format!(
+            "Unknown command '{name}' reading the append only file {file}"
+        )));
+    };
+    let id = dispatch::resolve(server, id, args).map_err(|(_, error)| {
+        LoadError::Content(format!("{error} reading the append only file {file}"))
+    })?;
+    let command = server.commands.get(id);
+    let (handler, name) = (command.handler, command.name);
+    let queued = server.clients[call.client].is(ClientFlags::MULTI)
+        && !command.is(CommandFlags::NEVER_QUEUED);
+    let outcome = if queued {
+        let flags = server.commands.get(id).flags;
+        transaction::queue_multi_command(server, call, id, flags, args);
+        Ok(())
+    } else {
+        handler(server, call, args)
+    };
+    let error = match outcome {
+        Err(error) => Some(error.to_string()),
+        Ok(()) => call
+            .reply
+            .as_bytes()
+            .strip_prefix(b"-")
+            .map(|text| String::from_utf8_lossy(text.trim_ascii_end()).into_owned()),
+    };
+    if let Some(error) = error {
+        server.stats.unexpected_error_replies += 1;
+        server.warning(&format!("== CRITICAL == This server is sending an error to its AOF-loading-client: '{error}' after processing the command '{name}'"));
+    }
+    call.reply.clear();
+    call.propagation = Propagation::Automatic;
+    if server.ks.changes.needs_attention() {
+        propagate::propagate_deletions(server);
+        propagate::tell_changes(server);
+    }
+    if server.config.key_load_delay != 0 {
+        wait_after_key(server.config.key_load_delay, 1);
+    }
+    Ok(())
+}
+
+/// A file has ended: in the middle of a command or transaction, or as it should.
+fn finish_aof_file(
+    server: &mut Server,
+    replay: &mut Replay,
+    file: &OpenFile,
+    records: &RecordFile,
+) -> Result<(), LoadError> {
+    let tail = records.rest();
+    if holds_a_command(tail) {
+        return Err(bad_format(&file.name, records.offset()));
+    }
+    if tail.is_empty() && file.multi_at.is_some() {
+        let name = &file.name;
+        server.warning(&format!("Revert incomplete MULTI/EXEC transaction in AOF file {name}"));
+    }
+    if !tail.is_empty() || file.multi_at.is_some() {
+        truncate_aof(server, replay, file, records)?;
+    }
+    let kind = if file.is_base { "base" } else { "incr" };
+    let seconds = server.clock.since(file.started_ns).as_secs_f64();
+    server.notice(&format!("DB loaded from {kind} file {}: {seconds:.3} seconds", file.name));
+    Ok(())
+}
+
+/// The end of the last file is missing: cuts off what is there of the last command or transaction, if
+/// `aof-load-truncated` allows it.
+fn truncate_aof(
+    server: &mut Server,
+    replay: &mut Replay,
+    file: &OpenFile,
+    records: &RecordFile,
+) -> Result<(), LoadError> {
+    let name = &file.name;
+    let valid_up_to = file.multi_at.unwrap_or(records.offset());
+    let size = records.end();
+    if server.config.aof_load_truncated {
+        server.warning(&format!("!!! Warning: short read while loading the AOF file {name}!!!"));
+        if !replay.files.is_empty() {
+            let text = "Fatal error: the truncated file is not the last file";
+            return Err(LoadError::Content(text.to_string()));
+        }
+        server.warning(&format!("!!! Truncating the AOF {name} at offset {valid_up_to} !!!"));
+        let cut = (|| {
+            let file = OpenOptions::new().write(true).open(aof::aof_path(server, name))?;
+            file.set_len(valid_up_to)?;
+            file.sync_all()
+        })();
+        match cut {
+            Ok(()) => {
+                server.warning(&format!(
+                    "AOF {name} loaded anyway because aof-load-truncated is enabled"
+                ));
+                if let Some(client) = &mut replay.client {
+                    // What was queued of a transaction is forgotten.
+                    client.flags.remove(ClientFlags::MULTI);
+                    client.transaction = None;
+                }
+                replay.total_bytes -= size - valid_up_to;
+                return Ok(());
+            }
+            Err(error) => server
+                .warning(&format!("Error truncating the AOF file {name}: {}", io_reason(&error))),
+        }
+    }
+    Err(LoadError::Content(format!(
+        "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, \
+         then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
+         'aof-load-truncated' configuration option to yes and restart the server."
+    )))
+}
+
+/// `DEBUG LOADAOF`: the data is what the append-only file says. `false` if it can't be loaded.
+pub(crate) fn reload_aof(server: &mut Server) -> bool {
+    write::flush_append_only_file(server, true);
+    server.aof.manifest = Manifest::default();
+    if let Err(text) = read_aof_manifest(server) {
+        server.warning(&text);
+        return false;
+    }
+    for db in 0..server.ks.dbs.len() {
+        server.ks.dbs[db] = server.ks.new_db();
+    }
+    server.libraries = Default::default();
+    match begin_loading_aof(server) {
+        // Files without anything in them are no error.
+        Ok(false) => return !server.aof.manifest.is_empty(),
+        Ok(true) => {}
+        Err(text) => {
+            server.warning(&text);
             return false;
         }
-        for db in 0..self.ks.dbs.len() {
-            self.ks.dbs[db] = self.ks.new_db();
-        }
-        self.libraries = Default::default();
-        match self.begin_loading_aof() {
-            // Files without anything in them are no error.
-            Ok(false) => return !self.aof.manifest.is_empty(),
-            Ok(true) => {}
-            Err(text) => {
-                self.warning(&text);
-                return false;
-            }
-        }
-        loop {
-            match self.load_some() {
-                Ok(LoadProgress::More) => {}
-                Ok(LoadProgress::Done) => return true,
-                Err(_) => return false,
-            }
+    }
+    loop {
+        match load::load_some(server) {
+            Ok(LoadProgress::More) => {}
+            Ok(LoadProgress::Done) => return true,
+            Err(_) => return false,
         }
     }
 }

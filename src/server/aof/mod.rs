@@ -108,75 +108,73 @@ impl Aof {
     }
 }
 
-impl Server {
-    /// Whether what is executed goes to the append-only file.
-    #[inline]
-    pub fn records_aof(&self) -> bool {
-        match self.aof.state {
-            AofState::Off => false,
-            _ if self.aof.is_replaying => false,
-            AofState::On => true,
-            AofState::WaitRewrite => self.is_rewriting_aof(),
-        }
+/// Whether what is executed goes to the append-only file.
+#[inline]
+pub(crate) fn records_aof(server: &Server) -> bool {
+    match server.aof.state {
+        AofState::Off => false,
+        _ if server.aof.is_replaying => false,
+        AofState::On => true,
+        AofState::WaitRewrite => is_rewriting_aof(server),
     }
+}
 
-    /// Whether a child rewrites the append-only file.
-    pub fn is_rewriting_aof(&self) -> bool {
-        matches!(&self.persistence.child, Some(c) if matches!(c.target, SaveTarget::Aof { .. }))
-    }
+/// Whether a child rewrites the append-only file.
+pub(crate) fn is_rewriting_aof(server: &Server) -> bool {
+    matches!(&server.persistence.child, Some(c) if matches!(c.target, SaveTarget::Aof { .. }))
+}
 
-    /// The directory of the append-only files.
-    pub fn aof_dir(&self) -> PathBuf {
-        self.config.dir.join(&self.config.appenddirname)
-    }
+/// The directory of the append-only files.
+pub(crate) fn aof_dir(server: &Server) -> PathBuf {
+    server.config.dir.join(&server.config.appenddirname)
+}
 
-    fn aof_path(&self, name: &str) -> PathBuf {
-        self.aof_dir().join(name)
-    }
+fn aof_path(server: &Server, name: &str) -> PathBuf {
+    aof_dir(server).join(name)
+}
 
-    fn make_aof_dir(&self) -> io::Result<()> {
-        let dir = self.aof_dir();
-        let made = match fs::create_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => made.and_then(|()| sync_dir_of(&dir)),
-        };
-        if let Err(error) = &made {
-            let text = format!(
-                "Can't open or create append-only dir {}: {}",
-                self.config.appenddirname,
-                crate::util::io_reason(error)
-            );
-            self.warning(&text);
-        }
-        made
+fn make_aof_dir(server: &Server) -> io::Result<()> {
+    let dir = aof_dir(server);
+    let made = match fs::create_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| sync_dir_of(&dir)),
+    };
+    if let Err(error) = &made {
+        let text = format!(
+            "Can't open or create append-only dir {}: {}",
+            server.config.appenddirname,
+            crate::util::io_reason(error)
+        );
+        server.warning(&text);
     }
+    made
+}
 
-    /// Writes the manifest to disk, if it has changed.
-    fn persist_aof_manifest(&self, manifest: &mut Manifest) -> io::Result<()> {
-        let prefix = &self.config.appendfilename;
-        manifest.persist(&self.aof_dir(), prefix).inspect_err(|error| {
-            self.warning(&format!(
-                "Error trying to write the AOF manifest file {}: {}",
-                manifest_name(prefix),
-                crate::util::io_reason(error)
-            ));
-        })
-    }
+/// Writes the manifest to disk, if it has changed.
+fn persist_aof_manifest(server: &Server, manifest: &mut Manifest) -> io::Result<()> {
+    let prefix = &server.config.appendfilename;
+    manifest.persist(&aof_dir(server), prefix).inspect_err(|error| {
+        server.warning(&format!(
+            "Error trying to write the AOF manifest file {}: {}",
+            manifest_name(prefix),
+            crate::util::io_reason(error)
+        ));
+    })
+}
 
-    /// Deletes the files that a rewrite has made superfluous, unless `aof-disable-auto-gc`.
-    pub fn delete_aof_history(&mut self) {
-        if self.config.aof_disable_auto_gc || self.aof.manifest.history.is_empty() {
-            return;
-        }
-        for file in std::mem::take(&mut self.aof.manifest.history) {
-            self.notice(&format!("Removing the history file {} in the background", file.name));
-            let path = self.aof_path(&file.name);
-            self.bio.unlink(&path);
-        }
-        let mut manifest = std::mem::take(&mut self.aof.manifest);
-        manifest.dirty = true;
-        // If this fails, it has been logged; the next manifest that is written will not name them either.
-        let _ = self.persist_aof_manifest(&mut manifest);
-        self.aof.manifest = manifest;
+/// Deletes the files that a rewrite has made superfluous, unless `aof-disable-auto-gc`.
+pub(crate) fn delete_aof_history(server: &mut Server) {
+    if server.config.aof_disable_auto_gc || server.aof.manifest.history.is_empty() {
+        return;
     }
+    for file in std::mem::take(&mut server.aof.manifest.history) {
+        server.notice(&format!("Removing the history file {} in the background", file.name));
+        let path = aof_path(server, &file.name);
+        server.bio.unlink(&path);
+    }
+    let mut manifest = std::mem::take(&mut server.aof.manifest);
+    manifest.dirty = true;
+    // If this fails, it has been logged; the next manifest that is written will not name them either.
+    let _ = persist_aof_manifest(server, &mut manifest);
+    server.aof.manifest = manifest;
 }

@@ -96,145 +96,143 @@ pub struct Address {
     pub hostname: Option<String>,
 }
 
-impl Server {
-    /// Enters the cluster that the configuration file of the cluster tells of, or a new one.
-    ///
-    /// # Errors
-    /// Why the file can't be used, for the log.
-    pub fn cluster_start(&mut self) -> Result<(), String> {
-        if !self.config.cluster_enabled {
-            return Ok(());
+/// Enters the cluster that the configuration file of the cluster tells of, or a new one.
+///
+/// # Errors
+/// Why the file can't be used, for the log.
+pub(crate) fn cluster_start(server: &mut Server) -> Result<(), String> {
+    if !server.config.cluster_enabled {
+        return Ok(());
+    }
+    let path = cluster_config_path(server);
+    match file::load(&path)? {
+        Some(cluster) => {
+            server.notice(&format!("Node configuration loaded, I'm {}", cluster.id));
+            server.cluster = Some(Box::new(cluster));
         }
-        let path = self.cluster_config_path();
-        match file::load(&path)? {
-            Some(cluster) => {
-                self.notice(&format!("Node configuration loaded, I'm {}", cluster.id));
-                self.cluster = Some(Box::new(cluster));
-            }
-            None => {
-                let cluster = Cluster::new(&mut self.rng);
-                self.notice(&format!("No cluster configuration found, I'm {}", cluster.id));
-                self.cluster = Some(Box::new(cluster));
-                self.cluster_save().map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What the server is to clients, as `HELLO` and `INFO` name it.
-    pub fn mode(&self) -> &'static str {
-        if self.cluster.is_some() { "cluster" } else { "standalone" }
-    }
-
-    fn cluster_config_path(&self) -> std::path::PathBuf {
-        self.config.dir.join(&self.config.cluster_config_file)
-    }
-
-    /// Writes what is known of the cluster to its file.
-    ///
-    /// # Errors
-    /// What the system reports.
-    pub fn cluster_save(&self) -> std::io::Result<()> {
-        match &self.cluster {
-            Some(cluster) => {
-                file::save(&self.cluster_config_path(), cluster, &self.cluster_address())
-            }
-            None => Ok(()),
+        None => {
+            let cluster = Cluster::new(&mut server.rng);
+            server.notice(&format!("No cluster configuration found, I'm {}", cluster.id));
+            server.cluster = Some(Box::new(cluster));
+            cluster_save(server).map_err(|error| format!("{}: {error}", path.display()))?;
         }
     }
+    Ok(())
+}
 
-    /// The same after a change that has been made already.
-    pub fn cluster_changed(&mut self) {
-        if let Err(error) = self.cluster_save() {
-            self.log(Level::Warning, &format!("Error saving the cluster node config: {error}"));
+/// What the server is to clients, as `HELLO` and `INFO` name it.
+pub(crate) fn mode(server: &Server) -> &'static str {
+    if server.cluster.is_some() { "cluster" } else { "standalone" }
+}
+
+fn cluster_config_path(server: &Server) -> std::path::PathBuf {
+    server.config.dir.join(&server.config.cluster_config_file)
+}
+
+/// Writes what is known of the cluster to its file.
+///
+/// # Errors
+/// What the system reports.
+pub(crate) fn cluster_save(server: &Server) -> std::io::Result<()> {
+    match &server.cluster {
+        Some(cluster) => {
+            file::save(&cluster_config_path(server), cluster, &cluster_address(server))
         }
+        None => Ok(()),
     }
+}
 
-    /// Where this node is found, as configured.
-    pub fn cluster_address(&self) -> Address {
-        let or = |value: u16, other: u16| if value > 0 { value } else { other };
-        let config = &self.config;
-        let port = or(config.cluster_announce_port, config.port);
-        let bus_port = or(config.cluster_port, config.port.wrapping_add(BUS_PORT_DISTANCE));
-        Address {
-            ip: config.cluster_announce_ip.clone().unwrap_or_default(),
-            port,
-            bus_port: or(config.cluster_announce_bus_port, bus_port),
-            hostname: config.cluster_announce_hostname.clone().filter(|name| !name.is_empty()),
-        }
+/// The same after a change that has been made already.
+pub(crate) fn cluster_changed(server: &mut Server) {
+    if let Err(error) = cluster_save(server) {
+        server.log(Level::Warning, &format!("Error saving the cluster node config: {error}"));
     }
+}
 
-    /// Whether a client should be told the host name, the address, or nothing (`None`: the one it is connected to).
-    pub fn cluster_endpoint(&self, address: &Address) -> Option<String> {
-        match self.config.cluster_preferred_endpoint_type {
-            ClusterEndpointType::Ip => Some(address.ip.clone()),
-            ClusterEndpointType::Hostname => {
-                Some(address.hostname.clone().unwrap_or_else(|| "?".into()))
-            }
-            ClusterEndpointType::UnknownEndpoint => None,
-        }
+/// Where this node is found, as configured.
+pub(crate) fn cluster_address(server: &Server) -> Address {
+    let or = |value: u16, other: u16| if value > 0 { value } else { other };
+    let config = &server.config;
+    let port = or(config.cluster_announce_port, config.port);
+    let bus_port = or(config.cluster_port, config.port.wrapping_add(BUS_PORT_DISTANCE));
+    Address {
+        ip: config.cluster_announce_ip.clone().unwrap_or_default(),
+        port,
+        bus_port: or(config.cluster_announce_bus_port, bus_port),
+        hostname: config.cluster_announce_hostname.clone().filter(|name| !name.is_empty()),
     }
+}
 
-    /// Whether the slots that are needed are served.
-    pub fn cluster_is_up(&self) -> bool {
-        !self.config.cluster_require_full_coverage
-            || self.cluster.as_ref().is_some_and(|cluster| cluster.slots.len() == SLOTS)
+/// Whether a client should be told the host name, the address, or nothing (`None`: the one it is connected to).
+pub(crate) fn cluster_endpoint(server: &Server, address: &Address) -> Option<String> {
+    match server.config.cluster_preferred_endpoint_type {
+        ClusterEndpointType::Ip => Some(address.ip.clone()),
+        ClusterEndpointType::Hostname => {
+            Some(address.hostname.clone().unwrap_or_else(|| "?".into()))
+        }
+        ClusterEndpointType::UnknownEndpoint => None,
     }
+}
 
-    /// In a cluster: refuses what this node can't execute. `EXEC` stands for all that is queued. Returns the slot of
-    /// the keys, if there are any.
-    #[cold]
-    pub fn check_slots(
-        &self,
-        token: Token,
-        id: CommandId,
-        args: &[&[u8]],
-    ) -> Result<Option<u16>, SlotError> {
-        let Some(cluster) = &self.cluster else { return Ok(None) };
-        let mut slot = None;
-        let mut outcome = Ok(());
-        let mut check = |key: &[u8]| {
-            let own = key_slot(key);
-            if outcome.is_ok() {
-                outcome = match *slot.get_or_insert(own) {
-                    first if first != own => Err(SlotError::CrossSlot),
-                    _ if !cluster.slots.contains(own) => Err(SlotError::NotServed),
-                    _ => Ok(()),
-                };
-            }
-        };
-        let command = self.commands.get(id);
-        let transaction = self.clients[token].transaction.as_deref();
-        match transaction.filter(|_| command.is(CommandFlags::EXECUTES_QUEUE)) {
-            Some(transaction) => transaction.for_each(|id, args| {
-                for_each_slot_key(&self.commands.get(id).spec, args, &mut check);
-            }),
-            None => for_each_slot_key(&command.spec, args, &mut check),
-        }
-        outcome?;
-        if slot.is_none() || self.cluster_is_up() {
-            return Ok(slot);
-        }
-        if command.is(CommandFlags::PUBSUB) {
-            return if self.config.cluster_allow_pubsubshard_when_down {
-                Ok(slot)
-            } else {
-                Err(SlotError::Down)
+/// Whether the slots that are needed are served.
+pub(crate) fn cluster_is_up(server: &Server) -> bool {
+    !server.config.cluster_require_full_coverage
+        || server.cluster.as_ref().is_some_and(|cluster| cluster.slots.len() == SLOTS)
+}
+
+/// In a cluster: refuses what this node can't execute. `EXEC` stands for all that is queued. Returns the slot of
+/// the keys, if there are any.
+#[cold]
+pub(crate) fn check_slots(
+    server: &Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+) -> Result<Option<u16>, SlotError> {
+    let Some(cluster) = &server.cluster else { return Ok(None) };
+    let mut slot = None;
+    let mut outcome = Ok(());
+    let mut check = |key: &[u8]| {
+        let own = key_slot(key);
+        if outcome.is_ok() {
+            outcome = match *slot.get_or_insert(own) {
+                first if first != own => Err(SlotError::CrossSlot),
+                _ if !cluster.slots.contains(own) => Err(SlotError::NotServed),
+                _ => Ok(()),
             };
         }
-        match (self.config.cluster_allow_reads_when_down, command.is(CommandFlags::WRITE)) {
-            (false, _) => Err(SlotError::Down),
-            (true, true) => Err(SlotError::DownForWrites),
-            (true, false) => Ok(slot),
-        }
+    };
+    let command = server.commands.get(id);
+    let transaction = server.clients[token].transaction.as_deref();
+    match transaction.filter(|_| command.is(CommandFlags::EXECUTES_QUEUE)) {
+        Some(transaction) => transaction.for_each(|id, args| {
+            for_each_slot_key(&server.commands.get(id).spec, args, &mut check);
+        }),
+        None => for_each_slot_key(&command.spec, args, &mut check),
     }
+    outcome?;
+    if slot.is_none() || cluster_is_up(server) {
+        return Ok(slot);
+    }
+    if command.is(CommandFlags::PUBSUB) {
+        return if server.config.cluster_allow_pubsubshard_when_down {
+            Ok(slot)
+        } else {
+            Err(SlotError::Down)
+        };
+    }
+    match (server.config.cluster_allow_reads_when_down, command.is(CommandFlags::WRITE)) {
+        (false, _) => Err(SlotError::Down),
+        (true, true) => Err(SlotError::DownForWrites),
+        (true, false) => Ok(slot),
+    }
+}
 
-    /// The keys of a slot, at most `most` of them, as they lie in the table. A walk through all keys: what asks for
-    /// them is about to move them, one slot at a time.
-    pub fn keys_in_slot(&self, slot: u16, most: usize) -> Vec<&[u8]> {
-        let keys = self.ks.dbs[0].table.iter().map(|entry| entry.key());
-        keys.filter(|key| key_slot(key) == slot).take(most).collect()
-    }
+/// The keys of a slot, at most `most` of them, as they lie in the table. A walk through all keys: what asks for
+/// them is about to move them, one slot at a time.
+pub(crate) fn keys_in_slot(server: &Server, slot: u16, most: usize) -> Vec<&[u8]> {
+    let keys = server.ks.dbs[0].table.iter().map(|entry| entry.key());
+    keys.filter(|key| key_slot(key) == slot).take(most).collect()
 }
 
 /// Whether an error tells a client that its request belongs elsewhere, so that a transaction is not to blame.

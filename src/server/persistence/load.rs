@@ -1,14 +1,22 @@
 //! Snapshots are loaded in slices between turns of the loop, from a file or from what a primary sends.
 
 use super::SnapshotOrigin;
+use crate::command::function;
 use crate::db::{Db, Entry, ExpiryRole};
 use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::{ErrorKind, RdbError, RdbParser};
 use crate::script::library::Libraries;
 use crate::server::Server;
+use crate::server::aof::load;
+use crate::server::blocking;
 use crate::server::child::wait_after_key;
+use crate::server::lazyfree;
 use crate::server::log::Level;
+use crate::server::propagate;
 use crate::server::replication::NO_ID;
+use crate::server::replication::primary::feed;
+use crate::server::replication::replica::follow;
+use crate::server::transaction;
 use crate::util::io_reason;
 use crate::value::Value;
 use std::fs::File;
@@ -98,14 +106,12 @@ impl std::fmt::Display for LoadError {
     }
 }
 
-impl Server {
-    /// Logs why something could not be loaded.
-    pub fn log_load_error(&self, error: &LoadError) {
-        if let LoadError::Format(RdbError { kind: ErrorKind::UnexpectedEof, .. }) = error {
-            self.warning("Short read or OOM loading DB. Unrecoverable error, aborting now.");
-        }
-        self.warning(&error.to_string());
+/// Logs why something could not be loaded.
+pub(crate) fn log_load_error(server: &Server, error: &LoadError) {
+    if let LoadError::Format(RdbError { kind: ErrorKind::UnexpectedEof, .. }) = error {
+        server.warning("Short read or OOM loading DB. Unrecoverable error, aborting now.");
     }
+    server.warning(&error.to_string());
 }
 
 impl Loading {
@@ -165,285 +171,284 @@ impl Loading {
     }
 }
 
-impl Server {
-    /// Begins to load the snapshot file; `false` if there is none.
-    ///
-    /// # Errors
-    /// If there is one that can't be opened.
-    pub fn begin_loading_file(&mut self, path: &Path) -> io::Result<bool> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
+/// Begins to load the snapshot file; `false` if there is none.
+///
+/// # Errors
+/// If there is one that can't be opened.
+pub(crate) fn begin_loading_file(server: &mut Server, path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let size = file.metadata()?.len();
+    let source = LoadSource::File { file };
+    let checksum = server.config.rdbchecksum && !server.skip_checksum_validation;
+    begin_loading(server, Loading::new(source, checksum, size, server.ks.now_ms));
+    Ok(true)
+}
+
+/// Begins to load a snapshot.
+pub(crate) fn begin_loading(server: &mut Server, mut loading: Loading) {
+    loading.started_ns = server.clock.nanos();
+    server.loading = Some(Box::new(loading));
+}
+
+/// Loads on for a while from a file.
+///
+/// # Errors
+/// Why the snapshot can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
+pub fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
+    if server.aof.is_replaying {
+        return load::replay_some(server);
+    }
+    let progress = load_snapshot_slice(server)?;
+    if progress == LoadProgress::Done {
+        finish_loading(server);
+    }
+    Ok(progress)
+}
+
+/// Loads on for a while from a snapshot file. When all of it is there, what follows is up to the caller.
+///
+/// # Errors
+/// As for [`load_some`].
+pub(crate) fn load_snapshot_slice(server: &mut Server) -> Result<LoadProgress, LoadError> {
+    let slice = server.clock.nanos();
+    loop {
+        load_parsed(server).map_err(|e| abort_loading(server, e))?;
+        let Some(loading) = &mut server.loading else { return Ok(LoadProgress::Done) };
+        if loading.finished {
+            return Ok(LoadProgress::Done);
+        }
+        if loading.behind {
+            return Ok(LoadProgress::More);
+        }
+        let LoadSource::File { file } = &mut loading.source else {
+            return Ok(LoadProgress::More);
         };
-        let size = file.metadata()?.len();
-        let source = LoadSource::File { file };
-        let checksum = self.config.rdbchecksum && !self.skip_checksum_validation;
-        self.begin_loading(Loading::new(source, checksum, size, self.ks.now_ms));
-        Ok(true)
-    }
-
-    /// Begins to load a snapshot.
-    pub fn begin_loading(&mut self, mut loading: Loading) {
-        loading.started_ns = self.clock.nanos();
-        self.loading = Some(Box::new(loading));
-    }
-
-    /// Loads on for a while from a file.
-    ///
-    /// # Errors
-    /// Why the snapshot can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
-    pub fn load_some(&mut self) -> Result<LoadProgress, LoadError> {
-        if self.aof.is_replaying {
-            return self.replay_some();
-        }
-        let progress = self.load_snapshot_slice()?;
-        if progress == LoadProgress::Done {
-            self.finish_loading();
-        }
-        Ok(progress)
-    }
-
-    /// Loads on for a while from a snapshot file. When all of it is there, what follows is up to the caller.
-    ///
-    /// # Errors
-    /// As for [`Server::load_some`].
-    pub fn load_snapshot_slice(&mut self) -> Result<LoadProgress, LoadError> {
-        let slice = self.clock.nanos();
-        loop {
-            self.load_parsed().map_err(|e| self.abort_loading(e))?;
-            let Some(loading) = &mut self.loading else { return Ok(LoadProgress::Done) };
-            if loading.finished {
-                return Ok(LoadProgress::Done);
-            }
-            if loading.behind {
-                return Ok(LoadProgress::More);
-            }
-            let LoadSource::File { file } = &mut loading.source else {
-                return Ok(LoadProgress::More);
-            };
-            match file.read(loading.parser.space()) {
-                Ok(0) => {
-                    let outcome = loading.parser.finish();
-                    return Err(self.abort_loading(outcome.err().map_or_else(
+        match file.read(loading.parser.space()) {
+            Ok(0) => {
+                let outcome = loading.parser.finish();
+                return Err(abort_loading(
+                    server,
+                    outcome.err().map_or_else(
                         || LoadError::Content("Unexpected end of file".to_string()),
                         LoadError::Format,
-                    )));
-                }
-                Ok(n) => {
-                    loading.parser.filled(n);
-                    loading.loaded_bytes += n as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.abort_loading(LoadError::Io(error))),
+                    ),
+                ));
             }
-            if self.clock.since(slice) > LOAD_SLICE {
-                return Ok(LoadProgress::More);
+            Ok(n) => {
+                loading.parser.filled(n);
+                loading.loaded_bytes += n as u64;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(abort_loading(server, LoadError::Io(error))),
+        }
+        if server.clock.since(slice) > LOAD_SLICE {
+            return Ok(LoadProgress::More);
         }
     }
+}
 
-    /// Loads a piece that came from the primary. Who feeds knows the end, and calls [`Server::finish_loading`].
-    ///
-    /// # Errors
-    /// As for [`Server::load_some`], but what was loaded so far has to be abandoned by the caller.
-    pub fn load_fed(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let Some(loading) = self.loading.as_mut().filter(|l| !l.finished) else { return Ok(()) };
-        loading.parser.feed(bytes);
-        loading.loaded_bytes += bytes.len() as u64;
-        self.load_parsed()
+/// Loads a piece that came from the primary. Who feeds knows the end, and calls [`finish_loading`].
+///
+/// # Errors
+/// As for [`load_some`], but what was loaded so far has to be abandoned by the caller.
+pub(crate) fn load_fed(server: &mut Server, bytes: &[u8]) -> Result<(), LoadError> {
+    let Some(loading) = server.loading.as_mut().filter(|l| !l.finished) else { return Ok(()) };
+    loading.parser.feed(bytes);
+    loading.loaded_bytes += bytes.len() as u64;
+    load_parsed(server)
+}
+
+fn abort_loading(server: &mut Server, error: LoadError) -> LoadError {
+    server.loading = None;
+    error
+}
+
+/// Puts into the keyspace what the parser has.
+fn load_parsed(server: &mut Server) -> Result<(), LoadError> {
+    let Some(mut loading) = server.loading.take() else { return Ok(()) };
+    loading.behind = false;
+    // While this runs the databases that take the data are in the keyspace's place.
+    swap_staging(server, &mut loading);
+    let outcome = load_events(server, &mut loading);
+    swap_staging(server, &mut loading);
+    let offset = loading.parser.offset();
+    server.loading = Some(loading);
+    outcome.map_err(|error| match error {
+        LoadError::Content(text) => LoadError::Content(format!("{text} (offset {offset})")),
+        error => error,
+    })
+}
+
+fn swap_staging(server: &mut Server, loading: &mut Loading) {
+    if let Some((dbs, libraries)) = &mut loading.staging {
+        std::mem::swap(&mut server.ks.dbs, dbs);
+        std::mem::swap(&mut server.libraries, libraries);
     }
+}
 
-    fn abort_loading(&mut self, error: LoadError) -> LoadError {
-        self.loading = None;
-        error
-    }
-
-    /// Puts into the keyspace what the parser has.
-    fn load_parsed(&mut self) -> Result<(), LoadError> {
-        let Some(mut loading) = self.loading.take() else { return Ok(()) };
-        loading.behind = false;
-        // While this runs the databases that take the data are in the keyspace's place.
-        self.swap_staging(&mut loading);
-        let outcome = self.load_events(&mut loading);
-        self.swap_staging(&mut loading);
-        let offset = loading.parser.offset();
-        self.loading = Some(loading);
-        outcome.map_err(|error| match error {
-            LoadError::Content(text) => LoadError::Content(format!("{text} (offset {offset})")),
-            error => error,
-        })
-    }
-
-    fn swap_staging(&mut self, loading: &mut Loading) {
-        if let Some((dbs, libraries)) = &mut loading.staging {
-            std::mem::swap(&mut self.ks.dbs, dbs);
-            std::mem::swap(&mut self.libraries, libraries);
-        }
-    }
-
-    fn load_events(&mut self, loading: &mut Loading) -> Result<(), LoadError> {
-        let start = self.clock.nanos();
-        while !loading.finished && !loading.behind {
-            let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else {
-                break;
-            };
-            match event {
-                Event::Header { version, origin } => {
-                    let whose = match origin {
-                        Origin::Redis => "",
-                        Origin::Valkey => " (Valkey)",
-                    };
-                    self.log(Level::Debug, &format!("Loading RDB version {version}{whose}"));
-                }
-                Event::Aux { name, value } => {
-                    let text = String::from_utf8_lossy(&value);
-                    let origin = &mut loading.origin;
-                    match &*name {
-                        b"redis-ver" | b"valkey-ver" => {
-                            self.notice(&format!("Loading RDB produced by version {text}"));
-                        }
-                        b"ctime" => {
-                            let age = text
-                                .parse::<i64>()
-                                .map_or(0, |t| (self.ks.now_ms / 1000 - t).max(0));
-                            self.notice(&format!("RDB age {age} seconds"));
-                        }
-                        b"used-mem" => {
-                            loading.rdb_used_mem = text.parse().unwrap_or(0);
-                            let mb = loading.rdb_used_mem as f64 / (1 << 20) as f64;
-                            self.notice(&format!("RDB memory usage when created {mb:.2} Mb"));
-                        }
-                        b"repl-stream-db" => {
-                            origin.get_or_insert_default().stream_db = text.parse().unwrap_or(0);
-                        }
-                        b"repl-id" if value.len() == NO_ID.len() => {
-                            origin.get_or_insert_default().id = text.into_owned();
-                        }
-                        b"repl-offset" => {
-                            origin.get_or_insert_default().offset = text.parse().unwrap_or(0);
-                        }
-                        _ => {}
-                    }
-                }
-                Event::SelectDb(n) => {
-                    let known = usize::try_from(n).ok().filter(|n| *n < self.ks.dbs.len());
-                    loading.db = known.ok_or_else(|| {
-                        LoadError::Content(format!(
-                            "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
-                            self.ks.dbs.len()
-                        ))
-                    })?;
-                }
-                Event::ResizeDb { keys, .. } => {
-                    // A hint from outside: what the rest of the input can hold bounds it.
-                    let bound =
-                        loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
-                    self.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
-                }
-                Event::Entry(entry) if self.is_stale(&entry) => {
-                    loading.keys_expired += 1;
-                    let key = entry.key.to_vec();
-                    self.stale_key_skipped(loading, &key);
-                }
-                Event::Entry(entry) => {
-                    load_entry(
-                        &mut self.ks,
-                        loading.db,
-                        entry,
-                        loading.options,
-                        &self.config.value_limits(),
-                        &mut loading.keys_loaded,
-                    )?;
-                    if self.config.key_load_delay != 0 {
-                        wait_after_key(self.config.key_load_delay, loading.keys_loaded);
-                        loading.behind = !loading.is_fed() && self.clock.since(start) > LOAD_SLICE;
-                    }
-                }
-                Event::EmptyKey { key } => {
-                    loading.empty_keys += 1;
-                    if loading.empty_keys <= MAX_EMPTY_KEYS_LOGGED {
-                        let key = String::from_utf8_lossy(&key);
-                        self.notice(&format!("rdbLoadObject skipping empty key: {key}"));
-                    }
-                }
-                Event::SlotInfo { .. } => {}
-                Event::Function(code) => {
-                    self.reload_library(&code, loading.options.merge).map_err(|error| {
-                        LoadError::Content(format!("Failed creating the library: {error}"))
-                    })?;
-                }
-                Event::ModuleAux { module } => {
-                    return Err(LoadError::Content(format!(
-                        "The RDB file contains AUX module data I can't load: no matching module '{module}'"
-                    )));
-                }
-                Event::Eof { .. } => loading.finished = true,
+fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadError> {
+    let start = server.clock.nanos();
+    while !loading.finished && !loading.behind {
+        let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else {
+            break;
+        };
+        match event {
+            Event::Header { version, origin } => {
+                let whose = match origin {
+                    Origin::Redis => "",
+                    Origin::Valkey => " (Valkey)",
+                };
+                server.log(Level::Debug, &format!("Loading RDB version {version}{whose}"));
             }
+            Event::Aux { name, value } => {
+                let text = String::from_utf8_lossy(&value);
+                let origin = &mut loading.origin;
+                match &*name {
+                    b"redis-ver" | b"valkey-ver" => {
+                        server.notice(&format!("Loading RDB produced by version {text}"));
+                    }
+                    b"ctime" => {
+                        let age =
+                            text.parse::<i64>().map_or(0, |t| (server.ks.now_ms / 1000 - t).max(0));
+                        server.notice(&format!("RDB age {age} seconds"));
+                    }
+                    b"used-mem" => {
+                        loading.rdb_used_mem = text.parse().unwrap_or(0);
+                        let mb = loading.rdb_used_mem as f64 / (1 << 20) as f64;
+                        server.notice(&format!("RDB memory usage when created {mb:.2} Mb"));
+                    }
+                    b"repl-stream-db" => {
+                        origin.get_or_insert_default().stream_db = text.parse().unwrap_or(0);
+                    }
+                    b"repl-id" if value.len() == NO_ID.len() => {
+                        origin.get_or_insert_default().id = text.into_owned();
+                    }
+                    b"repl-offset" => {
+                        origin.get_or_insert_default().offset = text.parse().unwrap_or(0);
+                    }
+                    _ => {}
+                }
+            }
+            Event::SelectDb(n) => {
+                let known = usize::try_from(n).ok().filter(|n| *n < server.ks.dbs.len());
+                loading.db = known.ok_or_else(|| {
+                    LoadError::Content(format!(
+                        "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
+                        server.ks.dbs.len()
+                    ))
+                })?;
+            }
+            Event::ResizeDb { keys, .. } => {
+                // A hint from outside: what the rest of the input can hold bounds it.
+                let bound = loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
+                server.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
+            }
+            Event::Entry(entry) if is_stale(server, &entry) => {
+                loading.keys_expired += 1;
+                let key = entry.key.to_vec();
+                stale_key_skipped(server, loading, &key);
+            }
+            Event::Entry(entry) => {
+                load_entry(
+                    &mut server.ks,
+                    loading.db,
+                    entry,
+                    loading.options,
+                    &server.config.value_limits(),
+                    &mut loading.keys_loaded,
+                )?;
+                if server.config.key_load_delay != 0 {
+                    wait_after_key(server.config.key_load_delay, loading.keys_loaded);
+                    loading.behind = !loading.is_fed() && server.clock.since(start) > LOAD_SLICE;
+                }
+            }
+            Event::EmptyKey { key } => {
+                loading.empty_keys += 1;
+                if loading.empty_keys <= MAX_EMPTY_KEYS_LOGGED {
+                    let key = String::from_utf8_lossy(&key);
+                    server.notice(&format!("rdbLoadObject skipping empty key: {key}"));
+                }
+            }
+            Event::SlotInfo { .. } => {}
+            Event::Function(code) => {
+                function::reload_library(server, &code, loading.options.merge).map_err(
+                    |error| LoadError::Content(format!("Failed creating the library: {error}")),
+                )?;
+            }
+            Event::ModuleAux { module } => {
+                return Err(LoadError::Content(format!(
+                    "The RDB file contains AUX module data I can't load: no matching module '{module}'"
+                )));
+            }
+            Event::Eof { .. } => loading.finished = true,
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Whether a key in a snapshot has expired, and it is for this server to say so.
-    fn is_stale(&self, entry: &RdbEntry<'_>) -> bool {
-        let is_base = self.aof.is_replaying;
-        self.ks.role == ExpiryRole::Delete
-            && !is_base
-            && entry.expire_ms.is_some_and(|at| at < self.ks.now_ms)
-    }
+/// Whether a key in a snapshot has expired, and it is for this server to say so.
+fn is_stale(server: &Server, entry: &RdbEntry<'_>) -> bool {
+    let is_base = server.aof.is_replaying;
+    server.ks.role == ExpiryRole::Delete
+        && !is_base
+        && entry.expire_ms.is_some_and(|at| at < server.ks.now_ms)
+}
 
-    /// A restarted primary has left out a key whose time had come. Replicas that go on in its old history have the
-    /// key still, and must be told.
-    fn stale_key_skipped(&mut self, loading: &mut Loading, key: &[u8]) {
-        if !self.starting || loading.options.ignore_origin {
-            return;
-        }
-        if let Some(origin) = loading.origin.take() {
-            self.persistence_origin_loaded(Some(origin));
-        }
-        if self.repl.stream.is_some() {
-            self.ks.changes.deleted.push((loading.db, key.into()));
-            self.propagate_deletions();
-            self.trim_stream();
-        }
+/// A restarted primary has left out a key whose time had come. Replicas that go on in its old history have the
+/// key still, and must be told.
+fn stale_key_skipped(server: &mut Server, loading: &mut Loading, key: &[u8]) {
+    if !server.starting || loading.options.ignore_origin {
+        return;
     }
+    if let Some(origin) = loading.origin.take() {
+        follow::persistence_origin_loaded(server, Some(origin));
+    }
+    if server.repl.stream.is_some() {
+        server.ks.changes.deleted.push((loading.db, key.into()));
+        propagate::propagate_deletions(server);
+        feed::trim_stream(server);
+    }
+}
 
-    /// Takes down how many keys a snapshot had.
-    pub fn note_snapshot_loaded(&mut self, loading: &Loading) {
-        self.persistence.keys_loaded = loading.keys_loaded;
-        self.persistence.keys_expired = loading.keys_expired;
-        let mut summary = format!(
-            "Done loading RDB, keys loaded: {}, keys expired: {}",
-            loading.keys_loaded, loading.keys_expired
-        );
-        if loading.empty_keys > 0 {
-            summary += &format!(", empty keys skipped: {}", loading.empty_keys);
-        }
-        self.notice(&(summary + "."));
+/// Takes down how many keys a snapshot had.
+pub(crate) fn note_snapshot_loaded(server: &mut Server, loading: &Loading) {
+    server.persistence.keys_loaded = loading.keys_loaded;
+    server.persistence.keys_expired = loading.keys_expired;
+    let mut summary = format!(
+        "Done loading RDB, keys loaded: {}, keys expired: {}",
+        loading.keys_loaded, loading.keys_expired
+    );
+    if loading.empty_keys > 0 {
+        summary += &format!(", empty keys skipped: {}", loading.empty_keys);
     }
+    server.notice(&(summary + "."));
+}
 
-    /// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
-    pub fn finish_loading(&mut self) -> bool {
-        let Some(mut loading) = self.loading.take_if(|l| l.finished) else { return false };
-        if let Some((dbs, libraries)) = loading.staging.take() {
-            self.touch_all_watched_keys();
-            let old = std::mem::replace(&mut self.ks.dbs, dbs);
-            self.lazy_free(old);
-            self.libraries = libraries;
-        }
-        self.ks.replica_keys.clear();
-        self.touch_all_watched_keys();
-        self.signal_all_databases();
-        self.note_snapshot_loaded(&loading);
-        if let LoadSource::File { .. } = &loading.source {
-            let seconds = self.clock.since(loading.started_ns).as_secs_f64();
-            self.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
-        }
-        if !loading.options.ignore_origin {
-            self.persistence_origin_loaded(loading.origin);
-        }
-        true
+/// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
+pub(crate) fn finish_loading(server: &mut Server) -> bool {
+    let Some(mut loading) = server.loading.take_if(|l| l.finished) else { return false };
+    if let Some((dbs, libraries)) = loading.staging.take() {
+        transaction::touch_all_watched_keys(server);
+        let old = std::mem::replace(&mut server.ks.dbs, dbs);
+        lazyfree::lazy_free(server, old);
+        server.libraries = libraries;
     }
+    server.ks.replica_keys.clear();
+    transaction::touch_all_watched_keys(server);
+    blocking::signal_all_databases(server);
+    note_snapshot_loaded(server, &loading);
+    if let LoadSource::File { .. } = &loading.source {
+        let seconds = server.clock.since(loading.started_ns).as_secs_f64();
+        server.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
+    }
+    if !loading.options.ignore_origin {
+        follow::persistence_origin_loaded(server, loading.origin);
+    }
+    true
 }
 
 fn load_entry(

@@ -9,7 +9,11 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::Token;
+use crate::server::client_info;
+use crate::server::pause;
 use crate::server::pause::{PauseKind, PausePurpose};
+use crate::server::replication::primary;
+use crate::server::replication::replica;
 use crate::server::replication::replica::LinkState;
 
 /// How far handing over has come.
@@ -49,145 +53,142 @@ impl Failover {
     }
 }
 
-impl Server {
-    /// `FAILOVER`, with its arguments understood.
-    ///
-    /// # Errors
-    /// If there is nobody to hand over to, or it makes no sense now.
-    pub fn start_failover(&mut self, asked: Handover) -> CommandResult {
-        if !self.repl.failover.is_none() {
-            return Err(CommandError::err("FAILOVER already in progress."));
-        }
-        if self.repl.is_replica() {
-            return Err(CommandError::err("FAILOVER is not valid when server is a replica."));
-        }
-        if self.repl.replicas.is_empty() {
-            return Err(CommandError::err("FAILOVER requires connected replicas."));
-        }
-        if asked.force && (asked.deadline.is_none() || asked.target.is_none()) {
-            return Err(CommandError::err(
-                "FAILOVER with force option requires both a timeout and target HOST and IP.",
-            ));
-        }
-        match &asked.target {
-            Some((host, port)) => {
-                let replica = self.find_replica(host, *port).ok_or_else(|| {
-                    CommandError::err("FAILOVER target HOST and PORT is not a replica.")
-                })?;
-                if self.replica_state(replica) != Some(ReplState::Online) {
-                    return Err(CommandError::err("FAILOVER target replica is not online."));
-                }
-                self.notice(&format!("FAILOVER requested to {host}:{port}."));
+/// `FAILOVER`, with its arguments understood.
+///
+/// # Errors
+/// If there is nobody to hand over to, or it makes no sense now.
+pub(crate) fn start_failover(server: &mut Server, asked: Handover) -> CommandResult {
+    if !server.repl.failover.is_none() {
+        return Err(CommandError::err("FAILOVER already in progress."));
+    }
+    if server.repl.is_replica() {
+        return Err(CommandError::err("FAILOVER is not valid when server is a replica."));
+    }
+    if server.repl.replicas.is_empty() {
+        return Err(CommandError::err("FAILOVER requires connected replicas."));
+    }
+    if asked.force && (asked.deadline.is_none() || asked.target.is_none()) {
+        return Err(CommandError::err(
+            "FAILOVER with force option requires both a timeout and target HOST and IP.",
+        ));
+    }
+    match &asked.target {
+        Some((host, port)) => {
+            let replica = find_replica(server, host, *port).ok_or_else(|| {
+                CommandError::err("FAILOVER target HOST and PORT is not a replica.")
+            })?;
+            if primary::replica_state(server, replica) != Some(ReplState::Online) {
+                return Err(CommandError::err("FAILOVER target replica is not online."));
             }
-            None => self.notice("FAILOVER requested to any replica."),
+            server.notice(&format!("FAILOVER requested to {host}:{port}."));
         }
-        self.repl.failover = Failover::WaitForSync(asked);
-        self.pause_clients(PausePurpose::Failover, PauseKind::Write, i64::MAX);
-        // To ask the replicas would move the offset that they have to reach; they tell it every second.
-        Ok(())
+        None => server.notice("FAILOVER requested to any replica."),
     }
+    server.repl.failover = Failover::WaitForSync(asked);
+    pause::pause_clients(server, PausePurpose::Failover, PauseKind::Write, i64::MAX);
+    // To ask the replicas would move the offset that they have to reach; they tell it every second.
+    Ok(())
+}
 
-    /// The address that a replica would be followed at.
-    fn replica_address(&self, token: Token) -> Option<(String, u16)> {
-        let client = self.clients.get(token)?;
-        let link = client.replica.as_ref()?;
-        let host = if link.ip_address.is_empty() {
-            client.conn.peer_ip()?.to_string()
-        } else {
-            link.ip_address.clone()
-        };
-        Some((host, link.listening_port))
-    }
+/// The address that a replica would be followed at.
+fn replica_address(server: &Server, token: Token) -> Option<(String, u16)> {
+    let client = server.clients.get(token)?;
+    let link = client.replica.as_ref()?;
+    let host = if link.ip_address.is_empty() {
+        client.conn.peer_ip()?.to_string()
+    } else {
+        link.ip_address.clone()
+    };
+    Some((host, link.listening_port))
+}
 
-    fn find_replica(&self, host: &str, port: u16) -> Option<Token> {
-        let is_it = |t: &Token| {
-            self.replica_address(*t).is_some_and(|(h, p)| h.eq_ignore_ascii_case(host) && p == port)
-        };
-        self.repl.replicas.iter().copied().find(is_it)
-    }
+fn find_replica(server: &Server, host: &str, port: u16) -> Option<Token> {
+    let is_it = |t: &Token| {
+        replica_address(server, *t).is_some_and(|(h, p)| h.eq_ignore_ascii_case(host) && p == port)
+    };
+    server.repl.replicas.iter().copied().find(is_it)
+}
 
-    /// Before the loop sleeps: goes on handing over if a replica has caught up, or its time is over.
-    pub fn check_failover(&mut self) {
-        let Failover::WaitForSync(asked) = &self.repl.failover else { return };
-        let asked = asked.clone();
-        if asked.deadline.is_some_and(|at| at <= self.ks.now_ms) {
-            match asked.target {
-                Some((host, port)) if asked.force => {
-                    self.notice(&format!(
-                        "FAILOVER to {host}:{port} time out exceeded, failing over."
-                    ));
-                    self.fail_over_to(host, port);
-                }
-                _ => self.abort_failover("Replica never caught up before timeout"),
+/// Before the loop sleeps: goes on handing over if a replica has caught up, or its time is over.
+pub(crate) fn check_failover(server: &mut Server) {
+    let Failover::WaitForSync(asked) = &server.repl.failover else { return };
+    let asked = asked.clone();
+    if asked.deadline.is_some_and(|at| at <= server.ks.now_ms) {
+        match asked.target {
+            Some((host, port)) if asked.force => {
+                server
+                    .notice(&format!("FAILOVER to {host}:{port} time out exceeded, failing over."));
+                fail_over_to(server, host, port);
             }
-            return;
+            _ => abort_failover(server, "Replica never caught up before timeout"),
         }
-        let synced = |token: &Token| {
-            let link = self.clients.get(*token).and_then(|c| c.replica.as_ref());
-            link.is_some_and(|l| l.has_applied(self.repl.offset))
-        };
-        let ready = match &asked.target {
-            Some((host, port)) => self.find_replica(host, *port).filter(synced),
-            None => self.repl.replicas.iter().copied().find(synced),
-        };
-        if let Some((host, port)) = ready.and_then(|token| self.replica_address(token)) {
-            self.notice(&format!("Failover target {host}:{port} is synced, failing over."));
-            self.fail_over_to(host, port);
-        }
+        return;
     }
+    let synced = |token: &Token| {
+        let link = server.clients.get(*token).and_then(|c| c.replica.as_ref());
+        link.is_some_and(|l| l.has_applied(server.repl.offset))
+    };
+    let ready = match &asked.target {
+        Some((host, port)) => find_replica(server, host, *port).filter(synced),
+        None => server.repl.replicas.iter().copied().find(synced),
+    };
+    if let Some((host, port)) = ready.and_then(|token| replica_address(server, token)) {
+        server.notice(&format!("Failover target {host}:{port} is synced, failing over."));
+        fail_over_to(server, host, port);
+    }
+}
 
-    fn fail_over_to(&mut self, host: String, port: u16) {
-        self.repl.failover = Failover::InProgress { host: host.clone(), port };
-        self.set_primary_address(Some((host.clone(), port)));
-        self.replication_set_primary(host, port);
-    }
+fn fail_over_to(server: &mut Server, host: String, port: u16) {
+    server.repl.failover = Failover::InProgress { host: host.clone(), port };
+    replica::set_primary_address(server, Some((host.clone(), port)));
+    replica::replication_set_primary(server, host, port);
+}
 
-    /// The replica has become the primary.
-    pub fn failover_is_done(&mut self) {
-        self.repl.failover = Failover::None;
-        self.unpause_clients(PausePurpose::Failover);
-    }
+/// The replica has become the primary.
+pub(crate) fn failover_is_done(server: &mut Server) {
+    server.repl.failover = Failover::None;
+    pause::unpause_clients(server, PausePurpose::Failover);
+}
 
-    /// Stays the primary, or becomes it again.
-    pub fn abort_failover(&mut self, why: &str) {
-        let target = match &self.repl.failover {
-            Failover::None => return,
-            Failover::InProgress { host, port } => Some((host.clone(), *port)),
-            Failover::WaitForSync(asked) => asked.target.clone(),
-        };
-        self.notice(&match target {
-            Some((host, port)) => format!("FAILOVER to {host}:{port} aborted: {why}"),
-            None => format!("FAILOVER to any replica aborted: {why}"),
-        });
-        if matches!(self.repl.failover, Failover::InProgress { .. }) {
-            self.replication_unset_primary();
-            self.set_primary_address(None);
-        }
-        self.failover_is_done();
+/// Stays the primary, or becomes it again.
+pub(crate) fn abort_failover(server: &mut Server, why: &str) {
+    let target = match &server.repl.failover {
+        Failover::None => return,
+        Failover::InProgress { host, port } => Some((host.clone(), *port)),
+        Failover::WaitForSync(asked) => asked.target.clone(),
+    };
+    server.notice(&match target {
+        Some((host, port)) => format!("FAILOVER to {host}:{port} aborted: {why}"),
+        None => format!("FAILOVER to any replica aborted: {why}"),
+    });
+    if matches!(server.repl.failover, Failover::InProgress { .. }) {
+        replica::replication_unset_primary(server);
+        replica::set_primary_address(server, None);
     }
+    failover_is_done(server);
+}
 
-    /// Another server's `PSYNC <id> <offset> FAILOVER`: it has been our primary, and we are to be it.
-    ///
-    /// # Errors
-    /// If this server has no primary, or another history.
-    pub fn take_over(&mut self, call: &Call, id: &[u8]) -> CommandResult {
-        self.notice(&format!("Failover request received for replid {}.", id.escape_ascii()));
-        if !self.repl.is_replica() {
-            return Err(CommandError::err("PSYNC FAILOVER can't be sent to a master."));
-        }
-        if !id.eq_ignore_ascii_case(self.repl.id.as_bytes()) {
-            return Err(CommandError::err("PSYNC FAILOVER replid must match my replid."));
-        }
-        self.replication_unset_primary();
-        self.set_primary_address(None);
-        let client = self.client_info(call.client);
-        self.notice(&format!("MASTER MODE enabled (failover request from '{client}')"));
-        Ok(())
+/// Another server's `PSYNC <id> <offset> FAILOVER`: it has been our primary, and we are to be it.
+///
+/// # Errors
+/// If this server has no primary, or another history.
+pub(crate) fn take_over(server: &mut Server, call: &Call, id: &[u8]) -> CommandResult {
+    server.notice(&format!("Failover request received for replid {}.", id.escape_ascii()));
+    if !server.repl.is_replica() {
+        return Err(CommandError::err("PSYNC FAILOVER can't be sent to a master."));
     }
+    if !id.eq_ignore_ascii_case(server.repl.id.as_bytes()) {
+        return Err(CommandError::err("PSYNC FAILOVER replid must match my replid."));
+    }
+    replica::replication_unset_primary(server);
+    replica::set_primary_address(server, None);
+    let client = client_info::client_info(server, call.client);
+    server.notice(&format!("MASTER MODE enabled (failover request from '{client}')"));
+    Ok(())
+}
 
-    /// Whether the link that is being made is to a server that is to become the primary by it.
-    pub fn is_failing_over(&self) -> bool {
-        matches!(self.repl.failover, Failover::InProgress { .. })
-            && self.repl.primary.as_ref().is_some_and(|p| p.state != LinkState::Connected)
-    }
+/// Whether the link that is being made is to a server that is to become the primary by it.
+pub(crate) fn is_failing_over(server: &Server) -> bool {
+    matches!(server.repl.failover, Failover::InProgress { .. })
+        && server.repl.primary.as_ref().is_some_and(|p| p.state != LinkState::Connected)
 }

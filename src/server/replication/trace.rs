@@ -7,6 +7,7 @@
 
 use crate::server::Server;
 use crate::server::client::Token;
+use crate::server::replication::primary;
 use std::collections::VecDeque;
 
 /// Links remembered, working ones included.
@@ -191,91 +192,90 @@ impl Traces {
     }
 }
 
-impl Server {
-    /// The trace of a replica's connection, begun with its first step.
-    fn replica_trace(&mut self, token: Token) -> u64 {
-        if let Some(id) = self.replica_link(token).trace {
-            return id;
-        }
-        let client = &self.clients[token];
-        let peer = client.conn.peer(&self.unix_path());
-        let id = self.repl.traces.begin(Role::Primary, peer, self.clock.unix_us());
-        self.replica_link(token).trace = Some(id);
-        id
+/// The trace of a replica's connection, begun with its first step.
+fn replica_trace(server: &mut Server, token: Token) -> u64 {
+    if let Some(id) = primary::replica_link(server, token).trace {
+        return id;
     }
+    let client = &server.clients[token];
+    let peer = client.conn.peer(&server.unix_path());
+    let id = server.repl.traces.begin(Role::Primary, peer, server.clock.unix_us());
+    primary::replica_link(server, token).trace = Some(id);
+    id
+}
 
-    /// Notes a step on the connection of a replica.
-    pub fn trace_replica(&mut self, token: Token, direction: Direction, text: &str) {
-        let id = self.replica_trace(token);
-        let now = self.clock.unix_us();
-        if self.replica_link(token).listening_port != 0 && direction == Direction::Received {
-            // While it can still be asked who it is.
-            let peer = self.replica_name(token);
-            if let Some(link) = self.repl.traces.get_mut(id) {
-                link.peer = peer;
-            }
-        }
-        self.repl.traces.step(id, now, direction, text);
-    }
-
-    /// Notes how a replica's resynchronisation goes: full, or partial, or why it could not be partial.
-    pub fn trace_resync(&mut self, token: Token, outcome: Resync<'_>) {
-        let id = self.replica_trace(token);
-        self.repl.traces.resync(id, outcome);
-        if let Resync::Refused(why) = outcome {
-            let text = format!("partial resynchronisation refused: {why}");
-            self.trace_replica(token, Direction::Here, &text);
+/// Notes a step on the connection of a replica.
+pub(crate) fn trace_replica(server: &mut Server, token: Token, direction: Direction, text: &str) {
+    let id = replica_trace(server, token);
+    let now = server.clock.unix_us();
+    if primary::replica_link(server, token).listening_port != 0 && direction == Direction::Received
+    {
+        // While it can still be asked who it is.
+        let peer = primary::replica_name(server, token);
+        if let Some(link) = server.repl.traces.get_mut(id) {
+            link.peer = peer;
         }
     }
+    server.repl.traces.step(id, now, direction, text);
+}
 
-    /// A replica's connection is over.
-    pub fn trace_replica_gone(&mut self, token: Token) {
-        let Some(id) = self.clients[token].replica.as_ref().and_then(|link| link.trace) else {
-            return;
-        };
-        self.trace_replica(token, Direction::Here, "connection closed");
-        let now = self.now_seconds();
-        if let Some(link) = self.repl.traces.get_mut(id) {
-            link.ended = Some(now);
-        }
+/// Notes how a replica's resynchronisation goes: full, or partial, or why it could not be partial.
+pub(crate) fn trace_resync(server: &mut Server, token: Token, outcome: Resync<'_>) {
+    let id = replica_trace(server, token);
+    server.repl.traces.resync(id, outcome);
+    if let Resync::Refused(why) = outcome {
+        let text = format!("partial resynchronisation refused: {why}");
+        trace_replica(server, token, Direction::Here, &text);
     }
+}
 
-    /// Notes why a connection ends, on the link that it is, if it is one.
-    pub fn trace_end(&mut self, token: Token, why: &str) {
-        let client = &self.clients[token];
-        if client.replica.as_ref().is_some_and(|link| link.trace.is_some()) {
-            self.trace_replica(token, Direction::Here, why);
-        } else if self.repl.primary_token() == Some(token) {
-            self.trace_primary(Direction::Here, why);
-        }
+/// A replica's connection is over.
+pub(crate) fn trace_replica_gone(server: &mut Server, token: Token) {
+    let Some(id) = server.clients[token].replica.as_ref().and_then(|link| link.trace) else {
+        return;
+    };
+    trace_replica(server, token, Direction::Here, "connection closed");
+    let now = server.now_seconds();
+    if let Some(link) = server.repl.traces.get_mut(id) {
+        link.ended = Some(now);
     }
+}
 
-    /// Notes a step on the link to the primary.
-    pub fn trace_primary(&mut self, direction: Direction, text: &str) {
-        let Some(link) = &self.repl.primary else { return };
-        let (id, now) = (link.trace, self.clock.unix_us());
-        self.repl.traces.step(id, now, direction, text);
+/// Notes why a connection ends, on the link that it is, if it is one.
+pub(crate) fn trace_end(server: &mut Server, token: Token, why: &str) {
+    let client = &server.clients[token];
+    if client.replica.as_ref().is_some_and(|link| link.trace.is_some()) {
+        trace_replica(server, token, Direction::Here, why);
+    } else if server.repl.primary_token() == Some(token) {
+        trace_primary(server, Direction::Here, why);
     }
+}
 
-    /// Notes how a resynchronisation with the primary goes.
-    pub fn trace_primary_resync(&mut self, outcome: Resync<'_>) {
-        let Some(link) = &self.repl.primary else { return };
-        let id = link.trace;
-        self.repl.traces.resync(id, outcome);
-        if let Resync::Refused(why) = outcome {
-            let text = format!("partial resynchronisation refused: {why}");
-            self.trace_primary(Direction::Here, &text);
-        }
+/// Notes a step on the link to the primary.
+pub(crate) fn trace_primary(server: &mut Server, direction: Direction, text: &str) {
+    let Some(link) = &server.repl.primary else { return };
+    let (id, now) = (link.trace, server.clock.unix_us());
+    server.repl.traces.step(id, now, direction, text);
+}
+
+/// Notes how a resynchronisation with the primary goes.
+pub(crate) fn trace_primary_resync(server: &mut Server, outcome: Resync<'_>) {
+    let Some(link) = &server.repl.primary else { return };
+    let id = link.trace;
+    server.repl.traces.resync(id, outcome);
+    if let Resync::Refused(why) = outcome {
+        let text = format!("partial resynchronisation refused: {why}");
+        trace_primary(server, Direction::Here, &text);
     }
+}
 
-    /// A primary is followed no more.
-    pub fn trace_primary_gone(&mut self, why: &str) {
-        self.trace_primary(Direction::Here, why);
-        let now = self.now_seconds();
-        let Some(id) = self.repl.primary.as_ref().map(|link| link.trace) else { return };
-        if let Some(link) = self.repl.traces.get_mut(id) {
-            link.ended = Some(now);
-        }
+/// A primary is followed no more.
+pub(crate) fn trace_primary_gone(server: &mut Server, why: &str) {
+    trace_primary(server, Direction::Here, why);
+    let now = server.now_seconds();
+    let Some(id) = server.repl.primary.as_ref().map(|link| link.trace) else { return };
+    if let Some(link) = server.repl.traces.get_mut(id) {
+        link.ended = Some(now);
     }
 }
 

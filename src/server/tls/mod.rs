@@ -66,42 +66,43 @@ impl Tls {
     }
 }
 
-impl Server {
-    /// Makes ready for encrypted connections, if the configuration asks for any.
-    ///
-    /// # Errors
-    /// A line for the log.
-    pub fn configure_tls(&mut self) -> Result<(), String> {
-        let config = &self.config;
-        if config.tls_port != 0 || config.tls_replication || config.tls_cluster {
-            self.tls = Some(Box::new(Tls::configure(config)?));
-        }
-        Ok(())
+/// Makes ready for encrypted connections, if the configuration asks for any.
+///
+/// # Errors
+/// A line for the log.
+pub(crate) fn configure_tls(server: &mut Server) -> Result<(), String> {
+    let config = &server.config;
+    if config.tls_port != 0 || config.tls_replication || config.tls_cluster {
+        server.tls = Some(Box::new(Tls::configure(config)?));
     }
+    Ok(())
+}
 
-    /// A client has connected where TLS is spoken.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub fn accept_tls(&self, socket: TcpStream) -> io::Result<Connection> {
-        let tls = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        let session = ServerConnection::new(Arc::clone(&tls.server)).map_err(io::Error::other)?;
-        Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
-    }
+/// A client has connected where TLS is spoken.
+///
+/// # Errors
+/// If there is no memory for it.
+pub(crate) fn accept_tls(server: &Server, socket: TcpStream) -> io::Result<Connection> {
+    let tls = server.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+    let session = ServerConnection::new(Arc::clone(&tls.server)).map_err(io::Error::other)?;
+    Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
+}
 
-    /// A connection to another server, encrypted if `tls-replication` says so.
-    ///
-    /// # Errors
-    /// If the host's name can't be one.
-    pub fn replication_link(&self, socket: TcpStream, host: &str) -> io::Result<Connection> {
-        let Some(tls) = self.tls.as_ref().filter(|_| self.config.tls_replication) else {
-            return Ok(Connection::Tcp(socket));
-        };
-        let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
-        let session =
-            ClientConnection::new(Arc::clone(&tls.client), name).map_err(io::Error::other)?;
-        Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
-    }
+/// A connection to another server, encrypted if `tls-replication` says so.
+///
+/// # Errors
+/// If the host's name can't be one.
+pub(crate) fn replication_link(
+    server: &Server,
+    socket: TcpStream,
+    host: &str,
+) -> io::Result<Connection> {
+    let Some(tls) = server.tls.as_ref().filter(|_| server.config.tls_replication) else {
+        return Ok(Connection::Tcp(socket));
+    };
+    let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
+    let session = ClientConnection::new(Arc::clone(&tls.client), name).map_err(io::Error::other)?;
+    Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
 }
 
 /// What both sides have in common.

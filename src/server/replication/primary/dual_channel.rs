@@ -14,7 +14,12 @@ use super::super::trace::Direction;
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::log::Level;
+use crate::server::output;
+use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
+use crate::server::replication::primary;
+use crate::server::replication::primary::snapshot;
+use crate::server::replication::trace;
 use crate::sys::poll::wait_writable;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -33,174 +38,162 @@ pub struct Reservation {
     pub left_at: Option<i64>,
 }
 
-impl Server {
-    /// Whether a replica's connection is an RDB channel.
-    pub(super) fn is_rdb_channel(&self, token: Token) -> bool {
-        self.clients[token].replica.as_ref().is_some_and(|l| l.rdb_channel)
-    }
+/// Whether a replica's connection is an RDB channel.
+pub(super) fn is_rdb_channel(server: &Server, token: Token) -> bool {
+    server.clients[token].replica.as_ref().is_some_and(|l| l.rdb_channel)
+}
 
-    /// Whether the stream is reserved for the replica with this RDB channel.
-    pub fn has_reservation(&self, client: u64) -> bool {
-        self.repl.reservations.iter().any(|r| r.client == client)
-    }
+/// Whether the stream is reserved for the replica with this RDB channel.
+pub(crate) fn has_reservation(server: &Server, client: u64) -> bool {
+    server.repl.reservations.iter().any(|r| r.client == client)
+}
 
-    /// The main channel has come for the stream that was kept for it; `false`: none was.
-    pub(super) fn claim_reservation(&mut self, token: Token) -> bool {
-        let Some(client) = self.clients[token].replica.as_ref().and_then(|l| l.rdb_client) else {
-            return false;
-        };
-        let before = self.repl.reservations.len();
-        self.repl.reservations.retain(|r| r.client != client);
-        let claimed = self.repl.reservations.len() < before;
-        if claimed {
-            let name = self.replica_name(token);
-            self.log(
-                Level::Debug,
-                &format!("Remove psync waiting replica {name} with cid {client}"),
-            );
+/// The main channel has come for the stream that was kept for it; `false`: none was.
+pub(super) fn claim_reservation(server: &mut Server, token: Token) -> bool {
+    let Some(client) = server.clients[token].replica.as_ref().and_then(|l| l.rdb_client) else {
+        return false;
+    };
+    let before = server.repl.reservations.len();
+    server.repl.reservations.retain(|r| r.client != client);
+    let claimed = server.repl.reservations.len() < before;
+    if claimed {
+        let name = primary::replica_name(server, token);
+        server.log(Level::Debug, &format!("Remove psync waiting replica {name} with cid {client}"));
+    }
+    claimed
+}
+
+/// Tells RDB channels where their snapshot will stand, and keeps the stream from there on. Answers those that
+/// could be told.
+pub(super) fn open_rdb_channels(server: &mut Server, waiting: &[Token], offset: u64) -> Vec<Token> {
+    let origin = persistence::snapshot_origin(server).unwrap_or_default();
+    let mut told = Vec::new();
+    for &token in waiting {
+        let client = server.clients[token].id;
+        let line = format!("$ENDOFF:{offset} {} {} {client}\r\n", origin.id, origin.stream_db);
+        // Nothing but newlines has been written here: there is room for a line.
+        if !matches!(server.clients[token].conn.write(line.as_bytes()), Ok(n) if n == line.len()) {
+            server.free_client(token);
+            continue;
         }
-        claimed
-    }
-
-    /// Tells RDB channels where their snapshot will stand, and keeps the stream from there on. Answers those that
-    /// could be told.
-    pub(super) fn open_rdb_channels(&mut self, waiting: &[Token], offset: u64) -> Vec<Token> {
-        let origin = self.snapshot_origin().unwrap_or_default();
-        let mut told = Vec::new();
-        for &token in waiting {
-            let client = self.clients[token].id;
-            let line = format!("$ENDOFF:{offset} {} {} {client}\r\n", origin.id, origin.stream_db);
-            // Nothing but newlines has been written here: there is room for a line.
-            if !matches!(self.clients[token].conn.write(line.as_bytes()), Ok(n) if n == line.len())
-            {
-                self.free_client(token);
-                continue;
-            }
-            let name = self.replica_name(token);
-            self.notice(&format!(
-                "Sending to replica {name} RDB end offset {offset} and client-id {client}"
-            ));
-            let empty = self.repl.stream.as_ref().is_none_or(|s| s.is_empty());
-            let kept =
-                if empty { "no repl-backlog to track" } else { "tracking repl-backlog tail" };
-            self.log(
-                Level::Debug,
-                &format!("Add rdb replica {name} to waiting psync, with cid {client}, {kept}"),
-            );
-            let holds = !empty;
-            self.repl.reservations.push(Reservation {
-                client,
-                cursor: offset,
-                holds,
-                left_at: None,
-            });
-            self.trace_replica(token, Direction::Sent, line.trim_end());
-            told.push(token);
-        }
-        told
-    }
-
-    /// Where a child writes a snapshot for the RDB channels that wait for it.
-    ///
-    /// # Errors
-    /// If the system has no descriptors left.
-    pub fn rdb_channel_writer(&self) -> io::Result<RdbChannelWriter> {
-        let receivers = self.snapshot_receivers();
-        let sockets: io::Result<Vec<File>> =
-            receivers.iter().map(|&token| self.clients[token].conn.duplicate()).collect();
-        let stall = Duration::from_secs(u64::from(self.config.repl_timeout));
-        Ok(RdbChannelWriter { sockets: sockets?, stall })
-    }
-
-    /// The snapshot has been written to the RDB channels, or not: they have served.
-    pub(super) fn rdb_channels_done(&mut self, receivers: Vec<Token>, ok: bool) {
-        for token in receivers {
-            let id = self.clients[token].id;
-            if ok {
-                self.put_replica_online(token);
-            } else {
-                self.warning("SYNC failed. BGSAVE child returned an error");
-                self.trace_end(token, "making the snapshot failed");
-                self.repl.reservations.retain(|r| r.client != id);
-            }
-            self.free_client(token);
-        }
-    }
-
-    /// An RDB channel was closed. Its replica may have the whole snapshot nevertheless, and need a moment until its
-    /// main channel comes.
-    pub(super) fn rdb_channel_closed(&mut self, token: Token) {
-        let (now, id, name) =
-            (self.now_seconds(), self.clients[token].id, self.replica_name(token));
-        if self.replica_state(token) == Some(ReplState::WaitBgsaveEnd) {
-            // The child holds the socket too: closing ours would not end the connection.
-            self.clients[token].conn.shutdown();
-        }
-        let grace = self.repl.rdb_channel_grace;
-        let Some(kept) = self.repl.reservations.iter_mut().find(|r| r.client == id) else { return };
-        kept.left_at = Some(now);
-        self.log(
-            Level::Verbose,
-            &format!("Postpone RDB client id={id} ({name}) free for {grace} seconds"),
+        let name = primary::replica_name(server, token);
+        server.notice(&format!(
+            "Sending to replica {name} RDB end offset {offset} and client-id {client}"
+        ));
+        let empty = server.repl.stream.as_ref().is_none_or(|s| s.is_empty());
+        let kept = if empty { "no repl-backlog to track" } else { "tracking repl-backlog tail" };
+        server.log(
+            Level::Debug,
+            &format!("Add rdb replica {name} to waiting psync, with cid {client}, {kept}"),
         );
+        let holds = !empty;
+        server.repl.reservations.push(Reservation { client, cursor: offset, holds, left_at: None });
+        trace::trace_replica(server, token, Direction::Sent, line.trim_end());
+        told.push(token);
     }
+    told
+}
 
-    /// Lets go what is kept for replicas that do not come for it, and what has become too much.
-    pub(super) fn check_reservations(&mut self) {
-        if self.repl.reservations.is_empty() {
-            return;
+/// Where a child writes a snapshot for the RDB channels that wait for it.
+///
+/// # Errors
+/// If the system has no descriptors left.
+pub(crate) fn rdb_channel_writer(server: &Server) -> io::Result<RdbChannelWriter> {
+    let receivers = snapshot::snapshot_receivers(server);
+    let sockets: io::Result<Vec<File>> =
+        receivers.iter().map(|&token| server.clients[token].conn.duplicate()).collect();
+    let stall = Duration::from_secs(u64::from(server.config.repl_timeout));
+    Ok(RdbChannelWriter { sockets: sockets?, stall })
+}
+
+/// The snapshot has been written to the RDB channels, or not: they have served.
+pub(super) fn rdb_channels_done(server: &mut Server, receivers: Vec<Token>, ok: bool) {
+    for token in receivers {
+        let id = server.clients[token].id;
+        if ok {
+            snapshot::put_replica_online(server, token);
+        } else {
+            server.warning("SYNC failed. BGSAVE child returned an error");
+            trace::trace_end(server, token, "making the snapshot failed");
+            server.repl.reservations.retain(|r| r.client != id);
         }
-        let (now, grace) = (self.now_seconds(), self.repl.rdb_channel_grace);
-        let end = self.repl.offset;
-        let limit = self.replica_output_limit();
-        let mut gone = Vec::new();
-        let mut attached = Vec::new();
-        self.repl.reservations.retain_mut(|kept| {
-            if !kept.holds && end > kept.cursor {
-                kept.holds = true;
-                attached.push(kept.client);
-            }
-            let waited = kept.left_at.map_or(0, |since| now - since);
-            let over = limit > 0 && end - kept.cursor >= limit;
-            if waited > grace || over {
-                gone.push((kept.client, waited, over));
-            }
-            waited <= grace && !over
-        });
-        for id in attached {
-            let text = format!("Attach replica rdb client {id} to repl buf block");
-            self.log(Level::Debug, &text);
+        server.free_client(token);
+    }
+}
+
+/// An RDB channel was closed. Its replica may have the whole snapshot nevertheless, and need a moment until its
+/// main channel comes.
+pub(super) fn rdb_channel_closed(server: &mut Server, token: Token) {
+    let (now, id, name) =
+        (server.now_seconds(), server.clients[token].id, primary::replica_name(server, token));
+    if primary::replica_state(server, token) == Some(ReplState::WaitBgsaveEnd) {
+        // The child holds the socket too: closing ours would not end the connection.
+        server.clients[token].conn.shutdown();
+    }
+    let grace = server.repl.rdb_channel_grace;
+    let Some(kept) = server.repl.reservations.iter_mut().find(|r| r.client == id) else { return };
+    kept.left_at = Some(now);
+    server.log(
+        Level::Verbose,
+        &format!("Postpone RDB client id={id} ({name}) free for {grace} seconds"),
+    );
+}
+
+/// Lets go what is kept for replicas that do not come for it, and what has become too much.
+pub(super) fn check_reservations(server: &mut Server) {
+    if server.repl.reservations.is_empty() {
+        return;
+    }
+    let (now, grace) = (server.now_seconds(), server.repl.rdb_channel_grace);
+    let end = server.repl.offset;
+    let limit = output::replica_output_limit(server);
+    let mut gone = Vec::new();
+    let mut attached = Vec::new();
+    server.repl.reservations.retain_mut(|kept| {
+        if !kept.holds && end > kept.cursor {
+            kept.holds = true;
+            attached.push(kept.client);
         }
-        for (id, waited, over) in gone {
-            if over {
-                self.stats.output_buffer_limit_disconnections += 1;
-                self.warning(&format!("Client id={id} (RDB channel of a replica) scheduled to be closed ASAP for overcoming of output buffer limits."));
-            } else {
-                self.notice(&format!("Replica main channel failed to establish PSYNC within the grace period ({waited} seconds). Freeing RDB client {id}."));
-            }
-            let open = self.repl.replicas.iter().copied().find(|&t| self.clients[t].id == id);
-            if let Some(token) = open {
-                self.clients.close_later(token);
-            }
+        let waited = kept.left_at.map_or(0, |since| now - since);
+        let over = limit > 0 && end - kept.cursor >= limit;
+        if waited > grace || over {
+            gone.push((kept.client, waited, over));
+        }
+        waited <= grace && !over
+    });
+    for id in attached {
+        let text = format!("Attach replica rdb client {id} to repl buf block");
+        server.log(Level::Debug, &text);
+    }
+    for (id, waited, over) in gone {
+        if over {
+            server.stats.output_buffer_limit_disconnections += 1;
+            server.warning(&format!("Client id={id} (RDB channel of a replica) scheduled to be closed ASAP for overcoming of output buffer limits."));
+        } else {
+            server.notice(&format!("Replica main channel failed to establish PSYNC within the grace period ({waited} seconds). Freeing RDB client {id}."));
+        }
+        let open = server.repl.replicas.iter().copied().find(|&t| server.clients[t].id == id);
+        if let Some(token) = open {
+            server.clients.close_later(token);
         }
     }
+}
 
-    /// Ends a snapshot that is made for replicas when the last of them has gone.
-    pub fn abandon_unwanted_snapshot(&mut self) {
-        let Some(child) = &self.persistence.child else { return };
-        if matches!(child.target, SaveTarget::Disk | SaveTarget::Aof { .. })
-            || !self.snapshot_receivers().is_empty()
-        {
-            return;
-        }
-        let channels = child.target == SaveTarget::RdbChannels;
-        self.check_child();
-        if self.persistence.child.is_some() {
-            self.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
-            self.kill_save_child();
-            if channels {
-                self.warning("Background RDB transfer error");
-            }
+/// Ends a snapshot that is made for replicas when the last of them has gone.
+pub(crate) fn abandon_unwanted_snapshot(server: &mut Server) {
+    let Some(child) = &server.persistence.child else { return };
+    if matches!(child.target, SaveTarget::Disk | SaveTarget::Aof { .. })
+        || !snapshot::snapshot_receivers(server).is_empty()
+    {
+        return;
+    }
+    let channels = child.target == SaveTarget::RdbChannels;
+    persistence::check_child(server);
+    if server.persistence.child.is_some() {
+        server.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
+        persistence::kill_save_child(server);
+        if channels {
+            server.warning("Background RDB transfer error");
         }
     }
 }

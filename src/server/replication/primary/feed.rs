@@ -6,8 +6,14 @@ use crate::rdb::writer::RdbVersion;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
+use crate::server::blocking;
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::log::Level;
+use crate::server::output;
+use crate::server::replication::primary;
+use crate::server::replication::primary::dual_channel;
+use crate::server::replication::primary::snapshot;
+use crate::server::replication::trace;
 use std::io::{self, ErrorKind};
 
 /// Bytes of the stream written to one replica before others have their turn.
@@ -36,259 +42,259 @@ impl DurableAt {
     }
 }
 
-impl Server {
-    /// Writes to a replica whose ordinary output is empty: its snapshot, then the stream.
-    pub fn write_to_replica(&mut self, token: Token) {
-        if let Err(error) = self.try_write_to_replica(token)
-            && error.kind() != ErrorKind::WouldBlock
-        {
-            let name = self.replica_name(token);
-            self.log(Level::Verbose, &format!("Write error sending to replica {name}: {error}"));
-            self.trace_end(token, &format!("writing failed: {error}"));
-            self.free_client(token);
-        }
+/// Writes to a replica whose ordinary output is empty: its snapshot, then the stream.
+pub(crate) fn write_to_replica(server: &mut Server, token: Token) {
+    if let Err(error) = try_write_to_replica(server, token)
+        && error.kind() != ErrorKind::WouldBlock
+    {
+        let name = primary::replica_name(server, token);
+        server.log(Level::Verbose, &format!("Write error sending to replica {name}: {error}"));
+        trace::trace_end(server, token, &format!("writing failed: {error}"));
+        server.free_client(token);
     }
+}
 
-    pub(super) fn try_write_to_replica(&mut self, token: Token) -> io::Result<()> {
-        let client = &mut self.clients[token];
-        let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
-        if let Some(transfer) = &mut link.transfer {
-            for _ in 0..STREAM_PER_TURN / (64 * 1024) {
-                let bytes = transfer.pending()?;
-                if bytes.is_empty() {
-                    link.transfer = None;
-                    break;
-                }
-                let n = client.conn.write(bytes)?;
-                transfer.sent(n);
-                client.net_out += n as u64;
-                self.stats.net_repl_out += n as u64;
+pub(super) fn try_write_to_replica(server: &mut Server, token: Token) -> io::Result<()> {
+    let client = &mut server.clients[token];
+    let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
+    if let Some(transfer) = &mut link.transfer {
+        for _ in 0..STREAM_PER_TURN / (64 * 1024) {
+            let bytes = transfer.pending()?;
+            if bytes.is_empty() {
+                link.transfer = None;
+                break;
             }
-            if link.transfer.is_some() {
-                self.clients.queue_write(token);
-                return Ok(());
-            }
-            self.put_replica_online(token);
-            if self.clients[token].is(ClientFlags::CLOSE_AFTER_REPLY) {
-                self.free_client(token);
-                return Ok(());
-            }
-        }
-        let client = &mut self.clients[token];
-        let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
-        if !matches!(link.state, Some(ReplState::Online | ReplState::BgTransfer))
-            || link.start_on_ack
-        {
-            return Ok(());
-        }
-        let Some(stream) = &self.repl.stream else { return Ok(()) };
-        let mut budget = STREAM_PER_TURN;
-        while link.cursor < stream.end() {
-            if budget == 0 {
-                self.clients.queue_write(token);
-                return Ok(());
-            }
-            let n = client.conn.write_vectored(&stream.slices(link.cursor))?;
-            link.cursor += n as u64;
+            let n = client.conn.write(bytes)?;
+            transfer.sent(n);
             client.net_out += n as u64;
-            self.stats.net_repl_out += n as u64;
-            budget = budget.saturating_sub(n.max(1));
+            server.stats.net_repl_out += n as u64;
         }
-        Ok(())
-    }
-
-    /// Bytes of the stream that a replica has not been sent.
-    pub fn replica_lag_bytes(&self, token: Token) -> usize {
-        match (self.stream_cursor(token), &self.repl.stream) {
-            (Some(cursor), Some(stream)) => (stream.end() - cursor) as usize,
-            _ => 0,
-        }
-    }
-
-    /// From where on the stream is kept for a replica; `None`: nothing is kept for it.
-    fn stream_cursor(&self, token: Token) -> Option<u64> {
-        let client = self.clients.get(token)?;
-        let link = client.replica.as_ref()?;
-        let waits = matches!(link.state?, ReplState::WaitBgsaveStart | ReplState::RdbTransmitted);
-        (!waits && !client.is(ClientFlags::REPL_RDB_ONLY)).then_some(link.cursor)
-    }
-
-    /// Before the loop sleeps: new bytes of the stream go out, and old ones that nobody needs are dropped.
-    pub fn feed_replicas(&mut self) {
-        let fields_expire = std::mem::take(&mut self.ks.changes.fields_expire);
-        if self.repl.replicas.is_empty() && self.repl.stream.is_none() {
-            return;
-        }
-        if fields_expire {
-            self.part_with_older_replicas();
-        }
-        self.check_reservations();
-        // While writes are paused the offset stands still; who waits then asks by itself.
-        if self.repl.get_ack && self.pause.kind(self.ks.now_ms).is_none() {
-            self.repl.get_ack = false;
-            self.request_acks();
-        }
-        for token in self.repl.replicas.clone() {
-            if self.clients.get(token).is_none_or(|c| c.is(ClientFlags::CLOSE_ASAP)) {
-                continue;
-            }
-            if self.replica_lag_bytes(token) > 0 && self.clients[token].out.is_empty() {
-                self.write_to_replica(token);
-            }
-            if self.clients.contains(token) {
-                self.check_output_limit(token);
-            }
-        }
-        self.trim_stream();
-    }
-
-    /// Fields have got an expiry, and the stream says so: those that would not understand it are let go.
-    fn part_with_older_replicas(&mut self) {
-        self.repl.fields_expire_up_to = self.repl.offset;
-        for token in self.repl.replicas.clone() {
-            if self.knows_expiring_fields(token) {
-                continue;
-            }
-            let name = self.replica_name(token);
-            self.warning(&format!("Disconnecting replica {name}: {EXPIRING_FIELDS}"));
-            self.trace_end(token, EXPIRING_FIELDS);
-            self.free_client(token);
-        }
-    }
-
-    fn knows_expiring_fields(&self, token: Token) -> bool {
-        let link = self.clients[token].replica.as_ref();
-        link.is_none_or(|link| link.expiring_fields_version(RdbVersion::V12).is_some())
-    }
-
-    /// Whether a replica understands the stream from an offset on.
-    pub(super) fn can_follow_from(&self, token: Token, offset: u64) -> bool {
-        offset >= self.repl.fields_expire_up_to || self.knows_expiring_fields(token)
-    }
-
-    /// Whether a replica understands what there is.
-    ///
-    /// # Errors
-    /// If there are hashes whose fields expire, and it does not know such.
-    pub(super) fn check_older_replica(&mut self, token: Token) -> CommandResult {
-        if self.knows_expiring_fields(token) || !self.ks.has_expiring_fields() {
+        if link.transfer.is_some() {
+            server.clients.queue_write(token);
             return Ok(());
         }
-        let name = self.replica_name(token);
-        self.warning(&format!("Refusing synchronization to replica {name}: {EXPIRING_FIELDS}"));
-        Err(CommandError::err(EXPIRING_FIELDS))
-    }
-
-    /// Asks the replicas how far they are.
-    pub fn request_acks(&mut self) {
-        if !self.repl.is_replica() {
-            self.feed_without_select(&[b"REPLCONF", b"GETACK", b"*"]);
+        snapshot::put_replica_online(server, token);
+        if server.clients[token].is(ClientFlags::CLOSE_AFTER_REPLY) {
+            server.free_client(token);
+            return Ok(());
         }
     }
+    let client = &mut server.clients[token];
+    let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
+    if !matches!(link.state, Some(ReplState::Online | ReplState::BgTransfer)) || link.start_on_ack {
+        return Ok(());
+    }
+    let Some(stream) = &server.repl.stream else { return Ok(()) };
+    let mut budget = STREAM_PER_TURN;
+    while link.cursor < stream.end() {
+        if budget == 0 {
+            server.clients.queue_write(token);
+            return Ok(());
+        }
+        let n = client.conn.write_vectored(&stream.slices(link.cursor))?;
+        link.cursor += n as u64;
+        client.net_out += n as u64;
+        server.stats.net_repl_out += n as u64;
+        budget = budget.saturating_sub(n.max(1));
+    }
+    Ok(())
+}
 
-    /// Drops the part of the stream that neither the backlog nor a replica needs.
-    pub fn trim_stream(&mut self) {
-        let cursors = self.repl.replicas.iter().filter_map(|&token| self.stream_cursor(token));
-        let reserved = self.repl.reservations.iter().map(|kept| kept.cursor);
-        let needed = cursors.chain(reserved).min().unwrap_or(u64::MAX);
-        if let Some(stream) = &mut self.repl.stream {
-            let backlog = stream.end().saturating_sub(self.config.repl_backlog_size);
-            stream.trim(backlog.min(needed));
+/// Bytes of the stream that a replica has not been sent.
+pub(crate) fn replica_lag_bytes(server: &Server, token: Token) -> usize {
+    match (stream_cursor(server, token), &server.repl.stream) {
+        (Some(cursor), Some(stream)) => (stream.end() - cursor) as usize,
+        _ => 0,
+    }
+}
+
+/// From where on the stream is kept for a replica; `None`: nothing is kept for it.
+fn stream_cursor(server: &Server, token: Token) -> Option<u64> {
+    let client = server.clients.get(token)?;
+    let link = client.replica.as_ref()?;
+    let waits = matches!(link.state?, ReplState::WaitBgsaveStart | ReplState::RdbTransmitted);
+    (!waits && !client.is(ClientFlags::REPL_RDB_ONLY)).then_some(link.cursor)
+}
+
+/// Before the loop sleeps: new bytes of the stream go out, and old ones that nobody needs are dropped.
+pub(crate) fn feed_replicas(server: &mut Server) {
+    let fields_expire = std::mem::take(&mut server.ks.changes.fields_expire);
+    if server.repl.replicas.is_empty() && server.repl.stream.is_none() {
+        return;
+    }
+    if fields_expire {
+        part_with_older_replicas(server);
+    }
+    dual_channel::check_reservations(server);
+    // While writes are paused the offset stands still; who waits then asks by itself.
+    if server.repl.get_ack && server.pause.kind(server.ks.now_ms).is_none() {
+        server.repl.get_ack = false;
+        request_acks(server);
+    }
+    for token in server.repl.replicas.clone() {
+        if server.clients.get(token).is_none_or(|c| c.is(ClientFlags::CLOSE_ASAP)) {
+            continue;
+        }
+        if replica_lag_bytes(server, token) > 0 && server.clients[token].out.is_empty() {
+            write_to_replica(server, token);
+        }
+        if server.clients.contains(token) {
+            output::check_output_limit(server, token);
         }
     }
+    trim_stream(server);
+}
 
-    /// Appends a command that belongs to no database.
-    pub(super) fn feed_without_select(&mut self, args: &[&[u8]]) {
-        let selected = self.repl.selected_db.replace(0);
-        self.repl.feed(0, args);
-        self.repl.selected_db = selected;
-    }
-
-    /// `REPLCONF ACK`: how far a replica has got.
-    pub fn replica_acknowledged(&mut self, token: Token, offset: u64, aof_offset: Option<u64>) {
-        let now = self.now_seconds();
-        let link = self.replica_link(token);
-        link.ack_offset = link.ack_offset.max(offset);
-        link.acknowledged = true;
-        link.aof_ack_offset = link.aof_ack_offset.max(aof_offset);
-        link.ack_time = now;
-        if link.start_on_ack && link.state == Some(ReplState::Online) {
-            link.start_on_ack = false;
-            self.trace_replica(token, Direction::Received, &format!("REPLCONF ACK {offset}"));
-            self.clients.queue_write(token);
+/// Fields have got an expiry, and the stream says so: those that would not understand it are let go.
+fn part_with_older_replicas(server: &mut Server) {
+    server.repl.fields_expire_up_to = server.repl.offset;
+    for token in server.repl.replicas.clone() {
+        if knows_expiring_fields(server, token) {
+            continue;
         }
-        if self.replica_state(token) == Some(ReplState::BgTransfer) {
-            self.trace_replica(token, Direction::Received, &format!("REPLCONF ACK {offset}"));
-            self.put_replica_online(token);
-        }
-        self.refresh_good_replicas();
+        let name = primary::replica_name(server, token);
+        server.warning(&format!("Disconnecting replica {name}: {EXPIRING_FIELDS}"));
+        trace::trace_end(server, token, EXPIRING_FIELDS);
+        server.free_client(token);
     }
+}
 
-    /// How many replicas have acknowledged an offset; without one, how many there are.
-    pub fn replicas_at(&self, offset: Option<u64>) -> usize {
-        let links =
-            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
-        let has_it = |link: &ReplicaLink| match offset {
-            Some(offset) => link.has_applied(offset),
-            None => link.state == Some(ReplState::Online),
-        };
-        links.filter(|link| has_it(link)).count()
+fn knows_expiring_fields(server: &Server, token: Token) -> bool {
+    let link = server.clients[token].replica.as_ref();
+    link.is_none_or(|link| link.expiring_fields_version(RdbVersion::V12).is_some())
+}
+
+/// Whether a replica understands the stream from an offset on.
+pub(super) fn can_follow_from(server: &Server, token: Token, offset: u64) -> bool {
+    offset >= server.repl.fields_expire_up_to || knows_expiring_fields(server, token)
+}
+
+/// Whether a replica understands what there is.
+///
+/// # Errors
+/// If there are hashes whose fields expire, and it does not know such.
+pub(super) fn check_older_replica(server: &mut Server, token: Token) -> CommandResult {
+    if knows_expiring_fields(server, token) || !server.ks.has_expiring_fields() {
+        return Ok(());
     }
+    let name = primary::replica_name(server, token);
+    server.warning(&format!("Refusing synchronization to replica {name}: {EXPIRING_FIELDS}"));
+    Err(CommandError::err(EXPIRING_FIELDS))
+}
 
-    /// Lets go clients in `WAIT` whose replicas have acknowledged.
-    pub fn process_clients_waiting_replicas(&mut self) {
-        for noted in self.clients.waiting().to_vec() {
-            let Some(token) = self.clients.find(noted) else { continue };
-            let Some(blocked) = &self.clients[token].blocked else { continue };
-            match blocked.on {
-                Blocked::Replicas { wanted, offset } => {
-                    let reached = self.replicas_at(offset);
-                    if reached >= wanted {
-                        self.reply_to(token, |reply| reply.int(reached as i64));
-                        self.unblock_client(token);
-                    }
+/// Asks the replicas how far they are.
+pub(crate) fn request_acks(server: &mut Server) {
+    if !server.repl.is_replica() {
+        feed_without_select(server, &[b"REPLCONF", b"GETACK", b"*"]);
+    }
+}
+
+/// Drops the part of the stream that neither the backlog nor a replica needs.
+pub(crate) fn trim_stream(server: &mut Server) {
+    let cursors = server.repl.replicas.iter().filter_map(|&token| stream_cursor(server, token));
+    let reserved = server.repl.reservations.iter().map(|kept| kept.cursor);
+    let needed = cursors.chain(reserved).min().unwrap_or(u64::MAX);
+    if let Some(stream) = &mut server.repl.stream {
+        let backlog = stream.end().saturating_sub(server.config.repl_backlog_size);
+        stream.trim(backlog.min(needed));
+    }
+}
+
+/// Appends a command that belongs to no database.
+pub(super) fn feed_without_select(server: &mut Server, args: &[&[u8]]) {
+    let selected = server.repl.selected_db.replace(0);
+    server.repl.feed(0, args);
+    server.repl.selected_db = selected;
+}
+
+/// `REPLCONF ACK`: how far a replica has got.
+pub(crate) fn replica_acknowledged(
+    server: &mut Server,
+    token: Token,
+    offset: u64,
+    aof_offset: Option<u64>,
+) {
+    let now = server.now_seconds();
+    let link = primary::replica_link(server, token);
+    link.ack_offset = link.ack_offset.max(offset);
+    link.acknowledged = true;
+    link.aof_ack_offset = link.aof_ack_offset.max(aof_offset);
+    link.ack_time = now;
+    if link.start_on_ack && link.state == Some(ReplState::Online) {
+        link.start_on_ack = false;
+        trace::trace_replica(server, token, Direction::Received, &format!("REPLCONF ACK {offset}"));
+        server.clients.queue_write(token);
+    }
+    if primary::replica_state(server, token) == Some(ReplState::BgTransfer) {
+        trace::trace_replica(server, token, Direction::Received, &format!("REPLCONF ACK {offset}"));
+        snapshot::put_replica_online(server, token);
+    }
+    refresh_good_replicas(server);
+}
+
+/// How many replicas have acknowledged an offset; without one, how many there are.
+pub(crate) fn replicas_at(server: &Server, offset: Option<u64>) -> usize {
+    let links =
+        server.repl.replicas.iter().filter_map(|&t| server.clients.get(t)?.replica.as_ref());
+    let has_it = |link: &ReplicaLink| match offset {
+        Some(offset) => link.has_applied(offset),
+        None => link.state == Some(ReplState::Online),
+    };
+    links.filter(|link| has_it(link)).count()
+}
+
+/// Lets go clients in `WAIT` whose replicas have acknowledged.
+pub(crate) fn process_clients_waiting_replicas(server: &mut Server) {
+    for noted in server.clients.waiting().to_vec() {
+        let Some(token) = server.clients.find(noted) else { continue };
+        let Some(blocked) = &server.clients[token].blocked else { continue };
+        match blocked.on {
+            Blocked::Replicas { wanted, offset } => {
+                let reached = replicas_at(server, offset);
+                if reached >= wanted {
+                    output::reply_to(server, token, |reply| reply.int(reached as i64));
+                    blocking::unblock_client(server, token);
                 }
-                Blocked::Durable { local, replicas, offset } => {
-                    let reached = self.durable_at(offset);
-                    if local && !self.config.appendonly {
-                        self.unblock_client_on_error(token, &WAITAOF_WITHOUT_AOF);
-                    } else if reached.local >= local && reached.replicas >= replicas {
-                        self.reply_to(token, |reply| reached.reply(reply));
-                        self.unblock_client(token);
-                    }
-                }
-                _ => {}
             }
+            Blocked::Durable { local, replicas, offset } => {
+                let reached = durable_at(server, offset);
+                if local && !server.config.appendonly {
+                    blocking::unblock_client_on_error(server, token, &WAITAOF_WITHOUT_AOF);
+                } else if reached.local >= local && reached.replicas >= replicas {
+                    output::reply_to(server, token, |reply| reached.reply(reply));
+                    blocking::unblock_client(server, token);
+                }
+            }
+            _ => {}
         }
     }
+}
 
-    /// Where an offset is durable.
-    pub fn durable_at(&self, offset: Option<u64>) -> DurableAt {
-        let links =
-            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
-        let has_it = |link: &ReplicaLink| {
-            link.state == Some(ReplState::Online)
-                && offset.is_none_or(|offset| link.aof_ack_offset.is_some_and(|d| d >= offset))
-        };
-        let local = self.aof.fsynced_offset.is_some_and(|durable| durable >= offset.unwrap_or(0));
-        DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }
-    }
+/// Where an offset is durable.
+pub(crate) fn durable_at(server: &Server, offset: Option<u64>) -> DurableAt {
+    let links =
+        server.repl.replicas.iter().filter_map(|&t| server.clients.get(t)?.replica.as_ref());
+    let has_it = |link: &ReplicaLink| {
+        link.state == Some(ReplState::Online)
+            && offset.is_none_or(|offset| link.aof_ack_offset.is_some_and(|d| d >= offset))
+    };
+    let local = server.aof.fsynced_offset.is_some_and(|durable| durable >= offset.unwrap_or(0));
+    DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }
+}
 
-    /// Counts the replicas that are online and answered lately.
-    pub fn refresh_good_replicas(&mut self) {
-        let now = self.now_seconds();
-        let max_lag = i64::from(self.config.min_replicas_max_lag);
-        let links =
-            self.repl.replicas.iter().filter_map(|&t| self.clients.get(t)?.replica.as_ref());
-        let good = links
-            .filter(|l| l.state == Some(ReplState::Online) && now - l.ack_time <= max_lag)
-            .count();
-        self.repl.good_replicas = good;
-    }
+/// Counts the replicas that are online and answered lately.
+pub(crate) fn refresh_good_replicas(server: &mut Server) {
+    let now = server.now_seconds();
+    let max_lag = i64::from(server.config.min_replicas_max_lag);
+    let links =
+        server.repl.replicas.iter().filter_map(|&t| server.clients.get(t)?.replica.as_ref());
+    let good =
+        links.filter(|l| l.state == Some(ReplState::Online) && now - l.ack_time <= max_lag).count();
+    server.repl.good_replicas = good;
+}
 
-    pub fn enough_good_replicas(&self) -> bool {
-        self.repl.is_replica()
-            || self.config.min_replicas_max_lag == 0
-            || self.repl.good_replicas >= self.config.min_replicas_to_write as usize
-    }
+pub(crate) fn enough_good_replicas(server: &Server) -> bool {
+    server.repl.is_replica()
+        || server.config.min_replicas_max_lag == 0
+        || server.repl.good_replicas >= server.config.min_replicas_to_write as usize
 }

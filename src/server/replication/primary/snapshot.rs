@@ -5,7 +5,13 @@ use super::super::transfer::{Transfer, read_pipe};
 use super::super::{Capabilities, Excluded, ReplState};
 use crate::rdb::writer::RdbVersion;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::output;
+use crate::server::persistence;
 use crate::server::persistence::{Contents, SaveTarget};
+use crate::server::replication::primary;
+use crate::server::replication::primary::dual_channel;
+use crate::server::replication::primary::feed;
+use crate::server::replication::trace;
 use crate::server::{Server, random_id};
 use crate::sys::process;
 use bytes::Bytes;
@@ -15,334 +21,347 @@ use std::rc::Rc;
 /// A diskless snapshot is read from its pipe no faster than the slowest replica takes it: it may lag by so much.
 const PIPE_AHEAD: usize = 4 * 1024 * 1024;
 
-impl Server {
-    /// Finds a snapshot for a replica: one that is being made, or a new one, now or soon.
-    pub(super) fn start_or_join_snapshot(&mut self, token: Token) {
-        match self.persistence.child.as_ref().map(|c| c.target) {
-            Some(SaveTarget::Disk) => {
-                // Another replica's snapshot serves this one too, if the stream is kept from that snapshot on.
-                let capable = self.clients[token]
-                    .replica
-                    .as_ref()
-                    .map_or(Capabilities::empty(), |l| l.capabilities);
-                let contents = self.contents_for(token);
-                // One that wants no stream has none kept for it.
-                let rdb_only = self.clients[token].is(ClientFlags::REPL_RDB_ONLY);
-                let channel = self.is_rdb_channel(token);
-                let made = self.persistence.child.as_ref().and_then(|child| child.version);
-                let readable = made == Some(RdbVersion::V10) || made == Some(contents.version);
-                let companion = self.repl.replicas.iter().copied().find(|&other| {
-                    self.clients[other].replica.as_ref().is_some_and(|l| {
-                        l.state == Some(ReplState::WaitBgsaveEnd)
-                            && capable.contains(l.capabilities)
-                            && self.can_follow_from(token, l.cursor)
-                    }) && (rdb_only || !self.clients[other].is(ClientFlags::REPL_RDB_ONLY))
-                        && !channel
-                        && contents.excluded.is_empty()
-                        && readable
-                });
-                match companion {
-                    Some(other) => {
-                        let offset = self.replica_link(other).cursor;
-                        self.replication_setup_slave_for_full_resync(token, offset);
-                        self.notice("Waiting for end of BGSAVE for SYNC");
-                    }
-                    None => self.notice("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"),
-                }
-            }
-            Some(SaveTarget::Replicas | SaveTarget::RdbChannels) => {
-                self.notice("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
-            }
-            Some(SaveTarget::Aof { .. }) => {
-                self.notice("No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed");
-            }
-            None => {
-                let eof = self.replica_link(token).capabilities.contains(Capabilities::EOF);
-                if self.config.repl_diskless_sync && eof && self.config.repl_diskless_sync_delay > 0
-                {
-                    self.notice("Delay next BGSAVE for diskless SYNC");
-                } else {
-                    self.start_bgsave_for_replication();
-                }
-            }
-        }
-    }
-
-    pub(super) fn waiting_for_start(&self) -> Vec<Token> {
-        let waits = |t: &Token| self.replica_state(*t) == Some(ReplState::WaitBgsaveStart);
-        self.repl.replicas.iter().copied().filter(waits).collect()
-    }
-
-    pub(super) fn diskless_delay_applies(&self, waiting: &[Token]) -> bool {
-        let delay = i64::from(self.config.repl_diskless_sync_delay);
-        let full = self.config.repl_diskless_sync_max_replicas as usize;
-        if !self.config.repl_diskless_sync || (full > 0 && waiting.len() >= full) {
-            return false;
-        }
-        let links = || waiting.iter().filter_map(|&t| self.clients[t].replica.as_ref());
-        if !links().all(|l| l.capabilities.contains(Capabilities::EOF)) {
-            return false;
-        }
-        let longest = links().map(|l| self.now_seconds() - l.ack_time).max().unwrap_or(0);
-        longest < delay
-    }
-
-    /// Those that the next snapshot will be for: the first that waits, and all that want the same in the same way.
-    fn next_receivers(&self) -> Vec<Token> {
-        let mut waiting = self.waiting_for_start();
-        if let Some(&first) = waiting.first() {
-            let wish = |token| (self.is_rdb_channel(token), self.contents_for(token));
-            waiting.retain(|&token| wish(token) == wish(first));
-        }
-        waiting
-    }
-
-    /// What a replica's snapshot is to have.
-    fn contents_for(&self, token: Token) -> Contents {
-        let own = self.all_contents();
-        let Some(link) = &self.clients[token].replica else { return own };
-        let version = match link.expiring_fields_version(own.version) {
-            Some(version) if !link.excluded.contains(Excluded::DATA) => self.rdb_version(version),
-            _ => RdbVersion::V10,
-        };
-        Contents { excluded: link.excluded, version }
-    }
-
-    /// Starts a snapshot for the replicas that wait for one, in a form that all of them understand.
-    pub fn start_bgsave_for_replication(&mut self) {
-        let mut waiting = self.next_receivers();
-        let channels = waiting.first().is_some_and(|&token| self.is_rdb_channel(token));
-        let all_eof = waiting.iter().all(|&t| {
-            self.clients[t]
+/// Finds a snapshot for a replica: one that is being made, or a new one, now or soon.
+pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
+    match server.persistence.child.as_ref().map(|c| c.target) {
+        Some(SaveTarget::Disk) => {
+            // Another replica's snapshot serves this one too, if the stream is kept from that snapshot on.
+            let capable = server.clients[token]
                 .replica
                 .as_ref()
-                .is_some_and(|l| l.capabilities.contains(Capabilities::EOF))
-        });
-        let contents =
-            waiting.first().map_or(self.all_contents(), |&token| self.contents_for(token));
-        // A part of the data is never written in place of the snapshot file.
-        let diskless = self.config.repl_diskless_sync || !contents.excluded.is_empty();
-        let target = if channels {
-            SaveTarget::RdbChannels
-        } else if diskless && all_eof {
-            SaveTarget::Replicas
-        } else {
-            SaveTarget::Disk
-        };
-        self.notice(&format!(
-            "Starting BGSAVE for SYNC with target: {}{}",
-            if target == SaveTarget::Disk { "disk" } else { "replicas sockets" },
-            if channels { " using: dual-channel" } else { "" }
-        ));
-        if !self.repl.is_replica() {
-            // The stream behind the snapshot must not rely on a database selected before it.
-            self.repl.selected_db = None;
-        }
-        let offset = self.repl.offset;
-        self.snapshot_eof_mark = random_id(&mut self.rng);
-        if channels {
-            waiting = self.open_rdb_channels(&waiting, offset);
-            for &token in &waiting {
-                self.replication_setup_slave_for_full_resync(token, offset);
+                .map_or(Capabilities::empty(), |l| l.capabilities);
+            let contents = contents_for(server, token);
+            // One that wants no stream has none kept for it.
+            let rdb_only = server.clients[token].is(ClientFlags::REPL_RDB_ONLY);
+            let channel = dual_channel::is_rdb_channel(server, token);
+            let made = server.persistence.child.as_ref().and_then(|child| child.version);
+            let readable = made == Some(RdbVersion::V10) || made == Some(contents.version);
+            let companion = server.repl.replicas.iter().copied().find(|&other| {
+                server.clients[other].replica.as_ref().is_some_and(|l| {
+                    l.state == Some(ReplState::WaitBgsaveEnd)
+                        && capable.contains(l.capabilities)
+                        && feed::can_follow_from(server, token, l.cursor)
+                }) && (rdb_only || !server.clients[other].is(ClientFlags::REPL_RDB_ONLY))
+                    && !channel
+                    && contents.excluded.is_empty()
+                    && readable
+            });
+            match companion {
+                Some(other) => {
+                    let offset = primary::replica_link(server, other).cursor;
+                    replication_setup_slave_for_full_resync(server, token, offset);
+                    server.notice("Waiting for end of BGSAVE for SYNC");
+                }
+                None => server.notice("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"),
             }
         }
-        if let Err(error) = self.rdb_save_background(target, contents) {
-            self.warning(&format!("BGSAVE for replication failed: {error}"));
-            for token in waiting {
-                let id = self.clients[token].id;
-                self.repl.reservations.retain(|r| r.client != id);
-                let client = &mut self.clients[token];
-                client.flags.remove(ClientFlags::SLAVE);
-                client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
-                self.repl.replicas.retain(|&t| t != token);
-                self.add_reply_to(token, b"-ERR BGSAVE failed, replication can't continue\r\n");
-            }
-            return;
+        Some(SaveTarget::Replicas | SaveTarget::RdbChannels) => {
+            server.notice("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
         }
-        self.repl.file_for_replicas |= target == SaveTarget::Disk && self.config.rdb_del_sync_files;
-        self.pause_after_fork();
-        let by = self.persistence.child.as_ref().map_or(0, |child| child.pid);
-        let how = match target {
-            SaveTarget::Disk | SaveTarget::Aof { .. } => "a file",
-            SaveTarget::Replicas => "a pipe",
-            SaveTarget::RdbChannels => "this connection",
-        };
-        for &token in &waiting {
-            let text =
-                format!("snapshot at offset {offset} is being made by child {by}, into {how}");
-            self.trace_replica(token, Direction::Here, &text);
+        Some(SaveTarget::Aof { .. }) => {
+            server.notice("No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed");
         }
-        if channels {
-            return;
-        }
-        for &token in &waiting {
-            self.replication_setup_slave_for_full_resync(token, offset);
-        }
-        if target == SaveTarget::Replicas {
-            let head = format!("$EOF:{}\r\n", self.snapshot_eof_mark);
-            for token in waiting {
-                self.send_to_replica(token, head.clone());
-            }
-        }
-    }
-
-    /// Where a test wants to look at the process, it stops until it is told to go on.
-    pub fn pause_after_fork(&self) {
-        if self.repl.pause_after_fork {
-            self.notice("Process is about to stop.");
-            process::raise(libc::SIGSTOP);
-            self.notice("Process has been continued.");
-        }
-    }
-
-    /// Answers a replica that will get a snapshot: the stream behind it starts at `offset`.
-    pub(super) fn replication_setup_slave_for_full_resync(&mut self, token: Token, offset: u64) {
-        let pre_psync = self.clients[token].is(ClientFlags::PRE_PSYNC);
-        let link = self.replica_link(token);
-        link.state = Some(ReplState::WaitBgsaveEnd);
-        link.cursor = offset;
-        if !pre_psync {
-            let answer = format!("+FULLRESYNC {} {offset}\r\n", self.repl.id);
-            self.trace_replica(token, Direction::Sent, answer.trim_end());
-            self.send_to_replica(token, answer);
-        }
-    }
-
-    /// Answers a replica. It gets no replies but these: a command of its own must have none.
-    pub(super) fn send_to_replica(&mut self, token: Token, text: String) {
-        self.clients[token].out.push(Bytes::from(text));
-        self.clients.queue_write(token);
-    }
-
-    /// The pipe of a diskless snapshot has bytes: they go to every replica that waits for them.
-    pub fn read_snapshot_pipe(&mut self) {
-        let receivers: Vec<Token> = self.snapshot_receivers();
-        let slowest = receivers.iter().map(|&t| self.clients[t].out.len()).max().unwrap_or(0);
-        if slowest > PIPE_AHEAD {
-            return;
-        }
-        let Some(pipe) = self.persistence.child.as_mut().and_then(|c| c.pipe.as_mut()) else {
-            return;
-        };
-        let (bytes, ended) = match read_pipe(pipe, PIPE_AHEAD / 4) {
-            Ok(read) => read,
-            Err(error) => {
-                self.warning(&format!(
-                    "Diskless rdb transfer, read error sending DB to replicas: {error}"
-                ));
-                self.kill_save_child();
-                return;
-            }
-        };
-        let bytes = Bytes::from(bytes);
-        self.stats.net_repl_out += (bytes.len() * receivers.len()) as u64;
-        for &token in &receivers {
-            let now = self.now_seconds();
-            self.clients[token].out.push(bytes.clone());
-            self.clients[token].last_interaction = now;
-            self.clients.queue_write(token);
-        }
-        if ended {
-            let up = receivers.len();
-            self.notice(&format!(
-                "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
-            ));
-            if let Some(child) = &mut self.persistence.child
-                && let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &self.registry)
+        None => {
+            let eof = primary::replica_link(server, token).capabilities.contains(Capabilities::EOF);
+            if server.config.repl_diskless_sync && eof && server.config.repl_diskless_sync_delay > 0
             {
-                let _ = registry.deregister(&mut pipe);
-            }
-            self.check_child();
-        }
-    }
-
-    pub(super) fn snapshot_receivers(&self) -> Vec<Token> {
-        let gets = |t: &Token| self.replica_state(*t) == Some(ReplState::WaitBgsaveEnd);
-        self.repl.replicas.iter().copied().filter(gets).collect()
-    }
-
-    /// A child has ended: those who waited for its snapshot get it, or are let go.
-    pub fn snapshot_done(&mut self, target: SaveTarget, ok: bool) {
-        let receivers = self.snapshot_receivers();
-        if target == SaveTarget::RdbChannels {
-            self.rdb_channels_done(receivers, ok);
-            self.start_next_snapshot(ok);
-            return;
-        }
-        let file = (ok && target == SaveTarget::Disk && !receivers.is_empty()).then(|| {
-            File::open(self.rdb_path()).and_then(|f| Ok((f.metadata()?.len(), Rc::new(f))))
-        });
-        for token in receivers {
-            match (target, &file) {
-                _ if !ok => {
-                    self.trace_replica(token, Direction::Here, "making the snapshot failed");
-                    self.warning("SYNC failed. BGSAVE child returned an error");
-                    self.free_client(token);
-                }
-                (SaveTarget::Replicas | SaveTarget::RdbChannels, _) => {
-                    let mark = Bytes::from(self.snapshot_eof_mark.clone());
-                    self.clients[token].out.push(mark);
-                    let name = self.replica_name(token);
-                    self.notice(&format!("Streamed replica with replica {name} succeeded. Waiting for REPLCONF ACK from replica to enable streaming"));
-                    self.trace_replica(
-                        token,
-                        Direction::Here,
-                        "snapshot is sent; the stream waits for the replica's acknowledgement",
-                    );
-                    let link = self.replica_link(token);
-                    link.start_on_ack = true;
-                    self.put_replica_online(token);
-                    self.clients.queue_write(token);
-                }
-                (SaveTarget::Disk, Some(Ok((size, file)))) => {
-                    let transfer = Transfer::new(Rc::clone(file), *size);
-                    self.trace_replica(
-                        token,
-                        Direction::Here,
-                        &format!("snapshot is made: {size} bytes to send"),
-                    );
-                    let link = self.replica_link(token);
-                    link.transfer = Some(transfer);
-                    link.state = Some(ReplState::SendBulk);
-                    self.clients.queue_write(token);
-                }
-                (SaveTarget::Disk, Some(Err(error))) => {
-                    let text = format!("SYNC failed. Can't open/stat DB after BGSAVE: {error}");
-                    self.warning(&text);
-                    self.trace_end(token, &text);
-                    self.free_client(token);
-                }
-                (SaveTarget::Disk, None) | (SaveTarget::Aof { .. }, _) => {}
+                server.notice("Delay next BGSAVE for diskless SYNC");
+            } else {
+                start_bgsave_for_replication(server);
             }
         }
-        self.start_next_snapshot(ok);
     }
+}
 
-    /// Others may wait for a snapshot of their own.
-    fn start_next_snapshot(&mut self, ok: bool) {
-        let due = self.waiting_for_start();
-        // After a failure the cron tries again, not at once.
-        if ok && !due.is_empty() && !self.diskless_delay_applies(&due) {
-            self.start_bgsave_for_replication();
+pub(super) fn waiting_for_start(server: &Server) -> Vec<Token> {
+    let waits = |t: &Token| primary::replica_state(server, *t) == Some(ReplState::WaitBgsaveStart);
+    server.repl.replicas.iter().copied().filter(waits).collect()
+}
+
+pub(super) fn diskless_delay_applies(server: &Server, waiting: &[Token]) -> bool {
+    let delay = i64::from(server.config.repl_diskless_sync_delay);
+    let full = server.config.repl_diskless_sync_max_replicas as usize;
+    if !server.config.repl_diskless_sync || (full > 0 && waiting.len() >= full) {
+        return false;
+    }
+    let links = || waiting.iter().filter_map(|&t| server.clients[t].replica.as_ref());
+    if !links().all(|l| l.capabilities.contains(Capabilities::EOF)) {
+        return false;
+    }
+    let longest = links().map(|l| server.now_seconds() - l.ack_time).max().unwrap_or(0);
+    longest < delay
+}
+
+/// Those that the next snapshot will be for: the first that waits, and all that want the same in the same way.
+fn next_receivers(server: &Server) -> Vec<Token> {
+    let mut waiting = waiting_for_start(server);
+    if let Some(&first) = waiting.first() {
+        let wish =
+            |token| (dual_channel::is_rdb_channel(server, token), contents_for(server, token));
+        waiting.retain(|&token| wish(token) == wish(first));
+    }
+    waiting
+}
+
+/// What a replica's snapshot is to have.
+fn contents_for(server: &Server, token: Token) -> Contents {
+    let own = persistence::all_contents(server);
+    let Some(link) = &server.clients[token].replica else { return own };
+    let version = match link.expiring_fields_version(own.version) {
+        Some(version) if !link.excluded.contains(Excluded::DATA) => {
+            persistence::rdb_version(server, version)
+        }
+        _ => RdbVersion::V10,
+    };
+    Contents { excluded: link.excluded, version }
+}
+
+/// Starts a snapshot for the replicas that wait for one, in a form that all of them understand.
+pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
+    let mut waiting = next_receivers(server);
+    let channels =
+        waiting.first().is_some_and(|&token| dual_channel::is_rdb_channel(server, token));
+    let all_eof = waiting.iter().all(|&t| {
+        server.clients[t]
+            .replica
+            .as_ref()
+            .is_some_and(|l| l.capabilities.contains(Capabilities::EOF))
+    });
+    let contents = waiting
+        .first()
+        .map_or(persistence::all_contents(server), |&token| contents_for(server, token));
+    // A part of the data is never written in place of the snapshot file.
+    let diskless = server.config.repl_diskless_sync || !contents.excluded.is_empty();
+    let target = if channels {
+        SaveTarget::RdbChannels
+    } else if diskless && all_eof {
+        SaveTarget::Replicas
+    } else {
+        SaveTarget::Disk
+    };
+    server.notice(&format!(
+        "Starting BGSAVE for SYNC with target: {}{}",
+        if target == SaveTarget::Disk { "disk" } else { "replicas sockets" },
+        if channels { " using: dual-channel" } else { "" }
+    ));
+    if !server.repl.is_replica() {
+        // The stream behind the snapshot must not rely on a database selected before it.
+        server.repl.selected_db = None;
+    }
+    let offset = server.repl.offset;
+    server.snapshot_eof_mark = random_id(&mut server.rng);
+    if channels {
+        waiting = dual_channel::open_rdb_channels(server, &waiting, offset);
+        for &token in &waiting {
+            replication_setup_slave_for_full_resync(server, token, offset);
         }
     }
+    if let Err(error) = persistence::rdb_save_background(server, target, contents) {
+        server.warning(&format!("BGSAVE for replication failed: {error}"));
+        for token in waiting {
+            let id = server.clients[token].id;
+            server.repl.reservations.retain(|r| r.client != id);
+            let client = &mut server.clients[token];
+            client.flags.remove(ClientFlags::SLAVE);
+            client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+            server.repl.replicas.retain(|&t| t != token);
+            output::add_reply_to(
+                server,
+                token,
+                b"-ERR BGSAVE failed, replication can't continue\r\n",
+            );
+        }
+        return;
+    }
+    server.repl.file_for_replicas |= target == SaveTarget::Disk && server.config.rdb_del_sync_files;
+    pause_after_fork(server);
+    let by = server.persistence.child.as_ref().map_or(0, |child| child.pid);
+    let how = match target {
+        SaveTarget::Disk | SaveTarget::Aof { .. } => "a file",
+        SaveTarget::Replicas => "a pipe",
+        SaveTarget::RdbChannels => "this connection",
+    };
+    for &token in &waiting {
+        let text = format!("snapshot at offset {offset} is being made by child {by}, into {how}");
+        trace::trace_replica(server, token, Direction::Here, &text);
+    }
+    if channels {
+        return;
+    }
+    for &token in &waiting {
+        replication_setup_slave_for_full_resync(server, token, offset);
+    }
+    if target == SaveTarget::Replicas {
+        let head = format!("$EOF:{}\r\n", server.snapshot_eof_mark);
+        for token in waiting {
+            send_to_replica(server, token, head.clone());
+        }
+    }
+}
 
-    /// The snapshot is on its way or sent: the replica counts from now on.
-    pub(super) fn put_replica_online(&mut self, token: Token) {
-        let now = self.now_seconds();
-        if self.clients[token].is(ClientFlags::REPL_RDB_ONLY) {
-            self.trace_replica(token, Direction::Here, "snapshot is sent");
-            self.replica_link(token).state = Some(ReplState::RdbTransmitted);
-            self.notice("RDB transfer completed, rdb only replica should be disconnected asap");
-            self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+/// Where a test wants to look at the process, it stops until it is told to go on.
+pub(crate) fn pause_after_fork(server: &Server) {
+    if server.repl.pause_after_fork {
+        server.notice("Process is about to stop.");
+        process::raise(libc::SIGSTOP);
+        server.notice("Process has been continued.");
+    }
+}
+
+/// Answers a replica that will get a snapshot: the stream behind it starts at `offset`.
+pub(super) fn replication_setup_slave_for_full_resync(
+    server: &mut Server,
+    token: Token,
+    offset: u64,
+) {
+    let pre_psync = server.clients[token].is(ClientFlags::PRE_PSYNC);
+    let link = primary::replica_link(server, token);
+    link.state = Some(ReplState::WaitBgsaveEnd);
+    link.cursor = offset;
+    if !pre_psync {
+        let answer = format!("+FULLRESYNC {} {offset}\r\n", server.repl.id);
+        trace::trace_replica(server, token, Direction::Sent, answer.trim_end());
+        send_to_replica(server, token, answer);
+    }
+}
+
+/// Answers a replica. It gets no replies but these: a command of its own must have none.
+pub(super) fn send_to_replica(server: &mut Server, token: Token, text: String) {
+    server.clients[token].out.push(Bytes::from(text));
+    server.clients.queue_write(token);
+}
+
+/// The pipe of a diskless snapshot has bytes: they go to every replica that waits for them.
+pub(crate) fn read_snapshot_pipe(server: &mut Server) {
+    let receivers: Vec<Token> = snapshot_receivers(server);
+    let slowest = receivers.iter().map(|&t| server.clients[t].out.len()).max().unwrap_or(0);
+    if slowest > PIPE_AHEAD {
+        return;
+    }
+    let Some(pipe) = server.persistence.child.as_mut().and_then(|c| c.pipe.as_mut()) else {
+        return;
+    };
+    let (bytes, ended) = match read_pipe(pipe, PIPE_AHEAD / 4) {
+        Ok(read) => read,
+        Err(error) => {
+            server.warning(&format!(
+                "Diskless rdb transfer, read error sending DB to replicas: {error}"
+            ));
+            persistence::kill_save_child(server);
             return;
         }
-        let link = self.replica_link(token);
-        link.state = Some(ReplState::Online);
-        link.ack_time = now;
-        self.trace_replica(token, Direction::Here, "online");
-        self.refresh_good_replicas();
-        let name = self.replica_name(token);
-        self.notice(&format!("Synchronization with replica {name} succeeded"));
+    };
+    let bytes = Bytes::from(bytes);
+    server.stats.net_repl_out += (bytes.len() * receivers.len()) as u64;
+    for &token in &receivers {
+        let now = server.now_seconds();
+        server.clients[token].out.push(bytes.clone());
+        server.clients[token].last_interaction = now;
+        server.clients.queue_write(token);
     }
+    if ended {
+        let up = receivers.len();
+        server.notice(&format!(
+            "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
+        ));
+        if let Some(child) = &mut server.persistence.child
+            && let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &server.registry)
+        {
+            let _ = registry.deregister(&mut pipe);
+        }
+        persistence::check_child(server);
+    }
+}
+
+pub(super) fn snapshot_receivers(server: &Server) -> Vec<Token> {
+    let gets = |t: &Token| primary::replica_state(server, *t) == Some(ReplState::WaitBgsaveEnd);
+    server.repl.replicas.iter().copied().filter(gets).collect()
+}
+
+/// A child has ended: those who waited for its snapshot get it, or are let go.
+pub(crate) fn snapshot_done(server: &mut Server, target: SaveTarget, ok: bool) {
+    let receivers = snapshot_receivers(server);
+    if target == SaveTarget::RdbChannels {
+        dual_channel::rdb_channels_done(server, receivers, ok);
+        start_next_snapshot(server, ok);
+        return;
+    }
+    let file = (ok && target == SaveTarget::Disk && !receivers.is_empty()).then(|| {
+        File::open(persistence::rdb_path(server))
+            .and_then(|f| Ok((f.metadata()?.len(), Rc::new(f))))
+    });
+    for token in receivers {
+        match (target, &file) {
+            _ if !ok => {
+                trace::trace_replica(server, token, Direction::Here, "making the snapshot failed");
+                server.warning("SYNC failed. BGSAVE child returned an error");
+                server.free_client(token);
+            }
+            (SaveTarget::Replicas | SaveTarget::RdbChannels, _) => {
+                let mark = Bytes::from(server.snapshot_eof_mark.clone());
+                server.clients[token].out.push(mark);
+                let name = primary::replica_name(server, token);
+                server.notice(&format!("Streamed replica with replica {name} succeeded. Waiting for REPLCONF ACK from replica to enable streaming"));
+                trace::trace_replica(
+                    server,
+                    token,
+                    Direction::Here,
+                    "snapshot is sent; the stream waits for the replica's acknowledgement",
+                );
+                let link = primary::replica_link(server, token);
+                link.start_on_ack = true;
+                put_replica_online(server, token);
+                server.clients.queue_write(token);
+            }
+            (SaveTarget::Disk, Some(Ok((size, file)))) => {
+                let transfer = Transfer::new(Rc::clone(file), *size);
+                trace::trace_replica(
+                    server,
+                    token,
+                    Direction::Here,
+                    &format!("snapshot is made: {size} bytes to send"),
+                );
+                let link = primary::replica_link(server, token);
+                link.transfer = Some(transfer);
+                link.state = Some(ReplState::SendBulk);
+                server.clients.queue_write(token);
+            }
+            (SaveTarget::Disk, Some(Err(error))) => {
+                let text = format!("SYNC failed. Can't open/stat DB after BGSAVE: {error}");
+                server.warning(&text);
+                trace::trace_end(server, token, &text);
+                server.free_client(token);
+            }
+            (SaveTarget::Disk, None) | (SaveTarget::Aof { .. }, _) => {}
+        }
+    }
+    start_next_snapshot(server, ok);
+}
+
+/// Others may wait for a snapshot of their own.
+fn start_next_snapshot(server: &mut Server, ok: bool) {
+    let due = waiting_for_start(server);
+    // After a failure the cron tries again, not at once.
+    if ok && !due.is_empty() && !diskless_delay_applies(server, &due) {
+        start_bgsave_for_replication(server);
+    }
+}
+
+/// The snapshot is on its way or sent: the replica counts from now on.
+pub(super) fn put_replica_online(server: &mut Server, token: Token) {
+    let now = server.now_seconds();
+    if server.clients[token].is(ClientFlags::REPL_RDB_ONLY) {
+        trace::trace_replica(server, token, Direction::Here, "snapshot is sent");
+        primary::replica_link(server, token).state = Some(ReplState::RdbTransmitted);
+        server.notice("RDB transfer completed, rdb only replica should be disconnected asap");
+        server.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        return;
+    }
+    let link = primary::replica_link(server, token);
+    link.state = Some(ReplState::Online);
+    link.ack_time = now;
+    trace::trace_replica(server, token, Direction::Here, "online");
+    feed::refresh_good_replicas(server);
+    let name = primary::replica_name(server, token);
+    server.notice(&format!("Synchronization with replica {name} succeeded"));
 }

@@ -5,10 +5,10 @@
 //! its bytes are commands: [`follow`]. The snapshot may come over a second connection: [`dual_channel`]; what the first
 //! brings meanwhile waits in a [`kept_stream`].
 
-mod download;
+pub(crate) mod download;
 pub mod dual_channel;
-mod follow;
-mod handshake;
+pub(crate) mod follow;
+pub(crate) mod handshake;
 mod kept_stream;
 
 use super::NO_ID;
@@ -17,9 +17,17 @@ use crate::db::{Db, ExpiryRole};
 use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::aof::AofState;
+use crate::server::aof::rewrite;
+use crate::server::blocking;
 use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
+use crate::server::lazyfree;
+use crate::server::oom_score;
+use crate::server::pause;
 use crate::server::random_id;
+use crate::server::replication::primary;
+use crate::server::replication::trace;
+use crate::server::transaction;
 use download::Download;
 use dual_channel::{RdbChannel, RdbChannelState};
 use kept_stream::KeptStream;
@@ -185,222 +193,219 @@ impl super::Replication {
     }
 }
 
-impl Server {
-    /// Follows a primary from now on.
-    pub fn replication_set_primary(&mut self, host: String, port: u16) {
-        let was_primary = !self.repl.is_replica();
-        if was_primary {
-            // The history that was written here may be a part of the new primary's: try to go on in it.
-            self.notice("Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer.");
-            self.repl.cached = Some(CachedPrimary {
-                id: self.repl.id.clone(),
-                offset: self.repl.offset,
-                stream_db: self.repl.selected_db.unwrap_or(0),
-            });
-        } else {
-            self.cancel_replication_handshake();
-            if let Some(token) = self.repl.primary_token() {
-                self.free_client(token);
-            }
-        }
-        let text = format!("Connecting to MASTER {host}:{port}");
-        self.trace_primary_gone("another primary is followed");
-        self.repl.primary = Some(self.new_link(host, port));
-        self.ks.role = ExpiryRole::Hide;
-        // What failed has been logged.
-        let _ = self.apply_oom_score();
-        // Our replicas stay: if the new primary lets us go on in the same history, so can they.
-        self.disconnect_all_blocked_clients();
-        self.notice(&text);
-        self.connect_with_primary();
-    }
-
-    fn new_link(&mut self, host: String, port: u16) -> Box<PrimaryLink> {
-        let peer = format!("{host}:{port}");
-        let trace = self.repl.traces.begin(Role::Replica, peer, self.clock.unix_us());
-        Box::new(PrimaryLink::new(host, port, trace))
-    }
-
-    /// Follows a primary from the start: the link is made when the data has been loaded.
-    pub fn become_replica_at_startup(&mut self, host: String, port: u16) {
-        self.repl.primary = Some(self.new_link(host, port));
-        self.ks.role = ExpiryRole::Hide;
-    }
-
-    /// What `CONFIG REWRITE` will write about the primary.
-    pub fn set_primary_address(&mut self, address: Option<(String, u16)>) {
-        self.config.replicaof = address.map(|(host, port)| PrimaryAddress { host, port });
-    }
-
-    /// Stops following: this server is a primary, of a new history that continues the old one.
-    pub fn replication_unset_primary(&mut self) {
-        if !self.repl.is_replica() {
-            return;
-        }
-        self.cancel_replication_handshake();
-        if let Some(token) = self.repl.primary_token() {
-            self.free_client(token);
-        }
-        self.trace_primary_gone("no primary is followed any more");
-        self.repl.primary = None;
-        self.repl.cached = None;
-        let _ = self.apply_oom_score();
-        // Another primary will not have been lost for as long as this one.
-        self.repl.down_since = 0;
-        self.ks.replica_keys.clear();
-        let id = random_id(&mut self.rng);
-        self.repl.shift_id(id);
-        self.repl.selected_db = None;
-        self.restore_expiry_role();
-        if self.aof.state == AofState::Off {
-            // A synchronisation that did not succeed has turned it off.
-            self.restart_aof_after_sync();
-        }
-        self.repl.no_replicas_since = self.now_seconds();
-        self.disconnect_replicas();
-        let text = format!(
-            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
-            self.repl.id2,
-            self.repl.second_offset.unwrap_or(0),
-            self.repl.id
-        );
-        self.notice(&text);
-    }
-
-    /// Gives up whatever is going on with the primary short of a working link; the next cron connects again.
-    fn cancel_replication_handshake(&mut self) {
-        let Some(link) = &mut self.repl.primary else { return };
-        if link.state == LinkState::Connected {
-            return;
-        }
-        link.state = LinkState::Connect;
-        link.input = Vec::new();
-        link.kept_stream.clear();
-        let rdb_channel = link.rdb_channel.take().and_then(|channel| channel.token);
-        let token = link.token.take();
-        if let Some(download) = link.download.take() {
-            download.discard();
-        }
-        self.abandon_loading();
-        for token in token.into_iter().chain(rdb_channel) {
-            self.free_client(token);
+/// Follows a primary from now on.
+pub(crate) fn replication_set_primary(server: &mut Server, host: String, port: u16) {
+    let was_primary = !server.repl.is_replica();
+    if was_primary {
+        // The history that was written here may be a part of the new primary's: try to go on in it.
+        server.notice("Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer.");
+        server.repl.cached = Some(CachedPrimary {
+            id: server.repl.id.clone(),
+            offset: server.repl.offset,
+            stream_db: server.repl.selected_db.unwrap_or(0),
+        });
+    } else {
+        cancel_replication_handshake(server);
+        if let Some(token) = server.repl.primary_token() {
+            server.free_client(token);
         }
     }
+    let text = format!("Connecting to MASTER {host}:{port}");
+    trace::trace_primary_gone(server, "another primary is followed");
+    server.repl.primary = Some(new_link(server, host, port));
+    server.ks.role = ExpiryRole::Hide;
+    // What failed has been logged.
+    let _ = oom_score::apply_oom_score(server);
+    // Our replicas stay: if the new primary lets us go on in the same history, so can they.
+    blocking::disconnect_all_blocked_clients(server);
+    server.notice(&text);
+    handshake::connect_with_primary(server);
+}
 
-    /// Gives up the snapshot that is being loaded. Half of it is of no use; the old data is, where it is still there.
-    fn abandon_loading(&mut self) {
-        let Some(loading) = self.loading.take() else { return };
-        if loading.staging.is_none() {
-            self.flush_all_for_resync();
+fn new_link(server: &mut Server, host: String, port: u16) -> Box<PrimaryLink> {
+    let peer = format!("{host}:{port}");
+    let trace = server.repl.traces.begin(Role::Replica, peer, server.clock.unix_us());
+    Box::new(PrimaryLink::new(host, port, trace))
+}
+
+/// Follows a primary from the start: the link is made when the data has been loaded.
+pub(crate) fn become_replica_at_startup(server: &mut Server, host: String, port: u16) {
+    server.repl.primary = Some(new_link(server, host, port));
+    server.ks.role = ExpiryRole::Hide;
+}
+
+/// What `CONFIG REWRITE` will write about the primary.
+pub(crate) fn set_primary_address(server: &mut Server, address: Option<(String, u16)>) {
+    server.config.replicaof = address.map(|(host, port)| PrimaryAddress { host, port });
+}
+
+/// Stops following: this server is a primary, of a new history that continues the old one.
+pub(crate) fn replication_unset_primary(server: &mut Server) {
+    if !server.repl.is_replica() {
+        return;
+    }
+    cancel_replication_handshake(server);
+    if let Some(token) = server.repl.primary_token() {
+        server.free_client(token);
+    }
+    trace::trace_primary_gone(server, "no primary is followed any more");
+    server.repl.primary = None;
+    server.repl.cached = None;
+    let _ = oom_score::apply_oom_score(server);
+    // Another primary will not have been lost for as long as this one.
+    server.repl.down_since = 0;
+    server.ks.replica_keys.clear();
+    let id = random_id(&mut server.rng);
+    server.repl.shift_id(id);
+    server.repl.selected_db = None;
+    pause::restore_expiry_role(server);
+    if server.aof.state == AofState::Off {
+        // A synchronisation that did not succeed has turned it off.
+        rewrite::restart_aof_after_sync(server);
+    }
+    server.repl.no_replicas_since = server.now_seconds();
+    primary::disconnect_replicas(server);
+    let text = format!(
+        "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+        server.repl.id2,
+        server.repl.second_offset.unwrap_or(0),
+        server.repl.id
+    );
+    server.notice(&text);
+}
+
+/// Gives up whatever is going on with the primary short of a working link; the next cron connects again.
+fn cancel_replication_handshake(server: &mut Server) {
+    let Some(link) = &mut server.repl.primary else { return };
+    if link.state == LinkState::Connected {
+        return;
+    }
+    link.state = LinkState::Connect;
+    link.input = Vec::new();
+    link.kept_stream.clear();
+    let rdb_channel = link.rdb_channel.take().and_then(|channel| channel.token);
+    let token = link.token.take();
+    if let Some(download) = link.download.take() {
+        download.discard();
+    }
+    abandon_loading(server);
+    for token in token.into_iter().chain(rdb_channel) {
+        server.free_client(token);
+    }
+}
+
+/// Gives up the snapshot that is being loaded. Half of it is of no use; the old data is, where it is still there.
+fn abandon_loading(server: &mut Server) {
+    let Some(loading) = server.loading.take() else { return };
+    if loading.staging.is_none() {
+        flush_all_for_resync(server);
+    }
+}
+
+fn flush_all_for_resync(server: &mut Server) {
+    transaction::touch_all_watched_keys(server);
+    let fresh: Vec<Db> = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
+    let old = std::mem::replace(&mut server.ks.dbs, fresh);
+    lazyfree::lazy_free(server, old);
+    server.libraries = Libraries::default();
+    server.ks.replica_keys.clear();
+    blocking::signal_all_databases(server);
+}
+
+fn link(server: &mut Server) -> &mut PrimaryLink {
+    server.repl.primary.as_mut().expect("only called while a primary is followed")
+}
+
+/// The server ends: half a snapshot is not to be left behind.
+pub(crate) fn discard_download(server: &mut Server) {
+    if let Some(download) = server.repl.primary.as_mut().and_then(|link| link.download.take()) {
+        download.discard();
+    }
+}
+
+fn enter_link_state(server: &mut Server, state: LinkState) {
+    let now = server.now_seconds();
+    let link = link(server);
+    link.state = state;
+    (link.since, link.last_io) = (now, now);
+}
+
+/// Once a second: connects, gives up what takes too long, tells the primary how far we are.
+pub(crate) fn replica_cron(server: &mut Server) {
+    let now = server.now_seconds();
+    let timeout = i64::from(server.config.repl_timeout);
+    if server.starting {
+        return;
+    }
+    let Some(link) = &server.repl.primary else { return };
+    let rdb_channel = link.rdb_channel.as_ref();
+    let rdb_channel_silent = rdb_channel.map_or(0, |channel| now - channel.last_io);
+    // A large request is heard of long before it is complete and applied.
+    let heard = link.token.and_then(|t| server.clients.get(t)).map_or(0, |c| c.last_interaction);
+    let silent = now - link.last_io.max(link.since).max(heard);
+    match link.state {
+        LinkState::Connect => {
+            let text = format!("Connecting to MASTER {}:{}", link.host, link.port);
+            server.notice(&text);
+            handshake::connect_with_primary(server);
         }
-    }
-
-    fn flush_all_for_resync(&mut self) {
-        self.touch_all_watched_keys();
-        let fresh: Vec<Db> = (0..self.ks.dbs.len()).map(|_| self.ks.new_db()).collect();
-        let old = std::mem::replace(&mut self.ks.dbs, fresh);
-        self.lazy_free(old);
-        self.libraries = Libraries::default();
-        self.ks.replica_keys.clear();
-        self.signal_all_databases();
-    }
-
-    fn link(&mut self) -> &mut PrimaryLink {
-        self.repl.primary.as_mut().expect("only called while a primary is followed")
-    }
-
-    /// The server ends: half a snapshot is not to be left behind.
-    pub fn discard_download(&mut self) {
-        if let Some(download) = self.repl.primary.as_mut().and_then(|link| link.download.take()) {
-            download.discard();
-        }
-    }
-
-    fn enter_link_state(&mut self, state: LinkState) {
-        let now = self.now_seconds();
-        let link = self.link();
-        link.state = state;
-        (link.since, link.last_io) = (now, now);
-    }
-
-    /// Once a second: connects, gives up what takes too long, tells the primary how far we are.
-    pub fn replica_cron(&mut self) {
-        let now = self.now_seconds();
-        let timeout = i64::from(self.config.repl_timeout);
-        if self.starting {
-            return;
-        }
-        let Some(link) = &self.repl.primary else { return };
-        let rdb_channel = link.rdb_channel.as_ref();
-        let rdb_channel_silent = rdb_channel.map_or(0, |channel| now - channel.last_io);
-        // A large request is heard of long before it is complete and applied.
-        let heard = link.token.and_then(|t| self.clients.get(t)).map_or(0, |c| c.last_interaction);
-        let silent = now - link.last_io.max(link.since).max(heard);
-        match link.state {
-            LinkState::Connect => {
-                let text = format!("Connecting to MASTER {}:{}", link.host, link.port);
-                self.notice(&text);
-                self.connect_with_primary();
-            }
-            LinkState::Connected if silent > timeout => self.link_is_silent(STREAM_TIMEOUT),
-            LinkState::Transfer if silent > timeout => self.link_is_silent(BULK_TIMEOUT),
-            LinkState::ReceiveRdbClientId | LinkState::ReceivePsync | LinkState::Buffering
-                if rdb_channel_silent > timeout
-                    && link.rdb_channel_is(RdbChannelState::Transfer) =>
-            {
-                self.link_is_silent(RDB_CHANNEL_TIMEOUT);
-            }
-            LinkState::AwaitRdbChannel if rdb_channel_silent > timeout => {
-                let primary = self.config.flavour.primary_in_capitals();
-                let text = format!("Timeout connecting to the {primary} on the RDB channel...");
-                self.link_is_silent(&text);
-            }
-            LinkState::Buffering if silent > timeout && !link.kept_stream.is_full() => {
-                self.link_is_silent(STREAM_TIMEOUT);
-            }
-            LinkState::Connected
-            | LinkState::Loading
-            | LinkState::Transfer
-            | LinkState::AwaitRdbChannel
-            | LinkState::Buffering => {}
-            _ if silent > timeout => {
-                let primary = self.config.flavour.primary_in_capitals();
-                self.link_is_silent(&format!("Timeout connecting to the {primary}..."));
-            }
-            _ => {}
-        }
-        self.ack_if_due();
-    }
-
-    /// Who starts together with its primary may be a moment too early. In the first second it tries again at once, so
-    /// that a Sentinel that starts with them finds it when it asks the primary for the first time.
-    pub fn connect_early(&mut self) {
-        let is_young = self.ks.now_ms - self.started_ms < EARLY_MS;
-        let waits = self.repl.primary.as_ref().is_some_and(|link| link.state == LinkState::Connect);
-        if is_young && waits && !self.starting {
-            self.connect_with_primary();
-        }
-    }
-
-    /// Nothing has been heard for too long: gives the link up.
-    fn link_is_silent(&mut self, text: &str) {
-        self.warning(text);
-        self.trace_primary(Direction::Here, text);
-        if !self.repl.is_connected_to_primary() {
-            self.cancel_replication_handshake();
-        } else if let Some(token) = self.repl.primary_token() {
-            self.free_client(token);
-        }
-    }
-
-    /// Connects again at once when a link that worked has broken. After a failed attempt the cron takes its time.
-    pub fn reconnect_to_primary(&mut self) {
-        let lost = std::mem::take(&mut self.repl.reconnect);
-        if lost
-            && let Some(link) = self.repl.primary.as_ref().filter(|p| p.state == LinkState::Connect)
+        LinkState::Connected if silent > timeout => link_is_silent(server, STREAM_TIMEOUT),
+        LinkState::Transfer if silent > timeout => link_is_silent(server, BULK_TIMEOUT),
+        LinkState::ReceiveRdbClientId | LinkState::ReceivePsync | LinkState::Buffering
+            if rdb_channel_silent > timeout && link.rdb_channel_is(RdbChannelState::Transfer) =>
         {
-            self.notice(&format!("Reconnecting to MASTER {}:{}", link.host, link.port));
-            self.connect_with_primary();
+            link_is_silent(server, RDB_CHANNEL_TIMEOUT);
         }
+        LinkState::AwaitRdbChannel if rdb_channel_silent > timeout => {
+            let primary = server.config.flavour.primary_in_capitals();
+            let text = format!("Timeout connecting to the {primary} on the RDB channel...");
+            link_is_silent(server, &text);
+        }
+        LinkState::Buffering if silent > timeout && !link.kept_stream.is_full() => {
+            link_is_silent(server, STREAM_TIMEOUT);
+        }
+        LinkState::Connected
+        | LinkState::Loading
+        | LinkState::Transfer
+        | LinkState::AwaitRdbChannel
+        | LinkState::Buffering => {}
+        _ if silent > timeout => {
+            let primary = server.config.flavour.primary_in_capitals();
+            link_is_silent(server, &format!("Timeout connecting to the {primary}..."));
+        }
+        _ => {}
+    }
+    follow::ack_if_due(server);
+}
+
+/// Who starts together with its primary may be a moment too early. In the first second it tries again at once, so
+/// that a Sentinel that starts with them finds it when it asks the primary for the first time.
+pub(crate) fn connect_early(server: &mut Server) {
+    let is_young = server.ks.now_ms - server.started_ms < EARLY_MS;
+    let waits = server.repl.primary.as_ref().is_some_and(|link| link.state == LinkState::Connect);
+    if is_young && waits && !server.starting {
+        handshake::connect_with_primary(server);
+    }
+}
+
+/// Nothing has been heard for too long: gives the link up.
+fn link_is_silent(server: &mut Server, text: &str) {
+    server.warning(text);
+    trace::trace_primary(server, Direction::Here, text);
+    if !server.repl.is_connected_to_primary() {
+        cancel_replication_handshake(server);
+    } else if let Some(token) = server.repl.primary_token() {
+        server.free_client(token);
+    }
+}
+
+/// Connects again at once when a link that worked has broken. After a failed attempt the cron takes its time.
+pub(crate) fn reconnect_to_primary(server: &mut Server) {
+    let lost = std::mem::take(&mut server.repl.reconnect);
+    if lost
+        && let Some(link) = server.repl.primary.as_ref().filter(|p| p.state == LinkState::Connect)
+    {
+        server.notice(&format!("Reconnecting to MASTER {}:{}", link.host, link.port));
+        handshake::connect_with_primary(server);
     }
 }

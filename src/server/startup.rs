@@ -1,0 +1,90 @@
+//! From a server that has been made to one that serves: what is on disk is read, and the supervisor told.
+
+use super::Server;
+use super::acl::file;
+use super::aof::{load, rewrite};
+use super::cluster;
+use super::persistence;
+use super::replication::replica;
+use crate::sys::process;
+use crate::util::io_reason;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// Reads what a server has on disk beside its data: users, and the cluster that it is a node of.
+///
+/// # Errors
+/// A line for the log.
+pub fn load_setup(server: &mut Server) -> Result<(), String> {
+    file::load_users_at_startup(server)?;
+    cluster::cluster_start(server)
+}
+
+/// Becomes the replica that the configuration asks for, and begins to load what is on disk.
+///
+/// # Errors
+/// A line for the log.
+pub fn begin(server: &mut Server) -> Result<(), String> {
+    if let Some(address) = server.config.replicaof.clone() {
+        replica::become_replica_at_startup(server, address.host, address.port);
+    }
+    if !begin_loading(server)? {
+        finished(server);
+    }
+    Ok(())
+}
+
+/// Begins to load what is on disk; `false` if there is nothing. The error is for the log.
+pub fn begin_loading(server: &mut Server) -> Result<bool, String> {
+    load::load_aof_manifest(server)?;
+    if server.config.appendonly {
+        // A snapshot beside it may be older.
+        return load::begin_loading_aof(server);
+    }
+    let path = persistence::rdb_path(server);
+    persistence::load::begin_loading_file(server, &path).map_err(|error| {
+        format!("Fatal error loading the DB {}: {}. Exiting.", path.display(), io_reason(&error))
+    })
+}
+
+/// The data is there: clients may be served.
+pub(crate) fn finished(server: &mut Server) {
+    server.starting = false;
+    if rewrite::open_aof_on_server_start(server).is_err() {
+        // Why has been logged.
+        server.shutdown.exit = Some(1);
+        return;
+    }
+    if server.config.port != 0 {
+        server.notice("Ready to accept connections tcp");
+    }
+    if server.config.tls_port != 0 {
+        server.notice("Ready to accept connections tls");
+    }
+    if server.config.unixsocket.is_some() {
+        server.notice("Ready to accept connections unix");
+    }
+    match server.supervised {
+        Some("systemd") => notify_systemd(),
+        Some("upstart") => process::raise(libc::SIGSTOP),
+        _ => {}
+    }
+}
+
+/// Tells systemd that the server is ready.
+fn notify_systemd() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let message = b"STATUS=Ready to accept connections\nREADY=1\n";
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    let bytes = path.into_vec();
+    // Best effort: a supervisor that can't be told will say so itself.
+    let _ = match bytes.strip_prefix(b"@") {
+        Some(name) => {
+            SocketAddr::from_abstract_name(name).and_then(|a| socket.send_to_addr(message, &a))
+        }
+        None => SocketAddr::from_pathname(OsString::from_vec(bytes.clone()))
+            .and_then(|a| socket.send_to_addr(message, &a)),
+    };
+}
