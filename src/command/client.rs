@@ -8,6 +8,7 @@ use crate::server::blocking;
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::client_info;
+use crate::server::expiry;
 use crate::server::pause;
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::server::replication::trace;
@@ -76,6 +77,8 @@ const HELP: &[&str] = &[
     "    Protect current client connection from eviction.",
     "NO-TOUCH (ON|OFF)",
     "    Will not touch LRU/LFU stats when this mode is on.",
+    "IMPORT-SOURCE (ON|OFF)",
+    "    Mark this connection as the source of an import, which sees expired keys.",
 ];
 
 const NO_SUCH_CLIENT: CommandError = CommandError::err("No such client");
@@ -411,6 +414,17 @@ fn no_touch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+fn import_source(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    if !s.config.import_mode {
+        return Err(CommandError::err("Server is not in import mode"));
+    }
+    let on = on_or_off(args[2])?;
+    s.client(call).flags.set(ClientFlags::IMPORT_SOURCE, on);
+    expiry::restore_role(s);
+    call.reply.ok();
+    Ok(())
+}
+
 fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     reply_help(&mut call.reply, "CLIENT", HELP);
     Ok(())
@@ -430,5 +444,6 @@ pub const COMMANDS: &[Row] = &[
     ("client|unblock", unblock),
     ("client|no-evict", no_evict),
     ("client|no-touch", no_touch),
+    ("client|import-source", import_source),
     ("client|help", help),
 ];

@@ -15,6 +15,7 @@ use crate::server::config::{
     Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, rewrite_file,
 };
 use crate::server::evict;
+use crate::server::expiry;
 use crate::server::oom_score;
 use crate::server::replication::primary::feed;
 use crate::server::tls;
@@ -131,6 +132,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                     failed("Failed to set current oom_score_adj. Check server logs.".into())
                 })?
             }
+            "import-mode" => expiry::restore_role(s),
             "maxmemory-policy" => s.eviction.policy_changed(),
             _ => {}
         }

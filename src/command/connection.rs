@@ -10,6 +10,7 @@ use crate::server::acl;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::cluster;
+use crate::server::expiry;
 use crate::server::pubsub;
 use crate::server::tracking;
 use crate::server::transaction;
@@ -184,13 +185,15 @@ fn reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
             | ClientFlags::REPLY_SKIP_NEXT
             | ClientFlags::NO_TOUCH
             | ClientFlags::NO_EVICT
-            | ClientFlags::READONLY,
+            | ClientFlags::READONLY
+            | ClientFlags::IMPORT_SOURCE,
     );
     client.name = None;
     client.protocol = Protocol::Resp2;
     s.acl.assign_default(&mut s.clients[call.client]);
     call.reply.protocol = Protocol::Resp2;
     s.ks.no_touch = false;
+    expiry::restore_role(s);
     select_db(s, call, 0);
     call.reply.simple("RESET");
     Ok(())

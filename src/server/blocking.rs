@@ -32,6 +32,7 @@ use crate::command::dispatch;
 use crate::db::blocked::{Ticket, Waiter};
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::resp::reply::Reply;
+use crate::server::expiry;
 use crate::server::latency;
 use crate::server::output;
 use crate::server::replication::primary::feed;
@@ -184,6 +185,8 @@ fn resume_blocked(server: &mut Server, token: Token) {
     let no_touch = mem::replace(&mut server.ks.no_touch, client.is(ClientFlags::NO_TOUCH));
     let mut call = Call::resumed(token, wait.db, client.protocol);
     let outer_client = server.clients.begin_turn(token);
+    let role = server.ks.role;
+    expiry::restore_role(server);
     let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
     server.blocking.resumed = Some(deadline);
 
@@ -194,7 +197,7 @@ fn resume_blocked(server: &mut Server, token: Token) {
     }
 
     server.blocking.resumed = None;
-    server.ks.no_touch = no_touch;
+    (server.ks.role, server.ks.no_touch) = (role, no_touch);
     server.clients.end_turn(outer_client);
     let mut reply = call.reply;
     if let Some(token) = server.clients.find((token, id)) {

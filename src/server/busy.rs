@@ -6,7 +6,7 @@ use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::script::run;
-use crate::server::pause;
+use crate::server::expiry;
 use crate::server::propagate;
 use std::mem;
 use std::rc::Rc;
@@ -99,7 +99,7 @@ pub(crate) fn serve_others(server: &mut Server) {
     let unit = propagate::take_unit(server);
     let propagates_to = mem::take(&mut server.propagates_to);
     let (role, no_touch, now_ms) = (server.ks.role, server.ks.no_touch, server.ks.now_ms);
-    pause::restore_expiry_role(server);
+    expiry::restore_role(server);
     server.update_time();
 
     take_turn(server);

@@ -78,6 +78,8 @@ bitflags! {
         const LUA_DEBUG = 1 << 29;
         /// and not in a child.
         const LUA_DEBUG_SYNC = 1 << 30;
+        /// Brings data whose expiry another server decides about (`CLIENT IMPORT-SOURCE`).
+        const IMPORT_SOURCE = 1 << 31;
     }
 }
 
@@ -250,6 +252,11 @@ impl Client {
 
     pub fn is(&self, flags: ClientFlags) -> bool {
         self.flags.intersects(flags)
+    }
+
+    /// Whether keys are there for this client until somebody deletes them: for the primary, and for who imports data.
+    pub fn sees_expired(&self, is_importing: bool) -> bool {
+        self.is(ClientFlags::MASTER) || is_importing && self.is(ClientFlags::IMPORT_SOURCE)
     }
 
     /// Whether it waits for something in a key.

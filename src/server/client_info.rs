@@ -9,7 +9,7 @@ use crate::server::output;
 use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
-const FLAG_LETTERS: [(ClientFlags, char); 14] = [
+const FLAG_LETTERS: [(ClientFlags, char); 15] = [
     (ClientFlags::MONITOR, 'O'),
     (ClientFlags::SLAVE, 'S'),
     (ClientFlags::MASTER, 'M'),
@@ -24,6 +24,7 @@ const FLAG_LETTERS: [(ClientFlags, char); 14] = [
     (ClientFlags::READONLY, 'r'),
     (ClientFlags::NO_EVICT, 'e'),
     (ClientFlags::NO_TOUCH, 'T'),
+    (ClientFlags::IMPORT_SOURCE, 'I'),
 ];
 
 impl Client {

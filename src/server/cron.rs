@@ -11,6 +11,7 @@ use crate::server::blocking;
 use crate::server::child;
 use crate::server::client_eviction;
 use crate::server::evict;
+use crate::server::expiry;
 use crate::server::latency;
 use crate::server::output;
 use crate::server::pause;
@@ -196,7 +197,7 @@ impl Server {
     }
 
     fn expire_for(&mut self, budget: Duration) {
-        if self.pause.is_active() || self.loading.is_some() {
+        if self.pause.is_active() || self.loading.is_some() || expiry::is_importing(self) {
             return;
         }
         let started = self.clock.nanos();

@@ -11,6 +11,7 @@ use crate::db::EntryRef;
 use crate::db::eviction_pool::EvictionPool;
 use crate::db::lru::AccessPolicy;
 use crate::db::notify::Class;
+use crate::server::expiry;
 use crate::server::latency;
 use crate::server::propagate;
 use crate::server::replication::primary::feed;
@@ -124,6 +125,7 @@ fn free_memory(server: &mut Server, to_free: usize) -> EvictionOutcome {
     let outcome = match server.config.maxmemory_policy {
         _ if to_free == 0 => EvictionOutcome::Fits,
         MaxmemoryPolicy::NoEviction => await_lazy_free(server),
+        _ if expiry::is_importing(server) => await_lazy_free(server),
         _ => evict(server, to_free),
     };
     server.eviction.note_outcome(outcome, server.clock.nanos());

@@ -19,6 +19,7 @@ pub mod config;
 pub mod connection;
 pub(crate) mod cron;
 pub(crate) mod evict;
+pub(crate) mod expiry;
 pub(crate) mod flavour;
 pub(crate) mod gates;
 pub(crate) mod large_reply;
@@ -279,6 +280,7 @@ impl Server {
             tracking: tracking::Tracking::default(),
         };
         server.apply_keyspace_config();
+        expiry::restore_role(&mut server);
         acl::apply_requirepass(&mut server);
         server
     }

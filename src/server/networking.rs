@@ -24,9 +24,9 @@ use crate::server::blocking;
 use crate::server::busy;
 use crate::server::client_eviction;
 use crate::server::client_info;
+use crate::server::expiry;
 use crate::server::log::Level;
 use crate::server::output;
-use crate::server::pause;
 use crate::server::persistence;
 use crate::server::pubsub;
 use crate::server::replication::primary;
@@ -596,9 +596,10 @@ impl Server {
         self.clients.begin_turn(token);
         let client = &self.clients[token];
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
-        if client.is(ClientFlags::MASTER) {
-            self.ks.role = ExpiryRole::Keep;
+        if client.is(ClientFlags::MASTER | ClientFlags::IMPORT_SOURCE) {
+            expiry::restore_role(self);
         }
+        let client = &self.clients[token];
         let mut reply = std::mem::take(&mut self.reply);
         reply.begin_output(client.protocol, output::output_room(self, client));
         Call::of_client(token, client.db, reply, self.gates_for(token))
@@ -631,7 +632,7 @@ impl Server {
         self.clients.end_turn(None);
         call.reply.end_output();
         if self.ks.role == ExpiryRole::Keep {
-            pause::restore_expiry_role(self);
+            expiry::restore_role(self);
         }
         output::send_reply(self, &mut call);
         self.reply = call.reply;

@@ -3,8 +3,8 @@
 
 use super::Server;
 use super::client::Blocked;
-use crate::db::ExpiryRole;
 use crate::server::blocking;
+use crate::server::expiry;
 
 /// What is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,14 +79,7 @@ pub(crate) fn pause_clients(
     until: i64,
 ) {
     server.pause.start(purpose, kind, until, server.ks.now_ms);
-    restore_expiry_role(server);
-}
-
-/// Who decides that keys have expired, where it is not the primary that speaks: nobody while clients are paused,
-/// because nothing may change then.
-pub(crate) fn restore_expiry_role(server: &mut Server) {
-    let hide = server.repl.is_replica() || server.pause.is_active();
-    server.ks.role = if hide { ExpiryRole::Hide } else { ExpiryRole::Delete };
+    expiry::restore_role(server);
 }
 
 /// Ends a pause, and has those who waited try again.
@@ -106,7 +99,7 @@ pub(crate) fn check_pause(server: &mut Server) {
 
 /// Whoever still has to wait will find out when trying again.
 fn paused_clients_go_on(server: &mut Server) {
-    restore_expiry_role(server);
+    expiry::restore_role(server);
     for noted in server.clients.waiting().to_vec() {
         if let Some(token) = server.clients.find(noted)
             && server.clients[token].blocked.as_ref().is_some_and(|b| b.on == Blocked::Pause)

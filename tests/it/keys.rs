@@ -438,3 +438,31 @@ fn touch_touches_even_for_who_leaves_no_trace() {
     s.check(&[("TOUCH b", ":1")]);
     s.wait_for("OBJECT IDLETIME b", |reply| reply == ":0");
 }
+
+#[test]
+fn while_data_are_imported_nothing_goes_and_their_source_sees_what_has_expired() {
+    let mut s = Server::start(&["--import-mode", "yes"]);
+    let mut source = s.raw();
+    for request in ["CLIENT IMPORT-SOURCE on", "SET a v PX 1", "SET b v EXAT 1"] {
+        assert_eq!(source.ask(request), "+OK");
+    }
+    s.wait_for("GET a", |reply| reply == "nil");
+    s.check(&[("EXISTS a b", ":0"), ("SET c v EXAT 1", "OK"), ("GET c", "nil"), ("DBSIZE", ":3")]);
+    assert_eq!(source.ask("EXISTS a b c"), ":3");
+    s.check(&[
+        ("CONFIG SET maxmemory-policy allkeys-random maxmemory 1", "OK"),
+        ("SET d v", "OOM command not allowed when used memory > 'maxmemory'."),
+        ("CONFIG SET maxmemory 0", "OK"),
+    ]);
+    assert_eq!(s.info("evicted_keys") + s.info("expired_keys"), 0);
+
+    assert_eq!(source.ask("RESET"), "+RESET");
+    assert_eq!(source.ask("EXISTS a b c"), ":0");
+    assert_eq!(source.ask("CLIENT IMPORT-SOURCE maybe"), "-ERR syntax error");
+    assert_eq!(source.ask("CLIENT IMPORT-SOURCE on"), "+OK");
+    s.check(&[("CONFIG SET import-mode no", "OK")]);
+    assert_eq!(source.ask("EXISTS a b c"), ":0");
+    assert_eq!(source.ask("CLIENT IMPORT-SOURCE on"), "-ERR Server is not in import mode");
+    s.wait_for("DBSIZE", |reply| reply == ":0");
+    assert_eq!(s.info("expired_keys"), 3);
+}

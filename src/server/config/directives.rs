@@ -352,6 +352,8 @@ directives! {
     lfu_decay_time: u32 = 1, int(0, INT_MAX), "lfu-decay-time";
     /// Work spent on expired keys, from 1 to 10.
     active_expire_effort: u32 = 1, int(1, 10), "active-expire-effort";
+    /// Data are being imported: nothing expires or is evicted, the server that they come from decides.
+    import_mode: bool = false, bool, "import-mode", VALKEY;
     /// Free evicted values in the background.
     lazyfree_lazy_eviction: bool = false, bool, "lazyfree-lazy-eviction";
     /// Free expired values in the background.

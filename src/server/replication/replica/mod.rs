@@ -21,9 +21,9 @@ use crate::server::aof::rewrite;
 use crate::server::blocking;
 use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
+use crate::server::expiry;
 use crate::server::lazyfree;
 use crate::server::oom_score;
-use crate::server::pause;
 use crate::server::random_id;
 use crate::server::replication::primary;
 use crate::server::replication::trace;
@@ -258,7 +258,7 @@ pub(crate) fn replication_unset_primary(server: &mut Server) {
     let id = random_id(&mut server.rng);
     server.repl.shift_id(id);
     server.repl.selected_db = None;
-    pause::restore_expiry_role(server);
+    expiry::restore_role(server);
     if server.aof.state == AofState::Off {
         // A synchronisation that did not succeed has turned it off.
         rewrite::restart_aof_after_sync(server);
