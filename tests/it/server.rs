@@ -2,7 +2,6 @@
 
 use crate::harness::{Raw, Server, wait_for};
 use redis::Value;
-use std::time::Duration;
 
 fn array(value: Value) -> Vec<Value> {
     match value {
@@ -287,7 +286,7 @@ fn every_type_of_reply_can_be_asked_for() {
 
 #[test]
 fn debug_does_what_tests_need() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&["--hz", "500"]);
     for (args, reply) in [
         (&["DEBUG", "SET-ACTIVE-EXPIRE", "0"][..], "OK"),
         (&["DEBUG", "STRINGMATCH-LEN", "a*c", "abc"], ":1"),
@@ -306,7 +305,7 @@ fn debug_does_what_tests_need() {
     }
     assert!(server.log().contains("DEBUG LOG: hello there"));
     // Nobody asks for the key, and nobody looks for it.
-    std::thread::sleep(Duration::from_millis(300));
+    server.pass(100);
     assert_eq!(server.text(&["DBSIZE"]), ":1");
     assert_eq!(server.text(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]), "OK");
     wait_for("the key to expire", || (server.text(&["DBSIZE"]) == ":0").then_some(()));

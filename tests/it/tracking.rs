@@ -57,7 +57,15 @@ fn what_was_read_is_announced_once_when_it_changes() {
     reader.expect(EVERYTHING);
     assert_eq!(server.info("tracking_total_keys"), 0);
     // A key that expires has changed.
-    talk(&mut reader, &[("SET e 1 PX 20", OK), ("GET e", "$1\r\n1\r\n")]);
+    talk(
+        &mut reader,
+        &[
+            ("MULTI", OK),
+            ("SET e 1 PX 1", "+QUEUED\r\n"),
+            ("GET e", "+QUEUED\r\n"),
+            ("EXEC", "*2\r\n+OK\r\n$1\r\n1\r\n"),
+        ],
+    );
     server.wait_for("EXISTS e", |reply| reply == ":0");
     reader.expect(invalid("e"));
     talk(&mut reader, &[("CLIENT TRACKING OFF", OK), ("GET a", "_\r\n")]);

@@ -1,7 +1,6 @@
 //! Transactions over the wire: queueing and its errors, watched keys, and what is propagated of them.
 
 use crate::harness::{Raw, Server};
-use std::time::Duration;
 
 const OK: &str = "+OK\r\n";
 const QUEUED: &str = "+QUEUED\r\n";
@@ -195,6 +194,20 @@ fn a_watched_key_that_changes_prevents_it() {
     talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED), ("EXEC", unchanged)]);
 }
 
+/// Watches `k` while it lives; it has only so many milliseconds to live.
+fn watch_mortal(server: &mut Server, wire: &mut Raw) -> u64 {
+    for life_ms in (5..16).map(|power| 1 << power) {
+        server.line(&format!("SET k 1 PX {life_ms}"));
+        talk(wire, &[("WATCH k", OK)]);
+        // If it still lives, it did when it was watched.
+        if server.line("EXISTS k") == ":1" {
+            return life_ms;
+        }
+        talk(wire, &[("UNWATCH", OK)]);
+    }
+    panic!("nothing lives long enough to be watched");
+}
+
 #[test]
 fn watching_keys_whose_time_comes() {
     let mut server = Server::start(&[]);
@@ -202,9 +215,9 @@ fn watching_keys_whose_time_comes() {
     server.line("DEBUG SET-ACTIVE-EXPIRE 0");
     let unchanged = "*1\r\n+PONG\r\n";
     // It comes while the key is watched, and nobody looks.
-    server.line("SET k 1 PX 40");
-    talk(&mut wire, &[("WATCH k", OK), ("MULTI", OK), ("PING", QUEUED)]);
-    std::thread::sleep(Duration::from_millis(60));
+    let life_ms = watch_mortal(&mut server, &mut wire);
+    talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED)]);
+    server.pass(life_ms + 1);
     talk(&mut wire, &[("EXEC", NIL)]);
     // It had come before: the deletion is no change, a new value is.
     for (event, executed) in [
@@ -215,15 +228,14 @@ fn watching_keys_whose_time_comes() {
         ("SWAPDB 0 1", true),
     ] {
         server.line("SET k 1 PX 1");
-        std::thread::sleep(Duration::from_millis(20));
+        server.pass(2);
         talk(&mut wire, &[("WATCH k", OK)]);
         server.line(event);
         let reply = if executed { unchanged } else { NIL };
         talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED), ("EXEC", reply)]);
     }
     // Found by the server itself.
-    server.line("SET k 1 PX 40");
-    talk(&mut wire, &[("WATCH k", OK)]);
+    watch_mortal(&mut server, &mut wire);
     server.line("DEBUG SET-ACTIVE-EXPIRE 1");
     server.wait_for("DBSIZE", |n| n == ":0");
     talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED), ("EXEC", NIL)]);
@@ -294,7 +306,7 @@ fn a_command_and_the_expiry_that_it_met_are_one_unit() {
         ("SET k 1 PX 1", "OK"),
         ("SET l 1 PX 1", "OK"),
     ]);
-    std::thread::sleep(Duration::from_millis(20));
+    server.pass(2);
     let mut stream = server.replication_stream();
     server.check(&[("APPEND k 2", ":1"), ("GET l", "nil"), ("SET m 1", "OK")]);
     stream.expect(&["MULTI", "SELECT 0", "DEL k", "APPEND k 2", "EXEC", "DEL l", "SET m 1"]);

@@ -105,11 +105,11 @@ impl Raw {
         bytes
     }
 
-    /// Whether nothing comes for a while.
-    pub fn is_silent(&mut self, time: Duration) -> bool {
-        self.stream.get_ref().set_read_timeout(Some(time)).expect("a time-out");
-        let silent = matches!(self.stream.fill_buf(), Err(e) if e.kind() == ErrorKind::WouldBlock);
-        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        silent
+    /// Whether nothing has come yet. Of whether something will, [`super::Server::is_silent_to`] makes sure.
+    pub fn is_empty(&mut self) -> bool {
+        self.stream.get_ref().set_nonblocking(true).expect("an option of a socket");
+        let empty = matches!(self.stream.fill_buf(), Err(e) if e.kind() == ErrorKind::WouldBlock);
+        self.stream.get_ref().set_nonblocking(false).expect("an option of a socket");
+        empty
     }
 }

@@ -4,7 +4,6 @@ use super::raw::{PATIENCE, Raw, encoded, wait_for};
 use super::server::Server;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::time::Duration;
 
 /// A snapshot without keys, as Redis 7.2 writes it.
 pub const EMPTY_RDB: &[u8] = b"REDIS0011\xfa\x09redis-ver\x057.2.0\xfa\x0aredis-bits\xc0\x40\xfa\x05ctime\xc2\
@@ -12,9 +11,6 @@ pub const EMPTY_RDB: &[u8] = b"REDIS0011\xfa\x09redis-ver\x057.2.0\xfa\x0aredis-
 
 /// A history that no server has made.
 pub const HISTORY: &str = "75cd7bc10c49047e0d163660f3b90625b1af31dc";
-
-/// Long enough that whatever is going to come has come.
-pub const QUIET: Duration = Duration::from_millis(150);
 
 /// A snapshot (version 9, no checksum) with these strings in database 0; a time is in milliseconds since 1970.
 pub fn snapshot(entries: &[(&str, &str, Option<u64>)]) -> Vec<u8> {

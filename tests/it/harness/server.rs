@@ -189,6 +189,32 @@ impl Server {
         raw
     }
 
+    /// Whether the server has nothing to say on a connection, whatever was sent before. All that it had to say is
+    /// written at the end of the turn of its loop in which it had read that: before a second question, asked when a
+    /// first one has been answered.
+    pub fn is_silent_to(&self, raw: &mut Raw) -> bool {
+        let mut other = self.raw();
+        for _ in 0..2 {
+            other.ask("PING");
+        }
+        raw.is_empty()
+    }
+
+    /// Waits until so many milliseconds have passed on the server's clock, without a look at any key.
+    pub fn pass(&mut self, ms: u64) {
+        let start = self.now_ms();
+        wait_for("time to pass", || (self.now_ms() >= start + ms).then_some(()));
+    }
+
+    fn now_ms(&mut self) -> u64 {
+        let time = self.line("TIME");
+        let parts: Option<(u64, u64)> = time[1..time.len() - 1]
+            .split_once(' ')
+            .and_then(|(seconds, us)| Some((seconds.parse().ok()?, us.parse().ok()?)));
+        let (seconds, us) = parts.unwrap_or_else(|| panic!("no time: {time}"));
+        seconds * 1000 + us / 1000
+    }
+
     /// Becomes a replica, to see what is propagated from now on.
     pub fn replication_stream(&self) -> FakeReplica {
         FakeReplica::sync(self, &[])

@@ -1,7 +1,7 @@
 //! The server under test is the primary.
 
 use crate::harness::replication::{
-    EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, QUIET, line_after_newlines,
+    EMPTY_RDB, FakePrimary, FakeReplica, HISTORY, line_after_newlines,
 };
 use crate::harness::{Raw, Server, encoded, wait_for};
 
@@ -96,7 +96,7 @@ fn replconf_alone_makes_no_replica() {
     ask(&mut raw, &["SET", "key", "value"], "+OK");
     assert_eq!(server.info("connected_slaves"), 0);
     raw.command(&["REPLCONF", "ACK", "1"]);
-    assert!(raw.is_silent(QUIET), "an acknowledgement is never answered");
+    // An acknowledgement is never answered: what comes next belongs to what is asked next.
     for (args, reply) in [
         (&["REPLCONF", "listening-port"][..], "-ERR syntax error"),
         (&["REPLCONF", "listening-port", "x"], "-ERR value is not an integer or out of range"),
@@ -115,7 +115,7 @@ fn a_second_psync_is_ignored() {
     let mut replica = FakeReplica::sync(&server, &[]);
     for again in [&["PSYNC", "?", "-1"][..], &["SYNC"]] {
         replica.raw.command(again);
-        assert!(replica.raw.is_silent(QUIET), "{again:?} has been answered already");
+        assert!(server.is_silent_to(&mut replica.raw), "{again:?} has been answered already");
     }
     server.text(&["SET", "key", "value"]);
     replica.expect(&["SELECT 0", "SET key value"]);
@@ -161,7 +161,7 @@ fn an_end_mark_only_goes_to_who_knows_it() {
     for capabilities in [&["psync2"][..], &[]] {
         let mut replica = FakeReplica::sync(&server, capabilities);
         assert_eq!(replica.head, format!("${}", replica.rdb.len()));
-        assert!(replica.raw.is_silent(QUIET), "nothing behind it yet");
+        assert!(server.is_silent_to(&mut replica.raw), "nothing behind it yet");
     }
     let server = primary(&["--repl-diskless-sync", "no"]);
     assert!(!FakeReplica::sync(&server, &["eof", "psync2"]).head.starts_with("$EOF:"));
@@ -172,7 +172,10 @@ fn the_stream_behind_an_end_mark_waits_for_the_first_acknowledgement() {
     let mut server = primary(&[]);
     let mut replica = FakeReplica::sync(&server, &["eof", "psync2"]);
     server.text(&["SET", "key", "value"]);
-    assert!(replica.raw.is_silent(QUIET), "the replica has not said that it has found the mark");
+    assert!(
+        server.is_silent_to(&mut replica.raw),
+        "the replica has not said that it has found the mark"
+    );
     replica.acknowledge();
     replica.expect(&["SELECT 0", "SET key value"]);
 }
@@ -341,7 +344,7 @@ fn wait_counts_those_who_have_acknowledged_the_callers_writes() {
     for replica in &mut replicas {
         replica.expect(&["SELECT 0", "SET key value", "REPLCONF GETACK *"]);
     }
-    assert!(client.is_silent(QUIET), "nobody has acknowledged");
+    assert!(server.is_silent_to(&mut client), "nobody has acknowledged");
     replicas[0].acknowledge();
     assert_eq!(client.line(), ":1");
     ask(&mut client, &["WAIT", "2", "100"], ":1");

@@ -2,7 +2,6 @@
 
 use super::{bulks, talk};
 use crate::harness::Server;
-use std::time::Duration;
 
 #[test]
 fn elements_are_added_at_either_end() {
@@ -61,22 +60,16 @@ fn elements_are_taken() {
 
 #[test]
 fn who_waits_longest_is_served_first() {
-    let server = Server::start(&[]);
+    let mut server = Server::start(&[]);
     let (mut first, mut second) = (server.raw(), server.raw());
     let mut pusher = server.raw();
-    for (waiter, n) in [(&mut first, 1), (&mut second, 2)] {
+    for (waiter, n) in [(&mut first, "1"), (&mut second, "2")] {
         waiter.command(&["BLPOP", "list", "0"]);
-        crate::harness::wait_for("a blocked client", || {
-            let mut info = server.raw();
-            info.command(&["INFO", "clients"]);
-            let len: usize = info.line().strip_prefix('$')?.parse().ok()?;
-            let text = String::from_utf8(info.read(len)).ok()?;
-            text.contains(&format!("blocked_clients:{n}\r")).then_some(())
-        });
+        server.wait_info("blocked_clients", n);
     }
     talk(&mut pusher, &[("RPUSH list value", ":1\r\n")]);
     first.expect(bulks(&["list", "value"]));
-    assert!(second.is_silent(Duration::from_millis(20)));
+    assert!(server.is_silent_to(&mut second));
     talk(&mut pusher, &[("RPUSH list other", ":1\r\n")]);
     second.expect(bulks(&["list", "other"]));
 }

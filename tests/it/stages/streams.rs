@@ -1,7 +1,7 @@
 //! Stages of streams.
 
 use super::{bulks, talk};
-use crate::harness::{Server, wait_for};
+use crate::harness::Server;
 
 /// An entry with one field, as it is sent.
 fn entry(id: &str, field: &str, value: &str) -> String {
@@ -102,9 +102,7 @@ fn waiting_for_entries() {
     {
         let id = format!("0-{}", n + 2);
         reader.command(&request.split(' ').collect::<Vec<_>>());
-        wait_for("a blocked reader", || {
-            (server.info_text("blocked_clients").as_deref() == Some("1")).then_some(())
-        });
+        server.wait_info("blocked_clients", "1");
         talk(&mut writer, &[(&format!("XADD s {id} temperature 2"), &format!("$3\r\n{id}\r\n"))]);
         reader.expect(format!("*1\r\n{}", stream("s", &entry(&id, "temperature", "2"))));
     }
