@@ -1,8 +1,21 @@
 //! Strings of bytes as strings of bits: bit 0 is the highest bit of the first byte. Counting and searching bits,
 //! combining bitmaps, and integers of any width at any place.
 
+use super::simd;
+
 /// How many bits are set.
 pub fn count(bytes: &[u8]) -> u64 {
+    if bytes.len() < WIDE {
+        return count_words(bytes);
+    }
+    simd::widest(|| count_words(bytes))
+}
+
+/// From so many bytes on, wider instructions are worth asking for.
+const WIDE: usize = 64;
+
+#[inline(always)]
+fn count_words(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let words: u64 =
         words.iter().map(|word| u64::from(u64::from_ne_bytes(*word).count_ones())).sum();
@@ -97,12 +110,17 @@ pub fn combine(bits: &mut Vec<u8>, other: &[u8], how: Combine) {
         bits.resize(other.len(), 0);
     }
     let (common, beyond) = bits.split_at_mut(other.len());
-    let pairs = common.iter_mut().zip(other);
+    simd::widest(|| combine_bytes(common, other, how));
+    if how == Combine::And {
+        beyond.fill(0);
+    }
+}
+
+#[inline(always)]
+fn combine_bytes(bits: &mut [u8], other: &[u8], how: Combine) {
+    let pairs = bits.iter_mut().zip(other);
     match how {
-        Combine::And => {
-            pairs.for_each(|(bits, other)| *bits &= other);
-            beyond.fill(0);
-        }
+        Combine::And => pairs.for_each(|(bits, other)| *bits &= other),
         Combine::Or => pairs.for_each(|(bits, other)| *bits |= other),
         Combine::Xor => pairs.for_each(|(bits, other)| *bits ^= other),
         Combine::AndNot => pairs.for_each(|(bits, other)| *bits &= !other),
@@ -111,7 +129,7 @@ pub fn combine(bits: &mut Vec<u8>, other: &[u8], how: Combine) {
 
 /// Turns every bit over.
 pub fn invert(bits: &mut [u8]) {
-    bits.iter_mut().for_each(|byte| *byte = !*byte);
+    simd::widest(|| bits.iter_mut().for_each(|byte| *byte = !*byte));
 }
 
 #[cfg(test)]
@@ -126,7 +144,7 @@ mod tests {
     /// Mostly runs, as bitmaps that are searched have.
     fn bitmap() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![4 => Just(0), 4 => Just(0xff), 1 => any::<u8>()];
-        let run = (byte, 0..20usize).prop_map(|(byte, n)| vec![byte; n]);
+        let run = (byte, 0..90usize).prop_map(|(byte, n)| vec![byte; n]);
         prop::collection::vec(run, 0..8).prop_map(|runs| runs.concat())
     }
 
@@ -162,7 +180,7 @@ mod tests {
             value: u64,
         ) {
             let mut all = bits(&bytes);
-            all.resize(1000, false);
+            all.resize(8000, false);
             let place = offset as usize..offset as usize + width as usize;
             let expected = all[place.clone()].iter().fold(0u64, |n, bit| n << 1 | u64::from(*bit));
             prop_assert_eq!(field(&bytes, offset, width), expected);

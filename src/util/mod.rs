@@ -13,6 +13,7 @@ pub(crate) mod long_double;
 pub(crate) mod lzf;
 pub(crate) mod memory_units;
 pub(crate) mod number;
+pub(crate) mod simd;
 pub(crate) mod slot;
 pub(crate) mod sparse;
 
