@@ -3,7 +3,7 @@
 use crate::command::config::update_title;
 use crate::command::table::{CommandTable, Row};
 use crate::event_loop::EventLoop;
-use crate::server::config::{Config, Startup, Supervised};
+use crate::server::config::{Config, ConfigError, Startup, Supervised};
 use crate::server::flavour::Flavour;
 use crate::server::log::{Level, Log};
 use crate::server::oom_score;
@@ -15,6 +15,7 @@ use crate::util::alloc;
 use crate::{aof, command, rdb};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -153,16 +154,18 @@ fn help_or_version(args: &[OsString]) -> Option<i32> {
 fn serve(startup: Startup, executable: &str) -> i32 {
     let mut server = match make_server(startup, executable) {
         Ok(server) => server,
-        Err(text) => {
-            eprintln!("{text}");
+        Err(error) => {
+            eprintln!("{error}");
             return 1;
         }
     };
     let outcome = start(&mut server).and_then(|mut event_loop| {
-        event_loop.run(&mut server).map_err(|error| format!("The event loop failed: {error}"))
+        Ok(event_loop
+            .run(&mut server)
+            .map_err(|error| format!("The event loop failed: {error}"))?)
     });
-    outcome.unwrap_or_else(|text| {
-        server.warning(&text);
+    outcome.unwrap_or_else(|error| {
+        server.warning(&error.to_string());
         1
     })
 }
@@ -171,7 +174,7 @@ fn serve(startup: Startup, executable: &str) -> i32 {
 ///
 /// # Errors
 /// A line for the terminal: there is no log yet.
-fn make_server(startup: Startup, executable: &str) -> Result<Server, String> {
+fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Error>> {
     let Startup { mut config, config_file, log: lines } = startup;
     if config.set_proc_title {
         title::init();
@@ -214,13 +217,13 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, String> {
 }
 
 /// All commands, by the names that `rename-command` gives them.
-fn renamed_commands(config: &Config) -> Result<CommandTable, String> {
+fn renamed_commands(config: &Config) -> Result<CommandTable, ConfigError> {
     let mut commands = command_table();
     config.flavour.adapt(&mut commands);
     for line in &config.rename_command {
         if !commands.rename(&line.args[1], &line.args[2]) {
             let why = "No such command in rename-command, or the new name is taken";
-            return Err(line.error(why).to_string());
+            return Err(line.error(why));
         }
     }
     Ok(commands)
@@ -247,11 +250,11 @@ fn introduce(server: &Server) {
 ///
 /// # Errors
 /// A line for the log.
-fn start(server: &mut Server) -> Result<EventLoop, String> {
+fn start(server: &mut Server) -> Result<EventLoop, Box<dyn Error>> {
     startup::load_setup(server)?;
-    if let Err(text) = tls::configure_tls(server) {
-        server.warning(&text);
-        return Err("Failed to configure TLS. Check logs for more info.".to_string());
+    if let Err(error) = tls::configure_tls(server) {
+        server.warning(&error.to_string());
+        return Err("Failed to configure TLS. Check logs for more info.".into());
     }
     let event_loop = EventLoop::new(server).map_err(|error| format!("Failed to start: {error}"))?;
     if server.config.disable_thp {

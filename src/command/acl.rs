@@ -260,7 +260,7 @@ fn load(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if s.config.aclfile.is_empty() {
         return Err(NO_FILE);
     }
-    file::load_acl_file(s).map_err(CommandError::err_with)?;
+    file::load_acl_file(s)?;
     call.reply.ok();
     Ok(())
 }

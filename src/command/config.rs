@@ -12,7 +12,8 @@ use crate::server::aof::rewrite;
 use crate::server::call::Call;
 use crate::server::client_eviction;
 use crate::server::config::{
-    Config, Directive, Flags, RewriteOptions, SetContext, SetError, expand_template, rewrite_file,
+    Config, Directive, Flags, Reason, RewriteOptions, SetContext, SetError, expand_template,
+    rewrite_file,
 };
 use crate::server::evict;
 use crate::server::expiry;
@@ -95,10 +96,11 @@ fn set_pairs(
 /// Carries changed directives over to where they are heeded. Most are read where they are needed, and need nothing.
 fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), SetError> {
     for directive in changed {
-        let failed = |reason: String| SetError::failed(directive.name, reason);
+        let failed = |reason: Reason| SetError::failed(directive.name, reason);
         match directive.name {
             "maxclients" => allow_clients(s.config.maxclients).map_err(failed)?,
-            "dir" => std::env::set_current_dir(&s.config.dir).map_err(|e| failed(io_reason(&e)))?,
+            "dir" => std::env::set_current_dir(&s.config.dir)
+                .map_err(|e| failed(io_reason(&e).into()))?,
             "port" => listen_elsewhere(s, old, "Unable to listen on this port. Check server logs.")
                 .map_err(failed)?,
             "tls-port" => {
@@ -142,19 +144,19 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
 }
 
 /// Reads keys and certificates anew.
-fn configure_tls(s: &mut Server) -> Result<(), String> {
-    tls::configure_tls(s).map_err(|line| {
-        s.warning(&line);
-        "Unable to update TLS configuration. Check server logs.".to_string()
+fn configure_tls(s: &mut Server) -> Result<(), Reason> {
+    tls::configure_tls(s).map_err(|error| {
+        s.warning(&error.to_string());
+        "Unable to update TLS configuration. Check server logs.".into()
     })
 }
 
 /// Turns the append-only file on or off, unless a running synchronisation keeps it off for the time being.
-fn switch_aof(s: &mut Server) -> Result<(), String> {
+fn switch_aof(s: &mut Server) -> Result<(), Reason> {
     if !s.config.appendonly {
         rewrite::stop_append_only(s);
     } else if s.aof.state == AofState::Off && rewrite::start_append_only(s).is_err() {
-        return Err("Unable to turn on AOF. Check server logs.".to_string());
+        return Err("Unable to turn on AOF. Check server logs.".into());
     }
     Ok(())
 }
@@ -182,14 +184,15 @@ pub fn update_title(s: &Server) {
     }
 }
 
-fn allow_clients(maxclients: u32) -> Result<(), String> {
+fn allow_clients(maxclients: u32) -> Result<(), Reason> {
     let wanted = u64::from(maxclients) + RESERVED_FILES;
     let limit = process::raise_open_files(wanted);
     if limit < wanted {
         let possible = limit.saturating_sub(RESERVED_FILES);
-        return Err(format!(
+        let text = format!(
             "The operating system is not able to handle the specified number of clients, try with {possible}"
-        ));
+        );
+        return Err(text.into());
     }
     Ok(())
 }
@@ -208,7 +211,7 @@ fn warn_if_over_maxmemory(s: &Server) {
 }
 
 /// Has the loop listen on other addresses, after seeing that it can.
-fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &str) -> Result<(), String> {
+fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &'static str) -> Result<(), Reason> {
     listen_at(s, old, s.config.port, old.port, refusal)?;
     listen_at(s, old, s.config.tls_port, old.tls_port, refusal)?;
     s.rebind = true;
@@ -221,8 +224,8 @@ fn listen_at(
     old: &Config,
     port: u16,
     old_port: u16,
-    refusal: &str,
-) -> Result<(), String> {
+    refusal: &'static str,
+) -> Result<(), Reason> {
     for address in &s.config.bind {
         let held = old_port == port && old.bind.contains(address);
         // What starts with a dash may be missing on this machine.
@@ -241,7 +244,7 @@ fn listen_at(
             s.warning(&format!(
                 "Could not create server TCP listening socket {address}:{port}: {reason}"
             ));
-            return Err(refusal.to_string());
+            return Err(refusal.into());
         }
     }
     Ok(())

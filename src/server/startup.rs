@@ -4,27 +4,29 @@ use super::Server;
 use super::acl::file;
 use super::aof::{load, rewrite};
 use super::cluster;
-use super::persistence;
+use super::persistence::{self, load::LoadError};
 use super::replication::replica;
 use crate::sys::process;
 use crate::util::io_reason;
+use std::error::Error;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 /// Reads what a server has on disk beside its data: users, and the cluster that it is a node of.
 ///
 /// # Errors
-/// A line for the log.
-pub fn load_setup(server: &mut Server) -> Result<(), String> {
+/// If that can't be read or understood.
+pub fn load_setup(server: &mut Server) -> Result<(), Box<dyn Error>> {
     file::load_users_at_startup(server)?;
-    cluster::cluster_start(server)
+    cluster::cluster_start(server)?;
+    Ok(())
 }
 
 /// Becomes the replica that the configuration asks for, and begins to load what is on disk.
 ///
 /// # Errors
-/// A line for the log.
-pub fn begin(server: &mut Server) -> Result<(), String> {
+/// If it can't be loaded.
+pub fn begin(server: &mut Server) -> Result<(), LoadError> {
     if let Some(address) = server.config.replicaof.clone() {
         replica::become_replica_at_startup(server, address.host, address.port);
     }
@@ -34,8 +36,11 @@ pub fn begin(server: &mut Server) -> Result<(), String> {
     Ok(())
 }
 
-/// Begins to load what is on disk; `false` if there is nothing. The error is for the log.
-pub fn begin_loading(server: &mut Server) -> Result<bool, String> {
+/// Begins to load what is on disk; `false` if there is nothing.
+///
+/// # Errors
+/// If it can't be read.
+pub fn begin_loading(server: &mut Server) -> Result<bool, LoadError> {
     load::load_aof_manifest(server)?;
     if server.config.appendonly {
         // A snapshot beside it may be older.
@@ -43,7 +48,8 @@ pub fn begin_loading(server: &mut Server) -> Result<bool, String> {
     }
     let path = persistence::rdb_path(server);
     persistence::load::begin_loading_file(server, &path).map_err(|error| {
-        format!("Fatal error loading the DB {}: {}. Exiting.", path.display(), io_reason(&error))
+        let (path, reason) = (path.display(), io_reason(&error));
+        LoadError::Content(format!("Fatal error loading the DB {path}: {reason}. Exiting."))
     })
 }
 

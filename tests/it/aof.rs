@@ -6,7 +6,7 @@ use aeolis::cli;
 use aeolis::server::Server as InProcess;
 use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::log::Log;
-use aeolis::server::persistence::load::{self, LoadProgress};
+use aeolis::server::persistence::load::{self, LoadError, LoadProgress};
 use aeolis::server::startup;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -51,6 +51,7 @@ fn with_files(base: &[u8], incr: &[u8]) -> TempDir {
 
 /// Loads the files in this process; the number of keys, or why not.
 fn load(dir: &Path, truncated: bool) -> Result<usize, String> {
+    let text = |error: LoadError| error.to_string();
     let config = Config {
         dir: dir.into(),
         appendonly: true,
@@ -60,10 +61,8 @@ fn load(dir: &Path, truncated: bool) -> Result<usize, String> {
     };
     let log = Log { level: LogLevel::Nothing, file: None };
     let mut server = InProcess::new(config, cli::command_table(), SmallRng::seed_from_u64(1), log);
-    if startup::begin_loading(&mut server)? {
-        while load::load_some(&mut server).map_err(|error| error.to_string())? == LoadProgress::More
-        {
-        }
+    if startup::begin_loading(&mut server).map_err(text)? {
+        while load::load_some(&mut server).map_err(text)? == LoadProgress::More {}
     }
     Ok(server.ks.len())
 }

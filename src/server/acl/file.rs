@@ -3,38 +3,95 @@
 use super::rules::{RuleError, has_spaces, merge_selectors};
 use super::user::User;
 use super::{DEFAULT_NAME, Server};
+use crate::resp::error::CommandError;
 use crate::server::acl;
+use crate::server::config::ConfigError;
 use crate::sys::durable::write_durably;
 use crate::util::io_reason;
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Why there are no users as a file, or the configuration, wants them.
+#[derive(Debug)]
+pub enum UsersError {
+    /// There is an ACL file, and there are `user` lines.
+    TwoSources,
+    /// The ACL file can't be read.
+    Unreadable { file: String, error: io::Error },
+    /// All that is wrong with the ACL file, in one line.
+    Malformed(Vec<u8>),
+    /// A `user` line of the configuration is wrong.
+    Line(ConfigError),
+    /// A `user` line of the configuration has a name with spaces.
+    SpacesInName,
+    /// A `user` line of the configuration names a command or category that there is not.
+    UnknownRule { rule: Vec<u8>, user: Vec<u8> },
+}
+
+impl UsersError {
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::TwoSources => b"Configuring Redis with users defined in redis.conf and at the same setting an ACL \
+                file path is invalid. This setup is very likely to lead to configuration errors and security holes, \
+                please define either an ACL file or declare users directly in your redis.conf, but not both."
+                .to_vec(),
+            Self::Unreadable { file, error } => {
+                let reason = io_reason(error);
+                format!("Error loading ACLs, opening file '{file}': {reason}").into()
+            }
+            Self::Malformed(errors) => errors.clone(),
+            Self::Line(error) => error.to_string().into(),
+            Self::SpacesInName => b"Spaces not allowed in ACL usernames".to_vec(),
+            Self::UnknownRule { rule, user } => {
+                let error = RuleError::Unknown.to_string();
+                let before = b"Error loading ACL rule '";
+                [before, &rule[..], b"' for the user named '", user, b"': ", error.as_bytes()].concat()
+            }
+        }
+    }
+}
+
+/// For the terminal.
+impl fmt::Display for UsersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if matches!(self, Self::Unreadable { .. } | Self::Malformed(_)) {
+            f.write_str("Aborting Redis startup because of ACL errors: ")?;
+        }
+        f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
+    }
+}
+
+impl std::error::Error for UsersError {}
+
+impl From<UsersError> for CommandError {
+    fn from(error: UsersError) -> CommandError {
+        CommandError::err_with(error.to_bytes())
+    }
+}
+
 /// Makes the users that the configuration tells of, at start-up.
 ///
 /// # Errors
-/// A text for standard error: without the right users the server must not start.
-pub(crate) fn load_users_at_startup(server: &mut Server) -> Result<(), String> {
+/// Without the right users the server must not start.
+pub(crate) fn load_users_at_startup(server: &mut Server) -> Result<(), UsersError> {
     if server.config.aclfile.is_empty() {
         return load_configured_users(server);
     }
     if !server.config.user.is_empty() {
-        return Err("Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is \
-                    invalid. This setup is very likely to lead to configuration errors and security holes, please \
-                    define either an ACL file or declare users directly in your redis.conf, but not both."
-            .to_string());
+        return Err(UsersError::TwoSources);
     }
     load_acl_file(server)
-        .map_err(|errors| format!("Aborting Redis startup because of ACL errors: {errors}"))
 }
 
-fn load_configured_users(server: &mut Server) -> Result<(), String> {
+fn load_configured_users(server: &mut Server) -> Result<(), UsersError> {
     let mut seen = HashSet::new();
     for line in &server.config.user.clone() {
         let wrong = |what: &[u8], why: &dyn std::fmt::Display| {
             let what = String::from_utf8_lossy(what);
-            line.error(format!("Error in user declaration '{what}': {why}")).to_string()
+            UsersError::Line(line.error(format!("Error in user declaration '{what}': {why}")))
         };
         let name = &line.args[1];
         if !seen.insert(name.clone()) {
@@ -42,7 +99,7 @@ fn load_configured_users(server: &mut Server) -> Result<(), String> {
             return Err(wrong(name, &why));
         }
         if has_spaces(name) {
-            return Err("Spaces not allowed in ACL usernames".to_string());
+            return Err(UsersError::SpacesInName);
         }
         let words: Vec<&[u8]> = line.args[2..].iter().map(Vec::as_slice).collect();
         let rules = merge_selectors(&words).map_err(|open| wrong(open, &RuleError::Syntax))?;
@@ -50,11 +107,9 @@ fn load_configured_users(server: &mut Server) -> Result<(), String> {
         let mut user = User::new(name, book.all_channels);
         for rule in &rules {
             book.apply(&mut user, rule).map_err(|error| match error {
-                RuleError::Unknown => format!(
-                    "Error loading ACL rule '{}' for the user named '{}': {error}",
-                    String::from_utf8_lossy(rule),
-                    String::from_utf8_lossy(name)
-                ),
+                RuleError::Unknown => {
+                    UsersError::UnknownRule { rule: rule.to_vec(), user: name.clone() }
+                }
                 _ => wrong(rule, &error),
             })?;
         }
@@ -76,13 +131,14 @@ fn load_configured_users(server: &mut Server) -> Result<(), String> {
 /// logged in as a user that the file has, too, stays so.
 ///
 /// # Errors
-/// All that is wrong with the file, in one line.
-pub(crate) fn load_acl_file(server: &mut Server) -> Result<(), String> {
+/// If the file can't be read, or anything is wrong with it.
+pub(crate) fn load_acl_file(server: &mut Server) -> Result<(), UsersError> {
     let file = server.config.aclfile.clone();
-    let text = fs::read(&file).map_err(|error| {
-        format!("Error loading ACLs, opening file '{file}': {}", io_reason(&error))
-    })?;
-    let mut users = parse_acl_file(server, &file, &text)?;
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) => return Err(UsersError::Unreadable { file, error }),
+    };
+    let mut users = parse_acl_file(server, &file, &text).map_err(UsersError::Malformed)?;
     if !users.iter().any(|user| *user.name == *DEFAULT_NAME) {
         users.push(User::superuser(DEFAULT_NAME));
     }
@@ -99,36 +155,39 @@ pub(crate) fn load_acl_file(server: &mut Server) -> Result<(), String> {
     Ok(())
 }
 
-fn parse_acl_file(server: &Server, file: &str, text: &[u8]) -> Result<Vec<User>, String> {
+/// # Errors
+/// All that is wrong with the file.
+fn parse_acl_file(server: &Server, file: &str, text: &[u8]) -> Result<Vec<User>, Vec<u8>> {
     let book = acl::rule_book(server);
-    let mut errors = String::new();
+    let mut errors = Vec::new();
     let mut users: Vec<User> = Vec::new();
     for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-        let number = index + 1;
+        let place = format!("{file}:{}", index + 1).into_bytes();
         let line = line.trim_ascii();
         if line.is_empty() {
             continue;
         }
         let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
         let [b"user", name, rules @ ..] = &words[..] else {
-            errors += &format!(
-                "{file}:{number} should start with user keyword followed by the username. "
-            );
+            let what = b" should start with user keyword followed by the username. ";
+            errors.extend([&place[..], what].concat());
             continue;
         };
-        let shown = String::from_utf8_lossy(name);
         if has_spaces(name) {
-            errors +=
-                &format!("'{file}:{number}: username '{shown}' contains invalid characters. ");
+            let what = b"' contains invalid characters. ";
+            errors.extend([b"'", &place[..], b": username '", name, what].concat());
             continue;
         }
         if users.iter().any(|user| *user.name == **name) {
-            errors += &format!("WARNING: Duplicate user '{shown}' found on line {number}. ");
+            let line = format!("{}. ", index + 1);
+            let before = b"WARNING: Duplicate user '";
+            errors.extend([before, *name, b"' found on line ", line.as_bytes()].concat());
             continue;
         }
         let mut user = User::new(name, book.all_channels);
         let Ok(rules) = merge_selectors(rules) else {
-            errors += &format!("{file}:{number}: Unmatched parenthesis in selector definition.");
+            let what = b": Unmatched parenthesis in selector definition.";
+            errors.extend([&place[..], what].concat());
             continue;
         };
         let mut failed = false;
@@ -136,14 +195,14 @@ fn parse_acl_file(server: &Server, file: &str, text: &[u8]) -> Result<Vec<User>,
             match book.apply(&mut user, rule.trim_ascii()) {
                 Ok(()) => {}
                 Err(error @ RuleError::Unknown) => {
-                    let rule = String::from_utf8_lossy(&rule);
-                    errors += &format!(
-                        "{file}:{number}: Error in applying operation '{rule}': {error}. "
-                    );
+                    let error = format!("': {error}. ");
+                    let before = b": Error in applying operation '";
+                    errors.extend([&place[..], before, &rule, error.as_bytes()].concat());
                 }
                 // The first one may well be the cause of the others.
                 Err(error) if !failed => {
-                    errors += &format!("{file}:{number}: {error}. ");
+                    let error = format!(": {error}. ");
+                    errors.extend([&place[..], error.as_bytes()].concat());
                     failed = true;
                 }
                 Err(_) => {}
@@ -154,8 +213,9 @@ fn parse_acl_file(server: &Server, file: &str, text: &[u8]) -> Result<Vec<User>,
     if errors.is_empty() {
         return Ok(users);
     }
-    errors +=
-        "WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
+    let end =
+        b"WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
+    errors.extend_from_slice(end);
     Err(errors)
 }
 

@@ -70,35 +70,36 @@ struct Outer {
 /// Reads the manifest, if there is one. To be called before anything else is done with the append-only file.
 ///
 /// # Errors
-/// What to log before giving up.
-pub(crate) fn load_aof_manifest(server: &mut Server) -> Result<(), String> {
+/// If it can't be read or understood.
+pub(crate) fn load_aof_manifest(server: &mut Server) -> Result<(), LoadError> {
     if server.config.appendonly {
         server.aof.state = AofState::On;
     }
     read_aof_manifest(server)
 }
 
-fn read_aof_manifest(server: &mut Server) -> Result<(), String> {
+fn read_aof_manifest(server: &mut Server) -> Result<(), LoadError> {
     let path = aof::aof_path(server, &manifest_name(&server.config.appendfilename));
     match fs::read(&path) {
         Ok(text) => {
-            server.aof.manifest = Manifest::parse(&text).map_err(|error| error.to_string())?;
+            let parsed = Manifest::parse(&text);
+            server.aof.manifest = parsed.map_err(|error| LoadError::Content(error.to_string()))?;
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!(
+        Err(error) => Err(LoadError::Content(format!(
             "Fatal error: can't open the AOF manifest file {} for reading: {}",
             path.display(),
             io_reason(&error)
-        )),
+        ))),
     }
 }
 
 /// Begins to execute the append-only file; `false` if there is none, or nothing in it.
 ///
 /// # Errors
-/// What to log before giving up.
-pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, String> {
+/// If a file is missing.
+pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, LoadError> {
     upgrade_old_aof(server)?;
     if server.aof.manifest.is_empty() {
         return Ok(false);
@@ -106,11 +107,11 @@ pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, String> {
     let mut total_bytes = 0;
     for file in server.aof.manifest.files() {
         let length = fs::metadata(aof::aof_path(server, &file.name)).map_err(|error| {
-            format!(
+            LoadError::Content(format!(
                 "Unable to obtain the AOF file {} length. stat: {}",
                 file.name,
                 io_reason(&error)
-            )
+            ))
         })?;
         total_bytes += length.len();
     }
@@ -135,7 +136,7 @@ pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, String> {
 
 /// A single file of Redis 6 or earlier becomes the base file in the directory. If this is interrupted, the next
 /// start goes on with it.
-fn upgrade_old_aof(server: &mut Server) -> Result<(), String> {
+fn upgrade_old_aof(server: &mut Server) -> Result<(), LoadError> {
     let name = server.config.appendfilename.clone();
     let (old, new) = (server.config.dir.join(&name), aof::aof_path(server, &name));
     let manifest = &server.aof.manifest;
@@ -159,7 +160,9 @@ fn upgrade_old_aof(server: &mut Server) -> Result<(), String> {
     })();
     moved.map_err(|error| {
         let reason = io_reason(&error);
-        format!("Error trying to move the old AOF file {name} into dir {dirname}: {reason}")
+        LoadError::Content(format!(
+            "Error trying to move the old AOF file {name} into dir {dirname}: {reason}"
+        ))
     })?;
     server.notice(&format!(
         "Successfully migrated an old-style AOF file ({name}) into the AOF directory ({dirname})."
@@ -502,8 +505,8 @@ fn truncate_aof(
 pub(crate) fn reload_aof(server: &mut Server) -> bool {
     write::flush_append_only_file(server, true);
     server.aof.manifest = Manifest::default();
-    if let Err(text) = read_aof_manifest(server) {
-        server.warning(&text);
+    if let Err(error) = read_aof_manifest(server) {
+        server.warning(&error.to_string());
         return false;
     }
     for db in 0..server.ks.dbs.len() {
@@ -514,8 +517,8 @@ pub(crate) fn reload_aof(server: &mut Server) -> bool {
         // Files without anything in them are no error.
         Ok(false) => return !server.aof.manifest.is_empty(),
         Ok(true) => {}
-        Err(text) => {
-            server.warning(&text);
+        Err(error) => {
+            server.warning(&error.to_string());
             return false;
         }
     }

@@ -9,9 +9,9 @@ use super::slots::SlotSet;
 use super::{Address, Cluster};
 use crate::sys::durable::write_durably;
 use crate::util::slot::SLOTS;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Fields of a node's line before its slots.
 const FIELDS: usize = 8;
@@ -51,27 +51,60 @@ pub fn save(path: &Path, cluster: &Cluster, address: &Address) -> io::Result<()>
     write_durably(Path::new(&temporary), path, text.as_bytes())
 }
 
+/// Why the file can't be used.
+#[derive(Debug)]
+pub enum ClusterFileError {
+    Unreadable {
+        path: PathBuf,
+        error: io::Error,
+    },
+    /// This line can't be understood.
+    Corrupt(String),
+    /// It tells of more nodes than this one.
+    SeveralNodes,
+    /// A new one can't be written.
+    Unwritable {
+        path: PathBuf,
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for ClusterFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, error } => {
+                write!(f, "Loading the cluster node config from {}: {error}", path.display())
+            }
+            Self::Corrupt(line) => {
+                write!(f, "Unrecoverable error: corrupted cluster config file \"{line}\".")
+            }
+            Self::SeveralNodes => f.write_str(
+                "The cluster config file tells of other nodes: a cluster of several nodes is not supported yet.",
+            ),
+            Self::Unwritable { path, error } => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ClusterFileError {}
+
 /// Reads the file; `None` if there is none, or an empty one.
 ///
 /// # Errors
-/// Why it can't be read or understood, or that it tells of more nodes than this one.
-pub fn load(path: &Path) -> Result<Option<Cluster>, String> {
+/// If it can't be read or understood, or tells of more nodes than this one.
+pub fn load(path: &Path) -> Result<Option<Cluster>, ClusterFileError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(format!(
-                "Loading the cluster node config from {}: {error}",
-                path.display()
-            ));
+            return Err(ClusterFileError::Unreadable { path: path.to_owned(), error });
         }
     };
     parse(&text)
 }
 
-fn parse(text: &str) -> Result<Option<Cluster>, String> {
-    let corrupt =
-        |line: &str| format!("Unrecoverable error: corrupted cluster config file \"{line}\".");
+fn parse(text: &str) -> Result<Option<Cluster>, ClusterFileError> {
+    let corrupt = |line: &str| ClusterFileError::Corrupt(line.to_string());
     let mut cluster = None;
     let mut current_epoch = 0;
     for line in text.lines().filter(|line| !line.is_empty()) {
@@ -87,7 +120,7 @@ fn parse(text: &str) -> Result<Option<Cluster>, String> {
                 }
             }
         } else if cluster.is_some() || !fields.get(2).is_some_and(|f| f.contains("myself")) {
-            return Err("The cluster config file tells of other nodes: a cluster of several nodes is not supported yet.".into());
+            return Err(ClusterFileError::SeveralNodes);
         } else {
             cluster = Some(parse_node(&fields).ok_or_else(|| corrupt(line))?);
         }
@@ -145,9 +178,9 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nodes.conf");
-        assert_eq!(load(&path), Ok(None));
+        assert_eq!(load(&path).unwrap(), None);
         save(&path, &cluster, &address).unwrap();
-        assert_eq!(load(&path), Ok(Some(cluster)));
+        assert_eq!(load(&path).unwrap(), Some(cluster));
     }
 
     #[test]
@@ -166,6 +199,6 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert_eq!(parse("\n"), Ok(None));
+        assert_eq!(parse("\n").unwrap(), None);
     }
 }

@@ -16,6 +16,7 @@ use crate::server::log::Level;
 use crate::spec::CommandFlags;
 use crate::spec::keys::for_each_slot_key;
 use crate::util::slot::{SLOTS, key_slot};
+use file::ClusterFileError;
 use rand::rngs::SmallRng;
 use slots::SlotSet;
 
@@ -99,8 +100,8 @@ pub struct Address {
 /// Enters the cluster that the configuration file of the cluster tells of, or a new one.
 ///
 /// # Errors
-/// Why the file can't be used, for the log.
-pub(crate) fn cluster_start(server: &mut Server) -> Result<(), String> {
+/// If the file can't be used.
+pub(crate) fn cluster_start(server: &mut Server) -> Result<(), ClusterFileError> {
     if !server.config.cluster_enabled {
         return Ok(());
     }
@@ -114,7 +115,7 @@ pub(crate) fn cluster_start(server: &mut Server) -> Result<(), String> {
             let cluster = Cluster::new(&mut server.rng);
             server.notice(&format!("No cluster configuration found, I'm {}", cluster.id));
             server.cluster = Some(Box::new(cluster));
-            cluster_save(server).map_err(|error| format!("{}: {error}", path.display()))?;
+            cluster_save(server).map_err(|error| ClusterFileError::Unwritable { path, error })?;
         }
     }
     Ok(())

@@ -82,12 +82,12 @@ pub enum LoadProgress {
     Done,
 }
 
-/// Why a snapshot could not be loaded.
+/// Why what is on disk could not be loaded.
 #[derive(Debug)]
 pub enum LoadError {
     Io(io::Error),
     Format(RdbError),
-    /// What is in the file makes no sense here.
+    /// What the files hold makes no sense here, or one is missing.
     Content(String),
 }
 
@@ -105,6 +105,8 @@ impl std::fmt::Display for LoadError {
         }
     }
 }
+
+impl std::error::Error for LoadError {}
 
 /// Logs why something could not be loaded.
 pub(crate) fn log_load_error(server: &Server, error: &LoadError) {

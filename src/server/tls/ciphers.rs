@@ -1,12 +1,12 @@
 //! Protocol versions and cipher suites, by the names that OpenSSL gives them.
 
-use super::Config;
+use super::{Config, TlsError};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, SupportedCipherSuite, SupportedProtocolVersion};
 
 /// The versions that `tls-protocols` names, of those that there are.
-pub fn versions(names: Option<&str>) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
+pub fn versions(names: Option<&str>) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
     let Some(names) = names else { return Ok(vec![&TLS13, &TLS12]) };
     let mut versions = Vec::new();
     for name in names.split(' ') {
@@ -15,33 +15,34 @@ pub fn versions(names: Option<&str>) -> Result<Vec<&'static SupportedProtocolVer
             "tlsv1.3" => versions.push(&TLS13),
             // No longer secure.
             "tlsv1" | "tlsv1.1" => {}
-            _ => {
-                return Err("Invalid tls-protocols specified. Use a combination of 'TLSv1', 'TLSv1.1', 'TLSv1.2' \
-                            and 'TLSv1.3'.".to_string());
-            }
+            _ => return Err(TlsError::UnknownVersion),
         }
     }
     if versions.is_empty() {
-        return Err("Invalid tls-protocols specified. Only 'TLSv1.2' and 'TLSv1.3' are supported."
-            .to_string());
+        return Err(TlsError::NoVersion);
     }
     Ok(versions)
 }
 
 /// The cryptography, with those suites that `tls-ciphers` (TLS 1.2) and `tls-ciphersuites` (TLS 1.3) leave.
-pub fn provider(config: &Config) -> Result<CryptoProvider, String> {
+pub fn provider(config: &Config) -> Result<CryptoProvider, TlsError> {
     let mut provider = ring::default_provider();
     let (modern, older): (Vec<_>, Vec<_>) =
         provider.cipher_suites.into_iter().partition(|suite| suite.tls13().is_some());
-    let modern = chosen(modern, config.tls_ciphersuites.as_deref())
-        .map_err(|list| format!("Failed to configure ciphersuites: {list}"))?;
-    let older = chosen(older, config.tls_ciphers.as_deref())
-        .map_err(|list| format!("Failed to configure ciphers: {list}"))?;
+    let modern =
+        chosen(modern, config.tls_ciphersuites.as_deref()).map_err(TlsError::NoCiphersuite)?;
+    let older = chosen(older, config.tls_ciphers.as_deref()).map_err(TlsError::NoCipher)?;
     provider.cipher_suites = [modern, older].concat();
     Ok(provider)
 }
 
 /// What an OpenSSL list leaves: names and the likes of `HIGH` add, those behind `!` or `-` take away.
+///
+/// # Errors
+/// The list, if it leaves nothing.
+///
+/// # Errors
+/// The list, if it leaves nothing.
 fn chosen(
     known: Vec<SupportedCipherSuite>,
     list: Option<&str>,
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(versions(None).unwrap().len(), 2);
         assert_eq!(versions(Some("TLSv1.2")).unwrap(), [&TLS12]);
         assert_eq!(versions(Some("tlsv1 tlsv1.3")).unwrap(), [&TLS13]);
-        assert!(versions(Some("TLSv1.1")).is_err());
-        assert!(versions(Some("SSLv3")).is_err());
+        assert_eq!(versions(Some("TLSv1.1")), Err(TlsError::NoVersion));
+        assert_eq!(versions(Some("SSLv3")), Err(TlsError::UnknownVersion));
     }
 }

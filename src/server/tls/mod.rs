@@ -15,12 +15,15 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{
+    NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier,
+};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig,
     ServerConnection, SupportedProtocolVersion,
 };
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,22 +37,79 @@ pub struct Tls {
     client: Arc<ClientConfig>,
 }
 
+/// Why there can be no encrypted connections.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TlsError {
+    NoCertificate,
+    NoKey,
+    /// Nobody may sign the certificates of others, although they are asked for them.
+    NoAuthority,
+    Certificate {
+        file: String,
+        reason: String,
+    },
+    PrivateKey {
+        file: String,
+        reason: String,
+    },
+    Authorities(String),
+    /// `tls-protocols` names a version that there is not.
+    UnknownVersion,
+    /// `tls-protocols` leaves none.
+    NoVersion,
+    /// `tls-ciphers` leaves none.
+    NoCipher(String),
+    /// `tls-ciphersuites` leaves none.
+    NoCiphersuite(String),
+    /// The versions and the ciphers do not go together.
+    Mismatch(rustls::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCertificate => f.write_str("No tls-cert-file configured!"),
+            Self::NoKey => f.write_str("No tls-key-file configured!"),
+            Self::NoAuthority => f.write_str(
+                "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-cluster, tls-replication or \
+                 tls-auth-clients are enabled!",
+            ),
+            Self::Certificate { file, reason } => {
+                write!(f, "Failed to load certificate: {file}: {reason}")
+            }
+            Self::PrivateKey { file, reason } => {
+                write!(f, "Failed to load private key: {file}: {reason}")
+            }
+            Self::Authorities(reason) => {
+                write!(f, "Failed to configure CA certificate(s) file/directory: {reason}")
+            }
+            Self::UnknownVersion => f.write_str(
+                "Invalid tls-protocols specified. Use a combination of 'TLSv1', 'TLSv1.1', 'TLSv1.2' and 'TLSv1.3'.",
+            ),
+            Self::NoVersion => f.write_str(
+                "Invalid tls-protocols specified. Only 'TLSv1.2' and 'TLSv1.3' are supported.",
+            ),
+            Self::NoCipher(list) => write!(f, "Failed to configure ciphers: {list}"),
+            Self::NoCiphersuite(list) => write!(f, "Failed to configure ciphersuites: {list}"),
+            Self::Mismatch(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
 impl Tls {
     /// Reads keys and certificates.
     ///
     /// # Errors
-    /// A line for the log.
-    pub fn configure(config: &Config) -> Result<Tls, String> {
-        let cert = config.tls_cert_file.as_deref().ok_or("No tls-cert-file configured!")?;
-        let key = config.tls_key_file.as_deref().ok_or("No tls-key-file configured!")?;
+    /// If one of them is missing or can't be used.
+    pub fn configure(config: &Config) -> Result<Tls, TlsError> {
+        let cert = config.tls_cert_file.as_deref().ok_or(TlsError::NoCertificate)?;
+        let key = config.tls_key_file.as_deref().ok_or(TlsError::NoKey)?;
         let has_peers = config.tls_replication || config.tls_cluster;
         let no_ca = config.tls_ca_cert_file.is_none() && config.tls_ca_cert_dir.is_none();
         if no_ca && (has_peers || config.tls_auth_clients != TlsAuthClients::No) {
-            return Err(
-                "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-cluster, \
-                        tls-replication or tls-auth-clients are enabled!"
-                    .into(),
-            );
+            return Err(TlsError::NoAuthority);
         }
         let context = Context {
             provider: Arc::new(ciphers::provider(config)?),
@@ -69,8 +129,8 @@ impl Tls {
 /// Makes ready for encrypted connections, if the configuration asks for any.
 ///
 /// # Errors
-/// A line for the log.
-pub(crate) fn configure_tls(server: &mut Server) -> Result<(), String> {
+/// As [`Tls::configure`].
+pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
     let config = &server.config;
     if config.tls_port != 0 || config.tls_replication || config.tls_cluster {
         server.tls = Some(Box::new(Tls::configure(config)?));
@@ -114,10 +174,10 @@ struct Context {
 
 impl Context {
     /// A certificate with what signed it, and its key.
-    fn identity(&self, cert: &str, key: &str) -> Result<Arc<SingleCertAndKey>, String> {
-        let failed = |reason: String| format!("Failed to load certificate: {cert}: {reason}");
-        let chain = certificates(Path::new(cert)).map_err(failed)?;
-        let failed = |reason: String| format!("Failed to load private key: {key}: {reason}");
+    fn identity(&self, cert: &str, key: &str) -> Result<Arc<SingleCertAndKey>, TlsError> {
+        let chain = certificates(Path::new(cert))
+            .map_err(|reason| TlsError::Certificate { file: cert.to_string(), reason })?;
+        let failed = |reason: String| TlsError::PrivateKey { file: key.to_string(), reason };
         let der = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(e.to_string()))?;
         let signer = self.provider.key_provider.load_private_key(der);
         let identity = CertifiedKey::new(chain, signer.map_err(|e| failed(e.to_string()))?);
@@ -136,10 +196,10 @@ impl Context {
         &self,
         config: &Config,
         identity: Arc<SingleCertAndKey>,
-    ) -> Result<ServerConfig, String> {
+    ) -> Result<ServerConfig, TlsError> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&self.versions)
-            .map_err(|error| error.to_string())?;
+            .map_err(TlsError::Mismatch)?;
         let verifier = WebPkiClientVerifier::builder_with_provider(
             Arc::clone(&self.roots),
             Arc::clone(&self.provider),
@@ -151,9 +211,9 @@ impl Context {
                     TlsAuthClients::Optional => verifier.allow_unauthenticated(),
                     _ => verifier,
                 };
-                builder.with_client_cert_verifier(verifier.build().map_err(|error| {
-                    format!("Failed to configure CA certificate(s) file/directory: {error}")
-                })?)
+                let verifier = verifier.build();
+                let failed = |error: VerifierBuilderError| TlsError::Authorities(error.to_string());
+                builder.with_client_cert_verifier(verifier.map_err(failed)?)
             }
         };
         let mut server = builder.with_cert_resolver(identity);
@@ -165,10 +225,10 @@ impl Context {
         Ok(server)
     }
 
-    fn client(&self, identity: Arc<SingleCertAndKey>) -> Result<ClientConfig, String> {
+    fn client(&self, identity: Arc<SingleCertAndKey>) -> Result<ClientConfig, TlsError> {
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&self.versions)
-            .map_err(|error| error.to_string())?
+            .map_err(TlsError::Mismatch)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyName::new(
                 Arc::clone(&self.roots),
@@ -181,6 +241,9 @@ impl Context {
 }
 
 /// The certificates of a PEM file; at least one.
+///
+/// # Errors
+/// A text.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     match found {
@@ -190,9 +253,8 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Who may sign the certificates of others.
-fn roots(config: &Config) -> Result<RootCertStore, String> {
-    let failed =
-        |reason: String| format!("Failed to configure CA certificate(s) file/directory: {reason}");
+fn roots(config: &Config) -> Result<RootCertStore, TlsError> {
+    let failed = TlsError::Authorities;
     let mut roots = RootCertStore::empty();
     if let Some(file) = &config.tls_ca_cert_file {
         let (added, _) =
