@@ -163,11 +163,8 @@ impl Host {
         let dialed = Rc::clone(&switchboard.0);
         server.dialer = Some(Box::new(switchboard));
         // A script that runs for long is killed, whatever it has written: the others must be served.
-        server.take_turn = Some(Rc::new(|server: &mut Server| {
-            if let Some(busy) = &mut server.busy {
-                busy.killed = true;
-            }
-        }));
+        let kill = |server: &mut Server| server.scripting.kill_in_any_case();
+        server.scripting.set_take_turn(Some(Rc::new(kill)));
         startup::load_setup(&mut server).ok()?;
         startup::begin(&mut server).ok()?;
         let mut host = Host { server, dir: dir.to_path_buf(), clock, next_cron_us: 0, dialed };

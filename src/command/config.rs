@@ -299,7 +299,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
 fn resetstat(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     s.stats.reset();
     s.eviction.reset_stats();
-    s.scripts.evicted = 0;
+    s.scripting.scripts.evicted = 0;
     s.ks.stats = KeyspaceStats::default();
     s.lazyfree.reset_freed();
     for command in s.commands.iter_mut() {

@@ -183,7 +183,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         (b"replybuffer", [_, _]) | (b"client-enforce-reply-list", [_]) => call.reply.ok(),
         (b"set-disable-deny-scripts", [on]) => {
-            s.scripts.may_call_all = **on == *b"1";
+            s.scripting.scripts.may_call_all = **on == *b"1";
             call.reply.ok();
         }
         (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(call, size)?,
@@ -290,7 +290,7 @@ fn reload(s: &mut Server, call: &mut Call, options: &[&[u8]]) -> CommandResult {
         for db in 0..s.ks.dbs.len() {
             s.ks.dbs[db] = s.ks.new_db();
         }
-        s.libraries = Libraries::default();
+        s.scripting.libraries = Libraries::default();
     }
     load(s, LoadOptions { merge, ignore_origin: true })?;
     // What was loaded is what was saved.

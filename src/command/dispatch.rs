@@ -44,8 +44,8 @@ pub enum Verdict {
     TryAgain,
 }
 
-/// A handler's run.
-struct Run {
+/// What a handler did.
+struct Executed {
     outcome: CommandResult,
     nanos: u64,
     /// Bytes of replies before it.
@@ -143,7 +143,7 @@ fn process_with_care(
         self::call(server, call, id, args);
     }
     after_command(server, call, start);
-    if server.ks.changes.blocked.has_ready() && server.busy.is_none() {
+    if server.ks.changes.blocked.has_ready() && !server.scripting.is_busy() {
         blocking::handle_clients_blocked_on_keys(server);
     }
     Verdict::Done
@@ -335,7 +335,7 @@ fn may_run(
     {
         return Err(LOADING);
     }
-    if let Some(busy) = &server.busy
+    if let Some(busy) = server.scripting.busy()
         && !flags.contains(CommandFlags::ALLOW_BUSY)
     {
         return Err(busy.error());
@@ -444,14 +444,14 @@ fn abort_exec(server: &mut Server, call: &mut Call, id: CommandId, reason: &Comm
 pub(crate) fn call(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) {
     let token = call.client;
     let flags = server.commands.get(id).flags;
-    let run = run_handler(server, call, id, args);
+    let executed = run_handler(server, call, id, args);
     if !server.monitors.is_empty() && !blocking::is_resuming(server) {
         monitor::feed_monitors(server, call, flags, args);
     }
-    let dirty_before = run.dirty_before;
+    let dirty_before = executed.dirty_before;
     // A command that blocked is counted when it goes on.
     if !server.clients.get(token).is_some_and(|c| c.is_blocked_on_keys()) {
-        note_call(server, call, id, args, run);
+        note_call(server, call, id, args, executed);
         if let Some(client) = server.clients.get_mut(token) {
             client.commands += 1;
         }
@@ -473,9 +473,9 @@ fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]
     let client = &mut server.clients[token];
     client.last_command = Some(command.name);
     client.commands += 1;
-    let run = run_handler(server, call, id, args);
-    let dirty_before = run.dirty_before;
-    note_call(server, call, id, args, run);
+    let executed = run_handler(server, call, id, args);
+    let dirty_before = executed.dirty_before;
+    note_call(server, call, id, args, executed);
     tell_of_changes(server, call, flags, args, dirty_before);
     if server.clients.has_pushes() {
         pubsub::flush_pushes(server, call);
@@ -487,7 +487,7 @@ fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]
 
 /// Runs a command's handler, and takes the time.
 #[inline(always)]
-fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) -> Run {
+fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) -> Executed {
     let handler = server.commands.get(id).handler;
     let start_reply = call.reply.len();
     let dirty_before = server.ks.changes.dirty;
@@ -496,21 +496,27 @@ fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8
     let outcome = handler(server, call, args);
     let nanos = server.clock.nanos().saturating_sub(started);
     server.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
-    Run { outcome, nanos, start_reply, dirty_before }
+    Executed { outcome, nanos, start_reply, dirty_before }
 }
 
 /// Counts a run, answers its error if it had one, and notes it where it took long.
 #[inline(always)]
-fn note_call(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]], run: Run) {
+fn note_call(
+    server: &mut Server,
+    call: &mut Call,
+    id: CommandId,
+    args: &[&[u8]],
+    executed: Executed,
+) {
     let token = call.client;
-    let micros = run.nanos / 1000;
+    let micros = executed.nanos / 1000;
     server.stats.commands += 1;
     server.stats.command_us += micros;
     let command = server.commands.get_mut(id);
-    command.stats.record(run.nanos);
+    command.stats.record(executed.nanos);
     let flags = command.flags;
-    if let Err(error) = run.outcome {
-        answer_failure(server, call, id, &error, run.start_reply);
+    if let Err(error) = executed.outcome {
+        answer_failure(server, call, id, &error, executed.start_reply);
     }
     if server.slow_log.wants(micros, flags) {
         server.log_slow_command(token, micros, &redact(args));

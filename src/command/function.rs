@@ -77,13 +77,13 @@ fn load_library(
     replace: bool,
     timeout: Duration,
 ) -> CommandResult<Vec<u8>> {
-    let mut libraries = std::mem::take(&mut server.libraries);
+    let mut libraries = std::mem::take(&mut server.scripting.libraries);
     let log = |level, line: &str| server.log(level, line);
     let memory_limit_bytes = server.config.lua_memory_limit;
     let version = &server.config.redis_version_announced;
     let how = Load { replace, timeout, memory_limit_bytes, version, log: &log };
     let loaded = libraries.load(code, &how);
-    server.libraries = libraries;
+    server.scripting.libraries = libraries;
     loaded
 }
 
@@ -95,7 +95,7 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             return Err(CommandError::err_with(text));
         }
     }
-    let obeyed = run::must_obey(s, call.client);
+    let obeyed = busy::must_obey(s, call.client);
     let timeout = if obeyed { RELOAD_TIMEOUT } else { LOAD_TIMEOUT };
     let name = load_library(s, code, !options.is_empty(), timeout)?;
     s.ks.changes.dirty += 1;
@@ -104,7 +104,7 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn delete(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    if !s.libraries.delete(args[2]) {
+    if !s.scripting.libraries.delete(args[2]) {
         return Err(CommandError::err("Library not found"));
     }
     s.ks.changes.dirty += 1;
@@ -123,7 +123,7 @@ fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         _ => return Err(subcommand_syntax_error("FUNCTION", args)),
     }
-    s.libraries = Default::default();
+    s.scripting.libraries = Default::default();
     s.ks.changes.dirty += 1;
     call.reply.ok();
     Ok(())
@@ -143,7 +143,7 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
     }
     let wanted = |library: &&Library| pattern.is_none_or(|p| glob_match(p, &library.name, true));
-    let libraries: Vec<&Library> = s.libraries.iter().filter(wanted).collect();
+    let libraries: Vec<&Library> = s.scripting.libraries.iter().filter(wanted).collect();
     let reply = &mut call.reply;
     reply.array(libraries.len());
     for library in libraries {
@@ -179,7 +179,7 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let reply = &mut call.reply;
-    match &s.busy {
+    match s.scripting.busy() {
         Some(busy) if !busy.is_function => return Err(busy.error()),
         Some(busy) => {
             reply.map(2);
@@ -204,14 +204,14 @@ fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     reply.bulk(ENGINE.as_bytes());
     reply.map(2);
     reply.bulk(b"libraries_count");
-    reply.int(s.libraries.len() as i64);
+    reply.int(s.scripting.libraries.len() as i64);
     reply.bulk(b"functions_count");
-    reply.int(s.libraries.functions() as i64);
+    reply.int(s.scripting.libraries.functions() as i64);
     Ok(())
 }
 
 fn dump(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let codes = s.libraries.iter().map(|library| library.code.as_slice());
+    let codes = s.scripting.libraries.iter().map(|library| library.code.as_slice());
     let payload = dump_functions(codes, s.config.rdbcompression);
     call.reply.bulk(&payload);
     Ok(())
@@ -245,15 +245,15 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             _ => "failed loading the given functions payload",
         })
     })?;
-    let sibling = s.libraries.sibling()?;
-    let own = std::mem::replace(&mut s.libraries, sibling);
+    let sibling = s.scripting.libraries.sibling()?;
+    let own = std::mem::replace(&mut s.scripting.libraries, sibling);
     let loaded = codes.iter().try_for_each(|code| reload_library(s, code, false));
-    let restored = std::mem::replace(&mut s.libraries, own);
+    let restored = std::mem::replace(&mut s.scripting.libraries, own);
     loaded?;
     match policy {
-        Policy::Flush => s.libraries = restored,
-        Policy::Append => s.libraries.join(restored, false)?,
-        Policy::Replace => s.libraries.join(restored, true)?,
+        Policy::Flush => s.scripting.libraries = restored,
+        Policy::Append => s.scripting.libraries.join(restored, false)?,
+        Policy::Replace => s.scripting.libraries.join(restored, true)?,
     }
     s.ks.changes.dirty += 1;
     call.reply.ok();
@@ -282,13 +282,13 @@ fn fcall_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 fn run(s: &mut Server, call: &mut Call, command: &[&[u8]], read_only: bool) -> CommandResult {
     show_to_monitors(s, call, command);
-    let function = s.libraries.function(command[1]);
+    let function = s.scripting.libraries.function(command[1]);
     let function = Rc::clone(function.ok_or(CommandError::err("Function not found"))?);
     if parse_i64(command[2]).is_none() {
         return Err(CommandError::err("Bad number of keys provided"));
     }
     let (keys, args) = keys_and_args(command)?;
-    let engine = s.libraries.engine()?;
+    let engine = s.scripting.libraries.engine()?;
     run::run_script(
         s,
         call,

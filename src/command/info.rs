@@ -229,18 +229,21 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("allocator_active", m.allocator_resident);
     lines.add("allocator_resident", m.allocator_resident);
     lines.add_bytes("total_system_memory", total);
-    let lua = s.scripts.lua_memory();
+    let lua = s.scripting.scripts.lua_memory();
     lines.add("used_memory_lua", lua);
     lines.add("used_memory_vm_eval", lua);
     lines.add("used_memory_lua_human", human(lua as u64));
-    lines.add("used_memory_scripts_eval", s.scripts.memory());
-    lines.add("number_of_cached_scripts", s.scripts.len());
-    lines.add("number_of_functions", s.libraries.functions());
-    lines.add("number_of_libraries", s.libraries.len());
-    lines.add("used_memory_vm_functions", s.libraries.lua_memory());
-    lines.add_bytes("used_memory_vm_total", (lua + s.libraries.lua_memory()) as u64);
-    lines.add("used_memory_functions", s.libraries.memory());
-    lines.add_bytes("used_memory_scripts", (s.scripts.memory() + s.libraries.memory()) as u64);
+    lines.add("used_memory_scripts_eval", s.scripting.scripts.memory());
+    lines.add("number_of_cached_scripts", s.scripting.scripts.len());
+    lines.add("number_of_functions", s.scripting.libraries.functions());
+    lines.add("number_of_libraries", s.scripting.libraries.len());
+    lines.add("used_memory_vm_functions", s.scripting.libraries.lua_memory());
+    lines.add_bytes("used_memory_vm_total", (lua + s.scripting.libraries.lua_memory()) as u64);
+    lines.add("used_memory_functions", s.scripting.libraries.memory());
+    lines.add_bytes(
+        "used_memory_scripts",
+        (s.scripting.scripts.memory() + s.scripting.libraries.memory()) as u64,
+    );
     lines.add_bytes("maxmemory", s.config.maxmemory);
     lines.add("maxmemory_policy", s.config.maxmemory_policy.name());
     let mut add_excess = |name: &str, excess: Excess| {
@@ -360,7 +363,7 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("expire_cycle_cpu_milliseconds", keys.expire_cycle_us / 1000);
     lines.add("evicted_keys", keys.evicted);
     lines.add("evicted_clients", stats.evicted_clients);
-    lines.add("evicted_scripts", s.scripts.evicted);
+    lines.add("evicted_scripts", s.scripting.scripts.evicted);
     let (total, current) = s.eviction.exceeded_ms(s.clock.nanos());
     lines.add("total_eviction_exceeded_time", total);
     lines.add("current_eviction_exceeded_time", current);

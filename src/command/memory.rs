@@ -153,8 +153,8 @@ pub fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         ("clients.normal", m.normal_clients),
         ("cluster.links", 0),
         ("aof.buffer", s.aof.buffer_memory() as u64),
-        ("lua.caches", s.scripts.memory() as u64),
-        ("functions.caches", s.libraries.memory() as u64),
+        ("lua.caches", s.scripting.scripts.memory() as u64),
+        ("functions.caches", s.scripting.libraries.memory() as u64),
     ];
     let after = [
         ("overhead.total", Bytes(m.total)),

@@ -79,7 +79,7 @@ fn eval_script(s: &mut Server, call: &mut Call, args: &[&[u8]], read_only: bool)
     if s.client(call).is(ClientFlags::LUA_DEBUG) {
         return run_debugged(s, call, args[1], args, read_only);
     }
-    let sha = s.scripts.load(args[1], false)?;
+    let sha = s.scripting.scripts.load(args[1], false)?;
     run(s, call, sha, args, read_only)
 }
 
@@ -87,7 +87,7 @@ fn eval_known(s: &mut Server, call: &mut Call, args: &[&[u8]], read_only: bool) 
     show_to_monitors(s, call, args);
     let sha = parse_sha(args[1]).ok_or(NO_SCRIPT)?;
     if s.client(call).is(ClientFlags::LUA_DEBUG) {
-        let body = Rc::clone(&s.scripts.find(&sha).ok_or(NO_SCRIPT)?.body);
+        let body = Rc::clone(&s.scripting.scripts.find(&sha).ok_or(NO_SCRIPT)?.body);
         return run_debugged(s, call, &body, args, read_only);
     }
     run(s, call, sha, args, read_only)
@@ -130,8 +130,8 @@ fn run(
     read_only: bool,
 ) -> CommandResult {
     let (keys, args) = keys_and_args(command)?;
-    let script = s.scripts.find(&sha).ok_or(NO_SCRIPT)?.clone();
-    let engine = s.scripts.engine()?;
+    let script = s.scripting.scripts.find(&sha).ok_or(NO_SCRIPT)?.clone();
+    let engine = s.scripting.scripts.engine()?;
     let outcome = run::run_script(
         s,
         call,
@@ -147,7 +147,7 @@ fn run(
             is_function: false,
         },
     );
-    s.scripts.note_use(&sha);
+    s.scripting.scripts.note_use(&sha);
     outcome
 }
 
@@ -157,17 +157,19 @@ pub(crate) fn flags_of_script(server: &Server, id: CommandId, args: &[&[u8]]) ->
     let command = server.commands.get(id);
     let script = match command.spec.name {
         "eval" | "eval_ro" => split_shebang(args[1]).ok().map(|(flags, _)| flags),
-        "evalsha" | "evalsha_ro" => {
-            parse_sha(args[1]).and_then(|sha| server.scripts.find(&sha)).map(|script| script.flags)
+        "evalsha" | "evalsha_ro" => parse_sha(args[1])
+            .and_then(|sha| server.scripting.scripts.find(&sha))
+            .map(|script| script.flags),
+        "fcall" | "fcall_ro" => {
+            server.scripting.libraries.function(args[1]).map(|function| function.flags)
         }
-        "fcall" | "fcall_ro" => server.libraries.function(args[1]).map(|function| function.flags),
         _ => None,
     };
     script.map_or(command.flags, |script| script.command_flags(command.flags))
 }
 
 fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let sha = s.scripts.load(args[2], true)?;
+    let sha = s.scripting.scripts.load(args[2], true)?;
     call.reply.bulk(&sha);
     Ok(())
 }
@@ -176,14 +178,15 @@ fn exists(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let shas = &args[2..];
     call.reply.array(shas.len());
     for sha in shas {
-        let known = <Sha>::try_from(*sha).is_ok_and(|sha| s.scripts.find(&sha).is_some());
+        let known = <Sha>::try_from(*sha).is_ok_and(|sha| s.scripting.scripts.find(&sha).is_some());
         call.reply.int(known.into());
     }
     Ok(())
 }
 
 fn show(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let script = parse_sha(args[2]).and_then(|sha| s.scripts.find(&sha)).ok_or(NO_SCRIPT)?;
+    let script =
+        parse_sha(args[2]).and_then(|sha| s.scripting.scripts.find(&sha)).ok_or(NO_SCRIPT)?;
     call.reply.bulk(&script.body);
     Ok(())
 }
@@ -195,7 +198,7 @@ fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         [mode] if args::is(mode, "sync") || args::is(mode, "async") => {}
         _ => return Err(CommandError::err("SCRIPT FLUSH only support SYNC|ASYNC option")),
     }
-    s.scripts.flush();
+    s.scripting.scripts.flush();
     call.reply.ok();
     Ok(())
 }

@@ -220,7 +220,7 @@ fn shutdown(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         flags.remove(ShutdownFlags::SAVE);
         flags |= ShutdownFlags::NOSAVE;
     }
-    if let Some(busy) = &s.busy {
+    if let Some(busy) = s.scripting.busy() {
         if !flags.contains(ShutdownFlags::NOSAVE) {
             return Err(busy.error());
         }

@@ -126,7 +126,8 @@ impl EventLoop {
         let sources = Sources { poll, listeners, signals, events, ready };
         let sources = Rc::new(RefCell::new(sources));
         let of_turns = Rc::clone(&sources);
-        server.take_turn = Some(Rc::new(move |server| take_turn(&of_turns, server)));
+        let in_midst_of_script = move |server: &mut Server| take_turn(&of_turns, server);
+        server.scripting.set_take_turn(Some(Rc::new(in_midst_of_script)));
         Ok(EventLoop { sources })
     }
 
@@ -144,7 +145,7 @@ impl EventLoop {
             server.before_sleep();
             if let Some(code) = server.shutdown.exit {
                 // The listeners are to be closed before the first client is.
-                server.take_turn = None;
+                server.scripting.set_take_turn(None);
                 return Ok(code);
             }
             let timeout = if server.has_pending_work() {

@@ -80,10 +80,6 @@ impl Scripts {
         self.known.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
     /// Bytes of the scripts' texts and of what is known of them.
     pub fn memory(&self) -> usize {
         self.memory

@@ -3,7 +3,7 @@
 use super::args::{Args, caught, guarded, library, native, one};
 use super::error::{LibError, LibResult, PRELUDE, plain_text};
 use super::guard::{BYTES_A_STEP, Guard, Interrupt, PIECE_BYTES};
-use super::run::{CurrentServer, interrupt, natives};
+use super::run::{CurrentRun, interrupt, natives};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random, text};
 use crate::resp::error::{CommandError, CommandResult};
@@ -44,8 +44,8 @@ pub struct Engine {
     /// Has scripts see a version.
     show_version: Function,
     shown_version: RefCell<String>,
-    /// Whom scripts call.
-    pub current: CurrentServer,
+    /// What scripts call.
+    pub current: CurrentRun,
     /// Says that a library is being loaded, and who takes its functions.
     pub bind_library: Function,
     /// Runs the code of a library; answers the text of its error, if it has one.
@@ -67,7 +67,7 @@ impl Engine {
             _ => Lua::new_with(libs, options)?,
         };
         let guard = Guard::new(&lua)?;
-        let current = CurrentServer::default();
+        let current = CurrentRun::default();
         let server = Rc::clone(&current);
         let prelude: Table =
             lua.load(include_str!("prelude.lua")).set_name(format!("={PRELUDE}")).call((
@@ -149,7 +149,7 @@ pub fn no_state(error: mlua::Error) -> CommandError {
 }
 
 /// What `prelude.lua` needs that Lua has not.
-fn native_functions(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
+fn native_functions(lua: &Lua, current: &CurrentRun) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     table.set("server", natives(lua, current)?)?;
     table.set("where", guarded(lua, |lua, ()| place_of_error(lua))?)?;

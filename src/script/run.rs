@@ -15,9 +15,8 @@ use crate::server::Server;
 use crate::server::acl;
 use crate::server::acl::log::Context;
 use crate::server::busy;
-use crate::server::busy::BusyScript;
 use crate::server::call::Call;
-use crate::server::client::{ClientFlags, Token};
+use crate::server::client::Token;
 use crate::server::cluster;
 use crate::server::cluster::SlotError;
 use crate::server::evict;
@@ -27,6 +26,7 @@ use crate::server::persistence::DiskError;
 use crate::server::propagate;
 use crate::server::propagate::Targets;
 use crate::server::replication::primary::feed;
+use crate::server::scripting::BusyScript;
 use crate::spec::CommandFlags;
 use crate::sys::lua_args::take_arguments;
 use crate::sys::lua_walk::Seen;
@@ -77,8 +77,8 @@ pub struct Run {
     reply: Reply,
 }
 
-/// The server that a Lua state calls, while a script runs.
-pub type CurrentServer = Rc<RefCell<Option<AnyUserData>>>;
+/// What a Lua state calls while a script runs: the server and the [`Run`].
+pub type CurrentRun = Rc<RefCell<Option<(AnyUserData, AnyUserData)>>>;
 
 const NOT_FROM_SCRIPT: CommandError =
     CommandError::err("This Redis command is not allowed from script");
@@ -108,7 +108,7 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
         true => request.command.iter().map(|arg| arg.to_vec()).collect(),
         false => Vec::new(),
     };
-    server.script_run = Some(Box::new(Run {
+    let mut run = Run {
         name: Rc::clone(&request.name),
         command,
         is_function: request.is_function,
@@ -121,13 +121,10 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
         wrote: false,
         db: call.db,
         reply: mem::take(&mut call.reply),
-    }));
-    let outcome = execute_script(server, request);
-    let mut protocol = Protocol::Resp2;
-    if let Some(run) = server.script_run.take() {
-        (call.reply, protocol) = (run.reply, run.protocol);
-    }
-    server.busy = None;
+    };
+    let outcome = execute_script(server, &mut run, request);
+    call.reply = run.reply;
+    server.scripting.end_busy();
     server.propagates_to = Targets::default();
     if let Some(client) = server.clients.get_mut(token) {
         client.db = client_db;
@@ -136,7 +133,7 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
         propagate::end_unit(server);
     }
     call.propagate_nothing();
-    let failed = answer_outcome(server, call, request, protocol, outcome)?;
+    let failed = answer_outcome(call, request, run.protocol, outcome)?;
     if failed && let Some(id) = server.commands.find(request.command[0]) {
         server.commands.get_mut(id).stats.failed += 1;
     }
@@ -146,7 +143,7 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
 /// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
 fn may_run_script(server: &mut Server, token: Token, request: &Request) -> CommandResult {
     let Request { flags, read_only, .. } = *request;
-    let obeyed = must_obey(server, token);
+    let obeyed = busy::must_obey(server, token);
     if server.cluster.is_some() && flags.contains(ScriptFlags::NO_CLUSTER) {
         return Err(CommandError::err("Can not run script on cluster, 'no-cluster' flag is set."));
     }
@@ -198,12 +195,6 @@ fn may_run_script(server: &mut Server, token: Token, request: &Request) -> Comma
     Ok(())
 }
 
-/// Whether what a client asks for has been done already, by the primary or before the file was written, so that it
-/// is not for this server to refuse.
-pub(crate) fn must_obey(server: &Server, token: Token) -> bool {
-    server.clients[token].is(ClientFlags::MASTER) || server.aof.is_replaying
-}
-
 /// Whether this server is a replica whose data are too old to be shown.
 fn has_stale_data(server: &Server) -> bool {
     server.repl.is_replica()
@@ -214,7 +205,6 @@ fn has_stale_data(server: &Server) -> bool {
 /// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an
 /// error in the reply.
 fn answer_outcome(
-    _server: &mut Server,
     call: &mut Call,
     request: &Request,
     protocol: Protocol,
@@ -337,7 +327,7 @@ const RUN_FUNCTIONS: [(&str, RunFn); 6] = [
 ///
 /// # Errors
 /// If there is no memory for it.
-pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
+pub fn natives(lua: &Lua, current: &CurrentRun) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let (server, guard) = (Rc::clone(current), Guard::of(lua)?);
     let call = guarded(lua, move |lua, ()| {
@@ -372,7 +362,7 @@ pub fn natives(lua: &Lua, current: &CurrentServer) -> mlua::Result<Table> {
     Ok(table)
 }
 
-fn call_command(current: &CurrentServer, args: &[Seen]) -> mlua::Result<LibResult<Reply>> {
+fn call_command(current: &CurrentRun, args: &[Seen]) -> mlua::Result<LibResult<Reply>> {
     with_run(current, |run, server| run.redis_call(server, args))
 }
 
@@ -380,7 +370,7 @@ fn call_command(current: &CurrentServer, args: &[Seen]) -> mlua::Result<LibResul
 ///
 /// # Errors
 /// If it is to end.
-pub fn interrupt(current: &CurrentServer) -> LibResult<()> {
+pub fn interrupt(current: &CurrentRun) -> LibResult<()> {
     // Where the server is busy with one of its commands, that will end.
     with_run(current, Run::interrupt).unwrap_or(Ok(()))
 }
@@ -406,26 +396,25 @@ fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
 
 /// Does something with the script that is running and its server.
 fn with_run<T>(
-    current: &CurrentServer,
+    current: &CurrentRun,
     act: impl FnOnce(&mut Run, &mut Server) -> T,
 ) -> mlua::Result<T> {
     let nobody = || mlua::Error::external(LibError::table("ERR no script is running"));
-    let current = current.borrow();
-    current.as_ref().ok_or_else(nobody)?.borrow_mut_scoped(|server: &mut Server| {
-        let mut run = server.script_run.take().ok_or_else(nobody)?;
-        let outcome = act(&mut run, server);
-        server.script_run = Some(run);
-        Ok(outcome)
+    let (server, run) = current.borrow().clone().ok_or_else(nobody)?;
+    server.borrow_mut_scoped(|server: &mut Server| {
+        run.borrow_mut_scoped(|run: &mut Run| act(run, server))
     })?
 }
 
 /// Calls a script, and answers what it returns.
-fn execute_script(server: &mut Server, request: &Request) -> mlua::Result<Outcome> {
-    let Engine { lua, run, current, guard, .. } = request.engine;
+fn execute_script(server: &mut Server, run: &mut Run, request: &Request) -> mlua::Result<Outcome> {
+    let Engine { lua, run: start, current, guard, .. } = request.engine;
     let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
     lua.scope(|scope| {
-        *current.borrow_mut() = Some(scope.create_any_userdata_ref_mut(server)?);
-        let outcome = guard.enter(lua, || run.call((&**request.function, keys, args)));
+        let server = scope.create_any_userdata_ref_mut(server)?;
+        let run = scope.create_any_userdata_ref_mut(run)?;
+        let outer = current.replace(Some((server, run)));
+        let outcome = guard.enter(lua, || start.call((&**request.function, keys, args)));
         let outcome = outcome.and_then(|(ok, value)| match (ok, value) {
             (true, Value::Table(table)) => {
                 write_reply(request.engine, table).map_err(mlua::Error::external)
@@ -433,7 +422,7 @@ fn execute_script(server: &mut Server, request: &Request) -> mlua::Result<Outcom
             (true, value) => Ok(Outcome::Returned(value)),
             (false, error) => Ok(Outcome::Failed(error)),
         });
-        *current.borrow_mut() = None;
+        current.replace(outer);
         guard.end(lua)?;
         outcome
     })
@@ -450,7 +439,7 @@ impl Run {
         }
         let mut numbers = Vec::new();
         let args = command_args(args, &mut numbers).ok_or_else(|| bad_arguments(server))?;
-        server.scripts.debugger.note_call(&args);
+        server.scripting.scripts.debugger.note_call(&args);
         let id = find_for_script(server, &args)
             .map_err(|(known, error)| refused(server, known, &error))?;
         let allowed = self.may_call(server, id, &args);
@@ -459,14 +448,14 @@ impl Run {
         let mut call = Call::of_script(self.token, self.db, self.protocol);
         dispatch::call(server, &mut call, id, &args);
         self.db = call.db;
-        server.scripts.debugger.note_reply(&call.reply);
+        server.scripting.scripts.debugger.note_reply(&call.reply);
         Ok(call.reply)
     }
 
     /// The checks before a command of a script, in Redis's order.
     fn may_call(&mut self, s: &mut Server, id: CommandId, args: &[&[u8]]) -> CommandResult {
         let flags = s.commands.get(id).flags;
-        if flags.contains(CommandFlags::NOSCRIPT) && !s.scripts.may_call_all {
+        if flags.contains(CommandFlags::NOSCRIPT) && !s.scripting.scripts.may_call_all {
             return Err(NOT_FROM_SCRIPT);
         }
         if !flags.contains(CommandFlags::STALE) && has_stale_data(s) {
@@ -482,7 +471,7 @@ impl Run {
         if self.read_only && (writes || flags.contains(CommandFlags::MAY_REPLICATE)) {
             return Err(NO_WRITES);
         }
-        if must_obey(s, self.token) {
+        if busy::must_obey(s, self.token) {
             return Ok(());
         }
         // When half of it has been done it can't fail any more for the server's sake.
@@ -537,23 +526,19 @@ impl Run {
     /// # Errors
     /// If it is to end.
     fn interrupt(&mut self, server: &mut Server) -> LibResult<()> {
-        if server.busy.is_none() {
+        if !server.scripting.is_busy() {
             self.become_busy(server);
         }
-        if let Some(busy) = &mut server.busy {
-            busy.wrote = self.wrote;
-        }
+        server.scripting.note_writes(self.wrote);
         busy::serve_others(server);
         if server.shutdown.exit.is_some() {
             return Err(LibError::table("ERR The server ends"));
         }
-        match &server.busy {
-            Some(busy) if busy.killed => {
-                server.notice("Lua script killed by user with SCRIPT KILL.");
-                Err(LibError::table("ERR Script killed by user with SCRIPT KILL..."))
-            }
-            _ => Ok(()),
+        if server.scripting.is_killed() {
+            server.notice("Lua script killed by user with SCRIPT KILL.");
+            return Err(LibError::table("ERR Script killed by user with SCRIPT KILL..."));
         }
+        Ok(())
     }
 
     fn become_busy(&mut self, server: &mut Server) {
@@ -564,7 +549,6 @@ impl Run {
             started: self.started,
             caller: self.token,
             wrote: self.wrote,
-            killed: false,
         };
         server.warning(&format!(
             "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the \
@@ -573,7 +557,7 @@ impl Run {
             busy.kill_command(),
             self.name,
         ));
-        server.busy = Some(Box::new(busy));
+        server.scripting.become_busy(busy);
     }
 
     fn log(&mut self, server: &mut Server, args: &[Value]) -> LibResult<Option<Value>> {
@@ -609,11 +593,11 @@ impl Run {
     }
 
     fn breakpoint(&mut self, server: &mut Server, _: &[Value]) -> LibResult<Option<Value>> {
-        Ok(Some(Value::Boolean(server.scripts.debugger.break_at_next_line())))
+        Ok(Some(Value::Boolean(server.scripting.scripts.debugger.break_at_next_line())))
     }
 
     fn debug(&mut self, server: &mut Server, values: &[Value]) -> LibResult<Option<Value>> {
-        server.scripts.debugger.note_values(values);
+        server.scripting.scripts.debugger.note_values(values);
         Ok(None)
     }
 
@@ -666,7 +650,7 @@ fn refused(server: &mut Server, id: Option<CommandId>, error: &CommandError) -> 
         server.commands.get_mut(id).stats.rejected += 1;
     }
     server.stats.count_error(&error.code);
-    server.scripts.debugger.note_refusal(error);
+    server.scripting.scripts.debugger.note_refusal(error);
     LibError::Table { text: error.to_bytes(), counted: true }
 }
 

@@ -171,7 +171,7 @@ impl Server {
         );
         self.clients_cron();
         self.targets.close_unused(now);
-        self.scripts.debugger.reap();
+        self.scripting.scripts.debugger.reap();
         tracking::tracking_limit_keys(self);
         reclaim::give_memory_back(self);
         if self.config.activerehashing {
@@ -191,7 +191,7 @@ impl Server {
         }
         shutdown::check_shutdown(self);
         self.cron_loops += 1;
-        if self.busy.is_some() || self.loading.is_some() {
+        if self.scripting.is_busy() || self.loading.is_some() {
             latency::note_since(self, "while-blocked-cron", started);
         }
     }

@@ -35,6 +35,7 @@ pub(crate) mod propagate;
 pub(crate) mod pubsub;
 pub(crate) mod reclaim;
 pub mod replication;
+pub mod scripting;
 pub(crate) mod shutdown;
 pub(crate) mod slowlog;
 pub mod startup;
@@ -49,9 +50,6 @@ use crate::command::table::CommandTable;
 use crate::db::Keyspace;
 use crate::ds::hash::{self, HashSeed};
 use crate::resp::reply::Reply;
-use crate::script::cache::Scripts;
-use crate::script::library::Libraries;
-use crate::script::run::Run;
 use crate::util::clock::Clock;
 use call::Call;
 use client::{Client, Token};
@@ -62,6 +60,7 @@ use persistence::load::Loading;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use replication::Replication;
+use scripting::Scripting;
 use slowlog::SlowLog;
 use stats::Stats;
 use std::path::PathBuf;
@@ -176,18 +175,10 @@ pub struct Server {
     turn_output: output::TurnOutput,
     /// Clients that wait for keys, and when waits end.
     pub blocking: blocking::Blocking,
-    /// Scripts that are known.
-    pub scripts: Scripts,
-    /// Functions that are known.
-    pub libraries: Libraries,
+    /// Scripts and functions, and the one that runs for long.
+    pub scripting: Scripting,
     /// Microseconds since 1970 when the clock was last read: when the transaction or the script began that runs.
     pub now_us: i64,
-    /// The script that is running.
-    pub script_run: Option<Box<Run>>,
-    /// A script that has run for long.
-    pub busy: Option<Box<busy::BusyScript>>,
-    /// What lets the loop take a turn meanwhile; `None` where no event loop runs (tests).
-    pub take_turn: Option<busy::TakeTurn>,
     pub watched: transaction::WatchedKeys,
     pub pubsub: pubsub::PubSub,
     /// What clients keep in caches of their own.
@@ -269,12 +260,8 @@ impl Server {
             largest_reply: output::largest_reply(),
             turn_output: output::TurnOutput::new(),
             blocking: blocking::Blocking::default(),
-            scripts: Scripts::default(),
-            libraries: Libraries::default(),
+            scripting: Scripting::default(),
             now_us: 0,
-            script_run: None,
-            busy: None,
-            take_turn: None,
             watched: transaction::WatchedKeys::default(),
             pubsub: pubsub::PubSub::default(),
             tracking: tracking::Tracking::default(),

@@ -620,7 +620,7 @@ impl Server {
             || (is_replica && self.config.replica_read_only);
         gates.set(Gates::WRITE, write);
         gates.set(Gates::STALE, is_replica && !self.config.replica_serve_stale_data);
-        gates.set(Gates::BUSY, self.loading.is_some() || self.busy.is_some());
+        gates.set(Gates::BUSY, self.loading.is_some() || self.scripting.is_busy());
         gates.set(Gates::PAUSE, self.pause.is_active());
         gates
     }
@@ -650,8 +650,7 @@ impl Server {
 
     /// Closes a client's connection and forgets it, whatever it was.
     pub fn free_client(&mut self, token: Token) {
-        let has_busy_script = self.busy.as_ref().is_some_and(|busy| busy.caller == token);
-        if self.clients.is_in_turn(token) || has_busy_script {
+        if self.clients.is_in_turn(token) || self.scripting.is_busy_for(token) {
             // Somebody up the stack works on it.
             self.clients.close_later(token);
             return;

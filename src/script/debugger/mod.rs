@@ -128,7 +128,7 @@ fn fork_session(
     let pid = forked.map_err(|error| {
         CommandError::err_with(format!("Fork() failed: can't run EVAL in debugging mode: {error}"))
     })?;
-    server.scripts.debugger.children.push(pid);
+    server.scripting.scripts.debugger.children.push(pid);
     let token = call.client;
     // The child has the connection now.
     server.clients[token].flags |= ClientFlags::CLOSE_ASAP;
@@ -147,9 +147,9 @@ fn run_session(
     let session = Rc::new(RefCell::new(Session::new(wire, body)));
     let engine = Engine::new(Purpose::Debugging).map_err(no_state)?;
     stop::watch_lines(&engine, &session, server.config.busy_reply_threshold).map_err(no_state)?;
-    server.scripts.debugger.session = Some(Rc::clone(&session));
+    server.scripting.scripts.debugger.session = Some(Rc::clone(&session));
     let outcome = run(server, call, &engine);
-    server.scripts.debugger.session = None;
+    server.scripting.scripts.debugger.session = None;
     if let Err(error) = outcome {
         call.reply.error(&error);
     }

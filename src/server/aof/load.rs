@@ -512,7 +512,7 @@ pub(crate) fn reload_aof(server: &mut Server) -> bool {
     for db in 0..server.ks.dbs.len() {
         server.ks.dbs[db] = server.ks.new_db();
     }
-    server.libraries = Default::default();
+    server.scripting.libraries = Default::default();
     match begin_loading_aof(server) {
         // Files without anything in them are no error.
         Ok(false) => return !server.aof.manifest.is_empty(),

@@ -186,7 +186,7 @@ fn write_commands<W: Write>(server: &Server, mut out: W, progress: &mut Progress
     if server.config.aof_timestamp_enabled {
         encode_timestamp(server.now_seconds(), &mut chunk);
     }
-    for library in server.libraries.iter() {
+    for library in server.scripting.libraries.iter() {
         encode_command(&[b"FUNCTION", b"LOAD", &library.code], &mut chunk);
     }
     for (n, db) in server.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {

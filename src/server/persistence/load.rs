@@ -288,7 +288,7 @@ fn load_parsed(server: &mut Server) -> Result<(), LoadError> {
 fn swap_staging(server: &mut Server, loading: &mut Loading) {
     if let Some((dbs, libraries)) = &mut loading.staging {
         std::mem::swap(&mut server.ks.dbs, dbs);
-        std::mem::swap(&mut server.libraries, libraries);
+        std::mem::swap(&mut server.scripting.libraries, libraries);
     }
 }
 
@@ -437,7 +437,7 @@ pub(crate) fn finish_loading(server: &mut Server) -> bool {
         transaction::touch_all_watched_keys(server);
         let old = std::mem::replace(&mut server.ks.dbs, dbs);
         lazyfree::lazy_free(server, old);
-        server.libraries = libraries;
+        server.scripting.libraries = libraries;
     }
     server.ks.replica_keys.clear();
     transaction::touch_all_watched_keys(server);

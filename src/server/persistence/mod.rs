@@ -257,7 +257,7 @@ pub(crate) fn write_snapshot<W: Write>(
     let is_base = matches!(purpose, SnapshotUse::AofBase);
     rdb.aux(b"aof-base", if is_base { b"1" } else { b"0" })?;
     if !excluded.contains(Excluded::FUNCTIONS) {
-        for library in server.libraries.iter() {
+        for library in server.scripting.libraries.iter() {
             rdb.function(&library.code)?;
         }
     }

@@ -307,7 +307,7 @@ fn flush_all_for_resync(server: &mut Server) {
     let fresh: Vec<Db> = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
     let old = std::mem::replace(&mut server.ks.dbs, fresh);
     lazyfree::lazy_free(server, old);
-    server.libraries = Libraries::default();
+    server.scripting.libraries = Libraries::default();
     server.ks.replica_keys.clear();
     blocking::signal_all_databases(server);
 }

@@ -1,0 +1,187 @@
+//! What the server knows of scripts: those that are known, the libraries of functions, and whether one runs for long.
+//! How a script is run is not its business.
+
+use super::Server;
+use super::token::Token;
+use crate::resp::error::{CommandError, CommandResult, ErrorCode};
+use crate::script::cache::Scripts;
+use crate::script::library::Libraries;
+use std::rc::Rc;
+use std::time::Instant;
+
+const NOT_BUSY: CommandError =
+    CommandError::new(ErrorCode::NotBusy, "No scripts in execution right now.");
+const OBEYED: CommandError = CommandError::new(
+    ErrorCode::Unkillable,
+    "The busy script was sent by a master instance in the context of replication and cannot be killed.",
+);
+const HAS_WRITTEN: CommandError = CommandError::new(
+    ErrorCode::Unkillable,
+    "Sorry the script already executed write commands against the dataset. You can either wait the script termination \
+     or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+);
+
+/// A script that has run for longer than `busy-reply-threshold`.
+#[derive(Debug)]
+pub struct BusyScript {
+    pub name: Rc<str>,
+    /// What was sent to run it.
+    pub command: Vec<Vec<u8>>,
+    pub is_function: bool,
+    pub started: Instant,
+    /// Who sent it.
+    pub caller: Token,
+    /// It has called a command that writes: to end it would leave half of its work.
+    pub wrote: bool,
+}
+
+impl BusyScript {
+    /// The command that ends it.
+    pub fn kill_command(&self) -> &'static str {
+        if self.is_function { "FUNCTION KILL" } else { "SCRIPT KILL" }
+    }
+
+    /// What other clients hear.
+    pub fn error(&self) -> CommandError {
+        let kill = self.kill_command();
+        let text =
+            format!("Redis is busy running a script. You can only call {kill} or SHUTDOWN NOSAVE.");
+        CommandError::with(ErrorCode::Busy, text)
+    }
+}
+
+/// Has the loop take a turn in the midst of a script.
+pub type TakeTurn = Rc<dyn Fn(&mut Server)>;
+
+/// Scripts and functions, and the script that runs for long. What is known of each is its own part's business.
+#[derive(Default)]
+pub struct Scripting {
+    pub(crate) scripts: Scripts,
+    pub(crate) libraries: Libraries,
+    busy: Option<Box<BusyScript>>,
+    /// The busy script is to end.
+    killed: bool,
+    take_turn: Option<TakeTurn>,
+}
+
+impl Scripting {
+    /// What lets the loop take a turn while a script runs; `None` where no event loop runs.
+    pub fn take_turn(&self) -> Option<TakeTurn> {
+        self.take_turn.clone()
+    }
+
+    pub fn set_take_turn(&mut self, take_turn: Option<TakeTurn>) {
+        self.take_turn = take_turn;
+    }
+
+    /// The script that has run for long, if one runs.
+    pub fn busy(&self) -> Option<&BusyScript> {
+        self.busy.as_deref()
+    }
+
+    #[inline]
+    pub fn is_busy(&self) -> bool {
+        self.busy.is_some()
+    }
+
+    /// Whether it was this client that sent the script that runs for long.
+    pub fn is_busy_for(&self, client: Token) -> bool {
+        self.busy.as_ref().is_some_and(|busy| busy.caller == client)
+    }
+
+    /// A script has run for long.
+    pub fn become_busy(&mut self, script: BusyScript) {
+        self.killed = false;
+        self.busy = Some(Box::new(script));
+    }
+
+    /// Whether the script that runs for long has called a command that writes by now.
+    pub fn note_writes(&mut self, wrote: bool) {
+        if let Some(busy) = &mut self.busy {
+            busy.wrote = wrote;
+        }
+    }
+
+    /// The script has ended.
+    pub fn end_busy(&mut self) {
+        self.busy = None;
+        self.killed = false;
+    }
+
+    /// Has the script that runs for long end, if it may. `obeyed`: it is not for this server to refuse what it does.
+    ///
+    /// # Errors
+    /// If none runs, or it can't be ended so.
+    pub fn kill(&mut self, is_function: bool, obeyed: bool) -> CommandResult {
+        let busy = self.busy().ok_or(NOT_BUSY)?;
+        if obeyed {
+            return Err(OBEYED);
+        }
+        if busy.wrote {
+            return Err(HAS_WRITTEN);
+        }
+        if busy.is_function != is_function {
+            return Err(busy.error());
+        }
+        self.killed = true;
+        Ok(())
+    }
+
+    /// Has the script that runs for long end, whatever it has done. For hosts that can't wait for it.
+    pub fn kill_in_any_case(&mut self) {
+        self.killed = self.is_busy();
+    }
+
+    /// Whether the script that runs is to end.
+    pub fn is_killed(&self) -> bool {
+        self.killed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy(is_function: bool, wrote: bool) -> Scripting {
+        let mut scripting = Scripting::default();
+        scripting.become_busy(BusyScript {
+            name: "f".into(),
+            command: Vec::new(),
+            is_function,
+            started: Instant::now(),
+            caller: 7,
+            wrote: false,
+        });
+        scripting.note_writes(wrote);
+        scripting
+    }
+
+    #[test]
+    fn what_may_be_killed() {
+        let code = |scripting: &mut Scripting, is_function, obeyed| {
+            let outcome = scripting.kill(is_function, obeyed);
+            assert_eq!(scripting.is_killed(), outcome.is_ok());
+            outcome.err().map(|error| error.code)
+        };
+        let idle = &mut Scripting::default();
+        assert_eq!(code(idle, false, false), Some(ErrorCode::NotBusy));
+        assert_eq!(code(&mut busy(false, false), false, true), Some(ErrorCode::Unkillable));
+        assert_eq!(code(&mut busy(false, true), false, false), Some(ErrorCode::Unkillable));
+        assert_eq!(code(&mut busy(false, false), true, false), Some(ErrorCode::Busy));
+        assert_eq!(code(&mut busy(true, false), false, false), Some(ErrorCode::Busy));
+        assert_eq!(code(&mut busy(false, false), false, false), None);
+        assert_eq!(code(&mut busy(true, false), true, false), None);
+    }
+
+    #[test]
+    fn a_kill_ends_one_script_only() {
+        let mut scripting = busy(false, true);
+        assert!(scripting.is_busy_for(7) && !scripting.is_busy_for(8));
+        scripting.kill_in_any_case();
+        assert!(scripting.is_killed());
+        scripting.end_busy();
+        assert!(!scripting.is_busy() && !scripting.is_killed() && !scripting.is_busy_for(7));
+        scripting.kill_in_any_case();
+        assert!(!scripting.is_killed());
+    }
+}
