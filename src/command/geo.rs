@@ -10,6 +10,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::propagate;
+use crate::spec::CommandFlags;
 use crate::util::geohash::{Point, Shape, ShapeKind};
 use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
 use crate::value::Collection;
@@ -450,54 +451,36 @@ fn search(
     Ok(())
 }
 
-/// GEORADIUS key longitude latitude radius unit [options]
+/// GEORADIUS key longitude latitude radius unit [options], and GEORADIUS_RO
 fn georadius(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    radius_around_point(s, call, args, true)
+    search_radius(s, call, args, false)
 }
 
-/// GEORADIUS_RO key longitude latitude radius unit [options]
-fn georadius_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    radius_around_point(s, call, args, false)
-}
-
-fn radius_around_point(
-    s: &mut Server,
-    call: &mut Call,
-    args: &[&[u8]],
-    stores: bool,
-) -> CommandResult {
-    let zset = s.ks.read::<Zset>(call.db, args[1])?;
-    let wanted = Search {
-        center: Some(Center::Point(point(args[2], args[3])?)),
-        area: Some(Area::circle(args[4], args[5])?),
-        ..Search::default()
-    };
-    let wanted = wanted.options(zset, &args[6..], Family::Radius { stores }, args[0])?;
-    search(s, call, args[1], wanted, "georadiusstore")
-}
-
-/// GEORADIUSBYMEMBER key member radius unit [options]
+/// GEORADIUSBYMEMBER key member radius unit [options], and GEORADIUSBYMEMBER_RO
 fn georadiusbymember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    radius_around_member(s, call, args, true)
+    search_radius(s, call, args, true)
 }
 
-/// GEORADIUSBYMEMBER_RO key member radius unit [options]
-fn georadiusbymember_ro(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    radius_around_member(s, call, args, false)
-}
-
-fn radius_around_member(
+fn search_radius(
     s: &mut Server,
     call: &mut Call,
     args: &[&[u8]],
-    stores: bool,
+    by_member: bool,
 ) -> CommandResult {
     let zset = s.ks.read::<Zset>(call.db, args[1])?;
-    require_member(zset, args[2])?;
-    // Where nothing is searched, nobody looks at the radius.
-    let area = zset.map(|_| Area::circle(args[3], args[4])).transpose()?;
-    let wanted = Search { center: Some(Center::Member(args[2])), area, ..Search::default() };
-    let wanted = wanted.options(zset, &args[5..], Family::Radius { stores }, args[0])?;
+    let (center, area, options) = if by_member {
+        require_member(zset, args[2])?;
+        // Where nothing is searched, nobody looks at the radius.
+        let area = zset.map(|_| Area::circle(args[3], args[4])).transpose()?;
+        (Center::Member(args[2]), area, &args[5..])
+    } else {
+        let center = Center::Point(point(args[2], args[3])?);
+        (center, Some(Area::circle(args[4], args[5])?), &args[6..])
+    };
+    let command = s.commands.find(args[0]).map(|id| s.commands.get(id));
+    let stores = command.is_some_and(|command| command.is(CommandFlags::WRITE));
+    let wanted = Search { center: Some(center), area, ..Search::default() };
+    let wanted = wanted.options(zset, options, Family::Radius { stores }, args[0])?;
     search(s, call, args[1], wanted, "georadiusstore")
 }
 
@@ -532,9 +515,9 @@ pub const COMMANDS: &[Row] = &[
     ("geohash", geohash),
     ("geopos", geopos),
     ("georadius", georadius),
-    ("georadius_ro", georadius_ro),
+    ("georadius_ro", georadius),
     ("georadiusbymember", georadiusbymember),
-    ("georadiusbymember_ro", georadiusbymember_ro),
+    ("georadiusbymember_ro", georadiusbymember),
     ("geosearch", geosearch),
     ("geosearchstore", geosearchstore),
 ];

@@ -178,14 +178,19 @@ impl<'a> Item<'a> {
         self.below.iter().filter(move |field| field.line.name == name)
     }
 
+    /// The field of this name.
+    fn field(&self, name: &str) -> Option<&Item<'a>> {
+        self.fields(name).next()
+    }
+
     /// A field's text.
     fn optional(&self, name: &str) -> Option<&'a str> {
-        self.fields(name).next().map(|field| field.line.value)
+        self.field(name).map(|field| field.line.value)
     }
 
     /// A field that must be there, and say something.
     fn required(&self, name: &str) -> Result<&Line<'a>> {
-        let found = self.fields(name).next().filter(|field| !field.line.value.is_empty());
+        let found = self.field(name).filter(|field| !field.line.value.is_empty());
         match found {
             Some(field) => Ok(&field.line),
             None => self.line.fault(format_args!("{name} is missing")),
@@ -203,13 +208,15 @@ impl<'a> Item<'a> {
         F: Flags<Bits: LowerHex>,
         N: Iterator<Item = &'static str>,
     {
-        let line = self.fields(name).next().map_or(&self.line, |field| &field.line);
-        line.flags(self.optional(name).unwrap_or(""), named, names_of)
+        match self.field(name) {
+            Some(field) => field.line.flags(field.line.value, named, names_of),
+            None => self.line.flags("", named, names_of),
+        }
     }
 
     /// A field that is one of these words, or missing: the expression of a variant of `choice`.
     fn choice(&self, name: &str, choice: &str, words: &[(&str, &str)]) -> Result<String> {
-        let Some(field) = self.fields(name).next() else { return Ok("None".to_string()) };
+        let Some(field) = self.field(name) else { return Ok("None".to_string()) };
         match words.iter().find(|(word, _)| *word == field.line.value) {
             Some((_, variant)) => Ok(format!("Some({choice}::{variant})")),
             None => field.line.fault(format_args!("there is no {name} {:?}", field.line.value)),
