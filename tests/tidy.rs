@@ -37,17 +37,15 @@ const UPWARD: [(&str, &str); 2] = [("server", "command"), ("server", "script")];
 
 /// Modules that can be got to from themselves by imports, without those between a parent and its children: (folder,
 /// module).
-const CIRCLES: [(&str, &str); 36] = [
+const CIRCLES: &[(&str, &str)] = &[
     ("", "command"),
     ("", "script"),
     ("", "server"),
     ("script", "engine"),
     ("script", "run"),
     ("server", "acl"),
-    ("server", "aof"),
     ("server", "blocking"),
     ("server", "call"),
-    ("server", "child"),
     ("server", "client"),
     ("server", "client_eviction"),
     ("server", "client_info"),
@@ -95,7 +93,7 @@ const SERVER_METHODS: [&str; 4] =
     ["src/server/cron.rs", "src/server/log.rs", "src/server/mod.rs", "src/server/networking.rs"];
 
 /// Functions that are longer than they should be: (file, function).
-const LONG_FUNCTIONS: [(&str, &str); 18] = [
+const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/command/debug.rs", "debug"),
     ("src/command/dispatch.rs", "may_run"),
     ("src/command/geo.rs", "options"),
@@ -259,7 +257,7 @@ fn functions_are_short() {
             }
         }
     }
-    assert_listed("longer than a function should be", &found, &LONG_FUNCTIONS);
+    assert_listed("longer than a function should be", &found, LONG_FUNCTIONS);
 }
 
 #[test]
@@ -433,7 +431,7 @@ fn imports_do_not_run_in_circles() {
             }
         }
     }
-    assert_listed("imports run in a circle", &found, &CIRCLES);
+    assert_listed("imports run in a circle", &found, CIRCLES);
 }
 
 #[test]

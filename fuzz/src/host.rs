@@ -174,7 +174,7 @@ impl Host {
             if host.server.shutdown.exit.is_some() {
                 return None;
             }
-            if host.server.loading.is_none() {
+            if host.server.persistence.loading.is_none() {
                 return Some(host);
             }
         }

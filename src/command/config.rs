@@ -6,9 +6,6 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::acl;
 use crate::server::acl::user::User;
-use crate::server::aof;
-use crate::server::aof::AofState;
-use crate::server::aof::rewrite;
 use crate::server::call::Call;
 use crate::server::client_eviction;
 use crate::server::config::{
@@ -18,6 +15,9 @@ use crate::server::config::{
 use crate::server::evict;
 use crate::server::expiry;
 use crate::server::oom_score;
+use crate::server::persistence::aof;
+use crate::server::persistence::aof::AofState;
+use crate::server::persistence::aof::rewrite;
 use crate::server::replication::primary::feed;
 use crate::server::tls;
 use crate::spec::help::reply_help;
@@ -59,7 +59,7 @@ fn set(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.map(|pair| (pair[0], pair[1])).collect();
     let local = s.client(call).conn.peer_ip().is_none_or(|ip| ip.is_loopback());
-    let context = SetContext { loading: s.loading.is_some(), local };
+    let context = SetContext { loading: s.persistence.loading.is_some(), local };
     set_pairs(s, &pairs, context).map_err(CommandError::from)?;
     call.reply.ok();
     Ok(())
@@ -155,7 +155,7 @@ fn configure_tls(s: &mut Server) -> Result<(), Reason> {
 fn switch_aof(s: &mut Server) -> Result<(), Reason> {
     if !s.config.appendonly {
         rewrite::stop_append_only(s);
-    } else if s.aof.state == AofState::Off && rewrite::start_append_only(s).is_err() {
+    } else if s.persistence.aof.state == AofState::Off && rewrite::start_append_only(s).is_err() {
         return Err("Unable to turn on AOF. Check server logs.".into());
     }
     Ok(())

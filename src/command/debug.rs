@@ -9,9 +9,9 @@ use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::script::library::Libraries;
-use crate::server::aof::load;
 use crate::server::call::Call;
 use crate::server::persistence;
+use crate::server::persistence::aof::load;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::{Server, random_id};
 use crate::spec::help::reply_help;
@@ -115,8 +115,8 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         (b"sleep", [seconds]) => sleep(call, seconds)?,
         (b"object", [key] | [key, _]) => object(s, call, key)?,
         // A file that is being loaded may hold these very commands.
-        (b"reload", _) if s.loading.is_some() => return Err(CAN_T_LOAD),
-        (b"loadaof", _) if s.loading.is_some() => return Err(CAN_T_LOAD_AOF),
+        (b"reload", _) if s.persistence.loading.is_some() => return Err(CAN_T_LOAD),
+        (b"loadaof", _) if s.persistence.loading.is_some() => return Err(CAN_T_LOAD_AOF),
         (b"reload", options) => reload(s, call, options)?,
         (b"loadaof", []) => {
             if !load::reload_aof(s) {
@@ -128,7 +128,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         (b"aof-flush-sleep", [micros]) => {
             let micros = parse_i64(micros).ok_or(CommandError::NOT_AN_INTEGER)?;
-            s.aof.flush_sleep = Duration::from_micros(micros.max(0) as u64);
+            s.persistence.aof.flush_sleep = Duration::from_micros(micros.max(0) as u64);
             call.reply.ok();
         }
         (b"digest", []) => digest(s, call),
@@ -307,11 +307,11 @@ fn load(s: &mut Server, options: LoadOptions) -> CommandResult {
         s.warning(&format!("Can't open the snapshot {}", path.display()));
         return Err(CAN_T_LOAD);
     }
-    if let Some(loading) = &mut s.loading {
+    if let Some(loading) = &mut s.persistence.loading {
         loading.options = options;
     }
     loop {
-        match crate::server::persistence::load::load_some(s) {
+        match persistence::load_some(s) {
             Ok(LoadProgress::Done) => return Ok(()),
             Ok(LoadProgress::More) => {}
             Err(error) => {
@@ -430,7 +430,7 @@ fn populate(s: &mut Server, call: &mut Call, count: &[u8], rest: &[&[u8]]) -> Co
     if size as u64 > s.config.proto_max_bulk_len {
         return Err(CommandError::TOO_LONG);
     }
-    if s.loading.is_some() {
+    if s.persistence.loading.is_some() {
         return Err(CommandError::new(
             ErrorCode::Loading,
             "Redis is loading the dataset in memory",

@@ -326,7 +326,7 @@ fn may_run(
     {
         return Err(MASTER_DOWN);
     }
-    if let Some(loading) = &server.loading
+    if let Some(loading) = &server.persistence.loading
         && !from_primary
         && match loading.is_async {
             true => flags.contains(CommandFlags::NO_ASYNC_LOADING),

@@ -6,16 +6,16 @@
 use super::memory::{Excess, MemoryOverhead};
 use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
-use crate::server::aof;
-use crate::server::aof::AofState;
 use crate::server::blocking;
 use crate::server::call::Call;
-use crate::server::child::ChildReports;
 use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::config::Choice;
 use crate::server::evict;
 use crate::server::persistence::SaveChild;
+use crate::server::persistence::aof;
+use crate::server::persistence::aof::AofState;
+use crate::server::persistence::child::ChildReports;
 use crate::server::pubsub::Topic;
 use crate::server::replication::ReplState;
 use crate::server::replication::replica::{LinkState, PrimaryLink};
@@ -260,7 +260,7 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("mem_clients_slaves", m.replicas);
     lines.add("mem_clients_normal", m.normal_clients);
     lines.add("mem_cluster_links", 0);
-    lines.add("mem_aof_buffer", s.aof.buffer_memory());
+    lines.add("mem_aof_buffer", s.persistence.aof.buffer_memory());
     lines.add("mem_allocator", alloc::NAME);
     lines.add_zeros(&["active_defrag_running"]);
     lines.add("lazyfree_pending_objects", s.lazyfree.pending());
@@ -271,8 +271,8 @@ fn persistence(s: &Server, lines: &mut Lines) {
     let now = s.now_seconds();
     let state = &s.persistence;
     let status = |ok: bool| if ok { "ok" } else { "err" };
-    let is_async = s.loading.as_ref().is_some_and(|l| l.is_async);
-    lines.add_flag("loading", s.loading.is_some() && !is_async);
+    let is_async = s.persistence.loading.as_ref().is_some_and(|l| l.is_async);
+    lines.add_flag("loading", s.persistence.loading.is_some() && !is_async);
     lines.add_flag("async_loading", is_async);
     let reports = state.child.as_ref().map(|child| &child.reports);
     let of_child = |figure: fn(&ChildReports) -> u64| reports.map_or(0, figure);
@@ -300,7 +300,7 @@ fn persistence(s: &Server, lines: &mut Lines) {
     lines.add("rdb_last_load_keys_expired", state.keys_expired);
     lines.add("rdb_last_load_keys_loaded", state.keys_loaded);
     lines.add_flag("aof_enabled", s.config.appendonly);
-    let aof = &s.aof;
+    let aof = &s.persistence.aof;
     lines.add_flag("aof_rewrite_in_progress", rewriting.is_some());
     lines.add_flag("aof_rewrite_scheduled", aof.rewrite_scheduled);
     lines.add("aof_last_rewrite_time_sec", aof.last_rewrite_seconds.unwrap_or(-1));
@@ -317,10 +317,10 @@ fn persistence(s: &Server, lines: &mut Lines) {
         lines.add("aof_base_size", aof.rewrite_base_size);
         lines.add_flag("aof_pending_rewrite", aof.rewrite_scheduled);
         lines.add("aof_buffer_length", aof.buffered());
-        lines.add("aof_pending_bio_fsync", s.bio.pending_fsyncs());
+        lines.add("aof_pending_bio_fsync", s.persistence.bio.pending_fsyncs());
         lines.add("aof_delayed_fsync", aof.delayed_fsyncs);
     }
-    if let Some(loading) = &s.loading {
+    if let Some(loading) = &s.persistence.loading {
         let (total, loaded) = (loading.total_bytes, loading.loaded_bytes);
         let elapsed = (s.ks.now_ms - loading.started_ms).max(0) / 1000;
         // As fast as so far; a second where nothing can be said.

@@ -40,7 +40,7 @@ fn monitor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 /// Shows a command that was executed to all monitors, unless its `flags` keep it from being seen.
 pub(crate) fn feed_monitors(server: &mut Server, call: &Call, flags: CommandFlags, args: &[&[u8]]) {
     if flags.intersects(CommandFlags::SKIP_MONITOR | CommandFlags::ADMIN)
-        || server.loading.is_some()
+        || server.persistence.loading.is_some()
     {
         return;
     }

@@ -6,13 +6,13 @@ use super::table::{Command, CommandTable, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
-use crate::server::aof;
-use crate::server::aof::rewrite;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
+use crate::server::persistence::aof;
+use crate::server::persistence::aof::rewrite;
 use crate::server::propagate;
 use crate::server::shutdown;
 use crate::spec::CommandSpec;
@@ -215,7 +215,7 @@ fn shutdown(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             "SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
         ));
     }
-    if s.loading.is_some() {
+    if s.persistence.loading.is_some() {
         // Half a dataset must not take the place of the whole one.
         flags.remove(ShutdownFlags::SAVE);
         flags |= ShutdownFlags::NOSAVE;

@@ -9,7 +9,7 @@ use crate::server::busy;
 use crate::server::connection::Connection;
 use crate::server::log::Level;
 use crate::server::output;
-use crate::server::persistence::load;
+use crate::server::persistence;
 use crate::server::persistence::load::{LoadError, LoadProgress};
 use crate::server::replication::primary::snapshot;
 use crate::server::replication::replica::download;
@@ -120,7 +120,7 @@ impl EventLoop {
         server.shutdown.insisting = signals.interrupt();
         let listeners = Listeners::open(poll.registry(), server)?;
         server.registry = Some(poll.registry().try_clone()?);
-        server.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
+        server.persistence.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
         let events = Events::with_capacity(EVENTS);
         let ready = VecDeque::new();
         let sources = Sources { poll, listeners, signals, events, ready };
@@ -245,7 +245,7 @@ pub fn client_event(
 /// What a turn has to do that no event announces: input that waits, and the next slice of a file.
 pub fn work_without_events(server: &mut Server) {
     server.process_pending_input();
-    if server.loading.as_ref().is_some_and(|l| !l.is_fed()) {
+    if server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed()) {
         load_on(server);
     }
 }
@@ -256,11 +256,11 @@ fn load_on(server: &mut Server) {
         download::continue_loading_snapshot(server);
         return;
     }
-    match load::load_some(server) {
+    match persistence::load_some(server) {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => startup::finished(server),
         Err(error) => {
-            load::log_load_error(server, &error);
+            persistence::load::log_load_error(server, &error);
             match error {
                 LoadError::Format(error) if error.is_damage() => {
                     server.warning("Terminating server after rdb file reading failure.");

@@ -5,10 +5,7 @@ use super::client::{ClientFlags, Token};
 use super::stats::SAMPLE_PERIOD_MS;
 use crate::command::monitor;
 use crate::db::expire::Effort;
-use crate::server::aof::rewrite;
-use crate::server::aof::write;
 use crate::server::blocking;
-use crate::server::child;
 use crate::server::client_eviction;
 use crate::server::evict;
 use crate::server::expiry;
@@ -16,6 +13,9 @@ use crate::server::latency;
 use crate::server::output;
 use crate::server::pause;
 use crate::server::persistence;
+use crate::server::persistence::aof::rewrite;
+use crate::server::persistence::aof::write;
+use crate::server::persistence::child;
 use crate::server::propagate;
 use crate::server::reclaim;
 use crate::server::replication::failover;
@@ -60,7 +60,7 @@ impl Server {
         blocking::handle_clients_blocked_on_keys(self);
         write::check_background_fsync(self);
         write::flush_append_only_file(self, false);
-        if self.aof.holds_replies() {
+        if self.persistence.aof.holds_replies() {
             // What could not be written must not be acknowledged: the server ends.
             return;
         }
@@ -104,7 +104,7 @@ impl Server {
     pub fn end_turn_meanwhile(&mut self) {
         write::check_background_fsync(self);
         write::flush_append_only_file(self, false);
-        if self.aof.holds_replies() {
+        if self.persistence.aof.holds_replies() {
             return;
         }
         write::check_background_fsync(self);
@@ -127,7 +127,7 @@ impl Server {
             || !self.turn_output.is_empty()
             || !self.monitor_lines.is_empty()
             || self.eviction.is_running
-            || self.loading.as_ref().is_some_and(|l| !l.is_fed())
+            || self.persistence.loading.as_ref().is_some_and(|l| !l.is_fed())
     }
 
     /// `watchdog-period` has changed: it is to be long enough for the cron to say in time that the loop runs.
@@ -191,13 +191,16 @@ impl Server {
         }
         shutdown::check_shutdown(self);
         self.cron_loops += 1;
-        if self.scripting.is_busy() || self.loading.is_some() {
+        if self.scripting.is_busy() || self.persistence.loading.is_some() {
             latency::note_since(self, "while-blocked-cron", started);
         }
     }
 
     fn expire_for(&mut self, budget: Duration) {
-        if self.pause.is_active() || self.loading.is_some() || expiry::is_importing(self) {
+        if self.pause.is_active()
+            || self.persistence.loading.is_some()
+            || expiry::is_importing(self)
+        {
             return;
         }
         let started = self.clock.nanos();

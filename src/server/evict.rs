@@ -86,7 +86,8 @@ impl Eviction {
 /// the stream beyond the backlog, and what waits for the append-only file.
 pub(crate) fn memory_not_counted_for_eviction(server: &Server) -> usize {
     let stream = server.repl.stream.as_ref().map_or(0, |s| s.memory());
-    stream.saturating_sub(server.config.repl_backlog_size as usize) + server.aof.buffer_memory()
+    stream.saturating_sub(server.config.repl_backlog_size as usize)
+        + server.persistence.aof.buffer_memory()
 }
 
 /// Bytes to be freed before the data fit.
@@ -136,7 +137,7 @@ fn free_memory(server: &mut Server, to_free: usize) -> EvictionOutcome {
 fn may_evict(server: &Server) -> bool {
     let obeys = server.repl.is_replica() && server.config.replica_ignore_maxmemory;
     let paused = server.pause.is_active() && server.pause.kind(server.ks.now_ms).is_some();
-    !obeys && !paused && server.loading.is_none()
+    !obeys && !paused && server.persistence.loading.is_none()
 }
 
 fn evict(server: &mut Server, to_free: usize) -> EvictionOutcome {

@@ -38,7 +38,7 @@ pub(crate) fn reply_large_string(server: &mut Server, call: &mut Call, key: &[u8
     let client = &mut server.clients[token];
     let limit = server.config.client_output_buffer_limit[client.class()].hard;
     let mut written = 0;
-    if client.out.is_empty() && limit == 0 && !server.aof.holds_replies() {
+    if client.out.is_empty() && limit == 0 && !server.persistence.aof.holds_replies() {
         // An error shows again when the rest is written, or when the client is read.
         written = client.conn.write_vectored(&parts.map(IoSlice::new)).unwrap_or(0);
         client.net_out += written as u64;

@@ -4,12 +4,9 @@
 //! is readable or writable, that the time for [`Server::cron`] has come, that it is about to sleep.
 
 pub(crate) mod acl;
-pub(crate) mod aof;
-pub(crate) mod bio;
 pub(crate) mod blocking;
 pub(crate) mod busy;
 pub(crate) mod call;
-pub(crate) mod child;
 pub mod client;
 pub(crate) mod client_eviction;
 pub(crate) mod client_info;
@@ -56,7 +53,6 @@ use client::{Client, Token};
 use config::Config;
 use pause::Pause;
 use persistence::Persistence;
-use persistence::load::Loading;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use replication::Replication;
@@ -118,14 +114,9 @@ pub struct Server {
     pub pause: Pause,
     pub repl: Replication,
     pub persistence: Persistence,
-    pub aof: aof::Aof,
-    /// Slow calls to the file system.
-    pub bio: bio::Bio,
     /// This process is a child that saves.
     pub in_fork_child: bool,
     pub oom_score: oom_score::OomScore,
-    /// A snapshot that is being loaded, at start-up or from a primary.
-    pub loading: Option<Box<Loading>>,
     pub shutdown: shutdown::Shutdown,
     pub lazyfree: lazyfree::LazyFree,
     reclaim: reclaim::Reclaim,
@@ -144,8 +135,6 @@ pub struct Server {
     pub active_expire: bool,
     pub startup_memory: usize,
     pub cron_loops: u64,
-    /// The end mark of the diskless snapshot that is being made.
-    pub snapshot_eof_mark: String,
     /// What encrypted connections are made with, if there are to be any.
     pub tls: Option<Box<tls::Tls>>,
     /// The addresses to listen on have changed; the loop will see to it.
@@ -209,8 +198,6 @@ impl Server {
             slow_log: SlowLog::new(config.slowlog_log_slower_than, config.slowlog_max_len as usize),
             repl: Replication::new(random_id(&mut rng)),
             persistence: Persistence::new(ks.now_ms / 1000),
-            aof: aof::Aof::default(),
-            bio: bio::Bio::default(),
             in_fork_child: false,
             oom_score: oom_score::OomScore::default(),
             run_id: random_id(&mut rng),
@@ -228,7 +215,6 @@ impl Server {
             stats: Stats::default(),
             log,
             pause: Pause::default(),
-            loading: None,
             shutdown: shutdown::Shutdown::default(),
             lazyfree: lazyfree::LazyFree::default(),
             reclaim: reclaim::Reclaim::default(),
@@ -243,7 +229,6 @@ impl Server {
             active_expire: true,
             startup_memory: 0,
             cron_loops: 0,
-            snapshot_eof_mark: String::new(),
             rebind: false,
             monitors: Vec::new(),
             monitor_lines: Vec::new(),

@@ -168,7 +168,7 @@ fn write_directly(server: &mut Server, token: Token, bytes: &[u8]) -> usize {
     // All replies of a turn count for a limit: how fast the socket takes them is not for it to depend on.
     let limited = bytes.len() > STATIC_REPLY && limit > 0;
     // A reply may acknowledge what is not in the append-only file yet.
-    let held = limited || server.aof.holds_replies();
+    let held = limited || server.persistence.aof.holds_replies();
     if held || !client.out.is_empty() || client.is(ClientFlags::CLOSE_ASAP) {
         return 0;
     }
@@ -257,7 +257,7 @@ pub(crate) fn send_reply_to_client(server: &mut Server, token: Token) {
 }
 
 fn write_output(server: &mut Server, token: Token) {
-    if server.aof.holds_replies() {
+    if server.persistence.aof.holds_replies() {
         server.clients.queue_write(token);
         return;
     }

@@ -9,8 +9,8 @@ use super::Server;
 use super::call::{Call, Propagation};
 use super::replication::encode_command;
 use crate::db::keyspace::Modified;
-use crate::server::aof;
 use crate::server::latency;
+use crate::server::persistence::aof;
 use crate::server::pubsub;
 use crate::server::tracking;
 use crate::server::transaction;
@@ -76,7 +76,7 @@ pub(crate) fn end_unit(server: &mut Server) {
     }
     if !aof.is_empty() && aof::records_aof(server) {
         annotate_aof(server);
-        server.aof.feed_unit(aof_commands, &aof);
+        server.persistence.aof.feed_unit(aof_commands, &aof);
         count_unreplicated(server, aof_commands);
     }
     if server.repl.is_replica() {
@@ -196,7 +196,7 @@ pub(crate) fn propagate_deletion(server: &mut Server, db: usize, key: &[u8], laz
 /// Appends a command to the unit, or to the append-only file and the replication stream. A replica's stream is
 /// its primary's, not its own.
 fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
-    if server.aof.is_replaying {
+    if server.persistence.aof.is_replaying {
         return;
     }
     let targets = server.propagates_to;
@@ -204,7 +204,7 @@ fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
     let replicates = targets.replicas && server.repl.stream.is_some() && !server.repl.is_replica();
     if let Some(unit) = &mut server.unit {
         if records {
-            server.aof.feed(db, args, Some(&mut unit.aof));
+            server.persistence.aof.feed(db, args, Some(&mut unit.aof));
         }
         if replicates {
             server.repl.encode(db, args, &mut unit.stream);
@@ -215,7 +215,7 @@ fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
     }
     if records {
         annotate_aof(server);
-        server.aof.feed(db, args, None);
+        server.persistence.aof.feed(db, args, None);
         count_unreplicated(server, 1);
     }
     if replicates {
@@ -225,7 +225,7 @@ fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
 
 fn annotate_aof(server: &mut Server) {
     if server.config.aof_timestamp_enabled {
-        server.aof.annotate(server.ks.now_ms / 1000);
+        server.persistence.aof.annotate(server.ks.now_ms / 1000);
     }
 }
 

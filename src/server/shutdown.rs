@@ -1,20 +1,20 @@
 //! Ending: on a signal or on command, with a snapshot or without, when the replicas have caught up or at once.
 
 use super::Server;
-use super::aof::AofState;
 use super::client::Blocked;
 use super::config::ShutdownFlags;
 use super::pause::{PauseKind, PausePurpose};
 use super::persistence::SaveTarget;
+use super::persistence::aof::AofState;
 use super::replication::ReplState;
 use crate::resp::error::{CommandError, CommandResult};
-use crate::server::aof;
-use crate::server::aof::rewrite;
-use crate::server::aof::write;
 use crate::server::blocking;
 use crate::server::output;
 use crate::server::pause;
 use crate::server::persistence;
+use crate::server::persistence::aof;
+use crate::server::persistence::aof::rewrite;
+use crate::server::persistence::aof::write;
 use crate::server::replication::primary;
 use crate::server::replication::primary::feed;
 use crate::server::replication::replica;
@@ -56,7 +56,7 @@ pub(crate) fn signal_received(server: &mut Server, signal: i32) {
         exit_at_once(server);
         return;
     }
-    if server.loading.is_some() {
+    if server.persistence.loading.is_some() {
         server.warning("Received shutdown signal during loading, scheduling shutdown.");
         remove_pid_file(server);
         server.shutdown.exit = Some(0);
@@ -186,11 +186,11 @@ fn report_replicas(server: &Server) {
 
 /// Makes the append-only file durable; `false` if there is none yet that could be relied on.
 fn close_aof(server: &mut Server, force: bool) -> bool {
-    if server.aof.state == AofState::Off {
+    if server.persistence.aof.state == AofState::Off {
         return true;
     }
     if aof::is_rewriting_aof(server) {
-        if server.aof.state == AofState::WaitRewrite {
+        if server.persistence.aof.state == AofState::WaitRewrite {
             if !force {
                 server.warning("Writing initial AOF, can't exit.");
                 return false;
@@ -226,7 +226,7 @@ fn write_and_exit(server: &mut Server) -> bool {
     if !close_aof(server, flags.contains(ShutdownFlags::FORCE)) {
         return false;
     }
-    let wants_save = !server.config.save.is_empty() && server.loading.is_none();
+    let wants_save = !server.config.save.is_empty() && server.persistence.loading.is_none();
     let save = flags.contains(ShutdownFlags::SAVE)
         || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
     if save {

@@ -2,8 +2,8 @@
 
 use super::Server;
 use super::acl::file;
-use super::aof::{load, rewrite};
 use super::cluster;
+use super::persistence::aof::{load, rewrite};
 use super::persistence::{self, load::LoadError};
 use super::replication::replica;
 use crate::sys::process;

@@ -6,7 +6,8 @@ use aeolis::cli;
 use aeolis::server::Server as InProcess;
 use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::log::Log;
-use aeolis::server::persistence::load::{self, LoadError, LoadProgress};
+use aeolis::server::persistence;
+use aeolis::server::persistence::load::{LoadError, LoadProgress};
 use aeolis::server::startup;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -62,7 +63,7 @@ fn load(dir: &Path, truncated: bool) -> Result<usize, String> {
     let log = Log { level: LogLevel::Nothing, file: None };
     let mut server = InProcess::new(config, cli::command_table(), SmallRng::seed_from_u64(1), log);
     if startup::begin_loading(&mut server).map_err(text)? {
-        while load::load_some(&mut server).map_err(text)? == LoadProgress::More {}
+        while persistence::load_some(&mut server).map_err(text)? == LoadProgress::More {}
     }
     Ok(server.ks.len())
 }

@@ -271,7 +271,8 @@ impl Simulation {
             (server.repl.id.clone(), self.acknowledged.iter().map(|a| a.offset).max().unwrap_or(0));
         let fit = |i: &usize| {
             let follows = self.followed_by(*i) == Some(old);
-            let server = self.group.nodes[*i].server.as_ref().filter(|s| s.loading.is_none());
+            let server =
+                self.group.nodes[*i].server.as_ref().filter(|s| s.persistence.loading.is_none());
             follows && server.is_some_and(|s| s.repl.id == id && s.repl.offset >= most)
         };
         let best = (0..SERVERS).filter(fit).max_by_key(|i| self.group.nodes[*i].up().repl.offset);

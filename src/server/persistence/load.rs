@@ -7,11 +7,10 @@ use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::{ErrorKind, RdbError, RdbParser};
 use crate::script::library::Libraries;
 use crate::server::Server;
-use crate::server::aof::load;
 use crate::server::blocking;
-use crate::server::child::wait_after_key;
 use crate::server::lazyfree;
 use crate::server::log::Level;
+use crate::server::persistence::child::wait_after_key;
 use crate::server::propagate;
 use crate::server::replication::NO_ID;
 use crate::server::replication::primary::feed;
@@ -193,17 +192,14 @@ pub(crate) fn begin_loading_file(server: &mut Server, path: &Path) -> io::Result
 /// Begins to load a snapshot.
 pub(crate) fn begin_loading(server: &mut Server, mut loading: Loading) {
     loading.started_ns = server.clock.nanos();
-    server.loading = Some(Box::new(loading));
+    server.persistence.loading = Some(Box::new(loading));
 }
 
-/// Loads on for a while from a file.
+/// Loads on for a while from a snapshot file; at its end, the data is what is served.
 ///
 /// # Errors
 /// Why the snapshot can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
-pub fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
-    if server.aof.is_replaying {
-        return load::replay_some(server);
-    }
+pub(super) fn load_file_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
     let progress = load_snapshot_slice(server)?;
     if progress == LoadProgress::Done {
         finish_loading(server);
@@ -214,12 +210,12 @@ pub fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
 /// Loads on for a while from a snapshot file. When all of it is there, what follows is up to the caller.
 ///
 /// # Errors
-/// As for [`load_some`].
+/// As for [`load_file_some`].
 pub(crate) fn load_snapshot_slice(server: &mut Server) -> Result<LoadProgress, LoadError> {
     let slice = server.clock.nanos();
     loop {
         load_parsed(server).map_err(|e| abort_loading(server, e))?;
-        let Some(loading) = &mut server.loading else { return Ok(LoadProgress::Done) };
+        let Some(loading) = &mut server.persistence.loading else { return Ok(LoadProgress::Done) };
         if loading.finished {
             return Ok(LoadProgress::Done);
         }
@@ -256,29 +252,31 @@ pub(crate) fn load_snapshot_slice(server: &mut Server) -> Result<LoadProgress, L
 /// Loads a piece that came from the primary. Who feeds knows the end, and calls [`finish_loading`].
 ///
 /// # Errors
-/// As for [`load_some`], but what was loaded so far has to be abandoned by the caller.
+/// As for [`load_file_some`], but what was loaded so far has to be abandoned by the caller.
 pub(crate) fn load_fed(server: &mut Server, bytes: &[u8]) -> Result<(), LoadError> {
-    let Some(loading) = server.loading.as_mut().filter(|l| !l.finished) else { return Ok(()) };
+    let Some(loading) = server.persistence.loading.as_mut().filter(|l| !l.finished) else {
+        return Ok(());
+    };
     loading.parser.feed(bytes);
     loading.loaded_bytes += bytes.len() as u64;
     load_parsed(server)
 }
 
 fn abort_loading(server: &mut Server, error: LoadError) -> LoadError {
-    server.loading = None;
+    server.persistence.loading = None;
     error
 }
 
 /// Puts into the keyspace what the parser has.
 fn load_parsed(server: &mut Server) -> Result<(), LoadError> {
-    let Some(mut loading) = server.loading.take() else { return Ok(()) };
+    let Some(mut loading) = server.persistence.loading.take() else { return Ok(()) };
     loading.behind = false;
     // While this runs the databases that take the data are in the keyspace's place.
     swap_staging(server, &mut loading);
     let outcome = load_events(server, &mut loading);
     swap_staging(server, &mut loading);
     let offset = loading.parser.offset();
-    server.loading = Some(loading);
+    server.persistence.loading = Some(loading);
     outcome.map_err(|error| match error {
         LoadError::Content(text) => LoadError::Content(format!("{text} (offset {offset})")),
         error => error,
@@ -394,7 +392,7 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
 
 /// Whether a key in a snapshot has expired, and it is for this server to say so.
 fn is_stale(server: &Server, entry: &RdbEntry<'_>) -> bool {
-    let is_base = server.aof.is_replaying;
+    let is_base = server.persistence.aof.is_replaying;
     server.ks.role == ExpiryRole::Delete
         && !is_base
         && entry.expire_ms.is_some_and(|at| at < server.ks.now_ms)
@@ -432,7 +430,9 @@ pub(crate) fn note_snapshot_loaded(server: &mut Server, loading: &Loading) {
 
 /// Ends loading: the data is what is served from now on. `false` if the snapshot is not complete.
 pub(crate) fn finish_loading(server: &mut Server) -> bool {
-    let Some(mut loading) = server.loading.take_if(|l| l.finished) else { return false };
+    let Some(mut loading) = server.persistence.loading.take_if(|l| l.finished) else {
+        return false;
+    };
     if let Some((dbs, libraries)) = loading.staging.take() {
         transaction::touch_all_watched_keys(server);
         let old = std::mem::replace(&mut server.ks.dbs, dbs);

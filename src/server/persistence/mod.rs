@@ -1,18 +1,23 @@
-//! Snapshots: written by a forked child or in the foreground; [`load`] is the way back.
+//! What is on disk: snapshots and the append-only file, and the child that writes either.
+//!
+//! * [`aof`]: the append-only file at run time: writing, rewriting, executing it again.
+//! * [`load`]: a snapshot is loaded, from a file or from a primary.
+//! * [`child`]: the process that saves, and what it reports.
+//! * [`bio`]: calls to the file system that are too slow for the loop.
 
+pub mod aof;
+pub(crate) mod bio;
+pub(crate) mod child;
 pub mod load;
 
 use super::Server;
-use super::aof::AofState;
-use super::child::{ChildReports, Progress};
 use super::replication::Excluded;
 use super::replication::primary::dual_channel::RdbChannelWriter;
 use crate::rdb::RdbWriter;
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::resp::error::{CommandError, ErrorCode};
-use crate::server::aof::rewrite;
-use crate::server::child;
 use crate::server::latency;
+use crate::server::persistence::aof::rewrite;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::snapshot;
 use crate::sys::children::{self, ChildEnd};
@@ -20,6 +25,9 @@ use crate::sys::durable::{IncrementalSync, sync_dir_of};
 use crate::sys::process;
 use crate::util::alloc;
 use crate::util::io_reason;
+use aof::AofState;
+use child::{ChildReports, Progress};
+use load::{LoadError, LoadProgress, Loading};
 use mio::unix::pipe::{Receiver, Sender};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -160,7 +168,6 @@ impl SaveChild {
 }
 
 /// What is known of snapshots.
-#[derive(Debug)]
 pub struct Persistence {
     pub child: Option<SaveChild>,
     /// A signal has told that a child has ended: it need not wait for the cron.
@@ -178,6 +185,13 @@ pub struct Persistence {
     dirty_before_bgsave: u64,
     pub keys_loaded: u64,
     pub keys_expired: u64,
+    pub aof: aof::Aof,
+    /// Slow calls to the file system.
+    pub bio: bio::Bio,
+    /// What is being loaded, at start-up or from a primary.
+    pub loading: Option<Box<Loading>>,
+    /// The end mark of the diskless snapshot that is being made.
+    pub snapshot_eof_mark: String,
 }
 
 impl Persistence {
@@ -195,6 +209,10 @@ impl Persistence {
             dirty_before_bgsave: 0,
             keys_loaded: 0,
             keys_expired: 0,
+            aof: aof::Aof::default(),
+            bio: bio::Bio::default(),
+            loading: None,
+            snapshot_eof_mark: String::new(),
         }
     }
 }
@@ -286,7 +304,7 @@ fn write_marked_snapshot(
     purpose: SnapshotUse<'_>,
     progress: &mut Progress,
 ) -> io::Result<()> {
-    let mark = &server.snapshot_eof_mark;
+    let mark = &server.persistence.snapshot_eof_mark;
     write!(out, "$EOF:{mark}\r\n")?;
     out = write_snapshot(server, out, purpose, progress)?;
     out.write_all(mark.as_bytes())
@@ -524,9 +542,20 @@ fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
     }
 }
 
+/// Loads on for a while from a file.
+///
+/// # Errors
+/// Why it can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
+pub fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
+    if server.persistence.aof.is_replaying {
+        return aof::load::replay_some(server);
+    }
+    load::load_file_some(server)
+}
+
 /// Starts a background save if a save point has been reached, or one was scheduled.
 pub(crate) fn check_save_points(server: &mut Server) {
-    if server.persistence.child.is_some() || server.loading.is_some() {
+    if server.persistence.child.is_some() || server.persistence.loading.is_some() {
         return;
     }
     let now = server.now_seconds();
@@ -555,8 +584,8 @@ pub(crate) fn check_save_points(server: &mut Server) {
 #[inline]
 pub(crate) fn has_disk_error(server: &Server) -> bool {
     !server.persistence.last_bgsave_ok
-        || server.aof.write_error.is_some()
-        || server.aof.fsync_error.is_some()
+        || server.persistence.aof.write_error.is_some()
+        || server.persistence.aof.fsync_error.is_some()
 }
 
 /// Why writes may not go on, if so.
@@ -567,6 +596,7 @@ pub(crate) fn disk_error(server: &Server) -> Option<DiskError> {
     {
         return Some(DiskError::Snapshot);
     }
-    let reason = server.aof.write_error.as_ref().or(server.aof.fsync_error.as_ref());
-    reason.filter(|_| server.aof.state != AofState::Off).cloned().map(DiskError::Aof)
+    let reason =
+        server.persistence.aof.write_error.as_ref().or(server.persistence.aof.fsync_error.as_ref());
+    reason.filter(|_| server.persistence.aof.state != AofState::Off).cloned().map(DiskError::Aof)
 }

@@ -278,7 +278,8 @@ pub(crate) fn durable_at(server: &Server, offset: Option<u64>) -> DurableAt {
         link.state == Some(ReplState::Online)
             && offset.is_none_or(|offset| link.aof_ack_offset.is_some_and(|d| d >= offset))
     };
-    let local = server.aof.fsynced_offset.is_some_and(|durable| durable >= offset.unwrap_or(0));
+    let local =
+        server.persistence.aof.fsynced_offset.is_some_and(|durable| durable >= offset.unwrap_or(0));
     DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }
 }
 

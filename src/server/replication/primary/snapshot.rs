@@ -149,7 +149,7 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
         server.repl.selected_db = None;
     }
     let offset = server.repl.offset;
-    server.snapshot_eof_mark = random_id(&mut server.rng);
+    server.persistence.snapshot_eof_mark = random_id(&mut server.rng);
     if channels {
         waiting = dual_channel::open_rdb_channels(server, &waiting, offset);
         for &token in &waiting {
@@ -192,7 +192,7 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
         replication_setup_slave_for_full_resync(server, token, offset);
     }
     if target == SaveTarget::Replicas {
-        let head = format!("$EOF:{}\r\n", server.snapshot_eof_mark);
+        let head = format!("$EOF:{}\r\n", server.persistence.snapshot_eof_mark);
         for token in waiting {
             send_to_replica(server, token, head.clone());
         }
@@ -298,7 +298,7 @@ pub(crate) fn snapshot_done(server: &mut Server, target: SaveTarget, ok: bool) {
                 server.free_client(token);
             }
             (SaveTarget::Replicas | SaveTarget::RdbChannels, _) => {
-                let mark = Bytes::from(server.snapshot_eof_mark.clone());
+                let mark = Bytes::from(server.persistence.snapshot_eof_mark.clone());
                 server.clients[token].out.push(mark);
                 let name = primary::replica_name(server, token);
                 server.notice(&format!("Streamed replica with replica {name} succeeded. Waiting for REPLCONF ACK from replica to enable streaming"));

@@ -7,10 +7,10 @@ use crate::rdb::format::HEADER_LEN;
 use crate::rdb::parser::check_header;
 use crate::script::library::Libraries;
 use crate::server::Server;
-use crate::server::aof::rewrite;
 use crate::server::client::Token;
 use crate::server::config::ReplDisklessLoad;
 use crate::server::persistence;
+use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadProgress, Loading};
 use crate::server::replication::primary;
@@ -325,7 +325,7 @@ pub(crate) fn continue_loading_snapshot(server: &mut Server) {
     if !link.is_loading() {
         return;
     }
-    match load::load_some(server) {
+    match persistence::load_some(server) {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => {
             if server.config.rdb_del_sync_files && primary::persists_nothing(server) {

@@ -16,14 +16,14 @@ use super::trace::{Direction, Role};
 use crate::db::{Db, ExpiryRole};
 use crate::script::library::Libraries;
 use crate::server::Server;
-use crate::server::aof::AofState;
-use crate::server::aof::rewrite;
 use crate::server::blocking;
 use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
 use crate::server::expiry;
 use crate::server::lazyfree;
 use crate::server::oom_score;
+use crate::server::persistence::aof::AofState;
+use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
 use crate::server::replication::primary;
 use crate::server::replication::trace;
@@ -259,7 +259,7 @@ pub(crate) fn replication_unset_primary(server: &mut Server) {
     server.repl.shift_id(id);
     server.repl.selected_db = None;
     expiry::restore_role(server);
-    if server.aof.state == AofState::Off {
+    if server.persistence.aof.state == AofState::Off {
         // A synchronisation that did not succeed has turned it off.
         rewrite::restart_aof_after_sync(server);
     }
@@ -296,7 +296,7 @@ fn cancel_replication_handshake(server: &mut Server) {
 
 /// Gives up the snapshot that is being loaded. Half of it is of no use; the old data is, where it is still there.
 fn abandon_loading(server: &mut Server) {
-    let Some(loading) = server.loading.take() else { return };
+    let Some(loading) = server.persistence.loading.take() else { return };
     if loading.staging.is_none() {
         flush_all_for_resync(server);
     }

@@ -13,10 +13,10 @@ pub mod load;
 pub mod rewrite;
 pub mod write;
 
-use super::Server;
-use super::persistence::SaveTarget;
+use super::SaveTarget;
 use crate::aof::Manifest;
 use crate::aof::manifest::manifest_name;
+use crate::server::Server;
 use crate::sys::durable::sync_dir_of;
 use load::Replay;
 use std::fs::{self, File};
@@ -111,9 +111,9 @@ impl Aof {
 /// Whether what is executed goes to the append-only file.
 #[inline]
 pub(crate) fn records_aof(server: &Server) -> bool {
-    match server.aof.state {
+    match server.persistence.aof.state {
         AofState::Off => false,
-        _ if server.aof.is_replaying => false,
+        _ if server.persistence.aof.is_replaying => false,
         AofState::On => true,
         AofState::WaitRewrite => is_rewriting_aof(server),
     }
@@ -164,17 +164,17 @@ fn persist_aof_manifest(server: &Server, manifest: &mut Manifest) -> io::Result<
 
 /// Deletes the files that a rewrite has made superfluous, unless `aof-disable-auto-gc`.
 pub(crate) fn delete_aof_history(server: &mut Server) {
-    if server.config.aof_disable_auto_gc || server.aof.manifest.history.is_empty() {
+    if server.config.aof_disable_auto_gc || server.persistence.aof.manifest.history.is_empty() {
         return;
     }
-    for file in std::mem::take(&mut server.aof.manifest.history) {
+    for file in std::mem::take(&mut server.persistence.aof.manifest.history) {
         server.notice(&format!("Removing the history file {} in the background", file.name));
         let path = aof_path(server, &file.name);
-        server.bio.unlink(&path);
+        server.persistence.bio.unlink(&path);
     }
-    let mut manifest = std::mem::take(&mut server.aof.manifest);
+    let mut manifest = std::mem::take(&mut server.persistence.aof.manifest);
     manifest.dirty = true;
     // If this fails, it has been logged; the next manifest that is written will not name them either.
     let _ = persist_aof_manifest(server, &mut manifest);
-    server.aof.manifest = manifest;
+    server.persistence.aof.manifest = manifest;
 }

@@ -5,13 +5,13 @@ use super::AofState;
 use crate::aof::rewrite::encode_entry;
 use crate::aof::{encode_command, encode_timestamp};
 use crate::server::Server;
-use crate::server::aof;
-use crate::server::aof::write;
-use crate::server::child;
-use crate::server::child::Progress;
 use crate::server::client::ClientFlags;
 use crate::server::latency;
 use crate::server::persistence;
+use crate::server::persistence::aof;
+use crate::server::persistence::aof::write;
+use crate::server::persistence::child;
+use crate::server::persistence::child::Progress;
 use crate::server::persistence::{SaveChild, SaveTarget, SnapshotUse};
 use crate::sys::children::ChildEnd;
 use crate::sys::durable::{IncrementalSync, rename_durably};
@@ -48,9 +48,9 @@ pub(crate) fn bgrewriteaof(server: &mut Server) -> Result<&'static str, &'static
         return Err("Background append only file rewriting already in progress");
     }
     if server.persistence.child.is_some() || is_in_exec(server) {
-        server.aof.rewrite_scheduled = true;
+        server.persistence.aof.rewrite_scheduled = true;
         // Who asks is not to suffer for failures of the past.
-        server.aof.consecutive_failures = 0;
+        server.persistence.aof.consecutive_failures = 0;
         server.notice("Background append only file rewriting scheduled.");
         return Ok("Background append only file rewriting scheduled");
     }
@@ -76,7 +76,7 @@ pub(crate) fn rewrite_append_only_file_background(server: &mut Server) -> io::Re
     }
     let outcome = start_rewrite(server);
     if outcome.is_err() {
-        server.aof.last_rewrite_ok = Some(false);
+        server.persistence.aof.last_rewrite_ok = Some(false);
     }
     outcome
 }
@@ -84,18 +84,18 @@ pub(crate) fn rewrite_append_only_file_background(server: &mut Server) -> io::Re
 fn start_rewrite(server: &mut Server) -> io::Result<()> {
     aof::make_aof_dir(server)?;
     // The new file relies on no database selected in the old one.
-    server.aof.selected_db = None;
+    server.persistence.aof.selected_db = None;
     write::flush_append_only_file(server, true);
     open_new_incr_aof(server)?;
-    if server.aof.state == AofState::WaitRewrite {
+    if server.persistence.aof.state == AofState::WaitRewrite {
         // What is still being synced belongs to an earlier file, and maybe to another history.
-        for job in server.bio.drain() {
+        for job in server.persistence.bio.drain() {
             write::background_fsync_done(server, job);
         }
-        server.aof.fsynced_pending = server.repl.offset;
-        server.aof.fsynced_offset = Some(0);
+        server.persistence.aof.fsynced_pending = server.repl.offset;
+        server.persistence.aof.fsynced_offset = Some(0);
     }
-    server.aof.rewrites += 1;
+    server.persistence.aof.rewrites += 1;
     let rdb = server.config.aof_use_rdb_preamble;
     let target = SaveTarget::Aof { rdb };
     let pid = child::fork_saver(server, target, &[], None, |server, pid, progress| {
@@ -115,31 +115,31 @@ fn start_rewrite(server: &mut Server) -> io::Result<()> {
         ));
     })?;
     server.notice(&format!("Background append only file rewriting started by pid {pid}"));
-    server.aof.rewrite_scheduled = false;
+    server.persistence.aof.rewrite_scheduled = false;
     Ok(())
 }
 
 /// Opens the incremental file in which the server goes on. Before the first rewrite has ended it is in no
 /// manifest, and has a name for the time being.
 fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
-    if server.aof.state == AofState::Off {
+    if server.persistence.aof.state == AofState::Off {
         return Ok(());
     }
-    let mut manifest = server.aof.manifest.clone();
+    let mut manifest = server.persistence.aof.manifest.clone();
     let prefix = server.config.appendfilename.clone();
-    let in_manifest = server.aof.state == AofState::On;
+    let in_manifest = server.persistence.aof.state == AofState::On;
     let name = if in_manifest { manifest.add_incr(&prefix) } else { temporary_incr(&prefix) };
     let file = open_incr(server, &name, true)?;
     if in_manifest {
         aof::persist_aof_manifest(server, &mut manifest)?;
     }
     server.notice(&format!("Creating AOF incr file {name} on background rewrite"));
-    if let Some(old) = server.aof.file.replace(file) {
-        server.bio.fsync_and_close(old, server.repl.offset);
-        server.aof.last_fsync_ms = server.ks.now_ms;
+    if let Some(old) = server.persistence.aof.file.replace(file) {
+        server.persistence.bio.fsync_and_close(old, server.repl.offset);
+        server.persistence.aof.last_fsync_ms = server.ks.now_ms;
     }
-    server.aof.manifest = manifest;
-    (server.aof.incr_size, server.aof.synced_size) = (0, 0);
+    server.persistence.aof.manifest = manifest;
+    (server.persistence.aof.incr_size, server.persistence.aof.synced_size) = (0, 0);
     Ok(())
 }
 
@@ -215,9 +215,10 @@ pub(crate) fn background_rewrite_done(server: &mut Server, child: &SaveChild, en
             note_rewrite(server, ok);
             if ok {
                 server.notice("Background AOF rewrite finished successfully");
-                if server.aof.state == AofState::WaitRewrite {
-                    server.aof.state = AofState::On;
-                    server.aof.fsynced_offset = Some(server.aof.fsynced_pending);
+                if server.persistence.aof.state == AofState::WaitRewrite {
+                    server.persistence.aof.state = AofState::On;
+                    server.persistence.aof.fsynced_offset =
+                        Some(server.persistence.aof.fsynced_pending);
                 }
             }
         }
@@ -233,54 +234,55 @@ pub(crate) fn background_rewrite_done(server: &mut Server, child: &SaveChild, en
             server.warning(&format!("Background AOF rewrite terminated by signal {signal}"));
         }
     }
-    server.bio.unlink(&temporary);
-    server.aof.last_rewrite_seconds = Some(server.now_seconds() - child.started);
-    if server.aof.state == AofState::WaitRewrite {
+    server.persistence.bio.unlink(&temporary);
+    server.persistence.aof.last_rewrite_seconds = Some(server.now_seconds() - child.started);
+    if server.persistence.aof.state == AofState::WaitRewrite {
         // The next attempt starts from what is in memory then.
-        server.aof.buffer = Vec::new();
-        server.aof.holds_replies = false;
+        server.persistence.aof.buffer = Vec::new();
+        server.persistence.aof.holds_replies = false;
         let name = temporary_incr(&server.config.appendfilename);
         server.notice(&format!("Removing the temp incr aof file {name} in the background"));
         let path = aof::aof_path(server, &name);
-        server.bio.unlink(&path);
-        server.aof.rewrite_scheduled = true;
+        server.persistence.bio.unlink(&path);
+        server.persistence.aof.rewrite_scheduled = true;
     }
 }
 
 fn note_rewrite(server: &mut Server, ok: bool) {
-    server.aof.last_rewrite_ok = Some(ok);
-    server.aof.consecutive_failures = if ok { 0 } else { server.aof.consecutive_failures + 1 };
+    server.persistence.aof.last_rewrite_ok = Some(ok);
+    server.persistence.aof.consecutive_failures =
+        if ok { 0 } else { server.persistence.aof.consecutive_failures + 1 };
 }
 
 /// Puts the new base file in its place, and the manifest that names it.
 fn install_base_file(server: &mut Server, temporary: &Path, rdb: bool) -> io::Result<()> {
     let prefix = server.config.appendfilename.clone();
-    let mut manifest = server.aof.manifest.clone();
+    let mut manifest = server.persistence.aof.manifest.clone();
     let base = manifest.add_base(&prefix, rdb);
     let base_path = aof::aof_path(server, &base);
     rename_aof(server, temporary, &base_path, "base")?;
     let mut new_files = vec![base_path.clone()];
-    if server.aof.state == AofState::WaitRewrite {
+    if server.persistence.aof.state == AofState::WaitRewrite {
         let from = aof::aof_path(server, &temporary_incr(&prefix));
         let to = aof::aof_path(server, &manifest.add_incr(&prefix));
         if let Err(error) = rename_aof(server, &from, &to, "incr") {
-            server.bio.unlink(&base_path);
+            server.persistence.bio.unlink(&base_path);
             return Err(error);
         }
         new_files.push(to);
     }
-    manifest.retire_incr(usize::from(server.aof.file.is_some()));
+    manifest.retire_incr(usize::from(server.persistence.aof.file.is_some()));
     if let Err(error) = aof::persist_aof_manifest(server, &mut manifest) {
         for path in new_files {
-            server.bio.unlink(&path);
+            server.persistence.bio.unlink(&path);
         }
         return Err(error);
     }
-    server.aof.manifest = manifest;
-    if server.aof.state != AofState::Off {
+    server.persistence.aof.manifest = manifest;
+    if server.persistence.aof.state != AofState::Off {
         let base_size = fs::metadata(&base_path).map_or(0, |m| m.len());
-        server.aof.current_size = base_size + server.aof.incr_size;
-        server.aof.rewrite_base_size = server.aof.current_size;
+        server.persistence.aof.current_size = base_size + server.persistence.aof.incr_size;
+        server.persistence.aof.rewrite_base_size = server.persistence.aof.current_size;
     }
     aof::delete_aof_history(server);
     Ok(())
@@ -308,29 +310,30 @@ fn rename_aof(server: &mut Server, from: &Path, to: &Path, kind: &str) -> io::Re
 
 /// Whether a rewrite by itself has to wait, because several have failed in a row.
 fn is_rewrite_limited(server: &mut Server) -> bool {
-    if server.aof.consecutive_failures < FAILURES_BEFORE_LIMIT {
-        server.aof.retry = Retry::default();
+    if server.persistence.aof.consecutive_failures < FAILURES_BEFORE_LIMIT {
+        server.persistence.aof.retry = Retry::default();
         return false;
     }
     let now = server.now_seconds();
-    if let Some(at) = server.aof.retry.not_before {
+    if let Some(at) = server.persistence.aof.retry.not_before {
         if now >= at {
-            server.aof.retry.not_before = None;
+            server.persistence.aof.retry.not_before = None;
         }
         return now < at;
     }
-    let minutes = (server.aof.retry.delay_minutes * 2).clamp(1, MAX_DELAY_MINUTES);
-    server.aof.retry = Retry { delay_minutes: minutes, not_before: Some(now + minutes * 60) };
+    let minutes = (server.persistence.aof.retry.delay_minutes * 2).clamp(1, MAX_DELAY_MINUTES);
+    server.persistence.aof.retry =
+        Retry { delay_minutes: minutes, not_before: Some(now + minutes * 60) };
     server.warning(&format!("Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {minutes} minutes"));
     true
 }
 
 /// Starts a rewrite that was scheduled, or one that the file's growth calls for.
 pub(crate) fn check_aof_rewrite(server: &mut Server) {
-    if server.persistence.child.is_some() || server.loading.is_some() {
+    if server.persistence.child.is_some() || server.persistence.loading.is_some() {
         return;
     }
-    if server.aof.rewrite_scheduled {
+    if server.persistence.aof.rewrite_scheduled {
         if !is_rewrite_limited(server) {
             // A failure has been logged; the next round tries again.
             let _ = rewrite_append_only_file_background(server);
@@ -338,14 +341,14 @@ pub(crate) fn check_aof_rewrite(server: &mut Server) {
         return;
     }
     let percentage = u64::from(server.config.auto_aof_rewrite_percentage);
-    let size = server.aof.current_size;
-    if server.aof.state != AofState::On
+    let size = server.persistence.aof.current_size;
+    if server.persistence.aof.state != AofState::On
         || percentage == 0
         || size <= server.config.auto_aof_rewrite_min_size
     {
         return;
     }
-    let base = server.aof.rewrite_base_size.max(1);
+    let base = server.persistence.aof.rewrite_base_size.max(1);
     let growth = (size.saturating_mul(100) / base).saturating_sub(100);
     if growth >= percentage && !is_rewrite_limited(server) {
         server.notice(&format!("Starting automatic rewriting of AOF on {growth}% growth"));
@@ -358,12 +361,12 @@ pub(crate) fn check_aof_rewrite(server: &mut Server) {
 /// # Errors
 /// If the rewrite can't be started; it stays off then.
 pub(crate) fn start_append_only(server: &mut Server) -> io::Result<()> {
-    server.aof.state = AofState::WaitRewrite;
+    server.persistence.aof.state = AofState::WaitRewrite;
     if server.persistence.child.is_some() && !aof::is_rewriting_aof(server) {
-        server.aof.rewrite_scheduled = true;
+        server.persistence.aof.rewrite_scheduled = true;
         server.notice("AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.");
     } else if is_in_exec(server) {
-        server.aof.rewrite_scheduled = true;
+        server.persistence.aof.rewrite_scheduled = true;
         server.notice("AOF was enabled during a transaction. An AOF background was scheduled to start when possible.");
     } else {
         if aof::is_rewriting_aof(server) {
@@ -372,16 +375,16 @@ pub(crate) fn start_append_only(server: &mut Server) -> io::Result<()> {
             kill_aof_child(server);
         }
         if let Err(error) = rewrite_append_only_file_background(server) {
-            server.aof.state = AofState::Off;
+            server.persistence.aof.state = AofState::Off;
             server.warning("Redis needs to enable the AOF but can't trigger a background AOF rewrite operation. Check the above logs for more info about the error.");
             return Err(error);
         }
     }
-    server.aof.last_fsync_ms = server.ks.now_ms;
-    if server.aof.fsync_error.take().is_some() {
+    server.persistence.aof.last_fsync_ms = server.ks.now_ms;
+    if server.persistence.aof.fsync_error.take().is_some() {
         server.warning("AOF reopen, just ignore the AOF fsync error in bio job");
     }
-    if server.aof.write_error.take().is_some() {
+    if server.persistence.aof.write_error.take().is_some() {
         server.warning("AOF reopen, just ignore the last error.");
     }
     Ok(())
@@ -396,39 +399,39 @@ pub(crate) fn restart_aof_after_sync(server: &mut Server) {
     server.notice("Restarting AOF after successful sync");
     if start_append_only(server).is_err() {
         // It goes on trying, as after any failed rewrite.
-        server.aof.state = AofState::WaitRewrite;
-        server.aof.rewrite_scheduled = true;
+        server.persistence.aof.state = AofState::WaitRewrite;
+        server.persistence.aof.rewrite_scheduled = true;
     }
 }
 
 /// Turns the append-only file off. What is in it stays.
 pub(crate) fn stop_append_only(server: &mut Server) {
-    if server.aof.state == AofState::Off {
+    if server.persistence.aof.state == AofState::Off {
         return;
     }
     write::flush_append_only_file(server, true);
     sync_aof_now(server);
-    server.aof.file = None;
-    server.aof.buffer = Vec::new();
-    server.aof.holds_replies = false;
-    server.aof.selected_db = None;
-    server.aof.state = AofState::Off;
-    if std::mem::take(&mut server.aof.rewrite_scheduled) {
+    server.persistence.aof.file = None;
+    server.persistence.aof.buffer = Vec::new();
+    server.persistence.aof.holds_replies = false;
+    server.persistence.aof.selected_db = None;
+    server.persistence.aof.state = AofState::Off;
+    if std::mem::take(&mut server.persistence.aof.rewrite_scheduled) {
         server.notice("AOF was disabled but there is a scheduled AOF background, cancel it.");
     }
-    (server.aof.incr_size, server.aof.synced_size) = (0, 0);
-    (server.aof.fsynced_offset, server.aof.fsynced_pending) = (None, 0);
-    server.aof.postponed_since = None;
+    (server.persistence.aof.incr_size, server.persistence.aof.synced_size) = (0, 0);
+    (server.persistence.aof.fsynced_offset, server.persistence.aof.fsynced_pending) = (None, 0);
+    server.persistence.aof.postponed_since = None;
     kill_aof_child(server);
 }
 
 /// Syncs the file while everybody waits.
 pub(crate) fn sync_aof_now(server: &mut Server) {
-    let Some(file) = &server.aof.file else { return };
+    let Some(file) = &server.persistence.aof.file else { return };
     match file.sync_data() {
         Ok(()) => {
-            server.aof.synced_size = server.aof.incr_size;
-            server.aof.last_fsync_ms = server.ks.now_ms;
+            server.persistence.aof.synced_size = server.persistence.aof.incr_size;
+            server.persistence.aof.last_fsync_ms = server.ks.now_ms;
         }
         Err(error) => {
             server.warning(&format!("Fail to fsync the AOF file: {}.", io_reason(&error)));
@@ -446,7 +449,7 @@ pub(crate) fn kill_aof_child(server: &mut Server) {
     server.notice(&format!("Killing running AOF rewrite child: {}", child.pid));
     child::end_child(server, &mut child, libc::SIGUSR1);
     let temporary = rewrite_temporary(&server.config.dir, child.pid);
-    server.bio.unlink(&temporary);
+    server.persistence.bio.unlink(&temporary);
 }
 
 /// The data has been loaded at start-up: makes the files complete, and opens the one to go on in.
@@ -459,7 +462,7 @@ pub(crate) fn open_aof_on_server_start(server: &mut Server) -> io::Result<()> {
     }
     aof::make_aof_dir(server)?;
     let prefix = server.config.appendfilename.clone();
-    let mut manifest = server.aof.manifest.clone();
+    let mut manifest = server.persistence.aof.manifest.clone();
     if manifest.is_empty() {
         let rdb = server.config.aof_use_rdb_preamble;
         let base = manifest.add_base(&prefix, rdb);
@@ -468,7 +471,7 @@ pub(crate) fn open_aof_on_server_start(server: &mut Server) -> io::Result<()> {
         write_base_file(server, &temporary, rdb, &mut Progress::default())?;
         let to = aof::aof_path(server, &base);
         if let Err(error) = rename_aof(server, &temporary, &to, "base") {
-            server.bio.unlink(&temporary);
+            server.persistence.bio.unlink(&temporary);
             return Err(error);
         }
         server.notice(&format!("Creating AOF base file {base} on server start"));
@@ -479,16 +482,16 @@ pub(crate) fn open_aof_on_server_start(server: &mut Server) -> io::Result<()> {
     };
     let file = open_incr(server, &name, false)?;
     let started = server.clock.nanos();
-    server.aof.incr_size = file.metadata()?.len();
+    server.persistence.aof.incr_size = file.metadata()?.len();
     latency::note_since(server, "aof-fstat", started);
-    server.aof.synced_size = server.aof.incr_size;
+    server.persistence.aof.synced_size = server.persistence.aof.incr_size;
     aof::persist_aof_manifest(server, &mut manifest)?;
-    server.aof.file = Some(file);
-    server.aof.manifest = manifest;
-    server.aof.state = AofState::On;
-    server.aof.fsynced_offset = Some(server.repl.offset);
-    server.aof.fsynced_pending = server.repl.offset;
-    server.aof.last_fsync_ms = server.ks.now_ms;
+    server.persistence.aof.file = Some(file);
+    server.persistence.aof.manifest = manifest;
+    server.persistence.aof.state = AofState::On;
+    server.persistence.aof.fsynced_offset = Some(server.repl.offset);
+    server.persistence.aof.fsynced_pending = server.repl.offset;
+    server.persistence.aof.last_fsync_ms = server.ks.now_ms;
     server.notice(&format!("{verb} AOF incr file {name} on server start"));
     aof::delete_aof_history(server);
     Ok(())

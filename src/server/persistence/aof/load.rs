@@ -8,13 +8,13 @@ use crate::command::dispatch;
 use crate::db::ExpiryRole;
 use crate::resp::reply::Protocol;
 use crate::server::Server;
-use crate::server::aof;
-use crate::server::aof::write;
 use crate::server::blocking;
 use crate::server::call::{Call, Propagation};
-use crate::server::child::wait_after_key;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::connection::{Connection, Nobody};
+use crate::server::persistence::aof;
+use crate::server::persistence::aof::write;
+use crate::server::persistence::child::wait_after_key;
 use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadError, LoadOptions, LoadProgress, Loading};
 use crate::server::propagate;
@@ -73,7 +73,7 @@ struct Outer {
 /// If it can't be read or understood.
 pub(crate) fn load_aof_manifest(server: &mut Server) -> Result<(), LoadError> {
     if server.config.appendonly {
-        server.aof.state = AofState::On;
+        server.persistence.aof.state = AofState::On;
     }
     read_aof_manifest(server)
 }
@@ -83,7 +83,8 @@ fn read_aof_manifest(server: &mut Server) -> Result<(), LoadError> {
     match fs::read(&path) {
         Ok(text) => {
             let parsed = Manifest::parse(&text);
-            server.aof.manifest = parsed.map_err(|error| LoadError::Content(error.to_string()))?;
+            server.persistence.aof.manifest =
+                parsed.map_err(|error| LoadError::Content(error.to_string()))?;
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -101,11 +102,11 @@ fn read_aof_manifest(server: &mut Server) -> Result<(), LoadError> {
 /// If a file is missing.
 pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, LoadError> {
     upgrade_old_aof(server)?;
-    if server.aof.manifest.is_empty() {
+    if server.persistence.aof.manifest.is_empty() {
         return Ok(false);
     }
     let mut total_bytes = 0;
-    for file in server.aof.manifest.files() {
+    for file in server.persistence.aof.manifest.files() {
         let length = fs::metadata(aof::aof_path(server, &file.name)).map_err(|error| {
             LoadError::Content(format!(
                 "Unable to obtain the AOF file {} length. stat: {}",
@@ -122,12 +123,12 @@ pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, LoadError> 
     loading.options = LoadOptions { ignore_origin: true, ..LoadOptions::default() };
     load::begin_loading(server, loading);
     let nobody = Client::new(0, Connection::Virtual(Box::new(Nobody)), server.now_seconds());
-    server.aof.is_replaying = true;
-    server.aof.replay = Some(Box::new(Replay {
-        files: server.aof.manifest.files().cloned().collect(),
+    server.persistence.aof.is_replaying = true;
+    server.persistence.aof.replay = Some(Box::new(Replay {
+        files: server.persistence.aof.manifest.files().cloned().collect(),
         current: None,
         client: Some(nobody),
-        has_base: server.aof.manifest.base.is_some(),
+        has_base: server.persistence.aof.manifest.base.is_some(),
         total_bytes,
         started_ns: server.clock.nanos(),
     }));
@@ -139,7 +140,7 @@ pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, LoadError> 
 fn upgrade_old_aof(server: &mut Server) -> Result<(), LoadError> {
     let name = server.config.appendfilename.clone();
     let (old, new) = (server.config.dir.join(&name), aof::aof_path(server, &name));
-    let manifest = &server.aof.manifest;
+    let manifest = &server.persistence.aof.manifest;
     let begun = manifest.incr.is_empty()
         && manifest.base.as_ref().is_some_and(|base| base.name == name)
         && !new.exists();
@@ -149,13 +150,13 @@ fn upgrade_old_aof(server: &mut Server) -> Result<(), LoadError> {
     let dirname = server.config.appenddirname.clone();
     let moved = (|| {
         aof::make_aof_dir(server)?;
-        let mut manifest = server.aof.manifest.clone();
+        let mut manifest = server.persistence.aof.manifest.clone();
         manifest.base = Some(AofFile { name: name.clone(), seq: 1 });
         manifest.base_seq = 1;
         manifest.dirty = true;
         aof::persist_aof_manifest(server, &mut manifest)?;
         crate::sys::durable::rename_durably(&old, &new)?;
-        server.aof.manifest = manifest;
+        server.persistence.aof.manifest = manifest;
         io::Result::Ok(())
     })();
     moved.map_err(|error| {
@@ -175,31 +176,34 @@ fn upgrade_old_aof(server: &mut Server) -> Result<(), LoadError> {
 /// # Errors
 /// Why it can't go on, for the log. What was executed so far is in the keyspace.
 pub(crate) fn replay_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
-    let Some(mut replay) = server.aof.replay.take() else { return Ok(LoadProgress::Done) };
+    let Some(mut replay) = server.persistence.aof.replay.take() else {
+        return Ok(LoadProgress::Done);
+    };
     let outcome = replay_slice(server, &mut replay);
     match &outcome {
-        Ok(LoadProgress::More) => server.aof.replay = Some(replay),
+        Ok(LoadProgress::More) => server.persistence.aof.replay = Some(replay),
         Ok(LoadProgress::Done) => replay_done(server, &replay),
         Err(error) => {
             if !server.starting {
                 server.warning(&error.to_string());
             }
-            server.loading = None;
-            server.aof.is_replaying = false;
+            server.persistence.loading = None;
+            server.persistence.aof.is_replaying = false;
         }
     }
     outcome
 }
 
 fn replay_done(server: &mut Server, replay: &Replay) {
-    server.loading = None;
-    server.aof.is_replaying = false;
+    server.persistence.loading = None;
+    server.persistence.aof.is_replaying = false;
     transaction::touch_all_watched_keys(server);
     blocking::signal_all_databases(server);
-    server.aof.current_size = replay.total_bytes;
+    server.persistence.aof.current_size = replay.total_bytes;
     let size =
         |file: &AofFile| fs::metadata(aof::aof_path(server, &file.name)).map_or(0, |m| m.len());
-    server.aof.rewrite_base_size = server.aof.manifest.base.as_ref().map_or(0, size);
+    server.persistence.aof.rewrite_base_size =
+        server.persistence.aof.manifest.base.as_ref().map_or(0, size);
     if server.starting {
         let seconds = server.clock.since(replay.started_ns).as_secs_f64();
         server.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
@@ -264,11 +268,11 @@ fn open_aof(
         });
         let again = File::open(aof::aof_path(server, &file.name)).map_err(LoadError::Io)?;
         let checksum = server.config.rdbchecksum && !server.skip_checksum_validation;
-        if let Some(loading) = &mut server.loading {
+        if let Some(loading) = &mut server.persistence.loading {
             loading.begin_snapshot(again, checksum);
         }
     } else {
-        if let Some(loading) = &mut server.loading {
+        if let Some(loading) = &mut server.persistence.loading {
             loading.loaded_bytes += records.end();
         }
         file.records = Some(records);
@@ -294,10 +298,10 @@ fn load_preamble(server: &mut Server, file: &OpenFile) -> Result<bool, LoadError
 }
 
 fn take_preamble(server: &mut Server) -> Option<RecordFile> {
-    let mut loading = server.loading.take()?;
+    let mut loading = server.persistence.loading.take()?;
     load::note_snapshot_loaded(server, &loading);
     let rest = loading.end_snapshot();
-    server.loading = Some(loading);
+    server.persistence.loading = Some(loading);
     rest.map(|(file, rest, offset)| RecordFile::resume(file, rest, offset))
 }
 
@@ -367,7 +371,7 @@ fn execute_records(
                         io_reason(&error)
                     ))
                 })?;
-                if let Some(loading) = &mut server.loading {
+                if let Some(loading) = &mut server.persistence.loading {
                     loading.loaded_bytes += n as u64;
                 }
             }
@@ -504,7 +508,7 @@ fn truncate_aof(
 /// `DEBUG LOADAOF`: the data is what the append-only file says. `false` if it can't be loaded.
 pub(crate) fn reload_aof(server: &mut Server) -> bool {
     write::flush_append_only_file(server, true);
-    server.aof.manifest = Manifest::default();
+    server.persistence.aof.manifest = Manifest::default();
     if let Err(error) = read_aof_manifest(server) {
         server.warning(&error.to_string());
         return false;
@@ -515,7 +519,7 @@ pub(crate) fn reload_aof(server: &mut Server) -> bool {
     server.scripting.libraries = Default::default();
     match begin_loading_aof(server) {
         // Files without anything in them are no error.
-        Ok(false) => return !server.aof.manifest.is_empty(),
+        Ok(false) => return !server.persistence.aof.manifest.is_empty(),
         Ok(true) => {}
         Err(error) => {
             server.warning(&error.to_string());
@@ -523,7 +527,7 @@ pub(crate) fn reload_aof(server: &mut Server) -> bool {
         }
     }
     loop {
-        match load::load_some(server) {
+        match replay_some(server) {
             Ok(LoadProgress::More) => {}
             Ok(LoadProgress::Done) => return true,
             Err(_) => return false,

@@ -72,27 +72,27 @@ struct WriteFailure {
 /// writing may wait for it for two seconds, unless `force`.
 pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
     let policy = server.config.appendfsync;
-    if server.aof.file.is_none() {
-        server.aof.holds_replies = false;
+    if server.persistence.aof.file.is_none() {
+        server.persistence.aof.holds_replies = false;
         return;
     }
-    if server.aof.buffer.is_empty() {
+    if server.persistence.aof.buffer.is_empty() {
         sync_what_was_written(server);
         return;
     }
     let now = server.ks.now_ms;
-    let syncing = policy == AppendFsync::Everysec && server.bio.is_syncing();
+    let syncing = policy == AppendFsync::Everysec && server.persistence.bio.is_syncing();
     if syncing && !force {
-        let since = *server.aof.postponed_since.get_or_insert(now);
+        let since = *server.persistence.aof.postponed_since.get_or_insert(now);
         if now - since < POSTPONE_MS {
-            server.aof.holds_replies = false;
+            server.persistence.aof.holds_replies = false;
             return;
         }
-        server.aof.delayed_fsyncs += 1;
+        server.persistence.aof.delayed_fsyncs += 1;
         server.notice("Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting for fsync to complete, this may slow down Redis.");
     }
-    if !server.aof.flush_sleep.is_zero() {
-        std::thread::sleep(server.aof.flush_sleep);
+    if !server.persistence.aof.flush_sleep.is_zero() {
+        std::thread::sleep(server.persistence.aof.flush_sleep);
     }
     let started = server.clock.nanos();
     let outcome = write_buffer(server);
@@ -105,12 +105,12 @@ pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
     };
     latency::note_since(server, event, started);
     latency::note_since(server, "aof-write", started);
-    server.aof.postponed_since = None;
+    server.persistence.aof.postponed_since = None;
     if let Err(failure) = outcome {
         aof_write_failed(server, &failure);
         return;
     }
-    if server.aof.write_error.take().is_some() {
+    if server.persistence.aof.write_error.take().is_some() {
         server.notice("AOF write error looks solved, Redis can write again.");
     }
     try_fsync(server);
@@ -118,7 +118,7 @@ pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
 
 /// Writes the whole buffer, or as much as can't be taken back.
 fn write_buffer(server: &mut Server) -> Result<(), WriteFailure> {
-    let aof = &mut server.aof;
+    let aof = &mut server.persistence.aof;
     let Some(file) = &mut aof.file else { return Ok(()) };
     let (mut written, expected) = (0, aof.buffer.len());
     let outcome = loop {
@@ -151,8 +151,8 @@ fn write_buffer(server: &mut Server) -> Result<(), WriteFailure> {
 fn aof_write_failed(server: &mut Server, failure: &WriteFailure) {
     let WriteFailure { error, written, expected } = failure;
     let now = server.now_seconds();
-    if now - server.aof.error_logged > ERROR_LOG_PERIOD {
-        server.aof.error_logged = now;
+    if now - server.persistence.aof.error_logged > ERROR_LOG_PERIOD {
+        server.persistence.aof.error_logged = now;
         server.warning(&match written {
             0 => format!("Error writing to the AOF file: {}", io_reason(error)),
             _ => format!("Short write while writing to the AOF file: (nwritten={written}, expected={expected})"),
@@ -166,18 +166,18 @@ fn aof_write_failed(server: &mut Server, failure: &WriteFailure) {
         server.shutdown.exit = Some(1);
         return;
     }
-    server.aof.write_error = Some(io_reason(error));
-    server.aof.holds_replies = false;
+    server.persistence.aof.write_error = Some(io_reason(error));
+    server.persistence.aof.holds_replies = false;
 }
 
 /// The buffer is empty: syncs what was written before, if it is due.
 fn sync_what_was_written(server: &mut Server) {
-    let unsynced = server.aof.synced_size != server.aof.incr_size;
+    let unsynced = server.persistence.aof.synced_size != server.persistence.aof.incr_size;
     let due = match server.config.appendfsync {
         AppendFsync::Always => true,
         AppendFsync::Everysec => {
-            server.ks.now_ms - server.aof.last_fsync_ms >= FSYNC_PERIOD_MS
-                && !server.bio.is_syncing()
+            server.ks.now_ms - server.persistence.aof.last_fsync_ms >= FSYNC_PERIOD_MS
+                && !server.persistence.bio.is_syncing()
         }
         AppendFsync::No => false,
     };
@@ -185,11 +185,13 @@ fn sync_what_was_written(server: &mut Server) {
         try_fsync(server);
         return;
     }
-    server.aof.holds_replies = false;
-    let all_durable = !unsynced && server.bio.is_idle() && server.aof.fsync_error.is_none();
+    server.persistence.aof.holds_replies = false;
+    let all_durable = !unsynced
+        && server.persistence.bio.is_idle()
+        && server.persistence.aof.fsync_error.is_none();
     if all_durable && server.config.appendfsync != AppendFsync::No {
         // The offset may have grown by what does not belong into the file.
-        server.aof.fsynced_pending = server.repl.offset;
+        server.persistence.aof.fsynced_pending = server.repl.offset;
     }
 }
 
@@ -199,7 +201,7 @@ fn try_fsync(server: &mut Server) {
     let policy = server.config.appendfsync;
     if policy == AppendFsync::Always && !spare_disk {
         let started = server.clock.nanos();
-        let outcome = server.aof.file.as_ref().map_or(Ok(()), |file| file.sync_data());
+        let outcome = server.persistence.aof.file.as_ref().map_or(Ok(()), |file| file.sync_data());
         if let Err(error) = outcome {
             server.warning(&format!(
                 "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
@@ -209,56 +211,64 @@ fn try_fsync(server: &mut Server) {
             return;
         }
         latency::note_since(server, "aof-fsync-always", started);
-        server.aof.synced_size = server.aof.incr_size;
-        server.aof.last_fsync_ms = server.ks.now_ms;
-        server.aof.fsynced_pending = offset;
+        server.persistence.aof.synced_size = server.persistence.aof.incr_size;
+        server.persistence.aof.last_fsync_ms = server.ks.now_ms;
+        server.persistence.aof.fsynced_pending = offset;
     } else if policy == AppendFsync::Everysec
         && !spare_disk
-        && server.ks.now_ms - server.aof.last_fsync_ms >= FSYNC_PERIOD_MS
+        && server.ks.now_ms - server.persistence.aof.last_fsync_ms >= FSYNC_PERIOD_MS
     {
-        if !server.bio.is_syncing()
-            && let Some(file) = &server.aof.file
+        if !server.persistence.bio.is_syncing()
+            && let Some(file) = &server.persistence.aof.file
         {
-            match server.bio.fsync(file, offset) {
-                Ok(()) => server.aof.synced_size = server.aof.incr_size,
-                Err(error) => server.aof.fsync_error = Some(io_reason(&error)),
+            match server.persistence.bio.fsync(file, offset) {
+                Ok(()) => server.persistence.aof.synced_size = server.persistence.aof.incr_size,
+                Err(error) => server.persistence.aof.fsync_error = Some(io_reason(&error)),
             }
         }
-        server.aof.last_fsync_ms = server.ks.now_ms;
+        server.persistence.aof.last_fsync_ms = server.ks.now_ms;
     }
-    server.aof.holds_replies = false;
+    server.persistence.aof.holds_replies = false;
 }
 
 /// Sees what has become durable in the background.
 pub(crate) fn check_background_fsync(server: &mut Server) {
-    for job in server.bio.finished() {
+    for job in server.persistence.bio.finished() {
         background_fsync_done(server, job);
     }
-    if server.aof.state == AofState::On && server.aof.fsynced_offset.is_some() {
-        server.aof.fsynced_offset = Some(server.aof.fsynced_pending);
+    if server.persistence.aof.state == AofState::On
+        && server.persistence.aof.fsynced_offset.is_some()
+    {
+        server.persistence.aof.fsynced_offset = Some(server.persistence.aof.fsynced_pending);
     }
 }
 
-pub(super) fn background_fsync_done(server: &mut Server, job: crate::server::bio::Fsynced) {
+pub(super) fn background_fsync_done(
+    server: &mut Server,
+    job: crate::server::persistence::bio::Fsynced,
+) {
     match job.outcome {
         Ok(()) => {
-            server.aof.fsynced_pending = server.aof.fsynced_pending.max(job.offset);
-            server.aof.fsync_error = None;
+            server.persistence.aof.fsynced_pending =
+                server.persistence.aof.fsynced_pending.max(job.offset);
+            server.persistence.aof.fsync_error = None;
         }
         // There is nothing to sync in what is no ordinary file.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
         Err(error) => {
-            if server.aof.fsync_error.is_none() {
+            if server.persistence.aof.fsync_error.is_none() {
                 server.warning(&format!("Fail to fsync the AOF file: {}", io_reason(&error)));
             }
-            server.aof.fsync_error = Some(io_reason(&error));
+            server.persistence.aof.fsync_error = Some(io_reason(&error));
         }
     }
 }
 
 /// `hz` times a second: a write that was postponed, and once a second one that failed, is tried again.
 pub(crate) fn retry_aof_write(server: &mut Server, once_a_second: bool) {
-    if server.aof.postponed_since.is_some() || (once_a_second && server.aof.write_error.is_some()) {
+    if server.persistence.aof.postponed_since.is_some()
+        || (once_a_second && server.persistence.aof.write_error.is_some())
+    {
         flush_append_only_file(server, false);
     }
 }

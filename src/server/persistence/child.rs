@@ -1,7 +1,7 @@
 //! The child that saves or rewrites: how it is made, what it reports while it works, how it is ended.
 
-use super::Server;
-use super::persistence::{SaveChild, SaveTarget};
+use super::{SaveChild, SaveTarget};
+use crate::server::Server;
 use crate::server::latency;
 use crate::server::oom_score;
 use crate::sys::{children, process, title};
@@ -178,7 +178,7 @@ pub(crate) fn receive_child_reports(server: &mut Server) {
     child.reports.receive(now);
     let peak = child.reports.cow_peak;
     match child.target {
-        SaveTarget::Aof { .. } => server.aof.last_cow_bytes = peak,
+        SaveTarget::Aof { .. } => server.persistence.aof.last_cow_bytes = peak,
         SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => {
             server.persistence.last_cow_bytes = peak
         }
