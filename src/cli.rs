@@ -12,7 +12,7 @@ use crate::server::tls;
 use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
 use crate::util::alloc;
-use crate::{aof, command, rdb};
+use crate::{aof, command, rdb, script};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::error::Error;
@@ -70,7 +70,7 @@ const FAMILIES: &[&[Row]] = &[
 
 /// The table of all commands.
 pub fn command_table() -> CommandTable {
-    CommandTable::new(FAMILIES)
+    CommandTable::new(FAMILIES, script::run::HOST)
 }
 
 /// What is said where Redis's program would be a Sentinel.

@@ -7,10 +7,11 @@
 //! | 7 | `main`, [`cli`] | arguments, configuration, start-up |
 //! | 6 | [`event_loop`] | poll, listeners, timers, signals |
 //! | 5 | [`command`] | one file for each family of commands, and dispatch |
-//! | 5 | [`script`] | scripts: Lua, and what it calls |
+//! | 5 | [`script`] | running scripts: what Lua calls |
 //! | 4 | [`server`] | the state: clients, replication, configuration, statistics |
 //! | 3 | [`rdb`], [`aof`] | what is written to disk and wire |
 //! | 2 | [`db`] | the keyspace |
+//! | 2 | [`lua`] | Lua for scripts, and what is known of them |
 //! | 1 | [`value`] | the typed values |
 //! | 1 | [`spec`] | what each command is, as data: arity, flags, keys, documentation |
 //! | 0 | [`ds`], [`resp`], [`util`], [`sys`] | pure parts, and the system's edge |
@@ -21,6 +22,7 @@ mod command;
 pub mod db;
 pub mod ds;
 pub mod event_loop;
+mod lua;
 pub mod rdb;
 pub mod resp;
 mod script;

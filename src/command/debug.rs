@@ -8,7 +8,6 @@ use crate::ds::table::TableStats;
 use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
-use crate::script::library::Libraries;
 use crate::server::call::Call;
 use crate::server::persistence;
 use crate::server::persistence::aof::load;
@@ -290,7 +289,7 @@ fn reload(s: &mut Server, call: &mut Call, options: &[&[u8]]) -> CommandResult {
         for db in 0..s.ks.dbs.len() {
             s.ks.dbs[db] = s.ks.new_db();
         }
-        s.scripting.libraries = Libraries::default();
+        s.scripting.libraries.clear();
     }
     load(s, LoadOptions { merge, ignore_origin: true })?;
     // What was loaded is what was saved.

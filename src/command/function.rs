@@ -3,26 +3,21 @@
 use super::args;
 use super::script::{keys_and_args, show_to_monitors};
 use super::table::Row;
+use crate::lua::library::{ENGINE, Library, LibraryFunction};
+use crate::lua::shebang;
 use crate::rdb::ErrorKind;
 use crate::rdb::dump::{dump_functions, restore_functions};
 use crate::resp::error::{CommandError, CommandResult};
-use crate::script::library::{ENGINE, Library, LibraryFunction, Load};
 use crate::script::run;
 use crate::script::run::Request;
-use crate::script::shebang;
 use crate::server::Server;
 use crate::server::busy;
 use crate::server::call::Call;
+use crate::server::scripting;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::glob::glob_match;
 use crate::util::number::parse_i64;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// The code of a library that a client loads may run for so long: it has only to register functions.
-const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
-/// The same for one that was loaded before, elsewhere or earlier.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const HELP: &[&str] = &[
     "LOAD [REPLACE] <FUNCTION CODE>",
@@ -63,30 +58,6 @@ const HELP: &[&str] = &[
     "      in case of functions name collision with another library).",
 ];
 
-/// Loads the code of a library that a file or the primary brought.
-///
-/// # Errors
-/// Why it can't be loaded.
-pub(crate) fn reload_library(server: &mut Server, code: &[u8], replace: bool) -> CommandResult {
-    load_library(server, code, replace, RELOAD_TIMEOUT).map(drop)
-}
-
-fn load_library(
-    server: &mut Server,
-    code: &[u8],
-    replace: bool,
-    timeout: Duration,
-) -> CommandResult<Vec<u8>> {
-    let mut libraries = std::mem::take(&mut server.scripting.libraries);
-    let log = |level, line: &str| server.log(level, line);
-    let memory_limit_bytes = server.config.lua_memory_limit;
-    let version = &server.config.redis_version_announced;
-    let how = Load { replace, timeout, memory_limit_bytes, version, log: &log };
-    let loaded = libraries.load(code, &how);
-    server.scripting.libraries = libraries;
-    loaded
-}
-
 fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some((code, options)) = args[2..].split_last() else { return Ok(()) };
     for option in options {
@@ -95,9 +66,8 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             return Err(CommandError::err_with(text));
         }
     }
-    let obeyed = busy::must_obey(s, call.client);
-    let timeout = if obeyed { RELOAD_TIMEOUT } else { LOAD_TIMEOUT };
-    let name = load_library(s, code, !options.is_empty(), timeout)?;
+    let was_loaded_before = busy::must_obey(s, call.client);
+    let name = scripting::load_library(s, code, !options.is_empty(), was_loaded_before)?;
     s.ks.changes.dirty += 1;
     call.reply.bulk(&name);
     Ok(())
@@ -123,7 +93,7 @@ fn flush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         _ => return Err(subcommand_syntax_error("FUNCTION", args)),
     }
-    s.scripting.libraries = Default::default();
+    s.scripting.libraries.clear();
     s.ks.changes.dirty += 1;
     call.reply.ok();
     Ok(())
@@ -247,7 +217,8 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     })?;
     let sibling = s.scripting.libraries.sibling()?;
     let own = std::mem::replace(&mut s.scripting.libraries, sibling);
-    let loaded = codes.iter().try_for_each(|code| reload_library(s, code, false));
+    let loaded =
+        codes.iter().try_for_each(|code| scripting::load_library(s, code, false, true).map(drop));
     let restored = std::mem::replace(&mut s.scripting.libraries, own);
     loaded?;
     match policy {

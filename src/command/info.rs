@@ -603,7 +603,10 @@ mod tests {
     use rand::rngs::SmallRng;
 
     fn new_server() -> Server {
-        let commands = CommandTable::new(&[connection::COMMANDS, COMMANDS]);
+        let commands = CommandTable::new(
+            &[connection::COMMANDS, COMMANDS],
+            crate::lua::engine::Host::nobody(),
+        );
         let log = Log { level: LogLevel::Nothing, file: None };
         Server::new(Config::default(), commands, SmallRng::seed_from_u64(1), log)
     }

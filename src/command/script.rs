@@ -3,13 +3,13 @@
 use super::args;
 use super::table::{CommandId, Row};
 use crate::command::monitor;
+use crate::lua::cache::{Sha, compile, parse_sha};
+use crate::lua::engine::sha1_hex;
+use crate::lua::shebang::split_shebang;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
-use crate::script::cache::{Sha, compile, parse_sha};
 use crate::script::debugger;
-use crate::script::engine::sha1_hex;
 use crate::script::run;
 use crate::script::run::Request;
-use crate::script::shebang::split_shebang;
 use crate::server::Server;
 use crate::server::busy;
 use crate::server::call::Call;

@@ -1,5 +1,6 @@
 //! The command table: what each command is, who handles it, and how often it ran.
 
+use crate::lua::engine::Host;
 use crate::resp::error::CommandResult;
 use crate::server::Server;
 use crate::server::call::Call;
@@ -78,6 +79,8 @@ pub struct CommandTable {
     index: Vec<Slot>,
     /// What ACL rules may name.
     pub catalogue: Catalogue,
+    /// Who runs scripts.
+    pub scripts: Host,
 }
 
 /// A place of the index.
@@ -91,11 +94,11 @@ struct Slot {
 }
 
 impl CommandTable {
-    /// The commands of these tables, joined with their specifications by name.
+    /// The commands of these tables, joined with their specifications by name, and who runs scripts.
     ///
     /// # Panics
     /// If a row has no specification: a mistake in the tables, found by any test.
-    pub fn new(families: &[&[Row]]) -> CommandTable {
+    pub fn new(families: &[&[Row]], scripts: Host) -> CommandTable {
         let mut handlers: std::collections::HashMap<&str, Handler> =
             families.iter().flat_map(|rows| rows.iter().copied()).collect();
         let mut commands: Vec<Command> = Vec::new();
@@ -123,7 +126,7 @@ impl CommandTable {
             commands.extend(subcommands.into_iter().map(subcommand));
         }
         assert!(handlers.is_empty(), "commands without a specification: {:?}", handlers.keys());
-        let mut table = CommandTable { commands, index: Vec::new(), catalogue };
+        let mut table = CommandTable { commands, index: Vec::new(), catalogue, scripts };
         table.build_index();
         table
     }

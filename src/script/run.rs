@@ -1,14 +1,15 @@
 //! Running a script: `redis.call` executes commands as the caller's, one by one, and what they change is propagated as
 //! one unit.
 
-use super::args::{guarded, to_number, truncated};
-use super::engine::{Engine, Kept, no_state};
-use super::error::{COUNTED, LibError, LibResult, error_table};
-use super::guard::Guard;
-use super::shebang::ScriptFlags;
-use super::value::{ReplyReader, ReplyWriter, command_args, to_argument};
 use crate::command::dispatch;
 use crate::command::table::CommandId;
+use crate::lua::args::{guarded, to_number, truncated};
+use crate::lua::engine::{CurrentRun, Engine, Host, Kept, no_state};
+use crate::lua::error::{COUNTED, LibError, LibResult, error_table};
+use crate::lua::guard::Guard;
+use crate::lua::log::log_line;
+use crate::lua::shebang::ScriptFlags;
+use crate::lua::value::{ReplyReader, ReplyWriter, command_args, to_argument};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::Server;
@@ -20,7 +21,6 @@ use crate::server::client::Token;
 use crate::server::cluster;
 use crate::server::cluster::SlotError;
 use crate::server::evict;
-use crate::server::log::Level;
 use crate::server::persistence;
 use crate::server::persistence::DiskError;
 use crate::server::propagate;
@@ -32,8 +32,7 @@ use crate::sys::lua_args::take_arguments;
 use crate::sys::lua_walk::Seen;
 use crate::util::slot::key_slot;
 use bstr::{BStr, ByteSlice};
-use mlua::{AnyUserData, Lua, MultiValue, Table, Value};
-use std::cell::RefCell;
+use mlua::{Lua, MultiValue, Table, Value};
 use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -77,8 +76,8 @@ pub struct Run {
     reply: Reply,
 }
 
-/// What a Lua state calls while a script runs: the server and the [`Run`].
-pub type CurrentRun = Rc<RefCell<Option<(AnyUserData, AnyUserData)>>>;
+/// What Lua states reach of this.
+pub const HOST: Host = Host { natives, interrupt };
 
 const NOT_FROM_SCRIPT: CommandError =
     CommandError::err("This Redis command is not allowed from script");
@@ -296,20 +295,6 @@ fn array(lua: &Lua, strings: &[&[u8]]) -> mlua::Result<Table> {
     lua.create_sequence_from(strings.iter().map(BStr::new))
 }
 
-/// What `redis.log` is to log.
-pub fn log_line(args: &[Value]) -> LibResult<(Level, String)> {
-    const LEVELS: [Level; 4] = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning];
-    if args.len() < 2 {
-        return Err(LibError::table("ERR redis.log() requires two arguments or more."));
-    }
-    let level = to_number(&args[0])
-        .ok_or_else(|| LibError::table("ERR First argument must be a number (log level)."))?;
-    let level = LEVELS.get(level as usize).filter(|_| level > -1.0);
-    let level = *level.ok_or_else(|| LibError::table("ERR Invalid debug level."))?;
-    let words: Vec<Vec<u8>> = args[1..].iter().filter_map(to_argument).collect();
-    Ok((level, String::from_utf8_lossy(&words.join(&b' ')).into_owned()))
-}
-
 type RunFn = fn(&mut Run, &mut Server, &[Value]) -> LibResult<Option<Value>>;
 
 /// What scripts find in `redis` beside `call` and `pcall`.
@@ -327,7 +312,7 @@ const RUN_FUNCTIONS: [(&str, RunFn); 6] = [
 ///
 /// # Errors
 /// If there is no memory for it.
-pub fn natives(lua: &Lua, current: &CurrentRun) -> mlua::Result<Table> {
+fn natives(lua: &Lua, current: &CurrentRun) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let (server, guard) = (Rc::clone(current), Guard::of(lua)?);
     let call = guarded(lua, move |lua, ()| {
@@ -370,7 +355,7 @@ fn call_command(current: &CurrentRun, args: &[Seen]) -> mlua::Result<LibResult<R
 ///
 /// # Errors
 /// If it is to end.
-pub fn interrupt(current: &CurrentRun) -> LibResult<()> {
+fn interrupt(current: &CurrentRun) -> LibResult<()> {
     // Where the server is busy with one of its commands, that will end.
     with_run(current, Run::interrupt).unwrap_or(Ok(()))
 }

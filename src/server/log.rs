@@ -2,29 +2,10 @@
 
 use super::Server;
 use super::config::LogLevel;
+pub use crate::util::log_level::Level;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
-
-/// How important a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Debug,
-    Verbose,
-    Notice,
-    Warning,
-}
-
-impl Level {
-    fn mark(self) -> char {
-        match self {
-            Level::Debug => '.',
-            Level::Verbose => '-',
-            Level::Notice => '*',
-            Level::Warning => '#',
-        }
-    }
-}
 
 /// Who writes a line, as the letter behind the process id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,13 @@
 
 use super::Server;
 use super::token::Token;
+use crate::lua::cache::Scripts;
+use crate::lua::engine::Host;
+use crate::lua::library::{Libraries, Load};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
-use crate::script::cache::Scripts;
-use crate::script::library::Libraries;
+use std::mem;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const NOT_BUSY: CommandError =
     CommandError::new(ErrorCode::NotBusy, "No scripts in execution right now.");
@@ -50,11 +52,15 @@ impl BusyScript {
     }
 }
 
+/// The code of a library that a client loads may run for so long: it has only to register functions.
+const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
+/// The same for one that was loaded before, elsewhere or earlier.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Has the loop take a turn in the midst of a script.
 pub type TakeTurn = Rc<dyn Fn(&mut Server)>;
 
 /// Scripts and functions, and the script that runs for long. What is known of each is its own part's business.
-#[derive(Default)]
 pub struct Scripting {
     pub(crate) scripts: Scripts,
     pub(crate) libraries: Libraries,
@@ -65,6 +71,17 @@ pub struct Scripting {
 }
 
 impl Scripting {
+    /// Nothing is known yet. What will be known is run by this host.
+    pub fn new(host: Host) -> Scripting {
+        Scripting {
+            scripts: Scripts::new(host),
+            libraries: Libraries::new(host),
+            busy: None,
+            killed: false,
+            take_turn: None,
+        }
+    }
+
     /// What lets the loop take a turn while a script runs; `None` where no event loop runs.
     pub fn take_turn(&self) -> Option<TakeTurn> {
         self.take_turn.clone()
@@ -138,12 +155,36 @@ impl Scripting {
     }
 }
 
+/// Loads the code of a library; returns its name. `was_loaded_before`: by the primary, or before it came into a file.
+///
+/// # Errors
+/// Why it can't be loaded.
+pub(crate) fn load_library(
+    server: &mut Server,
+    code: &[u8],
+    replace: bool,
+    was_loaded_before: bool,
+) -> CommandResult<Vec<u8>> {
+    let fresh = server.scripting.libraries.fresh();
+    let mut libraries = mem::replace(&mut server.scripting.libraries, fresh);
+    let how = Load {
+        replace,
+        timeout: if was_loaded_before { RELOAD_TIMEOUT } else { LOAD_TIMEOUT },
+        memory_limit_bytes: server.config.lua_memory_limit,
+        version: &server.config.redis_version_announced,
+        log: &|level, line: &str| server.log(level, line),
+    };
+    let loaded = libraries.load(code, &how);
+    server.scripting.libraries = libraries;
+    loaded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn busy(is_function: bool, wrote: bool) -> Scripting {
-        let mut scripting = Scripting::default();
+        let mut scripting = Scripting::new(Host::nobody());
         scripting.become_busy(BusyScript {
             name: "f".into(),
             command: Vec::new(),
@@ -163,7 +204,7 @@ mod tests {
             assert_eq!(scripting.is_killed(), outcome.is_ok());
             outcome.err().map(|error| error.code)
         };
-        let idle = &mut Scripting::default();
+        let idle = &mut Scripting::new(Host::nobody());
         assert_eq!(code(idle, false, false), Some(ErrorCode::NotBusy));
         assert_eq!(code(&mut busy(false, false), false, true), Some(ErrorCode::Unkillable));
         assert_eq!(code(&mut busy(false, true), false, false), Some(ErrorCode::Unkillable));

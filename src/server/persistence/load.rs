@@ -1,11 +1,10 @@
 //! Snapshots are loaded in slices between turns of the loop, from a file or from what a primary sends.
 
 use super::SnapshotOrigin;
-use crate::command::function;
 use crate::db::{Db, Entry, ExpiryRole};
+use crate::lua::library::Libraries;
 use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::{ErrorKind, RdbError, RdbParser};
-use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::lazyfree;
@@ -15,6 +14,7 @@ use crate::server::propagate;
 use crate::server::replication::NO_ID;
 use crate::server::replication::primary::feed;
 use crate::server::replication::replica::follow;
+use crate::server::scripting;
 use crate::server::transaction;
 use crate::util::io_reason;
 use crate::value::Value;
@@ -375,9 +375,11 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
             }
             Event::SlotInfo { .. } => {}
             Event::Function(code) => {
-                function::reload_library(server, &code, loading.options.merge).map_err(
-                    |error| LoadError::Content(format!("Failed creating the library: {error}")),
-                )?;
+                scripting::load_library(server, &code, loading.options.merge, true)
+                    .map(drop)
+                    .map_err(|error| {
+                        LoadError::Content(format!("Failed creating the library: {error}"))
+                    })?;
             }
             Event::ModuleAux { module } => {
                 return Err(LoadError::Content(format!(

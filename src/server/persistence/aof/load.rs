@@ -516,7 +516,7 @@ pub(crate) fn reload_aof(server: &mut Server) -> bool {
     for db in 0..server.ks.dbs.len() {
         server.ks.dbs[db] = server.ks.new_db();
     }
-    server.scripting.libraries = Default::default();
+    server.scripting.libraries.clear();
     match begin_loading_aof(server) {
         // Files without anything in them are no error.
         Ok(false) => return !server.persistence.aof.manifest.is_empty(),

@@ -5,7 +5,6 @@ use super::LinkState;
 use super::dual_channel::RdbChannelState;
 use crate::rdb::format::HEADER_LEN;
 use crate::rdb::parser::check_header;
-use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::config::ReplDisklessLoad;
@@ -182,7 +181,7 @@ fn open_target(server: &mut Server, memory: bool, total: u64) -> Result<Target, 
         let mut loading = Loading::fed(server.config.rdbchecksum, total, server.ks.now_ms);
         if server.config.repl_diskless_load == ReplDisklessLoad::Swapdb {
             let fresh = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
-            loading.staging = Some((fresh, Libraries::default()));
+            loading.staging = Some((fresh, server.scripting.libraries.fresh()));
             // What is here is an earlier state of the same data: good enough to be read meanwhile.
             let announced = replica::link(server).announced.0.clone();
             loading.is_async = server.repl.id == announced;

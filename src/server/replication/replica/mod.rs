@@ -14,7 +14,6 @@ mod kept_stream;
 use super::NO_ID;
 use super::trace::{Direction, Role};
 use crate::db::{Db, ExpiryRole};
-use crate::script::library::Libraries;
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::client::Token;
@@ -307,7 +306,7 @@ fn flush_all_for_resync(server: &mut Server) {
     let fresh: Vec<Db> = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
     let old = std::mem::replace(&mut server.ks.dbs, fresh);
     lazyfree::lazy_free(server, old);
-    server.scripting.libraries = Libraries::default();
+    server.scripting.libraries.clear();
     server.ks.replica_keys.clear();
     blocking::signal_all_databases(server);
 }

@@ -1,87 +1,21 @@
-//! The Lua debugger, as `redis-cli --ldb` uses it: `SCRIPT DEBUG`, then an `EVAL` that stops at each line and asks the
-//! client what to do.
-//!
-//! A session has the client's connection to itself, and waits for it. It runs in a child, whose changes nobody sees, or
-//! (`SYNC`) in the server, where all others wait.
-//!
-//! * [`session`]: the conversation with the client, and what has been agreed there (breakpoints, steps).
-//! * [`stop`]: what happens where a script stops.
-//! * [`show`]: values and replies for people to read.
+//! Debugging a script: `SCRIPT DEBUG`, then an `EVAL` that stops at each line. The session runs in a child, whose
+//! changes nobody sees, or (`SYNC`) in the server, where all others wait.
 
-pub mod session;
-mod show;
-mod stop;
-
-use super::engine::{Engine, Purpose, no_state};
+use super::run;
+use crate::lua::debugger::session::Session;
+use crate::lua::debugger::{session, stop};
+use crate::lua::engine::{Engine, Purpose, no_state};
 use crate::resp::error::{CommandError, CommandResult};
-use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::output;
 use crate::server::persistence::child;
 use crate::sys::children;
-use mlua::Value;
-use session::Session;
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-
-/// What is being debugged, and by whom.
-#[derive(Default)]
-pub struct Debugger {
-    session: Option<Rc<RefCell<Session>>>,
-    /// Processes in which sessions run.
-    children: Vec<i32>,
-}
-
-impl Debugger {
-    /// The session, if the script that is running goes step by step.
-    fn stepping(&self) -> Option<&Rc<RefCell<Session>>> {
-        self.session.as_ref().filter(|session| session.borrow().is_stepping())
-    }
-
-    /// A script calls a command.
-    pub fn note_call(&self, args: &[&[u8]]) {
-        if let Some(session) = self.stepping() {
-            session.borrow_mut().log(show::command(args));
-        }
-    }
-
-    /// It has been answered.
-    pub fn note_reply(&self, reply: &Reply) {
-        if let Some(session) = self.stepping() {
-            session.borrow_mut().log_trimmed(show::reply(reply.as_bytes()));
-        }
-    }
-
-    /// It was not executed.
-    pub fn note_refusal(&self, error: &CommandError) {
-        if let Some(session) = self.stepping() {
-            session.borrow_mut().log([b"<error> ", &error.to_bytes()[..]].concat());
-        }
-    }
-
-    /// `redis.breakpoint()`: answers whether anybody will notice.
-    pub fn break_at_next_line(&self) -> bool {
-        self.session.as_ref().map(|session| session.borrow_mut().break_at_next_line()).is_some()
-    }
-
-    /// `redis.debug()`
-    pub fn note_values(&self, values: &[Value]) {
-        if let Some(session) = &self.session {
-            let mut session = session.borrow_mut();
-            let line = show::values(session.line(), values);
-            session.log(line);
-        }
-    }
-
-    /// Sees to the processes of sessions that are over.
-    pub fn reap(&mut self) {
-        self.children.retain(|&pid| children::try_wait(pid).is_none());
-    }
-}
 
 /// Debugs a script for the current client: `run` is to compile it in the Lua state that it is given, and to run it.
 pub(crate) fn debug_script(
@@ -128,7 +62,7 @@ fn fork_session(
     let pid = forked.map_err(|error| {
         CommandError::err_with(format!("Fork() failed: can't run EVAL in debugging mode: {error}"))
     })?;
-    server.scripting.scripts.debugger.children.push(pid);
+    server.scripting.scripts.debugger.note_child(pid);
     let token = call.client;
     // The child has the connection now.
     server.clients[token].flags |= ClientFlags::CLOSE_ASAP;
@@ -145,11 +79,11 @@ fn run_session(
     run: impl FnOnce(&mut Server, &mut Call, &Engine) -> CommandResult,
 ) -> CommandResult {
     let session = Rc::new(RefCell::new(Session::new(wire, body)));
-    let engine = Engine::new(Purpose::Debugging).map_err(no_state)?;
+    let engine = Engine::new(Purpose::Debugging, run::HOST).map_err(no_state)?;
     stop::watch_lines(&engine, &session, server.config.busy_reply_threshold).map_err(no_state)?;
-    server.scripting.scripts.debugger.session = Some(Rc::clone(&session));
+    server.scripting.scripts.debugger.begin(&session);
     let outcome = run(server, call, &engine);
-    server.scripting.scripts.debugger.session = None;
+    server.scripting.scripts.debugger.end();
     if let Err(error) = outcome {
         call.reply.error(&error);
     }

@@ -2,8 +2,8 @@
 
 use super::session::{NoRequest, Session};
 use super::show;
-use crate::script::engine::Engine;
-use crate::script::error::{LibError, plain_text};
+use crate::lua::engine::Engine;
+use crate::lua::error::{LibError, plain_text};
 use mlua::debug::{Debug, DebugEvent};
 use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 use std::cell::{Cell, RefCell};

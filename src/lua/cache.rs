@@ -1,7 +1,7 @@
 //! The scripts that the server knows, by their SHA1.
 
 use super::debugger::Debugger;
-use super::engine::{Engine, Kept, Purpose, sha1_hex};
+use super::engine::{Engine, Host, Kept, Purpose, sha1_hex};
 use super::error::plain_text;
 use super::shebang::{ScriptFlags, split_shebang};
 use crate::resp::error::{CommandError, CommandResult};
@@ -48,8 +48,8 @@ pub struct Script {
 }
 
 /// All that is known of scripts.
-#[derive(Default)]
 pub struct Scripts {
+    host: Host,
     engine: Option<Rc<Engine>>,
     known: HashMap<Sha, Script>,
     by_use: BTreeMap<u64, Sha>,
@@ -63,12 +63,27 @@ pub struct Scripts {
 }
 
 impl Scripts {
+    /// None yet. What will be known is run by this host.
+    pub fn new(host: Host) -> Scripts {
+        Scripts {
+            host,
+            engine: None,
+            known: HashMap::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
+            memory: 0,
+            evicted: 0,
+            may_call_all: false,
+            debugger: Debugger::default(),
+        }
+    }
+
     /// The Lua state, which is made when a script comes for the first time.
     pub fn engine(&mut self) -> CommandResult<Rc<Engine>> {
         if let Some(engine) = &self.engine {
             return Ok(Rc::clone(engine));
         }
-        Ok(Rc::clone(self.engine.insert(Engine::shared(Purpose::Scripts)?)))
+        Ok(Rc::clone(self.engine.insert(Engine::shared(Purpose::Scripts, self.host)?)))
     }
 
     pub fn find(&self, sha: &Sha) -> Option<&Script> {
@@ -92,9 +107,9 @@ impl Scripts {
 
     /// Forgets all, and all that scripts have left in Lua.
     pub fn flush(&mut self) {
-        let Scripts { evicted, may_call_all, .. } = *self;
+        let Scripts { host, evicted, may_call_all, .. } = *self;
         let debugger = mem::take(&mut self.debugger);
-        *self = Scripts { evicted, may_call_all, debugger, ..Scripts::default() };
+        *self = Scripts { evicted, may_call_all, debugger, ..Scripts::new(host) };
     }
 
     /// Takes a script in, if it is not known yet; answers its SHA1. `for_good`: it is never evicted.
@@ -151,4 +166,39 @@ impl Scripts {
 
 fn script_memory(len: usize) -> usize {
     len + size_of::<Sha>() + size_of::<Script>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(scripts: &mut Scripts, n: usize, for_good: bool) -> Sha {
+        scripts.load(format!("return {n}").as_bytes(), for_good).unwrap()
+    }
+
+    #[test]
+    fn the_scripts_of_eval_that_were_not_used_for_longest_go_first() {
+        let mut scripts = Scripts::new(Host::nobody());
+        let kept = load(&mut scripts, 0, true);
+        let shas: Vec<Sha> = (1..=EVAL_SCRIPTS).map(|n| load(&mut scripts, n, false)).collect();
+        assert_eq!((scripts.len(), scripts.evicted), (EVAL_SCRIPTS + 1, 0));
+        scripts.note_use(&shas[0]);
+        // One that is asked for again is not new, and may be kept from now on.
+        assert_eq!(load(&mut scripts, 2, true), shas[1]);
+        load(&mut scripts, EVAL_SCRIPTS + 1, false);
+        assert_eq!((scripts.len(), scripts.evicted), (EVAL_SCRIPTS + 2, 0));
+        load(&mut scripts, EVAL_SCRIPTS + 2, false);
+        assert_eq!((scripts.len(), scripts.evicted), (EVAL_SCRIPTS + 2, 1));
+        let known = |sha| scripts.find(sha).is_some();
+        assert!(known(&kept) && known(&shas[0]) && known(&shas[1]) && !known(&shas[2]));
+        scripts.flush();
+        assert_eq!((scripts.len(), scripts.memory(), scripts.evicted), (0, 0, 1));
+    }
+
+    #[test]
+    fn what_is_no_lua_is_not_known() {
+        let mut scripts = Scripts::new(Host::nobody());
+        assert!(scripts.load(b"return (", true).is_err());
+        assert_eq!((scripts.len(), scripts.memory()), (0, 0));
+    }
 }

@@ -315,7 +315,7 @@ pub fn concat(lua: &Lua, args: &Args) -> LibResult {
 mod tests {
     //! Lua's own library is the oracle: the same calls are made in a plain state.
 
-    use crate::script::engine::{Engine, Purpose};
+    use crate::lua::engine::{Engine, Host, Purpose};
     use mlua::{Function, IntoLuaMulti, Lua};
     use proptest::prelude::*;
 
@@ -339,7 +339,8 @@ mod tests {
     impl Both {
         fn new(code: &str) -> Both {
             let code = [SHOW, code].concat();
-            let (plain, engine) = (Lua::new(), Engine::new(Purpose::Scripts).unwrap());
+            let (plain, engine) =
+                (Lua::new(), Engine::new(Purpose::Scripts, Host::nobody()).unwrap());
             let in_plain = plain.load(&code).set_name("=both").into_function().unwrap();
             let chunk =
                 engine.lua.load(&code).set_name("=both").set_environment(engine.env.clone());

@@ -3,14 +3,16 @@
 use super::args::{Args, caught, guarded, library, native, one};
 use super::error::{LibError, LibResult, PRELUDE, plain_text};
 use super::guard::{BYTES_A_STEP, Guard, Interrupt, PIECE_BYTES};
-use super::run::{CurrentRun, interrupt, natives};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random, text};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::sys::lua::state_with_debug;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
-use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table, Value};
+use mlua::{
+    AnyUserData, Function, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table,
+    Value,
+};
 use sha1::{Digest, Sha1};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,6 +21,26 @@ use std::time::Instant;
 /// A function that outlives a command. It is in Lua's registry: what the binding itself refers to is on a stack of its
 /// own, which has room for some 8,000 values.
 pub type Kept = Rc<RegistryKey>;
+
+/// What scripts call: the server and the run, while a script runs.
+pub type CurrentRun = Rc<RefCell<Option<(AnyUserData, AnyUserData)>>>;
+
+/// What whoever runs scripts lends to a Lua state.
+#[derive(Clone, Copy)]
+pub struct Host {
+    /// Makes the functions by which scripts reach the server that runs them.
+    pub natives: fn(&Lua, &CurrentRun) -> mlua::Result<Table>,
+    /// Lets others be served in the midst of the script that runs; an error: it is to end.
+    pub interrupt: fn(&CurrentRun) -> LibResult<()>,
+}
+
+#[cfg(test)]
+impl Host {
+    /// Scripts that call nobody.
+    pub(crate) fn nobody() -> Host {
+        Host { natives: |lua, _| lua.create_table(), interrupt: |_| Ok(()) }
+    }
+}
 
 /// What a Lua state is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +80,7 @@ pub struct Engine {
 impl Engine {
     /// # Errors
     /// If there is no memory for it.
-    pub fn new(purpose: Purpose) -> mlua::Result<Engine> {
+    pub fn new(purpose: Purpose, host: Host) -> mlua::Result<Engine> {
         let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         // Without the panic-catching `pcall`: nothing here panics, and Lua's own is faster.
         let options = LuaOptions::new().catch_rust_panics(false);
@@ -71,7 +93,7 @@ impl Engine {
         let server = Rc::clone(&current);
         let prelude: Table =
             lua.load(include_str!("prelude.lua")).set_name(format!("={PRELUDE}")).call((
-                native_functions(&lua, &current)?,
+                native_functions(&lua, (host.natives)(&lua, &current)?)?,
                 libraries(&lua)?,
                 constants(&lua)?,
                 purpose == Purpose::Libraries,
@@ -84,7 +106,7 @@ impl Engine {
             current,
             bind_library: prelude.raw_get("bind_library")?,
             load: prelude.raw_get("load")?,
-            interrupt: Rc::new(move || interrupt(&server)),
+            interrupt: Rc::new(move || (host.interrupt)(&server)),
             purpose,
             guard,
             lua,
@@ -95,8 +117,8 @@ impl Engine {
     ///
     /// # Errors
     /// As for [`Engine::new`].
-    pub fn shared(purpose: Purpose) -> CommandResult<Rc<Engine>> {
-        Engine::new(purpose).map(Rc::new).map_err(no_state)
+    pub fn shared(purpose: Purpose, host: Host) -> CommandResult<Rc<Engine>> {
+        Engine::new(purpose, host).map(Rc::new).map_err(no_state)
     }
 
     /// A script begins. Others are served from `turn_at` on, unless somebody goes through it line by line; it may use
@@ -149,9 +171,9 @@ pub fn no_state(error: mlua::Error) -> CommandError {
 }
 
 /// What `prelude.lua` needs that Lua has not.
-fn native_functions(lua: &Lua, current: &CurrentRun) -> mlua::Result<Table> {
+fn native_functions(lua: &Lua, of_host: Table) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    table.set("server", natives(lua, current)?)?;
+    table.set("server", of_host)?;
     table.set("where", guarded(lua, |lua, ()| place_of_error(lua))?)?;
     table.set("caught", guarded(lua, caught)?)?;
     let guard = Guard::of(lua)?;

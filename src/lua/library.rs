@@ -1,14 +1,14 @@
 //! The libraries of functions that the server knows: `FUNCTION LOAD` runs a library's code once, which registers
 //! functions that `FCALL` runs.
 
-use super::engine::{Engine, Kept, Purpose};
+use super::engine::{Engine, Host, Kept, Purpose};
 use super::error::{LibError, LibResult, plain_text};
-use super::run::log_line;
+use super::log::log_line;
 use super::shebang::ScriptFlags;
 use super::value::to_argument;
 use crate::resp::error::{CommandError, CommandResult};
-use crate::server::log::Level;
 use crate::util::args::split_args;
+use crate::util::log_level::Level;
 use mlua::{LuaString, MultiValue, Table, Value};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -49,8 +49,8 @@ impl Library {
 }
 
 /// All libraries, and their functions.
-#[derive(Default)]
 pub struct Libraries {
+    host: Host,
     engine: Option<Rc<Engine>>,
     libraries: BTreeMap<Vec<u8>, Library>,
     /// By their names in lower case.
@@ -72,12 +72,27 @@ pub struct Load<'a> {
 }
 
 impl Libraries {
+    /// None yet. What will be loaded is run by this host.
+    pub fn new(host: Host) -> Libraries {
+        Libraries { host, engine: None, libraries: BTreeMap::new(), functions: HashMap::new() }
+    }
+
+    /// None yet, with a Lua state of their own.
+    pub fn fresh(&self) -> Libraries {
+        Libraries::new(self.host)
+    }
+
+    /// Forgets all, and all that they have left in Lua.
+    pub fn clear(&mut self) {
+        *self = self.fresh();
+    }
+
     /// The Lua state of all libraries, which is made for the first one.
     pub fn engine(&mut self) -> CommandResult<Rc<Engine>> {
         if let Some(engine) = &self.engine {
             return Ok(Rc::clone(engine));
         }
-        Ok(Rc::clone(self.engine.insert(Engine::shared(Purpose::Libraries)?)))
+        Ok(Rc::clone(self.engine.insert(Engine::shared(Purpose::Libraries, self.host)?)))
     }
 
     /// The function of that name, in whatever case.
@@ -197,7 +212,7 @@ impl Libraries {
     /// # Errors
     /// If there is none and none can be made.
     pub fn sibling(&mut self) -> CommandResult<Libraries> {
-        Ok(Libraries { engine: Some(self.engine()?), ..Libraries::default() })
+        Ok(Libraries { engine: Some(self.engine()?), ..self.fresh() })
     }
 }
 
@@ -386,6 +401,62 @@ fn read_flags(names: &Table) -> LibResult<ScriptFlags> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn load(libraries: &mut Libraries, code: &str, replace: bool) -> Result<Vec<u8>, String> {
+        let how = Load {
+            replace,
+            timeout: Duration::from_secs(10),
+            memory_limit_bytes: 0,
+            version: "7.2.4",
+            log: &|_, _| (),
+        };
+        libraries.load(code.as_bytes(), &how).map_err(|error| error.to_string())
+    }
+
+    fn library(name: &str, functions: &[&str]) -> String {
+        let register = functions
+            .iter()
+            .map(|f| format!("redis.register_function('{f}', function() end)\n"))
+            .collect::<String>();
+        format!("#!lua name={name}\n{register}")
+    }
+
+    #[test]
+    fn each_function_has_one_library() {
+        let mut libraries = Libraries::new(Host::nobody());
+        assert_eq!(load(&mut libraries, &library("a", &["f", "G"]), false), Ok(b"a".to_vec()));
+        let known = load(&mut libraries, &library("a", &["h"]), false);
+        assert_eq!(known, Err("ERR Library 'a' already exists".to_string()));
+        let taken = load(&mut libraries, &library("b", &["g"]), false);
+        assert_eq!(taken, Err("ERR Function g already exists".to_string()));
+        assert_eq!((libraries.len(), libraries.functions()), (1, 2));
+        assert!(libraries.function(b"F").is_some() && libraries.function(b"h").is_none());
+        // What can't be loaded leaves what was there.
+        assert!(load(&mut libraries, &library("a", &[]), true).is_err());
+        assert!(libraries.function(b"g").is_some());
+        assert_eq!(load(&mut libraries, &library("a", &["h"]), true), Ok(b"a".to_vec()));
+        assert!(libraries.function(b"g").is_none() && libraries.function(b"h").is_some());
+        assert!(libraries.delete(b"a") && !libraries.delete(b"a"));
+        assert_eq!((libraries.functions(), libraries.memory()), (0, 0));
+    }
+
+    #[test]
+    fn libraries_join_all_or_none() {
+        let mut libraries = Libraries::new(Host::nobody());
+        load(&mut libraries, &library("a", &["f"]), false).unwrap();
+        let other = |functions: &[&str], libraries: &mut Libraries| {
+            let mut other = libraries.sibling().unwrap();
+            load(&mut other, &library("b", &["g"]), false).unwrap();
+            load(&mut other, &library("c", functions), false).unwrap();
+            other
+        };
+        let colliding = other(&["f"], &mut libraries);
+        assert!(libraries.join(colliding, true).is_err());
+        assert_eq!((libraries.len(), libraries.functions()), (1, 1));
+        let apart = other(&["h"], &mut libraries);
+        assert!(libraries.join(apart, false).is_ok());
+        assert_eq!((libraries.len(), libraries.functions()), (3, 3));
+    }
 
     #[test]
     fn first_lines() {
