@@ -90,7 +90,7 @@ fn dispatch(c: &mut Criterion) {
         config,
         cli::command_table(),
         SmallRng::seed_from_u64(1),
-        aeolis::server::log::Log { level: aeolis::server::config::LogLevel::Nothing, file: None },
+        aeolis::server::observe::log::Log::silent(),
     );
     server.update_time();
     let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");

@@ -5,7 +5,7 @@ use crate::command::table::{CommandTable, Row};
 use crate::event_loop::EventLoop;
 use crate::server::config::{Config, ConfigError, Startup, Supervised};
 use crate::server::flavour::Flavour;
-use crate::server::log::{Level, Log};
+use crate::server::observe::log::{Level, Log};
 use crate::server::oom_score;
 use crate::server::startup;
 use crate::server::tls;
@@ -186,8 +186,8 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Err
         process::daemonize().map_err(|error| format!("Can't daemonize: {error}"))?;
     }
     let file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
-    let log = Log { level: config.loglevel, file };
-    crash::install(log.file.as_deref());
+    crash::install(file.as_deref());
+    let log = Log::new(config.loglevel, file);
     crash::report_crashes(config.crash_log_enabled);
     let commands = renamed_commands(&config)?;
     let wanted = config.maxclients;

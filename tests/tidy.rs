@@ -88,8 +88,12 @@ const UNSAFE: [&str; 9] = [
 
 /// Where `Server` has methods: what the loop calls on it, its clock and its log. Everything else that concerns several
 /// of its parts is a function in the module of its subject, so that imports show who uses what.
-const SERVER_METHODS: [&str; 4] =
-    ["src/server/cron.rs", "src/server/log.rs", "src/server/mod.rs", "src/server/networking.rs"];
+const SERVER_METHODS: [&str; 4] = [
+    "src/server/cron.rs",
+    "src/server/mod.rs",
+    "src/server/networking.rs",
+    "src/server/observe/log.rs",
+];
 
 /// Functions that are longer than they should be: (file, function).
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
@@ -102,7 +106,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/command/stream/read.rs", "read_for_group"),
     ("src/ds/table/tests.rs", "behaves_like_a_map"),
     ("src/rdb/layout.rs", "layout"),
-    ("src/server/mod.rs", "with_clock"),
     ("src/server/persistence/load.rs", "load_events"),
     ("src/server/replication/primary/psync.rs", "master_try_partial_resynchronization"),
     ("src/server/replication/primary/snapshot.rs", "start_bgsave_for_replication"),

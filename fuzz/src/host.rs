@@ -8,7 +8,7 @@ use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
 use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::connection::{Connection, Dialer, VirtualStream};
-use aeolis::server::log::Log;
+use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
 use aeolis::util::clock::Clock;
 use rand::SeedableRng;
@@ -154,7 +154,7 @@ impl Host {
         let mut config =
             Config::from_args(Config::default(), &words, &mut io::empty()).ok()?.config;
         config.loglevel = LogLevel::Nothing;
-        let log = Log { level: LogLevel::Nothing, file: None };
+        let log = Log::silent();
         let clock = Rc::new(Cell::new(START_MS * 1000));
         let simulated = Clock::Simulated(Rc::clone(&clock));
         let rng = SmallRng::seed_from_u64(1);

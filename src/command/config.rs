@@ -113,7 +113,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 .map_err(failed)?,
             "appendonly" => switch_aof(s).map_err(failed)?,
             "aof-disable-auto-gc" => aof::delete_aof_history(s),
-            "loglevel" => s.log.level = s.config.loglevel,
+            "loglevel" => s.observer.log.set_level(s.config.loglevel),
             "repl-backlog-size" => {
                 if let Some(stream) = &mut s.repl.stream {
                     stream.set_backlog_size(s.config.repl_backlog_size);
@@ -140,6 +140,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
         }
     }
     s.apply_keyspace_config();
+    s.observer.apply_config(&s.config);
     Ok(())
 }
 
@@ -297,7 +298,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
 }
 
 fn resetstat(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    s.stats.reset();
+    s.observer.reset_stats();
     s.eviction.reset_stats();
     s.scripting.scripts.evicted = 0;
     s.ks.stats = KeyspaceStats::default();

@@ -372,7 +372,7 @@ fn refuse(server: &mut Server, call: &mut Call, id: Option<CommandId>, error: &C
         }
     }
     transaction::flag_transaction(server, token);
-    call.reply_error(&mut server.stats, error);
+    call.reply_error(&mut server.observer, error);
     error_on_link(server, token, error);
 }
 
@@ -391,7 +391,7 @@ fn error_on_link(server: &mut Server, token: Token, error: &CommandError) {
     server.warning(&format!(
         "== CRITICAL == This {from} is sending an error to its {to}: '{error}' after processing the command '{name}'"
     ));
-    server.stats.unexpected_error_replies += 1;
+    server.observer.count_unexpected_error();
     let fatal = server.config.propagation_error_behavior != PropagationErrorBehavior::Ignore;
     if fatal && from_primary && server.config.replica_read_only {
         give_up(
@@ -432,8 +432,8 @@ fn abort_exec(server: &mut Server, call: &mut Call, id: CommandId, reason: &Comm
         _ => reason.to_bytes(),
     };
     let text = [b"Transaction discarded because of: ", &reason[..]].concat();
-    call.reply_error(&mut server.stats, &CommandError::with(ErrorCode::ExecAbort, text));
-    if !server.monitors.is_empty() {
+    call.reply_error(&mut server.observer, &CommandError::with(ErrorCode::ExecAbort, text));
+    if !server.observer.monitors.is_empty() {
         // They have seen MULTI, and are to see its end.
         let flags = server.commands.get(id).flags;
         monitor::feed_monitors(server, call, flags, &[b"EXEC"]);
@@ -445,7 +445,7 @@ pub(crate) fn call(server: &mut Server, call: &mut Call, id: CommandId, args: &[
     let token = call.client;
     let flags = server.commands.get(id).flags;
     let executed = run_handler(server, call, id, args);
-    if !server.monitors.is_empty() && !blocking::is_resuming(server) {
+    if !server.observer.monitors.is_empty() && !blocking::is_resuming(server) {
         monitor::feed_monitors(server, call, flags, args);
     }
     let dirty_before = executed.dirty_before;
@@ -510,21 +510,19 @@ fn note_call(
 ) {
     let token = call.client;
     let micros = executed.nanos / 1000;
-    server.stats.commands += 1;
-    server.stats.command_us += micros;
+    server.observer.count_command(micros);
     let command = server.commands.get_mut(id);
     command.stats.record(executed.nanos);
     let flags = command.flags;
     if let Err(error) = executed.outcome {
         answer_failure(server, call, id, &error, executed.start_reply);
     }
-    if server.slow_log.wants(micros, flags) {
+    if server.observer.slow_log.wants(micros, flags) {
         server.log_slow_command(token, micros, &redact(args));
     }
-    let threshold = server.config.latency_monitor_threshold;
-    if threshold > 0 && micros / 1000 >= threshold {
+    if server.observer.latency.wants(micros / 1000) {
         let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
-        server.latency.add(event, server.now_seconds(), micros / 1000);
+        server.observer.latency.add(event, server.now_seconds(), micros / 1000);
     }
 }
 
@@ -541,7 +539,7 @@ fn answer_failure(
     let command = server.commands.get_mut(id);
     command.stats.failed += 1;
     call.reply.truncate(start_reply);
-    call.reply_error(&mut server.stats, error);
+    call.reply_error(&mut server.observer, error);
     error_on_link(server, token, error);
 }
 

@@ -4,9 +4,6 @@
 use crate::server::Server;
 use crate::server::client::Token;
 
-/// At most one line in the log in that time, in seconds: an attacker must not fill it.
-const LOG_PERIOD_SECONDS: i64 = 60;
-
 /// Whether a line is one of HTTP, by its first word.
 pub fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
@@ -16,8 +13,7 @@ pub fn is_http(name: &[u8]) -> bool {
 #[cold]
 pub(crate) fn refuse_http(server: &mut Server, token: Token) {
     let now = server.now_seconds();
-    if server.stats.http_logged.is_none_or(|at| now - at > LOG_PERIOD_SECONDS) {
-        server.stats.http_logged = Some(now);
+    if server.observer.log.may_warn_of_http(now) {
         let peer = server.clients[token].conn.peer(&server.unix_path());
         server.warning(&format!(
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \

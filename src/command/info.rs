@@ -338,7 +338,8 @@ fn persistence(s: &Server, lines: &mut Lines) {
 }
 
 fn stats(s: &Server, lines: &mut Lines) {
-    let stats = &s.stats;
+    let stats = s.observer.stats();
+    let refused = s.acl.log.refused();
     let keys = &s.ks.stats;
     let kbps = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     let cycles = stats.cycle_rate.per_second();
@@ -405,10 +406,10 @@ fn stats(s: &Server, lines: &mut Lines) {
         "instantaneous_eventloop_duration_usec",
         stats.cycle_us_rate.per_second().checked_div(cycles).unwrap_or(0),
     );
-    lines.add("acl_access_denied_auth", stats.auth_denied);
-    lines.add("acl_access_denied_cmd", stats.commands_denied);
-    lines.add("acl_access_denied_key", stats.keys_denied);
-    lines.add("acl_access_denied_channel", stats.channels_denied);
+    lines.add("acl_access_denied_auth", refused.logins);
+    lines.add("acl_access_denied_cmd", refused.commands);
+    lines.add("acl_access_denied_key", refused.keys);
+    lines.add("acl_access_denied_channel", refused.channels);
 }
 
 fn replication(s: &Server, lines: &mut Lines) {
@@ -552,7 +553,7 @@ fn commandstats(s: &Server, lines: &mut Lines) {
 }
 
 fn errorstats(s: &Server, lines: &mut Lines) {
-    for (code, count) in &s.stats.errors {
+    for (code, count) in &s.observer.stats().errors {
         // A code may hold anything, and must not look like another line.
         let safe =
             |byte: &u8| if matches!(byte, b'#' | b':' | b'\r' | b'\n') { b'_' } else { *byte };
@@ -585,9 +586,9 @@ fn keyspace(s: &Server, lines: &mut Lines) {
 
 fn debug(s: &Server, lines: &mut Lines) {
     lines.add("eventloop_duration_aof_sum", 0);
-    lines.add("eventloop_duration_cron_sum", s.stats.cron_us);
-    lines.add("eventloop_duration_max", s.stats.loop_us_max);
-    lines.add("eventloop_cmd_per_cycle_max", s.stats.commands_per_cycle_max);
+    lines.add("eventloop_duration_cron_sum", s.observer.stats().cron_us);
+    lines.add("eventloop_duration_max", s.observer.stats().loop_us_max);
+    lines.add("eventloop_cmd_per_cycle_max", s.observer.stats().commands_per_cycle_max);
 }
 
 pub const COMMANDS: &[Row] = &[("info", info)];
@@ -597,8 +598,8 @@ mod tests {
     use super::*;
     use crate::command::connection;
     use crate::command::table::CommandTable;
-    use crate::server::config::{Config, LogLevel};
-    use crate::server::log::Log;
+    use crate::server::config::Config;
+    use crate::server::observe::log::Log;
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
 
@@ -607,8 +608,7 @@ mod tests {
             &[connection::COMMANDS, COMMANDS],
             crate::lua::engine::Host::nobody(),
         );
-        let log = Log { level: LogLevel::Nothing, file: None };
-        Server::new(Config::default(), commands, SmallRng::seed_from_u64(1), log)
+        Server::new(Config::default(), commands, SmallRng::seed_from_u64(1), Log::silent())
     }
 
     /// Sections and fields of Redis 7.2, empty.

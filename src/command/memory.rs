@@ -57,7 +57,7 @@ impl MemoryOverhead {
         let Resident { total: rss, files } = resident_memory();
         let mut m = MemoryOverhead {
             used,
-            peak: used.max(s.stats.peak_memory as u64),
+            peak: used.max(s.observer.stats().peak_memory as u64),
             startup: s.startup_memory as u64,
             rss,
             allocator_resident: rss.saturating_sub(files),

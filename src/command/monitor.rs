@@ -13,9 +13,6 @@ use crate::spec::CommandFlags;
 use crate::util::args::quote;
 use bytes::Bytes;
 
-/// Lines are sent when so many bytes of them have gathered, though the turn goes on.
-const BLOCK: usize = 64 * 1024;
-
 fn monitor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if call.deny_blocking {
         return Err(CommandError::err("MONITOR isn't allowed for DENY BLOCKING client"));
@@ -31,7 +28,7 @@ fn monitor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         let noted = (token, client.id);
         // What was executed before is not for its eyes.
         flush_monitors(s);
-        s.monitors.push(noted);
+        s.observer.monitors.add(noted);
     }
     call.reply.ok();
     Ok(())
@@ -67,30 +64,26 @@ pub(crate) fn feed_monitors(server: &mut Server, call: &Call, flags: CommandFlag
         send_to_monitors(server, Bytes::from(line));
         return;
     }
-    server.monitor_lines.append(&mut line);
-    if server.monitor_lines.len() >= BLOCK {
+    if server.observer.monitors.add_line(&line) {
         flush_monitors(server);
     }
 }
 
 /// Sends monitors what they have not been sent of this turn.
 pub(crate) fn flush_monitors(server: &mut Server) {
-    if !server.monitor_lines.is_empty() {
-        let lines = std::mem::take(&mut server.monitor_lines);
+    if server.observer.monitors.has_lines() {
+        let lines = server.observer.monitors.take_lines();
         send_to_monitors(server, Bytes::from(lines));
     }
 }
 
 fn send_to_monitors(server: &mut Server, lines: Bytes) {
-    let monitors = std::mem::take(&mut server.monitors);
-    for noted in monitors {
-        // Monitors that are gone, or were reset, drop out here.
-        if let Some(monitor) =
-            server.clients.find(noted).filter(|&m| server.clients[m].is(ClientFlags::MONITOR))
-        {
-            output::add_output(server, monitor, lines.clone());
-            server.monitors.push(noted);
-        }
+    let clients = &server.clients;
+    let is_monitor =
+        |noted| clients.find(noted).is_some_and(|m| clients[m].is(ClientFlags::MONITOR));
+    let receivers = server.observer.monitors.receivers(is_monitor).to_vec();
+    for (monitor, _) in receivers {
+        output::add_output(server, monitor, lines.clone());
     }
 }
 

@@ -117,7 +117,7 @@ fn run_debugged(
 
 /// Before the commands that it calls are shown, and not behind them.
 pub(super) fn show_to_monitors(s: &mut Server, call: &mut Call, args: &[&[u8]]) {
-    if !s.monitors.is_empty() {
+    if !s.observer.monitors.is_empty() {
         monitor::feed_monitors(s, call, CommandFlags::empty(), args);
     }
 }

@@ -22,7 +22,6 @@ use crate::spec::reply::{
     reply_command_getkeys, reply_command_info, reply_command_list,
 };
 use crate::util::number::parse_i64;
-use std::collections::VecDeque;
 
 const SLOWLOG_HELP: &[&str] = &[
     "GET [<count>]",
@@ -241,10 +240,10 @@ fn slowlog_get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult
             .ok_or_else(|| CommandError::err("count should be greater than or equal to -1"))?;
         count = usize::try_from(wanted).unwrap_or(usize::MAX);
     }
-    let entries = &s.slow_log.entries;
+    let entries = s.observer.slow_log.entries();
     let reply = &mut call.reply;
     reply.array(entries.len().min(count));
-    for entry in entries.iter().take(count) {
+    for entry in entries.take(count) {
         reply.array(6);
         reply.int(entry.id as i64);
         reply.int(entry.time);
@@ -256,12 +255,12 @@ fn slowlog_get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult
 }
 
 fn slowlog_len(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    call.reply.int(s.slow_log.entries.len() as i64);
+    call.reply.int(s.observer.slow_log.entries().len() as i64);
     Ok(())
 }
 
 fn slowlog_reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    s.slow_log.entries = VecDeque::new();
+    s.observer.slow_log.clear();
     call.reply.ok();
     Ok(())
 }
@@ -321,7 +320,7 @@ fn reply_histogram(reply: &mut Reply, command: &Command) {
 }
 
 fn latency_latest(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let latency = &s.latency;
+    let latency = &s.observer.latency;
     let reply = &mut call.reply;
     reply.array(latency.events().count());
     for (event, series) in latency.events() {
@@ -336,7 +335,8 @@ fn latency_latest(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult
 }
 
 fn latency_history(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let samples = s.latency.series(args[2]).map(|series| series.samples()).unwrap_or_default();
+    let samples =
+        s.observer.latency.series(args[2]).map(|series| series.samples()).unwrap_or_default();
     call.reply.array(samples.len());
     for sample in samples {
         call.reply.array(2);
@@ -347,7 +347,7 @@ fn latency_history(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
 }
 
 fn latency_graph(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let Some(series) = s.latency.series(args[2]) else {
+    let Some(series) = s.observer.latency.series(args[2]) else {
         let event = String::from_utf8_lossy(args[2]);
         return Err(CommandError::err_with(format!("No samples available for event '{event}'")));
     };
@@ -357,15 +357,15 @@ fn latency_graph(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResu
 }
 
 fn latency_doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let report = s.latency.doctor(s.config.latency_monitor_threshold);
+    let report = s.observer.latency.doctor();
     call.reply.verbatim(b"txt", report.as_bytes());
     Ok(())
 }
 
 fn latency_reset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let reset = match &args[2..] {
-        [] => s.latency.reset_all(),
-        events => events.iter().filter(|event| s.latency.reset(event)).count(),
+        [] => s.observer.latency.reset_all(),
+        events => events.iter().filter(|event| s.observer.latency.reset(event)).count(),
     };
     call.reply.int(reset as i64);
     Ok(())

@@ -88,7 +88,7 @@ fn refuse_queued(
         "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no \
          longer allowed for the following reason: {reason}"
     );
-    call.reply_error(&mut s.stats, &CommandError::with(ErrorCode::NoPerm, text));
+    call.reply_error(&mut s.observer, &CommandError::with(ErrorCode::NoPerm, text));
 }
 
 /// The current client, which must be in a transaction.

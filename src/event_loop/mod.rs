@@ -7,7 +7,7 @@ pub(crate) mod signals;
 
 use crate::server::busy;
 use crate::server::connection::Connection;
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::load::{LoadError, LoadProgress};
@@ -160,17 +160,17 @@ impl EventLoop {
                 outcome => outcome?,
             }
             let turn = server.clock.nanos();
-            let commands = server.stats.commands;
+            let commands = server.observer.stats().commands;
             server.update_time();
             while let Some(ready) = next_ready(&self.sources) {
                 dispatch(&self.sources, server, ready);
             }
             work_without_events(server);
-            server.stats.note_cycle((server.clock.nanos() - turn) / 1000, commands);
+            server.observer.count_cycle((server.clock.nanos() - turn) / 1000, commands);
             if Instant::now() >= next_cron {
                 let start = server.clock.nanos();
                 server.cron();
-                server.stats.cron_us += (server.clock.nanos() - start) / 1000;
+                server.observer.count_cron((server.clock.nanos() - start) / 1000);
                 next_cron = Instant::now()
                     + Duration::from_millis(1000 / u64::from(server.config.hz.clamp(1, 500)));
             }

@@ -374,7 +374,7 @@ fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
     }
     with_run(current, |run, server| {
         run.reply = reply;
-        errors.iter().for_each(|code| server.stats.count_error(code));
+        errors.iter().for_each(|code| server.observer.count_error(code));
     })?;
     outcome.map(|()| Outcome::Answered { failed })
 }
@@ -634,7 +634,7 @@ fn refused(server: &mut Server, id: Option<CommandId>, error: &CommandError) -> 
     if let Some(id) = id {
         server.commands.get_mut(id).stats.rejected += 1;
     }
-    server.stats.count_error(&error.code);
+    server.observer.count_error(&error.code);
     server.scripting.scripts.debugger.note_refusal(error);
     LibError::Table { text: error.to_bytes(), counted: true }
 }

@@ -33,7 +33,7 @@ use crate::db::blocked::{Ticket, Waiter};
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::expiry;
-use crate::server::latency;
+use crate::server::observe::latency;
 use crate::server::output;
 use crate::server::replication::primary::feed;
 use crate::value::Type;
@@ -190,7 +190,7 @@ fn resume_blocked(server: &mut Server, token: Token) {
     let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
     server.blocking.resumed = Some(deadline);
 
-    let started = (server.config.latency_monitor_threshold > 0).then(|| server.clock.nanos());
+    let started = server.observer.latency.is_on().then(|| server.clock.nanos());
     dispatch::reprocess_command(server, &mut call, &args);
     if let Some(started) = started {
         latency::note_since(server, "command-unblocking", started);
@@ -260,7 +260,7 @@ pub(crate) fn unblock_client_on_error(
         Some(Blocked::Replicas { .. } | Blocked::Durable { .. }) => {}
         Some(Blocked::Pause | Blocked::Shutdown) | None => return false,
     }
-    server.stats.count_error(&error.code);
+    server.observer.count_error(&error.code);
     output::reply_to(server, token, |reply| reply.error(error));
     unblock_client(server, token);
     true
@@ -275,7 +275,7 @@ fn count_unblocked(server: &mut Server, token: Token, failed: bool) {
     let stats = &mut server.commands.get_mut(id).stats;
     stats.record(0);
     stats.failed += u64::from(failed);
-    server.stats.commands += 1;
+    server.observer.count_command(0);
     server.clients[token].commands += 1;
 }
 

@@ -7,7 +7,7 @@
 
 use super::Server;
 use super::gates::Gates;
-use super::stats::Stats;
+use super::observe::Observer;
 use super::token::Token;
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Protocol, Reply};
@@ -106,8 +106,8 @@ impl Call {
 
 impl Call {
     /// Replies with an error, and counts it.
-    pub fn reply_error(&mut self, stats: &mut Stats, error: &CommandError) {
-        stats.count_error(&error.code);
+    pub fn reply_error(&mut self, observer: &mut Observer, error: &CommandError) {
+        observer.count_error(&error.code);
         self.reply.error(error);
     }
 

@@ -5,7 +5,7 @@
 
 use super::Server;
 use super::client::{ClientFlags, Token};
-use super::log::Level;
+use super::observe::log::Level;
 use crate::server::client_info;
 use std::collections::BTreeSet;
 
@@ -110,7 +110,7 @@ fn evict_largest_clients(server: &mut Server) {
         };
         let info = client_info::client_info(server, token);
         server.log(Level::Notice, &format!("Evicting client: {info}"));
-        server.stats.evicted_clients += 1;
+        server.observer.count_evicted_client();
         server.free_client(token);
         // One that is being worked on is closed later.
         server.client_memory.set(token, 0, false);

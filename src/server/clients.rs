@@ -5,14 +5,11 @@
 
 use super::client::{Client, ClientFlags};
 use super::connection::Connection;
-use super::token::Token;
+use super::token::{Noted, Token};
 use bytes::Bytes;
 use slab::Slab;
 use std::mem;
 use std::ops::{Index, IndexMut};
-
-/// A client that was noted for later: its token and its id.
-pub type Noted = (Token, u64);
 
 #[derive(Default)]
 pub struct Clients {

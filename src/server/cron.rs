@@ -2,14 +2,14 @@
 
 use super::Server;
 use super::client::{ClientFlags, Token};
-use super::stats::SAMPLE_PERIOD_MS;
 use crate::command::monitor;
 use crate::db::expire::Effort;
 use crate::server::blocking;
 use crate::server::client_eviction;
 use crate::server::evict;
 use crate::server::expiry;
-use crate::server::latency;
+use crate::server::observe::latency;
+use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::pause;
 use crate::server::persistence;
@@ -125,7 +125,7 @@ impl Server {
     pub fn has_pending_work(&self) -> bool {
         self.clients.has_work()
             || !self.turn_output.is_empty()
-            || !self.monitor_lines.is_empty()
+            || self.observer.monitors.has_lines()
             || self.eviction.is_running
             || self.persistence.loading.as_ref().is_some_and(|l| !l.is_fed())
     }
@@ -150,12 +150,7 @@ impl Server {
         }
         let started = self.clock.nanos();
         let now = self.ks.now_ms;
-        let used = alloc::used_memory();
-        self.stats.peak_memory = self.stats.peak_memory.max(used);
-        if now - self.last_sample_ms >= SAMPLE_PERIOD_MS {
-            self.last_sample_ms = now;
-            self.stats.sample_rates(now);
-        }
+        self.observer.sample(now, alloc::used_memory());
         if self.active_expire {
             let hz = u64::from(self.config.hz.max(1));
             self.expire_for(Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
@@ -231,7 +226,7 @@ impl Server {
             .map(|(token, _)| token)
             .collect();
         for token in idle {
-            self.log(super::log::Level::Verbose, "Closing idle client");
+            self.log(Level::Verbose, "Closing idle client");
             self.free_client(token);
         }
         for (_, client) in self.clients.iter_mut() {
@@ -274,6 +269,6 @@ impl Server {
         let Some(client) = self.clients.get(token) else { return };
         let peer = client.conn.peer(&self.unix_path());
         let name = client.name.as_deref().unwrap_or_default();
-        self.slow_log.push(micros, now, args, &peer, name);
+        self.observer.slow_log.push(micros, now, args, &peer, name);
     }
 }

@@ -12,7 +12,7 @@ use crate::db::eviction_pool::EvictionPool;
 use crate::db::lru::AccessPolicy;
 use crate::db::notify::Class;
 use crate::server::expiry;
-use crate::server::latency;
+use crate::server::observe::latency;
 use crate::server::propagate;
 use crate::server::replication::primary::feed;
 use crate::util::alloc;
@@ -183,7 +183,7 @@ fn nanos_since(server: &Server, start: u64) -> u64 {
 /// Evicts a key; answers how many bytes that alone has freed.
 fn evict_key(server: &mut Server, db: usize, key: &[u8]) -> isize {
     let lazy = server.config.lazyfree_lazy_eviction;
-    let watched = server.config.latency_monitor_threshold > 0;
+    let watched = server.observer.latency.is_on();
     let start = if watched { server.clock.nanos() } else { 0 };
     let before = alloc::used_memory() as isize;
     if let Some(entry) = server.ks.remove(db, key) {

@@ -42,8 +42,7 @@ pub(crate) fn reply_large_string(server: &mut Server, call: &mut Call, key: &[u8
         // An error shows again when the rest is written, or when the client is read.
         written = client.conn.write_vectored(&parts.map(IoSlice::new)).unwrap_or(0);
         client.net_out += written as u64;
-        server.stats.net_out += written as u64;
-        server.stats.writes += 1;
+        server.observer.count_write(written);
     }
     server.turn_cost_ns += written as u64 * NANOS_PER_BYTE;
     if written == parts.iter().map(|part| part.len()).sum::<usize>() {

@@ -20,10 +20,9 @@ pub(crate) mod expiry;
 pub(crate) mod flavour;
 pub(crate) mod gates;
 pub(crate) mod large_reply;
-pub(crate) mod latency;
 pub(crate) mod lazyfree;
-pub mod log;
 pub(crate) mod networking;
+pub mod observe;
 pub(crate) mod oom_score;
 pub mod output;
 pub(crate) mod pause;
@@ -34,9 +33,7 @@ pub(crate) mod reclaim;
 pub mod replication;
 pub mod scripting;
 pub(crate) mod shutdown;
-pub(crate) mod slowlog;
 pub mod startup;
-pub(crate) mod stats;
 pub(crate) mod targets;
 pub(crate) mod tls;
 pub(crate) mod token;
@@ -51,14 +48,15 @@ use crate::util::clock::Clock;
 use call::Call;
 use client::{Client, Token};
 use config::Config;
+use observe::Observer;
+use observe::log::Log;
+use observe::stats::Stats;
 use pause::Pause;
 use persistence::Persistence;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use replication::Replication;
 use scripting::Scripting;
-use slowlog::SlowLog;
-use stats::Stats;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,9 +106,8 @@ pub struct Server {
     unit: Option<propagate::Unit>,
     /// Who is told what commands do.
     pub propagates_to: propagate::Targets,
-    pub stats: Stats,
-    pub slow_log: SlowLog,
-    pub log: log::Log,
+    /// What it notes of its own work.
+    pub(crate) observer: Observer,
     pub pause: Pause,
     pub repl: Replication,
     pub persistence: Persistence,
@@ -139,11 +136,6 @@ pub struct Server {
     pub tls: Option<Box<tls::Tls>>,
     /// The addresses to listen on have changed; the loop will see to it.
     pub rebind: bool,
-    /// Clients that watch every command, with their ids.
-    pub monitors: Vec<(Token, u64)>,
-    /// What they have not been sent yet.
-    pub monitor_lines: Vec<u8>,
-    pub latency: latency::LatencyMonitor,
     /// `DEBUG PAUSE-CRON`: nothing happens by itself.
     pub pause_cron: bool,
     /// `DEBUG SET-SKIP-CHECKSUM-VALIDATION`: checksums of snapshots and dumps are not checked.
@@ -152,7 +144,6 @@ pub struct Server {
     pub starting: bool,
     /// The supervisor that started the process, if any.
     pub supervised: Option<&'static str>,
-    last_sample_ms: i64,
     last_replication_cron_ms: i64,
 
     query_buffer: Vec<u8>,
@@ -176,7 +167,7 @@ pub struct Server {
 
 impl Server {
     /// A server with no connections and no data.
-    pub fn new(config: Config, commands: CommandTable, rng: SmallRng, log: log::Log) -> Server {
+    pub fn new(config: Config, commands: CommandTable, rng: SmallRng, log: Log) -> Server {
         Server::with_clock(config, commands, rng, log, Clock::default())
     }
 
@@ -185,7 +176,7 @@ impl Server {
         config: Config,
         commands: CommandTable,
         mut rng: SmallRng,
-        log: log::Log,
+        log: Log,
         clock: Clock,
     ) -> Server {
         let seed = HashSeed::new([rng.random(), rng.random()]);
@@ -195,7 +186,7 @@ impl Server {
         ks.clock = clock.clone();
         ks.access.seed(rng.random());
         let mut server = Server {
-            slow_log: SlowLog::new(config.slowlog_log_slower_than, config.slowlog_max_len as usize),
+            observer: Observer::new(&config, log),
             repl: Replication::new(random_id(&mut rng)),
             persistence: Persistence::new(ks.now_ms / 1000),
             in_fork_child: false,
@@ -213,8 +204,6 @@ impl Server {
             reply: Reply::default(),
             unit: None,
             propagates_to: propagate::Targets::default(),
-            stats: Stats::default(),
-            log,
             pause: Pause::default(),
             shutdown: shutdown::Shutdown::default(),
             lazyfree: lazyfree::LazyFree::default(),
@@ -231,14 +220,10 @@ impl Server {
             startup_memory: 0,
             cron_loops: 0,
             rebind: false,
-            monitors: Vec::new(),
-            monitor_lines: Vec::new(),
-            latency: latency::LatencyMonitor::default(),
             pause_cron: false,
             skip_checksum_validation: false,
             starting: true,
             supervised: None,
-            last_sample_ms: 0,
             last_replication_cron_ms: 0,
             query_buffer: Vec::new(),
             batch: networking::Batch::default(),
@@ -278,15 +263,18 @@ impl Server {
         access.decay_minutes = self.config.lfu_decay_time;
         access.seconds = (self.ks.now_ms / 1000) as u32;
         pubsub::apply_notification_config(self);
-        self.slow_log.threshold = self.config.slowlog_log_slower_than;
-        self.slow_log.max_len = self.config.slowlog_max_len as usize;
-        let monitors = self.config.latency_monitor_threshold > 0;
-        self.ks.changes.slowest_expiry = monitors.then_some(Duration::ZERO);
+        let measures = self.config.latency_monitor_threshold > 0;
+        self.ks.changes.slowest_expiry = measures.then_some(Duration::ZERO);
     }
 
     /// The client whose command it is.
     pub fn client(&mut self, call: &Call) -> &mut Client {
         &mut self.clients[call.client]
+    }
+
+    /// The counters of `INFO`.
+    pub fn stats(&self) -> &Stats {
+        self.observer.stats()
     }
 
     pub fn unix_path(&self) -> String {

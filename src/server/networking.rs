@@ -25,7 +25,7 @@ use crate::server::busy;
 use crate::server::client_eviction;
 use crate::server::client_info;
 use crate::server::expiry;
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
 use crate::server::pubsub;
@@ -110,12 +110,12 @@ impl Server {
         let ordinary = self.clients.count() - usize::from(self.repl.primary_token().is_some());
         if ordinary >= self.config.maxclients as usize {
             let _ = conn.write(b"-ERR max number of clients reached\r\n");
-            self.stats.rejected_connections += 1;
+            self.observer.count_rejected_connection();
             return None;
         }
         if self.refuses_foreign(&conn) {
             let _ = conn.write(PROTECTED_MODE);
-            self.stats.rejected_connections += 1;
+            self.observer.count_rejected_connection();
             return None;
         }
         let peer = conn.peer(&self.unix_path());
@@ -129,7 +129,7 @@ impl Server {
                 return None;
             }
         };
-        self.stats.connections += 1;
+        self.observer.count_connection();
         self.log(Level::Verbose, &format!("Accepted {peer}"));
         Some(token)
     }
@@ -301,17 +301,15 @@ impl Server {
     }
 
     fn note_read(&mut self, token: Token, n: usize) {
-        self.stats.reads += 1;
         let now = self.now_seconds();
         let client = &mut self.clients[token];
         client.last_interaction = now;
         client.net_in += n as u64;
-        if client.is(ClientFlags::MASTER) {
+        let from_primary = client.is(ClientFlags::MASTER);
+        if from_primary {
             client.read_offset += n as u64;
-            self.stats.net_repl_in += n as u64;
-        } else {
-            self.stats.net_in += n as u64;
         }
+        self.observer.count_read(n, from_primary);
     }
 
     /// Closes a client whose query, now so many bytes, is too long; answers whether it was. What is queued in a
@@ -334,7 +332,7 @@ impl Server {
             client_info::client_info(self, token)
         );
         self.log(Level::Warning, &text);
-        self.stats.query_buffer_limit_disconnections += 1;
+        self.observer.count_query_limit_disconnection();
         self.free_client(token);
         true
     }
@@ -573,7 +571,7 @@ impl Server {
             format!("Protocol error ({}) from client: {info}. Query buffer: '{shown}'", error.0);
         self.log(Level::Verbose, &text);
         call.reply_error(
-            &mut self.stats,
+            &mut self.observer,
             &CommandError::err_with(format!("Protocol error: {}", error.0)),
         );
         let client = &mut self.clients[token];
@@ -589,7 +587,7 @@ impl Server {
     /// A client's turn begins.
     fn enter_client(&mut self, token: Token) -> Call {
         debug_assert!(self.clients.in_turn().is_none() && self.reply.is_empty());
-        if !self.monitor_lines.is_empty() && self.clients[token].is(ClientFlags::MONITOR) {
+        if self.observer.monitors.has_lines() && self.clients[token].is(ClientFlags::MONITOR) {
             // What it saw before comes before its replies.
             monitor::flush_monitors(self);
         }
@@ -612,8 +610,8 @@ impl Server {
         let mut gates = Gates::COMMAND;
         gates.set(Gates::CLIENT, client.is(UNUSUAL) || self.acl.needs_auth(client));
         gates.set(Gates::CLUSTER, self.cluster.is_some());
-        let observers = self.tracking.clients() + self.tracking.keys() + self.monitors.len();
-        gates.set(Gates::OBSERVERS, observers > 0);
+        let tracked = self.tracking.clients() + self.tracking.keys();
+        gates.set(Gates::OBSERVERS, tracked > 0 || !self.observer.monitors.is_empty());
         gates.set(Gates::MEMORY, self.config.maxmemory > 0);
         let write = persistence::has_disk_error(self)
             || self.config.min_replicas_to_write > 0

@@ -10,7 +10,7 @@ use super::client::{Client, ClientFlags, Token};
 use crate::resp::reply::{PIECE, Reply};
 use crate::server::client_eviction;
 use crate::server::client_info;
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::pubsub;
 use crate::server::replication::primary::feed;
 use crate::server::replication::trace;
@@ -175,8 +175,7 @@ fn write_directly(server: &mut Server, token: Token, bytes: &[u8]) -> usize {
     match client.conn.write(bytes) {
         Ok(n) => {
             client.net_out += n as u64;
-            server.stats.net_out += n as u64;
-            server.stats.writes += 1;
+            server.observer.count_write(n);
             n
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -277,8 +276,7 @@ fn write_output(server: &mut Server, token: Token) {
                 sent += n;
                 client.out.consume(n);
                 client.net_out += n as u64;
-                server.stats.net_out += n as u64;
-                server.stats.writes += 1;
+                server.observer.count_write(n);
                 if !client.is(ClientFlags::MASTER) {
                     client.last_interaction = server.ks.now_ms / 1000;
                 }
@@ -334,7 +332,7 @@ pub(crate) fn check_output_limit(server: &mut Server, token: Token) {
 
 /// Closes a client that does not read its `pending` bytes.
 fn close_for_output_limit(server: &mut Server, token: Token, pending: usize) {
-    server.stats.output_buffer_limit_disconnections += 1;
+    server.observer.count_output_limit_disconnection();
     let info = client_info::client_info(server, token);
     let text = format!(
         "Client {info} scheduled to be closed ASAP for overcoming of output buffer limits."

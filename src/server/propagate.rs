@@ -9,7 +9,7 @@ use super::Server;
 use super::call::{Call, Propagation};
 use super::replication::encode_command;
 use crate::db::keyspace::Modified;
-use crate::server::latency;
+use crate::server::observe::latency;
 use crate::server::persistence::aof;
 use crate::server::pubsub;
 use crate::server::tracking;

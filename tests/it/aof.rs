@@ -5,7 +5,7 @@ use crate::harness::{Server, wait_for};
 use aeolis::cli;
 use aeolis::server::Server as InProcess;
 use aeolis::server::config::{Config, LogLevel};
-use aeolis::server::log::Log;
+use aeolis::server::observe::log::Log;
 use aeolis::server::persistence;
 use aeolis::server::persistence::load::{LoadError, LoadProgress};
 use aeolis::server::startup;
@@ -60,7 +60,7 @@ fn load(dir: &Path, truncated: bool) -> Result<usize, String> {
         loglevel: LogLevel::Nothing,
         ..Config::default()
     };
-    let log = Log { level: LogLevel::Nothing, file: None };
+    let log = Log::silent();
     let mut server = InProcess::new(config, cli::command_table(), SmallRng::seed_from_u64(1), log);
     if startup::begin_loading(&mut server).map_err(text)? {
         while persistence::load_some(&mut server).map_err(text)? == LoadProgress::More {}

@@ -61,16 +61,18 @@ impl Checks {
             let answerable = event.readable && !event.closed;
             let granted = asked.filter(|_| answerable && is_follower(event.token));
             let owed = granted.is_some_and(|(id, from)| self.must_continue(i, server, &id, from));
-            self.expected = owed.then_some(server.stats.sync_partial_ok);
-            (self.partial, self.full) =
-                (self.partial - server.stats.sync_partial_ok, self.full - server.stats.sync_full);
+            self.expected = owed.then_some(server.stats().sync_partial_ok);
+            (self.partial, self.full) = (
+                self.partial - server.stats().sync_partial_ok,
+                self.full - server.stats().sync_full,
+            );
             return;
         }
         (self.partial, self.full) =
-            (self.partial + server.stats.sync_partial_ok, self.full + server.stats.sync_full);
+            (self.partial + server.stats().sync_partial_ok, self.full + server.stats().sync_full);
         if let Some(before) = self.expected.take() {
             assert!(
-                server.stats.sync_partial_ok > before,
+                server.stats().sync_partial_ok > before,
                 "server {i} had the bytes that a replica asked for, and did not continue"
             );
         }

@@ -7,7 +7,7 @@ use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
 use aeolis::server::config::{Config, PrimaryAddress};
 use aeolis::server::connection::{Connection, VirtualStream};
-use aeolis::server::log::Log;
+use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
 use aeolis::util::clock::Clock;
 use rand::rngs::SmallRng;
@@ -98,7 +98,7 @@ impl Group {
         if let Some(primary) = replica_of {
             config.replicaof = Some(PrimaryAddress { host: host(primary), port: 6379 });
         }
-        let log = Log { level: config.loglevel, file: None };
+        let log = Log::new(config.loglevel, None);
         let rng = SmallRng::from_rng(&mut self.rng);
         let clock = Clock::Simulated(Rc::clone(&node.clock));
         let mut server = Server::with_clock(config, cli::command_table(), rng, log, clock);

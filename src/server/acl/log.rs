@@ -75,11 +75,28 @@ impl Entry {
 pub struct AclLog {
     entries: VecDeque<Entry>,
     next_id: u64,
+    refused: Refused,
+}
+
+/// How often each was refused since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub logins: u64,
+    pub commands: u64,
+    pub keys: u64,
+    pub channels: u64,
 }
 
 impl AclLog {
-    /// Notes a refusal; at most `max` entries are kept.
+    /// Counts and notes a refusal; at most `max` entries are kept.
     pub fn add(&mut self, mut entry: Entry, max: usize) {
+        let count = match entry.reason {
+            Reason::Auth => &mut self.refused.logins,
+            Reason::Denied(Denial::Command) => &mut self.refused.commands,
+            Reason::Denied(Denial::Key) => &mut self.refused.keys,
+            Reason::Denied(Denial::Channel) => &mut self.refused.channels,
+        };
+        *count += 1;
         let alike = self.entries.iter().take(COMPARED).position(|known| known.is_like(&entry));
         match alike.and_then(|at| self.entries.remove(at)) {
             Some(known) => {
@@ -93,6 +110,11 @@ impl AclLog {
         }
         self.entries.push_front(entry);
         self.entries.truncate(max);
+    }
+
+    /// How often each was refused, whether it is in the log still or not.
+    pub fn refused(&self) -> Refused {
+        self.refused
     }
 
     /// The entries, the latest first.
@@ -137,5 +159,7 @@ mod tests {
             seen,
             [("c".into(), 1, 3, 0), ("a".into(), 1, 2, 60_003), ("a".into(), 2, 0, 0)]
         );
+        log.clear();
+        assert_eq!(log.refused(), Refused { commands: 5, ..Refused::default() });
     }
 }

@@ -329,13 +329,6 @@ fn log_refusal(
     object: Box<[u8]>,
     user: Box<[u8]>,
 ) {
-    let count = match reason {
-        Reason::Auth => &mut server.stats.auth_denied,
-        Reason::Denied(Denial::Command) => &mut server.stats.commands_denied,
-        Reason::Denied(Denial::Key) => &mut server.stats.keys_denied,
-        Reason::Denied(Denial::Channel) => &mut server.stats.channels_denied,
-    };
-    *count += 1;
     let now = server.ks.now_ms;
     let entry = Entry {
         count: 1,

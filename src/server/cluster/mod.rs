@@ -12,7 +12,7 @@ use super::{Server, random_id};
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client::Token;
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::spec::CommandFlags;
 use crate::spec::keys::for_each_slot_key;
 use crate::util::slot::{SLOTS, key_slot};

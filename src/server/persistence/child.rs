@@ -2,7 +2,7 @@
 
 use super::{SaveChild, SaveTarget};
 use crate::server::Server;
-use crate::server::latency;
+use crate::server::observe::latency;
 use crate::server::oom_score;
 use crate::sys::{children, process, title};
 use mio::unix::pipe::{self, Receiver, Sender};
@@ -155,8 +155,7 @@ pub(crate) fn fork_saver(
     // A simulated child is none, and has run in this process.
     server.in_fork_child = false;
     let pid = forked.inspect_err(|_| child_is_gone(server))?;
-    server.stats.forks += 1;
-    server.stats.latest_fork_us = server.clock.since(started).as_micros() as u64;
+    server.observer.count_fork(server.clock.since(started));
     latency::note_since(server, "fork", started);
     let reports = ChildReports {
         pipe: reports,

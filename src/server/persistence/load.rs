@@ -8,7 +8,7 @@ use crate::rdb::{ErrorKind, RdbError, RdbParser};
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::lazyfree;
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::persistence::child::wait_after_key;
 use crate::server::propagate;
 use crate::server::replication::NO_ID;

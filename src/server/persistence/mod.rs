@@ -16,7 +16,7 @@ use super::replication::primary::dual_channel::RdbChannelWriter;
 use crate::rdb::RdbWriter;
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::resp::error::{CommandError, ErrorCode};
-use crate::server::latency;
+use crate::server::observe::latency;
 use crate::server::persistence::aof::rewrite;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::snapshot;

@@ -419,7 +419,7 @@ fn replay_command(
             .map(|text| String::from_utf8_lossy(text.trim_ascii_end()).into_owned()),
     };
     if let Some(error) = error {
-        server.stats.unexpected_error_replies += 1;
+        server.observer.count_unexpected_error();
         server.warning(&format!("== CRITICAL == This server is sending an error to its AOF-loading-client: '{error}' after processing the command '{name}'"));
     }
     call.reply.clear();

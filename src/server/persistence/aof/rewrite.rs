@@ -6,7 +6,7 @@ use crate::aof::rewrite::encode_entry;
 use crate::aof::{encode_command, encode_timestamp};
 use crate::server::Server;
 use crate::server::client::ClientFlags;
-use crate::server::latency;
+use crate::server::observe::latency;
 use crate::server::persistence;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::write;

@@ -4,7 +4,7 @@ use super::{Aof, AofState};
 use crate::aof::{encode_command, encode_timestamp};
 use crate::server::Server;
 use crate::server::config::AppendFsync;
-use crate::server::latency;
+use crate::server::observe::latency;
 use crate::util::io_reason;
 use std::io::{self, Write};
 

@@ -13,7 +13,7 @@ use super::super::ReplState;
 use super::super::trace::Direction;
 use crate::server::Server;
 use crate::server::client::Token;
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
@@ -167,7 +167,7 @@ pub(super) fn check_reservations(server: &mut Server) {
     }
     for (id, waited, over) in gone {
         if over {
-            server.stats.output_buffer_limit_disconnections += 1;
+            server.observer.count_output_limit_disconnection();
             server.warning(&format!("Client id={id} (RDB channel of a replica) scheduled to be closed ASAP for overcoming of output buffer limits."));
         } else {
             server.notice(&format!("Replica main channel failed to establish PSYNC within the grace period ({waited} seconds). Freeing RDB client {id}."));

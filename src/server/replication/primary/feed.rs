@@ -8,7 +8,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::client::{Blocked, ClientFlags, Token};
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::replication::primary;
 use crate::server::replication::primary::dual_channel;
@@ -67,7 +67,7 @@ pub(super) fn try_write_to_replica(server: &mut Server, token: Token) -> io::Res
             let n = client.conn.write(bytes)?;
             transfer.sent(n);
             client.net_out += n as u64;
-            server.stats.net_repl_out += n as u64;
+            server.observer.count_replica_write(n);
         }
         if link.transfer.is_some() {
             server.clients.queue_write(token);
@@ -94,7 +94,7 @@ pub(super) fn try_write_to_replica(server: &mut Server, token: Token) -> io::Res
         let n = client.conn.write_vectored(&stream.slices(link.cursor))?;
         link.cursor += n as u64;
         client.net_out += n as u64;
-        server.stats.net_repl_out += n as u64;
+        server.observer.count_replica_write(n);
         budget = budget.saturating_sub(n.max(1));
     }
     Ok(())

@@ -63,11 +63,11 @@ pub(crate) fn sync_command(
     match request {
         Some(PsyncRequest { id, offset, .. }) => {
             if master_try_partial_resynchronization(server, token, id, offset) {
-                server.stats.sync_partial_ok += 1;
+                server.observer.count_partial_sync(true);
                 return Ok(());
             }
             if id != b"?" {
-                server.stats.sync_partial_err += 1;
+                server.observer.count_partial_sync(false);
             }
             // The child that writes to the second channel could not go on encrypting as this process began.
             let encrypted = server.clients[token].conn.is_encrypted();
@@ -81,7 +81,7 @@ pub(crate) fn sync_command(
         }
         None => server.clients[token].flags |= ClientFlags::PRE_PSYNC,
     }
-    server.stats.sync_full += 1;
+    server.observer.count_full_sync();
     trace::trace_resync(server, token, Resync::Full);
     replication_create_slave(server, token, ReplState::WaitBgsaveStart);
     snapshot::start_or_join_snapshot(server, token);

@@ -252,7 +252,7 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
         }
     };
     let bytes = Bytes::from(bytes);
-    server.stats.net_repl_out += (bytes.len() * receivers.len()) as u64;
+    server.observer.count_replica_write(bytes.len() * receivers.len());
     for &token in &receivers {
         let now = server.now_seconds();
         server.clients[token].out.push(bytes.clone());

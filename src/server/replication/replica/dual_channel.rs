@@ -12,7 +12,7 @@ use super::handshake::{CHUNK, SNAPSHOT_VERSION};
 use super::kept_stream::{Kept, KeptStream};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::replication::primary::snapshot;
 use crate::server::replication::replica;
 use crate::server::replication::replica::download;

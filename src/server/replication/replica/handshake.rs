@@ -6,7 +6,7 @@ use super::LinkState;
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::connection::Connection;
-use crate::server::log::Level;
+use crate::server::observe::log::Level;
 use crate::server::replication::failover;
 use crate::server::replication::replica;
 use crate::server::replication::replica::download;
@@ -181,7 +181,7 @@ pub(super) fn read_link(server: &mut Server, token: Token, most: usize) -> Resul
         }
         Ok(0) => Err("MASTER closed the connection during the handshake: I/O error reading from node: connection closed".to_string()),
         Ok(n) => {
-            server.stats.net_repl_in += n as u64;
+            server.observer.count_snapshot_read(n);
             link_input(server, token).extend_from_slice(&chunk[..n]);
             let link = replica::link(server);
             match &mut link.rdb_channel {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// Samples that a rate is averaged over: 1.6 seconds of them.
 const SAMPLES: usize = 16;
 /// How often a rate is sampled, in milliseconds.
-pub const SAMPLE_PERIOD_MS: i64 = 100;
+const SAMPLE_PERIOD_MS: i64 = 100;
 
 /// The rate of change of a counter, per second, averaged over the last samples.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,7 @@ impl Rate {
     }
 }
 
+/// Counts since the start or the last [`Stats::reset`]. Only the [`Observer`](super::Observer) changes them.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     pub connections: u64,
@@ -54,11 +55,6 @@ pub struct Stats {
     pub unexpected_error_replies: u64,
     pub error_replies: u64,
     pub dump_payload_sanitizations: u64,
-    /// What ACLs refused.
-    pub auth_denied: u64,
-    pub commands_denied: u64,
-    pub keys_denied: u64,
-    pub channels_denied: u64,
     pub loop_cycles: u64,
     pub loop_us: u64,
     /// The longest turn of the loop, and the most commands in one.
@@ -69,8 +65,6 @@ pub struct Stats {
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
     pub peak_memory: usize,
-    /// When the log last told of a client that speaks HTTP, in seconds since 1970.
-    pub http_logged: Option<i64>,
     /// Error replies by code.
     pub errors: BTreeMap<Vec<u8>, u64>,
     pub ops_rate: Rate,
@@ -80,6 +74,7 @@ pub struct Stats {
     pub repl_out_rate: Rate,
     pub cycle_rate: Rate,
     pub cycle_us_rate: Rate,
+    last_sample_ms: i64,
 }
 
 /// So many codes there may be before scripts, which could invent any number of them, add no more.
@@ -107,7 +102,7 @@ impl Stats {
     }
 
     /// Counts a turn of the loop, which took so long and began at this count of commands.
-    pub fn note_cycle(&mut self, micros: u64, commands_before: u64) {
+    pub fn count_cycle(&mut self, micros: u64, commands_before: u64) {
         self.loop_cycles += 1;
         self.loop_us += micros;
         self.loop_us_max = self.loop_us_max.max(micros);
@@ -116,8 +111,12 @@ impl Stats {
         self.commands_per_cycle_max = self.commands_per_cycle_max.max(commands);
     }
 
-    /// Takes one sample for every rate.
+    /// Takes one sample for every rate, if the last ones are old enough.
     pub fn sample_rates(&mut self, now_ms: i64) {
+        if now_ms - self.last_sample_ms < SAMPLE_PERIOD_MS {
+            return;
+        }
+        self.last_sample_ms = now_ms;
         self.ops_rate.sample(self.commands, now_ms);
         self.in_rate.sample(self.net_in + self.net_repl_in, now_ms);
         self.out_rate.sample(self.net_out + self.net_repl_out, now_ms);
@@ -127,19 +126,50 @@ impl Stats {
         self.cycle_us_rate.sample(self.loop_us, now_ms);
     }
 
-    /// `CONFIG RESETSTAT`: what describes the past is forgotten, what describes the present stays; what ACLs refused
-    /// too.
+    /// `CONFIG RESETSTAT`: what describes the past is forgotten, what describes the present stays.
     pub fn reset(&mut self) {
         *self = Stats {
             forks: self.forks,
             latest_fork_us: self.latest_fork_us,
             peak_memory: self.peak_memory,
-            http_logged: self.http_logged,
-            auth_denied: self.auth_denied,
-            commands_denied: self.commands_denied,
-            keys_denied: self.keys_denied,
-            channels_denied: self.channels_denied,
+            last_sample_ms: self.last_sample_ms,
             ..Stats::default()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_an_average_per_second() {
+        let mut stats = Stats::default();
+        for turn in 0..=SAMPLES as u64 {
+            stats.commands = turn * 50;
+            stats.sample_rates(1000 + turn as i64 * SAMPLE_PERIOD_MS);
+            // Too early for another one.
+            stats.sample_rates(1001 + turn as i64 * SAMPLE_PERIOD_MS);
+        }
+        assert_eq!(stats.ops_rate.per_second(), 500);
+    }
+
+    #[test]
+    fn made_up_error_codes_have_bounded_room() {
+        let mut stats = Stats::default();
+        for n in 0..2 * MAX_ERROR_CODES {
+            stats.count_error(&ErrorCode::OfScript(format!("E{n}").into_bytes().into()));
+        }
+        stats.count_error(&ErrorCode::WrongType);
+        assert_eq!(stats.errors.len(), MAX_ERROR_CODES + 2);
+        assert_eq!(stats.errors[OTHER_ERRORS], MAX_ERROR_CODES as u64);
+        assert_eq!(stats.error_replies, 2 * MAX_ERROR_CODES as u64 + 1);
+    }
+
+    #[test]
+    fn a_reset_forgets_the_past_only() {
+        let mut stats = Stats { commands: 3, peak_memory: 5, forks: 2, ..Stats::default() };
+        stats.reset();
+        assert_eq!((stats.commands, stats.peak_memory, stats.forks), (0, 5, 2));
     }
 }

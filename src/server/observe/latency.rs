@@ -91,11 +91,30 @@ fn short_age(seconds: i64) -> String {
 /// All events that were ever slow.
 #[derive(Clone, Debug, Default)]
 pub struct LatencyMonitor {
+    /// `latency-monitor-threshold`, in milliseconds; 0: nothing is noted.
+    threshold_ms: u64,
     events: BTreeMap<&'static str, Series>,
 }
 
 impl LatencyMonitor {
-    /// Notes that an event took so long.
+    /// Notes what takes at least so many milliseconds from now on; 0: nothing.
+    pub fn set_threshold(&mut self, ms: u64) {
+        self.threshold_ms = ms;
+    }
+
+    /// Whether anything is noted: if not, time need not be taken.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.threshold_ms > 0
+    }
+
+    /// Whether what took so long is noted.
+    #[inline]
+    pub fn wants(&self, ms: u64) -> bool {
+        self.is_on() && ms >= self.threshold_ms
+    }
+
+    /// Notes that an event took so long, at a time in seconds since 1970.
     pub fn add(&mut self, event: &'static str, time: i64, ms: u64) {
         self.events.entry(event).or_default().add(Sample { time, ms });
     }
@@ -118,13 +137,14 @@ impl LatencyMonitor {
         self.events.len() < before
     }
 
-    /// Forgets all events; answers how many.
+    /// Forgets all events; returns how many.
     pub fn reset_all(&mut self) -> usize {
         std::mem::take(&mut self.events).len()
     }
 
-    /// What the samples say, in words. `threshold` is `latency-monitor-threshold`.
-    pub fn doctor(&self, threshold: u64) -> String {
+    /// What the samples say, in words.
+    pub fn doctor(&self) -> String {
+        let threshold = self.threshold_ms;
         if self.events.is_empty() {
             return if threshold == 0 {
                 "Nothing to report: the latency monitor is off. CONFIG SET latency-monitor-threshold <milliseconds> \
@@ -157,9 +177,8 @@ impl LatencyMonitor {
 /// Notes that something took long, if it did.
 pub(crate) fn note(server: &mut Server, event: &'static str, took: Duration) {
     let ms = took.as_millis() as u64;
-    let threshold = server.config.latency_monitor_threshold;
-    if threshold > 0 && ms >= threshold {
-        server.latency.add(event, server.now_seconds(), ms);
+    if server.observer.latency.wants(ms) {
+        server.observer.latency.add(event, server.now_seconds(), ms);
     }
 }
 
@@ -188,6 +207,14 @@ mod tests {
         assert_eq!(monitor.series(b"fork").unwrap().samples().len(), HISTORY);
         assert!(!monitor.reset(b"nosuch") && monitor.reset(b"fork"));
         assert_eq!((monitor.reset_all(), monitor.events().count()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_quick_is_not_wanted() {
+        let mut monitor = LatencyMonitor::default();
+        assert!(!monitor.is_on() && !monitor.wants(u64::MAX));
+        monitor.set_threshold(5);
+        assert!(monitor.is_on() && monitor.wants(5) && !monitor.wants(4));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The log: lines in Redis's format, to standard output or to `logfile`.
 
-use super::Server;
-use super::config::LogLevel;
+use crate::server::Server;
+use crate::server::config::LogLevel;
 pub use crate::util::log_level::Level;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
+
+/// At most one line in that time tells of a client that speaks HTTP: an attacker must not fill the disk.
+const HTTP_PERIOD_SECONDS: i64 = 60;
 
 /// Who writes a line, as the letter behind the process id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +32,37 @@ impl Role {
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub struct Log {
-    pub level: LogLevel,
+    level: LogLevel,
     /// `None`: standard output.
-    pub file: Option<PathBuf>,
+    file: Option<PathBuf>,
+    /// When it last told of a client that speaks HTTP, in seconds since 1970.
+    http_logged: Option<i64>,
 }
 
 impl Log {
+    /// A log of lines from `level` on, in a file or on standard output.
+    pub fn new(level: LogLevel, file: Option<PathBuf>) -> Log {
+        Log { level, file, http_logged: None }
+    }
+
+    /// One that nothing is written to.
+    pub fn silent() -> Log {
+        Log::new(LogLevel::Nothing, None)
+    }
+
+    pub(crate) fn set_level(&mut self, level: LogLevel) {
+        self.level = level;
+    }
+
+    /// Whether a line may tell now, in seconds since 1970, that a client speaks HTTP.
+    pub(crate) fn may_warn_of_http(&mut self, now: i64) -> bool {
+        let may = self.http_logged.is_none_or(|at| now - at > HTTP_PERIOD_SECONDS);
+        if may {
+            self.http_logged = Some(now);
+        }
+        may
+    }
+
     fn wants(&self, level: Level) -> bool {
         let least = match self.level {
             LogLevel::Debug => Level::Debug,
@@ -78,7 +106,7 @@ impl Server {
             true => Role::Slave,
             false => Role::Master,
         };
-        self.log.line(role, level, self.clock.unix_us(), text);
+        self.observer.log.line(role, level, self.clock.unix_us(), text);
     }
 
     pub fn verbose(&self, text: &str) {

@@ -39,26 +39,36 @@ impl SlowEntry {
 }
 
 /// The newest slow commands, newest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SlowLog {
-    pub entries: VecDeque<SlowEntry>,
+    entries: VecDeque<SlowEntry>,
     next_id: u64,
     /// Microseconds; negative: nothing is logged.
-    pub threshold: i64,
-    pub max_len: usize,
+    threshold_us: i64,
+    max_len: usize,
 }
 
 impl SlowLog {
-    pub fn new(threshold: i64, max_len: usize) -> SlowLog {
-        SlowLog { entries: VecDeque::new(), next_id: 0, threshold, max_len }
+    /// Logs commands that take at least so many microseconds (negative: none) from now on, and keeps so many of them.
+    pub fn configure(&mut self, threshold_us: i64, max_len: usize) {
+        (self.threshold_us, self.max_len) = (threshold_us, max_len);
+    }
+
+    /// The newest first.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &SlowEntry> {
+        self.entries.iter()
+    }
+
+    pub fn clear(&mut self) {
+        self.entries = VecDeque::new();
     }
 
     /// Whether a command that took so long belongs here.
     #[inline]
     pub fn wants(&self, micros: u64, flags: CommandFlags) -> bool {
-        self.threshold >= 0
+        self.threshold_us >= 0
             && self.max_len > 0
-            && micros >= self.threshold as u64
+            && micros >= self.threshold_us as u64
             && !flags.contains(CommandFlags::SKIP_SLOWLOG)
     }
 
@@ -88,4 +98,44 @@ fn shorten(arg: &[u8]) -> Cow<'_, [u8]> {
     let mut short = arg[..MAX_ARG_LEN].to_vec();
     short.extend_from_slice(format!("... ({} more bytes)", arg.len() - MAX_ARG_LEN).as_bytes());
     short.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_commands_are_kept_newest_first() {
+        let mut log = SlowLog::default();
+        log.configure(10, 2);
+        assert!(log.wants(10, CommandFlags::empty()) && !log.wants(9, CommandFlags::empty()));
+        assert!(!log.wants(10, CommandFlags::SKIP_SLOWLOG));
+        for micros in [10, 20, 30] {
+            log.push(micros, 0, &[b"get", b"k"], "peer", b"");
+        }
+        let kept: Vec<_> = log.entries().map(|entry| (entry.id, entry.micros)).collect();
+        assert_eq!(kept, [(2, 30), (1, 20)]);
+        log.clear();
+        log.push(40, 0, &[b"get", b"k"], "peer", b"");
+        assert_eq!(log.entries().map(|entry| entry.id).collect::<Vec<_>>(), [3]);
+        log.configure(-1, 2);
+        assert!(!log.wants(u64::MAX, CommandFlags::empty()));
+    }
+
+    #[test]
+    fn what_is_long_is_shortened() {
+        let mut log = SlowLog::default();
+        log.configure(0, 1);
+        let long = [b'x'; MAX_ARG_LEN + 5];
+        log.push(1, 0, &[&long[..]; MAX_ARGS + 1], "peer", b"name");
+        let entry = log.entries().next().unwrap();
+        assert_eq!((entry.arg_count(), entry.client().count()), (MAX_ARGS, CLIENT_TEXTS));
+        let text = |entry: Entry| match entry {
+            Entry::Str(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Entry::Int(n) => n.to_string(),
+        };
+        let args: Vec<String> = entry.args().map(text).collect();
+        assert_eq!(args[0], "x".repeat(MAX_ARG_LEN) + "... (5 more bytes)");
+        assert_eq!(args[MAX_ARGS - 1], "... (2 more arguments)");
+    }
 }
