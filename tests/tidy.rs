@@ -46,7 +46,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("server", "blocking"),
     ("server", "call"),
     ("server", "client"),
-    ("server", "client_eviction"),
     ("server", "client_info"),
     ("server", "config"),
     ("server", "connection"),

@@ -266,7 +266,7 @@ fn bitop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         if s.ks.lookup_write(call.db, target).is_none() {
             s.ks.add_raw_string(call.db, target, result);
         } else if let Some(old) = s.ks.set_raw_string(call.db, target, result) {
-            s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
+            s.memory.free_entry(old, s.config.lazyfree_lazy_server_del);
         }
         s.ks.changes.write(Class::STRING, "set", call.db, target);
     }

@@ -7,13 +7,12 @@ use crate::server::Server;
 use crate::server::acl;
 use crate::server::acl::user::User;
 use crate::server::call::Call;
-use crate::server::client_eviction;
 use crate::server::config::{
     Config, Directive, Flags, Reason, RewriteOptions, SetContext, SetError, expand_template,
     rewrite_file,
 };
-use crate::server::evict;
 use crate::server::expiry;
+use crate::server::memory::evict;
 use crate::server::oom_score;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::AofState;
@@ -126,16 +125,19 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             "proc-title-template" => update_title(s),
             "maxmemory" => {
                 warn_if_over_maxmemory(s);
-                s.eviction.policy_changed();
+                s.memory.policy_changed();
             }
-            "maxmemory-clients" => client_eviction::count_all_client_memory(s),
+            "maxmemory-clients" => {
+                s.memory.apply_config(&s.config);
+                s.memory.count_clients(&s.clients);
+            }
             "oom-score-adj" | "oom-score-adj-values" => {
                 oom_score::apply_oom_score(s).map_err(|_| {
                     failed("Failed to set current oom_score_adj. Check server logs.".into())
                 })?
             }
             "import-mode" => expiry::restore_role(s),
-            "maxmemory-policy" => s.eviction.policy_changed(),
+            "maxmemory-policy" => s.memory.policy_changed(),
             _ => {}
         }
     }
@@ -299,10 +301,9 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
 
 fn resetstat(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     s.observer.reset_stats();
-    s.eviction.reset_stats();
     s.scripting.scripts.evicted = 0;
     s.ks.stats = KeyspaceStats::default();
-    s.lazyfree.reset_freed();
+    s.memory.reset_stats();
     for command in s.commands.iter_mut() {
         command.stats = CommandStats::default();
     }

@@ -85,7 +85,7 @@ pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bo
         old.push(full);
     }
     tracking::tracking_invalidate_everything(server);
-    server.lazyfree.free_databases(old, lazy);
+    server.memory.free_databases(old, lazy);
 }
 
 pub const COMMANDS: &[Row] =

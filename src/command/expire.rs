@@ -18,7 +18,7 @@ pub fn is_already_expired(ks: &Keyspace, at: i64) -> bool {
 pub fn delete_expired_now(s: &mut Server, call: &mut Call, key: &[u8]) {
     let lazy = s.config.lazyfree_lazy_expire;
     if let Some(entry) = s.ks.delete(call.db, key) {
-        s.lazyfree.free_entry(entry, lazy);
+        s.memory.free_entry(entry, lazy);
     }
     s.ks.changes.write(Class::GENERIC, "del", call.db, key);
     call.propagate_instead(s, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);

@@ -11,7 +11,7 @@ use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::config::Choice;
-use crate::server::evict;
+use crate::server::memory::evict;
 use crate::server::persistence::SaveChild;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::AofState;
@@ -263,8 +263,8 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("mem_aof_buffer", s.persistence.aof.buffer_memory());
     lines.add("mem_allocator", alloc::NAME);
     lines.add_zeros(&["active_defrag_running"]);
-    lines.add("lazyfree_pending_objects", s.lazyfree.pending());
-    lines.add("lazyfreed_objects", s.lazyfree.freed());
+    lines.add("lazyfree_pending_objects", s.memory.lazyfree().pending());
+    lines.add("lazyfreed_objects", s.memory.lazyfree().freed());
 }
 
 fn persistence(s: &Server, lines: &mut Lines) {
@@ -365,7 +365,7 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("evicted_keys", keys.evicted);
     lines.add("evicted_clients", stats.evicted_clients);
     lines.add("evicted_scripts", s.scripting.scripts.evicted);
-    let (total, current) = s.eviction.exceeded_ms(s.clock.nanos());
+    let (total, current) = s.memory.eviction().exceeded_ms(s.clock.nanos());
     lines.add("total_eviction_exceeded_time", total);
     lines.add("current_eviction_exceeded_time", current);
     lines.add("keyspace_hits", keys.hits);

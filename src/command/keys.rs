@@ -32,7 +32,7 @@ fn del_generic(s: &mut Server, call: &mut Call, keys: &[&[u8]], lazy: bool) -> C
     let mut deleted = 0;
     for key in keys {
         if let Some(entry) = s.ks.delete(call.db, key) {
-            s.lazyfree.free_entry(entry, lazy);
+            s.memory.free_entry(entry, lazy);
             s.ks.changes.write(Class::GENERIC, "del", call.db, key);
             deleted += 1;
         }
@@ -146,7 +146,7 @@ fn rename_generic(
 /// Deletes a key whose place another one takes; answers whether it was there.
 pub fn make_room(s: &mut Server, db: usize, key: &[u8]) -> bool {
     let Some(entry) = s.ks.delete(db, key) else { return false };
-    s.lazyfree.free_entry(entry, s.config.lazyfree_lazy_server_del);
+    s.memory.free_entry(entry, s.config.lazyfree_lazy_server_del);
     true
 }
 
@@ -166,7 +166,7 @@ pub fn store_result(
         s.ks.changes.notifications.push(Class::NEW, "new", db, key);
     }
     if let Some(old) = s.ks.set(db, key, value, None) {
-        s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
+        s.memory.free_entry(old, s.config.lazyfree_lazy_server_del);
     }
     s.ks.changes.write(class, event, db, key);
 }
@@ -175,7 +175,7 @@ pub fn store_result(
 /// as deleted, too.
 pub fn delete_destination(s: &mut Server, call: &mut Call, key: &[u8]) {
     let Some(entry) = s.ks.remove(call.db, key) else { return };
-    s.lazyfree.free_entry(entry, s.config.lazyfree_lazy_server_del);
+    s.memory.free_entry(entry, s.config.lazyfree_lazy_server_del);
     s.ks.changes.write(Class::GENERIC, "del", call.db, key);
 }
 

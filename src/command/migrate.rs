@@ -217,7 +217,7 @@ fn migrate(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if !migration.copy && !outcome.moved.is_empty() {
         for key in &outcome.moved {
             if let Some(entry) = s.ks.delete(call.db, key) {
-                s.lazyfree.free_entry(entry, false);
+                s.memory.free_entry(entry, false);
             }
             s.ks.changes.write(Class::GENERIC, "del", call.db, key);
         }

@@ -182,7 +182,7 @@ fn spop_count(s: &mut Server, call: &mut Call, key: &[u8], count: &[u8]) -> Comm
         s.ks.changes.notifications.push(Class::SET, "spop", call.db, key);
         let lazy = s.config.lazyfree_lazy_server_del;
         if let Some(entry) = s.ks.remove(call.db, key) {
-            s.lazyfree.free_entry(entry, lazy);
+            s.memory.free_entry(entry, lazy);
         }
         s.ks.changes.write(Class::GENERIC, "del", call.db, key);
         s.ks.changes.dirty += len as u64 - 1;

@@ -180,7 +180,7 @@ fn store(
 /// Frees an intermediate result, as deleted values are freed.
 fn discard(s: &mut Server, set: Set) {
     let lazy = s.config.lazyfree_lazy_server_del;
-    s.lazyfree.free_entry(Entry::new(b"", set.into_value(), None), lazy);
+    s.memory.free_entry(Entry::new(b"", set.into_value(), None), lazy);
 }
 
 pub const COMMANDS: &[Row] = &[

@@ -159,7 +159,7 @@ fn set_plain(s: &mut Server, call: &mut Call, key: &[u8], value: &[u8]) {
 #[inline]
 fn store(s: &mut Server, call: &mut Call, key: &[u8], value: &[u8], expire: Option<i64>) {
     if let Some(old) = s.ks.set_string(call.db, key, value, expire) {
-        s.lazyfree.free_entry(old, s.config.lazyfree_lazy_server_del);
+        s.memory.free_entry(old, s.config.lazyfree_lazy_server_del);
     }
 }
 

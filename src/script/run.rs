@@ -20,7 +20,7 @@ use crate::server::call::Call;
 use crate::server::client::Token;
 use crate::server::cluster;
 use crate::server::cluster::SlotError;
-use crate::server::evict;
+use crate::server::memory::evict;
 use crate::server::persistence;
 use crate::server::persistence::DiskError;
 use crate::server::propagate;

@@ -5,9 +5,9 @@ use super::client::{ClientFlags, Token};
 use crate::command::monitor;
 use crate::db::expire::Effort;
 use crate::server::blocking;
-use crate::server::client_eviction;
-use crate::server::evict;
 use crate::server::expiry;
+use crate::server::memory::client_eviction;
+use crate::server::memory::evict;
 use crate::server::observe::latency;
 use crate::server::observe::log::Level;
 use crate::server::output;
@@ -17,7 +17,6 @@ use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
 use crate::server::persistence::child;
 use crate::server::propagate;
-use crate::server::reclaim;
 use crate::server::replication::failover;
 use crate::server::replication::primary;
 use crate::server::replication::primary::dual_channel;
@@ -49,7 +48,7 @@ impl Server {
         if self.ks.stats.expired_stale_perc > FAST_CYCLE_ABOVE && self.active_expire {
             self.expire_for(FAST_CYCLE);
         }
-        if self.eviction.is_running {
+        if self.memory.eviction().is_running() {
             evict::perform_evictions(self);
         }
         if mem::take(&mut self.persistence.child_ended) {
@@ -126,7 +125,7 @@ impl Server {
         self.clients.has_work()
             || !self.turn_output.is_empty()
             || self.observer.monitors.has_lines()
-            || self.eviction.is_running
+            || self.memory.eviction().is_running()
             || self.persistence.loading.as_ref().is_some_and(|l| !l.is_fed())
     }
 
@@ -168,7 +167,7 @@ impl Server {
         self.targets.close_unused(now);
         self.scripting.scripts.debugger.reap();
         tracking::tracking_limit_keys(self);
-        reclaim::give_memory_back(self);
+        self.memory.give_back(now);
         if self.config.activerehashing {
             for db in &mut self.ks.dbs {
                 if db.table.is_rehashing() {
@@ -237,7 +236,7 @@ impl Server {
                 client.query.shrink_to_fit();
             }
         }
-        client_eviction::count_all_client_memory(self);
+        self.memory.count_clients(&self.clients);
         let loaded: Vec<Token> = self
             .clients
             .iter()

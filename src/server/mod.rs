@@ -8,19 +8,17 @@ pub(crate) mod blocking;
 pub(crate) mod busy;
 pub(crate) mod call;
 pub mod client;
-pub(crate) mod client_eviction;
 pub(crate) mod client_info;
 pub mod clients;
 pub(crate) mod cluster;
 pub mod config;
 pub mod connection;
 pub(crate) mod cron;
-pub(crate) mod evict;
 pub(crate) mod expiry;
 pub(crate) mod flavour;
 pub(crate) mod gates;
 pub(crate) mod large_reply;
-pub(crate) mod lazyfree;
+pub(crate) mod memory;
 pub(crate) mod networking;
 pub mod observe;
 pub(crate) mod oom_score;
@@ -29,7 +27,6 @@ pub(crate) mod pause;
 pub mod persistence;
 pub(crate) mod propagate;
 pub(crate) mod pubsub;
-pub(crate) mod reclaim;
 pub mod replication;
 pub mod scripting;
 pub(crate) mod shutdown;
@@ -115,10 +112,7 @@ pub struct Server {
     pub in_fork_child: bool,
     pub oom_score: oom_score::OomScore,
     pub shutdown: shutdown::Shutdown,
-    pub lazyfree: lazyfree::LazyFree,
-    reclaim: reclaim::Reclaim,
-    pub eviction: evict::Eviction,
-    client_memory: client_eviction::ClientMemory,
+    pub(crate) memory: memory::Memory,
     /// Where `MIGRATE` sent keys lately.
     pub targets: targets::CachedTargets,
     pub run_id: String,
@@ -187,6 +181,7 @@ impl Server {
         ks.access.seed(rng.random());
         let mut server = Server {
             observer: Observer::new(&config, log),
+            memory: memory::Memory::new(&config),
             repl: Replication::new(random_id(&mut rng)),
             persistence: Persistence::new(ks.now_ms / 1000),
             in_fork_child: false,
@@ -206,10 +201,6 @@ impl Server {
             propagates_to: propagate::Targets::default(),
             pause: Pause::default(),
             shutdown: shutdown::Shutdown::default(),
-            lazyfree: lazyfree::LazyFree::default(),
-            reclaim: reclaim::Reclaim::default(),
-            eviction: evict::Eviction::default(),
-            client_memory: client_eviction::ClientMemory::default(),
             targets: targets::CachedTargets::default(),
             clock,
             rng: SmallRng::from_rng(&mut rng),

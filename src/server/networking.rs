@@ -22,9 +22,9 @@ use crate::resp::error::CommandError;
 use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
 use crate::server::blocking;
 use crate::server::busy;
-use crate::server::client_eviction;
 use crate::server::client_info;
 use crate::server::expiry;
+use crate::server::memory::client_eviction;
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
@@ -158,7 +158,7 @@ impl Server {
         }
         self.acl.assign_default(&mut client);
         let token = self.clients.insert(client);
-        client_eviction::count_client_memory(self, token, 0);
+        self.memory.count_client(&self.clients, token, 0);
         Ok(token)
     }
 
@@ -189,7 +189,7 @@ impl Server {
                 return;
             }
             let outcome = self.read_once(token);
-            client_eviction::count_client_memory(self, token, 0);
+            self.memory.count_client(&self.clients, token, 0);
             match outcome {
                 // A short read has emptied the socket; the next arrival is a new event. If the peer has closed,
                 // no further event will say so: read until the end shows.
@@ -282,7 +282,7 @@ impl Server {
                 return Ok(false);
             }
             // What it would execute next may not fit any more.
-            client_eviction::count_client_memory(self, token, query.capacity());
+            self.memory.count_client(&self.clients, token, query.capacity());
             client_eviction::evict_clients(self);
             if !self.clients.contains(token) {
                 return Ok(false);
@@ -660,7 +660,7 @@ impl Server {
         output::settle(self, token);
         self.forget_client(token);
         let mut client = self.clients.remove(token);
-        client_eviction::count_client_memory(self, token, 0);
+        self.memory.count_client(&self.clients, token, 0);
         if let Some(registry) = &self.registry {
             // Closing the socket would deregister it too; an error here has no consequence.
             let _ = client.conn.deregister(registry);
@@ -715,7 +715,7 @@ impl Server {
                 if !rest.is_empty() {
                     client.query = rest;
                 }
-                client_eviction::count_client_memory(self, token, 0);
+                self.memory.count_client(&self.clients, token, 0);
             }
             self.read_query_from_client(token, true);
         }

@@ -8,7 +8,6 @@ use super::Server;
 use super::call::Call;
 use super::client::{Client, ClientFlags, Token};
 use crate::resp::reply::{PIECE, Reply};
-use crate::server::client_eviction;
 use crate::server::client_info;
 use crate::server::observe::log::Level;
 use crate::server::pubsub;
@@ -199,7 +198,7 @@ pub(crate) fn keep_part(server: &mut Server, token: Token, bytes: Bytes, memory:
     client.out.push_part(bytes, memory);
     server.clients.queue_write(token);
     check_output_limit(server, token);
-    client_eviction::count_client_memory(server, token, 0);
+    server.memory.count_client(&server.clients, token, 0);
 }
 
 /// Appends to the output of any client; behind the reply, if it is the one whose turn it is.
@@ -252,7 +251,7 @@ pub(crate) fn send_reply_to_client(server: &mut Server, token: Token) {
         // It may be below its soft limit again, and another excess would be a new one.
         check_output_limit(server, token);
     }
-    client_eviction::count_client_memory(server, token, 0);
+    server.memory.count_client(&server.clients, token, 0);
 }
 
 fn write_output(server: &mut Server, token: Token) {

@@ -7,7 +7,6 @@ use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
 use crate::rdb::{ErrorKind, RdbError, RdbParser};
 use crate::server::Server;
 use crate::server::blocking;
-use crate::server::lazyfree;
 use crate::server::observe::log::Level;
 use crate::server::persistence::child::wait_after_key;
 use crate::server::propagate;
@@ -438,7 +437,7 @@ pub(crate) fn finish_loading(server: &mut Server) -> bool {
     if let Some((dbs, libraries)) = loading.staging.take() {
         transaction::touch_all_watched_keys(server);
         let old = std::mem::replace(&mut server.ks.dbs, dbs);
-        lazyfree::lazy_free(server, old);
+        server.memory.free_databases(old, true);
         server.scripting.libraries = libraries;
     }
     server.ks.replica_keys.clear();

@@ -19,7 +19,6 @@ use crate::server::blocking;
 use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
 use crate::server::expiry;
-use crate::server::lazyfree;
 use crate::server::oom_score;
 use crate::server::persistence::aof::AofState;
 use crate::server::persistence::aof::rewrite;
@@ -305,7 +304,7 @@ fn flush_all_for_resync(server: &mut Server) {
     transaction::touch_all_watched_keys(server);
     let fresh: Vec<Db> = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
     let old = std::mem::replace(&mut server.ks.dbs, fresh);
-    lazyfree::lazy_free(server, old);
+    server.memory.free_databases(old, true);
     server.scripting.libraries.clear();
     server.ks.replica_keys.clear();
     blocking::signal_all_databases(server);

@@ -1,16 +1,12 @@
 //! Giving free memory back to the system, within seconds of a large freeing.
 //!
-//! The allocator keeps what is freed until it is told to purge (see [`alloc`]). Once a second the *gap* is looked at:
+//! The allocator keeps what is freed until it is told to purge (see [`alloc`](crate::util::alloc)). Once a second the *gap* is looked at:
 //! the bytes that the process holds beyond those that are used. When it has grown, the background thread purges, which
 //! may take long. What a purge leaves of the gap can't be given back (the program itself, fragmentation), and is the
 //! *floor* above which it has to grow next time: a gap that is there to stay is not purged again and again.
 //!
 //! Threads and commands need not say what they have freed, and what was allocated and freed between two looks is seen,
 //! too.
-
-use super::Server;
-use crate::sys::process::resident_memory;
-use crate::util::alloc;
 
 const PERIOD_MS: i64 = 1000;
 /// Bytes by which the gap may grow before anything is done, beside the share of what is used.
@@ -27,8 +23,17 @@ pub struct Reclaim {
 }
 
 impl Reclaim {
-    /// Looks at what is resident and used, in bytes; answers whether to purge.
-    fn look(&mut self, resident: u64, used: u64) -> bool {
+    /// Whether the last look is long enough ago for another one, which begins now.
+    pub fn is_time(&mut self, now_ms: i64) -> bool {
+        let is_time = now_ms - self.last_look_ms >= PERIOD_MS;
+        if is_time {
+            self.last_look_ms = now_ms;
+        }
+        is_time
+    }
+
+    /// Looks at what is resident and used, in bytes; returns whether to purge.
+    pub fn look(&mut self, resident: u64, used: u64) -> bool {
         let gap = resident as i64 - used as i64;
         let floor = gap.min(self.floor.unwrap_or(gap));
         self.floor = Some(floor);
@@ -37,24 +42,8 @@ impl Reclaim {
     }
 
     /// The purge has given so many bytes back.
-    fn note_purge(&mut self, given_back: i64) {
+    pub fn note_purge(&mut self, given_back: i64) {
         self.floor = Some(self.before_purge - given_back);
-    }
-}
-
-/// Gives memory back, if there is any worth it.
-pub(crate) fn give_memory_back(server: &mut Server) {
-    let now = server.ks.now_ms;
-    if now - server.reclaim.last_look_ms < PERIOD_MS || server.lazyfree.is_purging() {
-        return;
-    }
-    server.reclaim.last_look_ms = now;
-    if let Some(given_back) = server.lazyfree.take_purged() {
-        server.reclaim.note_purge(given_back);
-    }
-    if server.reclaim.look(resident_memory().total, alloc::used_memory() as u64) {
-        alloc::release();
-        server.lazyfree.purge();
     }
 }
 
@@ -82,6 +71,13 @@ mod tests {
         assert!(reclaim.look(110 * MB, 2 * MB));
         reclaim.note_purge(100 * MB as i64);
         assert!(reclaim.look(60 * MB, 2 * MB));
+    }
+
+    #[test]
+    fn it_is_looked_once_a_second() {
+        let mut reclaim = Reclaim::default();
+        let looks = (0..4 * PERIOD_MS).filter(|ms| reclaim.is_time(PERIOD_MS + ms)).count();
+        assert_eq!(looks, 4);
     }
 
     #[test]

@@ -5,12 +5,12 @@
 //! count: it goes away by itself, and would only make more keys go. If there is too much to free at once, the loop goes
 //! on with it between the commands.
 
-use super::Server;
-use super::config::MaxmemoryPolicy;
 use crate::db::EntryRef;
 use crate::db::eviction_pool::EvictionPool;
 use crate::db::lru::AccessPolicy;
 use crate::db::notify::Class;
+use crate::server::Server;
+use crate::server::config::MaxmemoryPolicy;
 use crate::server::expiry;
 use crate::server::observe::latency;
 use crate::server::propagate;
@@ -40,7 +40,7 @@ pub enum EvictionOutcome {
 #[derive(Debug, Default)]
 pub struct Eviction {
     /// The loop goes on with it.
-    pub is_running: bool,
+    is_running: bool,
     pool: EvictionPool,
     /// The database that a random key came from last.
     last_db: usize,
@@ -58,6 +58,11 @@ impl Eviction {
     pub fn policy_changed(&mut self) {
         self.pool.clear();
         self.is_running = true;
+    }
+
+    /// Whether the loop is to go on with it.
+    pub fn is_running(&self) -> bool {
+        self.is_running
     }
 
     /// How long the data have not fitted: in all, and now; milliseconds.
@@ -103,15 +108,18 @@ fn memory_to_free(server: &Server) -> usize {
 
 /// Whether the command that is running may not take more memory: the data did not fit when it came.
 pub(crate) fn is_out_of_memory(server: &Server) -> bool {
-    server.config.maxmemory > 0 && server.eviction.is_exhausted
+    server.config.maxmemory > 0 && server.memory.eviction.is_exhausted
 }
 
 /// Evicts keys until the data fit, or time is up.
 #[inline]
 pub(crate) fn perform_evictions(server: &mut Server) -> EvictionOutcome {
     let to_free = memory_to_free(server);
-    if to_free == 0 && !server.eviction.is_running && server.eviction.exceeded_since.is_none() {
-        server.eviction.is_exhausted = false;
+    if to_free == 0
+        && !server.memory.eviction.is_running
+        && server.memory.eviction.exceeded_since.is_none()
+    {
+        server.memory.eviction.is_exhausted = false;
         return EvictionOutcome::Fits;
     }
     free_memory(server, to_free)
@@ -120,7 +128,7 @@ pub(crate) fn perform_evictions(server: &mut Server) -> EvictionOutcome {
 #[cold]
 fn free_memory(server: &mut Server, to_free: usize) -> EvictionOutcome {
     if !may_evict(server) {
-        (server.eviction.is_running, server.eviction.is_exhausted) = (false, false);
+        (server.memory.eviction.is_running, server.memory.eviction.is_exhausted) = (false, false);
         return EvictionOutcome::Fits;
     }
     let outcome = match server.config.maxmemory_policy {
@@ -129,7 +137,7 @@ fn free_memory(server: &mut Server, to_free: usize) -> EvictionOutcome {
         _ if expiry::is_importing(server) => await_lazy_free(server),
         _ => evict(server, to_free),
     };
-    server.eviction.note_outcome(outcome, server.clock.nanos());
+    server.memory.eviction.note_outcome(outcome, server.clock.nanos());
     outcome
 }
 
@@ -187,7 +195,7 @@ fn evict_key(server: &mut Server, db: usize, key: &[u8]) -> isize {
     let start = if watched { server.clock.nanos() } else { 0 };
     let before = alloc::used_memory() as isize;
     if let Some(entry) = server.ks.remove(db, key) {
-        server.lazyfree.free_entry(entry, lazy);
+        server.memory.lazyfree.free_entry(entry, lazy);
     }
     let freed = before - alloc::used_memory() as isize;
     if watched {
@@ -204,7 +212,7 @@ fn evict_key(server: &mut Server, db: usize, key: &[u8]) -> isize {
 /// much has room for more.
 fn await_lazy_free(server: &Server) -> EvictionOutcome {
     while memory_to_free(server) > 0 {
-        if server.lazyfree.pending() == 0 {
+        if server.memory.lazyfree.pending() == 0 {
             // It may have become 0 just now.
             return match memory_to_free(server) {
                 0 => EvictionOutcome::Fits,
@@ -227,7 +235,7 @@ fn eviction_candidate(server: &mut Server) -> Option<(usize, Box<[u8]>)> {
             return None;
         }
         // Of the pool's keys some may be gone by now; of those just sampled, none.
-        while let Some((db, key)) = server.eviction.pool.take_best() {
+        while let Some((db, key)) = server.memory.eviction.pool.take_best() {
             let entry = server.ks.dbs[db].table.get(server.ks.hash(&key), &key);
             if entry.is_some_and(|e| !policy.is_volatile() || e.expire().is_some()) {
                 return Some((db, key));
@@ -240,8 +248,8 @@ fn eviction_candidate(server: &mut Server) -> Option<(usize, Box<[u8]>)> {
 fn random_candidate(server: &mut Server) -> Option<(usize, Box<[u8]>)> {
     let count = server.ks.dbs.len();
     for _ in 0..count {
-        let db = (server.eviction.last_db + 1) % count;
-        server.eviction.last_db = db;
+        let db = (server.memory.eviction.last_db + 1) % count;
+        server.memory.eviction.last_db = db;
         let mut found = None;
         sample(server, db, 1, |_, entry| found = Some(entry.key().into()));
         if let Some(key) = found {
@@ -256,14 +264,14 @@ fn fill_eviction_pool(server: &mut Server) -> bool {
     let policy = server.config.maxmemory_policy;
     let samples = server.config.maxmemory_samples.clamp(1, 64) as usize;
     let access = server.ks.access;
-    let mut pool = std::mem::take(&mut server.eviction.pool);
+    let mut pool = std::mem::take(&mut server.memory.eviction.pool);
     let mut any = false;
     for db in 0..server.ks.dbs.len() {
         any |= sample(server, db, samples, |db, entry| {
             pool.offer(score(policy, &access, entry), db, entry.key());
         });
     }
-    server.eviction.pool = pool;
+    server.memory.eviction.pool = pool;
     any
 }
 
@@ -289,11 +297,12 @@ fn sample(
     if !found && volatile && table.len_marked() > 0 {
         // Too few to be met by chance: those that come next.
         while !found {
-            let (cursor, _) = table.scan_marked(server.eviction.cursor, table.buckets(), |entry| {
-                visit(db, entry);
-                found = true;
-            });
-            server.eviction.cursor = cursor;
+            let (cursor, _) =
+                table.scan_marked(server.memory.eviction.cursor, table.buckets(), |entry| {
+                    visit(db, entry);
+                    found = true;
+                });
+            server.memory.eviction.cursor = cursor;
         }
     }
     found
@@ -322,7 +331,27 @@ fn time_limit(tenacity: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::time_limit;
+    use super::*;
+
+    #[test]
+    fn time_over_the_limit_is_summed() {
+        let mut eviction = Eviction::default();
+        eviction.policy_changed();
+        assert!(eviction.is_running());
+        for (outcome, ms) in [
+            (EvictionOutcome::Exhausted, 10),
+            (EvictionOutcome::Running, 20),
+            (EvictionOutcome::Fits, 25),
+            (EvictionOutcome::Fits, 30),
+            (EvictionOutcome::Exhausted, 40),
+        ] {
+            eviction.note_outcome(outcome, ms * 1_000_000);
+        }
+        assert!(!eviction.is_running() && eviction.is_exhausted);
+        assert_eq!(eviction.exceeded_ms(47_000_000), (22, 7));
+        eviction.reset_stats();
+        assert_eq!(eviction.exceeded_ms(47_000_000), (0, 0));
+    }
 
     #[test]
     fn tenacity_is_time() {

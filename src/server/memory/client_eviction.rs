@@ -3,10 +3,11 @@
 //! A client's memory is counted anew whenever something was read from it or has to wait for it. The largest client
 //! goes first. Without a limit nothing is counted, and nothing costs anything.
 
-use super::Server;
-use super::client::{ClientFlags, Token};
-use super::observe::log::Level;
+use crate::server::Server;
+use crate::server::client::{ClientFlags, Token};
 use crate::server::client_info;
+use crate::server::clients::Clients;
+use crate::server::observe::log::Level;
 use std::collections::BTreeSet;
 
 /// The lowest limit, in bytes: below it nobody could even correct the configuration.
@@ -15,6 +16,8 @@ const MIN_LIMIT: usize = 128 * 1024;
 /// What the clients hold, as far as it counts.
 #[derive(Debug, Default)]
 pub struct ClientMemory {
+    /// There is a limit. Without one nothing is counted.
+    is_limited: bool,
     /// Bytes of each client, by token.
     counted: Vec<usize>,
     sum: usize,
@@ -25,6 +28,46 @@ pub struct ClientMemory {
 }
 
 impl ClientMemory {
+    /// Whether there is a limit from now on.
+    pub fn set_limited(&mut self, is_limited: bool) {
+        if is_limited {
+            self.is_limited = true;
+        } else {
+            *self = ClientMemory::default();
+        }
+    }
+
+    /// See [`Memory::count_client`](super::Memory::count_client).
+    #[inline]
+    pub fn count(&mut self, clients: &Clients, token: Token, besides: usize) {
+        if self.is_limited {
+            self.recount(clients, token, besides);
+        }
+    }
+
+    /// See [`Memory::count_clients`](super::Memory::count_clients).
+    pub fn count_all(&mut self, clients: &Clients) {
+        if self.is_limited {
+            clients.iter().for_each(|(token, _)| self.recount(clients, token, 0));
+        }
+    }
+
+    #[cold]
+    fn recount(&mut self, clients: &Clients, token: Token, besides: usize) {
+        // What replicas and the primary need is not theirs to decide; who is about to be closed holds nothing.
+        let exempt = ClientFlags::SLAVE
+            | ClientFlags::MASTER
+            | ClientFlags::HANDSHAKE
+            | ClientFlags::CLOSE_ASAP;
+        let (bytes, evictable) = match clients.get(token) {
+            Some(client) if !client.is(exempt) => {
+                (client.memory() + besides, !client.is(ClientFlags::NO_EVICT))
+            }
+            _ => (0, false),
+        };
+        self.set(token, bytes, evictable);
+    }
+
     fn set(&mut self, token: Token, bytes: usize, evictable: bool) {
         if self.counted.len() <= token {
             self.counted.resize(token + 1, 0);
@@ -52,40 +95,6 @@ fn client_eviction_limit(server: &Server) -> Option<usize> {
     Some(bytes.max(MIN_LIMIT))
 }
 
-/// Counts anew what a client holds, and `besides` it bytes that are taken out of it for the moment.
-#[inline]
-pub(crate) fn count_client_memory(server: &mut Server, token: Token, besides: usize) {
-    if server.config.maxmemory_clients != 0 {
-        recount_client_memory(server, token, besides);
-    }
-}
-
-#[cold]
-fn recount_client_memory(server: &mut Server, token: Token, besides: usize) {
-    // What replicas and the primary need is not theirs to decide; who is about to be closed holds nothing.
-    let exempt =
-        ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::CLOSE_ASAP;
-    let (bytes, evictable) = match server.clients.get(token) {
-        Some(client) if !client.is(exempt) => {
-            (client.memory() + besides, !client.is(ClientFlags::NO_EVICT))
-        }
-        _ => (0, false),
-    };
-    server.client_memory.set(token, bytes, evictable);
-}
-
-/// Counts all clients anew: once more for accuracy, or because the limit may be another.
-pub(crate) fn count_all_client_memory(server: &mut Server) {
-    if server.config.maxmemory_clients == 0 {
-        server.client_memory = ClientMemory::default();
-        return;
-    }
-    let tokens: Vec<Token> = server.clients.iter().map(|(token, _)| token).collect();
-    for token in tokens {
-        recount_client_memory(server, token, 0);
-    }
-}
-
 /// Closes the largest clients until the others are below the limit.
 #[inline]
 pub(crate) fn evict_clients(server: &mut Server) {
@@ -97,13 +106,13 @@ pub(crate) fn evict_clients(server: &mut Server) {
 #[cold]
 fn evict_largest_clients(server: &mut Server) {
     let Some(limit) = client_eviction_limit(server) else { return };
-    if server.client_memory.sum < limit {
-        server.client_memory.told = false;
+    if server.memory.clients.sum < limit {
+        server.memory.clients.told = false;
         return;
     }
-    while server.client_memory.sum >= limit {
-        let Some(&(_, token)) = server.client_memory.evictable.last() else {
-            if !std::mem::replace(&mut server.client_memory.told, true) {
+    while server.memory.clients.sum >= limit {
+        let Some(&(_, token)) = server.memory.clients.evictable.last() else {
+            if !std::mem::replace(&mut server.memory.clients.told, true) {
                 server.warning("Over client maxmemory after evicting all evictable clients");
             }
             return;
@@ -113,7 +122,7 @@ fn evict_largest_clients(server: &mut Server) {
         server.observer.count_evicted_client();
         server.free_client(token);
         // One that is being worked on is closed later.
-        server.client_memory.set(token, 0, false);
+        server.memory.clients.set(token, 0, false);
     }
 }
 

@@ -3,7 +3,6 @@
 //! Garbage goes by value through a channel to one thread, which is started when there is garbage for the first time;
 //! what it hands back is how much it has freed. It also gives free memory back to the system, when it is told to.
 
-use super::Server;
 use crate::db::{Db, Entry, EntryRef};
 use crate::sys::process::resident_memory;
 use crate::util::alloc;
@@ -210,11 +209,6 @@ fn start() -> Option<Worker> {
     };
     thread::Builder::new().name("bio_lazy_free".into()).spawn(run).ok()?;
     Some(Worker { jobs, done })
-}
-
-/// Frees databases that nobody sees any more in the background.
-pub(crate) fn lazy_free(server: &mut Server, old: Vec<Db>) {
-    server.lazyfree.free_databases(old, true);
 }
 
 #[cfg(test)]
