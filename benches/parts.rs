@@ -4,7 +4,7 @@ use aeolis::cli;
 use aeolis::db::Entry;
 use aeolis::ds::hash::HashSeed;
 use aeolis::ds::table::Table;
-use aeolis::resp::parser::{Limits, Parsed, parse_request};
+use aeolis::resp::parser::{Parsed, ParserLimits, parse_request};
 use aeolis::server::Server;
 use aeolis::server::config::Config;
 use aeolis::server::connection::Connection;
@@ -32,7 +32,7 @@ fn parser(c: &mut Criterion) {
     let value = [b'x'; 64];
     let one = request(&[b"SET", &key(1), &value]);
     let input = one.repeat(PIPELINE as usize);
-    let limits = Limits { max_bulk: 512 << 20, authenticated: true };
+    let limits = ParserLimits { max_bulk: 512 << 20, authenticated: true };
     let mut group = c.benchmark_group("parser");
     group.throughput(Throughput::Elements(PIPELINE));
     group.bench_function("64 pipelined SET", |b| {

@@ -99,7 +99,7 @@ fn quicklist(c: &mut Criterion) {
 }
 
 fn set(c: &mut Criterion) {
-    let limits = set::Limits::default();
+    let limits = set::SetLimits::default();
     let mut members = Set::new(&member(0), MANY as usize, &limits);
     for n in 0..MANY {
         members.add(&member(n), &limits);
@@ -120,7 +120,7 @@ fn set(c: &mut Criterion) {
 }
 
 fn hash(c: &mut Criterion) {
-    let limits = hash::Limits::default();
+    let limits = hash::HashLimits::default();
     let filled = |fields: u64| {
         let mut hash = Hash::default();
         for n in 0..fields {

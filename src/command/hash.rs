@@ -12,12 +12,12 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::util::long_double::LongDouble;
-use crate::value::hash::{Hash, Limits, Pair};
+use crate::value::hash::{Hash, HashLimits, Pair};
 use rand::RngCore;
 
 /// The limits in force.
 #[inline]
-pub fn limits(s: &Server) -> Limits {
+pub fn limits(s: &Server) -> HashLimits {
     s.config.value_limits().hash
 }
 

@@ -13,7 +13,7 @@ use crate::server::Server;
 use crate::server::blocking;
 use crate::server::blocking::KeyInterest;
 use crate::server::call::Call;
-use crate::value::list::{End, Limits, List};
+use crate::value::list::{End, List, ListLimits};
 use crate::value::{Collection, Type};
 
 /// What a client waits for that finds nothing to pop.
@@ -72,7 +72,7 @@ fn push_values(
     key: &[u8],
     end: End,
     values: &[&[u8]],
-    limits: Limits,
+    limits: ListLimits,
 ) -> CommandResult<usize> {
     if let Some(list) = ks.write::<List>(db, key)? {
         list.push(end, values, limits);

@@ -10,7 +10,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::value::set::{Limits, Set};
+use crate::value::set::{Set, SetLimits};
 use rand::RngCore;
 
 /// Members in one `SREM` that stands for a part of an `SPOP`.
@@ -18,7 +18,7 @@ const PROPAGATED_AT_ONCE: usize = 1024;
 
 /// The limits in force.
 #[inline]
-pub fn limits(s: &Server) -> Limits {
+pub fn limits(s: &Server) -> SetLimits {
     s.config.value_limits().set
 }
 

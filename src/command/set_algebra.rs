@@ -10,7 +10,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::value::Collection;
-use crate::value::set::{self, Limits, Set};
+use crate::value::set::{self, Set, SetLimits};
 use std::ops::ControlFlow;
 
 /// The sets under these keys. A key that is not there is no set, and as good as an empty one.
@@ -141,7 +141,7 @@ fn sdiffstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
 }
 
 /// What is in the first set and in no other.
-fn difference(sets: &[Option<&Set>], limits: &Limits) -> Set {
+fn difference(sets: &[Option<&Set>], limits: &SetLimits) -> Set {
     let [Some(first), others @ ..] = sets else { return Set::default() };
     let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
     // Either ask all the others for each member of the first, or take the members of all others out of a copy. The

@@ -164,12 +164,12 @@ mod tests {
     use super::*;
     use crate::ds::hash::HashSeed;
     use crate::value::Value;
-    use crate::value::hash::Limits;
+    use crate::value::hash::HashLimits;
 
     #[test]
     fn fields_go_when_their_time_comes() {
         let mut ks = Keyspace::new(1, HashSeed::new([1, 2]));
-        let limits = Limits::default();
+        let limits = HashLimits::default();
         for fields in [3, 3000] {
             let mut hash = Hash::default();
             for n in 0..fields {

@@ -9,7 +9,7 @@ use super::reader::Reader;
 use super::writer::{RdbVersion, RdbWriter};
 use crate::ds::legacy::{Ziplist, Zipmap};
 use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, ListpackRef};
-use crate::value::hash::{FOREVER_YOUNG, Hash, Limits, Pair};
+use crate::value::hash::{FOREVER_YOUNG, Hash, HashLimits, Pair};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -103,7 +103,7 @@ pub(super) fn parse_listpack(r: &mut Reader<'_>) -> Result<Hash, Fault> {
 /// The hash of fields and values in turn; where they are none, `otherwise` is what is wrong.
 fn from_listpack(list: Option<Listpack>, otherwise: &'static str) -> Result<Hash, Fault> {
     let list = list.ok_or(Fault::corrupt(otherwise))?;
-    let (limits, entries) = (Limits::default(), list.len());
+    let (limits, entries) = (HashLimits::default(), list.len());
     if entries == 0 {
         return Err(Fault::EMPTY);
     }
@@ -201,13 +201,13 @@ pub(super) fn parse_listpack_ex(r: &mut Reader<'_>) -> Result<Hash, Fault> {
 /// A hash that is made field by field.
 struct Builder {
     hash: Hash,
-    limits: Limits,
+    limits: HashLimits,
 }
 
 impl Builder {
     /// For `len` fields, which a length that lies may claim.
     fn new(r: &Reader<'_>, len: u64) -> Result<Builder, Fault> {
-        let limits = Limits::default();
+        let limits = HashLimits::default();
         let hash = match len {
             0 => return Err(Fault::EMPTY),
             _ if len <= limits.entries => Hash::default(),

@@ -7,7 +7,7 @@ use super::writer::RdbWriter;
 use crate::ds::legacy::Ziplist;
 use crate::ds::listpack::Listpack;
 use crate::ds::quicklist::{Container, NodeBytes, Quicklist};
-use crate::value::list::{Limits, List};
+use crate::value::list::{List, ListLimits};
 use std::io::{self, Write};
 
 /// Writes the nodes, which is the form [`parse_quicklist_2`] reads.
@@ -85,7 +85,7 @@ fn ziplist(r: &mut Reader<'_>) -> Result<Listpack, Fault> {
 }
 
 fn empty() -> Quicklist {
-    let Limits { fill, depth } = Limits::default();
+    let ListLimits { fill, depth } = ListLimits::default();
     Quicklist::new(fill, depth)
 }
 
@@ -95,7 +95,7 @@ fn finish(nodes: Quicklist) -> Result<List, Fault> {
         return Err(Fault::EMPTY);
     }
     let mut list = List::from_quicklist(nodes);
-    list.adopt(Limits::default());
+    list.adopt(ListLimits::default());
     Ok(list)
 }
 
@@ -160,7 +160,7 @@ mod tests {
             |(values, fill, depth)| {
                 let mut list = List::new();
                 for value in &values {
-                    list.push(End::Tail, &[value], Limits { fill, depth });
+                    list.push(End::Tail, &[value], ListLimits { fill, depth });
                 }
                 list
             },

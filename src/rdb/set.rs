@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::writer::RdbWriter;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{INT_TEXT_MAX, ListpackRef};
-use crate::value::set::{Limits, Set};
+use crate::value::set::{Set, SetLimits};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -41,7 +41,7 @@ pub(super) fn parse(r: &mut Reader<'_>) -> Result<Set, Fault> {
     if len == 0 {
         return Err(Fault::EMPTY);
     }
-    let limits = Limits::default();
+    let limits = SetLimits::default();
     let mut set = Set::default();
     for i in 0..len {
         let member = r.string()?;
@@ -59,7 +59,7 @@ pub(super) fn parse_intset(r: &mut Reader<'_>) -> Result<Set, Fault> {
     let bytes = r.string()?.into_owned();
     let intset =
         Intset::from_bytes(bytes, true).ok_or(Fault::corrupt("Intset integrity check failed"))?;
-    Ok(Set::from_intset(intset, &Limits::default()))
+    Ok(Set::from_intset(intset, &SetLimits::default()))
 }
 
 pub(super) fn parse_listpack(r: &mut Reader<'_>) -> Result<Set, Fault> {
@@ -69,7 +69,7 @@ pub(super) fn parse_listpack(r: &mut Reader<'_>) -> Result<Set, Fault> {
     if list.is_empty() {
         return Err(Fault::EMPTY);
     }
-    let limits = Limits::default();
+    let limits = SetLimits::default();
     // Whatever its members are, it is no intset.
     let mut set = Set::new(b"", list.len(), &limits);
     for member in list.iter() {

@@ -9,7 +9,7 @@ use crate::ds::legacy::Ziplist;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack};
 use crate::ds::sorted_set::Builder;
 use crate::util::number::parse_f64;
-use crate::value::zset::{Limits, Zset};
+use crate::value::zset::{Zset, ZsetLimits};
 use std::io::{self, Write};
 
 /// Room is made for so many members of a set before they have been seen.
@@ -81,7 +81,7 @@ fn parse_elements(
     if elements.is_empty() {
         return Err(Fault::EMPTY);
     }
-    Ok(Zset::from_builder(elements, &Limits::default()))
+    Ok(Zset::from_builder(elements, &ZsetLimits::default()))
 }
 
 /// Reads one listpack of members and scores by turns.
@@ -170,7 +170,7 @@ mod tests {
         ) {
             let mut zset = Zset::default();
             for (member, score) in &elements {
-                zset.update(member, &Limits::default(), |_| Some(*score));
+                zset.update(member, &ZsetLimits::default(), |_| Some(*score));
             }
             let payload = dump(ValueRef::Zset(&zset), true, RdbVersion::V12);
             prop_assert_eq!(restore(&payload, true), Ok(Value::Zset(zset)));
@@ -183,7 +183,7 @@ mod tests {
         ) {
             let mut zset = Zset::default();
             for n in 0..count {
-                zset.update(n.to_string().as_bytes(), &Limits::default(), |_| Some(n as f64 / 3.0));
+                zset.update(n.to_string().as_bytes(), &ZsetLimits::default(), |_| Some(n as f64 / 3.0));
             }
             let mut payload = dump(ValueRef::Zset(&zset), false, RdbVersion::V12);
             for (index, byte) in noise {

@@ -37,7 +37,7 @@ impl Span {
 
 /// What one client may send.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ParserLimits {
     /// `proto-max-bulk-len`, in bytes.
     pub max_bulk: i64,
     /// Whether the client has authenticated; before that, requests must be small.
@@ -124,7 +124,7 @@ pub fn parse_request(
     start: usize,
     partial: &mut Option<Box<Partial>>,
     spans: &mut Vec<Span>,
-    limits: Limits,
+    limits: ParserLimits,
 ) -> Result<Parsed, ProtocolError> {
     let Some(&first) = buf.get(start) else { return Ok(Parsed::Incomplete) };
     if first != b'*' {
@@ -176,7 +176,7 @@ fn resume(
     mut request: Box<Partial>,
     partial: &mut Option<Box<Partial>>,
     spans: &mut Vec<Span>,
-    limits: Limits,
+    limits: ParserLimits,
 ) -> Result<Parsed, ProtocolError> {
     parse_arguments(&buf[start..], &mut request.progress, &mut request.args, limits)?;
     let Progress { missing, pos, .. } = request.progress;
@@ -208,7 +208,7 @@ fn parse_arguments(
     buf: &[u8],
     progress: &mut Progress,
     spans: &mut Vec<Span>,
-    limits: Limits,
+    limits: ParserLimits,
 ) -> Result<(), ProtocolError> {
     while progress.missing > 0 {
         #[cfg(test)]
@@ -242,7 +242,7 @@ fn parse_arguments(
 fn parse_count(
     buf: &[u8],
     start: usize,
-    limits: Limits,
+    limits: ParserLimits,
 ) -> Result<Option<(usize, i64)>, ProtocolError> {
     let Some((end, digits)) = header_line(buf, start) else {
         return if buf.len() - start > MAX_LINE {
@@ -266,7 +266,7 @@ fn parse_count(
 fn parse_bulk_length(
     buf: &[u8],
     pos: usize,
-    limits: Limits,
+    limits: ParserLimits,
 ) -> Result<Option<(usize, usize)>, ProtocolError> {
     let Some(&first) = buf.get(pos) else { return Ok(None) };
     let line = header_line(buf, pos);
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { max_bulk: 512 * 1024 * 1024, authenticated: true };
+    const LIMITS: ParserLimits = ParserLimits { max_bulk: 512 * 1024 * 1024, authenticated: true };
 
     /// Everything that `input` asks for when it arrives in the given pieces; the error's text ends the list.
     fn requests(input: &[u8], cuts: &[usize]) -> Vec<Vec<Vec<u8>>> {
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn an_unauthenticated_client_must_be_brief() {
-        let limits = Limits { authenticated: false, ..LIMITS };
+        let limits = ParserLimits { authenticated: false, ..LIMITS };
         for (input, text) in [
             (&b"*11\r\n"[..], "unauthenticated multibulk length"),
             (&b"*1\r\n$16385\r\n"[..], "unauthenticated bulk length"),

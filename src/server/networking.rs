@@ -19,7 +19,7 @@ use crate::db::ExpiryRole;
 use crate::db::keyspace::HashHint;
 use crate::db::lent::{LARGE_ARGUMENT, fills};
 use crate::resp::error::CommandError;
-use crate::resp::parser::{Limits, Parsed, ProtocolError, Span, parse_request};
+use crate::resp::parser::{Parsed, ParserLimits, ProtocolError, Span, parse_request};
 use crate::server::blocking;
 use crate::server::busy;
 use crate::server::client_info;
@@ -426,7 +426,7 @@ impl Server {
         batch.spans.clear();
         batch.inline.clear();
         let client = &mut self.clients[token];
-        let limits = Limits {
+        let limits = ParserLimits {
             max_bulk: i64::try_from(self.config.proto_max_bulk_len).unwrap_or(i64::MAX),
             authenticated: !self.acl.needs_auth(client),
         };

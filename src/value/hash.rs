@@ -26,20 +26,20 @@ const TRIES: usize = 100;
 
 /// The sizes up to which a hash stays compact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct HashLimits {
     /// `hash-max-listpack-entries`, in fields.
     pub entries: u64,
     /// `hash-max-listpack-value`, in bytes, for fields as for values.
     pub value: u64,
 }
 
-impl Default for Limits {
+impl Default for HashLimits {
     fn default() -> Self {
-        Limits { entries: 512, value: 64 }
+        HashLimits { entries: 512, value: 64 }
     }
 }
 
-impl Limits {
+impl HashLimits {
     fn fit(&self, text: &[u8]) -> bool {
         text.len() as u64 <= self.value
     }
@@ -119,7 +119,7 @@ impl Hash {
     }
 
     /// The hash whose fields and values are in a listpack, which must have no field twice.
-    pub fn from_listpack(list: Listpack, limits: &Limits) -> Hash {
+    pub fn from_listpack(list: Listpack, limits: &HashLimits) -> Hash {
         let mut fits = list.len() as u64 / 2 <= limits.entries;
         if fits && list.bytes() as u64 > limits.value {
             fits = list.iter().all(|entry| entry.text_len() as u64 <= limits.value);
@@ -132,7 +132,7 @@ impl Hash {
     }
 
     /// Turns a compact hash into a table if these fields and values in turn would make it one anyway.
-    pub fn expect(&mut self, pairs: &[&[u8]], limits: &Limits) {
+    pub fn expect(&mut self, pairs: &[&[u8]], limits: &HashLimits) {
         if self.table().is_some() {
             return;
         }
@@ -193,8 +193,8 @@ impl Hash {
     }
 
     /// Takes the encoding that suits these limits; for a hash that was made under the default ones.
-    pub fn adopt(&mut self, limits: &Limits) {
-        if *limits == Limits::default()
+    pub fn adopt(&mut self, limits: &HashLimits) {
+        if *limits == HashLimits::default()
             || (self.table().is_some() && self.len() as u64 > limits.entries)
         {
             return;
@@ -252,7 +252,7 @@ impl Hash {
         field: &[u8],
         value: &[u8],
         expire: Option<i64>,
-        limits: &Limits,
+        limits: &HashLimits,
         now: i64,
     ) -> bool {
         if expire.is_some() {
@@ -375,7 +375,7 @@ impl Hash {
             let mut seen = super::set::Set::with_capacity(count);
             while seen.len() < count {
                 let Some(item) = table.random(rng) else { break };
-                if seen.add(item.name(), &super::set::Limits::NONE) {
+                if seen.add(item.name(), &super::set::SetLimits::NONE) {
                     visit(item.into());
                 }
             }
@@ -736,7 +736,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    const LIMITS: Limits = Limits { entries: 8, value: 12 };
+    const LIMITS: HashLimits = HashLimits { entries: 8, value: 12 };
     const YOUNG: i64 = FOREVER_YOUNG;
 
     type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;

@@ -19,22 +19,22 @@ pub enum End {
 
 /// `list-max-listpack-size` and `list-compress-depth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ListLimits {
     pub fill: i16,
     pub depth: u16,
 }
 
-impl Limits {
+impl ListLimits {
     /// The limits that the configuration states; larger ones than have a meaning are cut.
-    pub fn new(fill: i32, depth: u32) -> Limits {
+    pub fn new(fill: i32, depth: u32) -> ListLimits {
         let fill = fill.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-        Limits { fill, depth: depth.min(u16::MAX.into()) as u16 }
+        ListLimits { fill, depth: depth.min(u16::MAX.into()) as u16 }
     }
 }
 
-impl Default for Limits {
+impl Default for ListLimits {
     fn default() -> Self {
-        Limits { fill: -2, depth: 0 }
+        ListLimits { fill: -2, depth: 0 }
     }
 }
 
@@ -129,7 +129,7 @@ impl List {
     }
 
     /// Heeds limits under which the list was not made: after loading.
-    pub fn adopt(&mut self, limits: Limits) {
+    pub fn adopt(&mut self, limits: ListLimits) {
         match &mut self.0 {
             Small(_) => self.make_room(0, 0, limits),
             Big(quicklist) => {
@@ -141,7 +141,7 @@ impl List {
 
     /// Adds values one after the other at an end.
     #[inline]
-    pub fn push(&mut self, end: End, values: &[&[u8]], limits: Limits) {
+    pub fn push(&mut self, end: End, values: &[&[u8]], limits: ListLimits) {
         if let Small(_) = self.0 {
             self.make_room(values.iter().map(|value| value.len()).sum(), values.len(), limits);
         }
@@ -161,7 +161,7 @@ impl List {
         &mut self,
         end: End,
         count: usize,
-        limits: Limits,
+        limits: ListLimits,
         mut visit: impl FnMut(Entry<'_>),
     ) {
         if count == 1 {
@@ -270,7 +270,7 @@ impl List {
     }
 
     /// Puts `value` in the place of the element at `index`, which may be negative. `false` if there is none.
-    pub fn set(&mut self, index: i64, value: &[u8], limits: Limits) -> bool {
+    pub fn set(&mut self, index: i64, value: &[u8], limits: ListLimits) -> bool {
         self.make_room(value.len(), 1, limits);
         let done = match &mut self.0 {
             Small(listpack) => {
@@ -283,7 +283,7 @@ impl List {
     }
 
     /// Inserts `value` before or after the first element equal to `pivot`. `false` if there is none.
-    pub fn insert(&mut self, pivot: &[u8], after: bool, value: &[u8], limits: Limits) -> bool {
+    pub fn insert(&mut self, pivot: &[u8], after: bool, value: &[u8], limits: ListLimits) -> bool {
         self.make_room(value.len(), 1, limits);
         match &mut self.0 {
             Small(listpack) => {
@@ -305,7 +305,7 @@ impl List {
 
     /// Removes elements equal to `value`: all, or the first `count`, or for a negative `count` the last ones.
     /// Returns how many.
-    pub fn remove(&mut self, count: i64, value: &[u8], limits: Limits) -> usize {
+    pub fn remove(&mut self, count: i64, value: &[u8], limits: ListLimits) -> usize {
         let removed = match &mut self.0 {
             Small(listpack) => remove_from(listpack, count, value),
             Big(quicklist) => quicklist.remove(count, value),
@@ -315,7 +315,7 @@ impl List {
     }
 
     /// Keeps `count` elements from the one at `start` on. Returns how many have gone.
-    pub fn trim(&mut self, start: usize, count: usize, limits: Limits) -> usize {
+    pub fn trim(&mut self, start: usize, count: usize, limits: ListLimits) -> usize {
         let len = self.len();
         let start = start.min(len);
         let end = start.saturating_add(count).min(len);
@@ -346,7 +346,7 @@ impl List {
     }
 
     /// Makes the list a quicklist if so many more bytes and elements would be too much for a listpack.
-    fn make_room(&mut self, bytes: usize, count: usize, limits: Limits) {
+    fn make_room(&mut self, bytes: usize, count: usize, limits: ListLimits) {
         let Small(listpack) = &mut self.0 else { return };
         let bytes = listpack.bytes().saturating_add(bytes);
         if exceeds_limit(limits.fill, bytes, listpack.len() + count) {
@@ -357,12 +357,12 @@ impl List {
     }
 
     /// Makes the list a listpack again if it has become small.
-    fn shrink(&mut self, limits: Limits) {
+    fn shrink(&mut self, limits: ListLimits) {
         self.shrink_within(limits, 2);
     }
 
     /// Makes the list a listpack if it is one node with at most the limits' `divisor`-th part.
-    fn shrink_within(&mut self, limits: Limits, divisor: usize) {
+    fn shrink_within(&mut self, limits: ListLimits, divisor: usize) {
         let Big(quicklist) = &self.0 else { return };
         if quicklist.is_empty() {
             self.0 = Small(Listpack::new());
@@ -406,7 +406,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn list(values: &[&str], limits: Limits) -> List {
+    fn list(values: &[&str], limits: ListLimits) -> List {
         let mut list = List::new();
         for value in values {
             list.push(End::Tail, &[value.as_bytes()], limits);
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn conversions_have_hysteresis() {
-        let limits = Limits { fill: 4, depth: 0 };
+        let limits = ListLimits { fill: 4, depth: 0 };
         let mut l = list(&["a", "b", "c", "d"], limits);
         assert_eq!(l.encoding(), "listpack");
         l.push(End::Head, &[b"e"], limits);
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn values_too_large_for_a_listpack() {
-        let limits = Limits::default();
+        let limits = ListLimits::default();
         let big = vec![b'x'; 9000];
         let mut l = list(&["a", "b"], limits);
         assert!(l.set(0, &big, limits));
@@ -455,8 +455,8 @@ mod tests {
 
     #[test]
     fn other_limits_are_adopted() {
-        let wide = Limits { fill: 100, depth: 0 };
-        let narrow = Limits { fill: 2, depth: 1 };
+        let wide = ListLimits { fill: 100, depth: 0 };
+        let narrow = ListLimits { fill: 2, depth: 1 };
         let mut l = list(&["a", "b", "c"], wide);
         l.adopt(narrow);
         assert_eq!(l.encoding(), "quicklist");
@@ -500,7 +500,7 @@ mod tests {
         if head { End::Head } else { End::Tail }
     }
 
-    fn apply(model: &mut Vec<Vec<u8>>, list: &mut List, limits: &mut Limits, op: Op) {
+    fn apply(model: &mut Vec<Vec<u8>>, list: &mut List, limits: &mut ListLimits, op: Op) {
         match op {
             Op::Push(head, values) => {
                 for value in &values {
@@ -561,7 +561,7 @@ mod tests {
                 assert_eq!(list.trim(start, count, *limits), before - model.len());
             }
             Op::Adopt(fill, depth) => {
-                *limits = Limits { fill, depth };
+                *limits = ListLimits { fill, depth };
                 list.adopt(*limits);
             }
         }
@@ -570,7 +570,7 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_as_a_vector(ops in prop::collection::vec(op(), 1..60), probe in value()) {
-            let (mut model, mut list, mut limits) = (Vec::new(), List::new(), Limits::default());
+            let (mut model, mut list, mut limits) = (Vec::new(), List::new(), ListLimits::default());
             for op in ops {
                 apply(&mut model, &mut list, &mut limits, op);
                 prop_assert_eq!(list.to_vecs(), model.clone());

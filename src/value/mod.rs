@@ -11,11 +11,11 @@ pub(crate) mod string;
 pub(crate) mod zset;
 
 use crate::util::number::parse_i64;
-use hash::Hash;
-use list::List;
-use set::Set;
+use hash::{Hash, HashLimits};
+use list::{List, ListLimits};
+use set::{Set, SetLimits};
 use stream::Stream;
-use zset::Zset;
+use zset::{Zset, ZsetLimits};
 
 /// The type of a value, as `TYPE` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +68,10 @@ impl Value {
 /// The limits that decide about the encodings of all types.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    pub list: list::Limits,
-    pub set: set::Limits,
-    pub hash: hash::Limits,
-    pub zset: zset::Limits,
+    pub list: ListLimits,
+    pub set: SetLimits,
+    pub hash: HashLimits,
+    pub zset: ZsetLimits,
 }
 
 impl Value {

@@ -15,7 +15,7 @@ const MAX_INTSET: u64 = 1 << 30;
 
 /// The sizes up to which a set stays compact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SetLimits {
     /// `set-max-intset-entries`.
     pub intset: u64,
     /// `set-max-listpack-entries`.
@@ -24,15 +24,15 @@ pub struct Limits {
     pub value: u64,
 }
 
-impl Default for Limits {
+impl Default for SetLimits {
     fn default() -> Self {
-        Limits { intset: 512, entries: 128, value: 64 }
+        SetLimits { intset: 512, entries: 128, value: 64 }
     }
 }
 
-impl Limits {
+impl SetLimits {
     /// Nothing stays compact.
-    pub const NONE: Limits = Limits { intset: 0, entries: 0, value: 0 };
+    pub const NONE: SetLimits = SetLimits { intset: 0, entries: 0, value: 0 };
 
     fn fits_intset(&self, len: usize) -> bool {
         len as u64 <= self.intset.min(MAX_INTSET)
@@ -62,7 +62,7 @@ impl Default for Set {
 
 impl Set {
     /// An empty set in the encoding that suits about `hint` members of which `first` is one.
-    pub fn new(first: &[u8], hint: usize, limits: &Limits) -> Set {
+    pub fn new(first: &[u8], hint: usize, limits: &SetLimits) -> Set {
         if limits.fits_intset(hint) && parse_int(first).is_some() {
             Set::default()
         } else if limits.fits_listpack(hint, 0) {
@@ -78,7 +78,7 @@ impl Set {
     }
 
     /// A set that an intset is.
-    pub fn from_intset(intset: Intset, limits: &Limits) -> Set {
+    pub fn from_intset(intset: Intset, limits: &SetLimits) -> Set {
         let fits = limits.fits_intset(intset.len());
         let mut set = Set(Repr::Intset(intset));
         if !fits {
@@ -88,7 +88,7 @@ impl Set {
     }
 
     /// Turns a compact set into a table if about `more` members would make it too large anyway.
-    pub fn expect(&mut self, more: usize, limits: &Limits) {
+    pub fn expect(&mut self, more: usize, limits: &SetLimits) {
         let fits = match &self.0 {
             Repr::Intset(_) => limits.fits_intset(more),
             Repr::Listpack(_) => limits.fits_listpack(more, 0),
@@ -149,10 +149,10 @@ impl Set {
     }
 
     /// Takes the encoding that suits these limits; for a set that was made under the default ones.
-    pub fn adopt(&mut self, limits: &Limits) {
+    pub fn adopt(&mut self, limits: &SetLimits) {
         let len = self.len();
         let compact = limits.fits_intset(len) || limits.fits_listpack(len, 0);
-        if *limits == Limits::default() || (self.table().is_some() && !compact) {
+        if *limits == SetLimits::default() || (self.table().is_some() && !compact) {
             return;
         }
         let mut new = Set::default();
@@ -195,7 +195,7 @@ impl Set {
 
     /// Adds a member; `false` if it was there already.
     #[inline]
-    pub fn add(&mut self, member: &[u8], limits: &Limits) -> bool {
+    pub fn add(&mut self, member: &[u8], limits: &SetLimits) -> bool {
         match &mut self.0 {
             Repr::Table(table) => {
                 let hash = table.hash(member);
@@ -236,7 +236,7 @@ impl Set {
     }
 
     /// As [`add`](Self::add), for a member of another set.
-    pub fn add_entry(&mut self, member: Entry<'_>, limits: &Limits) -> bool {
+    pub fn add_entry(&mut self, member: Entry<'_>, limits: &SetLimits) -> bool {
         match (&mut self.0, member) {
             (Repr::Intset(set), Entry::Int(n)) => {
                 let added = set.add(n);
@@ -401,7 +401,7 @@ impl Set {
     }
 
     /// Makes a set of nothing but integers an intset, unless there are too many.
-    pub fn to_intset(&mut self, limits: &Limits) {
+    pub fn to_intset(&mut self, limits: &SetLimits) {
         if matches!(self.0, Repr::Intset(_)) || !limits.fits_intset(self.len()) {
             return;
         }
@@ -417,7 +417,7 @@ impl Set {
 
     /// Turns an intset, which is to get a member of `len` bytes that is no integer, into something else.
     #[cold]
-    fn leave_intset(&mut self, len: usize, limits: &Limits) {
+    fn leave_intset(&mut self, len: usize, limits: &SetLimits) {
         let Repr::Intset(set) = &self.0 else { return };
         let longest = [set.get(0), set.len().checked_sub(1).and_then(|last| set.get(last))]
             .into_iter()
@@ -528,7 +528,7 @@ pub fn intersect(
 }
 
 /// What is in the first set and in none of the others.
-pub fn subtract(first: &Set, others: &[&Set], limits: &Limits) -> Set {
+pub fn subtract(first: &Set, others: &[&Set], limits: &SetLimits) -> Set {
     let mut rest = Set::default();
     let Some(table) = first.table() else {
         first.for_each(|member| {
@@ -563,7 +563,7 @@ fn ask_all(
 }
 
 /// What is in any of the sets.
-pub fn unite(sets: &[&Set], limits: &Limits) -> Set {
+pub fn unite(sets: &[&Set], limits: &SetLimits) -> Set {
     let Some(largest) = sets.iter().max_by_key(|set| set.len()) else { return Set::default() };
     let stays_compact = limits.fits_intset(largest.len()) || limits.fits_listpack(largest.len(), 0);
     if stays_compact || largest.table().is_none() {
@@ -642,7 +642,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    const LIMITS: Limits = Limits { intset: 20, entries: 12, value: 16 };
+    const LIMITS: SetLimits = SetLimits { intset: 20, entries: 12, value: 16 };
 
     fn members(set: &Set) -> BTreeSet<Vec<u8>> {
         let mut all = BTreeSet::new();

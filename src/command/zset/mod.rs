@@ -24,7 +24,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::config::Config;
 use crate::value::Value;
-use crate::value::zset::{Limits, Zset};
+use crate::value::zset::{Zset, ZsetLimits};
 
 pub use update::{AddFlags, add_members};
 
@@ -32,8 +32,8 @@ const NOT_A_SCORE_RANGE: CommandError = CommandError::err("min or max is not a f
 const NOT_A_LEX_RANGE: CommandError = CommandError::err("min or max not valid string range item");
 
 /// The limits that the configuration sets.
-pub fn limits(config: &Config) -> Limits {
-    Limits { entries: config.zset_max_listpack_entries, value: config.zset_max_listpack_value }
+pub fn limits(config: &Config) -> ZsetLimits {
+    ZsetLimits { entries: config.zset_max_listpack_entries, value: config.zset_max_listpack_value }
 }
 
 /// Answers a member.

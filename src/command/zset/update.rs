@@ -6,7 +6,7 @@ use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::value::zset::{Limits, Zset};
+use crate::value::zset::{Zset, ZsetLimits};
 
 const NOT_A_NUMBER: CommandError = CommandError::err("resulting score is not a number (NaN)");
 
@@ -81,7 +81,7 @@ fn add(
     member: &[u8],
     score: f64,
     flags: AddFlags,
-    limits: &Limits,
+    limits: &ZsetLimits,
 ) -> CommandResult<(Added, f64)> {
     let mut outcome = Ok((Added::Refused, score));
     zset.update(member, limits, |old| {

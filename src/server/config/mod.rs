@@ -28,7 +28,7 @@ pub use values::*;
 use crate::rdb::writer::RdbVersion;
 use crate::resp::error::CommandError;
 use crate::util::glob::glob_match;
-use crate::value::list::Limits;
+use crate::value::list::ListLimits;
 
 /// A directive of [`Config`].
 pub type Directive = kind::Directive<Config>;
@@ -106,24 +106,24 @@ impl Config {
     }
 
     /// How large a list's nodes may be, and how many of them are not compressed.
-    pub fn list_limits(&self) -> Limits {
-        Limits::new(self.list_max_listpack_size, self.list_compress_depth)
+    pub fn list_limits(&self) -> ListLimits {
+        ListLimits::new(self.list_max_listpack_size, self.list_compress_depth)
     }
 
     /// The limits that decide about the encodings of all types.
     pub fn value_limits(&self) -> crate::value::Limits {
         crate::value::Limits {
             list: self.list_limits(),
-            set: crate::value::set::Limits {
+            set: crate::value::set::SetLimits {
                 intset: self.set_max_intset_entries,
                 entries: self.set_max_listpack_entries,
                 value: self.set_max_listpack_value,
             },
-            hash: crate::value::hash::Limits {
+            hash: crate::value::hash::HashLimits {
                 entries: self.hash_max_listpack_entries,
                 value: self.hash_max_listpack_value,
             },
-            zset: crate::value::zset::Limits {
+            zset: crate::value::zset::ZsetLimits {
                 entries: self.zset_max_listpack_entries,
                 value: self.zset_max_listpack_value,
             },

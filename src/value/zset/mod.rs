@@ -19,20 +19,20 @@ pub use range::{LexRange, ScoreBound, ScoreRange};
 
 /// The sizes up to which a sorted set stays a listpack.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ZsetLimits {
     /// `zset-max-listpack-entries`.
     pub entries: u64,
     /// `zset-max-listpack-value`, in bytes.
     pub value: u64,
 }
 
-impl Default for Limits {
+impl Default for ZsetLimits {
     fn default() -> Self {
-        Limits { entries: 128, value: 64 }
+        ZsetLimits { entries: 128, value: 64 }
     }
 }
 
-impl Limits {
+impl ZsetLimits {
     /// Whether so many elements, whose longest member has `longest` bytes, fit in a listpack.
     #[inline]
     fn fit(&self, len: usize, longest: usize) -> bool {
@@ -57,7 +57,7 @@ impl Default for Zset {
 
 impl Zset {
     /// An empty sorted set in the encoding that suits so many elements, whose longest member has `longest` bytes.
-    pub fn new(elements: usize, longest: usize, limits: &Limits) -> Zset {
+    pub fn new(elements: usize, longest: usize, limits: &ZsetLimits) -> Zset {
         let mut zset = Zset::default();
         zset.expect(elements, longest, limits);
         zset
@@ -65,14 +65,14 @@ impl Zset {
 
     /// Turns a listpack into a skiplist if `elements` more, whose longest member has `longest` bytes, would make it too
     /// large anyway.
-    pub fn expect(&mut self, elements: usize, longest: usize, limits: &Limits) {
+    pub fn expect(&mut self, elements: usize, longest: usize, limits: &ZsetLimits) {
         if !limits.fit(elements, longest) {
             self.unpack(elements);
         }
     }
 
     /// The elements of a builder, in the encoding that suits them.
-    pub fn from_builder(builder: Builder, limits: &Limits) -> Zset {
+    pub fn from_builder(builder: Builder, limits: &ZsetLimits) -> Zset {
         let mut zset = Zset(Repr::Skiplist(Box::new(builder.build())));
         zset.adopt(limits);
         zset
@@ -81,7 +81,7 @@ impl Zset {
     /// The sorted set of elements that are in order, as another sorted set has them.
     pub fn from_sorted<'a>(
         elements: impl ExactSizeIterator<Item = (Entry<'a>, f64)>,
-        limits: &Limits,
+        limits: &ZsetLimits,
     ) -> Zset {
         let mut zset = Zset::new(elements.len(), 0, limits);
         for (member, score) in elements {
@@ -141,7 +141,7 @@ impl Zset {
     }
 
     /// Takes the encoding that suits the elements under these limits; for a value that was not made under them.
-    pub fn adopt(&mut self, limits: &Limits) {
+    pub fn adopt(&mut self, limits: &ZsetLimits) {
         match &self.0 {
             Repr::Listpack(packed) => {
                 let longest = packed.iter().map(|(member, _)| member.text_len()).max();
@@ -233,7 +233,7 @@ impl Zset {
     pub fn update(
         &mut self,
         member: &[u8],
-        limits: &Limits,
+        limits: &ZsetLimits,
         decide: impl FnOnce(Option<f64>) -> Option<f64>,
     ) -> bool {
         match &mut self.0 {
@@ -416,7 +416,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { entries: 12, value: 10 };
+    const LIMITS: ZsetLimits = ZsetLimits { entries: 12, value: 10 };
 
     type Model = Vec<(f64, Vec<u8>)>;
 
@@ -424,7 +424,7 @@ mod tests {
         zset.iter().map(|(member, score)| (score, member.to_vec())).collect()
     }
 
-    fn filled(elements: &[(&str, f64)], limits: &Limits) -> Zset {
+    fn filled(elements: &[(&str, f64)], limits: &ZsetLimits) -> Zset {
         let mut zset = Zset::default();
         for (member, score) in elements {
             zset.update(member.as_bytes(), limits, |_| Some(*score));
@@ -462,7 +462,7 @@ mod tests {
         assert_eq!(Zset::new(12, 11, &LIMITS).encoding(), "skiplist");
 
         let copy = zset.clone();
-        zset.adopt(&Limits::default());
+        zset.adopt(&ZsetLimits::default());
         assert_eq!((zset.encoding(), &zset), ("listpack", &copy));
         zset.adopt(&LIMITS);
         assert_eq!((zset.encoding(), &zset), ("skiplist", &copy));
@@ -549,7 +549,7 @@ mod tests {
                         model.drain(at..end);
                         zset.remove_range(at..end);
                     }
-                    Op::Adopt(n) => zset.adopt(&Limits { entries: n.into(), value: 30 }),
+                    Op::Adopt(n) => zset.adopt(&ZsetLimits { entries: n.into(), value: 30 }),
                 }
                 prop_assert_eq!(&contents(&zset), &model);
             }
