@@ -1,7 +1,7 @@
 //! The commands that make a value: what a base file has that is no snapshot.
 
 use super::{encode_bulk, encode_command, encode_header};
-use crate::ds::listpack::Entry;
+use crate::ds::listpack::ListpackEntry;
 use crate::ds::quicklist::Direction;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64};
 use crate::value::ValueRef;
@@ -32,7 +32,7 @@ pub fn encode_entry(key: &[u8], value: ValueRef<'_>, expire: Option<i64>, out: &
         ValueRef::Zset(zset) => {
             let mut add = Variadic::new(b"ZADD", key, 2, zset.len(), out);
             for (member, score) in zset.iter() {
-                add.item(Entry::Str(fmt_f64(score, &mut [0; MAX_F64_CHARS])));
+                add.item(ListpackEntry::Str(fmt_f64(score, &mut [0; MAX_F64_CHARS])));
                 add.item(member);
             }
         }
@@ -80,7 +80,7 @@ impl<'a> Variadic<'a> {
     }
 
     /// The next argument.
-    fn item(&mut self, item: Entry<'_>) {
+    fn item(&mut self, item: ListpackEntry<'_>) {
         if self.left_here == 0 {
             self.left_here = self.left.min(ITEMS_PER_COMMAND * self.width);
             encode_header(b'*', 2 + self.left_here, self.out);
@@ -93,10 +93,10 @@ impl<'a> Variadic<'a> {
     }
 }
 
-fn encode_item(item: Entry<'_>, out: &mut Vec<u8>) {
+fn encode_item(item: ListpackEntry<'_>, out: &mut Vec<u8>) {
     match item {
-        Entry::Int(n) => encode_bulk(itoa::Buffer::new().format(n).as_bytes(), out),
-        Entry::Str(bytes) => encode_bulk(bytes, out),
+        ListpackEntry::Int(n) => encode_bulk(itoa::Buffer::new().format(n).as_bytes(), out),
+        ListpackEntry::Str(bytes) => encode_bulk(bytes, out),
     }
 }
 

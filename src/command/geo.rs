@@ -3,7 +3,7 @@
 use super::args::{float, int, is};
 use super::table::Row;
 use super::zset::{AddFlags, add_members, limits, reply_member, store};
-use crate::ds::listpack::{Entry, INT_TEXT_MAX};
+use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
 use crate::ds::sorted_set::Builder;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
@@ -405,7 +405,7 @@ impl<'a> Search<'a> {
 /// A member in the area.
 #[derive(Clone, Copy, Debug)]
 struct Found<'z> {
-    member: Entry<'z>,
+    member: ListpackEntry<'z>,
     score: f64,
     point: Point,
     /// In metres from the centre.

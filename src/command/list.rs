@@ -21,10 +21,10 @@ const A_LIST: KeyInterest = KeyInterest { kind: Type::List, on_no_key: false };
 
 /// Answers an element of a list.
 #[inline]
-pub fn reply_element(reply: &mut Reply, element: listpack::Entry<'_>) {
+pub fn reply_element(reply: &mut Reply, element: listpack::ListpackEntry<'_>) {
     match element {
-        listpack::Entry::Int(n) => reply.bulk_int(n),
-        listpack::Entry::Str(text) => reply.bulk(text),
+        listpack::ListpackEntry::Int(n) => reply.bulk_int(n),
+        listpack::ListpackEntry::Str(text) => reply.bulk(text),
     }
 }
 

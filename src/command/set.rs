@@ -5,7 +5,7 @@ use super::random::reply_repeated;
 use super::scan::{ScanOptions, reply_scan, scan_steps};
 use super::table::Row;
 use crate::db::notify::Class;
-use crate::ds::listpack::{Entry, INT_TEXT_MAX};
+use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -24,10 +24,10 @@ pub fn limits(s: &Server) -> SetLimits {
 
 /// An element of a collection as a bulk string.
 #[inline]
-pub fn reply_entry(reply: &mut Reply, entry: Entry<'_>) {
+pub fn reply_entry(reply: &mut Reply, entry: ListpackEntry<'_>) {
     match entry {
-        Entry::Int(n) => reply.bulk_int(n),
-        Entry::Str(bytes) => reply.bulk(bytes),
+        ListpackEntry::Int(n) => reply.bulk_int(n),
+        ListpackEntry::Str(bytes) => reply.bulk(bytes),
     }
 }
 

@@ -10,7 +10,7 @@ use super::string::string_bytes;
 use super::table::Row as TableRow;
 use crate::db::Keyspace;
 use crate::db::notify::Class;
-use crate::ds::listpack::{Entry, INT_TEXT_MAX};
+use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
 use crate::ds::quicklist::Direction;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -205,12 +205,12 @@ impl Rows {
         &self.texts[at.clone()]
     }
 
-    fn push(&mut self, element: Entry<'_>) {
+    fn push(&mut self, element: ListpackEntry<'_>) {
         let start = self.texts.len();
         self.texts.extend_from_slice(element.to_bytes(&mut [0; INT_TEXT_MAX]));
         let weight = match element {
-            Entry::Int(n) => Weight::Number(n as f64),
-            Entry::Str(_) => Weight::Text(None),
+            ListpackEntry::Int(n) => Weight::Number(n as f64),
+            ListpackEntry::Str(_) => Weight::Text(None),
         };
         self.rows.push(Row { element: start..self.texts.len(), weight });
     }
@@ -499,7 +499,7 @@ mod tests {
         ) {
             let options = Options { limit: Some((offset, count)), descending, alpha, ..Options::default() };
             let mut rows = Rows::default();
-            elements.iter().for_each(|n| rows.push(Entry::Int(*n)));
+            elements.iter().for_each(|n| rows.push(ListpackEntry::Int(*n)));
             let range = options.range(elements.len());
             rows.sort(&range, &options);
             let mut model: Vec<String> = elements.iter().map(i64::to_string).collect();

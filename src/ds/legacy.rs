@@ -5,7 +5,7 @@
 //! Both are checked completely before anything is read from them, and are only read to be turned
 //! into a [`Listpack`] or into a larger structure, element by element, without allocating.
 
-use super::listpack::{Entry, Listpack};
+use super::listpack::{Listpack, ListpackEntry};
 
 const END: u8 = 0xff;
 
@@ -66,7 +66,7 @@ impl<'a> Ziplist<'a> {
     }
 
     /// The entries from front to back.
-    pub fn iter(self) -> impl Iterator<Item = Entry<'a>> {
+    pub fn iter(self) -> impl Iterator<Item = ListpackEntry<'a>> {
         let mut at = Self::HEADER;
         std::iter::from_fn(move || {
             let entry = ziplist_entry(self.0, at)?;
@@ -83,7 +83,7 @@ impl<'a> Ziplist<'a> {
 
 struct ZiplistEntry<'a> {
     previous_len: usize,
-    value: Entry<'a>,
+    value: ListpackEntry<'a>,
     end: usize,
 }
 
@@ -92,9 +92,10 @@ fn ziplist_entry(bytes: &[u8], at: usize) -> Option<ZiplistEntry<'_>> {
     let (previous_len, len_bytes) = read_len(bytes.get(at..)?)?;
     let start = at + len_bytes;
     let (&tag, rest) = bytes.get(start..)?.split_first()?;
-    let int = |v: i64, len: usize| Some((Entry::Int(v), 1 + len));
-    let string =
-        |head: usize, len: usize| Some((Entry::Str(rest.get(head..)?.get(..len)?), 1 + head + len));
+    let int = |v: i64, len: usize| Some((ListpackEntry::Int(v), 1 + len));
+    let string = |head: usize, len: usize| {
+        Some((ListpackEntry::Str(rest.get(head..)?.get(..len)?), 1 + head + len))
+    };
     let (value, len) = match tag {
         0x00..=0x3f => string(0, usize::from(tag)),
         0x40..=0x7f => string(1, usize::from(u16::from_be_bytes([tag & 0x3f, *rest.first()?]))),
@@ -154,8 +155,9 @@ impl<'a> Zipmap<'a> {
 
     /// Fields and values in turn as a listpack. `None` if that would be too long for one.
     pub fn to_listpack(self) -> Option<Listpack> {
-        let entries =
-            self.pairs().flat_map(|(field, value)| [Entry::Str(field), Entry::Str(value)]);
+        let entries = self
+            .pairs()
+            .flat_map(|(field, value)| [ListpackEntry::Str(field), ListpackEntry::Str(value)]);
         listpack_of(self.0.len(), entries)
     }
 }
@@ -186,7 +188,10 @@ fn read_len(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-fn listpack_of<'a>(size_hint: usize, entries: impl Iterator<Item = Entry<'a>>) -> Option<Listpack> {
+fn listpack_of<'a>(
+    size_hint: usize,
+    entries: impl Iterator<Item = ListpackEntry<'a>>,
+) -> Option<Listpack> {
     let mut listpack = Listpack::with_capacity(size_hint);
     for entry in entries {
         if !listpack.push_back(entry) {
@@ -295,7 +300,10 @@ mod tests {
     fn known_bytes() {
         let two_and_five = [15, 0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0xf3, 2, 0xf6, 0xff];
         let ziplist = Ziplist::from_bytes(&two_and_five).unwrap();
-        assert_eq!(ziplist.iter().collect::<Vec<_>>(), [Entry::Int(2), Entry::Int(5)]);
+        assert_eq!(
+            ziplist.iter().collect::<Vec<_>>(),
+            [ListpackEntry::Int(2), ListpackEntry::Int(5)]
+        );
         let zipmap =
             Zipmap::from_bytes(b"\x02\x03foo\x03\x00bar\x05hello\x05\x00world\xff").unwrap();
         let pairs: [(&[u8], &[u8]); 2] = [(b"foo", b"bar"), (b"hello", b"world")];
@@ -320,8 +328,8 @@ mod tests {
             let bytes = ziplist(&values);
             let list = Ziplist::from_bytes(&bytes).unwrap();
             let expected: Vec<_> = values.iter().map(|v| match v {
-                Value::Int(v) => Entry::Int(*v),
-                Value::Str(s) => Entry::Str(s),
+                Value::Int(v) => ListpackEntry::Int(*v),
+                Value::Str(s) => ListpackEntry::Str(s),
             }).collect();
             prop_assert_eq!(list.iter().collect::<Vec<_>>(), expected.clone());
             let listpack = list.to_listpack().unwrap();

@@ -8,7 +8,7 @@ use super::format::value_type;
 use super::reader::Reader;
 use super::writer::{RdbVersion, RdbWriter};
 use crate::ds::legacy::{Ziplist, Zipmap};
-use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, ListpackRef};
+use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, ListpackRef};
 use crate::value::hash::{FOREVER_YOUNG, Hash, HashLimits, Pair};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -189,8 +189,8 @@ pub(super) fn parse_listpack_ex(r: &mut Reader<'_>) -> Result<Hash, Fault> {
     let mut rest = list.iter();
     while let (Some(field), Some(value), Some(expire)) = (rest.next(), rest.next(), rest.next()) {
         let expire = match expire {
-            Entry::Int(0) => None,
-            Entry::Int(at) if at > 0 => Some(at),
+            ListpackEntry::Int(0) => None,
+            ListpackEntry::Int(at) if at > 0 => Some(at),
             _ => return Err(bad_expiry()),
         };
         builder.add_entries(field, value, expire)?;
@@ -225,8 +225,8 @@ impl Builder {
 
     fn add_entries(
         &mut self,
-        field: Entry<'_>,
-        value: Entry<'_>,
+        field: ListpackEntry<'_>,
+        value: ListpackEntry<'_>,
         expire: Option<i64>,
     ) -> Result<(), Fault> {
         let (mut a, mut b) = ([0; INT_TEXT_MAX], [0; INT_TEXT_MAX]);

@@ -44,7 +44,7 @@ pub enum Event<'a> {
         keys: u64,
         expires: u64,
     },
-    Entry(Entry<'a>),
+    Entry(RdbEntry<'a>),
     /// A key whose value has no elements, to be passed over.
     EmptyKey {
         key: Cow<'a, [u8]>,
@@ -64,7 +64,7 @@ pub enum Event<'a> {
 
 /// A key and what belongs to it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry<'a> {
+pub struct RdbEntry<'a> {
     pub key: Cow<'a, [u8]>,
     pub value: Loaded<'a>,
     /// Unix time in milliseconds; may be past.
@@ -301,7 +301,9 @@ impl State {
                 let expire_ms = self.expire_ms.take().filter(|&ms| ms != -1);
                 let (idle_secs, freq) = (self.idle_secs.take(), self.freq.take());
                 match value {
-                    Some(value) => Event::Entry(Entry { key, value, expire_ms, idle_secs, freq }),
+                    Some(value) => {
+                        Event::Entry(RdbEntry { key, value, expire_ms, idle_secs, freq })
+                    }
                     None => Event::EmptyKey { key },
                 }
             }
@@ -657,7 +659,7 @@ mod tests {
             parser.feed(piece);
             while let Some(event) = parser.next_event().unwrap() {
                 match event {
-                    Event::Entry(Entry { value: Loaded::Int(n), .. }) => sum += n,
+                    Event::Entry(RdbEntry { value: Loaded::Int(n), .. }) => sum += n,
                     Event::Entry(e) => assert_eq!(e.value, Loaded::Str(Cow::Borrowed(&big))),
                     Event::Eof { checked: c } => checked = c,
                     _ => {}

@@ -15,7 +15,7 @@ pub const MAX_COMMANDS: usize = 1024;
 
 /// One command or subcommand.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct CatalogueEntry {
     /// The full name (`config|get`).
     pub name: &'static str,
     pub categories: AclCategories,
@@ -27,7 +27,7 @@ pub struct Entry {
 /// All commands, each container before its subcommands.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
-    entries: Vec<Entry>,
+    entries: Vec<CatalogueEntry>,
     by_name: HashMap<&'static str, AclId>,
 }
 
@@ -48,7 +48,7 @@ impl Catalogue {
     fn add(&mut self, spec: &CommandSpec, subcommands: Range<AclId>, is_subcommand: bool) {
         self.by_name.insert(spec.name, self.entries.len());
         let (name, categories) = (spec.name, spec.acl_categories);
-        self.entries.push(Entry { name, categories, subcommands, is_subcommand });
+        self.entries.push(CatalogueEntry { name, categories, subcommands, is_subcommand });
     }
 
     /// A command by its full name, in any case.
@@ -57,12 +57,12 @@ impl Catalogue {
         self.by_name.get(name.as_str()).copied()
     }
 
-    pub fn get(&self, id: AclId) -> &Entry {
+    pub fn get(&self, id: AclId) -> &CatalogueEntry {
         &self.entries[id]
     }
 
     /// All commands, with their places.
-    pub fn iter(&self) -> impl Iterator<Item = (AclId, &Entry)> {
+    pub fn iter(&self) -> impl Iterator<Item = (AclId, &CatalogueEntry)> {
         self.entries.iter().enumerate()
     }
 }

@@ -9,7 +9,7 @@
 //! wait for its primary's word. With `now` [`FOREVER_YOUNG`] nothing is hidden.
 
 use crate::ds::hash;
-use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, ListpackRef, Pos};
+use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, ListpackRef, Pos};
 use crate::ds::member::{Field, FieldRef, in_batches};
 use crate::ds::packed::{Exclusive, Packed, PackedOr, Shared};
 use crate::ds::table::Table;
@@ -71,8 +71,8 @@ struct Fields {
 /// A field with its value, and the time when it expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair<'a> {
-    pub field: Entry<'a>,
-    pub value: Entry<'a>,
+    pub field: ListpackEntry<'a>,
+    pub value: ListpackEntry<'a>,
     pub expire: Option<i64>,
 }
 
@@ -87,8 +87,8 @@ impl<'a> From<FieldRef<'a>> for Pair<'a> {
     #[inline]
     fn from(item: FieldRef<'a>) -> Self {
         Pair {
-            field: Entry::Str(item.name()),
-            value: Entry::Str(item.value()),
+            field: ListpackEntry::Str(item.name()),
+            value: ListpackEntry::Str(item.value()),
             expire: item.expire(),
         }
     }
@@ -241,7 +241,7 @@ impl Hash {
 
     /// A field's value.
     #[inline]
-    pub fn get(&self, field: &[u8], now: i64) -> Option<Entry<'_>> {
+    pub fn get(&self, field: &[u8], now: i64) -> Option<ListpackEntry<'_>> {
         self.find(field, now).map(|pair| pair.value)
     }
 
@@ -579,7 +579,7 @@ fn pair_at(list: ListpackRef<'_>, stride: usize, field: Pos) -> Option<Pair<'_>>
     Some(Pair { field, value, expire })
 }
 
-fn expire_of(entry: Entry<'_>) -> Option<i64> {
+fn expire_of(entry: ListpackEntry<'_>) -> Option<i64> {
     entry.as_int().filter(|&at| at != 0)
 }
 

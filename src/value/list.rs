@@ -3,7 +3,7 @@
 //! A list grows into a quicklist before it gets too large for one node. It becomes a listpack again only at half that
 //! size, so that a queue whose length swings around the limit is not converted all the time.
 
-use crate::ds::listpack::{Entry, Listpack, ListpackRef, Pos};
+use crate::ds::listpack::{Listpack, ListpackEntry, ListpackRef, Pos};
 use crate::ds::quicklist::{self, Direction, Element, Needle, Quicklist, exceeds_limit};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -162,7 +162,7 @@ impl List {
         end: End,
         count: usize,
         limits: ListLimits,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(ListpackEntry<'_>),
     ) {
         if count == 1 {
             if let Some(entry) = self.peek(end) {
@@ -192,7 +192,7 @@ impl List {
     }
 
     /// The element at an end.
-    pub fn peek(&self, end: End) -> Option<Entry<'_>> {
+    pub fn peek(&self, end: End) -> Option<ListpackEntry<'_>> {
         match (&self.0, end) {
             (Small(listpack), End::Head) => listpack.get(listpack.first()?),
             (Small(listpack), End::Tail) => listpack.get(listpack.last()?),
@@ -205,8 +205,8 @@ impl List {
     pub fn get(&self, index: i64) -> Option<Element<'_>> {
         match &self.0 {
             Small(listpack) => Some(match listpack.get(seek(listpack, index)?)? {
-                Entry::Int(n) => Element::Int(n),
-                Entry::Str(text) => Element::Str(Cow::Borrowed(text)),
+                ListpackEntry::Int(n) => Element::Int(n),
+                ListpackEntry::Str(text) => Element::Str(Cow::Borrowed(text)),
             }),
             Big(quicklist) => quicklist.get(index),
         }
@@ -217,7 +217,7 @@ impl List {
         &self,
         start: usize,
         direction: Direction,
-        mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+        mut visit: impl FnMut(ListpackEntry<'_>) -> ControlFlow<()>,
     ) {
         match &self.0 {
             Small(listpack) => {
@@ -241,7 +241,7 @@ impl List {
         start: usize,
         count: usize,
         direction: Direction,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(ListpackEntry<'_>),
     ) {
         match &self.0 {
             Small(listpack) => {

@@ -3,7 +3,7 @@
 
 use crate::ds::hash;
 use crate::ds::intset::Intset;
-use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack, parse_int};
+use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, parse_int};
 use crate::ds::member::{BATCH, Member, MemberRef, in_batches};
 use crate::ds::packed::Packed;
 use crate::ds::table::Table;
@@ -186,9 +186,9 @@ impl Set {
     }
 
     /// As [`contains`](Self::contains), for a member of another set.
-    pub fn contains_entry(&self, member: Entry<'_>) -> bool {
+    pub fn contains_entry(&self, member: ListpackEntry<'_>) -> bool {
         match (&self.0, member) {
-            (Repr::Intset(set), Entry::Int(n)) => set.contains(n),
+            (Repr::Intset(set), ListpackEntry::Int(n)) => set.contains(n),
             _ => self.contains(member.to_bytes(&mut [0; INT_TEXT_MAX])),
         }
     }
@@ -236,9 +236,9 @@ impl Set {
     }
 
     /// As [`add`](Self::add), for a member of another set.
-    pub fn add_entry(&mut self, member: Entry<'_>, limits: &SetLimits) -> bool {
+    pub fn add_entry(&mut self, member: ListpackEntry<'_>, limits: &SetLimits) -> bool {
         match (&mut self.0, member) {
-            (Repr::Intset(set), Entry::Int(n)) => {
+            (Repr::Intset(set), ListpackEntry::Int(n)) => {
                 let added = set.add(n);
                 if added && !limits.fits_intset(set.len()) {
                     self.convert_to_table(0);
@@ -267,20 +267,22 @@ impl Set {
     }
 
     /// As [`remove`](Self::remove), for a member of another set.
-    pub fn remove_entry(&mut self, member: Entry<'_>) -> bool {
+    pub fn remove_entry(&mut self, member: ListpackEntry<'_>) -> bool {
         self.remove(member.to_bytes(&mut [0; INT_TEXT_MAX]))
     }
 
     /// A member by chance, each with the same one.
-    pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<Entry<'_>> {
+    pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<ListpackEntry<'_>> {
         match &self.0 {
-            Repr::Intset(set) => set.random(rng()).map(Entry::Int),
+            Repr::Intset(set) => set.random(rng()).map(ListpackEntry::Int),
             Repr::Listpack(list) => {
                 let view = list.view();
                 let index = below(rng(), view.len());
                 view.seek(index as isize).and_then(|pos| view.get(pos))
             }
-            Repr::Table(table) => table.random(rng).map(|member| Entry::Str(member.bytes())),
+            Repr::Table(table) => {
+                table.random(rng).map(|member| ListpackEntry::Str(member.bytes()))
+            }
         }
     }
 
@@ -289,7 +291,7 @@ impl Set {
         &self,
         count: usize,
         rng: &mut impl FnMut() -> u64,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(ListpackEntry<'_>),
     ) {
         let len = self.len();
         let count = count.min(len);
@@ -302,7 +304,7 @@ impl Set {
                     let hash = seen.hash(member.bytes());
                     if !seen.contains(hash, member.bytes()) {
                         seen.insert_unique(hash, Member::new(member.bytes()), false);
-                        visit(Entry::Str(member.bytes()));
+                        visit(ListpackEntry::Str(member.bytes()));
                     }
                 }
             }
@@ -326,7 +328,7 @@ impl Set {
         &mut self,
         count: usize,
         rng: &mut impl FnMut() -> u64,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(ListpackEntry<'_>),
     ) {
         match &mut self.0 {
             Repr::Listpack(list) => {
@@ -348,14 +350,14 @@ impl Set {
             Repr::Intset(set) => {
                 for _ in 0..count {
                     let Some(n) = set.random(rng()) else { return };
-                    visit(Entry::Int(n));
+                    visit(ListpackEntry::Int(n));
                     set.remove(n);
                 }
             }
             Repr::Table(table) => {
                 for _ in 0..count {
                     let Some(member) = table.random(rng) else { return };
-                    visit(Entry::Str(member.bytes()));
+                    visit(ListpackEntry::Str(member.bytes()));
                     // To be found again by the very bytes that the item owns, they have to outlive it.
                     let key = Member::new(member.bytes());
                     table.remove(table.hash(key.view().bytes()), key.view().bytes());
@@ -368,20 +370,20 @@ impl Set {
     #[inline]
     pub fn try_for_each(
         &self,
-        mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+        mut visit: impl FnMut(ListpackEntry<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         match &self.0 {
-            Repr::Intset(set) => set.iter().map(Entry::Int).try_for_each(visit),
+            Repr::Intset(set) => set.iter().map(ListpackEntry::Int).try_for_each(visit),
             Repr::Listpack(list) => list.view().iter().try_for_each(visit),
             Repr::Table(table) => in_batches(table.iter(), MemberRef::prefetch, |batch| {
-                batch.iter().try_for_each(|member| visit(Entry::Str(member.bytes())))
+                batch.iter().try_for_each(|member| visit(ListpackEntry::Str(member.bytes())))
             }),
         }
     }
 
     /// Visits all members.
     #[inline]
-    pub fn for_each(&self, mut visit: impl FnMut(Entry<'_>)) {
+    pub fn for_each(&self, mut visit: impl FnMut(ListpackEntry<'_>)) {
         _ = self.try_for_each(|member| {
             visit(member);
             ControlFlow::Continue(())
@@ -390,9 +392,11 @@ impl Set {
 
     /// Visits the members of a part of the set, and answers the cursor for the next part, 0 after the last.
     /// A compact set is one part.
-    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(Entry<'_>)) -> u64 {
+    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(ListpackEntry<'_>)) -> u64 {
         match &self.0 {
-            Repr::Table(table) => table.scan(cursor, |member, _| visit(Entry::Str(member.bytes()))),
+            Repr::Table(table) => {
+                table.scan(cursor, |member, _| visit(ListpackEntry::Str(member.bytes())))
+            }
             _ => {
                 self.for_each(visit);
                 0
@@ -422,7 +426,7 @@ impl Set {
         let longest = [set.get(0), set.len().checked_sub(1).and_then(|last| set.get(last))]
             .into_iter()
             .flatten()
-            .map(|n| Entry::Int(n).text_len())
+            .map(|n| ListpackEntry::Int(n).text_len())
             .fold(len, usize::max);
         if !limits.fits_listpack(set.len() + 1, longest) {
             return self.convert_to_table(1);
@@ -509,7 +513,7 @@ impl std::fmt::Debug for Repr {
 pub fn intersect(
     first: &Set,
     others: &[&Set],
-    mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+    mut visit: impl FnMut(ListpackEntry<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let Some(table) = first.table() else {
         return first.try_for_each(|member| {
@@ -521,7 +525,7 @@ pub fn intersect(
     };
     ask_all(table, others, |member, hash| {
         match others.iter().all(|set| set.contains_hashed(hash, member)) {
-            true => visit(Entry::Str(member)),
+            true => visit(ListpackEntry::Str(member)),
             false => ControlFlow::Continue(()),
         }
     })

@@ -17,7 +17,7 @@ mod range;
 mod read;
 
 use super::table::Row;
-use crate::ds::listpack::Entry;
+use crate::ds::listpack::ListpackEntry;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -89,10 +89,10 @@ fn reply_id(reply: &mut Reply, id: StreamId) {
 }
 
 #[inline]
-fn reply_text(reply: &mut Reply, text: Entry<'_>) {
+fn reply_text(reply: &mut Reply, text: ListpackEntry<'_>) {
     match text {
-        Entry::Str(bytes) => reply.bulk(bytes),
-        Entry::Int(n) => reply.bulk_int(n),
+        ListpackEntry::Str(bytes) => reply.bulk(bytes),
+        ListpackEntry::Int(n) => reply.bulk_int(n),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::args::{int, is, positive};
 use super::{limits, reply_element, reply_elements, store};
-use crate::ds::listpack::{Entry, INT_TEXT_MAX};
+use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
 use crate::ds::sorted_set::{Builder, SortedSet};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -76,8 +76,9 @@ impl<'a> Input<'a> {
 
     /// Visits members and scores until `visit` breaks.
     fn try_for_each(&self, mut visit: impl FnMut(&[u8], f64) -> ControlFlow<()>) {
-        let mut each =
-            |member: Entry<'_>, score| visit(member.to_bytes(&mut [0; INT_TEXT_MAX]), score);
+        let mut each = |member: ListpackEntry<'_>, score| {
+            visit(member.to_bytes(&mut [0; INT_TEXT_MAX]), score)
+        };
         // Whether it was broken off is known to who did so.
         let _ = match self {
             Input::Missing => ControlFlow::Continue(()),
@@ -305,7 +306,7 @@ fn answer(
     let result: SortedSet = result.build();
     reply_elements(&mut call.reply, result.len(), with_scores);
     for (member, score) in result.range(0..result.len()) {
-        reply_element(&mut call.reply, (Entry::Str(member), score), with_scores);
+        reply_element(&mut call.reply, (ListpackEntry::Str(member), score), with_scores);
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ mod update;
 use super::keys::store_result;
 use super::table::Row;
 use crate::db::notify::Class;
-use crate::ds::listpack::Entry;
+use crate::ds::listpack::ListpackEntry;
 use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -38,10 +38,10 @@ pub fn limits(config: &Config) -> ZsetLimits {
 
 /// Answers a member.
 #[inline]
-pub fn reply_member(reply: &mut Reply, member: Entry<'_>) {
+pub fn reply_member(reply: &mut Reply, member: ListpackEntry<'_>) {
     match member {
-        Entry::Int(n) => reply.bulk_int(n),
-        Entry::Str(text) => reply.bulk(text),
+        ListpackEntry::Int(n) => reply.bulk_int(n),
+        ListpackEntry::Str(text) => reply.bulk(text),
     }
 }
 
@@ -53,7 +53,7 @@ fn reply_elements(reply: &mut Reply, n: usize, with_scores: bool) {
 
 /// Answers a member, and its score if that is wanted: behind it in RESP2, together with it in RESP3.
 #[inline]
-fn reply_element(reply: &mut Reply, (member, score): (Entry<'_>, f64), with_scores: bool) {
+fn reply_element(reply: &mut Reply, (member, score): (ListpackEntry<'_>, f64), with_scores: bool) {
     if with_scores && reply.is_resp3() {
         reply.array(2);
     }

@@ -271,7 +271,7 @@ mod tests {
             zset.update(member.as_bytes(), &Default::default(), |_| Some(score));
         }
         let range = zset.range(query.ranks(&zset));
-        let text = |(member, _): (crate::ds::listpack::Entry<'_>, f64)| {
+        let text = |(member, _): (crate::ds::listpack::ListpackEntry<'_>, f64)| {
             String::from_utf8(member.to_vec()).unwrap()
         };
         Ok(if query.reverse { range.rev().map(text).collect() } else { range.map(text).collect() })

@@ -36,20 +36,20 @@ pub const INT_TEXT_MAX: usize = 20;
 /// `Str` given to a write is stored as an integer whenever its text is exactly that of an integer;
 /// a read gives `Int` for such values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry<'a> {
+pub enum ListpackEntry<'a> {
     /// A string that was the decimal text of a signed 64-bit integer.
     Int(i64),
     /// Any other string.
     Str(&'a [u8]),
 }
 
-impl<'a> Entry<'a> {
+impl<'a> ListpackEntry<'a> {
     /// Is the value's text equal to `other`? Compares without formatting.
     #[inline]
     pub fn eq_bytes(&self, other: &[u8]) -> bool {
         match *self {
-            Entry::Str(s) => s == other,
-            Entry::Int(v) => parse_int(other) == Some(v),
+            ListpackEntry::Str(s) => s == other,
+            ListpackEntry::Int(v) => parse_int(other) == Some(v),
         }
     }
 
@@ -60,8 +60,8 @@ impl<'a> Entry<'a> {
         'a: 'b,
     {
         match *self {
-            Entry::Str(s) => s,
-            Entry::Int(v) => {
+            ListpackEntry::Str(s) => s,
+            ListpackEntry::Int(v) => {
                 let mut text = itoa::Buffer::new();
                 let text = text.format(v).as_bytes();
                 buf[..text.len()].copy_from_slice(text);
@@ -84,33 +84,33 @@ impl<'a> Entry<'a> {
     #[inline]
     pub fn as_int(&self) -> Option<i64> {
         match *self {
-            Entry::Int(v) => Some(v),
-            Entry::Str(s) => parse_int(s),
+            ListpackEntry::Int(v) => Some(v),
+            ListpackEntry::Str(s) => parse_int(s),
         }
     }
 }
 
-impl<'a> From<&'a [u8]> for Entry<'a> {
+impl<'a> From<&'a [u8]> for ListpackEntry<'a> {
     fn from(s: &'a [u8]) -> Self {
-        Entry::Str(s)
+        ListpackEntry::Str(s)
     }
 }
 
-impl<'a, const N: usize> From<&'a [u8; N]> for Entry<'a> {
+impl<'a, const N: usize> From<&'a [u8; N]> for ListpackEntry<'a> {
     fn from(s: &'a [u8; N]) -> Self {
-        Entry::Str(s)
+        ListpackEntry::Str(s)
     }
 }
 
-impl<'a> From<&'a Vec<u8>> for Entry<'a> {
+impl<'a> From<&'a Vec<u8>> for ListpackEntry<'a> {
     fn from(s: &'a Vec<u8>) -> Self {
-        Entry::Str(s)
+        ListpackEntry::Str(s)
     }
 }
 
-impl From<i64> for Entry<'_> {
+impl From<i64> for ListpackEntry<'_> {
     fn from(v: i64) -> Self {
-        Entry::Int(v)
+        ListpackEntry::Int(v)
     }
 }
 
@@ -148,10 +148,10 @@ pub(crate) struct Encoded<'a> {
 
 impl<'a> Encoded<'a> {
     #[inline]
-    pub(crate) fn new(value: Entry<'a>) -> Self {
+    pub(crate) fn new(value: ListpackEntry<'a>) -> Self {
         match value {
-            Entry::Int(v) => Self::int(v),
-            Entry::Str(s) => match parse_int(s) {
+            ListpackEntry::Int(v) => Self::int(v),
+            ListpackEntry::Str(s) => match parse_int(s) {
                 Some(v) => Self::int(v),
                 None => Self::string(s),
             },
@@ -268,34 +268,34 @@ impl<'a> Encoded<'a> {
 /// The value at `at`, and its length without the backlen. `None` at the end, and for bytes that are
 /// no entry.
 #[inline]
-pub(crate) fn decode(buf: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
+pub(crate) fn decode(buf: &[u8], at: usize) -> Option<(ListpackEntry<'_>, usize)> {
     let (&tag, rest) = buf.get(at..)?.split_first()?;
     Some(match tag {
-        0..STR6 => (Entry::Int(i64::from(tag)), 1),
+        0..STR6 => (ListpackEntry::Int(i64::from(tag)), 1),
         STR6..INT13 => {
             let len = usize::from(tag & 0x3f);
-            (Entry::Str(rest.get(..len)?), 1 + len)
+            (ListpackEntry::Str(rest.get(..len)?), 1 + len)
         }
         INT13..STR12 => {
             let value = u16::from_be_bytes([tag & 0x1f, *rest.first()?]);
             // Shifted up and down again to spread the sign bit.
-            (Entry::Int(i64::from((value << 3) as i16 >> 3)), 2)
+            (ListpackEntry::Int(i64::from((value << 3) as i16 >> 3)), 2)
         }
         STR12..STR32 => {
             let len = usize::from(u16::from_be_bytes([tag & 0x0f, *rest.first()?]));
-            (Entry::Str(rest.get(1..1 + len)?), 2 + len)
+            (ListpackEntry::Str(rest.get(1..1 + len)?), 2 + len)
         }
         STR32 => {
             let len = u32::from_le_bytes(*rest.first_chunk()?) as usize;
-            (Entry::Str(rest.get(4..)?.get(..len)?), 5 + len)
+            (ListpackEntry::Str(rest.get(4..)?.get(..len)?), 5 + len)
         }
-        INT16 => (Entry::Int(i64::from(i16::from_le_bytes(*rest.first_chunk()?))), 3),
+        INT16 => (ListpackEntry::Int(i64::from(i16::from_le_bytes(*rest.first_chunk()?))), 3),
         INT24 => {
             let &[a, b, c] = rest.first_chunk()?;
-            (Entry::Int(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8)), 4)
+            (ListpackEntry::Int(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8)), 4)
         }
-        INT32 => (Entry::Int(i64::from(i32::from_le_bytes(*rest.first_chunk()?))), 5),
-        INT64 => (Entry::Int(i64::from_le_bytes(*rest.first_chunk()?)), 9),
+        INT32 => (ListpackEntry::Int(i64::from(i32::from_le_bytes(*rest.first_chunk()?))), 5),
+        INT64 => (ListpackEntry::Int(i64::from_le_bytes(*rest.first_chunk()?)), 9),
         _ => return None,
     })
 }
@@ -355,7 +355,7 @@ pub(crate) fn find(buf: &[u8], mut at: usize, needle: &[u8], skip_count: usize) 
         match short_entry_len(tag) {
             None => {
                 let (entry, len) = decode(buf, at)?;
-                if entry == Entry::Str(needle) {
+                if entry == ListpackEntry::Str(needle) {
                     return Some(at);
                 }
                 at += with_backlen(len);
@@ -366,7 +366,7 @@ pub(crate) fn find(buf: &[u8], mut at: usize, needle: &[u8], skip_count: usize) 
                         return Some(at);
                     }
                 } else if let Some(int) = needle_int
-                    && decode(buf, at)?.0 == Entry::Int(int)
+                    && decode(buf, at)?.0 == ListpackEntry::Int(int)
                 {
                     return Some(at);
                 }

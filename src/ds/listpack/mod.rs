@@ -17,7 +17,7 @@
 pub(crate) mod codec;
 pub(crate) mod view;
 
-pub use codec::{Entry, INT_TEXT_MAX, parse_int};
+pub use codec::{INT_TEXT_MAX, ListpackEntry, parse_int};
 pub use view::{Iter, ListpackRef, Pos};
 
 use codec::{EOF, Encoded};
@@ -116,7 +116,7 @@ impl Listpack {
     }
 
     /// Bytes that `value` takes as an entry.
-    pub fn entry_bytes<'v>(value: impl Into<Entry<'v>>) -> usize {
+    pub fn entry_bytes<'v>(value: impl Into<ListpackEntry<'v>>) -> usize {
         Encoded::new(value.into()).entry_len()
     }
 
@@ -162,7 +162,7 @@ impl Listpack {
     }
 
     /// See [`ListpackRef::get`].
-    pub fn get(&self, pos: Pos) -> Option<Entry<'_>> {
+    pub fn get(&self, pos: Pos) -> Option<ListpackEntry<'_>> {
         self.view().get(pos)
     }
 
@@ -182,38 +182,46 @@ impl Listpack {
     }
 
     /// See [`ListpackRef::pairs`].
-    pub fn pairs(&self) -> impl Iterator<Item = (Entry<'_>, Entry<'_>)> {
+    pub fn pairs(&self) -> impl Iterator<Item = (ListpackEntry<'_>, ListpackEntry<'_>)> {
         self.view().pairs()
     }
 
     /// Adds `value` at the back. `false`, and no change, if the total length could no longer be
     /// stated.
-    pub fn push_back<'v>(&mut self, value: impl Into<Entry<'v>>) -> bool {
+    pub fn push_back<'v>(&mut self, value: impl Into<ListpackEntry<'v>>) -> bool {
         self.splice(self.view().end(), 0, 0, Some(&Encoded::new(value.into())))
     }
 
     /// Adds `value` at the front. `false` as for [`push_back`](Self::push_back).
-    pub fn push_front<'v>(&mut self, value: impl Into<Entry<'v>>) -> bool {
+    pub fn push_front<'v>(&mut self, value: impl Into<ListpackEntry<'v>>) -> bool {
         self.splice(HEADER, 0, 0, Some(&Encoded::new(value.into())))
     }
 
     /// Inserts `value` before the entry at `pos`, and returns its position: `pos`. `None`, and no
     /// change, if `pos` is no entry or the total length could no longer be stated.
-    pub fn insert_before<'v>(&mut self, pos: Pos, value: impl Into<Entry<'v>>) -> Option<Pos> {
+    pub fn insert_before<'v>(
+        &mut self,
+        pos: Pos,
+        value: impl Into<ListpackEntry<'v>>,
+    ) -> Option<Pos> {
         self.end_of(pos)?;
         self.splice(pos.offset(), 0, 0, Some(&Encoded::new(value.into()))).then_some(pos)
     }
 
     /// Inserts `value` after the entry at `pos`, and returns its position. `None` as for
     /// [`insert_before`](Self::insert_before).
-    pub fn insert_after<'v>(&mut self, pos: Pos, value: impl Into<Entry<'v>>) -> Option<Pos> {
+    pub fn insert_after<'v>(
+        &mut self,
+        pos: Pos,
+        value: impl Into<ListpackEntry<'v>>,
+    ) -> Option<Pos> {
         let at = self.end_of(pos)?;
         self.splice(at, 0, 0, Some(&Encoded::new(value.into()))).then(|| Pos::new(at))
     }
 
     /// Puts `value` in the place of the entry at `pos`. `false` as for
     /// [`insert_before`](Self::insert_before).
-    pub fn replace<'v>(&mut self, pos: Pos, value: impl Into<Entry<'v>>) -> bool {
+    pub fn replace<'v>(&mut self, pos: Pos, value: impl Into<ListpackEntry<'v>>) -> bool {
         match self.end_of(pos) {
             Some(end) => {
                 self.splice(pos.offset(), end - pos.offset(), 1, Some(&Encoded::new(value.into())))
@@ -431,7 +439,7 @@ mod tests {
             let mut listpack = filled([b"a".as_slice(), &long, b"5"]);
             assert!(Listpack::from_bytes(listpack.as_bytes().to_vec(), true).is_some(), "{len}");
             let middle = listpack.prev(listpack.last().unwrap()).unwrap();
-            assert_eq!(listpack.get(middle), Some(Entry::Str(&long)));
+            assert_eq!(listpack.get(middle), Some(ListpackEntry::Str(&long)));
             assert_eq!(listpack.prev(middle), listpack.first());
             listpack.delete(middle);
             assert_eq!(listpack, filled(["a", "5"]));
@@ -462,8 +470,11 @@ mod tests {
             assert_eq!(listpack.view().header_count(), (i + 1).min(65_535) as u16);
         }
         assert_eq!(listpack.len(), 70_000);
-        assert_eq!(listpack.get(listpack.seek(69_999).unwrap()), Some(Entry::Int(69_999 % 128)));
-        assert_eq!(listpack.get(listpack.seek(-70_000).unwrap()), Some(Entry::Int(0)));
+        assert_eq!(
+            listpack.get(listpack.seek(69_999).unwrap()),
+            Some(ListpackEntry::Int(69_999 % 128))
+        );
+        assert_eq!(listpack.get(listpack.seek(-70_000).unwrap()), Some(ListpackEntry::Int(0)));
         assert_eq!(listpack.seek(70_000), None);
         assert_eq!(listpack.seek(-70_001), None);
         listpack.delete_range(10, 69_000);

@@ -3,7 +3,7 @@
 //! Bytes that were checked in their header only may be corrupt inside. No read panics on them: a
 //! walk simply ends where no entry can be decoded.
 
-use super::codec::{self, EOF, Entry};
+use super::codec::{self, EOF, ListpackEntry};
 use std::iter::FusedIterator;
 
 /// Bytes of total length (u32 LE) and number of entries (u16 LE) in front of the entries.
@@ -117,7 +117,7 @@ impl<'a> ListpackRef<'a> {
 
     /// The entry at `pos`. `None` if `pos` is no entry.
     #[inline]
-    pub fn get(self, pos: Pos) -> Option<Entry<'a>> {
+    pub fn get(self, pos: Pos) -> Option<ListpackEntry<'a>> {
         codec::decode(self.0, pos.offset()).map(|(entry, _)| entry)
     }
 
@@ -216,7 +216,7 @@ impl<'a> ListpackRef<'a> {
 
     /// Two entries at a time: field and value, member and score. A last one without a partner is
     /// left out.
-    pub fn pairs(self) -> impl Iterator<Item = (Entry<'a>, Entry<'a>)> {
+    pub fn pairs(self) -> impl Iterator<Item = (ListpackEntry<'a>, ListpackEntry<'a>)> {
         let mut iter = self.iter();
         std::iter::from_fn(move || Some((iter.next()?, iter.next()?)))
     }
@@ -238,10 +238,10 @@ impl Iter<'_> {
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = Entry<'a>;
+    type Item = ListpackEntry<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<ListpackEntry<'a>> {
         if self.front >= self.back {
             return None;
         }

@@ -10,7 +10,7 @@
 //! counts from the nearer end, and a node in the middle is inserted by moving small structs, not
 //! their bytes.
 //!
-//! Elements are given out as [`Entry`] to closures rather than by iterators, because those of a
+//! Elements are given out as [`ListpackEntry`] to closures rather than by iterators, because those of a
 //! compressed node live only as long as its temporary buffer.
 
 mod node;
@@ -18,7 +18,7 @@ mod packed;
 
 pub use node::{Container, Needle, NodeBytes};
 
-use super::listpack::{Entry, Listpack, ListpackRef, SAFETY_LIMIT};
+use super::listpack::{Listpack, ListpackEntry, ListpackRef, SAFETY_LIMIT};
 use node::Node;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -104,32 +104,32 @@ pub enum Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn owned(entry: Entry<'_>) -> Element<'static> {
+    fn owned(entry: ListpackEntry<'_>) -> Element<'static> {
         match entry {
-            Entry::Int(v) => Element::Int(v),
-            Entry::Str(s) => Element::Str(Cow::Owned(s.to_vec())),
+            ListpackEntry::Int(v) => Element::Int(v),
+            ListpackEntry::Str(s) => Element::Str(Cow::Owned(s.to_vec())),
         }
     }
 
-    fn borrowed(entry: Entry<'a>) -> Self {
+    fn borrowed(entry: ListpackEntry<'a>) -> Self {
         match entry {
-            Entry::Int(v) => Element::Int(v),
-            Entry::Str(s) => Element::Str(Cow::Borrowed(s)),
+            ListpackEntry::Int(v) => Element::Int(v),
+            ListpackEntry::Str(s) => Element::Str(Cow::Borrowed(s)),
         }
     }
 
     /// The element as an entry, to be compared or formatted.
-    pub fn as_entry(&self) -> Entry<'_> {
+    pub fn as_entry(&self) -> ListpackEntry<'_> {
         match self {
-            Element::Int(v) => Entry::Int(*v),
-            Element::Str(s) => Entry::Str(s),
+            Element::Int(v) => ListpackEntry::Int(*v),
+            Element::Str(s) => ListpackEntry::Str(s),
         }
     }
 
     /// The element's text, owned.
     pub fn into_vec(self) -> Vec<u8> {
         match self {
-            Element::Int(v) => Entry::Int(v).to_vec(),
+            Element::Int(v) => ListpackEntry::Int(v).to_vec(),
             Element::Str(s) => s.into_owned(),
         }
     }
@@ -245,12 +245,12 @@ impl Quicklist {
     }
 
     /// The first element.
-    pub fn front(&self) -> Option<Entry<'_>> {
+    pub fn front(&self) -> Option<ListpackEntry<'_>> {
         self.nodes.front()?.front()
     }
 
     /// The last element.
-    pub fn back(&self) -> Option<Entry<'_>> {
+    pub fn back(&self) -> Option<ListpackEntry<'_>> {
         self.nodes.back()?.back()
     }
 
@@ -317,7 +317,7 @@ impl Quicklist {
         &self,
         start: usize,
         direction: Direction,
-        mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+        mut visit: impl FnMut(ListpackEntry<'_>) -> ControlFlow<()>,
     ) {
         let Some((mut index, offset)) = self.locate(start) else {
             return;
@@ -326,7 +326,7 @@ impl Quicklist {
         while let Some(node) = self.nodes.get(index) {
             let raw = node.raw();
             let flow = match node.container() {
-                Container::Plain => visit(Entry::Str(&raw)),
+                Container::Plain => visit(ListpackEntry::Str(&raw)),
                 Container::Packed => {
                     let view = ListpackRef::trusted(&raw);
                     let from = offset.and_then(|offset| view.seek(offset as isize));
@@ -359,7 +359,7 @@ impl Quicklist {
         start: usize,
         count: usize,
         direction: Direction,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(ListpackEntry<'_>),
     ) {
         if count == 0 {
             return;
@@ -632,7 +632,7 @@ pub fn search(
     rank: i64,
     count: usize,
     max_len: usize,
-    walk: impl FnOnce(usize, Direction, &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>),
+    walk: impl FnOnce(usize, Direction, &mut dyn FnMut(ListpackEntry<'_>) -> ControlFlow<()>),
 ) -> Vec<usize> {
     let unlimited = |limit: usize| if limit == 0 { usize::MAX } else { limit };
     let (count, max_len) = (unlimited(count), unlimited(max_len));
@@ -672,7 +672,7 @@ fn allows_insert(node: &Node, fill: i16, value: &[u8]) -> bool {
         && !exceeds_limit(fill, node.bytes() + value.len() + ENTRY_OVERHEAD, node.count() + 1)
 }
 
-fn nth(view: ListpackRef<'_>, index: usize) -> Option<Entry<'_>> {
+fn nth(view: ListpackRef<'_>, index: usize) -> Option<ListpackEntry<'_>> {
     view.get(view.seek(index as isize)?)
 }
 

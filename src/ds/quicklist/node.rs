@@ -2,7 +2,7 @@
 
 use super::packed::Packed;
 use crate::ds::listpack::codec::Encoded;
-use crate::ds::listpack::{Entry, Listpack, ListpackRef};
+use crate::ds::listpack::{Listpack, ListpackEntry, ListpackRef};
 use crate::util::lzf;
 use std::borrow::Cow;
 
@@ -64,7 +64,7 @@ impl From<Listpack> for Node {
 impl Node {
     /// A listpack of one element.
     pub(super) fn packed(value: &[u8]) -> Self {
-        let entry = Encoded::new(Entry::Str(value));
+        let entry = Encoded::new(ListpackEntry::Str(value));
         let mut packed = Packed::from(Listpack::with_capacity(0));
         packed.push_back(&entry);
         Node { data: Data::Packed(packed), count: 1 }
@@ -122,30 +122,30 @@ impl Node {
     }
 
     /// The first element. `None` if the node is compressed, as no end of a list is.
-    pub(super) fn front(&self) -> Option<Entry<'_>> {
+    pub(super) fn front(&self) -> Option<ListpackEntry<'_>> {
         match &self.data {
             Data::Packed(packed) => packed.view().get(packed.view().first()?),
-            Data::Plain(plain) => Some(Entry::Str(plain)),
+            Data::Plain(plain) => Some(ListpackEntry::Str(plain)),
             Data::Lzf(_) => None,
         }
     }
 
     /// The last element. `None` as for `front`.
-    pub(super) fn back(&self) -> Option<Entry<'_>> {
+    pub(super) fn back(&self) -> Option<ListpackEntry<'_>> {
         match &self.data {
             Data::Packed(packed) => packed.view().get(packed.view().last()?),
-            Data::Plain(plain) => Some(Entry::Str(plain)),
+            Data::Plain(plain) => Some(ListpackEntry::Str(plain)),
             Data::Lzf(_) => None,
         }
     }
 
     pub(super) fn push_front(&mut self, value: &[u8]) {
-        let entry = Encoded::new(Entry::Str(value));
+        let entry = Encoded::new(ListpackEntry::Str(value));
         self.with_packed(1, |packed| packed.push_front(&entry));
     }
 
     pub(super) fn push_back(&mut self, value: &[u8]) {
-        let entry = Encoded::new(Entry::Str(value));
+        let entry = Encoded::new(ListpackEntry::Str(value));
         self.with_packed(1, |packed| packed.push_back(&entry));
     }
 
@@ -303,15 +303,15 @@ pub struct Needle<'a> {
 impl<'a> Needle<'a> {
     /// The value with this text.
     pub fn new(text: &'a [u8]) -> Self {
-        Needle { text, int: Entry::Str(text).as_int() }
+        Needle { text, int: ListpackEntry::Str(text).as_int() }
     }
 
     /// Whether an element has this value's text.
     #[inline]
-    pub fn matches(&self, entry: Entry<'_>) -> bool {
+    pub fn matches(&self, entry: ListpackEntry<'_>) -> bool {
         match entry {
-            Entry::Str(s) => s == self.text,
-            Entry::Int(v) => self.int == Some(v),
+            ListpackEntry::Str(s) => s == self.text,
+            ListpackEntry::Int(v) => self.int == Some(v),
         }
     }
 }

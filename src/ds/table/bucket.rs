@@ -37,7 +37,7 @@ pub(super) struct Bucket {
 
 /// What is in a slot.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct Occupant {
     pub raw: NonNull<u8>,
     pub tag: u8,
     pub mark: bool,
@@ -113,14 +113,14 @@ impl Bucket {
     /// # Safety
     /// The slot is occupied.
     #[inline]
-    pub unsafe fn entry(&self, slot: usize) -> Entry {
+    pub unsafe fn entry(&self, slot: usize) -> Occupant {
         // SAFETY: as the caller promises.
         let raw = unsafe { self.raw(slot) };
-        Entry { raw, tag: self.tags.to_le_bytes()[slot], mark: self.is_marked(slot) }
+        Occupant { raw, tag: self.tags.to_le_bytes()[slot], mark: self.is_marked(slot) }
     }
 
     #[inline]
-    pub fn set_entry(&mut self, slot: usize, entry: Entry) {
+    pub fn set_entry(&mut self, slot: usize, entry: Occupant) {
         self.set_raw(slot, entry.raw);
         self.set_tag(slot, entry.tag);
         self.set_mark(slot, entry.mark);
@@ -172,7 +172,7 @@ impl Bucket {
 
     /// All entries of the chain that starts here.
     #[inline]
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = Occupant> {
         self.chain().flat_map(|bucket| {
             // SAFETY: the slots are occupied.
             bucket.occupied().map(|slot| unsafe { bucket.entry(slot) })
@@ -185,7 +185,7 @@ impl Bucket {
 /// # Safety
 /// `head` heads a valid chain and nothing else refers to that now.
 #[inline]
-pub(super) unsafe fn push(mut head: NonNull<Bucket>, entry: Entry) -> bool {
+pub(super) unsafe fn push(mut head: NonNull<Bucket>, entry: Occupant) -> bool {
     let mut grown = false;
     loop {
         // SAFETY: `head` is a bucket of the chain.
@@ -247,7 +247,7 @@ pub(super) unsafe fn remove(
 /// # Safety
 /// `head` is a copy of the head of a valid chain that nobody will use any more.
 #[inline]
-pub(super) unsafe fn dismantle(mut head: Bucket, mut visit: impl FnMut(Entry)) -> usize {
+pub(super) unsafe fn dismantle(mut head: Bucket, mut visit: impl FnMut(Occupant)) -> usize {
     let mut freed = 0;
     loop {
         for slot in head.occupied() {
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn slots_are_independent() {
         let mut bucket = Bucket::EMPTY;
-        let entry = |i: usize| Entry {
+        let entry = |i: usize| Occupant {
             raw: NonNull::new(ptr::with_exposed_provenance_mut(0xffff_ffff_0000 + i)).unwrap(),
             tag: [1, 2, 255, 128, 127, 129, 1, 254][i],
             mark: i.is_multiple_of(3),

@@ -30,7 +30,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use self::array::Array;
-use self::bucket::{Bucket, Entry, SLOTS};
+use self::bucket::{Bucket, Occupant, SLOTS};
 use super::hash::HashSeed;
 
 pub(crate) use self::bucket::prefetch;
@@ -222,7 +222,7 @@ impl<T: Item> Table<T> {
         let raw = item.into_raw();
         // SAFETY: the pointer has just come from `into_raw`.
         debug_assert_eq!(hash, self.hash(unsafe { T::raw_key(raw) }), "not the hash of this key");
-        let entry = Entry { raw, tag: Bucket::tag(hash), mark };
+        let entry = Occupant { raw, tag: Bucket::tag(hash), mark };
         // SAFETY: `before_insert` has seen to it that the hash belongs to a real bucket; nothing
         // else refers to it.
         let grown = unsafe { bucket::push(self.head(hash), entry) };

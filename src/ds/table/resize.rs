@@ -14,7 +14,7 @@ use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::array::Array;
-use super::bucket::{self, Bucket, Entry, prefetch};
+use super::bucket::{self, Bucket, Occupant, prefetch};
 use super::{Item, Table};
 use crate::util::alloc::MAPPED_BYTES;
 
@@ -257,7 +257,7 @@ impl<T: Item> Table<T> {
 
     /// Takes the next bucket of `array` out of use and hands its entries to `visit`, which takes
     /// them over. Ends the resize with the last bucket.
-    fn sweep_bucket(&mut self, mut visit: impl FnMut(&mut Self, Entry)) {
+    fn sweep_bucket(&mut self, mut visit: impl FnMut(&mut Self, Occupant)) {
         self.look_ahead();
         if let Some(&head) = self.array.as_slice().get(self.swept) {
             self.swept += 1;

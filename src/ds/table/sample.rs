@@ -3,7 +3,7 @@
 use std::array;
 use std::ptr;
 
-use super::bucket::{Bucket, Entry, SLOTS, prefetch};
+use super::bucket::{Bucket, Occupant, SLOTS, prefetch};
 use super::scan::marked;
 use super::{Item, Table};
 
@@ -63,7 +63,7 @@ impl<T: Item> Table<T> {
         &self,
         rng: &mut R,
         tries: usize,
-        choose: impl Fn(&Bucket, &mut R) -> Option<Entry>,
+        choose: impl Fn(&Bucket, &mut R) -> Option<Occupant>,
     ) -> Option<T::Ref<'_>> {
         let heads = self.heads();
         let start = below(rng, heads.len());
@@ -75,7 +75,10 @@ impl<T: Item> Table<T> {
 }
 
 /// One of some entries, each with the same chance.
-fn pick(entries: impl Iterator<Item = Entry>, rng: &mut impl FnMut() -> u64) -> Option<Entry> {
+fn pick(
+    entries: impl Iterator<Item = Occupant>,
+    rng: &mut impl FnMut() -> u64,
+) -> Option<Occupant> {
     let mut chosen = None;
     for (before, entry) in entries.enumerate() {
         if below(rng, before + 1) == 0 {

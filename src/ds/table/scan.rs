@@ -20,7 +20,7 @@
 //! visit entries below c again.
 
 use super::array::POSITION_BITS;
-use super::bucket::{Bucket, Entry};
+use super::bucket::{Bucket, Occupant};
 use super::{Item, Table};
 
 /// Buckets that a walk fetches ahead: 6 entries each, which is about as many as a core can wait for.
@@ -100,7 +100,7 @@ impl<T: Item> Table<T> {
     }
 
     #[inline]
-    pub(super) fn view(&self, entry: Entry) -> T::Ref<'_> {
+    pub(super) fn view(&self, entry: Occupant) -> T::Ref<'_> {
         // SAFETY: called with entries of this table only, which is borrowed as long as the view
         // lives.
         unsafe { T::raw_ref(entry.raw) }
@@ -167,7 +167,7 @@ impl<'a> Heads<'a> {
 
 /// The entries of a chain that have a mark.
 #[inline]
-pub(super) fn marked(head: &Bucket) -> impl Iterator<Item = Entry> {
+pub(super) fn marked(head: &Bucket) -> impl Iterator<Item = Occupant> {
     head.chain().flat_map(|bucket| {
         // SAFETY: a slot with a mark is occupied.
         bucket.marked().map(|slot| unsafe { bucket.entry(slot) })

@@ -1,6 +1,6 @@
 //! The slow log: commands that took longer than `slowlog-log-slower-than`.
 
-use crate::ds::listpack::{Entry, Listpack};
+use crate::ds::listpack::{Listpack, ListpackEntry};
 use crate::ds::packed::Packed;
 use crate::spec::CommandFlags;
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ pub struct SlowEntry {
 
 impl SlowEntry {
     /// The client's address, then its name.
-    pub fn client(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub fn client(&self) -> impl Iterator<Item = ListpackEntry<'_>> {
         self.texts.view().iter().take(CLIENT_TEXTS)
     }
 
@@ -33,7 +33,7 @@ impl SlowEntry {
         self.texts.view().len() - CLIENT_TEXTS
     }
 
-    pub fn args(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub fn args(&self) -> impl Iterator<Item = ListpackEntry<'_>> {
         self.texts.view().iter().skip(CLIENT_TEXTS)
     }
 }

@@ -3,7 +3,7 @@
 use super::SnapshotOrigin;
 use crate::db::{Db, Entry, ExpiryRole};
 use crate::lua::library::Libraries;
-use crate::rdb::parser::{Entry as RdbEntry, Event, Origin};
+use crate::rdb::parser::{Event, Origin, RdbEntry};
 use crate::rdb::{ErrorKind, RdbError, RdbParser};
 use crate::server::Server;
 use crate::server::blocking;

@@ -14,7 +14,7 @@
 use super::id::StreamId;
 use crate::ds::listpack::codec::{self, Encoded};
 use crate::ds::listpack::view::{HEADER, recount, write_header};
-use crate::ds::listpack::{Entry, Iter, ListpackRef, Pos};
+use crate::ds::listpack::{Iter, ListpackEntry, ListpackRef, Pos};
 use crate::util::alloc::size_class;
 
 /// Flags of an entry. Their piece is one byte, the number itself.
@@ -67,7 +67,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = (Entry<'a>, Entry<'a>);
+    type Item = (ListpackEntry<'a>, ListpackEntry<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -92,12 +92,12 @@ impl Node {
         let mut node = Node(buf);
         let names = fields.len() / 2;
         for head in [0, 0, names as i64] {
-            node.push(Entry::Int(head));
+            node.push(ListpackEntry::Int(head));
         }
         for name in fields.iter().step_by(2) {
-            node.push(Entry::Str(name));
+            node.push(ListpackEntry::Str(name));
         }
-        node.push(Entry::Int(0));
+        node.push(ListpackEntry::Int(0));
         node.0.push(codec::EOF);
         write_header(&mut node.0, recount(0, names + 4, 0));
         node
@@ -166,26 +166,26 @@ impl Node {
         let count = fields.len() / 2;
         let (ms, seq) = id.delta(master);
         let texts: usize = fields.iter().map(|text| text.len() + text_overhead(text.len())).sum();
-        let delta =
-            Encoded::new(Entry::Int(ms)).entry_len() + Encoded::new(Entry::Int(seq)).entry_len();
+        let delta = Encoded::new(ListpackEntry::Int(ms)).entry_len()
+            + Encoded::new(ListpackEntry::Int(seq)).entry_len();
         self.reserve(texts + delta + INT_PIECES);
         self.0.pop();
-        self.push(Entry::Int(i64::from(if same { SAME_FIELDS } else { 0 })));
-        self.push(Entry::Int(ms));
-        self.push(Entry::Int(seq));
+        self.push(ListpackEntry::Int(i64::from(if same { SAME_FIELDS } else { 0 })));
+        self.push(ListpackEntry::Int(ms));
+        self.push(ListpackEntry::Int(seq));
         let pieces = if same {
             for value in fields.iter().skip(1).step_by(2) {
-                self.push(Entry::Str(value));
+                self.push(ListpackEntry::Str(value));
             }
             count + 3
         } else {
-            self.push(Entry::Int(count as i64));
+            self.push(ListpackEntry::Int(count as i64));
             for text in fields {
-                self.push(Entry::Str(text));
+                self.push(ListpackEntry::Str(text));
             }
             2 * count + 4
         };
-        self.push(Entry::Int(pieces as i64));
+        self.push(ListpackEntry::Int(pieces as i64));
         self.0.push(codec::EOF);
         let elements = u16::from_le_bytes([self.0[4], self.0[5]]);
         write_header(&mut self.0, recount(elements, pieces + 1, 0));
@@ -302,7 +302,7 @@ impl Node {
     /// Puts an integer in the place of the piece at `at`.
     #[inline]
     fn replace_int(&mut self, at: usize, n: i64) {
-        let new = Encoded::new(Entry::Int(n));
+        let new = Encoded::new(ListpackEntry::Int(n));
         let len = new.entry_len();
         let Some(end) = codec::skip(&self.0, at) else { return };
         if end - at != len {
@@ -321,7 +321,7 @@ impl Node {
     }
 
     #[inline]
-    fn push(&mut self, piece: Entry<'_>) {
+    fn push(&mut self, piece: ListpackEntry<'_>) {
         Encoded::new(piece).append(&mut self.0);
     }
 
@@ -386,7 +386,7 @@ impl Cursor<'_> {
     #[inline]
     fn int(&mut self) -> Option<i64> {
         match codec::decode(self.buf, self.at)? {
-            (Entry::Int(n), len) => {
+            (ListpackEntry::Int(n), len) => {
                 self.at += codec::with_backlen(len);
                 Some(n)
             }

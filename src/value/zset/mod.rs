@@ -9,7 +9,7 @@
 mod packed;
 mod range;
 
-use crate::ds::listpack::{Entry, INT_TEXT_MAX, Listpack};
+use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry};
 use crate::ds::sorted_set::{self, Builder, SortedSet};
 use crate::util::number::parse_f64;
 use packed::Packed;
@@ -80,7 +80,7 @@ impl Zset {
 
     /// The sorted set of elements that are in order, as another sorted set has them.
     pub fn from_sorted<'a>(
-        elements: impl ExactSizeIterator<Item = (Entry<'a>, f64)>,
+        elements: impl ExactSizeIterator<Item = (ListpackEntry<'a>, f64)>,
         limits: &ZsetLimits,
     ) -> Zset {
         let mut zset = Zset::new(elements.len(), 0, limits);
@@ -112,8 +112,8 @@ impl Zset {
         let mut in_order = true;
         for (member, score) in listpack.pairs() {
             let score = match score {
-                Entry::Int(n) => n as f64,
-                Entry::Str(text) => parse_f64(text)?,
+                ListpackEntry::Int(n) => n as f64,
+                ListpackEntry::Str(text) => parse_f64(text)?,
             };
             let mut buf = [0; INT_TEXT_MAX];
             let member = member.to_bytes(&mut buf);
@@ -299,7 +299,7 @@ impl Zset {
 
     /// The ranks of the elements whose members are in a range; for sets all of whose scores are equal.
     pub fn ranks_by_lex(&self, range: &LexRange<'_>) -> Range<usize> {
-        let text = |member: Entry<'_>, is: &dyn Fn(&[u8]) -> bool| {
+        let text = |member: ListpackEntry<'_>, is: &dyn Fn(&[u8]) -> bool| {
             is(member.to_bytes(&mut [0; INT_TEXT_MAX]))
         };
         let (start, end) = match &self.0 {
@@ -316,28 +316,28 @@ impl Zset {
     }
 
     /// An element by chance, each with the same one.
-    pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<(Entry<'_>, f64)> {
+    pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<(ListpackEntry<'_>, f64)> {
         match &self.0 {
             Repr::Listpack(packed) => {
                 let rank = ((u128::from(rng()) * packed.len() as u128) >> 64) as usize;
                 packed.range(rank..rank + 1).next()
             }
             Repr::Skiplist(set) => {
-                set.random(rng).map(|(member, score)| (Entry::Str(member), score))
+                set.random(rng).map(|(member, score)| (ListpackEntry::Str(member), score))
             }
         }
     }
 
     /// Visits the elements of a part of the set, and answers the cursor for the next part, 0 after the last. A
     /// listpack is one part.
-    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(Entry<'_>, f64)) -> u64 {
+    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(ListpackEntry<'_>, f64)) -> u64 {
         match &self.0 {
             Repr::Listpack(packed) => {
                 packed.iter().for_each(|(member, score)| visit(member, score));
                 0
             }
             Repr::Skiplist(set) => {
-                set.scan(cursor, |member, score| visit(Entry::Str(member), score))
+                set.scan(cursor, |member, score| visit(ListpackEntry::Str(member), score))
             }
         }
     }
@@ -355,7 +355,7 @@ impl Clone for Zset {
 /// Whether the elements are the same, in whatever encoding.
 impl PartialEq for Zset {
     fn eq(&self, other: &Self) -> bool {
-        let text = |(member, score): (Entry<'_>, f64)| (member.to_vec(), score);
+        let text = |(member, score): (ListpackEntry<'_>, f64)| (member.to_vec(), score);
         self.len() == other.len() && self.iter().map(text).eq(other.iter().map(text))
     }
 }
@@ -377,14 +377,14 @@ enum IterRepr<'a> {
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = (Entry<'a>, f64);
+    type Item = (ListpackEntry<'a>, f64);
 
     #[inline]
-    fn next(&mut self) -> Option<(Entry<'a>, f64)> {
+    fn next(&mut self) -> Option<(ListpackEntry<'a>, f64)> {
         match &mut self.0 {
             IterRepr::Listpack(iter) => iter.next(),
             IterRepr::Skiplist(iter) => {
-                iter.next().map(|(member, score)| (Entry::Str(member), score))
+                iter.next().map(|(member, score)| (ListpackEntry::Str(member), score))
             }
         }
     }
@@ -399,11 +399,11 @@ impl<'a> Iterator for Iter<'a> {
 
 impl<'a> DoubleEndedIterator for Iter<'a> {
     #[inline]
-    fn next_back(&mut self) -> Option<(Entry<'a>, f64)> {
+    fn next_back(&mut self) -> Option<(ListpackEntry<'a>, f64)> {
         match &mut self.0 {
             IterRepr::Listpack(iter) => iter.next_back(),
             IterRepr::Skiplist(iter) => {
-                iter.next_back().map(|(member, score)| (Entry::Str(member), score))
+                iter.next_back().map(|(member, score)| (ListpackEntry::Str(member), score))
             }
         }
     }

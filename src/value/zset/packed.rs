@@ -1,6 +1,6 @@
 //! A small sorted set: one listpack of members and scores by turns, in order. The bytes are Redis's.
 
-use crate::ds::listpack::{self, Entry, INT_TEXT_MAX, Listpack, Pos};
+use crate::ds::listpack::{self, INT_TEXT_MAX, Listpack, ListpackEntry, Pos};
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64};
 use std::ops::Range;
 
@@ -13,20 +13,20 @@ pub(super) struct Packed(Listpack);
 
 /// The score that an entry states.
 #[inline]
-fn score(entry: Entry<'_>) -> f64 {
+fn score(entry: ListpackEntry<'_>) -> f64 {
     match entry {
-        Entry::Int(n) => n as f64,
+        ListpackEntry::Int(n) => n as f64,
         // What is no number has been refused when the bytes came in.
-        Entry::Str(text) => parse_f64(text).unwrap_or(0.0),
+        ListpackEntry::Str(text) => parse_f64(text).unwrap_or(0.0),
     }
 }
 
 /// The entry that states a score.
-fn with_entry<T>(score: f64, write: impl FnOnce(Entry<'_>) -> T) -> T {
+fn with_entry<T>(score: f64, write: impl FnOnce(ListpackEntry<'_>) -> T) -> T {
     if score.abs() <= MAX_INTEGER && score.trunc() == score {
-        return write(Entry::Int(score as i64));
+        return write(ListpackEntry::Int(score as i64));
     }
-    write(Entry::Str(fmt_f64(score, &mut [0; MAX_F64_CHARS])))
+    write(ListpackEntry::Str(fmt_f64(score, &mut [0; MAX_F64_CHARS])))
 }
 
 impl Packed {
@@ -132,11 +132,14 @@ impl Packed {
     }
 
     /// How many elements come first for which `before` holds.
-    pub(super) fn count_while(&self, mut before: impl FnMut(Entry<'_>, f64) -> bool) -> usize {
+    pub(super) fn count_while(
+        &self,
+        mut before: impl FnMut(ListpackEntry<'_>, f64) -> bool,
+    ) -> usize {
         self.iter().take_while(|&(member, score)| before(member, score)).count()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Entry<'_>, f64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ListpackEntry<'_>, f64)> {
         self.0.pairs().map(|(member, entry)| (member, score(entry)))
     }
 
@@ -165,10 +168,10 @@ pub(super) struct Iter<'a> {
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = (Entry<'a>, f64);
+    type Item = (ListpackEntry<'a>, f64);
 
     #[inline]
-    fn next(&mut self) -> Option<(Entry<'a>, f64)> {
+    fn next(&mut self) -> Option<(ListpackEntry<'a>, f64)> {
         self.len = self.len.checked_sub(1)?;
         Some((self.front.next()?, score(self.front.next()?)))
     }
