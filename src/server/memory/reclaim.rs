@@ -1,9 +1,10 @@
 //! Giving free memory back to the system, within seconds of a large freeing.
 //!
-//! The allocator keeps what is freed until it is told to purge (see [`alloc`](crate::util::alloc)). Once a second the *gap* is looked at:
-//! the bytes that the process holds beyond those that are used. When it has grown, the background thread purges, which
-//! may take long. What a purge leaves of the gap can't be given back (the program itself, fragmentation), and is the
-//! *floor* above which it has to grow next time: a gap that is there to stay is not purged again and again.
+//! The allocator keeps what is freed until it is told to purge (see [`alloc`](crate::util::alloc)). Once a second the
+//! *gap* is looked at: the bytes that the process holds beyond those that are used. When it has grown, the background
+//! thread purges, which may take long. What a purge leaves of the gap can't be given back (the program itself,
+//! fragmentation), and is the *floor* above which it has to grow next time: a gap that is there to stay is not purged
+//! again and again.
 //!
 //! Threads and commands need not say what they have freed, and what was allocated and freed between two looks is seen,
 //! too.
