@@ -66,10 +66,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("server/replication/primary", "dual_channel"),
     ("server/replication/primary", "feed"),
     ("server/replication/primary", "snapshot"),
-    ("server/replication/replica", "download"),
-    ("server/replication/replica", "dual_channel"),
-    ("server/replication/replica", "handshake"),
-    ("server/replication/replica", "kept_stream"),
 ];
 
 /// Where `unsafe` may stand.
@@ -108,7 +104,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/server/persistence/load.rs", "load_events"),
     ("src/server/replication/primary/psync.rs", "master_try_partial_resynchronization"),
     ("src/server/replication/primary/snapshot.rs", "start_bgsave_for_replication"),
-    ("src/server/replication/replica/handshake.rs", "handle_handshake_line"),
     ("src/spec/keys.rs", "getkeys_and_flags"),
     ("tests/it/functions.rs", "what_a_library_may_do_while_it_loads"),
     ("tests/it/scripting.rs", "errors_tell_where_they_were_raised"),

@@ -18,7 +18,7 @@ use crate::server::persistence::aof::AofState;
 use crate::server::persistence::child::ChildReports;
 use crate::server::pubsub::Topic;
 use crate::server::replication::ReplState;
-use crate::server::replication::replica::{LinkState, PrimaryLink};
+use crate::server::replication::replica::PrimaryLink;
 use crate::server::{Server, VALKEY_VERSION, VERSION};
 use crate::sys::process;
 use crate::util::alloc;
@@ -445,23 +445,25 @@ fn replication(s: &Server, lines: &mut Lines) {
 
 fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
     let now = s.now_seconds();
-    let connected = link.state == LinkState::Connected;
-    let client = link.token.filter(|_| connected).and_then(|token| s.clients.get(token));
+    let connected = link.is_connected();
+    let client = link.token().filter(|_| connected).and_then(|token| s.clients.get(token));
     let (read, applied) = match (client, &s.repl.cached) {
         (Some(client), _) => (client.read_offset, client.applied_offset),
         (None, Some(cached)) => (cached.offset, cached.offset),
         (None, None) => (1, 1),
     };
     let syncing = link.is_syncing();
-    lines.add("master_host", &link.host);
-    lines.add("master_port", link.port);
+    lines.add("master_host", link.host());
+    lines.add("master_port", link.port());
     lines.add("master_link_status", if connected { "up" } else { "down" });
-    lines.add("master_last_io_seconds_ago", if connected { now - link.last_io } else { -1 });
+    lines
+        .add("master_last_io_seconds_ago", if connected { now - link.heard_seconds() } else { -1 });
     lines.add_flag("master_sync_in_progress", syncing);
     lines.add("slave_read_repl_offset", read);
     lines.add("slave_repl_offset", applied);
-    lines.add("replicas_repl_buffer_size", link.kept_stream.len());
-    lines.add("replicas_repl_buffer_peak", link.kept_stream.peak());
+    let (in_memory, peak, _) = link.kept_bytes();
+    lines.add("replicas_repl_buffer_size", in_memory);
+    lines.add("replicas_repl_buffer_peak", peak);
     if syncing {
         let (total, received) = link.transfer_progress().unwrap_or((0, 0));
         // A length that is not known yet goes into the figures as -1, as in Redis.
@@ -470,7 +472,7 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
         lines.add("master_sync_read_bytes", received);
         lines.add("master_sync_left_bytes", total - received as i64);
         lines.add("master_sync_perc", format_args!("{:.2}", part * 100.0));
-        lines.add("master_sync_last_io_seconds_ago", now - link.last_io);
+        lines.add("master_sync_last_io_seconds_ago", now - link.heard_seconds());
     }
     if !connected {
         let since = Some(s.repl.down_since).filter(|since| *since > 0);

@@ -6,7 +6,6 @@ use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
-use crate::server::replication::failover::Failover;
 use crate::spec::CommandFlags;
 
 /// What becomes of a request that is for the primary.
@@ -35,10 +34,10 @@ pub(crate) fn redirection(
         return None;
     }
     // The server that takes over would send the client back here until it has.
-    if matches!(server.repl.failover, Failover::InProgress { .. }) {
+    if server.repl.failover.is_in_progress() {
         return Some(Redirection::Undecided);
     }
-    let text = format!("{}:{}", primary.host, primary.port);
+    let text = format!("{}:{}", primary.host(), primary.port());
     Some(Redirection::Elsewhere(CommandError::with(ErrorCode::Redirect, text)))
 }
 

@@ -51,7 +51,7 @@ fn replicaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let port = parse_i64(args[2]).and_then(|port| u16::try_from(port).ok());
     let port = port.ok_or_else(|| CommandError::err("Invalid master port"))?;
     let host = String::from_utf8_lossy(args[1]).into_owned();
-    if s.repl.primary.as_ref().is_some_and(|p| p.host == host && p.port == port) {
+    if s.repl.primary.as_ref().is_some_and(|p| p.host() == host && p.port() == port) {
         s.notice("REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.");
         call.reply.simple("OK Already connected to specified master");
         return Ok(());
@@ -340,10 +340,10 @@ fn role(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if let Some(link) = &s.repl.primary {
         reply.array(5);
         reply.bulk(b"slave");
-        reply.bulk_str(&link.host);
-        reply.int(i64::from(link.port));
-        reply.bulk_str(link.state.role_name());
-        let offset = link.token.filter(|_| s.repl.is_connected_to_primary());
+        reply.bulk_str(link.host());
+        reply.int(i64::from(link.port()));
+        reply.bulk_str(link.role_name());
+        let offset = link.token().filter(|_| s.repl.is_connected_to_primary());
         reply.int(offset.map_or(-1, |t| s.clients[t].applied_offset as i64));
         return Ok(());
     }

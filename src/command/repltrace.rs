@@ -9,7 +9,6 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::replication::primary;
 use crate::server::replication::primary::feed;
-use crate::server::replication::replica::LinkState;
 use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
 use crate::spec::help::reply_help;
 use crate::sys::time::local_day_and_time;
@@ -96,23 +95,23 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
         }
         Role::Replica => {
             let Some(primary) = &s.repl.primary else { return start };
-            let (state, now) = (primary.state.role_name(), s.now_seconds());
-            let silent = now - primary.last_io;
-            if primary.state != LinkState::Connected && !primary.is_syncing() {
+            let (state, now) = (primary.role_name(), s.now_seconds());
+            let silent = now - primary.heard_seconds();
+            if !primary.is_connected() && !primary.is_syncing() {
                 let down = match s.repl.down_since {
                     0 => "has not been up yet".to_string(),
                     since => format!("down for {} s", now - since),
                 };
-                let waits = now - primary.since;
+                let waits = now - primary.since_seconds();
                 return format!("{start} {}, {state} for {waits} s, {down}", link.peer);
             }
             let client = primary
-                .token
-                .filter(|_| primary.state == LinkState::Connected)
+                .token()
+                .filter(|_| primary.is_connected())
                 .and_then(|token| s.clients.get(token));
             let lag = match client {
                 Some(client) => client.read_offset - client.applied_offset,
-                None => primary.kept_stream.total(),
+                None => primary.kept_bytes().2,
             };
             format!(
                 "{start} {}, {state}, lag {lag} bytes (received, not applied yet), heard {silent} s ago",

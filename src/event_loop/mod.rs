@@ -12,8 +12,8 @@ use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::load::{LoadError, LoadProgress};
 use crate::server::replication::primary::snapshot;
-use crate::server::replication::replica::download;
-use crate::server::replication::replica::handshake;
+use crate::server::replication::replica;
+use crate::server::replication::replica::loading;
 use crate::server::shutdown;
 use crate::server::startup;
 use crate::server::tls;
@@ -231,7 +231,7 @@ pub fn client_event(
 ) {
     let Some(client) = server.clients.get(token) else { return };
     if client.is(ClientFlags::HANDSHAKE) {
-        handshake::sync_with_primary(server, token);
+        replica::sync_with_master(server, token);
         return;
     }
     if writable {
@@ -253,7 +253,7 @@ pub fn work_without_events(server: &mut Server) {
 /// Loads the next slice of a snapshot file; a file that can't be loaded at start-up ends the server.
 fn load_on(server: &mut Server) {
     if server.repl.primary.is_some() && !server.starting {
-        download::continue_loading_snapshot(server);
+        loading::continue_loading_snapshot(server);
         return;
     }
     match persistence::load_some(server) {

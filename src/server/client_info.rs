@@ -138,9 +138,9 @@ pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]])
     if let Some(link) = &client.replica {
         field("repl", &link.state.map_or("handshake", |state| state.name()));
     } else if let Some(link) = &server.repl.primary
-        && link.token == Some(token)
+        && link.token() == Some(token)
     {
-        field("repl", &link.state.role_name());
+        field("repl", &link.role_name());
     }
     line
 }

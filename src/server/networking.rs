@@ -30,9 +30,8 @@ use crate::server::output;
 use crate::server::persistence;
 use crate::server::pubsub;
 use crate::server::replication::primary;
-use crate::server::replication::replica::dual_channel;
+use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
-use crate::server::replication::replica::handshake;
 use crate::server::replication::trace;
 use crate::server::tracking;
 use crate::server::transaction;
@@ -700,11 +699,11 @@ impl Server {
             let client = &mut self.clients[token];
             client.flags.remove(ClientFlags::PENDING_INPUT);
             if client.is(ClientFlags::HANDSHAKE) {
-                handshake::sync_with_primary(self, token);
+                replica::sync_with_master(self, token);
                 continue;
             }
             if client.is(ClientFlags::REPLAYING) {
-                dual_channel::replay_kept_stream(self, token);
+                follow::replay_kept_stream(self, token);
                 continue;
             }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {

@@ -28,7 +28,7 @@ pub fn load_setup(server: &mut Server) -> Result<(), Box<dyn Error>> {
 /// If it can't be loaded.
 pub fn begin(server: &mut Server) -> Result<(), LoadError> {
     if let Some(address) = server.config.replicaof.clone() {
-        replica::become_replica_at_startup(server, address.host, address.port);
+        replica::become_replica(server, address.host, address.port);
     }
     if !begin_loading(server)? {
         finished(server);

@@ -6,7 +6,6 @@ use aeolis::server::Server;
 use aeolis::server::client::ClientFlags;
 use aeolis::server::output;
 use aeolis::server::replication::NO_ID;
-use aeolis::server::replication::replica::{LinkState, PrimaryLink};
 use std::collections::{BTreeSet, HashSet};
 
 /// What an output may exceed its limit by: one read's worth of replies, and a piece of a snapshot.
@@ -96,10 +95,9 @@ impl Checks {
     pub fn after_turn(&mut self, i: usize, server: &Server) {
         let backlog = &mut self.backlogs[i];
         let repl = &server.repl;
-        let loads = |l: &PrimaryLink| matches!(l.state, LinkState::Transfer | LinkState::Loading);
         match &repl.stream {
             // A whole data set from elsewhere: what was kept of the stream does not lead to it.
-            _ if repl.primary.as_deref().is_some_and(loads) => *backlog = Backlog::default(),
+            _ if repl.is_syncing() => *backlog = Backlog::default(),
             None => *backlog = Backlog::default(),
             Some(stream) => {
                 let continued = backlog.id == repl.id || backlog.id == repl.id2;

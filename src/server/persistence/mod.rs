@@ -316,7 +316,7 @@ pub(crate) fn snapshot_origin(server: &Server) -> Option<SnapshotOrigin> {
     let stream_db = match &server.repl.primary {
         // What the primary's stream has selected.
         Some(link) => {
-            let client = link.token.and_then(|token| server.clients.get(token));
+            let client = link.token().and_then(|token| server.clients.get(token));
             let client = client.filter(|_| link.is_connected());
             client.map_or(link.stream_db(), |client| client.db)
         }

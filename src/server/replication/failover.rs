@@ -14,7 +14,6 @@ use crate::server::pause;
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::server::replication::primary;
 use crate::server::replication::replica;
-use crate::server::replication::replica::LinkState;
 
 /// How far handing over has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +49,11 @@ impl Failover {
 
     pub fn is_none(&self) -> bool {
         *self == Failover::None
+    }
+
+    /// Whether the link to the replica that is to be the primary is being made.
+    pub fn is_in_progress(&self) -> bool {
+        matches!(self, Failover::InProgress { .. })
     }
 }
 
@@ -161,7 +165,7 @@ pub(crate) fn abort_failover(server: &mut Server, why: &str) {
         Some((host, port)) => format!("FAILOVER to {host}:{port} aborted: {why}"),
         None => format!("FAILOVER to any replica aborted: {why}"),
     });
-    if matches!(server.repl.failover, Failover::InProgress { .. }) {
+    if server.repl.failover.is_in_progress() {
         replica::replication_unset_primary(server);
         replica::set_primary_address(server, None);
     }
@@ -185,10 +189,4 @@ pub(crate) fn take_over(server: &mut Server, call: &Call, id: &[u8]) -> CommandR
     let client = client_info::client_info(server, call.client);
     server.notice(&format!("MASTER MODE enabled (failover request from '{client}')"));
     Ok(())
-}
-
-/// Whether the link that is being made is to a server that is to become the primary by it.
-pub(crate) fn is_failing_over(server: &Server) -> bool {
-    matches!(server.repl.failover, Failover::InProgress { .. })
-        && server.repl.primary.as_ref().is_some_and(|p| p.state != LinkState::Connected)
 }

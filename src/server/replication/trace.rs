@@ -50,12 +50,22 @@ pub enum Role {
 }
 
 /// How a resynchronisation goes.
-#[derive(Clone, Copy, Debug)]
-pub enum Resync<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resync {
     Full,
     Partial,
     /// It was asked to be partial, and could not be.
-    Refused(&'a str),
+    Refused(String),
+}
+
+impl Resync {
+    /// The step that it is, if it is one.
+    fn refusal(&self) -> Option<String> {
+        match self {
+            Resync::Refused(why) => Some(format!("partial resynchronisation refused: {why}")),
+            Resync::Full | Resync::Partial => None,
+        }
+    }
 }
 
 /// A link and what happened on it.
@@ -156,14 +166,14 @@ impl Traces {
         }
     }
 
-    fn resync(&mut self, id: u64, outcome: Resync<'_>) {
+    fn resync(&mut self, id: u64, outcome: Resync) {
         let Some(link) = self.get_mut(id) else { return };
         match outcome {
             Resync::Full => link.full += 1,
             Resync::Partial => link.partial += 1,
             Resync::Refused(why) => {
                 link.refused += 1;
-                link.refusal = Some(shorten(why));
+                link.refusal = Some(shorten(&why));
             }
         }
     }
@@ -220,11 +230,11 @@ pub(crate) fn trace_replica(server: &mut Server, token: Token, direction: Direct
 }
 
 /// Notes how a replica's resynchronisation goes: full, or partial, or why it could not be partial.
-pub(crate) fn trace_resync(server: &mut Server, token: Token, outcome: Resync<'_>) {
+pub(crate) fn trace_resync(server: &mut Server, token: Token, outcome: Resync) {
     let id = replica_trace(server, token);
+    let refusal = outcome.refusal();
     server.repl.traces.resync(id, outcome);
-    if let Resync::Refused(why) = outcome {
-        let text = format!("partial resynchronisation refused: {why}");
+    if let Some(text) = refusal {
         trace_replica(server, token, Direction::Here, &text);
     }
 }
@@ -254,17 +264,16 @@ pub(crate) fn trace_end(server: &mut Server, token: Token, why: &str) {
 /// Notes a step on the link to the primary.
 pub(crate) fn trace_primary(server: &mut Server, direction: Direction, text: &str) {
     let Some(link) = &server.repl.primary else { return };
-    let (id, now) = (link.trace, server.clock.unix_us());
+    let (id, now) = (link.trace(), server.clock.unix_us());
     server.repl.traces.step(id, now, direction, text);
 }
 
 /// Notes how a resynchronisation with the primary goes.
-pub(crate) fn trace_primary_resync(server: &mut Server, outcome: Resync<'_>) {
+pub(crate) fn trace_primary_resync(server: &mut Server, outcome: Resync) {
     let Some(link) = &server.repl.primary else { return };
-    let id = link.trace;
+    let (id, refusal) = (link.trace(), outcome.refusal());
     server.repl.traces.resync(id, outcome);
-    if let Resync::Refused(why) = outcome {
-        let text = format!("partial resynchronisation refused: {why}");
+    if let Some(text) = refusal {
         trace_primary(server, Direction::Here, &text);
     }
 }
@@ -273,7 +282,7 @@ pub(crate) fn trace_primary_resync(server: &mut Server, outcome: Resync<'_>) {
 pub(crate) fn trace_primary_gone(server: &mut Server, why: &str) {
     trace_primary(server, Direction::Here, why);
     let now = server.now_seconds();
-    let Some(id) = server.repl.primary.as_ref().map(|link| link.trace) else { return };
+    let Some(id) = server.repl.primary.as_ref().map(|link| link.trace()) else { return };
     if let Some(link) = server.repl.traces.get_mut(id) {
         link.ended = Some(now);
     }

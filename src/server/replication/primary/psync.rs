@@ -148,7 +148,7 @@ pub(super) fn master_try_partial_resynchronization(
             };
             server.notice(&text);
             let why = text.split_once(": ").map_or(text.as_str(), |(_, why)| why);
-            trace::trace_resync(server, token, Resync::Refused(why));
+            trace::trace_resync(server, token, Resync::Refused(why.to_string()));
         } else {
             server.notice(&format!("Full resync requested by replica {name}"));
         }
@@ -161,7 +161,7 @@ pub(super) fn master_try_partial_resynchronization(
         let why = format!(
             "fields of hashes have got an expiry since offset {offset}, which the replica does not know"
         );
-        trace::trace_resync(server, token, Resync::Refused(&why));
+        trace::trace_resync(server, token, Resync::Refused(why));
         return false;
     }
     let kept = server.repl.stream.as_ref().is_some_and(|s| wanted > 0 && s.has(from));
@@ -180,7 +180,7 @@ pub(super) fn master_try_partial_resynchronization(
                 server.config.repl_backlog_size
             ),
         };
-        trace::trace_resync(server, token, Resync::Refused(&why));
+        trace::trace_resync(server, token, Resync::Refused(why));
         return false;
     }
     let behind_snapshot = dual_channel::claim_reservation(server, token);

@@ -3,7 +3,7 @@
 //! The first part is kept in memory, what exceeds the limit in a file: stopping to read would fill the primary's
 //! buffer, which drops its replica when it is full, and the synchronisation would begin anew, perhaps for ever.
 
-use super::handshake::CHUNK;
+use super::super::CHUNK;
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
@@ -46,12 +46,8 @@ pub enum Kept {
 
 impl KeptStream {
     /// Bytes in memory.
-    pub fn len(&self) -> usize {
+    pub fn in_memory(&self) -> usize {
         self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.total() == 0
     }
 
     /// Bytes in memory and in the file.
@@ -70,8 +66,7 @@ impl KeptStream {
     }
 
     /// Adds bytes: to those in memory, if these stay within `limit` (0: none) and all fit there so far; else to a file
-    /// in
-    /// `directory`.
+    /// in `directory`.
     ///
     /// # Errors
     /// Of making or writing the file. Then the bytes are kept in memory all the same, and it is full.
@@ -139,11 +134,6 @@ impl KeptStream {
         }
         Ok(Some(std::mem::take(&mut self.tail)).filter(|tail| !tail.is_empty()))
     }
-
-    /// Forgets what is kept, but not how much it was.
-    pub fn clear(&mut self) {
-        *self = KeptStream { peak: self.peak, ..KeptStream::default() };
-    }
 }
 
 /// A file that goes when it is closed.
@@ -173,10 +163,10 @@ mod tests {
             .collect();
         assert_eq!(places[..3], [Kept::Memory, Kept::Memory, Kept::File { begun: true }]);
         assert!(places[3..].iter().all(|place| *place == Kept::File { begun: false }));
-        assert_eq!((kept.len(), kept.peak(), kept.total()), (100_000, 100_000, 300_000));
+        assert_eq!((kept.in_memory(), kept.peak(), kept.total()), (100_000, 100_000, 300_000));
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "it has no name");
         assert_eq!(all(&mut kept), stream);
-        assert!(kept.is_empty() && !kept.is_full());
+        assert!(kept.total() == 0 && !kept.is_full());
         assert_eq!(kept.push(b"later", 100_000, dir.path()).ok(), Some(Kept::Memory));
         assert_eq!(all(&mut kept), b"later");
     }
@@ -196,7 +186,6 @@ mod tests {
     fn without_a_limit_all_is_in_memory() {
         let mut kept = KeptStream::default();
         assert_eq!(kept.push(&[7; 1 << 20], 0, Path::new("/nonexistent")).ok(), Some(Kept::Memory));
-        kept.clear();
-        assert_eq!((kept.len(), kept.peak()), (0, 1 << 20));
+        assert_eq!((all(&mut kept).len(), kept.in_memory(), kept.peak()), (1 << 20, 0, 1 << 20));
     }
 }
