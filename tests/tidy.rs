@@ -107,7 +107,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/spec/keys.rs", "getkeys_and_flags"),
     ("tests/it/functions.rs", "what_a_library_may_do_while_it_loads"),
     ("tests/it/scripting.rs", "errors_tell_where_they_were_raised"),
-    ("tests/it/scripting.rs", "what_a_script_may_do"),
 ];
 
 /// A source file.

@@ -607,77 +607,93 @@ fn names(command: &str, name: &str) -> bool {
     }
 }
 
-/// Encodings of values, as peers name them and as we do: `docs/differences.md` tells why.
-const ENCODINGS: &[(&[Kind], &str, &str, &str)] = &[
-    (
-        &[Kind::Redis7],
-        "listpack",
-        "quicklist",
-        "Redis 7.2 keeps small lists in a listpack, Redis 7.0 does not",
-    ),
-    (
-        &[Kind::Redis7],
-        "listpack",
-        "hashtable",
-        "Redis 7.2 keeps small sets in a listpack, Redis 7.0 does not",
-    ),
-    (
-        &[Kind::Redis7, Kind::Redis8],
-        "skiplist",
-        "listpack",
-        "members that are too long for a listpack are made room for before it is known whether they are added, as in Valkey",
-    ),
-    (&PEERS, "listpack", "skiplist", "`SORT` of a sorted set makes it a skip list there"),
-    (
-        &[Kind::Redis8],
-        "listpack",
-        "listpackex",
-        "a hash that once had expiring fields is a listpack again when it has none",
-    ),
-    (
-        &[Kind::Redis8, Kind::Valkey],
-        "embstr",
-        "raw",
-        "the key is part of the same allocation there, and counts",
-    ),
-    (
-        &[Kind::Valkey],
-        "raw",
-        "embstr",
-        "strings of up to 64 bytes, less the length of the key, are embedded there",
-    ),
-    (
-        &[Kind::Valkey],
-        "listpackex",
-        "hashtable",
-        "hashes with expiring fields have no listpack there",
-    ),
-    (&[Kind::Valkey], "listpack", "hashtable", "the same, and they stay so"),
-    (&[Kind::Valkey], "int", "embstr", "`MSETEX` keeps numbers as texts there"),
-];
-
-/// What is announced otherwise, or not at all (`there` is empty).
-struct Event {
+/// What a peer names otherwise, or has nothing like (`there` is empty).
+struct Naming {
     peers: &'static [Kind],
     here: &'static str,
     there: &'static str,
     reason: &'static str,
 }
 
-const EVENTS: &[Event] = &[
-    Event {
+/// Encodings of values.
+const ENCODINGS: &[Naming] = &[
+    Naming {
+        peers: &[Kind::Redis7],
+        here: "listpack",
+        there: "quicklist",
+        reason: "Redis 7.2 keeps small lists in a listpack, Redis 7.0 does not",
+    },
+    Naming {
+        peers: &[Kind::Redis7],
+        here: "listpack",
+        there: "hashtable",
+        reason: "Redis 7.2 keeps small sets in a listpack, Redis 7.0 does not",
+    },
+    Naming {
+        peers: &[Kind::Redis7, Kind::Redis8],
+        here: "skiplist",
+        there: "listpack",
+        reason: "members that are too long for a listpack are made room for before it is known whether they are added, as in Valkey",
+    },
+    Naming {
+        peers: &PEERS,
+        here: "listpack",
+        there: "skiplist",
+        reason: "`SORT` of a sorted set makes it a skip list there",
+    },
+    Naming {
+        peers: &[Kind::Redis8],
+        here: "listpack",
+        there: "listpackex",
+        reason: "a hash that once had expiring fields is a listpack again when it has none",
+    },
+    Naming {
+        peers: &[Kind::Redis8, Kind::Valkey],
+        here: "embstr",
+        there: "raw",
+        reason: "the key is part of the same allocation there, and counts",
+    },
+    Naming {
+        peers: &[Kind::Valkey],
+        here: "raw",
+        there: "embstr",
+        reason: "strings of up to 64 bytes, less the length of the key, are embedded there",
+    },
+    Naming {
+        peers: &[Kind::Valkey],
+        here: "listpackex",
+        there: "hashtable",
+        reason: "hashes with expiring fields have no listpack there",
+    },
+    Naming {
+        peers: &[Kind::Valkey],
+        here: "listpack",
+        there: "hashtable",
+        reason: "the same, and they stay so",
+    },
+    Naming {
+        peers: &[Kind::Valkey],
+        here: "int",
+        there: "embstr",
+        reason: "`MSETEX` keeps numbers as texts there",
+    },
+];
+
+/// Keyspace events.
+const EVENTS: &[Naming] = &[
+    Naming {
         peers: &[Kind::Redis7],
         here: "xgroup-createconsumer",
         there: "",
         reason: "7.2 announces consumers that come into being because they read or claim",
     },
-    Event {
+    Naming {
         peers: &[Kind::Valkey],
         here: "del",
         there: "expired",
         reason: "a key that is given a time in the past is deleted in 7.2, and expires there",
     },
-    Event {
+    Naming {
         peers: &[Kind::Valkey],
         here: "hdel",
         there: "hexpired",
@@ -688,7 +704,7 @@ const EVENTS: &[Event] = &[
 /// The name under which an event is compared; `None`: it is not.
 pub fn event_name(kind: Kind, event: &str) -> Option<&str> {
     let mine =
-        |row: &&Event| row.peers.contains(&kind) && (row.here == event || row.there == event);
+        |row: &&Naming| row.peers.contains(&kind) && (row.here == event || row.there == event);
     match EVENTS.iter().find(mine) {
         Some(row) if row.there.is_empty() => None,
         Some(row) => Some(row.here),
@@ -698,8 +714,8 @@ pub fn event_name(kind: Kind, event: &str) -> Option<&str> {
 
 /// Whether our encoding of a value may differ so from the peer's.
 pub fn encoding_may_differ(kind: Kind, ours: &[u8], theirs: &[u8]) -> bool {
-    ENCODINGS.iter().any(|(peers, our, their, _)| {
-        peers.contains(&kind) && our.as_bytes() == ours && their.as_bytes() == theirs
+    ENCODINGS.iter().any(|row| {
+        row.peers.contains(&kind) && row.here.as_bytes() == ours && row.there.as_bytes() == theirs
     })
 }
 
@@ -751,17 +767,14 @@ pub fn document() -> String {
             row.reason
         ));
     }
-    page.push_str("\n| Event here | Event there | Peers | Reason |\n| --- | --- | --- | --- |\n");
-    for row in EVENTS {
-        let there = if row.there.is_empty() { "none".into() } else { format!("`{}`", row.there) };
-        let peers = peers_shown(row.peers);
-        page.push_str(&format!("| `{}` | {there} | {peers} | {} |\n", row.here, row.reason));
-    }
-    page.push_str(
-        "\n| Encoding here | Encoding there | Peers | Reason |\n| --- | --- | --- | --- |\n",
-    );
-    for (peers, ours, theirs, reason) in ENCODINGS {
-        page.push_str(&format!("| `{ours}` | `{theirs}` | {} | {reason} |\n", peers_shown(peers)));
+    for (what, rows) in [("Event", EVENTS), ("Encoding", ENCODINGS)] {
+        page.push_str(&format!(
+            "\n| {what} here | {what} there | Peers | Reason |\n| --- | --- | --- | --- |\n"
+        ));
+        for Naming { peers, here, there, reason } in rows {
+            let there = if there.is_empty() { "none".into() } else { format!("`{there}`") };
+            page.push_str(&format!("| `{here}` | {there} | {} | {reason} |\n", peers_shown(peers)));
+        }
     }
     page
 }

@@ -54,8 +54,8 @@ fn check_chain(mut chain: Vec<Server>, snapshot: Snapshot, fields: Fields) {
     fill(&mut chain[0].connect(), fields);
     let load = Load::start(chain[0].connect(), fields);
     for n in 1..chain.len() {
-        let port = chain[n - 1].port.to_string();
-        assert_eq!(chain[n].text(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+        let port = chain[n - 1].port;
+        chain[n].replica_of(port);
         chain[n].wait_info("master_link_status", "up");
         follows(&mut chain, n);
     }

@@ -12,10 +12,6 @@ fn start(kind: Kind, options: &[&str]) -> Option<Server> {
     Some(Server::start_program(&kind.program()?, dir, &[&common, options].concat()))
 }
 
-fn follow(replica: &mut Server, primary: &Server) {
-    assert_eq!(replica.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]), "OK");
-}
-
 fn add_expiring_field(primary: &mut Server, key: &str) {
     primary.cmd(&["HSET", key, "f", "v", "g", "w"]);
     assert_eq!(primary.text(&["HPEXPIREAT", key, LATER, "FIELDS", "1", "f"]), ":1");
@@ -38,7 +34,7 @@ fn replicas_of_different_kinds_wait_for_the_same_snapshot() {
         let mut replicas: Vec<(Kind, Server)> =
             kinds.into_iter().filter_map(|kind| Some((kind, start(kind, &[])?))).collect();
         for (_, replica) in &mut replicas {
-            follow(replica, &primary);
+            replica.replica_of(primary.port);
         }
         for (kind, replica) in &mut replicas {
             if *kind == Redis7 {
@@ -61,7 +57,7 @@ fn redis7_is_refused_and_keeps_what_it_has() {
         return;
     };
     primary.cmd(&["SET", "k", "v"]);
-    follow(&mut replica, &primary);
+    replica.replica_of(primary.port);
     replica.wait_info("master_link_status", "up");
 
     // The first expiry of a field: the stream must not go on.
@@ -97,7 +93,7 @@ fn restored_values_are_propagated_in_a_form_that_all_replicas_read() {
     let mut replicas: Vec<Server> =
         [Redis8, Valkey, Aeolis].into_iter().filter_map(|kind| start(kind, &[])).collect();
     for replica in &mut replicas {
-        follow(replica, &primary);
+        replica.replica_of(primary.port);
         replica.wait_info("master_link_status", "up");
     }
     for (n, mut source) in sources.into_iter().enumerate() {
@@ -141,7 +137,7 @@ fn a_replica_takes_the_dual_channel_of_a_valkey_that_has_selected_no_database() 
     else {
         return;
     };
-    follow(&mut replica, &primary);
+    replica.replica_of(primary.port);
     replica.wait_info("master_link_status", "up");
     assert_eq!(primary.info("total_forks"), 1);
     primary.cmd(&["SET", "k", "v"]);

@@ -1,7 +1,7 @@
 //! Three real Sentinels watch a group: whatever happens to the primary, another is promoted, the old one comes back as
 //! a replica, clients that ask the Sentinels go on, and what `WAIT` acknowledged is not lost.
 
-use crate::harness::{free_port, text, wait_for};
+use crate::harness::{encoded, free_port, send_signal, text, wait_for};
 use crate::memory;
 use crate::peers::Kind;
 use redis::Value;
@@ -46,11 +46,7 @@ impl Wire {
     }
 
     fn ask(&mut self, args: &[&str]) -> Option<Value> {
-        let mut out = format!("*{}\r\n", args.len());
-        for arg in args {
-            out.push_str(&format!("${}\r\n{arg}\r\n", arg.len()));
-        }
-        self.0.get_mut().write_all(out.as_bytes()).ok()?;
+        self.0.get_mut().write_all(&encoded(args)).ok()?;
         redis::Parser::new().parse_value(&mut self.0).ok()
     }
 }
@@ -105,8 +101,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        send_signal(self.child.id(), name);
     }
 }
 

@@ -19,7 +19,7 @@ fn check(primary: Kind, replica: Kind) {
     };
     let ((mut primary, port), (mut replica, own_port)) = (start(&primary), start(&replica));
     fill(&mut primary.connect(), Fields::Stay);
-    assert_eq!(replica.text(&["REPLICAOF", "127.0.0.1", &port.to_string()]), "OK");
+    replica.replica_of(port);
     replica.wait_info("master_link_status", "up");
     wait_for("the replica's port", || {
         primary

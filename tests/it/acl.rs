@@ -436,7 +436,7 @@ fn a_replica_logs_in_as_a_user() {
         ("SET a 1", "OK"),
     ]);
     let mut replica = Server::start(&["--masteruser", "r", "--masterauth", "p"]);
-    replica.cmd(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    replica.replica_of(primary.port);
     wait_for("the key", || (replica.line("GET a") == "1").then_some(()));
     let clients = replica.line("CLIENT LIST");
     assert!(clients.contains(" user=(superuser) "), "{clients}");

@@ -1,8 +1,8 @@
 //! Bitmaps, bit fields and HyperLogLogs over the wire, with their errors and bounds, and what is propagated.
 
 use crate::harness::Server;
+use crate::harness::errors::WRONG_TYPE;
 
-const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 const BAD_OFFSET: &str = "ERR bit offset is not an integer or out of range";
 
 #[test]

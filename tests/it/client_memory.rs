@@ -6,21 +6,12 @@ const MEGABYTE: usize = 1 << 20;
 
 /// A number of a client's line of `CLIENT LIST`; `None`: there is no client of that name.
 fn field(server: &mut Server, client: &str, name: &str) -> Option<usize> {
-    let list = server.line("CLIENT LIST");
-    let line = list.lines().find(|line| line.contains(&format!(" name={client} ")))?;
-    let value = line.split(' ').find_map(|part| part.strip_prefix(&format!("{name}=")))?;
-    Some(value.parse().expect("a number"))
-}
-
-fn named(server: &Server, name: &str) -> Raw {
-    let mut raw = server.raw();
-    assert_eq!(raw.ask(&format!("CLIENT SETNAME {name}")), "+OK");
-    raw
+    server.client_field(client, name).map(|value| value.parse().expect("a number"))
 }
 
 /// A client that has sent an argument of so many bytes, but not what follows it.
 fn loaded(server: &mut Server, name: &str, bytes: usize) -> Raw {
-    let mut raw = named(server, name);
+    let mut raw = server.named(name);
     // It may be closed on the way.
     raw.try_send(format!("*2\r\n${bytes}\r\n{}", "x".repeat(bytes)));
     wait_for("the bytes to arrive", || {
@@ -91,7 +82,7 @@ fn everything_that_a_client_holds_counts() {
         ("PING", &|_| "GET large".to_string()),
     ];
     for (round, (first, command)) in kinds.into_iter().enumerate() {
-        let mut raw = named(&server, "victim");
+        let mut raw = server.named("victim");
         raw.ask(first);
         let mut sent = 0;
         // It reads no answers; what the sockets swallow is not the server's.
@@ -111,7 +102,7 @@ fn everything_that_a_client_holds_counts() {
 #[test]
 fn some_clients_are_never_evicted() {
     let mut server = start("0");
-    let mut raw = named(&server, "exempt");
+    let mut raw = server.named("exempt");
     assert_eq!(raw.ask("CLIENT NO-EVICT ON"), "+OK");
     raw.send(format!("*2\r\n$1000000\r\n{}", "x".repeat(1_000_000)));
     wait_for("the bytes to arrive", || {
@@ -151,7 +142,7 @@ fn who_is_closed_for_its_output_saves_others_from_eviction() {
 #[test]
 fn room_for_an_argument_that_does_not_come_is_given_back() {
     let mut server = Server::start(&[]);
-    let mut raw = named(&server, "slow");
+    let mut raw = server.named("slow");
     raw.send("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$1000000\r\nabc");
     let free = wait_for("the bytes to arrive", || {
         field(&mut server, "slow", "qbuf-free").filter(|&free| free > 0)

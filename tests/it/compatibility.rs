@@ -1,8 +1,7 @@
 //! Corners in which a comparison of random commands with Redis 7.2 found a difference: what it answered there.
 
 use crate::harness::Server;
-
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+use crate::harness::errors::NOT_AN_INTEGER;
 
 #[test]
 fn arguments_are_read_as_c_reads_them() {

@@ -16,8 +16,7 @@ fn get_answers_a_map_of_what_matches() {
     );
     assert_eq!(server.text(&["CONFIG", "GET", "nosuch"]), "[]");
     let mut raw = server.raw();
-    raw.send("HELLO 3\r\n");
-    while raw.line() != "*0" {}
+    raw.hello3();
     raw.send("CONFIG GET hz\r\n");
     raw.expect("%1\r\n$2\r\nhz\r\n$2\r\n10\r\n");
 }

@@ -65,16 +65,14 @@ fn pair(options: &[&str]) -> (Server, Server) {
     let options = [&["--appendonly", "yes"], options].concat();
     let mut primary = Server::start(&options);
     primary.line("DEBUG SET-ACTIVE-EXPIRE 0");
-    let port = primary.port.to_string();
-    let mut replica = Server::start(&["--replicaof", &format!("127.0.0.1 {port}")]);
-    replica.wait_info("master_link_status", "up");
+    let mut replica = Server::start(&[]);
+    replica.follow(&primary);
     (primary, replica)
 }
 
 /// Waits until the replica has all, compares it with the primary, and the primary with its own file.
 fn check_same(primary: &mut Server, replica: &mut Server, keys: &[String]) {
-    let offset = primary.info("master_repl_offset").to_string();
-    replica.wait_info("slave_repl_offset", &offset);
+    replica.catch_up_with(primary);
     for key in keys {
         let line = format!("DEBUG DIGEST-VALUE {key}");
         assert_eq!(replica.line(&line), primary.line(&line), "the replica's {key}");

@@ -1,10 +1,9 @@
 //! Commands on keys over the wire: every option and every error, and what is propagated of them.
 
 use crate::harness::Server;
+use crate::harness::errors::{NOT_AN_INTEGER, SYNTAX};
 use std::collections::BTreeSet;
 
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
-const SYNTAX: &str = "ERR syntax error";
 const DB_RANGE: &str = "ERR DB index is out of range";
 const NO_SUCH_KEY: &str = "ERR no such key";
 const SAME_OBJECT: &str = "ERR source and destination objects are the same";

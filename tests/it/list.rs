@@ -1,10 +1,7 @@
 //! Lists over the wire: every command with its options and errors, blocking in all its turns, and what is propagated.
 
 use crate::harness::Server;
-
-const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
-const SYNTAX: &str = "ERR syntax error";
+use crate::harness::errors::{NOT_AN_INTEGER, SYNTAX, WRONG_TYPE};
 
 #[test]
 fn pushing_and_popping() {
@@ -209,8 +206,7 @@ fn a_time_out_is_null_in_either_protocol() {
     raw.send(b"BLPOP k 0.02\r\nBLMOVE k k LEFT LEFT 0.02\r\nHELLO 3\r\n");
     raw.expect(b"*-1\r\n*-1\r\n%7\r\n");
     let mut raw = s.raw();
-    raw.send(b"HELLO 3\r\n");
-    while raw.line() != "*0" {}
+    raw.hello3();
     raw.send(b"BLPOP k 0.02\r\n");
     raw.expect(b"_\r\n");
     s.check(&[("CONFIG RESETSTAT", "OK"), ("BLPOP k 0.01", "nil")]);

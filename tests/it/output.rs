@@ -9,19 +9,6 @@ fn used_memory(server: &mut Server) -> usize {
     server.info_text("used_memory").and_then(|bytes| bytes.parse().ok()).expect("a number")
 }
 
-/// What a part of a client's line of `CLIENT LIST` says, if the client is there.
-fn field(server: &mut Server, name: &str, field: &str) -> Option<String> {
-    let list = server.text(&["CLIENT", "LIST"]);
-    let line = list.lines().find(|line| line.contains(&format!(" name={name} ")))?;
-    line.split(' ').find_map(|part| part.strip_prefix(&format!("{field}="))).map(String::from)
-}
-
-fn named(server: &Server, name: &str) -> Raw {
-    let mut raw = server.raw();
-    assert_eq!(raw.ask(&format!("CLIENT SETNAME {name}")), "+OK");
-    raw
-}
-
 #[test]
 fn a_reply_that_nobody_can_want_is_refused_at_once() {
     let mut server = Server::start(&[]);
@@ -97,11 +84,11 @@ fn what_is_not_read_is_held_once_and_given_back() {
         server.cmd(&["SET", &i.to_string(), &value]);
     }
     let before = used_memory(&mut server);
-    let mut raw = named(&server, "reader");
+    let mut raw = server.named("reader");
     let keys: String = (0..values).map(|i| format!(" {i}")).collect();
     raw.send(format!("MULTI\r\nMGET{keys}\r\nEXEC\r\n"));
     wait_for("the reply to wait", || {
-        field(&mut server, "reader", "omem").filter(|omem| omem != "0")
+        server.client_field("reader", "omem").filter(|omem| omem != "0")
     });
     let held = used_memory(&mut server) - before;
     assert!(held < (values + 4) * MEGABYTE, "{held} bytes");
@@ -181,15 +168,15 @@ fn a_monitor_sees_commands_and_its_own_replies_in_order() {
 fn the_soft_limit_counts_from_the_last_excess() {
     let mut server = Server::start(&["--client-output-buffer-limit", "normal", "0", "1mb", "3"]);
     server.cmd(&["SET", "k", &"x".repeat(16 * MEGABYTE)]);
-    let mut raw = named(&server, "reader");
+    let mut raw = server.named("reader");
     let ask = |raw: &mut Raw, server: &mut Server| {
         raw.send("GET k\r\n");
-        wait_for("an excess", || field(server, "reader", "omem").filter(|omem| omem != "0"));
+        wait_for("an excess", || server.client_field("reader", "omem").filter(|omem| omem != "0"));
         assert_eq!(raw.line(), format!("${}", 16 * MEGABYTE));
         raw.read(16 * MEGABYTE + 2);
     };
     ask(&mut raw, &mut server);
-    let age = |server: &mut Server| field(server, "reader", "age")?.parse::<u32>().ok();
+    let age = |server: &mut Server| server.client_field("reader", "age")?.parse::<u32>().ok();
     let start = age(&mut server).expect("it is there");
     wait_for("some time to pass", || age(&mut server).filter(|age| *age > start + 4));
     ask(&mut raw, &mut server);
@@ -204,9 +191,7 @@ fn a_reply_of_resp3_in_pieces() {
         server.cmd(&["HSET", "h", &i.to_string(), &value]);
     }
     let mut raw = server.raw();
-    raw.send("HELLO 3\r\n");
-    while !raw.line().contains("modules") {}
-    raw.expect("*0\r\n");
+    raw.hello3();
     // The count of a map is known at its end only, when the first pieces are full.
     raw.send("HGETALL h\r\nMGET h\r\nPING\r\n");
     assert_eq!(raw.line(), "%4");

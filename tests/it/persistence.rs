@@ -294,9 +294,7 @@ fn files_that_were_only_on_their_way_are_deleted() {
     let mut primary = Server::start(&options);
     primary.text(&["SET", "key", "value"]);
     let mut replica = Server::start(&options);
-    let (host, port) = ("127.0.0.1", primary.port.to_string());
-    replica.text(&["REPLICAOF", host, &port]);
-    replica.wait_info("master_link_status", "up");
+    replica.follow(&primary);
     assert_eq!(replica.text(&["GET", "key"]), "value");
     for server in [&primary, &replica] {
         wait_for("the file's end", || (!server.dir().join(FILE).exists()).then_some(()));

@@ -34,12 +34,6 @@ fn ask(wire: &mut Raw, request: &str, replies: &[&str]) {
     }
 }
 
-fn hello3(wire: &mut Raw) {
-    wire.send("HELLO 3\r\n");
-    while wire.line() != "$7" || wire.line() != "modules" {}
-    wire.expect("*0\r\n");
-}
-
 #[test]
 fn messages_reach_the_subscribers() {
     let mut server = Server::start(&[]);
@@ -133,7 +127,7 @@ fn a_subscriber_in_resp2_may_do_little() {
 fn in_resp3_messages_are_pushed() {
     let server = Server::start(&[]);
     let mut a = server.raw();
-    hello3(&mut a);
+    a.hello3();
     ask(&mut a, "SUBSCRIBE x y", &[&resp3("subscribe x :1"), &resp3("subscribe y :2")]);
     // What a client tells itself comes behind the reply.
     ask(&mut a, "PUBLISH x self", &[":1\r\n", &resp3("message x self")]);

@@ -2,13 +2,6 @@
 
 use crate::harness::Server;
 
-/// Runs scripts one by one, without keys, and compares what they answer.
-fn check_scripts(server: &mut Server, table: &[(&str, &str)]) {
-    for (script, reply) in table {
-        assert_eq!(server.text(&["EVAL", script, "0"]), *reply, "{script}");
-    }
-}
-
 /// The globals of Redis 7.2, as its last releases have them, and `os` and `server`, as in Valkey 8.
 const GLOBALS: &str = "_G _VERSION assert bit cjson cmsgpack collectgarbage coroutine error gcinfo getmetatable ipairs \
                        load loadstring math next os pairs pcall rawequal rawget rawset redis select server \
@@ -20,7 +13,7 @@ fn scripts_find_these_globals_and_no_others() {
     let names = "local names = {} for name in pairs(_G) do \
                      if name ~= 'KEYS' and name ~= 'ARGV' then names[#names + 1] = name end \
                  end table.sort(names) return table.concat(names, ' ')";
-    check_scripts(&mut server, &[(names, GLOBALS)]);
+    server.check_scripts(&[(names, GLOBALS)]);
     for name in [
         "newproxy", "getfenv", "setfenv", "print", "dofile", "loadfile", "require", "io", "debug",
         "package", "module",
@@ -35,7 +28,7 @@ fn scripts_find_these_globals_and_no_others() {
                  if rawget(t, '{name}') then return 'found' end \
              end return 'none'"
         );
-        check_scripts(&mut server, &[(&everywhere, "none")]);
+        server.check_scripts(&[(&everywhere, "none")]);
     }
 }
 
@@ -60,27 +53,24 @@ fn no_range_is_too_much_for_unpack() {
         let reply = server.text(&["EVAL", &format!("return {{unpack({{}}, {range})}}"), "0"]);
         assert!(reply.contains("user_script:1: too many results to unpack"), "{range}: {reply}");
     }
-    check_scripts(
-        &mut server,
-        &[
-            ("return {unpack({1, 2, 3})}", "[:1 :2 :3]"),
-            ("return {unpack({1, 2, 3}, 2)}", "[:2 :3]"),
-            ("return {unpack({1, 2, 3}, '2', 2.9)}", "[:2]"),
-            ("return {unpack({1, 2, 3}, nil, 2)}", "[:1 :2]"),
-            ("return select('#', unpack({}, 1, 7997))", ":7997"),
-            ("return select('#', unpack({}, -3, 3))", ":7"),
-            ("return select('#', unpack({}, 1, -2147483648))", ":0"),
-            ("local t = {} for i = 1, 7999 do t[i] = i end return select('#', unpack(t))", ":7999"),
-            (
-                "return select(2, pcall(unpack))",
-                "bad argument #1 to 'unpack' (table expected, got nil)",
-            ),
-            (
-                "return select(2, pcall(unpack, {}, 'x'))",
-                "bad argument #2 to 'unpack' (number expected, got string)",
-            ),
-        ],
-    );
+    server.check_scripts(&[
+        ("return {unpack({1, 2, 3})}", "[:1 :2 :3]"),
+        ("return {unpack({1, 2, 3}, 2)}", "[:2 :3]"),
+        ("return {unpack({1, 2, 3}, '2', 2.9)}", "[:2]"),
+        ("return {unpack({1, 2, 3}, nil, 2)}", "[:1 :2]"),
+        ("return select('#', unpack({}, 1, 7997))", ":7997"),
+        ("return select('#', unpack({}, -3, 3))", ":7"),
+        ("return select('#', unpack({}, 1, -2147483648))", ":0"),
+        ("local t = {} for i = 1, 7999 do t[i] = i end return select('#', unpack(t))", ":7999"),
+        (
+            "return select(2, pcall(unpack))",
+            "bad argument #1 to 'unpack' (table expected, got nil)",
+        ),
+        (
+            "return select(2, pcall(unpack, {}, 'x'))",
+            "bad argument #2 to 'unpack' (number expected, got string)",
+        ),
+    ]);
 }
 
 #[test]
@@ -89,10 +79,10 @@ fn no_finalizer_runs() {
     let script = "local meta = {__gc = function() redis.call('SET', 'secret', 'gone') end} \
                   for _ = 1, 100 do setmetatable({}, meta) end \
                   for _ = 1, 3 do collectgarbage() end return redis.call('EXISTS', 'secret')";
-    check_scripts(
-        &mut server,
-        &[(script, ":0"), ("collectgarbage() return redis.call('EXISTS', 'secret')", ":0")],
-    );
+    server.check_scripts(&[
+        (script, ":0"),
+        ("collectgarbage() return redis.call('EXISTS', 'secret')", ":0"),
+    ]);
     for what in ["redis.call", "cjson.null", "coroutine.create(function() end)", "true", "1"] {
         let script =
             format!("return {{type(getmetatable({what})), pcall(setmetatable, {what}, {{}})}}");
@@ -146,9 +136,7 @@ const ENDLESS: &[&str] = &[
 fn whatever_a_script_does_it_can_be_ended() {
     let mut server = Server::start(&["--busy-reply-threshold", "20"]);
     for script in ENDLESS {
-        let mut running = server.raw();
-        running.send(format!("*3\r\n$4\r\nEVAL\r\n${}\r\n{script}\r\n$1\r\n0\r\n", script.len()));
-        server.wait_for("PING", |reply| reply.starts_with("BUSY "));
+        let mut running = server.busy(script);
         assert_eq!(server.line("SCRIPT KILL"), "OK", "{script}");
         let line = running.line();
         assert!(
@@ -199,25 +187,19 @@ fn scripts_get_no_more_memory_than_they_may() {
         let is_out = ["not enough memory", "stack overflow"].iter().any(|why| reply.contains(why));
         assert!(is_out, "{script}: {reply:.200}");
         // What they took has been given back, and there is room for others.
-        check_scripts(&mut server, &[("return #string.rep('x', 1000000)", ":1000000")]);
+        server.check_scripts(&[("return #string.rep('x', 1000000)", ":1000000")]);
         assert!(server.info("used_memory_vm_eval") < 4_000_000, "{script}");
     }
-    check_scripts(
-        &mut server,
-        &[
-            ("return select(2, pcall(string.rep, 'x', 1e8))", "not enough memory"),
-            ("return select(2, pcall(string.rep, 'x', 1e10))", "resulting string too large"),
-            ("redis.pcall('GET', 'large') return collectgarbage('count') < 4000", ":1"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return select(2, pcall(string.rep, 'x', 1e8))", "not enough memory"),
+        ("return select(2, pcall(string.rep, 'x', 1e10))", "resulting string too large"),
+        ("redis.pcall('GET', 'large') return collectgarbage('count') < 4000", ":1"),
+    ]);
     server.check(&[("CONFIG SET lua-memory-limit 0", "OK")]);
-    check_scripts(
-        &mut server,
-        &[
-            ("return #string.rep('x', 50000000)", ":50000000"),
-            ("return select(2, pcall(string.rep, 'x', 1e10))", "resulting string too large"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return #string.rep('x', 50000000)", ":50000000"),
+        ("return select(2, pcall(string.rep, 'x', 1e10))", "resulting string too large"),
+    ]);
 }
 
 #[test]
@@ -274,9 +256,8 @@ fn nothing_is_too_deep_for_a_small_stack() {
     let mut server = Server::start_with_stack(256, &["--lua-memory-limit", "64mb"]);
     for script in DEEP {
         // Replies of a thousand levels are too much for the client.
-        let command = ["EVAL", script, "0"].map(|arg| format!("${}\r\n{arg}\r\n", arg.len()));
         let mut raw = server.raw();
-        raw.send(format!("*3\r\n{}", command.concat()));
+        raw.command(&["EVAL", script, "0"]);
         raw.line();
         server.check(&[("PING", "PONG")]);
     }

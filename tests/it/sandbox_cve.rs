@@ -3,15 +3,6 @@
 
 use crate::harness::Server;
 
-/// Runs scripts, each of which must answer so and leave the server as it was.
-fn check_scripts(server: &mut Server, table: &[(&str, &str)]) {
-    for (script, expected) in table {
-        let reply = server.text(&["EVAL", script, "0"]);
-        assert_eq!(reply, *expected, "{script}");
-    }
-    server.check(&[("PING", "PONG")]);
-}
-
 /// Runs scripts that must fail so.
 fn check_errors(server: &mut Server, table: &[(&str, &str)]) {
     for (script, expected) in table {
@@ -27,9 +18,7 @@ fn check_errors(server: &mut Server, table: &[(&str, &str)]) {
 fn bytecode_is_not_loaded() {
     let mut server = Server::start(&[]);
     let refused = "bytecode is not loaded";
-    check_scripts(
-        &mut server,
-        &[
+    server.check_scripts(&[
             ("return (select(2, loadstring('\\27Lua')))", refused),
             ("return (select(2, loadstring(string.dump(function() end))))", refused),
             (
@@ -103,18 +92,12 @@ fn messages_are_not_believed() {
             ("return cmsgpack.unpack('\\129\\192\\1')", "index is nil"),
         ],
     );
-    check_scripts(
-        &mut server,
-        &[
-            // Tables that contain themselves are packed to a depth, also as keys.
-            ("local t = {} t[1] = t return #cmsgpack.pack(t)", ":17"),
-            ("local t = {} t[t] = 1 return #cmsgpack.pack(t)", ":33"),
-            (
-                "local t = {} for i = 1, 7000 do t[i] = i end return #cmsgpack.pack(unpack(t))",
-                ":20618",
-            ),
-        ],
-    );
+    server.check_scripts(&[
+        // Tables that contain themselves are packed to a depth, also as keys.
+        ("local t = {} t[1] = t return #cmsgpack.pack(t)", ":17"),
+        ("local t = {} t[t] = 1 return #cmsgpack.pack(t)", ":33"),
+        ("local t = {} for i = 1, 7000 do t[i] = i end return #cmsgpack.pack(unpack(t))", ":20618"),
+    ]);
 }
 
 /// CVE-2021-32626: values nested so deep that Lua's stack overflows where it is not looked at: in `cjson`, and in the
@@ -149,14 +132,11 @@ fn depth_and_length_have_ends() {
             ),
         ],
     );
-    check_scripts(
-        &mut server,
-        &[
-            ("return #cjson.encode(string.rep('\\0', 1000000))", ":6000002"),
-            ("return #cmsgpack.pack(string.rep('\\0', 1000000))", ":1000005"),
-            ("return #cjson.encode({[string.rep('\\1', 100000)] = 1})", ":600006"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return #cjson.encode(string.rep('\\0', 1000000))", ":6000002"),
+        ("return #cmsgpack.pack(string.rep('\\0', 1000000))", ":1000005"),
+        ("return #cjson.encode({[string.rep('\\1', 100000)] = 1})", ":600006"),
+    ]);
     for nested in ["{t}", "{map = {x = t}}", "{set = {[t] = true}}"] {
         let mut raw = server.raw();
         raw.command(&[
@@ -174,14 +154,11 @@ fn depth_and_length_have_ends() {
 #[test]
 fn the_smallest_number_of_digits_is_one_too_many_to_negate() {
     let mut server = Server::start(&[]);
-    check_scripts(
-        &mut server,
-        &[
-            ("return bit.tohex(65535, -2147483648)", "0000FFFF"),
-            ("return bit.tohex(65535, -2147483647)", "0000FFFF"),
-            ("return bit.tohex(65535, 2147483647)", "0000ffff"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return bit.tohex(65535, -2147483648)", "0000FFFF"),
+        ("return bit.tohex(65535, -2147483647)", "0000FFFF"),
+        ("return bit.tohex(65535, 2147483647)", "0000ffff"),
+    ]);
 }
 
 /// CVE-2024-46981: the collector runs, or frees, while something of its own is still in use. Nothing that a script
@@ -241,14 +218,11 @@ fn no_range_is_too_long_to_be_counted() {
             ),
         ],
     );
-    check_scripts(
-        &mut server,
-        &[
-            ("return #{string.byte('abc', -2147483648, 2147483647)}", ":3"),
-            ("return string.sub('abc', -2147483648, 2147483647)", "abc"),
-            ("return string.sub('abc', -2^53, 2^53)", "abc"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return #{string.byte('abc', -2147483648, 2147483647)}", ":3"),
+        ("return string.sub('abc', -2147483648, 2147483647)", "abc"),
+        ("return string.sub('abc', -2^53, 2^53)", "abc"),
+    ]);
 }
 
 /// CVE-2022-24735 and CVE-2025-46818: what one user's script leaves behind runs in another's.
@@ -289,9 +263,7 @@ fn nothing_is_left_for_the_scripts_of_others() {
         let reply = server.text(&["EVAL", script, "0"]);
         assert!(reply.starts_with("ERR"), "{script}: {reply}");
     }
-    check_scripts(
-        &mut server,
-        &[
+    server.check_scripts(&[
             ("return redis.call('ECHO', ('ab'):rep(2))", "abab"),
             ("return tostring(rawget(_G, 'x'))", "nil"),
             (
@@ -312,16 +284,13 @@ fn nothing_leads_out_of_the_sandbox() {
     ] {
         check_errors(&mut server, &[(&format!("return {name}"), "nonexistent global variable")]);
     }
-    check_scripts(
-        &mut server,
-        &[
-            (
-                "local n = 0 for name in pairs(os) do n = n + 1 end return {n, type(os.clock)}",
-                "[:1 function]",
-            ),
-            ("return tostring(coroutine.running())", "nil"),
-        ],
-    );
+    server.check_scripts(&[
+        (
+            "local n = 0 for name in pairs(os) do n = n + 1 end return {n, type(os.clock)}",
+            "[:1 function]",
+        ),
+        ("return tostring(coroutine.running())", "nil"),
+    ]);
 }
 
 /// CVE-2022-24736: errors of a shape that nobody expects, and scripts that do not even compile.
@@ -370,9 +339,7 @@ fn errors_of_any_shape_are_answered() {
 #[test]
 fn the_compiler_holds_what_it_uses() {
     let mut server = Server::start(&[]);
-    check_scripts(
-        &mut server,
-        &[
+    server.check_scripts(&[
             (
                 "local e = ('='):rep(100000) return loadstring('return [' .. e .. '[x]' .. e .. ']')()",
                 "x",

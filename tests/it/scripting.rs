@@ -2,13 +2,6 @@
 
 use crate::harness::Server;
 
-/// Runs scripts one by one, without keys, and compares what they answer.
-fn check_scripts(server: &mut Server, table: &[(&str, &str)]) {
-    for (script, reply) in table {
-        assert_eq!(server.text(&["EVAL", script, "0"]), *reply, "{script}");
-    }
-}
-
 /// Runs scripts that fail; their errors must begin so.
 fn check_errors(server: &mut Server, table: &[(&str, &str)]) {
     for (script, beginning) in table {
@@ -20,31 +13,28 @@ fn check_errors(server: &mut Server, table: &[(&str, &str)]) {
 #[test]
 fn values_become_replies() {
     let mut server = Server::start(&[]);
-    check_scripts(
-        &mut server,
-        &[
-            ("return 1", ":1"),
-            ("return -3.99", ":-3"),
-            ("return 'text'", "text"),
-            ("return true", ":1"),
-            ("return false", "nil"),
-            ("return nil", "nil"),
-            ("return {1, 'a', {2, {}}, nil, 3}", "[:1 a [:2 []]]"),
-            ("return {ok = 'fine'}", "fine"),
-            ("return {err = 'MY error'}", "MY error"),
-            ("return redis.status_reply('fine')", "fine"),
-            ("return redis.error_reply('error')", "ERR error"),
-            ("return redis.error_reply('MY error')", "MY error"),
-            ("return redis.error_reply('-MY error')", "MY error"),
-            ("return {double = 1.5}", "1.5"),
-            ("return {map = {a = 1}}", "[a :1]"),
-            ("return redis.sha1hex('')", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
-            ("return redis.REDIS_VERSION_NUM", ":459268"),
-            ("return server.call('PING')", "PONG"),
-            ("return type(function() end)", "function"),
-            ("return _G", "[]"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return 1", ":1"),
+        ("return -3.99", ":-3"),
+        ("return 'text'", "text"),
+        ("return true", ":1"),
+        ("return false", "nil"),
+        ("return nil", "nil"),
+        ("return {1, 'a', {2, {}}, nil, 3}", "[:1 a [:2 []]]"),
+        ("return {ok = 'fine'}", "fine"),
+        ("return {err = 'MY error'}", "MY error"),
+        ("return redis.status_reply('fine')", "fine"),
+        ("return redis.error_reply('error')", "ERR error"),
+        ("return redis.error_reply('MY error')", "MY error"),
+        ("return redis.error_reply('-MY error')", "MY error"),
+        ("return {double = 1.5}", "1.5"),
+        ("return {map = {a = 1}}", "[a :1]"),
+        ("return redis.sha1hex('')", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
+        ("return redis.REDIS_VERSION_NUM", ":459268"),
+        ("return server.call('PING')", "PONG"),
+        ("return type(function() end)", "function"),
+        ("return _G", "[]"),
+    ]);
     // Deep tables are refused where they are too deep, and the reply stays well-formed.
     server.text(&["EVAL", "local t = {} for _ = 1, 100000 do t = {t} end return #t", "0"]);
     server.check(&[("PING", "PONG")]);
@@ -60,27 +50,23 @@ fn replies_become_values() {
         ("ZADD z 1.5 m", ":1"),
         ("SADD set e", ":1"),
     ]);
-    check_scripts(
-        &mut server,
-        &[
-            ("return redis.call('get', 's')", "text"),
-            ("return redis.call('GET', 'missing') == false and 1", ":1"),
-            ("return #redis.call('lrange', 'l', 0, -1)", ":2"),
-            ("return redis.call('set', 's', 'x').ok", "OK"),
-            ("return type(redis.call('strlen', 's'))", "number"),
-            ("return redis.pcall('incr', 's').err", "ERR value is not an integer or out of range"),
-            ("return redis.call('hgetall', 'h')", "[f v]"),
-            ("redis.setresp(3) return redis.call('hgetall', 'h').map.f", "v"),
-            ("redis.setresp(3) return redis.call('zscore', 'z', 'm').double * 2", ":3"),
-            ("redis.setresp(3) return redis.call('smembers', 'set').set.e and 1", ":1"),
-            ("redis.setresp(3) return redis.call('get', 'missing') == nil and 1", ":1"),
-            ("return redis.call('set', 'n', 3.5) and redis.call('get', 'n')", "3.5"),
-            ("return redis.call('set', 'n', 1e15) and redis.call('get', 'n')", "1000000000000000"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return redis.call('get', 's')", "text"),
+        ("return redis.call('GET', 'missing') == false and 1", ":1"),
+        ("return #redis.call('lrange', 'l', 0, -1)", ":2"),
+        ("return redis.call('set', 's', 'x').ok", "OK"),
+        ("return type(redis.call('strlen', 's'))", "number"),
+        ("return redis.pcall('incr', 's').err", "ERR value is not an integer or out of range"),
+        ("return redis.call('hgetall', 'h')", "[f v]"),
+        ("redis.setresp(3) return redis.call('hgetall', 'h').map.f", "v"),
+        ("redis.setresp(3) return redis.call('zscore', 'z', 'm').double * 2", ":3"),
+        ("redis.setresp(3) return redis.call('smembers', 'set').set.e and 1", ":1"),
+        ("redis.setresp(3) return redis.call('get', 'missing') == nil and 1", ":1"),
+        ("return redis.call('set', 'n', 3.5) and redis.call('get', 'n')", "3.5"),
+        ("return redis.call('set', 'n', 1e15) and redis.call('get', 'n')", "1000000000000000"),
+    ]);
     let mut wire = server.raw();
-    wire.send("HELLO 3\r\nECHO done\r\n");
-    while wire.line() != "done" {}
+    wire.hello3();
     for (script, reply) in [
         ("return {map={a=1}}", "%1\r\n$1\r\na\r\n:1\r\n"),
         ("return {set={a=true}}", "~1\r\n$1\r\na\r\n"),
@@ -144,25 +130,22 @@ fn errors_tell_where_they_were_raised() {
     let reply = server.text(&["EVAL", "\n\nerror('x')", "0"]);
     assert!(reply.ends_with(", on @user_script:3."), "{reply}");
     // What is caught is as it was raised.
-    check_scripts(
-        &mut server,
-        &[
-            (
-                "return {pcall(redis.call, 'nosuch')}",
-                "[nil ERR Unknown Redis command called from script]",
-            ),
-            ("return {pcall(error, {err = 'MY error'})}", "[nil MY error]"),
-            ("return {pcall(error, {1})}", "[nil [:1]]"),
-            (
-                "return {xpcall(function() redis.call('x') end, function(e) return e.err end)}",
-                "[nil ERR Unknown Redis command called from script]",
-            ),
-            (
-                "return select(2, pcall(cjson.encode, function() end))",
-                "Cannot serialise function: type not supported",
-            ),
-        ],
-    );
+    server.check_scripts(&[
+        (
+            "return {pcall(redis.call, 'nosuch')}",
+            "[nil ERR Unknown Redis command called from script]",
+        ),
+        ("return {pcall(error, {err = 'MY error'})}", "[nil MY error]"),
+        ("return {pcall(error, {1})}", "[nil [:1]]"),
+        (
+            "return {xpcall(function() redis.call('x') end, function(e) return e.err end)}",
+            "[nil ERR Unknown Redis command called from script]",
+        ),
+        (
+            "return select(2, pcall(cjson.encode, function() end))",
+            "Cannot serialise function: type not supported",
+        ),
+    ]);
     let numbers = [
         (&["EVAL", "return 1", "x"][..], "ERR value is not an integer or out of range"),
         (&["EVAL", "return 1", "1"], "ERR Number of keys can't be greater than number of args"),
@@ -197,27 +180,22 @@ fn a_script_can_not_touch_what_others_see() {
         let reply = server.text(&["EVAL", script, "0"]);
         assert!(reply.contains("Attempt to modify a readonly table"), "{script}: {reply}");
     }
-    check_scripts(
-        &mut server,
-        &[
-            ("local r = {} for k in pairs(os) do r[#r + 1] = k end return r", "[clock]"),
-            ("return loadstring('return _G')() == _G", ":1"),
-            ("return loadstring(string.dump(function() end)) == nil", ":1"),
-            ("return load(function() return nil end) ~= nil", ":1"),
-            ("return getmetatable(redis) == nil", ":1"),
-            ("return rawget(_G, 'redis') == redis", ":1"),
-            ("local _, t = pairs(redis) t.call = nil return redis.call('PING')", "PONG"),
-            ("local t = {} table.insert(t, 1) table.insert(t, 1, 2) return t", "[:2 :1]"),
-        ],
-    );
+    server.check_scripts(&[
+        ("local r = {} for k in pairs(os) do r[#r + 1] = k end return r", "[clock]"),
+        ("return loadstring('return _G')() == _G", ":1"),
+        ("return loadstring(string.dump(function() end)) == nil", ":1"),
+        ("return load(function() return nil end) ~= nil", ":1"),
+        ("return getmetatable(redis) == nil", ":1"),
+        ("return rawget(_G, 'redis') == redis", ":1"),
+        ("local _, t = pairs(redis) t.call = nil return redis.call('PING')", "PONG"),
+        ("local t = {} table.insert(t, 1) table.insert(t, 1, 2) return t", "[:2 :1]"),
+    ]);
 }
 
 #[test]
 fn libraries() {
     let mut server = Server::start(&[]);
-    check_scripts(
-        &mut server,
-        &[
+    server.check_scripts(&[
             (
                 r#"return cjson.encode({1, 'a"\n/', {x = 1.5}, true, cjson.null})"#,
                 r#"[1,"a\"\n\/",{"x":1.5},true,null]"#,
@@ -312,14 +290,11 @@ fn what_a_script_may_do() {
         "ERR Can not execute a script with write flag using *_ro command."
     );
     // Nothing blocks, and the database is the caller's again afterwards.
-    check_scripts(
-        &mut server,
-        &[
-            ("return redis.call('blpop', 'nokey', 0)", "nil"),
-            ("redis.call('select', 3) return redis.call('set', 'there', 1)", "OK"),
-            ("return redis.call('exists', 'there')", ":0"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return redis.call('blpop', 'nokey', 0)", "nil"),
+        ("redis.call('select', 3) return redis.call('set', 'there', 1)", "OK"),
+        ("return redis.call('exists', 'there')", ":0"),
+    ]);
     server.check(&[("EXISTS there", ":0"), ("CONFIG SET maxmemory 1", "OK")]);
     check_errors(
         &mut server,
@@ -331,14 +306,11 @@ fn what_a_script_may_do() {
             ("#!lua\nreturn 1", "OOM "),
         ],
     );
-    check_scripts(
-        &mut server,
-        &[
-            ("return redis.call('get', 'k')", "v"),
-            ("#!lua flags=no-writes\nreturn redis.call('get', 'k')", "v"),
-            ("#!lua flags=allow-oom\nreturn redis.call('set', 'k', 'w')", "OK"),
-        ],
-    );
+    server.check_scripts(&[
+        ("return redis.call('get', 'k')", "v"),
+        ("#!lua flags=no-writes\nreturn redis.call('get', 'k')", "v"),
+        ("#!lua flags=allow-oom\nreturn redis.call('set', 'k', 'w')", "OK"),
+    ]);
     server.check(&[
         ("CONFIG SET maxmemory 0", "OK"),
         ("ACL SETUSER u on nopass +eval +get ~k", "OK"),
@@ -357,25 +329,20 @@ fn what_a_script_may_do() {
             ),
         ],
     );
-    check_scripts(
-        &mut server,
-        &[
-            ("return redis.call('get', 'k')", "w"),
-            (
-                "return {redis.acl_check_cmd('get', 'k'), redis.acl_check_cmd('set', 'k', 1)}",
-                "[:1 nil]",
-            ),
-        ],
-    );
+    server.check_scripts(&[
+        ("return redis.call('get', 'k')", "w"),
+        (
+            "return {redis.acl_check_cmd('get', 'k'), redis.acl_check_cmd('set', 'k', 1)}",
+            "[:1 nil]",
+        ),
+    ]);
 }
 
 #[test]
 fn effects_are_propagated_as_one_unit() {
     let mut server = Server::start(&["--appendonly", "yes"]);
     let mut stream = server.replication_stream();
-    check_scripts(
-        &mut server,
-        &[
+    server.check_scripts(&[
             ("return redis.call('set', 'a', 1)", "OK"),
             (
                 "redis.call('set', 'a', 2) redis.call('get', 'a') redis.call('incr', 'b') return 1",
@@ -419,9 +386,7 @@ fn effects_are_propagated_as_one_unit() {
 fn those_who_wait_are_served_behind_the_script() {
     let mut server = Server::start(&[]);
     let mut waiting = server.blocked("BLPOP l 0");
-    check_scripts(
-        &mut server,
-        &[(
+    server.check_scripts(&[(
             "redis.call('rpush', 'l', 'a') redis.call('rpush', 'l', 'b') return redis.call('llen', 'l')",
             ":2",
         )],
@@ -430,7 +395,7 @@ fn those_who_wait_are_served_behind_the_script() {
     let mut watching = server.raw();
     watching.send("WATCH k\r\nMULTI\r\nPING\r\n");
     watching.expect("+OK\r\n+OK\r\n+QUEUED\r\n");
-    check_scripts(&mut server, &[("return redis.call('set', 'k', 1)", "OK")]);
+    server.check_scripts(&[("return redis.call('set', 'k', 1)", "OK")]);
     watching.send("EXEC\r\n");
     watching.expect("*-1\r\n");
 }
@@ -442,17 +407,9 @@ fn a_monitor_sees_what_scripts_call() {
     let mut monitor = server.raw();
     monitor.send("MONITOR\r\n");
     monitor.expect("+OK\r\n");
-    check_scripts(&mut server, &[("return redis.call('set', 'k', 1)", "OK")]);
+    server.check_scripts(&[("return redis.call('set', 'k', 1)", "OK")]);
     assert!(monitor.line().contains("\"EVAL\""));
     assert!(monitor.line().contains("lua] \"set\" \"k\" \"1\""));
-}
-
-/// A connection whose script runs, and keeps the server busy.
-fn busy(server: &mut Server, script: &str) -> crate::harness::Raw {
-    let mut raw = server.raw();
-    raw.send(format!("EVAL \"{script}\" 0\r\n"));
-    server.wait_for("PING", |reply| reply.starts_with("BUSY "));
-    raw
 }
 
 #[test]
@@ -485,7 +442,7 @@ fn others_are_answered_while_a_script_runs_and_may_end_it() {
         "local function f() while true do end end coroutine.wrap(f)()",
         "redis.call('get', 'k') while true do redis.pcall('get', 'k') end",
     ] {
-        let mut running = busy(&mut server, script);
+        let mut running = server.busy(script);
         let mut other = server.raw();
         other.send("GET k\r\nMULTI\r\nGET k\r\nEXEC\r\n");
         other.expect(format!(
@@ -537,7 +494,7 @@ fn a_busy_script_that_has_written_is_not_ended() {
     server.check(&[("CONFIG RESETSTAT", "OK")]);
     let script = "redis.call('rpush', 'l', 1) local at = redis.call('get', 'end') \
                   for _ = 1, 5e7 do at = at or 1 end redis.call('rpush', 'l', 2) return redis.call('llen', 'l')";
-    let mut running = busy(&mut server, script);
+    let mut running = server.busy(script);
     let reply = server.line("SCRIPT KILL");
     assert!(
         reply.starts_with("UNKILLABLE Sorry the script already executed write commands"),
@@ -553,7 +510,7 @@ fn the_server_may_be_ended_in_the_midst_of_a_script() {
     let options = ["--busy-reply-threshold", "20", "--appendonly", "yes"];
     let mut server = Server::start(&options);
     let dir = server.dir().to_path_buf();
-    let mut running = busy(&mut server, "redis.call('set', 'k', 1) while true do end");
+    let mut running = server.busy("redis.call('set', 'k', 1) while true do end");
     let mut other = server.raw();
     other.send("SHUTDOWN NOSAVE\r\n");
     assert_eq!(other.read_to_end(), b"");
@@ -569,7 +526,7 @@ fn the_server_may_be_ended_in_the_midst_of_a_script() {
 fn what_scripts_call_is_in_the_slow_log() {
     let mut server = Server::start(&["--slowlog-log-slower-than", "0"]);
     server.check(&[("SLOWLOG RESET", "OK")]);
-    check_scripts(&mut server, &[("return redis.call('echo', 'x')", "x")]);
+    server.check_scripts(&[("return redis.call('echo', 'x')", "x")]);
     let log = server.line("SLOWLOG GET 2");
     let (script, called) = (log.find("[EVAL "), log.find("[echo x]"));
     assert!(script.is_some() && script < called, "{log}");

@@ -264,8 +264,7 @@ fn every_type_of_reply_can_be_asked_for() {
         raw.send(format!("DEBUG PROTOCOL {kind}\r\n"));
         raw.expect(resp2);
     }
-    raw.send("HELLO 3\r\n");
-    while raw.line() != "*0" {}
+    raw.hello3();
     for (kind, resp3) in [
         ("double", ",3.141\r\n"),
         ("bignum", "(1234567999999999999999999999999999999\r\n"),

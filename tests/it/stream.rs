@@ -1,10 +1,8 @@
 //! Streams over the wire: every command with its options and errors, blocking, groups, and what is propagated.
 
 use crate::harness::Server;
+use crate::harness::errors::{NOT_AN_INTEGER, SYNTAX, WRONG_TYPE};
 
-const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
-const SYNTAX: &str = "ERR syntax error";
 const INVALID_ID: &str = "ERR Invalid stream ID specified as stream command argument";
 
 #[test]
@@ -163,9 +161,9 @@ fn reading_several_streams() {
         ("EXEC", "[nil]"),
     ]);
     let mut raw = s.raw();
-    raw.send(b"HELLO 3\r\nXREAD STREAMS b 0\r\n");
-    while raw.line() != "%1" {}
-    raw.expect(b"$1\r\nb\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\ng\r\n$1\r\n3\r\n");
+    raw.hello3();
+    raw.send(b"XREAD STREAMS b 0\r\n");
+    raw.expect(b"%1\r\n$1\r\nb\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\ng\r\n$1\r\n3\r\n");
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! Strings over the wire: every option and every error of their commands, and what is propagated of them.
 
 use crate::harness::Server;
+use crate::harness::errors::{NOT_AN_INTEGER, SYNTAX};
 
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const NOT_A_FLOAT: &str = "ERR value is not a valid float";
-const SYNTAX: &str = "ERR syntax error";
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
 /// A time in the far future, in seconds.
@@ -284,9 +283,7 @@ fn replies_byte_for_byte() {
     let mut raw = s.raw();
     raw.send(b"SET a 12\r\nGET a\r\nGET b\r\nMGET a b\r\n");
     raw.expect(b"+OK\r\n$2\r\n12\r\n$-1\r\n*2\r\n$2\r\n12\r\n$-1\r\n");
-    raw.send(b"HELLO 3\r\n");
-    while raw.line() != "modules" {}
-    raw.expect(b"*0\r\n");
+    raw.hello3();
     raw.send(b"GET b\r\nMGET a b\r\nLCS a a IDX\r\nSETNX a 1\r\n");
     raw.expect(b"_\r\n*2\r\n$2\r\n12\r\n_\r\n%2\r\n$7\r\nmatches\r\n*1\r\n*2\r\n*2\r\n:0\r\n:1\r\n*2\r\n:0\r\n:1\r\n");
     raw.expect(b"$3\r\nlen\r\n:2\r\n:0\r\n");

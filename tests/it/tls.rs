@@ -245,7 +245,7 @@ fn replicas_follow_over_tls() {
     primary.cmd(&["DEBUG", "POPULATE", "50000", "key", "100"]);
     let replicate = ["--tls-replication", "yes", "--dual-channel-replication-enabled", "yes"];
     let (mut replica, own_port) = keys.start(&replicate);
-    replica.cmd(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
+    replica.replica_of(port);
     replica.wait_info("master_link_status", "up");
     let slave = primary.info_text("slave0").unwrap();
     assert!(slave.contains(&format!("port={own_port},state=online")), "{slave}");

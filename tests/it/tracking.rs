@@ -2,26 +2,11 @@
 
 use crate::harness::{Raw, Server};
 
-/// Sends requests one after the other, and compares what comes, replies and pushes, with what is wanted.
-fn talk(wire: &mut Raw, table: &[(&str, &str)]) {
-    for (request, reply) in table {
-        wire.send(format!("{request}\r\n"));
-        wire.expect(reply);
-    }
-}
-
 /// A connection that speaks RESP3, and its id.
 fn resp3(server: &Server) -> (Raw, String) {
     let mut wire = server.raw();
-    wire.send("HELLO 3\r\nCLIENT ID\r\n");
-    let id = loop {
-        let line = wire.line();
-        // The only integers of HELLO are its protocol and an id, before the next key.
-        if line == "$7" && wire.line() == "modules" {
-            assert_eq!(wire.line(), "*0");
-            break wire.line();
-        }
-    };
+    wire.hello3();
+    let id = wire.ask("CLIENT ID");
     (wire, id.trim_start_matches(':').to_string())
 }
 
@@ -37,40 +22,34 @@ fn what_was_read_is_announced_once_when_it_changes() {
     let mut server = Server::start(&["--databases", "2"]);
     let (mut reader, _) = resp3(&server);
     server.check(&[("MSET a 1 b 2 c 3", "OK")]);
-    talk(&mut reader, &[("CLIENT TRACKING ON", OK), ("MGET a b", "*2\r\n$1\r\n1\r\n$1\r\n2\r\n")]);
+    reader.talk(&[("CLIENT TRACKING ON", OK), ("MGET a b", "*2\r\n$1\r\n1\r\n$1\r\n2\r\n")]);
     assert_eq!((server.info("tracking_clients"), server.info("tracking_total_keys")), (1, 2));
     server.check(&[("SET c x", "OK"), ("INCR a", ":2"), ("INCR a", ":3")]);
     reader.expect(invalid("a"));
     // Its own changes too, behind the reply; what is queued counts when it is executed.
-    talk(
-        &mut reader,
-        &[
-            ("DEL b", &(":1\r\n".to_string() + &invalid("b"))),
-            ("GET a", "$1\r\n3\r\n"),
-            ("MULTI", OK),
-            ("INCR a", "+QUEUED\r\n"),
-            ("EXEC", &("*1\r\n:4\r\n".to_string() + &invalid("a"))),
-            ("GET none", "_\r\n"),
-        ],
-    );
+    reader.talk(&[
+        ("DEL b", &(":1\r\n".to_string() + &invalid("b"))),
+        ("GET a", "$1\r\n3\r\n"),
+        ("MULTI", OK),
+        ("INCR a", "+QUEUED\r\n"),
+        ("EXEC", &("*1\r\n:4\r\n".to_string() + &invalid("a"))),
+        ("GET none", "_\r\n"),
+    ]);
     server.check(&[("FLUSHDB", "OK")]);
     reader.expect(EVERYTHING);
     assert_eq!(server.info("tracking_total_keys"), 0);
     // A key that expires has changed.
-    talk(
-        &mut reader,
-        &[
-            ("MULTI", OK),
-            ("SET e 1 PX 1", "+QUEUED\r\n"),
-            ("GET e", "+QUEUED\r\n"),
-            ("EXEC", "*2\r\n+OK\r\n$1\r\n1\r\n"),
-        ],
-    );
+    reader.talk(&[
+        ("MULTI", OK),
+        ("SET e 1 PX 1", "+QUEUED\r\n"),
+        ("GET e", "+QUEUED\r\n"),
+        ("EXEC", "*2\r\n+OK\r\n$1\r\n1\r\n"),
+    ]);
     server.wait_for("EXISTS e", |reply| reply == ":0");
     reader.expect(invalid("e"));
-    talk(&mut reader, &[("CLIENT TRACKING OFF", OK), ("GET a", "_\r\n")]);
+    reader.talk(&[("CLIENT TRACKING OFF", OK), ("GET a", "_\r\n")]);
     server.check(&[("SET a 1", "OK")]);
-    talk(&mut reader, &[("PING", "+PONG\r\n")]);
+    reader.talk(&[("PING", "+PONG\r\n")]);
     assert_eq!(server.info("tracking_clients"), 0);
 }
 
@@ -80,37 +59,31 @@ fn options_say_which_keys_are_remembered() {
     let (mut reader, _) = resp3(&server);
     server.check(&[("MSET a 1 b 2", "OK")]);
     let (a, b) = ("$1\r\n1\r\n", "$1\r\n2\r\n");
-    talk(
-        &mut reader,
-        &[
-            ("CLIENT TRACKING ON OPTIN", OK),
-            (
-                "CLIENT CACHING NO",
-                "-ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.\r\n",
-            ),
-            ("GET a", a),
-            ("CLIENT CACHING YES", OK),
-            ("GET b", b),
-            ("GET a", a),
-        ],
-    );
+    reader.talk(&[
+        ("CLIENT TRACKING ON OPTIN", OK),
+        (
+            "CLIENT CACHING NO",
+            "-ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.\r\n",
+        ),
+        ("GET a", a),
+        ("CLIENT CACHING YES", OK),
+        ("GET b", b),
+        ("GET a", a),
+    ]);
     server.check(&[("MSET a 1 b 2", "OK")]);
     reader.expect(invalid("b"));
-    talk(
-        &mut reader,
-        &[
-            ("CLIENT TRACKING OFF", OK),
-            ("CLIENT TRACKING ON OPTOUT NOLOOP", OK),
-            ("CLIENT CACHING NO", OK),
-            ("GET a", a),
-            ("GET b", b),
-            ("SET b 2", OK),
-            ("GET b", b),
-        ],
-    );
+    reader.talk(&[
+        ("CLIENT TRACKING OFF", OK),
+        ("CLIENT TRACKING ON OPTOUT NOLOOP", OK),
+        ("CLIENT CACHING NO", OK),
+        ("GET a", a),
+        ("GET b", b),
+        ("SET b 2", OK),
+        ("GET b", b),
+    ]);
     server.check(&[("MSET a 1 b 2", "OK")]);
     reader.expect(invalid("b"));
-    talk(&mut reader, &[("PING", "+PONG\r\n")]);
+    reader.talk(&[("PING", "+PONG\r\n")]);
 }
 
 #[test]
@@ -118,10 +91,8 @@ fn broadcasts_go_by_prefix_once_in_a_turn() {
     let mut server = Server::start(&[]);
     let (mut all, _) = resp3(&server);
     let (mut some, _) = resp3(&server);
-    talk(&mut all, &[("CLIENT TRACKING ON BCAST", OK)]);
-    talk(
-        &mut some,
-        &[
+    all.talk(&[("CLIENT TRACKING ON BCAST", OK)]);
+    some.talk(&[
             ("CLIENT TRACKING ON BCAST NOLOOP PREFIX user: PREFIX item:", OK),
             (
                 "CLIENT TRACKING ON BCAST PREFIX use",
@@ -139,9 +110,9 @@ fn broadcasts_go_by_prefix_once_in_a_turn() {
     server.line("EXEC");
     all.expect(">2\r\n$10\r\ninvalidate\r\n*3\r\n$5\r\nother\r\n$6\r\nuser:1\r\n$6\r\nuser:2\r\n");
     some.expect(">2\r\n$10\r\ninvalidate\r\n*2\r\n$6\r\nuser:1\r\n$6\r\nuser:2\r\n");
-    talk(&mut some, &[("SET item:1 x", OK)]);
+    some.talk(&[("SET item:1 x", OK)]);
     all.expect(invalid("item:1"));
-    talk(&mut some, &[("PING", "+PONG\r\n")]);
+    some.talk(&[("PING", "+PONG\r\n")]);
 }
 
 #[test]
@@ -150,34 +121,26 @@ fn others_are_told_in_its_place() {
     let (mut reader, _) = resp3(&server);
     let mut old = server.raw();
     let id = old.ask("CLIENT ID").trim_start_matches(':').to_string();
-    talk(
-        &mut old,
-        &[(
-            "SUBSCRIBE __redis__:invalidate",
-            "*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n",
-        )],
-    );
-    talk(
-        &mut reader,
-        &[
-            (&format!("CLIENT TRACKING ON REDIRECT {id}"), OK),
-            ("CLIENT GETREDIR", &format!(":{id}\r\n")),
-            ("GET k", "_\r\n"),
-        ],
-    );
+    old.talk(&[(
+        "SUBSCRIBE __redis__:invalidate",
+        "*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n",
+    )]);
+    reader.talk(&[
+        (&format!("CLIENT TRACKING ON REDIRECT {id}"), OK),
+        ("CLIENT GETREDIR", &format!(":{id}\r\n")),
+        ("GET k", "_\r\n"),
+    ]);
     server.check(&[("SET k 1", "OK")]);
     old.expect("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n$1\r\nk\r\n");
-    talk(&mut reader, &[("GET k", "$1\r\n1\r\n")]);
+    reader.talk(&[("GET k", "$1\r\n1\r\n")]);
     server.check(&[("FLUSHALL", "OK")]);
     old.expect("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n$-1\r\n");
     drop(old);
     server.wait_for("CLIENT LIST", |list| !list.contains(&format!("id={id} ")));
-    talk(&mut reader, &[("GET k", "_\r\n")]);
+    reader.talk(&[("GET k", "_\r\n")]);
     server.check(&[("SET k 1", "OK")]);
     reader.expect(format!(">2\r\n$21\r\ntracking-redir-broken\r\n:{id}\r\n"));
-    talk(
-        &mut reader,
-        &[(
+    reader.talk(&[(
             "CLIENT TRACKINGINFO",
             &format!(
                 "%3\r\n$5\r\nflags\r\n~2\r\n$2\r\non\r\n$15\r\nbroken_redirect\r\n$8\r\nredirect\r\n:{id}\r\n$8\r\nprefixes\r\n*0\r\n"
@@ -191,18 +154,15 @@ fn of_a_script_what_its_commands_read_is_remembered() {
     let mut server = Server::start(&[]);
     let (mut reader, _) = resp3(&server);
     server.check(&[("MSET a 1 b 2", "OK")]);
-    talk(&mut reader, &[("CLIENT TRACKING ON", OK)]);
+    reader.talk(&[("CLIENT TRACKING ON", OK)]);
     for eval in ["EVAL", "EVAL_RO"] {
-        talk(
-            &mut reader,
-            &[
-                (&format!("{eval} \"return redis.call('ping')\" 2 a b"), "+PONG\r\n"),
-                (&format!("{eval} \"return redis.call('get', KEYS[2])\" 2 a b"), "$1\r\n2\r\n"),
-            ],
-        );
+        reader.talk(&[
+            (&format!("{eval} \"return redis.call('ping')\" 2 a b"), "+PONG\r\n"),
+            (&format!("{eval} \"return redis.call('get', KEYS[2])\" 2 a b"), "$1\r\n2\r\n"),
+        ]);
         server.check(&[("MSET a 1 b 2", "OK")]);
         reader.expect(invalid("b"));
-        talk(&mut reader, &[("PING", "+PONG\r\n")]);
+        reader.talk(&[("PING", "+PONG\r\n")]);
     }
 }
 
@@ -210,10 +170,12 @@ fn of_a_script_what_its_commands_read_is_remembered() {
 fn there_is_a_most_of_what_is_remembered() {
     let server = Server::start(&["--tracking-table-max-keys", "2"]);
     let (mut reader, _) = resp3(&server);
-    talk(
-        &mut reader,
-        &[("CLIENT TRACKING ON", OK), ("GET a", "_\r\n"), ("GET b", "_\r\n"), ("GET c", "_\r\n")],
-    );
+    reader.talk(&[
+        ("CLIENT TRACKING ON", OK),
+        ("GET a", "_\r\n"),
+        ("GET b", "_\r\n"),
+        ("GET c", "_\r\n"),
+    ]);
     // The next command, or the clock, makes room.
     reader.expect(invalid("a"));
 }
@@ -255,26 +217,26 @@ fn a_read_that_deletes_what_has_expired_is_remembered_behind_the_deletion() {
     server.check(&[("DEBUG SET-ACTIVE-EXPIRE 0", OK.trim_start_matches('+').trim_end())]);
     for options in ["NOLOOP", "", "OPTIN NOLOOP", "OPTOUT NOLOOP"] {
         let (mut reader, _) = resp3(&server);
-        talk(&mut reader, &[(&format!("CLIENT TRACKING ON {options}"), OK)]);
+        reader.talk(&[(&format!("CLIENT TRACKING ON {options}"), OK)]);
         for read in ["GET k", "MULTI", "EVAL"] {
             server.check(&[("SET k 1 PXAT 1", "OK")]);
             if options.starts_with("OPTIN") {
-                talk(&mut reader, &[("CLIENT CACHING YES", OK)]);
+                reader.talk(&[("CLIENT CACHING YES", OK)]);
             }
             match read {
                 "MULTI" => {
                     let exec = ("EXEC", "*1\r\n_\r\n");
-                    talk(&mut reader, &[("MULTI", OK), ("GET k", "+QUEUED\r\n"), exec]);
+                    reader.talk(&[("MULTI", OK), ("GET k", "+QUEUED\r\n"), exec]);
                 }
                 "EVAL" => {
                     reader.command(&["EVAL", "return redis.call('get', KEYS[1])", "1", "k"]);
                     reader.expect("_\r\n");
                 }
-                _ => talk(&mut reader, &[(read, "_\r\n")]),
+                _ => reader.talk(&[(read, "_\r\n")]),
             }
             server.check(&[("SET k 2", "OK")]);
             reader.expect(invalid("k"));
-            talk(&mut reader, &[("PING", "+PONG\r\n")]);
+            reader.talk(&[("PING", "+PONG\r\n")]);
         }
     }
 }
@@ -285,10 +247,7 @@ fn what_expires_is_nobodys_own_change() {
     server.check(&[("DEBUG SET-ACTIVE-EXPIRE 0", "OK"), ("SET k 1 PXAT 1", "OK")]);
     let (mut reader, _) = resp3(&server);
     let on = "CLIENT TRACKING ON BCAST NOLOOP";
-    talk(
-        &mut reader,
-        &[(on, OK), ("SET own 1", OK), ("GET k", &("_\r\n".to_string() + &invalid("k")))],
-    );
+    reader.talk(&[(on, OK), ("SET own 1", OK), ("GET k", &("_\r\n".to_string() + &invalid("k")))]);
     // The last ID of a stream is none of its entries.
     server.check(&[("XADD x 1-1 f v", "1-1")]);
     reader.expect(invalid("x"));

@@ -7,52 +7,41 @@ const QUEUED: &str = "+QUEUED\r\n";
 const NIL: &str = "*-1\r\n";
 const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
 
-/// Sends inline requests one by one, and expects these bytes after each.
-fn talk(wire: &mut Raw, dialogue: &[(&str, &str)]) {
-    for (request, reply) in dialogue {
-        wire.send(format!("{request}\r\n"));
-        wire.expect(reply);
-    }
-}
-
 #[test]
 fn what_is_queued_is_executed_at_once_and_in_order() {
     let server = Server::start(&[]);
     let mut wire = server.raw();
-    talk(
-        &mut wire,
-        &[
-            ("EXEC", "-ERR EXEC without MULTI\r\n"),
-            ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
-            ("MULTI", OK),
-            ("EXEC", "*0\r\n"),
-            ("MULTI", OK),
-            ("SET k 1", QUEUED),
-            ("INCR k", QUEUED),
-            ("MULTI", "-ERR MULTI calls can not be nested\r\n"),
-            ("WATCH k", "-ERR WATCH inside MULTI is not allowed\r\n"),
-            ("GET k", QUEUED),
-            ("EXEC", "*3\r\n+OK\r\n:2\r\n$1\r\n2\r\n"),
-            // What fails then fails alone.
-            ("MULTI", OK),
-            ("SET k text", QUEUED),
-            ("INCR k", QUEUED),
-            ("SELECT 3", QUEUED),
-            ("GET k", QUEUED),
-            ("EXEC", "*4\r\n+OK\r\n-ERR value is not an integer or out of range\r\n+OK\r\n$-1\r\n"),
-            ("SET k elsewhere", OK),
-            ("MULTI", OK),
-            ("DEL k", QUEUED),
-            ("DISCARD", OK),
-            ("GET k", "$9\r\nelsewhere\r\n"),
-            ("MULTI", OK),
-            ("SET k 3", QUEUED),
-            ("RESET", "+RESET\r\n"),
-            ("EXEC", "-ERR EXEC without MULTI\r\n"),
-            ("MULTI", OK),
-            ("QUIT", OK),
-        ],
-    );
+    wire.talk(&[
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
+        ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
+        ("MULTI", OK),
+        ("EXEC", "*0\r\n"),
+        ("MULTI", OK),
+        ("SET k 1", QUEUED),
+        ("INCR k", QUEUED),
+        ("MULTI", "-ERR MULTI calls can not be nested\r\n"),
+        ("WATCH k", "-ERR WATCH inside MULTI is not allowed\r\n"),
+        ("GET k", QUEUED),
+        ("EXEC", "*3\r\n+OK\r\n:2\r\n$1\r\n2\r\n"),
+        // What fails then fails alone.
+        ("MULTI", OK),
+        ("SET k text", QUEUED),
+        ("INCR k", QUEUED),
+        ("SELECT 3", QUEUED),
+        ("GET k", QUEUED),
+        ("EXEC", "*4\r\n+OK\r\n-ERR value is not an integer or out of range\r\n+OK\r\n$-1\r\n"),
+        ("SET k elsewhere", OK),
+        ("MULTI", OK),
+        ("DEL k", QUEUED),
+        ("DISCARD", OK),
+        ("GET k", "$9\r\nelsewhere\r\n"),
+        ("MULTI", OK),
+        ("SET k 3", QUEUED),
+        ("RESET", "+RESET\r\n"),
+        ("EXEC", "-ERR EXEC without MULTI\r\n"),
+        ("MULTI", OK),
+        ("QUIT", OK),
+    ]);
     assert!(wire.read_to_end().is_empty());
 }
 
@@ -86,21 +75,16 @@ fn errors_while_queueing_abort_it() {
         ("CONFIG NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CONFIG HELP.\r\n"),
     ];
     for (request, error) in refused {
-        talk(
-            &mut wire,
-            &[
-                ("MULTI", OK),
-                ("SET k 1", QUEUED),
-                (request, error),
-                ("SET k 2", QUEUED),
-                ("EXEC", ABORTED),
-                ("GET k", "$-1\r\n"),
-            ],
-        );
+        wire.talk(&[
+            ("MULTI", OK),
+            ("SET k 1", QUEUED),
+            (request, error),
+            ("SET k 2", QUEUED),
+            ("EXEC", ABORTED),
+            ("GET k", "$-1\r\n"),
+        ]);
     }
-    talk(
-        &mut wire,
-        &[
+    wire.talk(&[
             ("MULTI", OK),
             ("SET k 1", QUEUED),
             (
@@ -111,11 +95,9 @@ fn errors_while_queueing_abort_it() {
         ],
     );
     // What speaks against it may come later.
-    talk(&mut wire, &[("MULTI", OK), ("SET k 1", QUEUED)]);
+    wire.talk(&[("MULTI", OK), ("SET k 1", QUEUED)]);
     server.check(&[("CONFIG SET min-replicas-to-write 1", "OK")]);
-    talk(
-        &mut wire,
-        &[
+    wire.talk(&[
             (
                 "EXEC",
                 "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.\r\n",
@@ -126,11 +108,9 @@ fn errors_while_queueing_abort_it() {
         ],
     );
     server.check(&[("CONFIG SET min-replicas-to-write 0", "OK")]);
-    talk(&mut wire, &[("MULTI", OK), ("SET k 1", QUEUED)]);
+    wire.talk(&[("MULTI", OK), ("SET k 1", QUEUED)]);
     server.check(&[("CONFIG SET maxmemory 1", "OK")]);
-    talk(
-        &mut wire,
-        &[
+    wire.talk(&[
             (
                 "EXEC",
                 "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.\r\n",
@@ -168,42 +148,42 @@ fn a_watched_key_that_changes_prevents_it() {
     ] {
         server.line("FLUSHALL");
         server.line(before);
-        talk(&mut wire, &[("WATCH other2 k", OK), ("MULTI", OK), ("PING", QUEUED)]);
+        wire.talk(&[("WATCH other2 k", OK), ("MULTI", OK), ("PING", QUEUED)]);
         server.line(change);
-        talk(&mut wire, &[("EXEC", if executed { unchanged } else { NIL })]);
+        wire.talk(&[("EXEC", if executed { unchanged } else { NIL })]);
         // The end of a transaction, whatever it was, is the end of watching.
         server.line("SET k 2");
-        talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED), ("EXEC", unchanged)]);
+        wire.talk(&[("MULTI", OK), ("PING", QUEUED), ("EXEC", unchanged)]);
     }
     // A client's own changes count too, and UNWATCH, DISCARD and RESET forget them.
     for forget in ["UNWATCH", "EXEC", "DISCARD", "RESET"] {
-        talk(&mut wire, &[("WATCH k k", OK), ("SET k 3", OK), ("WATCH m", OK)]);
+        wire.talk(&[("WATCH k k", OK), ("SET k 3", OK), ("WATCH m", OK)]);
         let reply = match forget {
             "RESET" => "+RESET\r\n",
             "EXEC" => NIL,
             _ => OK,
         };
         if matches!(forget, "EXEC" | "DISCARD") {
-            talk(&mut wire, &[("MULTI", OK)]);
+            wire.talk(&[("MULTI", OK)]);
         }
-        talk(&mut wire, &[(forget, reply), ("MULTI", OK), ("PING", QUEUED), ("EXEC", unchanged)]);
+        wire.talk(&[(forget, reply), ("MULTI", OK), ("PING", QUEUED), ("EXEC", unchanged)]);
     }
     assert_eq!((server.info("watching_clients"), server.info("total_watched_keys")), (0, 0));
-    talk(&mut wire, &[("SELECT 2", OK), ("WATCH k", OK), ("SELECT 1", OK)]);
+    wire.talk(&[("SELECT 2", OK), ("WATCH k", OK), ("SELECT 1", OK)]);
     server.line("SET k 1");
-    talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED), ("EXEC", unchanged)]);
+    wire.talk(&[("MULTI", OK), ("PING", QUEUED), ("EXEC", unchanged)]);
 }
 
 /// Watches `k` while it lives; it has only so many milliseconds to live.
 fn watch_mortal(server: &mut Server, wire: &mut Raw) -> u64 {
     for life_ms in (5..16).map(|power| 1 << power) {
         server.line(&format!("SET k 1 PX {life_ms}"));
-        talk(wire, &[("WATCH k", OK)]);
+        wire.talk(&[("WATCH k", OK)]);
         // If it still lives, it did when it was watched.
         if server.line("EXISTS k") == ":1" {
             return life_ms;
         }
-        talk(wire, &[("UNWATCH", OK)]);
+        wire.talk(&[("UNWATCH", OK)]);
     }
     panic!("nothing lives long enough to be watched");
 }
@@ -216,9 +196,9 @@ fn watching_keys_whose_time_comes() {
     let unchanged = "*1\r\n+PONG\r\n";
     // It comes while the key is watched, and nobody looks.
     let life_ms = watch_mortal(&mut server, &mut wire);
-    talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED)]);
+    wire.talk(&[("MULTI", OK), ("PING", QUEUED)]);
     server.pass(life_ms + 1);
-    talk(&mut wire, &[("EXEC", NIL)]);
+    wire.talk(&[("EXEC", NIL)]);
     // It had come before: the deletion is no change, a new value is.
     for (event, executed) in [
         ("PING", true),
@@ -229,16 +209,16 @@ fn watching_keys_whose_time_comes() {
     ] {
         server.line("SET k 1 PX 1");
         server.pass(2);
-        talk(&mut wire, &[("WATCH k", OK)]);
+        wire.talk(&[("WATCH k", OK)]);
         server.line(event);
         let reply = if executed { unchanged } else { NIL };
-        talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED), ("EXEC", reply)]);
+        wire.talk(&[("MULTI", OK), ("PING", QUEUED), ("EXEC", reply)]);
     }
     // Found by the server itself.
     watch_mortal(&mut server, &mut wire);
     server.line("DEBUG SET-ACTIVE-EXPIRE 1");
     server.wait_for("DBSIZE", |n| n == ":0");
-    talk(&mut wire, &[("MULTI", OK), ("PING", QUEUED), ("EXEC", NIL)]);
+    wire.talk(&[("MULTI", OK), ("PING", QUEUED), ("EXEC", NIL)]);
 }
 
 #[test]
@@ -258,9 +238,9 @@ fn replicas_get_it_as_one_unit() {
         &[],
     ];
     for commands in transactions {
-        talk(&mut wire, &[("MULTI", OK)]);
+        wire.talk(&[("MULTI", OK)]);
         for command in commands {
-            talk(&mut wire, &[(command, QUEUED)]);
+            wire.talk(&[(command, QUEUED)]);
         }
         wire.send("EXEC\r\n");
         let n: usize = wire.line()[1..].parse().expect("a number");
@@ -271,7 +251,7 @@ fn replicas_get_it_as_one_unit() {
             }
         }
     }
-    talk(&mut wire, &[("SET end 1", OK)]);
+    wire.talk(&[("SET end 1", OK)]);
     stream.expect(&[
         "SELECT 0",
         "SET a 1",
@@ -319,12 +299,9 @@ fn a_replica_executes_it_as_a_whole() {
     replica.wait_for("INFO replication", |info| info.contains("master_link_status:up"));
     let mut stream = replica.replication_stream();
     let mut wire = primary.raw();
-    talk(
-        &mut wire,
-        &[("MULTI", OK), ("SET a 1", QUEUED), ("SELECT 4", QUEUED), ("SET b 2", QUEUED)],
-    );
-    talk(&mut wire, &[("EXEC", "*3\r\n+OK\r\n+OK\r\n+OK\r\n")]);
-    talk(&mut wire, &[("SET c 3", OK)]);
+    wire.talk(&[("MULTI", OK), ("SET a 1", QUEUED), ("SELECT 4", QUEUED), ("SET b 2", QUEUED)]);
+    wire.talk(&[("EXEC", "*3\r\n+OK\r\n+OK\r\n+OK\r\n")]);
+    wire.talk(&[("SET c 3", OK)]);
     // What goes on to replicas of the replica is the primary's stream.
     stream.expect(&["MULTI", "SELECT 0", "SET a 1", "SELECT 4", "SET b 2", "EXEC", "SET c 3"]);
     replica.check(&[("GET a", "1"), ("SELECT 4", "OK"), ("MGET b c", "[2 3]")]);
@@ -333,21 +310,16 @@ fn a_replica_executes_it_as_a_whole() {
         .wait_for("INFO replication", |info| info.contains(&format!("slave_repl_offset:{offset}")));
     // A replica takes no writes, and says so while they are queued, or at the end.
     let mut wire = replica.raw();
-    talk(
-        &mut wire,
-        &[
-            ("MULTI", OK),
-            ("SET a 1", "-READONLY You can't write against a read only replica.\r\n"),
-            ("EXEC", ABORTED),
-        ],
-    );
+    wire.talk(&[
+        ("MULTI", OK),
+        ("SET a 1", "-READONLY You can't write against a read only replica.\r\n"),
+        ("EXEC", ABORTED),
+    ]);
     primary.check(&[("WAIT 1 1000", ":1")]);
     let mut wire = primary.raw();
-    talk(&mut wire, &[("MULTI", OK), ("SET a 1", QUEUED)]);
+    wire.talk(&[("MULTI", OK), ("SET a 1", QUEUED)]);
     primary.check(&[(&format!("REPLICAOF 127.0.0.1 {}", replica.port), "OK")]);
-    talk(
-        &mut wire,
-        &[(
+    wire.talk(&[(
             "EXEC",
             "-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n",
         )],
@@ -358,7 +330,7 @@ fn a_replica_executes_it_as_a_whole() {
 fn a_queue_that_grows_too_large_closes_the_client() {
     let mut server = Server::start(&["--client-query-buffer-limit", "1mb"]);
     let mut wire = server.raw();
-    talk(&mut wire, &[("MULTI", OK)]);
+    wire.talk(&[("MULTI", OK)]);
     let request = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n{}\r\n", "x".repeat(100_000));
     for _ in 0..10 {
         wire.send(&request);
@@ -387,17 +359,17 @@ fn a_client_in_a_transaction_is_shown_as_one() {
         });
         wanted.join(" ")
     };
-    talk(&mut wire, &[("CLIENT SETNAME watcher", OK)]);
+    wire.talk(&[("CLIENT SETNAME watcher", OK)]);
     assert_eq!(fields(&mut server), "flags=N multi=-1 watch=0");
-    talk(&mut wire, &[("WATCH a b a", OK)]);
+    wire.talk(&[("WATCH a b a", OK)]);
     assert_eq!(fields(&mut server), "flags=N multi=-1 watch=2");
-    talk(&mut wire, &[("MULTI", OK), ("GET a", QUEUED)]);
+    wire.talk(&[("MULTI", OK), ("GET a", QUEUED)]);
     assert_eq!(fields(&mut server), "flags=x multi=1 watch=2");
     server.line("SET b 1");
     assert_eq!(fields(&mut server), "flags=xd multi=0 watch=0");
-    talk(&mut wire, &[("EXEC", NIL)]);
+    wire.talk(&[("EXEC", NIL)]);
     assert_eq!(fields(&mut server), "flags=N multi=-1 watch=0");
-    talk(&mut wire, &[("WATCH a", OK)]);
+    wire.talk(&[("WATCH a", OK)]);
     assert_eq!(server.info("watching_clients"), 1);
     drop(wire);
     server.wait_for("INFO clients", |info| info.contains("watching_clients:0"));

@@ -67,6 +67,22 @@ impl Raw {
         }
     }
 
+    /// Sends inline requests one after the other; each must get these bytes, pushes among them.
+    pub fn talk(&mut self, dialogue: &[(&str, &str)]) {
+        for (request, reply) in dialogue {
+            self.send(format!("{request}\r\n"));
+            self.expect(reply);
+        }
+    }
+
+    /// Goes over to RESP3.
+    pub fn hello3(&mut self) {
+        self.send("HELLO 3\r\n");
+        assert_eq!(self.line(), "%7");
+        while self.line() != "modules" {}
+        self.expect("*0\r\n");
+    }
+
     /// Sends a command as an array of bulk strings.
     pub fn command(&mut self, args: &[&str]) {
         self.send(encoded(args));

@@ -134,6 +134,13 @@ impl Server {
         }
     }
 
+    /// Runs the scripts on the left, one after the other and without keys, and compares with the replies on the right.
+    pub fn check_scripts(&mut self, table: &[(&str, &str)]) {
+        for (script, reply) in table {
+            assert_eq!(self.text(&["EVAL", script, "0"]), *reply, "{script}");
+        }
+    }
+
     /// Waits until a command's reply is as wanted.
     pub fn wait_for(&mut self, line: &str, wanted: impl Fn(&str) -> bool) {
         let start = Instant::now();
@@ -180,6 +187,28 @@ impl Server {
         Raw::to_port(self.port).expect("a connection")
     }
 
+    /// A new connection of this name.
+    pub fn named(&self, name: &str) -> Raw {
+        let mut raw = self.raw();
+        assert_eq!(raw.ask(&format!("CLIENT SETNAME {name}")), "+OK");
+        raw
+    }
+
+    /// What `CLIENT LIST` says in this field of the client of this name. `None`: there is no such client.
+    pub fn client_field(&mut self, name: &str, field: &str) -> Option<String> {
+        let list = self.line("CLIENT LIST");
+        let line = list.lines().find(|line| line.contains(&format!(" name={name} ")))?;
+        line.split(' ').find_map(|part| part.strip_prefix(&format!("{field}="))).map(String::from)
+    }
+
+    /// A connection whose script runs, and keeps the server busy.
+    pub fn busy(&mut self, script: &str) -> Raw {
+        let mut raw = self.raw();
+        raw.command(&["EVAL", script, "0"]);
+        self.wait_for("PING", |reply| reply.starts_with("BUSY "));
+        raw
+    }
+
     /// A connection that is blocked by this command.
     pub fn blocked(&mut self, command: &str) -> Raw {
         let before = self.info("blocked_clients");
@@ -218,6 +247,25 @@ impl Server {
     /// Becomes a replica, to see what is propagated from now on.
     pub fn replication_stream(&self) -> FakeReplica {
         FakeReplica::sync(self, &[])
+    }
+
+    /// Becomes a replica of who listens on a port.
+    pub fn replica_of(&mut self, port: u16) {
+        assert_eq!(self.line(&format!("REPLICAOF 127.0.0.1 {port}")), "OK");
+    }
+
+    /// Becomes a replica of another server, and waits for its data.
+    pub fn follow(&mut self, primary: &Server) {
+        self.replica_of(primary.port);
+        self.wait_info("master_link_status", "up");
+    }
+
+    /// Waits until this replica has all that its primary was told.
+    pub fn catch_up_with(&mut self, primary: &mut Server) {
+        wait_for("equal offsets", || {
+            let offset = primary.info_text("master_repl_offset")?;
+            (self.info_text("slave_repl_offset")? == offset).then_some(())
+        });
     }
 
     /// What the process has printed so far.

@@ -4,19 +4,6 @@ use crate::harness::replication::{EMPTY_RDB, FakePrimary, line_after_newlines};
 use crate::harness::{Server, wait_for};
 
 /// Makes a server follow another, and waits for the link.
-fn follow(replica: &mut Server, primary: &Server) {
-    assert_eq!(replica.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]), "OK");
-    replica.wait_info("master_link_status", "up");
-}
-
-/// Waits until a replica has all that was written.
-fn in_sync(replica: &mut Server, primary: &mut Server) {
-    wait_for("equal offsets", || {
-        let offset = primary.info_text("master_repl_offset")?;
-        (replica.info_text("slave_repl_offset")? == offset).then_some(())
-    });
-}
-
 fn start() -> Server {
     Server::start(&["--repl-diskless-sync-delay", "0"])
 }
@@ -24,12 +11,12 @@ fn start() -> Server {
 #[test]
 fn the_replica_of_a_promoted_replica_goes_on() {
     let (mut first, mut second, mut third) = (start(), start(), start());
-    follow(&mut second, &first);
-    follow(&mut third, &second);
+    second.follow(&first);
+    third.follow(&second);
     first.text(&["SELECT", "2"]);
     first.text(&["SET", "key", "1"]);
-    in_sync(&mut second, &mut first);
-    in_sync(&mut third, &mut first);
+    second.catch_up_with(&mut first);
+    third.catch_up_with(&mut first);
     first.kill();
     let history = second.info_text("master_replid");
     assert_eq!(second.text(&["REPLICAOF", "NO", "ONE"]), "OK");
@@ -37,7 +24,7 @@ fn the_replica_of_a_promoted_replica_goes_on() {
     assert_eq!(second.info_text("master_replid2"), history);
     second.text(&["SELECT", "2"]);
     second.text(&["INCR", "key"]);
-    in_sync(&mut third, &mut second);
+    third.catch_up_with(&mut second);
     third.text(&["SELECT", "2"]);
     assert_eq!(third.text(&["GET", "key"]), "2");
     assert_eq!(third.info_text("master_replid"), second.info_text("master_replid"));
@@ -47,18 +34,18 @@ fn the_replica_of_a_promoted_replica_goes_on() {
 #[test]
 fn replicas_move_to_another_primary_of_the_same_history() {
     let (mut first, mut second, mut third) = (start(), start(), start());
-    follow(&mut second, &first);
-    follow(&mut third, &first);
+    second.follow(&first);
+    third.follow(&first);
     first.text(&["SET", "key", "1"]);
-    in_sync(&mut second, &mut first);
-    in_sync(&mut third, &mut first);
+    second.catch_up_with(&mut first);
+    third.catch_up_with(&mut first);
     // A sibling becomes the primary; the third follows it, and so does the old one.
     second.text(&["REPLICAOF", "NO", "ONE"]);
-    follow(&mut third, &second);
-    follow(&mut first, &second);
+    third.follow(&second);
+    first.follow(&second);
     second.text(&["INCR", "key"]);
     for replica in [&mut first, &mut third] {
-        in_sync(replica, &mut second);
+        replica.catch_up_with(&mut second);
         assert_eq!(replica.text(&["GET", "key"]), "2");
     }
     assert_eq!(second.info("sync_partial_ok"), 2);
@@ -68,13 +55,13 @@ fn replicas_move_to_another_primary_of_the_same_history() {
 #[test]
 fn a_replica_of_a_replica_stays_while_the_middle_resumes() {
     let (mut first, mut second, mut third) = (start(), start(), start());
-    follow(&mut second, &first);
-    follow(&mut third, &second);
+    second.follow(&first);
+    third.follow(&second);
     let client = first.text(&["CLIENT", "KILL", "TYPE", "replica"]);
     assert_eq!(client, ":1");
     first.wait_info("sync_partial_ok", "1");
     first.text(&["SET", "key", "value"]);
-    in_sync(&mut third, &mut first);
+    third.catch_up_with(&mut first);
     assert_eq!(third.text(&["GET", "key"]), "value");
     assert_eq!(second.info("sync_partial_ok"), 0, "the third has not noticed");
 }
@@ -82,22 +69,22 @@ fn a_replica_of_a_replica_stays_while_the_middle_resumes() {
 #[test]
 fn the_replica_of_a_restarted_primary_resumes() {
     let (mut first, mut second) = (start(), start());
-    follow(&mut second, &first);
+    second.follow(&first);
     first.text(&["SET", "key", "value"]);
-    in_sync(&mut second, &mut first);
+    second.catch_up_with(&mut first);
     first.shut_down(&["SAVE"]);
     let mut first = Server::start_in(first.into_dir(), &["--repl-diskless-sync-delay", "0"]);
-    follow(&mut second, &first);
+    second.follow(&first);
     assert_eq!(first.info("sync_partial_ok"), 1);
     first.text(&["APPEND", "key", "s"]);
-    in_sync(&mut second, &mut first);
+    second.catch_up_with(&mut first);
     assert_eq!(second.text(&["GET", "key"]), "values");
 }
 
 #[test]
 fn a_shutdown_waits_for_the_replicas() {
     let (mut first, mut second) = (start(), start());
-    follow(&mut second, &first);
+    second.follow(&first);
     first.text(&["SET", "key", &"x".repeat(10_000_000)]);
     assert_eq!(first.shut_down(&[]), Some(0));
     assert_eq!(second.text(&["STRLEN", "key"]), ":10000000");
@@ -116,7 +103,7 @@ fn a_long_snapshot_on_two_channels_needs_one_attempt() {
     primary.text(&["DEBUG", "POPULATE", "300", "old", "10"]);
     // Three seconds.
     primary.text(&["CONFIG", "SET", "rdb-key-save-delay", "10000"]);
-    replica.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    replica.replica_of(primary.port);
     wait_for("the main channel", || {
         primary.text(&["INFO", "replication"]).contains("type=main-channel").then_some(())
     });
@@ -131,7 +118,7 @@ fn a_long_snapshot_on_two_channels_needs_one_attempt() {
     let left = replica.temporary_files();
     assert!(left.iter().all(|name| !name.starts_with("temp-stream")), "{left:?}");
     replica.wait_info("master_link_status", "up");
-    in_sync(&mut replica, &mut primary);
+    replica.catch_up_with(&mut primary);
     assert_eq!(replica.text(&["DEBUG", "DIGEST"]), primary.text(&["DEBUG", "DIGEST"]));
     assert_eq!(primary.info("sync_full"), 1, "{}", primary.log());
 }

@@ -14,7 +14,7 @@ fn a_replica_sends_clients_that_can_go_to_its_primary() {
         queued.command(command);
     }
     queued.expect("+OK\r\n+OK\r\n+QUEUED\r\n");
-    server.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    server.replica_of(primary.port);
     let _link = primary.full_sync(0, EMPTY_RDB);
     server.wait_info("master_link_status", "up");
 

@@ -147,13 +147,13 @@ fn an_unsuccessful_full_synchronisation_takes_nothing_away() {
     follower.expect([encoded(&["SELECT", "0"]), encoded(&["APPEND", "key", "s"])].concat());
 
     // Another primary's snapshot does not come in full.
-    server.text(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]);
+    server.replica_of(second.port);
     let (mut half, _) = second.handshake();
     half.send(format!("+FULLRESYNC {} 7\r\n$100\r\nREDIS", HISTORY.replace('7', "8")));
     server.wait_info("master_sync_in_progress", "1");
     drop(half);
     // The old one can be gone on with, and who follows us has not noticed.
-    server.text(&["REPLICAOF", "127.0.0.1", &first.port.to_string()]);
+    server.replica_of(first.port);
     let (mut raw, asked) = first.handshake();
     assert_eq!(asked, psync(HISTORY, offset + 1));
     raw.send("+CONTINUE\r\n");
@@ -243,7 +243,7 @@ fn promotion_and_demotion_at_run_time() {
         "OK Already connected to specified master"
     );
     // Another primary may know the same history.
-    assert_eq!(server.text(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]), "OK");
+    server.replica_of(other.port);
     let (_link, asked) = other.handshake();
     assert_eq!(asked, psync(HISTORY, 101));
     assert_eq!(server.text(&["ROLE"]), format!("[slave 127.0.0.1 :{} handshake :-1]", other.port));
@@ -372,7 +372,7 @@ fn how_long_the_link_is_down_is_counted_anew_for_another_primary() {
         (seconds.parse::<i64>().ok()? >= 0).then_some(())
     });
     server.text(&["REPLICAOF", "NO", "ONE"]);
-    server.text(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    server.replica_of(primary.port);
     assert_eq!(server.info_text("master_link_down_since_seconds").as_deref(), Some("-1"));
 }
 
