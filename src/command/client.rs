@@ -3,7 +3,6 @@
 use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
-use crate::server::acl::UserId;
 use crate::server::blocking;
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags, Token};
@@ -12,6 +11,7 @@ use crate::server::expiry;
 use crate::server::pause;
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::server::replication::trace;
+use crate::server::token::UserId;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::number::parse_i64;
 

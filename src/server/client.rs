@@ -3,12 +3,12 @@
 //! Ordinary clients, replicas and the primary are all clients, told apart by their [`ClientFlags`]. What a replica is
 //! hangs here and nowhere else: the connection is the replica's identity.
 
-use super::acl::{DEFAULT_USER, UserId};
 use super::blocking::KeyWait;
 use super::connection::Connection;
 use super::pubsub::Subscriptions;
 use super::replication::ReplicaLink;
 pub use super::token::Token;
+use super::token::{DEFAULT_USER, UserId};
 use super::tracking::ClientTracking;
 use super::transaction::Transaction;
 use crate::resp::parser::Partial;

@@ -4,7 +4,6 @@
 //! lists all that differs; from it come the fields of [`Flavour`], which the code asks, and the table of
 //! `docs/compatibility.md`, which users read. Directives whose defaults differ are in [`DEFAULTS`].
 
-use super::config::{Config, lookup};
 use crate::command::table::CommandTable;
 use crate::spec::CommandFlags;
 use std::ffi::OsStr;
@@ -13,7 +12,7 @@ use std::path::Path;
 /// The name of a program in whose place the server is Valkey.
 const VALKEY_SERVER: &str = "valkey-server";
 
-/// Directives whose defaults differ, with Valkey's; Redis's are those of [`Config::default`].
+/// Directives whose defaults differ, with Valkey's; Redis's are those of [`Config::default`](super::config::Config).
 pub const DEFAULTS: &[(&str, &str)] = &[
     ("lazyfree-lazy-eviction", "yes"),
     ("lazyfree-lazy-expire", "yes"),
@@ -144,26 +143,10 @@ impl Flavour {
     }
 }
 
-impl Config {
-    /// The defaults of a server of this flavour.
-    ///
-    /// # Panics
-    /// If [`DEFAULTS`] has a directive that there is not, or a value that it does not take.
-    pub fn defaults_of(flavour: Flavour) -> Config {
-        let mut config = Config { flavour, ..Config::default() };
-        if flavour == Flavour::VALKEY {
-            for (name, value) in DEFAULTS {
-                let (directive, _) = lookup(name.as_bytes()).expect("a directive");
-                directive.set(&mut config, value.as_bytes()).expect("a value of it");
-            }
-        }
-        config
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::config::Config;
 
     /// The table as the page has it.
     fn table() -> String {

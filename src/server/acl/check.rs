@@ -123,3 +123,63 @@ impl Selector {
             || self.keys.iter().any(|k| k.access.contains(KeyAccess::READ) && *k.pattern == *b"*")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli;
+    use crate::server::acl::rules::RuleBook;
+
+    /// What a user with these rules is denied of a request: what, and which argument.
+    fn denied(rules: &[&str], request: &str) -> Option<(Denial, usize)> {
+        let commands = cli::command_table();
+        let book = RuleBook { catalogue: &commands.catalogue, all_channels: false };
+        let mut user = User::new(b"u", false);
+        for rule in rules {
+            book.apply(&mut user, rule.as_bytes()).expect("a rule");
+        }
+        let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+        let id = commands.find(args[0]).expect("a command");
+        let id = args.get(1).and_then(|arg| commands.find_subcommand(id, arg)).unwrap_or(id);
+        user.check(commands.get(id), &args).err().map(|denied| (denied.denial, denied.arg))
+    }
+
+    #[test]
+    fn who_may_do_what() {
+        let cases: &[(&[&str], &str, Option<(Denial, usize)>)] = &[
+            (&[], "get a", Some((Denial::Command, 0))),
+            (&[], "auth password", None),
+            (&["+@all", "~*", "&*"], "flushall", None),
+            (&["+get", "~a*"], "get a1", None),
+            (&["+get", "~a*"], "get b", Some((Denial::Key, 1))),
+            (&["+get", "~a*"], "set a1 v", Some((Denial::Command, 0))),
+            (&["+mget", "~a*"], "mget a1 b a2", Some((Denial::Key, 2))),
+            (&["+get", "+set", "%R~a*"], "get a", None),
+            (&["+get", "+set", "%R~a*"], "set a v", Some((Denial::Key, 1))),
+            (&["+config|get"], "config get port", None),
+            (&["+config|get"], "config set port 1", Some((Denial::Command, 0))),
+            (&["+@all", "-@write", "~*"], "get a", None),
+            (&["+@all", "-@write", "~*"], "set a v", Some((Denial::Command, 0))),
+        ];
+        for (rules, request, expected) in cases {
+            assert_eq!(denied(rules, request), *expected, "{rules:?}: {request}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_heard_by_whom_it_is_named_for() {
+        let rules = ["+publish", "+psubscribe", "&news*"];
+        assert_eq!(denied(&rules, "publish news1 x"), None);
+        assert_eq!(denied(&rules, "publish other x"), Some((Denial::Channel, 1)));
+        assert_eq!(denied(&rules, "psubscribe news*"), None);
+        assert_eq!(denied(&rules, "psubscribe news* news1*"), Some((Denial::Channel, 2)));
+    }
+
+    #[test]
+    fn one_selector_must_allow_all_and_the_nearest_tells_why_not() {
+        let rules = ["+get", "~a*", "(+set ~b*)"];
+        assert_eq!(denied(&rules, "set b v"), None);
+        assert_eq!(denied(&rules, "set a v"), Some((Denial::Key, 1)));
+        assert_eq!(denied(&rules, "del a"), Some((Denial::Command, 0)));
+    }
+}

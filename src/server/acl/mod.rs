@@ -19,6 +19,7 @@ use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use super::config::AclPubsubDefault;
 use super::pubsub::Topic;
+use super::token::{DEFAULT_USER, UserId};
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client_info;
@@ -30,11 +31,6 @@ use slab::Slab;
 use std::collections::BTreeMap;
 use user::{PasswordHash, User};
 
-/// A user's place, for as long as there is the user.
-pub type UserId = usize;
-
-/// The user that clients are before they log in.
-pub const DEFAULT_USER: UserId = 0;
 const DEFAULT_NAME: &[u8] = b"default";
 
 /// All users.
@@ -42,7 +38,7 @@ const DEFAULT_NAME: &[u8] = b"default";
 pub struct Acl {
     users: Slab<User>,
     by_name: BTreeMap<Box<[u8]>, UserId>,
-    pub log: AclLog,
+    pub(crate) log: AclLog,
 }
 
 impl Default for Acl {

@@ -27,6 +27,8 @@ pub use values::*;
 
 use crate::rdb::writer::RdbVersion;
 use crate::resp::error::CommandError;
+use crate::server::flavour;
+use crate::server::flavour::Flavour;
 use crate::util::glob::glob_match;
 use crate::value::list::ListLimits;
 
@@ -96,6 +98,23 @@ impl From<SetError> for CommandError {
                 )
             }
         }
+    }
+}
+
+impl Config {
+    /// The defaults of a server of this flavour.
+    ///
+    /// # Panics
+    /// If [`flavour::DEFAULTS`] has a directive that there is not, or a value that it does not take.
+    pub fn defaults_of(flavour: Flavour) -> Config {
+        let mut config = Config { flavour, ..Config::default() };
+        if flavour == Flavour::VALKEY {
+            for (name, value) in flavour::DEFAULTS {
+                let (directive, _) = lookup(name.as_bytes()).expect("a directive");
+                directive.set(&mut config, value.as_bytes()).expect("a value of it");
+            }
+        }
+        config
     }
 }
 
@@ -222,7 +241,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::flavour::Flavour;
 
     /// Names and defaults of Redis 7.2.4; those that depend on the machine are left out of the file.
     const DEFAULTS: &str = include_str!("redis-7.2-defaults.tsv");
