@@ -51,7 +51,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("server", "pause"),
     ("server", "persistence"),
     ("server", "propagate"),
-    ("server", "pubsub"),
     ("server", "replication"),
     ("server", "tls"),
     ("server", "tracking"),

@@ -11,7 +11,7 @@ use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::expiry;
-use crate::server::pubsub;
+use crate::server::subscribe;
 use crate::server::tracking;
 use crate::server::transaction;
 use crate::util::number::parse_i64;
@@ -176,7 +176,7 @@ fn reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         return Err(CommandError::err("can only reset normal connections"));
     }
     transaction::discard_transaction(s, call.client);
-    pubsub::unsubscribe_from_all(s, call.client);
+    subscribe::unsubscribe_from_all(s, call.client);
     tracking::disable_tracking(s, call.client);
     let client = s.client(call);
     client.flags.remove(

@@ -22,10 +22,10 @@ use crate::server::config::PropagationErrorBehavior;
 use crate::server::memory::evict;
 use crate::server::memory::evict::EvictionOutcome;
 use crate::server::networking::CHEAP_COMMAND_NS;
+use crate::server::output;
 use crate::server::pause::PauseKind;
 use crate::server::persistence;
 use crate::server::propagate;
-use crate::server::pubsub;
 use crate::server::replication::primary;
 use crate::server::replication::primary::feed;
 use crate::server::tracking;
@@ -281,12 +281,12 @@ fn may_run(
     if server.tracking.keys() > 0 {
         tracking::tracking_limit_keys(server);
         // Who hears of it hears it before the reply.
-        pubsub::flush_pushes(server, call);
+        output::flush_pushes(server, call);
     }
     if server.config.maxmemory > 0 {
         let outcome = evict::perform_evictions(server);
         // Who hears that evicted keys are gone hears it before the reply.
-        pubsub::flush_pushes(server, call);
+        output::flush_pushes(server, call);
         if outcome == EvictionOutcome::Exhausted
             && !from_primary
             // A queue may grow without end, too.
@@ -478,7 +478,7 @@ fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]
     note_call(server, call, id, args, executed);
     tell_of_changes(server, call, flags, args, dirty_before);
     if server.clients.has_pushes() {
-        pubsub::flush_pushes(server, call);
+        output::flush_pushes(server, call);
     }
     if server.ks.changes.blocked.has_ready() {
         blocking::handle_clients_blocked_on_keys(server);
@@ -593,7 +593,7 @@ fn after_command(server: &mut Server, call: &mut Call, start: usize) {
         tracking::tracking_command_done(server, token);
     }
     if server.clients.has_pushes() {
-        pubsub::flush_pushes(server, call);
+        output::flush_pushes(server, call);
     }
 }
 

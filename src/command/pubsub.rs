@@ -6,8 +6,9 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags};
-use crate::server::pubsub;
+use crate::server::output;
 use crate::server::pubsub::Topic;
+use crate::server::subscribe;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::glob::glob_match;
 use bytes::Bytes;
@@ -27,14 +28,14 @@ const HELP: &[&str] = &[
 ];
 
 fn publish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let receivers = pubsub::publish(s, args[1], args[2]);
+    let receivers = output::publish(s, args[1], args[2]);
     call.propagate_to_replicas();
     call.reply.int(receivers as i64);
     Ok(())
 }
 
 fn spublish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let receivers = pubsub::publish_on_shard(s, args[1], args[2]);
+    let receivers = output::publish_on_shard(s, args[1], args[2]);
     call.propagate_to_replicas();
     call.reply.int(receivers as i64);
     Ok(())
@@ -81,7 +82,7 @@ fn subscribe_to(
         )));
     }
     for name in names {
-        pubsub::subscribe(s, token, topic, name);
+        subscribe::subscribe(s, token, topic, name);
         confirm(s, call, topic, verb, Some(name));
     }
     Ok(())
@@ -100,13 +101,13 @@ fn unsubscribe_from(
         return Err(CommandError::with(ErrorCode::NoSub, text));
     }
     for name in names {
-        pubsub::unsubscribe(s, token, topic, name);
+        subscribe::unsubscribe(s, token, topic, name);
         confirm(s, call, topic, verb, Some(name));
     }
     if names.is_empty() {
-        let all = pubsub::subscribed_to(s, token, topic);
+        let all = subscribe::subscribed_to(s, token, topic);
         for name in &all {
-            pubsub::unsubscribe(s, token, topic, name);
+            subscribe::unsubscribe(s, token, topic, name);
             confirm(s, call, topic, verb, Some(name));
         }
         if all.is_empty() {
@@ -131,7 +132,7 @@ fn confirm(s: &mut Server, call: &mut Call, topic: Topic, verb: &str, name: Opti
     if client.is(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP) {
         let mut reply = Reply::new(client.protocol);
         write(&mut reply);
-        pubsub::push_to(s, token, Bytes::from(reply.take()));
+        output::push_to(s, token, Bytes::from(reply.take()));
     } else {
         write(&mut call.reply);
     }

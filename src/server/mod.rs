@@ -31,6 +31,7 @@ pub mod replication;
 pub mod scripting;
 pub(crate) mod shutdown;
 pub mod startup;
+pub(crate) mod subscribe;
 pub(crate) mod targets;
 pub(crate) mod tls;
 pub(crate) mod token;
@@ -253,7 +254,7 @@ impl Server {
         access.log_factor = self.config.lfu_log_factor;
         access.decay_minutes = self.config.lfu_decay_time;
         access.seconds = (self.ks.now_ms / 1000) as u32;
-        pubsub::apply_notification_config(self);
+        subscribe::apply_notification_config(self);
         let measures = self.config.latency_monitor_threshold > 0;
         self.ks.changes.slowest_expiry = measures.then_some(Duration::ZERO);
     }

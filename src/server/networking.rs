@@ -28,11 +28,11 @@ use crate::server::memory::client_eviction;
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
-use crate::server::pubsub;
 use crate::server::replication::primary;
 use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
+use crate::server::subscribe;
 use crate::server::tracking;
 use crate::server::transaction;
 use bytes::{Buf, Bytes};
@@ -625,7 +625,7 @@ impl Server {
     /// Ends what [`Server::enter_client`] began; the replies are on their way.
     fn leave_client(&mut self, mut call: Call) {
         let token = call.client;
-        pubsub::flush_pushes(self, &mut call);
+        output::flush_pushes(self, &mut call);
         self.clients.end_turn(None);
         call.reply.end_output();
         if self.ks.role == ExpiryRole::Keep {
@@ -679,7 +679,7 @@ impl Server {
         }
         if client_has_state {
             transaction::discard_transaction(self, token);
-            pubsub::unsubscribe_from_all(self, token);
+            subscribe::unsubscribe_from_all(self, token);
             tracking::disable_tracking(self, token);
         }
         if flags.intersects(ClientFlags::MASTER | ClientFlags::HANDSHAKE) {

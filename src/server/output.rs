@@ -10,7 +10,7 @@ use super::client::{Client, ClientFlags, Token};
 use crate::resp::reply::{PIECE, Reply};
 use crate::server::client_info;
 use crate::server::observe::log::Level;
-use crate::server::pubsub;
+use crate::server::pubsub::{Message, Topic};
 use crate::server::replication::primary::feed;
 use crate::server::replication::trace;
 use crate::server::replication::trace::Direction;
@@ -204,7 +204,7 @@ pub(crate) fn keep_part(server: &mut Server, token: Token, bytes: Bytes, memory:
 /// Appends to the output of any client; behind the reply, if it is the one whose turn it is.
 pub(crate) fn add_reply_to(server: &mut Server, token: Token, bytes: &[u8]) {
     if server.clients.is_in_turn(token) {
-        pubsub::push_to(server, token, Bytes::copy_from_slice(bytes));
+        push_to(server, token, Bytes::copy_from_slice(bytes));
         return;
     }
     let Some(client) = server.clients.get_mut(token) else { return };
@@ -219,7 +219,7 @@ pub(crate) fn add_reply_to(server: &mut Server, token: Token, bytes: &[u8]) {
 /// The same for bytes that several clients may share.
 pub(crate) fn add_output(server: &mut Server, token: Token, bytes: Bytes) {
     if server.clients.is_in_turn(token) {
-        pubsub::push_to(server, token, bytes);
+        push_to(server, token, bytes);
         return;
     }
     let Some(client) = server.clients.get(token) else { return };
@@ -234,6 +234,65 @@ pub(crate) fn add_output(server: &mut Server, token: Token, bytes: Bytes) {
 fn push_output(server: &mut Server, token: Token, bytes: Bytes) {
     settle(server, token);
     keep(server, token, bytes);
+}
+
+/// Sends a client what is no reply: `CLIENT REPLY` does not silence it, and it never comes between a command and
+/// its reply.
+pub(crate) fn push_to(server: &mut Server, token: Token, bytes: Bytes) {
+    if server.clients.is_in_turn(token) {
+        server.clients.push(bytes);
+        return;
+    }
+    let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
+    if !server.clients[token].is(closing) {
+        add_output(server, token, bytes);
+    }
+}
+
+/// The current client's reply is complete: what was to follow it follows.
+#[cold]
+pub(crate) fn flush_pushes(server: &mut Server, call: &mut Call) {
+    for bytes in server.clients.take_pushes() {
+        call.reply.raw(&bytes);
+    }
+}
+
+/// Publishes a message on a channel; returns how many receive it.
+pub(crate) fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
+    if server.pubsub.is_deaf() {
+        return 0;
+    }
+    // Nobody subscribes or unsubscribes while messages are handed out.
+    let pubsub = std::mem::take(&mut server.pubsub);
+    let mut receivers = 0;
+    for (pattern, subscribers) in pubsub.listeners(channel) {
+        receivers += match pattern {
+            None => deliver(server, subscribers, &[b"message", channel, message]),
+            Some(pattern) => {
+                deliver(server, subscribers, &[b"pmessage", pattern, channel, message])
+            }
+        };
+    }
+    server.pubsub = pubsub;
+    receivers
+}
+
+/// Publishes a message on a shard channel; returns how many receive it.
+pub(crate) fn publish_on_shard(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
+    let pubsub = std::mem::take(&mut server.pubsub);
+    let subscribers = pubsub.of(Topic::Shard).get(channel);
+    let receivers = subscribers.map_or(0, |s| deliver(server, s, &[b"smessage", channel, message]));
+    server.pubsub = pubsub;
+    receivers
+}
+
+fn deliver(server: &mut Server, receivers: &[Token], parts: &[&[u8]]) -> usize {
+    let mut message = Message::new(parts);
+    for &token in receivers {
+        let bytes = message.encoded(server.clients[token].protocol);
+        push_to(server, token, bytes);
+    }
+    receivers.len()
 }
 
 /// Writes a reply to any client, in the protocol that it speaks.

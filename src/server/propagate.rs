@@ -9,9 +9,10 @@ use super::Server;
 use super::call::{Call, Propagation};
 use super::replication::encode_command;
 use crate::db::keyspace::Modified;
+use crate::db::notify::Class;
 use crate::server::observe::latency;
+use crate::server::output;
 use crate::server::persistence::aof;
-use crate::server::pubsub;
 use crate::server::tracking;
 use crate::server::transaction;
 use crate::spec::CommandFlags;
@@ -156,7 +157,7 @@ pub(crate) fn propagate_after(
 /// Tells subscribers and watchers what happened to keys.
 pub(crate) fn tell_changes(server: &mut Server) {
     if !server.ks.changes.notifications.waiting.is_empty() {
-        pubsub::publish_notifications(server);
+        publish_notifications(server);
     }
     for Modified { db, key, by_server } in std::mem::take(&mut server.ks.changes.modified) {
         transaction::touch_watched_key(server, db, &key);
@@ -165,6 +166,22 @@ pub(crate) fn tell_changes(server: &mut Server) {
             &key,
             server.clients.in_turn().filter(|_| !by_server),
         );
+    }
+}
+
+/// Publishes what happened to keys, in the order in which it happened.
+pub(crate) fn publish_notifications(server: &mut Server) {
+    let enabled = server.ks.changes.notifications.enabled;
+    for event in std::mem::take(&mut server.ks.changes.notifications.waiting) {
+        if enabled.contains(Class::KEYSPACE) {
+            let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
+            channel.extend_from_slice(&event.key);
+            output::publish(server, &channel, event.name.as_bytes());
+        }
+        if enabled.contains(Class::KEYEVENT) {
+            let channel = format!("__keyevent@{}__:{}", event.db, event.name);
+            output::publish(server, channel.as_bytes(), &event.key);
+        }
     }
 }
 

@@ -6,19 +6,15 @@
 //!
 //! A message is encoded once for each protocol that a receiver speaks; the receivers share its bytes.
 //!
-//! What the keyspace tells of keys (`notify-keyspace-events`) is published here too.
+//! This module knows who hears what. [`subscribe`](super::subscribe) makes clients subscribers, and
+//! [`output`](super::output) sends them what is published.
 
-use super::Server;
-use super::call::Call;
-use super::client::{ClientFlags, Token};
-use crate::db::notify::Class;
+use super::token::Token;
 use crate::resp::reply::{Protocol, Reply};
-use crate::server::output;
 use crate::util::glob::glob_match;
 use crate::util::sparse::shrink_if_sparse;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::mem;
 use std::rc::Rc;
 
 /// What somebody subscribes to.
@@ -30,7 +26,7 @@ pub enum Topic {
     Shard,
 }
 
-const TOPICS: [Topic; 3] = [Topic::Channel, Topic::Pattern, Topic::Shard];
+pub const TOPICS: [Topic; 3] = [Topic::Channel, Topic::Pattern, Topic::Shard];
 
 /// The subscribers of one kind of topic by name, in the order in which they came until one goes.
 pub type Subscribers = HashMap<Rc<[u8]>, Vec<Token>>;
@@ -41,6 +37,15 @@ pub struct PubSub {
     topics: [Subscribers; TOPICS.len()],
 }
 
+/// A client that has another place in a list of subscribers now: its [`Subscriptions`] are to note it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub client: Token,
+    topic: Topic,
+    name: Rc<[u8]>,
+    place: usize,
+}
+
 impl PubSub {
     pub fn of(&self, topic: Topic) -> &Subscribers {
         &self.topics[topic as usize]
@@ -49,6 +54,60 @@ impl PubSub {
     /// Whether nobody could receive anything that is published on a channel.
     pub fn is_deaf(&self) -> bool {
         self.of(Topic::Channel).is_empty() && self.of(Topic::Pattern).is_empty()
+    }
+
+    /// Who hears what is published on a channel: its subscribers, and those of each pattern that it matches, with the
+    /// pattern.
+    pub fn listeners(&self, channel: &[u8]) -> impl Iterator<Item = (Option<&[u8]>, &[Token])> {
+        let subscribers = self.of(Topic::Channel).get(channel);
+        let patterns = self.of(Topic::Pattern).iter();
+        subscribers.map(|all| (None, &all[..])).into_iter().chain(
+            patterns
+                .filter(move |(pattern, _)| glob_match(pattern, channel, false))
+                .map(|(pattern, all)| (Some(&pattern[..]), &all[..])),
+        )
+    }
+
+    /// Subscribes a client, whose subscriptions these are, unless it is subscribed already.
+    pub fn subscribe(
+        &mut self,
+        client: Token,
+        subscriptions: &mut Subscriptions,
+        topic: Topic,
+        name: &[u8],
+    ) {
+        let places = &mut subscriptions.topics[topic as usize];
+        if places.contains_key(name) {
+            return;
+        }
+        let topics = &mut self.topics[topic as usize];
+        let known = topics.get_key_value(name).map(|(name, _)| Rc::clone(name));
+        let name = known.unwrap_or_else(|| name.into());
+        let subscribers = topics.entry(Rc::clone(&name)).or_default();
+        places.insert(name, subscribers.len());
+        subscribers.push(client);
+    }
+
+    /// Ends a subscription of the client whose subscriptions these are, if there is one. Another client may take its
+    /// place.
+    pub fn unsubscribe(
+        &mut self,
+        subscriptions: &mut Subscriptions,
+        topic: Topic,
+        name: &[u8],
+    ) -> Option<Moved> {
+        let (name, place) = subscriptions.topics[topic as usize].remove_entry(name)?;
+        let topics = &mut self.topics[topic as usize];
+        let subscribers = topics.get_mut(&name)?;
+        subscribers.swap_remove(place);
+        if let Some(&client) = subscribers.get(place) {
+            return Some(Moved { client, topic, name, place });
+        }
+        if subscribers.is_empty() {
+            topics.remove(&name);
+            shrink_if_sparse(topics);
+        }
+        None
     }
 }
 
@@ -67,6 +126,15 @@ impl Subscriptions {
         self.topics.iter().all(HashMap::is_empty)
     }
 
+    pub fn names(&self, topic: Topic) -> impl ExactSizeIterator<Item = &Rc<[u8]>> {
+        self.topics[topic as usize].keys()
+    }
+
+    /// The client has another place in a list of subscribers.
+    pub fn note_move(&mut self, Moved { topic, name, place, .. }: Moved) {
+        self.topics[topic as usize].insert(name, place);
+    }
+
     /// Memory held, in bytes, the names not counted, which all subscribers share.
     pub fn memory(&self) -> usize {
         let places: usize = self.topics.iter().map(HashMap::capacity).sum();
@@ -75,18 +143,19 @@ impl Subscriptions {
 }
 
 /// A message on its way to its receivers.
-struct Message<'a> {
+pub struct Message<'a> {
     parts: &'a [&'a [u8]],
     resp2: Option<Bytes>,
     resp3: Option<Bytes>,
 }
 
 impl Message<'_> {
-    fn new<'a>(parts: &'a [&'a [u8]]) -> Message<'a> {
+    pub fn new<'a>(parts: &'a [&'a [u8]]) -> Message<'a> {
         Message { parts, resp2: None, resp3: None }
     }
 
-    fn encoded(&mut self, protocol: Protocol) -> Bytes {
+    /// The message as receivers of this protocol are sent it.
+    pub fn encoded(&mut self, protocol: Protocol) -> Bytes {
         let parts = self.parts;
         let slot = match protocol {
             Protocol::Resp2 => &mut self.resp2,
@@ -102,145 +171,6 @@ impl Message<'_> {
     }
 }
 
-/// Subscribes a client.
-pub(crate) fn subscribe(server: &mut Server, token: Token, topic: Topic, name: &[u8]) {
-    let client = &mut server.clients[token];
-    client.flags |= ClientFlags::PUBSUB;
-    let places = &mut client.subscriptions.get_or_insert_default().topics[topic as usize];
-    if places.contains_key(name) {
-        return;
-    }
-    let topics = &mut server.pubsub.topics[topic as usize];
-    let name = topics.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Rc::clone(name));
-    let subscribers = topics.entry(Rc::clone(&name)).or_default();
-    places.insert(name, subscribers.len());
-    subscribers.push(token);
-    apply_notification_config(server);
-}
-
-/// Ends a subscription, if there is one. A client without any is an ordinary client again.
-pub(crate) fn unsubscribe(server: &mut Server, token: Token, topic: Topic, name: &[u8]) {
-    let client = &mut server.clients[token];
-    let Some(subscriptions) = &mut client.subscriptions else { return };
-    let Some((name, place)) = subscriptions.topics[topic as usize].remove_entry(name) else {
-        return;
-    };
-    if subscriptions.is_empty() {
-        client.subscriptions = None;
-        client.flags.remove(ClientFlags::PUBSUB);
-    }
-    let topics = &mut server.pubsub.topics[topic as usize];
-    let Some(subscribers) = topics.get_mut(&name) else { return };
-    subscribers.swap_remove(place);
-    if let Some(&moved) = subscribers.get(place)
-        && let Some(subscriptions) = &mut server.clients[moved].subscriptions
-    {
-        subscriptions.topics[topic as usize].insert(name, place);
-    } else if subscribers.is_empty() {
-        topics.remove(&name);
-        shrink_if_sparse(topics);
-        apply_notification_config(server);
-    }
-}
-
-/// The names of what a client is subscribed to.
-pub(crate) fn subscribed_to(server: &Server, token: Token, topic: Topic) -> Vec<Rc<[u8]>> {
-    let subscriptions = server.clients[token].subscriptions.as_ref();
-    subscriptions.map(|s| s.topics[topic as usize].keys().cloned().collect()).unwrap_or_default()
-}
-
-/// Ends all subscriptions of a client, without a word to it.
-pub(crate) fn unsubscribe_from_all(server: &mut Server, token: Token) {
-    for topic in TOPICS {
-        for name in subscribed_to(server, token, topic) {
-            unsubscribe(server, token, topic, &name);
-        }
-    }
-}
-
-/// Publishes a message on a channel; answers how many receive it.
-pub(crate) fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
-    if server.pubsub.is_deaf() {
-        return 0;
-    }
-    // Nobody subscribes or unsubscribes while messages are handed out.
-    let pubsub = mem::take(&mut server.pubsub);
-    let mut receivers = 0;
-    if let Some(subscribers) = pubsub.of(Topic::Channel).get(channel) {
-        receivers += deliver(server, subscribers, &[b"message", channel, message]);
-    }
-    for (pattern, subscribers) in pubsub.of(Topic::Pattern) {
-        if glob_match(pattern, channel, false) {
-            receivers += deliver(server, subscribers, &[b"pmessage", pattern, channel, message]);
-        }
-    }
-    server.pubsub = pubsub;
-    receivers
-}
-
-/// Publishes a message on a shard channel; answers how many receive it.
-pub(crate) fn publish_on_shard(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
-    let pubsub = mem::take(&mut server.pubsub);
-    let subscribers = pubsub.of(Topic::Shard).get(channel);
-    let receivers = subscribers.map_or(0, |s| deliver(server, s, &[b"smessage", channel, message]));
-    server.pubsub = pubsub;
-    receivers
-}
-
-fn deliver(server: &mut Server, receivers: &[Token], parts: &[&[u8]]) -> usize {
-    let mut message = Message::new(parts);
-    for &token in receivers {
-        let bytes = message.encoded(server.clients[token].protocol);
-        push_to(server, token, bytes);
-    }
-    receivers.len()
-}
-
-/// Sends a client what is no reply: `CLIENT REPLY` does not silence it, and it never comes between a command and
-/// its reply.
-pub(crate) fn push_to(server: &mut Server, token: Token, bytes: Bytes) {
-    if server.clients.is_in_turn(token) {
-        server.clients.push(bytes);
-        return;
-    }
-    let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
-    if !server.clients[token].is(closing) {
-        output::add_output(server, token, bytes);
-    }
-}
-
-/// The current client's reply is complete: what was to follow it follows.
-#[cold]
-pub(crate) fn flush_pushes(server: &mut Server, call: &mut Call) {
-    for bytes in server.clients.take_pushes() {
-        call.reply.raw(&bytes);
-    }
-}
-
-/// Publishes what happened to keys, in the order in which it happened.
-pub(crate) fn publish_notifications(server: &mut Server) {
-    let enabled = server.ks.changes.notifications.enabled;
-    for event in mem::take(&mut server.ks.changes.notifications.waiting) {
-        if enabled.contains(Class::KEYSPACE) {
-            let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
-            channel.extend_from_slice(&event.key);
-            publish(server, &channel, event.name.as_bytes());
-        }
-        if enabled.contains(Class::KEYEVENT) {
-            let channel = format!("__keyevent@{}__:{}", event.db, event.name);
-            publish(server, channel.as_bytes(), &event.key);
-        }
-    }
-}
-
-/// Carries `notify-keyspace-events` over to the keyspace, which notes nothing that nobody could hear of.
-pub(crate) fn apply_notification_config(server: &mut Server) {
-    let letters = server.config.notify_keyspace_events.to_letters();
-    let wanted = Class::parse(&letters).unwrap_or_default();
-    let heard = wanted.intersects(Class::KEYSPACE | Class::KEYEVENT) && !server.pubsub.is_deaf();
-    server.ks.changes.notifications.enabled = if heard { wanted } else { Class::empty() };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,5 +184,47 @@ mod tests {
         let resp3 = message.encoded(Protocol::Resp3);
         assert_eq!(&resp3[..], b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$0\r\n\r\n");
         assert_eq!(message.encoded(Protocol::Resp2).as_ptr(), resp2.as_ptr());
+    }
+    /// Clients by token, each with its subscriptions.
+    fn unsubscribe(pubsub: &mut PubSub, all: &mut [Subscriptions], client: Token, name: &[u8]) {
+        if let Some(moved) = pubsub.unsubscribe(&mut all[client], Topic::Channel, name) {
+            all[moved.client].note_move(moved);
+        }
+    }
+
+    #[test]
+    fn who_hears_what() {
+        let mut pubsub = PubSub::default();
+        let mut all: [Subscriptions; 3] = Default::default();
+        for (client, topic, name) in [
+            (0, Topic::Channel, "news"),
+            (0, Topic::Channel, "news"),
+            (1, Topic::Channel, "news"),
+            (1, Topic::Pattern, "n*"),
+            (2, Topic::Pattern, "x*"),
+            (2, Topic::Shard, "news"),
+        ] {
+            pubsub.subscribe(client, &mut all[client], topic, name.as_bytes());
+        }
+        let heard: Vec<_> = pubsub.listeners(b"news").collect();
+        assert_eq!(heard, [(None, &[0, 1][..]), (Some(&b"n*"[..]), &[1][..])]);
+        assert_eq!(pubsub.listeners(b"other").count(), 0);
+        assert_eq!(pubsub.of(Topic::Shard)[&b"news"[..]], [2]);
+    }
+
+    #[test]
+    fn who_takes_a_place_can_leave_it() {
+        let mut pubsub = PubSub::default();
+        let mut all: [Subscriptions; 3] = Default::default();
+        for (client, subscriptions) in all.iter_mut().enumerate() {
+            pubsub.subscribe(client, subscriptions, Topic::Channel, b"c");
+        }
+        for (client, left) in [(0, &[2, 1][..]), (2, &[1]), (2, &[1])] {
+            unsubscribe(&mut pubsub, &mut all, client, b"c");
+            assert_eq!(pubsub.of(Topic::Channel)[&b"c"[..]], left);
+            assert!(all[client].is_empty());
+        }
+        unsubscribe(&mut pubsub, &mut all, 1, b"c");
+        assert!(pubsub.is_deaf() && pubsub.of(Topic::Channel).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use crate::command::table::CommandId;
 use crate::resp::reply::{Protocol, Reply};
-use crate::server::pubsub;
+use crate::server::output;
 use crate::server::transaction;
 use crate::spec::keys::get_keys_from_command;
 use bitflags::bitflags;
@@ -332,7 +332,7 @@ fn send_tracking_message(server: &mut Server, token: Token, what: Invalid<'_>) {
             reply.bulk(b"message");
             reply.bulk(CHANNEL);
             what.write(&mut reply);
-            pubsub::push_to(server, target, Bytes::from(reply.take()));
+            output::push_to(server, target, Bytes::from(reply.take()));
         }
         // It could not tell the message from a reply.
         Some(_) => {}
@@ -345,7 +345,7 @@ fn push_invalidation(server: &mut Server, token: Token, what: Invalid<'_>) {
     reply.push(2);
     reply.bulk(b"invalidate");
     what.write(&mut reply);
-    pubsub::push_to(server, token, Bytes::from(reply.take()));
+    output::push_to(server, token, Bytes::from(reply.take()));
 }
 
 fn tell_broken_redirect(server: &mut Server, token: Token, gone: u64) {
@@ -358,7 +358,7 @@ fn tell_broken_redirect(server: &mut Server, token: Token, gone: u64) {
         reply.push(2);
         reply.bulk(b"tracking-redir-broken");
         reply.int(gone as i64);
-        pubsub::push_to(server, token, Bytes::from(reply.take()));
+        output::push_to(server, token, Bytes::from(reply.take()));
     }
 }
 

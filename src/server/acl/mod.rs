@@ -18,12 +18,11 @@ pub mod user;
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use super::config::AclPubsubDefault;
-use super::pubsub::Topic;
+use super::pubsub::{TOPICS, Topic};
 use super::token::{DEFAULT_USER, UserId};
 use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client_info;
-use crate::server::pubsub;
 use check::{AclDenied, Denial, allows_channel};
 use log::{AclLog, Context, Entry, Reason};
 use rules::{RuleBook, SetUserError, merge_selectors};
@@ -209,9 +208,11 @@ fn loses_channels(server: &Server, old: &User, id: UserId) -> bool {
 
 /// Whether a client is subscribed to something that its user may not hear.
 fn hears_what_it_may_not(server: &Server, token: Token) -> bool {
-    let user = server.acl.get(server.clients[token].user);
-    [Topic::Channel, Topic::Pattern, Topic::Shard].iter().any(|&topic| {
-        pubsub::subscribed_to(server, token, topic).iter().any(|name| {
+    let client = &server.clients[token];
+    let user = server.acl.get(client.user);
+    let Some(subscriptions) = &client.subscriptions else { return false };
+    TOPICS.into_iter().any(|topic| {
+        subscriptions.names(topic).any(|name| {
             let patterns = user.all_selectors().flat_map(|s| &s.channels).map(|p| &p[..]);
             !allows_channel(patterns, name, topic == Topic::Pattern)
         })
