@@ -7,9 +7,10 @@ use crate::server::config::{Config, ConfigError, Startup, Supervised};
 use crate::server::flavour::Flavour;
 use crate::server::observe::log::{Level, Log};
 use crate::server::oom_score;
+use crate::server::process::Origin;
 use crate::server::startup;
 use crate::server::tls;
-use crate::server::{Origin, REDIS_VERSION, Server, VERSION};
+use crate::server::{REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
 use crate::util::alloc;
 use crate::{aof, command, rdb, script};
@@ -195,12 +196,9 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Err
     config.maxclients = wanted.min(limit.saturating_sub(RESERVED_FILES).max(1) as u32);
 
     let mut server = Server::new(config, commands, SmallRng::from_os_rng(), log);
-    server.origin = Origin {
-        executable: absolute(executable),
-        config_file: config_file.unwrap_or_default(),
-        listeners: Vec::new(),
-    };
-    server.supervised = supervised;
+    let origin =
+        Origin { executable: absolute(executable), config_file: config_file.unwrap_or_default() };
+    server.process.came_from(origin, supervised);
     introduce(&server);
     for line in &lines {
         server.warning(line);
@@ -236,7 +234,7 @@ fn introduce(server: &Server) {
         "Aeolis version={VERSION}, Redis version={REDIS_VERSION}, bits=64, pid={}, just started",
         std::process::id()
     ));
-    if server.origin.config_file.as_os_str().is_empty() {
+    if server.process.origin().config_file.as_os_str().is_empty() {
         server.warning(
             "Warning: no config file specified, using the default config. In order to specify a config file use \
              aeolis /path/to/redis.conf",
@@ -264,7 +262,7 @@ fn start(server: &mut Server) -> Result<EventLoop, Box<dyn Error>> {
     write_pid_file(server);
     greet(server);
     server.notice("Server initialized");
-    server.startup_memory = alloc::used_memory();
+    server.process.set_startup_memory(alloc::used_memory());
     // What failed has been logged; it is no reason not to serve.
     let _ = oom_score::apply_oom_score(server);
     startup::begin(server)?;

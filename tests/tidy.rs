@@ -97,7 +97,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/command/stream/read.rs", "read_for_group"),
     ("src/ds/table/tests.rs", "behaves_like_a_map"),
     ("src/rdb/layout.rs", "layout"),
-    ("src/server/persistence/load.rs", "load_events"),
     ("src/server/replication/primary/psync.rs", "master_try_partial_resynchronization"),
     ("src/server/replication/primary/snapshot.rs", "start_bgsave_for_replication"),
     ("src/spec/keys.rs", "getkeys_and_flags"),

@@ -171,7 +171,7 @@ impl Host {
         // A file is loaded in slices.
         for _ in 0..10_000 {
             host.turn(&[]);
-            if host.server.shutdown.exit.is_some() {
+            if host.server.exit_code().is_some() {
                 return None;
             }
             if host.server.persistence.loading.is_none() {
@@ -200,7 +200,7 @@ impl Host {
         // What is left is left for the next turns: a few, or the server does not get on.
         for _ in 0..100_000 {
             let unread = link.0.borrow().inbox.len();
-            let is_closed = link.is_closed() || self.server.shutdown.exit.is_some();
+            let is_closed = link.is_closed() || self.server.exit_code().is_some();
             if is_closed || (unread == 0 && !self.server.has_pending_work()) {
                 return;
             }
@@ -272,7 +272,7 @@ impl Host {
             if source.percent(10) {
                 self.advance([1, 10, 1000, 20_000][source.below(4)]);
             }
-            if self.server.shutdown.exit.is_some() {
+            if self.server.exit_code().is_some() {
                 return;
             }
         }
@@ -297,7 +297,7 @@ impl Host {
     pub fn check(&mut self) {
         // Clients may have been paused.
         (0..5).for_each(|_| self.advance(1000));
-        if self.server.shutdown.exit.is_none() {
+        if self.server.exit_code().is_none() {
             assert!(!self.ask(&[b"PING"]).is_empty(), "the server does not answer");
         }
     }

@@ -179,7 +179,7 @@ pub fn update_title(s: &Server) {
         "port" => Some(port.clone()),
         "tls-port" => Some(config.tls_port.to_string()),
         "unixsocket" => Some(s.unix_path()),
-        "config-file" => Some(s.origin.config_file.display().to_string()),
+        "config-file" => Some(s.process.origin().config_file.display().to_string()),
         _ => None,
     };
     if let Some(title) = expand_template(&config.proc_title_template, variable) {
@@ -275,7 +275,7 @@ fn try_listen(address: &str, port: u16) -> io::Result<()> {
 }
 
 fn rewrite(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    if s.origin.config_file.as_os_str().is_empty() {
+    if s.process.origin().config_file.as_os_str().is_empty() {
         return Err(CommandError::err("The server is running without a config file"));
     }
     if let Err(error) = rewrite_config_file(s, false) {
@@ -296,7 +296,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
     let defaults = Config::defaults_of(s.config.flavour);
     let users: Vec<Vec<u8>> = s.acl.users().map(User::describe).collect();
     let options = RewriteOptions { users: Some(&users), force_all };
-    rewrite_file(&s.origin.config_file, &s.config, &defaults, options)
+    rewrite_file(&s.process.origin().config_file, &s.config, &defaults, options)
 }
 
 fn resetstat(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {

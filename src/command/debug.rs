@@ -146,11 +146,11 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             call.reply.int(glob_match(pattern, string, false).into());
         }
         (b"set-active-expire", [flag]) => {
-            s.active_expire = is_on(flag);
+            s.lifecycle.debug.no_active_expire = !is_on(flag);
             call.reply.ok();
         }
         (b"set-skip-checksum-validation", [flag]) => {
-            s.skip_checksum_validation = is_on(flag);
+            s.lifecycle.debug.skip_checksum_validation = is_on(flag);
             call.reply.ok();
         }
         (b"pause-after-fork", [flag]) => {
@@ -162,7 +162,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             call.reply.ok();
         }
         (b"pause-cron", [flag]) => {
-            s.pause_cron = is_on(flag);
+            s.lifecycle.debug.pause_cron = is_on(flag);
             call.reply.ok();
         }
         (b"dict-resizing", [flag]) => {

@@ -78,7 +78,7 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         _ if options.absolute => Some(ttl),
         _ => Some(ttl.checked_add(s.ks.now_ms).ok_or_else(|| invalid_expire("restore"))?),
     };
-    let verify = !s.skip_checksum_validation;
+    let verify = !s.lifecycle.debug.skip_checksum_validation;
     let mut value = payload::restore(args[3], verify).map_err(|error| match error.kind {
         ErrorKind::PayloadFooter => CommandError::err("DUMP payload version or checksum are wrong"),
         _ => {

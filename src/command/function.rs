@@ -207,14 +207,16 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         _ => return Err(subcommand_syntax_error("FUNCTION", args)),
     };
-    let codes = restore_functions(args[2], !s.skip_checksum_validation).map_err(|error| {
-        CommandError::err(match error.kind {
-            ErrorKind::PayloadFooter => "DUMP payload version or checksum are wrong",
-            ErrorKind::PreReleaseFunctions => "Pre-GA function format not supported",
-            ErrorKind::UnknownType(_) => "given type is not a function",
-            _ => "failed loading the given functions payload",
-        })
-    })?;
+    let codes = restore_functions(args[2], !s.lifecycle.debug.skip_checksum_validation).map_err(
+        |error| {
+            CommandError::err(match error.kind {
+                ErrorKind::PayloadFooter => "DUMP payload version or checksum are wrong",
+                ErrorKind::PreReleaseFunctions => "Pre-GA function format not supported",
+                ErrorKind::UnknownType(_) => "given type is not a function",
+                _ => "failed loading the given functions payload",
+            })
+        },
+    )?;
     let sibling = s.scripting.libraries.sibling()?;
     let own = std::mem::replace(&mut s.scripting.libraries, sibling);
     let loaded =

@@ -145,7 +145,7 @@ fn server(s: &Server, lines: &mut Lines) {
         let text = std::fs::read_to_string(format!("/proc/sys/kernel/{what}")).unwrap_or_default();
         text.trim_end().to_string()
     };
-    let uptime = (s.ks.now_ms - s.started_ms).max(0) / 1000;
+    let uptime = s.process.uptime_ms(s.ks.now_ms) / 1000;
     lines.add("redis_version", &s.config.redis_version_announced);
     if s.config.flavour.info_names_the_server {
         lines.add("server_name", "valkey");
@@ -167,8 +167,8 @@ fn server(s: &Server, lines: &mut Lines) {
     // As Redis says when another compiler built it.
     lines.add("gcc_version", "0.0.0");
     lines.add("process_id", std::process::id());
-    lines.add("process_supervised", s.supervised.unwrap_or("no"));
-    lines.add("run_id", &s.run_id);
+    lines.add("process_supervised", s.process.supervised().unwrap_or("no"));
+    lines.add("run_id", s.process.run_id());
     lines.add("tcp_port", s.config.main_port());
     lines.add("server_time_usec", s.clock.unix_us());
     lines.add("uptime_in_seconds", uptime);
@@ -176,13 +176,13 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("hz", s.config.hz);
     lines.add("configured_hz", s.config.hz);
     lines.add("lru_clock", s.now_seconds() & 0xff_ffff);
-    lines.add("executable", &s.origin.executable);
-    lines.add("config_file", s.origin.config_file.display());
+    lines.add("executable", &s.process.origin().executable);
+    lines.add("config_file", s.process.origin().config_file.display());
     lines.add("io_threads_active", 0);
-    for (i, listener) in s.origin.listeners.iter().enumerate() {
+    for (i, listener) in s.process.listeners().iter().enumerate() {
         lines.add(format!("listener{i}"), listener);
     }
-    if let Some(left) = s.shutdown.milliseconds_left(s.ks.now_ms) {
+    if let Some(left) = s.lifecycle.shutdown.milliseconds_left(s.ks.now_ms) {
         lines.add("shutdown_in_milliseconds", left);
     }
 }

@@ -58,7 +58,7 @@ impl MemoryOverhead {
         let mut m = MemoryOverhead {
             used,
             peak: used.max(s.observer.stats().peak_memory as u64),
-            startup: s.startup_memory as u64,
+            startup: s.process.startup_memory() as u64,
             rss,
             allocator_resident: rss.saturating_sub(files),
             keys: s.ks.len() as u64,

@@ -70,7 +70,7 @@ impl Listeners {
     /// As for [`Listeners::open`].
     pub fn open_tcp(&mut self, registry: &Registry, server: &mut Server) -> io::Result<()> {
         let (port, tls_port) = (server.config.port, server.config.tls_port);
-        server.origin.listeners.clear();
+        server.process.clear_listeners();
         self.bind(registry, server, port, "tcp", Listener::Tcp)?;
         self.bind(registry, server, tls_port, "tls", Listener::Tls)
     }
@@ -124,7 +124,7 @@ impl Listeners {
         }
         if !bound.is_empty() {
             let binds: Vec<String> = bound.iter().map(|b| format!("bind={b}")).collect();
-            server.origin.listeners.push(format!("name={name},{},port={port}", binds.join(",")));
+            server.process.add_listener(format!("name={name},{},port={port}", binds.join(",")));
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Listeners {
             let mode = std::fs::Permissions::from_mode(server.config.unixsocketperm);
             std::fs::set_permissions(&path, mode)?;
         }
-        server.origin.listeners.push(format!("name=unix,bind={path}"));
+        server.process.add_listener(format!("name=unix,bind={path}"));
         self.unix_path = Some(PathBuf::from(&path));
         self.add(registry, Listener::Unix(listener))
     }

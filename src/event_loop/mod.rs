@@ -117,7 +117,7 @@ impl EventLoop {
         let poll = Poll::new()?;
         let mut signals = Signals::new()?;
         signals.register(poll.registry(), SIGNALS)?;
-        server.shutdown.insisting = signals.interrupt();
+        server.lifecycle.shutdown.heed_interrupt(signals.interrupt());
         let listeners = Listeners::open(poll.registry(), server)?;
         server.registry = Some(poll.registry().try_clone()?);
         server.persistence.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
@@ -143,7 +143,7 @@ impl EventLoop {
                 self.sources.borrow_mut().reopen(server);
             }
             server.before_sleep();
-            if let Some(code) = server.shutdown.exit {
+            if let Some(code) = server.lifecycle.shutdown.exit_code() {
                 // The listeners are to be closed before the first client is.
                 server.scripting.set_take_turn(None);
                 return Ok(code);
@@ -252,7 +252,7 @@ pub fn work_without_events(server: &mut Server) {
 
 /// Loads the next slice of a snapshot file; a file that can't be loaded at start-up ends the server.
 fn load_on(server: &mut Server) {
-    if server.repl.primary.is_some() && !server.starting {
+    if server.repl.primary.is_some() && !server.lifecycle.is_starting() {
         loading::continue_loading_snapshot(server);
         return;
     }
@@ -269,7 +269,7 @@ fn load_on(server: &mut Server) {
                 _ if server.config.appendonly => {}
                 _ => server.warning("Fatal error loading the DB, check server logs. Exiting."),
             }
-            server.shutdown.exit = Some(1);
+            server.lifecycle.shutdown.exit_with(1);
         }
     }
 }

@@ -516,7 +516,7 @@ impl Run {
         }
         server.scripting.note_writes(self.wrote);
         busy::serve_others(server);
-        if server.shutdown.exit.is_some() {
+        if server.lifecycle.shutdown.exit_code().is_some() {
             return Err(LibError::table("ERR The server ends"));
         }
         if server.scripting.is_killed() {

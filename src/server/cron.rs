@@ -45,7 +45,9 @@ const SPARE_QUERY: usize = 4096;
 impl Server {
     /// The loop is about to sleep: whatever this turn has left to do is done now.
     pub fn before_sleep(&mut self) {
-        if self.ks.stats.expired_stale_perc > FAST_CYCLE_ABOVE && self.active_expire {
+        if self.ks.stats.expired_stale_perc > FAST_CYCLE_ABOVE
+            && !self.lifecycle.debug.no_active_expire
+        {
             self.expire_for(FAST_CYCLE);
         }
         if self.memory.eviction().is_running() {
@@ -141,7 +143,7 @@ impl Server {
     /// `hz` times a second.
     pub fn cron(&mut self) {
         self.update_time();
-        if self.pause_cron {
+        if self.lifecycle.debug.pause_cron {
             return;
         }
         if self.config.watchdog_period > 0 {
@@ -150,7 +152,7 @@ impl Server {
         let started = self.clock.nanos();
         let now = self.ks.now_ms;
         self.observer.sample(now, alloc::used_memory());
-        if self.active_expire {
+        if !self.lifecycle.debug.no_active_expire {
             let hz = u64::from(self.config.hz.max(1));
             self.expire_for(Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
         }
@@ -159,10 +161,7 @@ impl Server {
         persistence::check_child(self);
         persistence::check_save_points(self);
         rewrite::check_aof_rewrite(self);
-        write::retry_aof_write(
-            self,
-            self.cron_loops.is_multiple_of(u64::from(self.config.hz.max(1))),
-        );
+        write::retry_aof_write(self, self.lifecycle.begins_second(self.config.hz));
         self.clients_cron();
         self.targets.close_unused(now);
         self.scripting.scripts.debugger.reap();
@@ -175,8 +174,7 @@ impl Server {
                 }
             }
         }
-        if now - self.last_replication_cron_ms >= 1000 {
-            self.last_replication_cron_ms = now;
+        if self.lifecycle.take_replication_cron_due(now) {
             replica::replica_cron(self);
             primary::primary_cron(self);
             self.repl.cron_loops += 1;
@@ -184,7 +182,7 @@ impl Server {
             replica::connect_early(self);
         }
         shutdown::check_shutdown(self);
-        self.cron_loops += 1;
+        self.lifecycle.count_cron();
         if self.scripting.is_busy() || self.persistence.loading.is_some() {
             latency::note_since(self, "while-blocked-cron", started);
         }

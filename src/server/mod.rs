@@ -18,6 +18,7 @@ pub(crate) mod expiry;
 pub(crate) mod flavour;
 pub(crate) mod gates;
 pub(crate) mod large_reply;
+pub(crate) mod lifecycle;
 pub(crate) mod memory;
 pub(crate) mod networking;
 pub mod observe;
@@ -25,6 +26,7 @@ pub(crate) mod oom_score;
 pub mod output;
 pub(crate) mod pause;
 pub mod persistence;
+pub(crate) mod process;
 pub(crate) mod propagate;
 pub(crate) mod pubsub;
 pub mod replication;
@@ -55,7 +57,6 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use replication::Replication;
 use scripting::Scripting;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The version of Redis whose behaviour this server has.
@@ -77,20 +78,13 @@ pub fn client_token(token: Token) -> mio::Token {
     mio::Token(token + FIRST_CLIENT)
 }
 
-/// Where the server came from, for `INFO` and `CONFIG REWRITE`.
-#[derive(Clone, Debug, Default)]
-pub struct Origin {
-    pub executable: String,
-    /// Absolute; empty: started without a configuration file.
-    pub config_file: PathBuf,
-    /// Names and values of `listenerN` lines of `INFO`.
-    pub listeners: Vec<String>,
-}
-
 /// Everything that the server knows.
 pub struct Server {
     pub config: Config,
-    pub origin: Origin,
+    /// What the process is, to the system and to whoever started it.
+    pub process: process::Process,
+    /// Starting, serving, ending.
+    pub lifecycle: lifecycle::Lifecycle,
     pub ks: Keyspace,
     pub clients: clients::Clients,
     /// Users, and what they may do.
@@ -109,38 +103,19 @@ pub struct Server {
     pub pause: Pause,
     pub repl: Replication,
     pub persistence: Persistence,
-    /// This process is a child that saves.
-    pub in_fork_child: bool,
-    pub oom_score: oom_score::OomScore,
-    pub shutdown: shutdown::Shutdown,
     pub(crate) memory: memory::Memory,
     /// Where `MIGRATE` sent keys lately.
     pub targets: targets::CachedTargets,
-    pub run_id: String,
-    pub started_ms: i64,
     pub clock: Clock,
     pub rng: SmallRng,
     /// Where connections are registered; `None` where no event loop runs (tests).
     pub registry: Option<mio::Registry>,
     /// Where connections to a primary come from; `None`: the system.
     pub dialer: Option<Box<dyn connection::Dialer>>,
-    pub active_expire: bool,
-    pub startup_memory: usize,
-    pub cron_loops: u64,
     /// What encrypted connections are made with, if there are to be any.
     pub tls: Option<Box<tls::Tls>>,
     /// The addresses to listen on have changed; the loop will see to it.
     pub rebind: bool,
-    /// `DEBUG PAUSE-CRON`: nothing happens by itself.
-    pub pause_cron: bool,
-    /// `DEBUG SET-SKIP-CHECKSUM-VALIDATION`: checksums of snapshots and dumps are not checked.
-    pub skip_checksum_validation: bool,
-    /// Until the data has been loaded for the first time.
-    pub starting: bool,
-    /// The supervisor that started the process, if any.
-    pub supervised: Option<&'static str>,
-    last_replication_cron_ms: i64,
-
     query_buffer: Vec<u8>,
     batch: networking::Batch,
     /// What the current client's turn has cost, in nanoseconds or so.
@@ -185,12 +160,9 @@ impl Server {
             memory: memory::Memory::new(&config),
             repl: Replication::new(random_id(&mut rng)),
             persistence: Persistence::new(ks.now_ms / 1000),
-            in_fork_child: false,
-            oom_score: oom_score::OomScore::default(),
-            run_id: random_id(&mut rng),
-            started_ms: ks.now_ms,
+            process: process::Process::new(random_id(&mut rng), ks.now_ms),
+            lifecycle: lifecycle::Lifecycle::default(),
             config,
-            origin: Origin::default(),
             ks,
             clients: clients::Clients::default(),
             acl: acl::Acl::default(),
@@ -201,22 +173,13 @@ impl Server {
             unit: None,
             propagates_to: propagate::Targets::default(),
             pause: Pause::default(),
-            shutdown: shutdown::Shutdown::default(),
             targets: targets::CachedTargets::default(),
             clock,
             rng: SmallRng::from_rng(&mut rng),
             registry: None,
             dialer: None,
             tls: None,
-            active_expire: true,
-            startup_memory: 0,
-            cron_loops: 0,
             rebind: false,
-            pause_cron: false,
-            skip_checksum_validation: false,
-            starting: true,
-            supervised: None,
-            last_replication_cron_ms: 0,
             query_buffer: Vec::new(),
             batch: networking::Batch::default(),
             turn_cost_ns: 0,
@@ -232,6 +195,11 @@ impl Server {
         expiry::restore_role(&mut server);
         acl::apply_requirepass(&mut server);
         server
+    }
+
+    /// The code with which the process is to end, once it is to: the loop turns no more then.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.lifecycle.shutdown.exit_code()
     }
 
     /// Seconds since 1970, as of this turn of the loop.

@@ -30,7 +30,7 @@ enum Class {
 /// What the system says, which has been logged.
 pub(crate) fn apply_oom_score(server: &mut Server) -> io::Result<()> {
     let class = match () {
-        () if server.in_fork_child => Class::Child,
+        () if server.process.is_fork_child() => Class::Child,
         () if server.repl.is_replica() => Class::Replica,
         () => Class::Primary,
     };
@@ -44,12 +44,12 @@ fn set_oom_score(server: &mut Server, class: Class) -> io::Result<()> {
         OomScoreAdj::Relative => true,
         OomScoreAdj::Absolute => false,
         OomScoreAdj::No => {
-            return server.oom_score.base.take().map_or(Ok(()), write_score);
+            return server.process.oom_score.base.take().map_or(Ok(()), write_score);
         }
     };
-    let base = match server.oom_score.base {
+    let base = match server.process.oom_score.base {
         Some(base) => base,
-        None => *server.oom_score.base.insert(read_score()?),
+        None => *server.process.oom_score.base.insert(read_score()?),
     };
     let score = server.config.oom_score_adj_values[class as usize];
     let score = if relative { score + base } else { score };

@@ -71,7 +71,7 @@ pub(crate) fn end_unit(server: &mut Server) {
     let Some(Unit { mut stream, aof, stream_commands, aof_commands }) = server.unit.take() else {
         return;
     };
-    if server.shutdown.exit.is_some() {
+    if server.lifecycle.shutdown.exit_code().is_some() {
         // A script was ended in its midst, because the server ends: half of what it does is not to be kept.
         return;
     }

@@ -18,72 +18,42 @@ use crate::server::persistence::aof::write;
 use crate::server::replication::primary;
 use crate::server::replication::primary::feed;
 use crate::server::replication::replica;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// How far ending has come.
-#[derive(Debug, Default)]
-pub struct Shutdown {
-    /// The loop is to end, with this exit code.
-    pub exit: Option<i32>,
-    /// Waiting for replicas until then, in milliseconds since 1970.
-    deadline: Option<i64>,
-    flags: Option<ShutdownFlags>,
-    /// A signal that has come and is heeded by the cron.
-    asap: Option<i32>,
-    /// True as soon as SIGINT has come, which the loop can't tell while the final snapshot is written.
-    pub insisting: Option<Arc<AtomicBool>>,
-}
-
-impl Shutdown {
-    /// Whether ending has begun and waits for replicas.
-    pub fn is_pending(&self) -> bool {
-        self.deadline.is_some()
-    }
-
-    /// How long it waits for replicas at most, in milliseconds, if it does.
-    pub fn milliseconds_left(&self, now_ms: i64) -> Option<i64> {
-        self.deadline.map(|deadline| deadline - now_ms)
-    }
-}
+use std::sync::atomic::Ordering;
 
 const FAILED: CommandError = CommandError::err("Errors trying to SHUTDOWN. Check logs.");
 
 /// SIGTERM or SIGINT: an orderly end. SIGINT behind another ends at once: somebody sits at a terminal. A supervisor
 /// that repeats its SIGTERM wants no data lost.
 pub(crate) fn signal_received(server: &mut Server, signal: i32) {
-    if server.shutdown.asap.is_some() && signal == libc::SIGINT {
+    if server.lifecycle.shutdown.is_signalled() && signal == libc::SIGINT {
         exit_at_once(server);
         return;
     }
     if server.persistence.loading.is_some() {
         server.warning("Received shutdown signal during loading, scheduling shutdown.");
         remove_pid_file(server);
-        server.shutdown.exit = Some(0);
+        server.lifecycle.shutdown.exit_with(0);
         return;
     }
     let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
     server.warning(&format!("Received {name} scheduling shutdown..."));
-    server.shutdown.asap = Some(signal);
+    server.lifecycle.shutdown.note_signal(signal);
 }
 
 fn exit_at_once(server: &mut Server) {
     server.warning("You insist... exiting now.");
-    server.shutdown.exit = Some(1);
+    server.lifecycle.shutdown.exit_with(1);
 }
 
 /// `hz` times a second: begins to end if a signal has come.
 pub(crate) fn heed_signal(server: &mut Server) {
-    let Some(signal) = server.shutdown.asap else { return };
-    if server.shutdown.is_pending() || server.shutdown.exit.is_some() {
-        return;
-    }
+    let Some(signal) = server.lifecycle.shutdown.unheeded_signal() else { return };
     let flags = match signal {
         libc::SIGINT => server.config.shutdown_on_sigint,
         _ => server.config.shutdown_on_sigterm,
     };
     if !begin_shutdown(server, flags) {
-        server.shutdown.asap = None;
+        server.lifecycle.shutdown.forget_signal();
     }
 }
 
@@ -93,7 +63,7 @@ pub(crate) fn heed_signal(server: &mut Server) {
 /// If the snapshot can't be written.
 pub(crate) fn shutdown_command(server: &mut Server, flags: ShutdownFlags) -> CommandResult {
     if begin_shutdown(server, flags) {
-        if server.shutdown.is_pending()
+        if server.lifecycle.shutdown.is_pending()
             && let Some(token) = server.clients.in_turn()
         {
             blocking::block_client(server, token, Blocked::Shutdown, None);
@@ -105,7 +75,8 @@ pub(crate) fn shutdown_command(server: &mut Server, flags: ShutdownFlags) -> Com
 
 /// `SHUTDOWN ABORT`: whether there was anything to abort.
 pub(crate) fn abort_shutdown(server: &mut Server) -> bool {
-    if server.shutdown.deadline.is_none() && server.shutdown.asap.is_none() {
+    let shutdown = &server.lifecycle.shutdown;
+    if !shutdown.is_pending() && !shutdown.is_signalled() {
         return false;
     }
     server.notice("Shutdown manually aborted.");
@@ -114,8 +85,7 @@ pub(crate) fn abort_shutdown(server: &mut Server) -> bool {
 }
 
 fn cancel_shutdown(server: &mut Server) {
-    let insisting = server.shutdown.insisting.take();
-    server.shutdown = Shutdown { insisting, ..Shutdown::default() };
+    server.lifecycle.shutdown.cancel();
     pause::unpause_clients(server, PausePurpose::Shutdown);
     for noted in server.clients.waiting().to_vec() {
         if let Some(token) = server.clients.find(noted)
@@ -130,11 +100,11 @@ fn cancel_shutdown(server: &mut Server) {
 /// Begins to end; `false` if that failed and the server goes on.
 fn begin_shutdown(server: &mut Server, flags: ShutdownFlags) -> bool {
     server.notice("User requested shutdown...");
-    server.shutdown.flags = Some(flags);
+    server.lifecycle.shutdown.begin(flags);
     let timeout = i64::from(server.config.shutdown_timeout) * 1000;
     if !flags.contains(ShutdownFlags::NOW) && timeout > 0 && lagging_replicas(server) > 0 {
         let deadline = server.ks.now_ms + timeout;
-        server.shutdown.deadline = Some(deadline);
+        server.lifecycle.shutdown.wait_until(deadline);
         // Nothing new is written, so that the replicas can catch up.
         pause::pause_clients(server, PausePurpose::Shutdown, PauseKind::Write, i64::MAX);
         feed::request_acks(server);
@@ -156,8 +126,11 @@ fn lagging_replicas(server: &Server) -> usize {
 
 /// Goes on ending once the replicas have caught up, or their time is over.
 pub(crate) fn check_shutdown(server: &mut Server) {
-    let Some(deadline) = server.shutdown.deadline else { return };
-    let over = lagging_replicas(server) == 0 || server.ks.now_ms >= deadline;
+    if !server.lifecycle.shutdown.is_pending() {
+        return;
+    }
+    let overdue = server.lifecycle.shutdown.is_overdue(server.ks.now_ms);
+    let over = overdue || lagging_replicas(server) == 0;
     if over && !finish_shutdown(server) {
         cancel_shutdown(server);
     }
@@ -218,7 +191,7 @@ fn finish_shutdown(server: &mut Server) -> bool {
 }
 
 fn write_and_exit(server: &mut Server) -> bool {
-    let flags = server.shutdown.flags.unwrap_or(ShutdownFlags::empty());
+    let flags = server.lifecycle.shutdown.flags();
     if server.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Disk) {
         server.warning("There is a child saving an .rdb. Killing it!");
     }
@@ -231,9 +204,7 @@ fn write_and_exit(server: &mut Server) -> bool {
         || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
     if save {
         server.notice("Saving the final RDB snapshot before exiting.");
-        // Who shuts down by command has not sent a signal yet: the first one insists on nothing.
-        let insisting =
-            server.shutdown.insisting.clone().filter(|_| server.shutdown.asap.is_some());
+        let insisting = server.lifecycle.shutdown.insisting();
         if !persistence::rdb_save_until(server, insisting.as_slice()) {
             if insisting.is_some_and(|signal| signal.load(Ordering::Relaxed)) {
                 exit_at_once(server);
@@ -248,7 +219,7 @@ fn write_and_exit(server: &mut Server) -> bool {
     replica::discard_download(server);
     remove_pid_file(server);
     server.warning("Redis is now ready to exit, bye bye...");
-    server.shutdown.exit = Some(0);
+    server.lifecycle.shutdown.exit_with(0);
     true
 }
 

@@ -55,10 +55,10 @@ pub fn begin_loading(server: &mut Server) -> Result<bool, LoadError> {
 
 /// The data is there: clients may be served.
 pub(crate) fn finished(server: &mut Server) {
-    server.starting = false;
+    server.lifecycle.set_started();
     if rewrite::open_aof_on_server_start(server).is_err() {
         // Why has been logged.
-        server.shutdown.exit = Some(1);
+        server.lifecycle.shutdown.exit_with(1);
         return;
     }
     if server.config.port != 0 {
@@ -70,7 +70,7 @@ pub(crate) fn finished(server: &mut Server) {
     if server.config.unixsocket.is_some() {
         server.notice("Ready to accept connections unix");
     }
-    match server.supervised {
+    match server.process.supervised() {
         Some("systemd") => notify_systemd(),
         Some("upstart") => process::raise(libc::SIGSTOP),
         _ => {}

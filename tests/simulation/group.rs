@@ -184,7 +184,7 @@ impl Group {
             node.next_cron = self.now + 1_000_000 / i64::from(server.config.hz.max(1));
         }
         server.before_sleep();
-        assert_eq!(server.shutdown.exit, None, "server {i} ended by itself");
+        assert_eq!(server.exit_code(), None, "server {i} ended by itself");
         let pause = match server.has_pending_work() {
             true => 50,
             false => server.next_timer().as_micros() as i64,

@@ -35,7 +35,7 @@ impl<'a> Bench<'a> {
     /// The server, with what earlier inputs have left behind.
     pub fn host(&mut self) -> &mut Host {
         self.inputs += 1;
-        let is_used_up = self.host.as_ref().is_some_and(|host| host.server.shutdown.exit.is_some());
+        let is_used_up = self.host.as_ref().is_some_and(|host| host.server.exit_code().is_some());
         if is_used_up || self.inputs.is_multiple_of(INPUTS_PER_SERVER) {
             self.host = None;
         }

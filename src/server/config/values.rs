@@ -646,7 +646,7 @@ impl Special for Vec<f64> {
 
 bitflags! {
     /// `shutdown-on-sigint`, `shutdown-on-sigterm`: how to stop on a signal. The bits are Redis's own.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
     pub struct ShutdownFlags: u8 {
         /// Save even when there are no save points.
         const SAVE = 1;

@@ -102,7 +102,7 @@ impl Server {
     /// Writes a line to the log.
     pub fn log(&self, level: Level, text: &str) {
         let role = match self.repl.is_replica() {
-            _ if self.in_fork_child => Role::Child,
+            _ if self.process.is_fork_child() => Role::Child,
             true => Role::Slave,
             false => Role::Master,
         };

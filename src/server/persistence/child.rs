@@ -110,7 +110,7 @@ impl ChildReports {
 
 /// This process is a child from now on.
 pub(crate) fn become_fork_child(server: &mut Server) {
-    server.in_fork_child = true;
+    server.process.set_fork_child(true);
     // Why it failed has been logged; that the child is ended later than it should be is no reason to end it now.
     let _ = oom_score::apply_oom_score(server);
 }
@@ -153,7 +153,7 @@ pub(crate) fn fork_saver(
         i32::from(!ok)
     });
     // A simulated child is none, and has run in this process.
-    server.in_fork_child = false;
+    server.process.set_fork_child(false);
     let pid = forked.inspect_err(|_| child_is_gone(server))?;
     server.observer.count_fork(server.clock.since(started));
     latency::note_since(server, "fork", started);

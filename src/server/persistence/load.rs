@@ -183,7 +183,7 @@ pub(crate) fn begin_loading_file(server: &mut Server, path: &Path) -> io::Result
     };
     let size = file.metadata()?.len();
     let source = LoadSource::File { file };
-    let checksum = server.config.rdbchecksum && !server.skip_checksum_validation;
+    let checksum = server.config.rdbchecksum && !server.lifecycle.debug.skip_checksum_validation;
     begin_loading(server, Loading::new(source, checksum, size, server.ks.now_ms));
     Ok(true)
 }
@@ -304,43 +304,9 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                 server.log(Level::Debug, &format!("Loading RDB version {version}{whose}"));
             }
             Event::Aux { name, value } => {
-                let text = String::from_utf8_lossy(&value);
-                let origin = &mut loading.origin;
-                match &*name {
-                    b"redis-ver" | b"valkey-ver" => {
-                        server.notice(&format!("Loading RDB produced by version {text}"));
-                    }
-                    b"ctime" => {
-                        let age =
-                            text.parse::<i64>().map_or(0, |t| (server.ks.now_ms / 1000 - t).max(0));
-                        server.notice(&format!("RDB age {age} seconds"));
-                    }
-                    b"used-mem" => {
-                        loading.rdb_used_mem = text.parse().unwrap_or(0);
-                        let mb = loading.rdb_used_mem as f64 / (1 << 20) as f64;
-                        server.notice(&format!("RDB memory usage when created {mb:.2} Mb"));
-                    }
-                    b"repl-stream-db" => {
-                        origin.get_or_insert_default().stream_db = text.parse().unwrap_or(0);
-                    }
-                    b"repl-id" if value.len() == NO_ID.len() => {
-                        origin.get_or_insert_default().id = text.into_owned();
-                    }
-                    b"repl-offset" => {
-                        origin.get_or_insert_default().offset = text.parse().unwrap_or(0);
-                    }
-                    _ => {}
-                }
+                note_aux(server, &name, &value, &mut loading.origin, &mut loading.rdb_used_mem);
             }
-            Event::SelectDb(n) => {
-                let known = usize::try_from(n).ok().filter(|n| *n < server.ks.dbs.len());
-                loading.db = known.ok_or_else(|| {
-                    LoadError::Content(format!(
-                        "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
-                        server.ks.dbs.len()
-                    ))
-                })?;
-            }
+            Event::SelectDb(n) => loading.db = known_db(server, n)?,
             Event::ResizeDb { keys, .. } => {
                 // A hint from outside: what the rest of the input can hold bounds it.
                 let bound = loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
@@ -352,14 +318,9 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                 stale_key_skipped(server, loading, &key);
             }
             Event::Entry(entry) => {
-                load_entry(
-                    &mut server.ks,
-                    loading.db,
-                    entry,
-                    loading.options,
-                    &server.config.value_limits(),
-                    &mut loading.keys_loaded,
-                )?;
+                let limits = server.config.value_limits();
+                load_entry(&mut server.ks, loading.db, entry, loading.options, &limits)?;
+                loading.keys_loaded += 1;
                 if server.config.key_load_delay != 0 {
                     wait_after_key(server.config.key_load_delay, loading.keys_loaded);
                     loading.behind = !loading.is_fed() && server.clock.since(start) > LOAD_SLICE;
@@ -391,6 +352,52 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
     Ok(())
 }
 
+/// Logs what a snapshot says about itself, or keeps it for the end of loading.
+fn note_aux(
+    server: &Server,
+    name: &[u8],
+    value: &[u8],
+    origin: &mut Option<SnapshotOrigin>,
+    used_mem: &mut u64,
+) {
+    let text = String::from_utf8_lossy(value);
+    match name {
+        b"redis-ver" | b"valkey-ver" => {
+            server.notice(&format!("Loading RDB produced by version {text}"));
+        }
+        b"ctime" => {
+            let age = text.parse::<i64>().map_or(0, |t| (server.now_seconds() - t).max(0));
+            server.notice(&format!("RDB age {age} seconds"));
+        }
+        b"used-mem" => {
+            *used_mem = text.parse().unwrap_or(0);
+            let mb = *used_mem as f64 / (1 << 20) as f64;
+            server.notice(&format!("RDB memory usage when created {mb:.2} Mb"));
+        }
+        b"repl-stream-db" => {
+            origin.get_or_insert_default().stream_db = text.parse().unwrap_or(0);
+        }
+        b"repl-id" if value.len() == NO_ID.len() => {
+            origin.get_or_insert_default().id = text.into_owned();
+        }
+        b"repl-offset" => {
+            origin.get_or_insert_default().offset = text.parse().unwrap_or(0);
+        }
+        _ => {}
+    }
+}
+
+/// The place of a database that a snapshot has.
+fn known_db(server: &Server, n: u64) -> Result<usize, LoadError> {
+    let known = usize::try_from(n).ok().filter(|n| *n < server.ks.dbs.len());
+    known.ok_or_else(|| {
+        LoadError::Content(format!(
+            "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
+            server.ks.dbs.len()
+        ))
+    })
+}
+
 /// Whether a key in a snapshot has expired, and it is for this server to say so.
 fn is_stale(server: &Server, entry: &RdbEntry<'_>) -> bool {
     let is_base = server.persistence.aof.is_replaying;
@@ -402,7 +409,7 @@ fn is_stale(server: &Server, entry: &RdbEntry<'_>) -> bool {
 /// A restarted primary has left out a key whose time had come. Replicas that go on in its old history have the
 /// key still, and must be told.
 fn stale_key_skipped(server: &mut Server, loading: &mut Loading, key: &[u8]) {
-    if !server.starting || loading.options.ignore_origin {
+    if !server.lifecycle.is_starting() || loading.options.ignore_origin {
         return;
     }
     if let Some(origin) = loading.origin.take() {
@@ -460,7 +467,6 @@ fn load_entry(
     loaded: RdbEntry<'_>,
     options: LoadOptions,
     limits: &crate::value::Limits,
-    keys_loaded: &mut u64,
 ) -> Result<(), LoadError> {
     let mut value: Value = loaded.value.into();
     value.adopt(limits);
@@ -477,6 +483,5 @@ fn load_entry(
             loaded.key.escape_ascii()
         )));
     }
-    *keys_loaded += 1;
     Ok(())
 }

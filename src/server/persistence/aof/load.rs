@@ -184,7 +184,7 @@ pub(crate) fn replay_some(server: &mut Server) -> Result<LoadProgress, LoadError
         Ok(LoadProgress::More) => server.persistence.aof.replay = Some(replay),
         Ok(LoadProgress::Done) => replay_done(server, &replay),
         Err(error) => {
-            if !server.starting {
+            if !server.lifecycle.is_starting() {
                 server.warning(&error.to_string());
             }
             server.persistence.loading = None;
@@ -204,7 +204,7 @@ fn replay_done(server: &mut Server, replay: &Replay) {
         |file: &AofFile| fs::metadata(aof::aof_path(server, &file.name)).map_or(0, |m| m.len());
     server.persistence.aof.rewrite_base_size =
         server.persistence.aof.manifest.base.as_ref().map_or(0, size);
-    if server.starting {
+    if server.lifecycle.is_starting() {
         let seconds = server.clock.since(replay.started_ns).as_secs_f64();
         server.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
     }
@@ -267,7 +267,8 @@ fn open_aof(
             "Reading RDB base file on AOF loading..."
         });
         let again = File::open(aof::aof_path(server, &file.name)).map_err(LoadError::Io)?;
-        let checksum = server.config.rdbchecksum && !server.skip_checksum_validation;
+        let checksum =
+            server.config.rdbchecksum && !server.lifecycle.debug.skip_checksum_validation;
         if let Some(loading) = &mut server.persistence.loading {
             loading.begin_snapshot(again, checksum);
         }

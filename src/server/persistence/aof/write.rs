@@ -163,7 +163,7 @@ fn aof_write_failed(server: &mut Server, failure: &WriteFailure) {
         server.warning(
             "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...",
         );
-        server.shutdown.exit = Some(1);
+        server.lifecycle.shutdown.exit_with(1);
         return;
     }
     server.persistence.aof.write_error = Some(io_reason(error));
@@ -207,7 +207,7 @@ fn try_fsync(server: &mut Server) {
                 "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
                 io_reason(&error)
             ));
-            server.shutdown.exit = Some(1);
+            server.lifecycle.shutdown.exit_with(1);
             return;
         }
         latency::note_since(server, "aof-fsync-always", started);

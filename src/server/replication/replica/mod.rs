@@ -145,7 +145,7 @@ pub(crate) fn discard_download(server: &mut Server) {
 
 /// Once a second: connects, gives up what takes too long, tells the primary how far we are.
 pub(crate) fn replica_cron(server: &mut Server) {
-    if server.starting {
+    if server.lifecycle.is_starting() {
         return;
     }
     let Some(link) = &server.repl.primary else { return };
@@ -171,9 +171,9 @@ pub(crate) fn replica_cron(server: &mut Server) {
 /// Who starts together with its primary may be a moment too early. In the first second it tries again at once, so
 /// that a Sentinel that starts with them finds it when it asks the primary for the first time.
 pub(crate) fn connect_early(server: &mut Server) {
-    let is_young = server.ks.now_ms - server.started_ms < EARLY_MS;
+    let is_young = server.process.uptime_ms(server.ks.now_ms) < EARLY_MS;
     let waits = server.repl.primary.as_ref().is_some_and(|link| link.is_down());
-    if is_young && waits && !server.starting {
+    if is_young && waits && !server.lifecycle.is_starting() {
         connect_with_primary(server);
     }
 }
