@@ -55,13 +55,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("server", "tls"),
     ("server", "tracking"),
     ("server", "transaction"),
-    ("server/replication", "failover"),
-    ("server/replication", "primary"),
-    ("server/replication", "replica"),
-    ("server/replication", "trace"),
-    ("server/replication/primary", "dual_channel"),
-    ("server/replication/primary", "feed"),
-    ("server/replication/primary", "snapshot"),
 ];
 
 /// Where `unsafe` may stand.
@@ -92,13 +85,10 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/command/dispatch.rs", "may_run"),
     ("src/command/geo.rs", "options"),
     ("src/command/info.rs", "stats"),
-    ("src/command/replication.rs", "replconf_options"),
     ("src/command/stream/pending.rs", "xclaim"),
     ("src/command/stream/read.rs", "read_for_group"),
     ("src/ds/table/tests.rs", "behaves_like_a_map"),
     ("src/rdb/layout.rs", "layout"),
-    ("src/server/replication/primary/psync.rs", "master_try_partial_resynchronization"),
-    ("src/server/replication/primary/snapshot.rs", "start_bgsave_for_replication"),
     ("src/spec/keys.rs", "getkeys_and_flags"),
     ("tests/it/functions.rs", "what_a_library_may_do_while_it_loads"),
     ("tests/it/scripting.rs", "errors_tell_where_they_were_raised"),

@@ -228,7 +228,7 @@ fn reply_metadata(reply: &mut Reply, address: &Address, endpoint: Option<&str>) 
 fn shards(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let address = cluster::cluster_address(s);
     let endpoint = cluster::cluster_endpoint(s, &address);
-    let offset = s.repl.offset as i64;
+    let offset = s.repl.offset() as i64;
     let loading = s.persistence.loading.is_some();
     let cluster = cluster(s)?;
     let (id, ranges) = (cluster.id.clone(), cluster.slots.ranges());

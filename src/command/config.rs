@@ -17,7 +17,7 @@ use crate::server::oom_score;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::AofState;
 use crate::server::persistence::aof::rewrite;
-use crate::server::replication::primary::feed;
+use crate::server::replication::primary;
 use crate::server::tls;
 use crate::spec::help::reply_help;
 use crate::sys::{crash, process, title};
@@ -121,7 +121,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             "crash-log-enabled" => crash::report_crashes(s.config.crash_log_enabled),
             "requirepass" => acl::apply_requirepass(s),
             "watchdog-period" => s.apply_watchdog_period(),
-            "min-replicas-to-write" | "min-replicas-max-lag" => feed::refresh_good_replicas(s),
+            "min-replicas-to-write" | "min-replicas-max-lag" => primary::refresh_good_replicas(s),
             "proc-title-template" => update_title(s),
             "maxmemory" => {
                 warn_if_over_maxmemory(s);

@@ -559,7 +559,7 @@ fn tell_of_changes(
         let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
         propagate::propagate_after(server, call, changed && writes, flags, args);
         if let Some(client) = server.clients.get_mut(token) {
-            client.write_offset = Some(server.repl.offset);
+            client.write_offset = Some(server.repl.offset());
         }
     }
 }

@@ -17,7 +17,6 @@ use crate::server::persistence::aof;
 use crate::server::persistence::aof::AofState;
 use crate::server::persistence::child::ChildReports;
 use crate::server::pubsub::Topic;
-use crate::server::replication::ReplState;
 use crate::server::replication::replica::PrimaryLink;
 use crate::server::{Server, VALKEY_VERSION, VERSION};
 use crate::sys::process;
@@ -429,10 +428,10 @@ fn replication(s: &Server, lines: &mut Lines) {
     handshakes(s, lines);
     lines.add("replicas_waiting_psync", repl.reservations.len());
     lines.add("master_failover_state", repl.failover.name());
-    lines.add("master_replid", &repl.id);
-    lines.add("master_replid2", &repl.id2);
-    lines.add("master_repl_offset", repl.offset);
-    lines.add("second_repl_offset", repl.second_offset.map_or(-1, |offset| offset as i64));
+    lines.add("master_replid", repl.id());
+    lines.add("master_replid2", repl.second_id());
+    lines.add("master_repl_offset", repl.offset());
+    lines.add("second_repl_offset", repl.second_offset());
     lines.add_flag("repl_backlog_active", repl.stream.is_some());
     lines.add("repl_backlog_size", s.config.repl_backlog_size);
     // Offsets in the protocol count from 1.
@@ -486,22 +485,19 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
 fn replicas(s: &Server, lines: &mut Lines) {
     let links = s.repl.replicas.iter().filter_map(|&token| {
         let client = s.clients.get(token)?;
-        let link = client.replica.as_ref()?;
-        Some((client, link, link.state?))
+        let link = client.replstate.as_ref().filter(|link| !link.is_shaking_hands())?;
+        Some((client, link))
     });
-    for (i, (client, link, state)) in links.enumerate() {
-        let ip = if link.ip_address.is_empty() {
+    for (i, (client, link)) in links.enumerate() {
+        let ip = if link.announced.ip_address.is_empty() {
             client.conn.peer_ip().map_or_else(String::new, |ip| ip.to_string())
         } else {
-            link.ip_address.clone()
+            link.announced.ip_address.clone()
         };
-        let lag = if state == ReplState::Online { s.now_seconds() - link.ack_time } else { 0 };
-        let kind = match state {
-            _ if link.rdb_channel => "rdb-channel",
-            ReplState::BgTransfer => "main-channel",
-            _ => "replica",
-        };
-        let (port, state, offset) = (link.listening_port, state.name(), link.ack_offset);
+        let lag = if link.is_online() { s.now_seconds() - link.heard_seconds() } else { 0 };
+        let kind = link.kind();
+        let (port, state, offset) =
+            (link.announced.listening_port, link.state_name(), link.ack_offset());
         lines.add(
             format!("slave{i}"),
             format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag},type={kind}"),
@@ -512,12 +508,12 @@ fn replicas(s: &Server, lines: &mut Lines) {
 /// Connections that have said they are replicas', and have not asked for anything yet.
 fn handshakes(s: &Server, lines: &mut Lines) {
     let strangers = s.clients.iter().filter_map(|(_, client)| {
-        let link = client.replica.as_ref().filter(|link| link.state.is_none())?;
+        let link = client.replstate.as_ref().filter(|link| link.is_shaking_hands())?;
         Some((client, link))
     });
     for (i, (client, link)) in strangers.enumerate() {
         let ip = client.conn.peer_ip().map_or_else(String::new, |ip| ip.to_string());
-        let (port, step) = (link.listening_port, client.last_command.unwrap_or("none"));
+        let (port, step) = (link.announced.listening_port, client.last_command.unwrap_or("none"));
         let age = s.now_seconds() - client.created;
         lines.add(
             format!("handshake{i}"),

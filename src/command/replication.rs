@@ -8,20 +8,18 @@ use crate::server::blocking;
 use crate::server::call::Call;
 use crate::server::client::{Blocked, ClientFlags};
 use crate::server::client_info;
+use crate::server::replication;
 use crate::server::replication::failover;
 use crate::server::replication::failover::Handover;
-use crate::server::replication::primary;
+use crate::server::replication::history::Wanted;
 use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::feed;
 use crate::server::replication::primary::psync;
-use crate::server::replication::primary::psync::PsyncRequest;
 use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
 use crate::server::replication::trace::Direction;
-use crate::server::replication::{Capabilities, Excluded, ReplState};
-use crate::util::args::split_args;
 use crate::util::number::parse_i64;
 
 /// Who executes an append-only file can't become a replica.
@@ -94,53 +92,9 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
     for pair in args[1..].chunks_exact(2) {
         let (option, value) = (pair[0].to_ascii_lowercase(), pair[1]);
         match option.as_slice() {
-            b"listening-port" => {
-                let port = parse_i64(value).ok_or(CommandError::NOT_AN_INTEGER)?;
-                let port = u16::try_from(port).map_err(|_| CommandError::NOT_AN_INTEGER)?;
-                primary::replica_link(s, token).listening_port = port;
-            }
-            b"ip-address" => {
-                if value.len() > 255 {
-                    return Err(CommandError::err_with(format!(
-                        "REPLCONF ip-address provided by replica instance is too long: {} bytes",
-                        value.len()
-                    )));
-                }
-                primary::replica_link(s, token).ip_address =
-                    String::from_utf8_lossy(value).into_owned();
-            }
-            b"capa" => {
-                // A capability that is not known here is none of our business.
-                let dual_channel =
-                    s.config.dual_channel_replication_enabled && s.config.repl_diskless_sync;
-                let link = primary::replica_link(s, token);
-                if value.eq_ignore_ascii_case(b"eof") {
-                    link.capabilities |= Capabilities::EOF;
-                } else if value.eq_ignore_ascii_case(b"psync2") {
-                    link.capabilities |= Capabilities::PSYNC2;
-                } else if value.eq_ignore_ascii_case(b"dual-channel") && dual_channel {
-                    link.capabilities |= Capabilities::DUAL_CHANNEL;
-                } else if value.eq_ignore_ascii_case(b"rdb-channel-repl") {
-                    link.capabilities |= Capabilities::RDB_CHANNEL;
-                }
-            }
-            b"version" => {
-                let parts = value.split(|b| *b == b'.').filter_map(parse_i64);
-                let version = parts.take(3).fold(0, |v, part| v << 8 | (part.clamp(0, 255) as u32));
-                primary::replica_link(s, token).version = version;
-            }
             b"ack" => {
+                acknowledged(s, call, args, value);
                 // Answering would disturb the stream.
-                if !s.client(call).is(ClientFlags::SLAVE) {
-                    return Ok(());
-                }
-                let Some(offset) = parse_i64(value).and_then(|n| u64::try_from(n).ok()) else {
-                    return Ok(());
-                };
-                let fack = args.len() > 4 && args[3].eq_ignore_ascii_case(b"fack");
-                let durable =
-                    fack.then(|| parse_i64(args[4])).flatten().and_then(|n| u64::try_from(n).ok());
-                feed::replica_acknowledged(s, token, offset, durable);
                 return Ok(());
             }
             b"getack" => {
@@ -151,29 +105,25 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
                 }
                 return Ok(());
             }
-            b"rdb-only" => {
-                let wanted = zero_or_one(value)?;
-                s.client(call).flags.set(ClientFlags::REPL_RDB_ONLY, wanted);
-            }
-            b"rdb-filter-only" => {
-                let excluded = parts_but(value)?;
-                primary::replica_link(s, token).excluded = excluded;
-            }
-            b"rdb-channel" => primary::replica_link(s, token).rdb_channel = zero_or_one(value)?,
             b"set-rdb-client-id" => {
                 let id = parse_i64(value).ok_or(CommandError::NOT_AN_INTEGER)?;
-                let client =
-                    u64::try_from(id).ok().filter(|id| dual_channel::has_reservation(s, *id));
+                let client = u64::try_from(id).ok();
+                let client = client.filter(|id| dual_channel::has_reservation(s, *id));
                 let client = client.ok_or_else(|| {
                     CommandError::err_with(format!("Unrecognized RDB client id {id}"))
                 })?;
-                primary::replica_link(s, token).rdb_client = Some(client);
+                replication::replica_link(s, token).announced.rdb_client = Some(client);
             }
-            _ => {
-                let shown = String::from_utf8_lossy(pair[0]);
-                return Err(CommandError::err_with(format!(
-                    "Unrecognized REPLCONF option: {shown}"
-                )));
+            option => {
+                let two_channels =
+                    s.config.dual_channel_replication_enabled && s.config.repl_diskless_sync;
+                let announced = &mut replication::replica_link(s, token).announced;
+                if !announced.set(option, value, two_channels)? {
+                    let shown = String::from_utf8_lossy(pair[0]);
+                    return Err(CommandError::err_with(format!(
+                        "Unrecognized REPLCONF option: {shown}"
+                    )));
+                }
             }
         }
     }
@@ -181,30 +131,14 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
     Ok(())
 }
 
-/// All parts of a snapshot but those that are named.
-fn parts_but(names: &[u8]) -> CommandResult<Excluded> {
-    let names =
-        split_args(names).ok_or_else(|| CommandError::err("Missing rdb-filter-only values"))?;
-    let mut excluded = Excluded::all();
-    for name in names {
-        if !name.eq_ignore_ascii_case(b"functions") {
-            let shown = String::from_utf8_lossy(&name);
-            return Err(CommandError::err_with(format!(
-                "Unsupported rdb-filter-only option: {shown}"
-            )));
-        }
-        excluded.remove(Excluded::FUNCTIONS);
-    }
-    Ok(excluded)
-}
-
-fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
-    match parse_i64(value) {
-        Some(0) => Ok(false),
-        Some(1) => Ok(true),
-        Some(_) => Err(CommandError::err("value is out of range, value must between 0 and 1")),
-        None => Err(CommandError::NOT_AN_INTEGER),
-    }
+/// `REPLCONF ACK <offset> [FACK <durable offset>]`.
+fn acknowledged(s: &mut Server, call: &mut Call, args: &[&[u8]], offset: &[u8]) {
+    let number = |arg: &[u8]| parse_i64(arg).and_then(|n| u64::try_from(n).ok());
+    let is_replica = s.client(call).is(ClientFlags::SLAVE);
+    let Some(offset) = number(offset).filter(|_| is_replica) else { return };
+    let has_durable = args.len() > 4 && args[3].eq_ignore_ascii_case(b"fack");
+    let durable = has_durable.then(|| number(args[4])).flatten();
+    feed::replica_acknowledged(s, call.client, offset, durable);
 }
 
 fn psync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -214,23 +148,31 @@ fn psync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let token = call.client;
     trace::trace_replica(s, token, Direction::Received, &shown(args));
     let Some(offset) = parse_i64(args[2]) else {
-        let name = primary::replica_name(s, token);
+        let name = replication::replica_name(s, token);
         s.warning(&format!("Replica {name} asks for synchronization but with a wrong offset"));
         return Err(CommandError::NOT_AN_INTEGER);
     };
     let failover = args.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover"));
-    synchronize(s, call, Some(PsyncRequest { id: args[1], offset, failover }))
+    synchronize(s, call, Some(Wanted { id: args[1], offset }), failover)
 }
 
-/// What is refused is seen too.
+/// What is refused is seen too. `failover`: the asker has been our primary, and wants us to be its.
 fn synchronize(
     s: &mut Server,
     call: &mut Call,
-    request: Option<PsyncRequest<'_>>,
+    wanted: Option<Wanted<'_>>,
+    failover: bool,
 ) -> CommandResult {
-    psync::sync_command(s, call, request).inspect_err(|error| {
-        let token = call.client;
-        trace::trace_replica(s, token, Direction::Sent, &format!("-{error}"));
+    if s.client(call).is(ClientFlags::SLAVE) {
+        // The connection is a replica already: whatever is asked again has been answered.
+        return Ok(());
+    }
+    let taken_over = match wanted {
+        Some(wanted) if failover => failover::take_over(s, call, wanted.id),
+        _ => Ok(()),
+    };
+    taken_over.and_then(|()| psync::sync_command(s, call, wanted)).inspect_err(|error| {
+        trace::trace_replica(s, call.client, Direction::Sent, &format!("-{error}"));
     })
 }
 
@@ -240,7 +182,7 @@ fn sync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let token = call.client;
     trace::trace_replica(s, token, Direction::Received, &shown(args));
-    synchronize(s, call, None)
+    synchronize(s, call, None, false)
 }
 
 fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -269,7 +211,7 @@ fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         if s.repl.failover.is_none() {
             return Err(CommandError::err("No failover in progress."));
         }
-        failover::abort_failover(s, "Failover manually aborted");
+        replica::abort_failover(s, "Failover manually aborted");
         call.reply.ok();
         return Ok(());
     }
@@ -349,25 +291,25 @@ fn role(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     }
     reply.array(3);
     reply.bulk(b"master");
-    reply.int(s.repl.offset as i64);
+    reply.int(s.repl.offset() as i64);
     let at = reply.deferred();
     let mut n = 0;
     for &token in &s.repl.replicas {
         let client = &s.clients[token];
-        let Some(link) = &client.replica else { continue };
-        if link.state != Some(ReplState::Online) {
+        let Some(link) = &client.replstate else { continue };
+        if !link.is_online() {
             // Who asks wants to know where the data is.
             continue;
         }
         let ip = match client.conn.peer_ip() {
-            _ if !link.ip_address.is_empty() => link.ip_address.clone(),
+            _ if !link.announced.ip_address.is_empty() => link.announced.ip_address.clone(),
             Some(ip) => ip.to_string(),
             None => continue,
         };
         reply.array(3);
         reply.bulk_str(&ip);
-        reply.bulk_int(i64::from(link.listening_port));
-        reply.bulk_int(link.ack_offset as i64);
+        reply.bulk_int(i64::from(link.announced.listening_port));
+        reply.bulk_int(link.ack_offset() as i64);
         n += 1;
     }
     reply.set_array(at, n);

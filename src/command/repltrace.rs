@@ -7,7 +7,7 @@ use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::server::replication::primary;
+use crate::server::replication;
 use crate::server::replication::primary::feed;
 use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
 use crate::spec::help::reply_help;
@@ -75,20 +75,20 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
             let token = s
                 .clients
                 .iter()
-                .find(|(_, c)| c.replica.as_ref().is_some_and(|r| r.trace == Some(link.id)));
+                .find(|(_, c)| c.replstate.as_ref().is_some_and(|r| r.trace() == Some(link.id)));
             let Some((token, client)) = token else { return format!("{start} {}", link.peer) };
-            let Some(replica) = &client.replica else { return start };
-            let peer = match replica.listening_port {
+            let Some(replica) = &client.replstate else { return start };
+            let peer = match replica.announced.listening_port {
                 0 => link.peer.clone(),
-                _ => primary::replica_name(s, token),
+                _ => replication::replica_name(s, token),
             };
-            let Some(state) = replica.state else {
+            if replica.is_shaking_hands() {
                 return format!("{start} {peer}, shaking hands");
-            };
-            let behind = s.repl.offset.saturating_sub(replica.ack_offset);
+            }
+            let behind = s.repl.offset().saturating_sub(replica.ack_offset());
             let unsent = feed::replica_lag_bytes(s, token);
-            let silent = s.now_seconds() - replica.ack_time;
-            let state = state.name();
+            let silent = s.now_seconds() - replica.heard_seconds();
+            let state = replica.state_name();
             format!(
                 "{start} {peer}, {state}, lag {behind} bytes ({unsent} not sent yet), heard {silent} s ago"
             )

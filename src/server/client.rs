@@ -45,8 +45,6 @@ bitflags! {
         const PENDING_WRITE = 1 << 12;
         /// In the list of clients with input to process that no event will announce.
         const PENDING_INPUT = 1 << 13;
-        /// A replica that wants a snapshot and no stream.
-        const REPL_RDB_ONLY = 1 << 14;
         /// Replies go to this client although it is the primary (`REPLCONF GETACK`).
         const MASTER_FORCE_REPLY = 1 << 15;
         /// The primary speaks no `PSYNC`: it counts no offsets.
@@ -181,6 +179,8 @@ pub struct Client {
     pub id: u64,
     pub conn: Connection,
     pub flags: ClientFlags,
+    /// What is known of a replica, from its first `REPLCONF` on.
+    pub(crate) replstate: Option<Box<ReplicaLink>>,
     /// Whom it is logged in as.
     pub user: UserId,
     pub protocol: Protocol,
@@ -205,8 +205,6 @@ pub struct Client {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What it wants to hear of keys that it has read, since `CLIENT TRACKING ON`.
     pub tracking: Option<Box<ClientTracking>>,
-    /// What is known of a replica, from its first `REPLCONF` on.
-    pub replica: Option<Box<ReplicaLink>>,
     /// The replication offset after this client's last write, for `WAIT`; who has written nothing waits for nothing.
     pub write_offset: Option<u64>,
     /// How far a primary's stream has been read and applied, in bytes of it.
@@ -240,7 +238,7 @@ impl Client {
             transaction: None,
             subscriptions: None,
             tracking: None,
-            replica: None,
+            replstate: None,
             write_offset: None,
             read_offset: 0,
             applied_offset: 0,

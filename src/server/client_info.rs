@@ -135,8 +135,8 @@ pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]])
     field("tot-net-in", &client.net_in);
     field("tot-net-out", &client.net_out);
     field("tot-cmds", &client.commands);
-    if let Some(link) = &client.replica {
-        field("repl", &link.state.map_or("handshake", |state| state.name()));
+    if let Some(link) = &client.replstate {
+        field("repl", &link.state_name());
     } else if let Some(link) = &server.repl.primary
         && link.token() == Some(token)
     {

@@ -463,9 +463,9 @@ impl Server {
                     at = end;
                 }
                 Ok(Parsed::Empty { end }) => {
-                    if let Some(link) = client.replica.as_deref_mut() {
+                    if let Some(link) = client.replstate.as_deref_mut() {
                         // A replica that loads its snapshot sends empty lines to say that it is alive.
-                        link.ack_time = self.ks.now_ms / 1000;
+                        link.heard(self.ks.now_ms / 1000);
                     }
                     at = end;
                 }

@@ -249,6 +249,6 @@ fn annotate_aof(server: &mut Server) {
 /// Without a replication stream the offset counts commands: `WAITAOF` needs to know what is durable.
 fn count_unreplicated(server: &mut Server, commands: usize) {
     if server.repl.stream.is_none() && !server.repl.is_replica() {
-        server.repl.offset += commands as u64;
+        server.repl.count_untold(commands as u64);
     }
 }

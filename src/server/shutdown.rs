@@ -6,7 +6,6 @@ use super::config::ShutdownFlags;
 use super::pause::{PauseKind, PausePurpose};
 use super::persistence::SaveTarget;
 use super::persistence::aof::AofState;
-use super::replication::ReplState;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::blocking;
 use crate::server::output;
@@ -15,7 +14,7 @@ use crate::server::persistence;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
-use crate::server::replication::primary;
+use crate::server::replication;
 use crate::server::replication::primary::feed;
 use crate::server::replication::replica;
 use std::sync::atomic::Ordering;
@@ -120,8 +119,8 @@ fn begin_shutdown(server: &mut Server, flags: ShutdownFlags) -> bool {
 /// How many replicas have not said that they have all of the stream. One whose snapshot is being made has all of a
 /// stream that nobody has written to.
 fn lagging_replicas(server: &Server) -> usize {
-    let links = server.repl.replicas.iter().filter_map(|&t| server.clients[t].replica.as_ref());
-    links.filter(|link| link.ack_offset != server.repl.offset).count()
+    let links = server.repl.replicas.iter().filter_map(|&t| server.clients[t].replstate.as_ref());
+    links.filter(|link| link.ack_offset() != server.repl.offset()).count()
 }
 
 /// Goes on ending once the replicas have caught up, or their time is over.
@@ -140,14 +139,14 @@ pub(crate) fn check_shutdown(server: &mut Server) {
 fn report_replicas(server: &Server) {
     let all = server.repl.replicas.len();
     for &token in &server.repl.replicas {
-        let Some(link) = &server.clients[token].replica else { continue };
-        let online = link.state == Some(ReplState::Online);
-        if online && link.ack_offset != server.repl.offset {
+        let Some(link) = &server.clients[token].replstate else { continue };
+        let online = link.is_online();
+        if online && link.ack_offset() != server.repl.offset() {
             server.notice(&format!(
                 "Lagging replica {} reported offset {} behind master, lag={}, state=online.",
-                primary::replica_name(server, token),
-                server.repl.offset.saturating_sub(link.ack_offset),
-                server.now_seconds() - link.ack_time
+                replication::replica_name(server, token),
+                server.repl.offset().saturating_sub(link.ack_offset()),
+                server.now_seconds() - link.heard_seconds()
             ));
         }
     }

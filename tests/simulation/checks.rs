@@ -79,16 +79,16 @@ impl Checks {
 
     fn must_continue(&self, i: usize, server: &Server, id: &str, from: u64) -> bool {
         let repl = &server.repl;
-        let same = id == repl.id
-            || (id == repl.id2
+        let same = id == repl.id()
+            || (id == repl.second_id()
                 && id != NO_ID
-                && repl.second_offset.is_some_and(|limit| from <= limit));
+                && i64::try_from(from).is_ok_and(|from| from <= repl.second_offset()));
         let linked = !repl.is_replica() || repl.is_connected_to_primary();
         let offset = from.wrapping_sub(1);
         same && linked
             && self.backlogs[i].since.is_some_and(|since| offset >= since)
-            && offset <= repl.offset
-            && repl.offset - offset <= server.config.repl_backlog_size
+            && offset <= repl.offset()
+            && repl.offset() - offset <= server.config.repl_backlog_size
     }
 
     /// After a turn.
@@ -100,15 +100,15 @@ impl Checks {
             _ if repl.is_syncing() => *backlog = Backlog::default(),
             None => *backlog = Backlog::default(),
             Some(stream) => {
-                let continued = backlog.id == repl.id || backlog.id == repl.id2;
+                let continued = backlog.id == repl.id() || backlog.id == repl.second_id();
                 if backlog.since.is_none() || !continued || stream.end() < backlog.end {
                     backlog.since = Some(stream.start());
                 }
-                backlog.id.clone_from(&repl.id);
+                backlog.id = repl.id().to_string();
                 backlog.end = stream.end();
                 assert_eq!(
                     stream.end(),
-                    repl.offset,
+                    repl.offset(),
                     "the stream of server {i} ends at its offset"
                 );
             }
@@ -131,15 +131,11 @@ impl Checks {
         let functions = group.ask(primary, &["FUNCTION", "DUMP"]);
         let (id, offset) = {
             let repl = &group.nodes[primary].up().repl;
-            (repl.id.clone(), repl.offset)
+            (repl.id().to_string(), repl.offset())
         };
         for i in 0..servers {
             let repl = &group.nodes[i].up().repl;
-            assert_eq!(
-                (repl.id.as_str(), repl.offset),
-                (id.as_str(), offset),
-                "server {i}'s place"
-            );
+            assert_eq!((repl.id(), repl.offset()), (id.as_str(), offset), "server {i}'s place");
             let got = group.ask(i, &["DEBUG", "DIGEST"]);
             if got != digest {
                 differences(group, primary, i);

@@ -189,7 +189,7 @@ impl Simulation {
 
     fn clients_act(&mut self) {
         let primary = &self.group.nodes[self.primary];
-        let offset = primary.server.as_ref().map_or(0, |s| s.repl.offset);
+        let offset = primary.server.as_ref().map_or(0, |s| s.repl.offset());
         let target = (self.writing && primary.is_up()).then_some(self.primary);
         for client in &mut self.clients {
             let learnt = client.act(&self.network, self.group.now, target, offset, &mut self.rng);
@@ -267,15 +267,17 @@ impl Simulation {
     fn promote(&mut self) {
         let old = self.primary;
         let Some(server) = &self.group.nodes[old].server else { return };
-        let (id, most) =
-            (server.repl.id.clone(), self.acknowledged.iter().map(|a| a.offset).max().unwrap_or(0));
+        let (id, most) = (
+            server.repl.id().to_string(),
+            self.acknowledged.iter().map(|a| a.offset).max().unwrap_or(0),
+        );
         let fit = |i: &usize| {
             let follows = self.followed_by(*i) == Some(old);
             let server =
                 self.group.nodes[*i].server.as_ref().filter(|s| s.persistence.loading.is_none());
-            follows && server.is_some_and(|s| s.repl.id == id && s.repl.offset >= most)
+            follows && server.is_some_and(|s| s.repl.id() == id && s.repl.offset() >= most)
         };
-        let best = (0..SERVERS).filter(fit).max_by_key(|i| self.group.nodes[*i].up().repl.offset);
+        let best = (0..SERVERS).filter(fit).max_by_key(|i| self.group.nodes[*i].up().repl.offset());
         let Some(new) = best else { return };
         self.say(&format!("server {new} takes over from {old}"));
         self.promotions += 1;
@@ -291,7 +293,7 @@ impl Simulation {
         // What no replica had acknowledged may be lost now.
         self.written = self.acknowledged.iter().map(|a| a.marker.clone()).collect();
         // Offsets of the old history say nothing in the new one.
-        let offset = self.group.nodes[new].up().repl.offset;
+        let offset = self.group.nodes[new].up().repl.offset();
         self.acknowledged.iter_mut().for_each(|a| a.offset = a.offset.min(offset));
         self.primary = new;
         let others: Vec<usize> = (0..SERVERS).filter(|i| *i != new).collect();
@@ -348,7 +350,7 @@ impl Simulation {
         all_up && {
             let place = |i: usize| {
                 let repl = &self.group.nodes[i].up().repl;
-                (repl.id.clone(), repl.offset)
+                (repl.id().to_string(), repl.offset())
             };
             (0..SERVERS).all(|i| {
                 let repl = &self.group.nodes[i].up().repl;
@@ -363,7 +365,7 @@ impl Simulation {
             None => format!("\n  {i}: down"),
             Some(s) => {
                 let link = s.repl.primary.as_ref().map(|p| (p.host().to_string(), p.role_name()));
-                format!("\n  {i}: {} {} {link:?}", s.repl.id, s.repl.offset)
+                format!("\n  {i}: {} {} {link:?}", s.repl.id(), s.repl.offset())
             }
         };
         self.group.nodes.iter().enumerate().map(place).collect()

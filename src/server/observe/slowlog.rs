@@ -130,9 +130,9 @@ mod tests {
         log.push(1, 0, &[&long[..]; MAX_ARGS + 1], "peer", b"name");
         let entry = log.entries().next().unwrap();
         assert_eq!((entry.arg_count(), entry.client().count()), (MAX_ARGS, CLIENT_TEXTS));
-        let text = |entry: Entry| match entry {
-            Entry::Str(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            Entry::Int(n) => n.to_string(),
+        let text = |entry: ListpackEntry| match entry {
+            ListpackEntry::Str(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            ListpackEntry::Int(n) => n.to_string(),
         };
         let args: Vec<String> = entry.args().map(text).collect();
         assert_eq!(args[0], "x".repeat(MAX_ARG_LEN) + "... (5 more bytes)");

@@ -322,7 +322,11 @@ pub(crate) fn snapshot_origin(server: &Server) -> Option<SnapshotOrigin> {
         }
         None => server.repl.selected_db.unwrap_or(0),
     };
-    Some(SnapshotOrigin { id: server.repl.id.clone(), offset: server.repl.offset, stream_db })
+    Some(SnapshotOrigin {
+        id: server.repl.id().to_string(),
+        offset: server.repl.offset(),
+        stream_db,
+    })
 }
 
 /// Writes the snapshot file: to a temporary file, made durable, and only then in place of the old one. A failure is

@@ -4,7 +4,7 @@
 //! server follows it, and says `FAILOVER` in its `PSYNC`: that makes the replica a primary. If it refuses, this server
 //! is the primary again.
 
-use super::ReplState;
+use super::ReplicaLink;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
@@ -51,6 +51,15 @@ impl Failover {
         *self == Failover::None
     }
 
+    /// The replica that is to be the primary, if it is known.
+    pub fn target(&self) -> Option<(String, u16)> {
+        match self {
+            Failover::None => None,
+            Failover::InProgress { host, port } => Some((host.clone(), *port)),
+            Failover::WaitForSync(asked) => asked.target.clone(),
+        }
+    }
+
     /// Whether the link to the replica that is to be the primary is being made.
     pub fn is_in_progress(&self) -> bool {
         matches!(self, Failover::InProgress { .. })
@@ -81,7 +90,7 @@ pub(crate) fn start_failover(server: &mut Server, asked: Handover) -> CommandRes
             let replica = find_replica(server, host, *port).ok_or_else(|| {
                 CommandError::err("FAILOVER target HOST and PORT is not a replica.")
             })?;
-            if primary::replica_state(server, replica) != Some(ReplState::Online) {
+            if !primary::link_of(server, replica).is_some_and(ReplicaLink::is_online) {
                 return Err(CommandError::err("FAILOVER target replica is not online."));
             }
             server.notice(&format!("FAILOVER requested to {host}:{port}."));
@@ -97,13 +106,13 @@ pub(crate) fn start_failover(server: &mut Server, asked: Handover) -> CommandRes
 /// The address that a replica would be followed at.
 fn replica_address(server: &Server, token: Token) -> Option<(String, u16)> {
     let client = server.clients.get(token)?;
-    let link = client.replica.as_ref()?;
-    let host = if link.ip_address.is_empty() {
+    let link = client.replstate.as_ref()?;
+    let host = if link.announced.ip_address.is_empty() {
         client.conn.peer_ip()?.to_string()
     } else {
-        link.ip_address.clone()
+        link.announced.ip_address.clone()
     };
-    Some((host, link.listening_port))
+    Some((host, link.announced.listening_port))
 }
 
 fn find_replica(server: &Server, host: &str, port: u16) -> Option<Token> {
@@ -124,13 +133,13 @@ pub(crate) fn check_failover(server: &mut Server) {
                     .notice(&format!("FAILOVER to {host}:{port} time out exceeded, failing over."));
                 fail_over_to(server, host, port);
             }
-            _ => abort_failover(server, "Replica never caught up before timeout"),
+            _ => replica::abort_failover(server, "Replica never caught up before timeout"),
         }
         return;
     }
     let synced = |token: &Token| {
-        let link = server.clients.get(*token).and_then(|c| c.replica.as_ref());
-        link.is_some_and(|l| l.has_applied(server.repl.offset))
+        let link = server.clients.get(*token).and_then(|c| c.replstate.as_ref());
+        link.is_some_and(|l| l.has_applied(server.repl.offset()))
     };
     let ready = match &asked.target {
         Some((host, port)) => find_replica(server, host, *port).filter(synced),
@@ -148,30 +157,6 @@ fn fail_over_to(server: &mut Server, host: String, port: u16) {
     replica::replication_set_primary(server, host, port);
 }
 
-/// The replica has become the primary.
-pub(crate) fn failover_is_done(server: &mut Server) {
-    server.repl.failover = Failover::None;
-    pause::unpause_clients(server, PausePurpose::Failover);
-}
-
-/// Stays the primary, or becomes it again.
-pub(crate) fn abort_failover(server: &mut Server, why: &str) {
-    let target = match &server.repl.failover {
-        Failover::None => return,
-        Failover::InProgress { host, port } => Some((host.clone(), *port)),
-        Failover::WaitForSync(asked) => asked.target.clone(),
-    };
-    server.notice(&match target {
-        Some((host, port)) => format!("FAILOVER to {host}:{port} aborted: {why}"),
-        None => format!("FAILOVER to any replica aborted: {why}"),
-    });
-    if server.repl.failover.is_in_progress() {
-        replica::replication_unset_primary(server);
-        replica::set_primary_address(server, None);
-    }
-    failover_is_done(server);
-}
-
 /// Another server's `PSYNC <id> <offset> FAILOVER`: it has been our primary, and we are to be it.
 ///
 /// # Errors
@@ -181,7 +166,7 @@ pub(crate) fn take_over(server: &mut Server, call: &Call, id: &[u8]) -> CommandR
     if !server.repl.is_replica() {
         return Err(CommandError::err("PSYNC FAILOVER can't be sent to a master."));
     }
-    if !id.eq_ignore_ascii_case(server.repl.id.as_bytes()) {
+    if !id.eq_ignore_ascii_case(server.repl.id().as_bytes()) {
         return Err(CommandError::err("PSYNC FAILOVER replid must match my replid."));
     }
     replica::replication_unset_primary(server);

@@ -1,6 +1,7 @@
 //! Replication, in both roles, after `replication.c`'s states.
 //!
 //! * [`stream`]: what is replicated, written once, shared by the backlog and every replica.
+//! * [`history`]: whose stream it is, and who may go on in it.
 //! * [`primary`]: this server has replicas: handshake, snapshots, streaming, acknowledgements.
 //! * [`replica`]: this server has a primary: its handshake, loading, following, resuming.
 //!
@@ -11,139 +12,29 @@
 //! carries no identity because none is needed.
 
 pub mod failover;
+pub(crate) mod history;
 pub mod primary;
 pub mod replica;
 pub mod stream;
 pub mod trace;
 pub mod transfer;
 
+use super::Server;
 use super::client::Token;
-use crate::rdb::writer::RdbVersion;
-use bitflags::bitflags;
 use failover::Failover;
+use history::History;
+pub use history::NO_ID;
+pub use primary::Excluded;
+pub(crate) use primary::ReplicaLink;
 use primary::dual_channel::Reservation;
 use replica::{CachedPrimary, PrimaryLink};
 use stream::Stream;
 use trace::Traces;
-use transfer::Transfer;
-
-/// Where a replica of ours is. The connection that said `PSYNC` goes through these states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplState {
-    /// Needs a snapshot that has not been started.
-    WaitBgsaveStart,
-    /// Its snapshot is being made.
-    WaitBgsaveEnd,
-    /// Its snapshot is being sent.
-    SendBulk,
-    /// Receives the stream.
-    Online,
-    /// Receives the stream while its snapshot travels on a connection of its own.
-    BgTransfer,
-    /// Wanted a snapshot only, and has it.
-    RdbTransmitted,
-}
-
-impl ReplState {
-    /// As `INFO replication` and `ROLE` print it.
-    pub fn name(self) -> &'static str {
-        match self {
-            ReplState::WaitBgsaveStart | ReplState::WaitBgsaveEnd => "wait_bgsave",
-            ReplState::SendBulk => "send_bulk",
-            ReplState::Online => "online",
-            ReplState::BgTransfer => "bg_transfer",
-            ReplState::RdbTransmitted => "rdb_transmitted",
-        }
-    }
-}
-
-bitflags! {
-    /// What a replica said that it can do (`REPLCONF capa`).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub struct Capabilities: u8 {
-        /// Reads a snapshot of unknown length, up to an end mark.
-        const EOF = 1;
-        /// Understands `+CONTINUE <new id>`.
-        const PSYNC2 = 2;
-        /// Takes the snapshot on a connection of its own.
-        const DUAL_CHANNEL = 4;
-        /// The same in another way, which is not offered: it tells that the replica is a Redis 8.
-        const RDB_CHANNEL = 8;
-    }
-}
-
-bitflags! {
-    /// What a snapshot for a replica is to be without (`REPLCONF rdb-filter-only` names what it is to have).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub struct Excluded: u8 {
-        const DATA = 1;
-        const FUNCTIONS = 2;
-    }
-}
-
-/// What is known of a replica.
-#[derive(Debug, Default)]
-pub struct ReplicaLink {
-    /// `None` until `PSYNC` or `SYNC`: so far there was only `REPLCONF`.
-    pub state: Option<ReplState>,
-    pub listening_port: u16,
-    /// The address that the replica wants to be known by; empty: its socket's.
-    pub ip_address: String,
-    pub capabilities: Capabilities,
-    pub version: u32,
-    pub excluded: Excluded,
-    /// This connection is for the snapshot; the stream goes over another.
-    pub rdb_channel: bool,
-    /// The id of the client that is this replica's RDB channel.
-    pub rdb_client: Option<u64>,
-    /// How much of the stream has been sent: the offset of the next byte.
-    pub cursor: u64,
-    /// How much of it the replica says it has applied, and has made durable; `acknowledged`: it has said anything yet.
-    pub ack_offset: u64,
-    pub aof_ack_offset: Option<u64>,
-    pub acknowledged: bool,
-    /// Seconds since 1970.
-    pub ack_time: i64,
-    /// The stream waits for the first acknowledgement: the end of a snapshot without length has to be found first.
-    pub start_on_ack: bool,
-    /// Where `REPLTRACE` remembers this connection.
-    pub trace: Option<u64>,
-    /// The snapshot on its way to this replica.
-    pub transfer: Option<Transfer>,
-}
-
-/// The first Valkey in which fields of hashes expire. Redis announces no version.
-const VALKEY_9: u32 = 0x09_00_00;
-
-impl ReplicaLink {
-    /// The version of RDB in which this replica reads hashes whose fields expire; `None`: there is none, and it does
-    /// not know such fields. What listens on no port is no server, but a tool: it gets `own`.
-    pub fn expiring_fields_version(&self, own: RdbVersion) -> Option<RdbVersion> {
-        if self.version >= VALKEY_9 {
-            Some(RdbVersion::Valkey80)
-        } else if self.capabilities.contains(Capabilities::RDB_CHANNEL) {
-            Some(RdbVersion::V12)
-        } else {
-            (self.listening_port == 0).then_some(own)
-        }
-    }
-
-    /// Whether the replica says that it has applied the stream up to an offset. One that is online may still be loading
-    /// its snapshot: what was written before there was a stream, at offset 0, is there with its first word and not
-    /// before.
-    pub fn has_applied(&self, offset: u64) -> bool {
-        self.state == Some(ReplState::Online) && self.acknowledged && self.ack_offset >= offset
-    }
-}
 
 /// The replication state of this server.
 pub struct Replication {
-    /// The history that this server writes or follows, and how far it has got, in bytes.
-    pub id: String,
-    pub offset: u64,
-    /// The history before the last change of primary, valid up to an offset.
-    pub id2: String,
-    pub second_offset: Option<u64>,
+    /// The history that this server writes or follows.
+    history: History,
     /// `None` until the first replica comes.
     pub stream: Option<Stream>,
     pub replicas: Vec<Token>,
@@ -183,16 +74,11 @@ pub struct Replication {
 
 /// How long after its RDB channel was closed a replica's main channel may come, in seconds.
 const RDB_CHANNEL_GRACE: i64 = 60;
-/// The id of no history.
-pub const NO_ID: &str = "0000000000000000000000000000000000000000";
 
 impl Replication {
     pub fn new(id: String) -> Replication {
         Replication {
-            id,
-            offset: 0,
-            id2: NO_ID.to_string(),
-            second_offset: None,
+            history: History::new(id),
             stream: None,
             replicas: Vec::new(),
             reservations: Vec::new(),
@@ -221,21 +107,46 @@ impl Replication {
         self.primary.is_some()
     }
 
+    /// The id of the history that this server writes or follows.
+    pub fn id(&self) -> &str {
+        self.history.id()
+    }
+
+    /// How far that has got, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.history.offset()
+    }
+
+    /// The history before the last change of primary.
+    pub fn second_id(&self) -> &str {
+        self.history.second_id()
+    }
+
+    /// Up to which byte, counted from 1, a replica may go on from that; -1: there was none.
+    pub fn second_offset(&self) -> i64 {
+        self.history.second_offset()
+    }
+
     /// Starts a new history; the old one can't be continued.
     pub fn change_id(&mut self, id: String) {
-        self.id = id;
-        self.clear_second_id();
+        self.history.change_id(id);
     }
 
-    /// Starts a new history that continues the present one: replicas that have followed so far may go on.
-    pub fn shift_id(&mut self, id: String) {
-        self.id2 = std::mem::replace(&mut self.id, id);
-        self.second_offset = Some(self.offset + 1);
+    /// Counts writes that no stream tells.
+    pub(crate) fn count_untold(&mut self, commands: u64) {
+        self.history.advance(commands);
     }
 
-    pub fn clear_second_id(&mut self) {
-        self.id2 = NO_ID.to_string();
-        self.second_offset = None;
+    /// Begins to keep the stream, from here on.
+    fn create_stream(&mut self, backlog_size: u64) {
+        self.stream = Some(Stream::new(self.offset(), backlog_size));
+    }
+
+    /// Appends a command that belongs to no database.
+    fn feed_without_select(&mut self, args: &[&[u8]]) {
+        let selected = self.selected_db.replace(0);
+        self.feed(0, args);
+        self.selected_db = selected;
     }
 
     /// Appends a command to the stream, with the database it belongs to.
@@ -260,10 +171,34 @@ impl Replication {
 
     /// Appends bytes to the stream: a command, or what the primary sent.
     pub fn feed_bytes(&mut self, bytes: &[u8]) {
-        self.offset += bytes.len() as u64;
+        self.history.advance(bytes.len() as u64);
         if let Some(stream) = &mut self.stream {
             stream.append(bytes);
         }
+    }
+}
+
+/// What is known of a replica, from its first `REPLCONF` on.
+pub(crate) fn replica_link(server: &mut Server, token: Token) -> &mut ReplicaLink {
+    server.clients[token].replstate.get_or_insert_default()
+}
+
+/// The name that the log calls a replica by: the address it wants, the port it listens on.
+pub(crate) fn replica_name(server: &Server, token: Token) -> String {
+    let client = &server.clients[token];
+    let peer = client.conn.peer(&server.unix_path());
+    let Some(link) = &client.replstate else { return peer };
+    let host = match client.conn.peer_ip() {
+        _ if !link.announced.ip_address.is_empty() => link.announced.ip_address.clone(),
+        Some(ip) => ip.to_string(),
+        None => return format!("client id #{}", client.id),
+    };
+    if link.announced.listening_port == 0 {
+        format!("{host}:<unknown-replica-port>")
+    } else if host.contains(':') {
+        format!("[{host}]:{}", link.announced.listening_port)
+    } else {
+        format!("{host}:{}", link.announced.listening_port)
     }
 }
 

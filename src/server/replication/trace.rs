@@ -7,7 +7,7 @@
 
 use crate::server::Server;
 use crate::server::client::Token;
-use crate::server::replication::primary;
+use crate::server::replication;
 use std::collections::VecDeque;
 
 /// Links remembered, working ones included.
@@ -204,13 +204,13 @@ impl Traces {
 
 /// The trace of a replica's connection, begun with its first step.
 fn replica_trace(server: &mut Server, token: Token) -> u64 {
-    if let Some(id) = primary::replica_link(server, token).trace {
+    if let Some(id) = replication::replica_link(server, token).trace {
         return id;
     }
     let client = &server.clients[token];
     let peer = client.conn.peer(&server.unix_path());
     let id = server.repl.traces.begin(Role::Primary, peer, server.clock.unix_us());
-    primary::replica_link(server, token).trace = Some(id);
+    replication::replica_link(server, token).trace = Some(id);
     id
 }
 
@@ -218,10 +218,11 @@ fn replica_trace(server: &mut Server, token: Token) -> u64 {
 pub(crate) fn trace_replica(server: &mut Server, token: Token, direction: Direction, text: &str) {
     let id = replica_trace(server, token);
     let now = server.clock.unix_us();
-    if primary::replica_link(server, token).listening_port != 0 && direction == Direction::Received
+    if replication::replica_link(server, token).announced.listening_port != 0
+        && direction == Direction::Received
     {
         // While it can still be asked who it is.
-        let peer = primary::replica_name(server, token);
+        let peer = replication::replica_name(server, token);
         if let Some(link) = server.repl.traces.get_mut(id) {
             link.peer = peer;
         }
@@ -241,7 +242,7 @@ pub(crate) fn trace_resync(server: &mut Server, token: Token, outcome: Resync) {
 
 /// A replica's connection is over.
 pub(crate) fn trace_replica_gone(server: &mut Server, token: Token) {
-    let Some(id) = server.clients[token].replica.as_ref().and_then(|link| link.trace) else {
+    let Some(id) = server.clients[token].replstate.as_ref().and_then(|link| link.trace) else {
         return;
     };
     trace_replica(server, token, Direction::Here, "connection closed");
@@ -254,7 +255,7 @@ pub(crate) fn trace_replica_gone(server: &mut Server, token: Token) {
 /// Notes why a connection ends, on the link that it is, if it is one.
 pub(crate) fn trace_end(server: &mut Server, token: Token, why: &str) {
     let client = &server.clients[token];
-    if client.replica.as_ref().is_some_and(|link| link.trace.is_some()) {
+    if client.replstate.as_ref().is_some_and(|link| link.trace.is_some()) {
         trace_replica(server, token, Direction::Here, why);
     } else if server.repl.primary_token() == Some(token) {
         trace_primary(server, Direction::Here, why);

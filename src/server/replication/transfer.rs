@@ -25,6 +25,11 @@ impl Transfer {
         Transfer { file, at: 0, size, chunk: format!("${size}\r\n").into_bytes(), sent: 0 }
     }
 
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// The next bytes to send; empty: all have been sent.
     ///
     /// # Errors

@@ -92,7 +92,7 @@ fn start_rewrite(server: &mut Server) -> io::Result<()> {
         for job in server.persistence.bio.drain() {
             write::background_fsync_done(server, job);
         }
-        server.persistence.aof.fsynced_pending = server.repl.offset;
+        server.persistence.aof.fsynced_pending = server.repl.offset();
         server.persistence.aof.fsynced_offset = Some(0);
     }
     server.persistence.aof.rewrites += 1;
@@ -135,7 +135,7 @@ fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
     }
     server.notice(&format!("Creating AOF incr file {name} on background rewrite"));
     if let Some(old) = server.persistence.aof.file.replace(file) {
-        server.persistence.bio.fsync_and_close(old, server.repl.offset);
+        server.persistence.bio.fsync_and_close(old, server.repl.offset());
         server.persistence.aof.last_fsync_ms = server.ks.now_ms;
     }
     server.persistence.aof.manifest = manifest;
@@ -489,8 +489,8 @@ pub(crate) fn open_aof_on_server_start(server: &mut Server) -> io::Result<()> {
     server.persistence.aof.file = Some(file);
     server.persistence.aof.manifest = manifest;
     server.persistence.aof.state = AofState::On;
-    server.persistence.aof.fsynced_offset = Some(server.repl.offset);
-    server.persistence.aof.fsynced_pending = server.repl.offset;
+    server.persistence.aof.fsynced_offset = Some(server.repl.offset());
+    server.persistence.aof.fsynced_pending = server.repl.offset();
     server.persistence.aof.last_fsync_ms = server.ks.now_ms;
     server.notice(&format!("{verb} AOF incr file {name} on server start"));
     aof::delete_aof_history(server);

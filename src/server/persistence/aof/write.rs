@@ -191,12 +191,12 @@ fn sync_what_was_written(server: &mut Server) {
         && server.persistence.aof.fsync_error.is_none();
     if all_durable && server.config.appendfsync != AppendFsync::No {
         // The offset may have grown by what does not belong into the file.
-        server.persistence.aof.fsynced_pending = server.repl.offset;
+        server.persistence.aof.fsynced_pending = server.repl.offset();
     }
 }
 
 fn try_fsync(server: &mut Server) {
-    let offset = server.repl.offset;
+    let offset = server.repl.offset();
     let spare_disk = server.config.no_appendfsync_on_rewrite && server.persistence.child.is_some();
     let policy = server.config.appendfsync;
     if policy == AppendFsync::Always && !spare_disk {

@@ -9,16 +9,16 @@
 //! Between the `$ENDOFF` and that `PSYNC` a [`Reservation`] holds the stream's bytes. The child that makes the snapshot
 //! writes to the sockets itself: this process is not troubled with it.
 
-use super::super::ReplState;
 use super::super::trace::Direction;
+use super::ReplicaLink;
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
+use crate::server::replication;
 use crate::server::replication::primary;
-use crate::server::replication::primary::snapshot;
 use crate::server::replication::trace;
 use crate::sys::poll::wait_writable;
 use std::fs::File;
@@ -40,7 +40,7 @@ pub struct Reservation {
 
 /// Whether a replica's connection is an RDB channel.
 pub(super) fn is_rdb_channel(server: &Server, token: Token) -> bool {
-    server.clients[token].replica.as_ref().is_some_and(|l| l.rdb_channel)
+    server.clients[token].replstate.as_ref().is_some_and(|link| link.announced.rdb_channel)
 }
 
 /// Whether the stream is reserved for the replica with this RDB channel.
@@ -50,14 +50,16 @@ pub(crate) fn has_reservation(server: &Server, client: u64) -> bool {
 
 /// The main channel has come for the stream that was kept for it; `false`: none was.
 pub(super) fn claim_reservation(server: &mut Server, token: Token) -> bool {
-    let Some(client) = server.clients[token].replica.as_ref().and_then(|l| l.rdb_client) else {
+    let Some(client) =
+        server.clients[token].replstate.as_ref().and_then(|link| link.announced.rdb_client)
+    else {
         return false;
     };
     let before = server.repl.reservations.len();
     server.repl.reservations.retain(|r| r.client != client);
     let claimed = server.repl.reservations.len() < before;
     if claimed {
-        let name = primary::replica_name(server, token);
+        let name = replication::replica_name(server, token);
         server.log(Level::Debug, &format!("Remove psync waiting replica {name} with cid {client}"));
     }
     claimed
@@ -76,7 +78,7 @@ pub(super) fn open_rdb_channels(server: &mut Server, waiting: &[Token], offset: 
             server.free_client(token);
             continue;
         }
-        let name = primary::replica_name(server, token);
+        let name = replication::replica_name(server, token);
         server.notice(&format!(
             "Sending to replica {name} RDB end offset {offset} and client-id {client}"
         ));
@@ -99,7 +101,7 @@ pub(super) fn open_rdb_channels(server: &mut Server, waiting: &[Token], offset: 
 /// # Errors
 /// If the system has no descriptors left.
 pub(crate) fn rdb_channel_writer(server: &Server) -> io::Result<RdbChannelWriter> {
-    let receivers = snapshot::snapshot_receivers(server);
+    let receivers = primary::snapshot_receivers(server);
     let sockets: io::Result<Vec<File>> =
         receivers.iter().map(|&token| server.clients[token].conn.duplicate()).collect();
     let stall = Duration::from_secs(u64::from(server.config.repl_timeout));
@@ -111,7 +113,7 @@ pub(super) fn rdb_channels_done(server: &mut Server, receivers: Vec<Token>, ok: 
     for token in receivers {
         let id = server.clients[token].id;
         if ok {
-            snapshot::put_replica_online(server, token);
+            primary::with_link(server, token, ReplicaLink::snapshot_sent);
         } else {
             server.warning("SYNC failed. BGSAVE child returned an error");
             trace::trace_end(server, token, "making the snapshot failed");
@@ -125,8 +127,8 @@ pub(super) fn rdb_channels_done(server: &mut Server, receivers: Vec<Token>, ok: 
 /// main channel comes.
 pub(super) fn rdb_channel_closed(server: &mut Server, token: Token) {
     let (now, id, name) =
-        (server.now_seconds(), server.clients[token].id, primary::replica_name(server, token));
-    if primary::replica_state(server, token) == Some(ReplState::WaitBgsaveEnd) {
+        (server.now_seconds(), server.clients[token].id, replication::replica_name(server, token));
+    if primary::link_of(server, token).is_some_and(ReplicaLink::waits_for_end) {
         // The child holds the socket too: closing ours would not end the connection.
         server.clients[token].conn.shutdown();
     }
@@ -145,7 +147,7 @@ pub(super) fn check_reservations(server: &mut Server) {
         return;
     }
     let (now, grace) = (server.now_seconds(), server.repl.rdb_channel_grace);
-    let end = server.repl.offset;
+    let end = server.repl.offset();
     let limit = output::replica_output_limit(server);
     let mut gone = Vec::new();
     let mut attached = Vec::new();
@@ -183,7 +185,7 @@ pub(super) fn check_reservations(server: &mut Server) {
 pub(crate) fn abandon_unwanted_snapshot(server: &mut Server) {
     let Some(child) = &server.persistence.child else { return };
     if matches!(child.target, SaveTarget::Disk | SaveTarget::Aof { .. })
-        || !snapshot::snapshot_receivers(server).is_empty()
+        || !primary::snapshot_receivers(server).is_empty()
     {
         return;
     }

@@ -1,7 +1,7 @@
 //! The stream goes out to the replicas, and they say how far they have got.
 
-use super::super::trace::Direction;
-use super::super::{ReplState, ReplicaLink};
+use super::ReplicaLink;
+use super::link::Next;
 use crate::rdb::writer::RdbVersion;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
@@ -10,9 +10,9 @@ use crate::server::blocking;
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::observe::log::Level;
 use crate::server::output;
+use crate::server::replication;
 use crate::server::replication::primary;
 use crate::server::replication::primary::dual_channel;
-use crate::server::replication::primary::snapshot;
 use crate::server::replication::trace;
 use std::io::{self, ErrorKind};
 
@@ -47,56 +47,37 @@ pub(crate) fn write_to_replica(server: &mut Server, token: Token) {
     if let Err(error) = try_write_to_replica(server, token)
         && error.kind() != ErrorKind::WouldBlock
     {
-        let name = primary::replica_name(server, token);
+        let name = replication::replica_name(server, token);
         server.log(Level::Verbose, &format!("Write error sending to replica {name}: {error}"));
         trace::trace_end(server, token, &format!("writing failed: {error}"));
         server.free_client(token);
     }
 }
 
-pub(super) fn try_write_to_replica(server: &mut Server, token: Token) -> io::Result<()> {
-    let client = &mut server.clients[token];
-    let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
-    if let Some(transfer) = &mut link.transfer {
-        for _ in 0..STREAM_PER_TURN / (64 * 1024) {
-            let bytes = transfer.pending()?;
-            if bytes.is_empty() {
-                link.transfer = None;
-                break;
-            }
-            let n = client.conn.write(bytes)?;
-            transfer.sent(n);
-            client.net_out += n as u64;
-            server.observer.count_replica_write(n);
-        }
-        if link.transfer.is_some() {
-            server.clients.queue_write(token);
-            return Ok(());
-        }
-        snapshot::put_replica_online(server, token);
-        if server.clients[token].is(ClientFlags::CLOSE_AFTER_REPLY) {
-            server.free_client(token);
-            return Ok(());
-        }
-    }
-    let client = &mut server.clients[token];
-    let Some(link) = client.replica.as_deref_mut() else { return Ok(()) };
-    if !matches!(link.state, Some(ReplState::Online | ReplState::BgTransfer)) || link.start_on_ack {
-        return Ok(());
-    }
-    let Some(stream) = &server.repl.stream else { return Ok(()) };
+fn try_write_to_replica(server: &mut Server, token: Token) -> io::Result<()> {
     let mut budget = STREAM_PER_TURN;
-    while link.cursor < stream.end() {
-        if budget == 0 {
-            server.clients.queue_write(token);
-            return Ok(());
-        }
-        let n = client.conn.write_vectored(&stream.slices(link.cursor))?;
-        link.cursor += n as u64;
+    while budget > 0 {
+        let client = &mut server.clients[token];
+        let Some(link) = client.replstate.as_deref_mut() else { return Ok(()) };
+        let n = match link.next(server.repl.stream.as_ref())? {
+            Next::Nothing => return Ok(()),
+            Next::Snapshot(bytes) => client.conn.write(bytes)?,
+            Next::Stream(slices) => client.conn.write_vectored(&slices)?,
+            Next::SnapshotSent => {
+                primary::with_link(server, token, ReplicaLink::snapshot_sent);
+                if server.clients[token].is(ClientFlags::CLOSE_AFTER_REPLY) {
+                    server.free_client(token);
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        link.wrote(n);
         client.net_out += n as u64;
         server.observer.count_replica_write(n);
         budget = budget.saturating_sub(n.max(1));
     }
+    server.clients.queue_write(token);
     Ok(())
 }
 
@@ -110,10 +91,7 @@ pub(crate) fn replica_lag_bytes(server: &Server, token: Token) -> usize {
 
 /// From where on the stream is kept for a replica; `None`: nothing is kept for it.
 fn stream_cursor(server: &Server, token: Token) -> Option<u64> {
-    let client = server.clients.get(token)?;
-    let link = client.replica.as_ref()?;
-    let waits = matches!(link.state?, ReplState::WaitBgsaveStart | ReplState::RdbTransmitted);
-    (!waits && !client.is(ClientFlags::REPL_RDB_ONLY)).then_some(link.cursor)
+    primary::link_of(server, token)?.needs_stream_from()
 }
 
 /// Before the loop sleeps: new bytes of the stream go out, and old ones that nobody needs are dropped.
@@ -147,21 +125,21 @@ pub(crate) fn feed_replicas(server: &mut Server) {
 
 /// Fields have got an expiry, and the stream says so: those that would not understand it are let go.
 fn part_with_older_replicas(server: &mut Server) {
-    server.repl.fields_expire_up_to = server.repl.offset;
+    server.repl.fields_expire_up_to = server.repl.offset();
     for token in server.repl.replicas.clone() {
         if knows_expiring_fields(server, token) {
             continue;
         }
-        let name = primary::replica_name(server, token);
+        let name = replication::replica_name(server, token);
         server.warning(&format!("Disconnecting replica {name}: {EXPIRING_FIELDS}"));
         trace::trace_end(server, token, EXPIRING_FIELDS);
         server.free_client(token);
     }
 }
 
-fn knows_expiring_fields(server: &Server, token: Token) -> bool {
-    let link = server.clients[token].replica.as_ref();
-    link.is_none_or(|link| link.expiring_fields_version(RdbVersion::V12).is_some())
+pub(super) fn knows_expiring_fields(server: &Server, token: Token) -> bool {
+    let link = server.clients[token].replstate.as_ref();
+    link.is_none_or(|link| link.announced.expiring_fields_version(RdbVersion::V12).is_some())
 }
 
 /// Whether a replica understands the stream from an offset on.
@@ -177,7 +155,7 @@ pub(super) fn check_older_replica(server: &mut Server, token: Token) -> CommandR
     if knows_expiring_fields(server, token) || !server.ks.has_expiring_fields() {
         return Ok(());
     }
-    let name = primary::replica_name(server, token);
+    let name = replication::replica_name(server, token);
     server.warning(&format!("Refusing synchronization to replica {name}: {EXPIRING_FIELDS}"));
     Err(CommandError::err(EXPIRING_FIELDS))
 }
@@ -185,7 +163,7 @@ pub(super) fn check_older_replica(server: &mut Server, token: Token) -> CommandR
 /// Asks the replicas how far they are.
 pub(crate) fn request_acks(server: &mut Server) {
     if !server.repl.is_replica() {
-        feed_without_select(server, &[b"REPLCONF", b"GETACK", b"*"]);
+        server.repl.feed_without_select(&[b"REPLCONF", b"GETACK", b"*"]);
     }
 }
 
@@ -200,47 +178,25 @@ pub(crate) fn trim_stream(server: &mut Server) {
     }
 }
 
-/// Appends a command that belongs to no database.
-pub(super) fn feed_without_select(server: &mut Server, args: &[&[u8]]) {
-    let selected = server.repl.selected_db.replace(0);
-    server.repl.feed(0, args);
-    server.repl.selected_db = selected;
-}
-
 /// `REPLCONF ACK`: how far a replica has got.
 pub(crate) fn replica_acknowledged(
     server: &mut Server,
     token: Token,
     offset: u64,
-    aof_offset: Option<u64>,
+    durable: Option<u64>,
 ) {
-    let now = server.now_seconds();
-    let link = primary::replica_link(server, token);
-    link.ack_offset = link.ack_offset.max(offset);
-    link.acknowledged = true;
-    link.aof_ack_offset = link.aof_ack_offset.max(aof_offset);
-    link.ack_time = now;
-    if link.start_on_ack && link.state == Some(ReplState::Online) {
-        link.start_on_ack = false;
-        trace::trace_replica(server, token, Direction::Received, &format!("REPLCONF ACK {offset}"));
-        server.clients.queue_write(token);
-    }
-    if primary::replica_state(server, token) == Some(ReplState::BgTransfer) {
-        trace::trace_replica(server, token, Direction::Received, &format!("REPLCONF ACK {offset}"));
-        snapshot::put_replica_online(server, token);
-    }
-    refresh_good_replicas(server);
+    primary::with_link(server, token, |link, name, now| {
+        link.acknowledge(offset, durable, name, now)
+    });
 }
 
 /// How many replicas have acknowledged an offset; without one, how many there are.
 pub(crate) fn replicas_at(server: &Server, offset: Option<u64>) -> usize {
-    let links =
-        server.repl.replicas.iter().filter_map(|&t| server.clients.get(t)?.replica.as_ref());
     let has_it = |link: &ReplicaLink| match offset {
         Some(offset) => link.has_applied(offset),
-        None => link.state == Some(ReplState::Online),
+        None => link.is_online(),
     };
-    links.filter(|link| has_it(link)).count()
+    primary::replicas_that(server, has_it).len()
 }
 
 /// Lets go clients in `WAIT` whose replicas have acknowledged.
@@ -272,26 +228,10 @@ pub(crate) fn process_clients_waiting_replicas(server: &mut Server) {
 
 /// Where an offset is durable.
 pub(crate) fn durable_at(server: &Server, offset: Option<u64>) -> DurableAt {
-    let links =
-        server.repl.replicas.iter().filter_map(|&t| server.clients.get(t)?.replica.as_ref());
-    let has_it = |link: &ReplicaLink| {
-        link.state == Some(ReplState::Online)
-            && offset.is_none_or(|offset| link.aof_ack_offset.is_some_and(|d| d >= offset))
-    };
     let local =
         server.persistence.aof.fsynced_offset.is_some_and(|durable| durable >= offset.unwrap_or(0));
-    DurableAt { local, replicas: links.filter(|link| has_it(link)).count() }
-}
-
-/// Counts the replicas that are online and answered lately.
-pub(crate) fn refresh_good_replicas(server: &mut Server) {
-    let now = server.now_seconds();
-    let max_lag = i64::from(server.config.min_replicas_max_lag);
-    let links =
-        server.repl.replicas.iter().filter_map(|&t| server.clients.get(t)?.replica.as_ref());
-    let good =
-        links.filter(|l| l.state == Some(ReplState::Online) && now - l.ack_time <= max_lag).count();
-    server.repl.good_replicas = good;
+    let has_it = |link: &ReplicaLink| link.has_durable(offset);
+    DurableAt { local, replicas: primary::replicas_that(server, has_it).len() }
 }
 
 pub(crate) fn enough_good_replicas(server: &Server) -> bool {

@@ -1,5 +1,6 @@
 //! This server has replicas: `REPLCONF` and `PSYNC` come in, snapshots and the stream go out.
 //!
+//! * [`link`]: a replica as a machine: its states, and what follows from what it says.
 //! * [`psync`]: what a replica asks for, and whether it may go on where it stopped.
 //! * [`snapshot`]: a snapshot for those who may not.
 //! * [`dual_channel`]: that snapshot on a connection of its own, where both sides can.
@@ -9,46 +10,79 @@
 
 pub mod dual_channel;
 pub(crate) mod feed;
+mod link;
 pub mod psync;
 pub(crate) mod snapshot;
 
 pub use feed::{DurableAt, WAITAOF_WITHOUT_AOF};
 
 use super::trace::Direction;
-use super::{ReplState, ReplicaLink};
 use crate::server::client::{ClientFlags, Token};
 use crate::server::client_info;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
+use crate::server::replication;
 use crate::server::replication::trace;
 use crate::server::{Server, random_id};
+use bytes::Bytes;
+use link::Action;
+pub use link::Excluded;
+pub(crate) use link::ReplicaLink;
 
-/// What is known of a replica, from its first `REPLCONF` on.
-pub(crate) fn replica_link(server: &mut Server, token: Token) -> &mut ReplicaLink {
-    server.clients[token].replica.get_or_insert_default()
+/// What is known of a replica that is one.
+pub(super) fn link_of(server: &Server, token: Token) -> Option<&ReplicaLink> {
+    server.clients.get(token)?.replstate.as_deref()
 }
 
-pub(super) fn replica_state(server: &Server, token: Token) -> Option<ReplState> {
-    server.clients.get(token)?.replica.as_ref()?.state
+/// Those of the replicas of which something is true.
+pub(super) fn replicas_that(server: &Server, is_so: impl Fn(&ReplicaLink) -> bool) -> Vec<Token> {
+    let fits = |token: &Token| link_of(server, *token).is_some_and(&is_so);
+    server.repl.replicas.iter().copied().filter(fits).collect()
 }
 
-/// The name that the log calls a replica by: the address it wants, the port it listens on.
-pub(crate) fn replica_name(server: &Server, token: Token) -> String {
-    let client = &server.clients[token];
-    let peer = client.conn.peer(&server.unix_path());
-    let Some(link) = &client.replica else { return peer };
-    let host = match client.conn.peer_ip() {
-        _ if !link.ip_address.is_empty() => link.ip_address.clone(),
-        Some(ip) => ip.to_string(),
-        None => return format!("client id #{}", client.id),
-    };
-    if link.listening_port == 0 {
-        format!("{host}:<unknown-replica-port>")
-    } else if host.contains(':') {
-        format!("[{host}]:{}", link.listening_port)
-    } else {
-        format!("{host}:{}", link.listening_port)
+/// Those whose snapshot is being made.
+pub(super) fn snapshot_receivers(server: &Server) -> Vec<Token> {
+    replicas_that(server, ReplicaLink::waits_for_end)
+}
+
+/// Asks a replica's machine something, and does what follows. It is given the replica's name, and the time in seconds
+/// since 1970.
+pub(super) fn with_link(
+    server: &mut Server,
+    token: Token,
+    ask: impl FnOnce(&mut ReplicaLink, &str, i64) -> Vec<Action>,
+) {
+    let (name, now) = (replication::replica_name(server, token), server.now_seconds());
+    let actions = ask(replication::replica_link(server, token), &name, now);
+    for action in actions {
+        match action {
+            Action::Log(level, text) => server.log(level, &text),
+            Action::Trace(direction, text) => {
+                trace::trace_replica(server, token, direction, &text);
+            }
+            Action::TraceResync(outcome) => trace::trace_resync(server, token, outcome),
+            Action::Send(text) => send_to_replica(server, token, text),
+            Action::Write => server.clients.queue_write(token),
+            Action::CountGoodReplicas => refresh_good_replicas(server),
+            Action::CloseAfterReply => {
+                server.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+            }
+        }
     }
+}
+
+/// Answers a replica. It gets no replies but these: a command of its own must have none.
+pub(super) fn send_to_replica(server: &mut Server, token: Token, text: String) {
+    server.clients[token].out.push(Bytes::from(text));
+    server.clients.queue_write(token);
+}
+
+/// Counts the replicas that are online and answered lately.
+pub(crate) fn refresh_good_replicas(server: &mut Server) {
+    let now = server.now_seconds();
+    let max_lag = i64::from(server.config.min_replicas_max_lag);
+    let is_good = |link: &ReplicaLink| link.is_online() && now - link.heard_seconds() <= max_lag;
+    server.repl.good_replicas = replicas_that(server, is_good).len();
 }
 
 /// A replica sent a command that has an answer: there is no place for one in the stream.
@@ -69,26 +103,22 @@ pub(crate) fn replication_forget_client(server: &mut Server, token: Token) {
     if !client.is(ClientFlags::SLAVE) {
         return;
     }
-    let name = replica_name(server, token);
-    let waited = replica_state(server, token) == Some(ReplState::WaitBgsaveEnd);
+    let name = replication::replica_name(server, token);
+    let waited = link_of(server, token).is_some_and(ReplicaLink::waits_for_end);
     server.repl.replicas.retain(|&t| t != token);
     if dual_channel::is_rdb_channel(server, token) {
         dual_channel::rdb_channel_closed(server, token);
     }
     server.notice(&format!("Connection with replica {name} lost."));
     let on_disk = server.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Disk);
-    if waited
-        && on_disk
-        && server.config.save.is_empty()
-        && snapshot::snapshot_receivers(server).is_empty()
-    {
+    if waited && on_disk && server.config.save.is_empty() && snapshot_receivers(server).is_empty() {
         // Nobody wants the file any more.
         persistence::kill_save_child(server);
     }
     if server.repl.replicas.is_empty() {
         server.repl.no_replicas_since = server.now_seconds();
     }
-    feed::refresh_good_replicas(server);
+    refresh_good_replicas(server);
 }
 
 /// Frees every replica: their history has ended, and what was kept for those who would come is of no use to them.
@@ -110,8 +140,7 @@ pub(crate) fn disconnect_replicas(server: &mut Server) {
 /// Once a second: pings, time-outs, delayed snapshots, the backlog's end.
 pub(crate) fn primary_cron(server: &mut Server) {
     let period = u64::from(server.config.repl_ping_replica_period).max(1);
-    let streaming =
-        server.repl.replicas.iter().any(|&t| replica_state(server, t) == Some(ReplState::Online));
+    let streaming = !replicas_that(server, ReplicaLink::is_online).is_empty();
     // A ping would move the offset that the replica to hand over to has to reach.
     let quiet = !server.repl.failover.is_none();
     if server.repl.cron_loops.is_multiple_of(period)
@@ -119,19 +148,17 @@ pub(crate) fn primary_cron(server: &mut Server) {
         && !server.repl.is_replica()
         && !quiet
     {
-        feed::feed_without_select(server, &[b"PING"]);
+        server.repl.feed_without_select(&[b"PING"]);
     }
     for token in server.repl.replicas.clone() {
-        let state = replica_state(server, token);
-        let on_disk =
-            server.persistence.child.as_ref().is_none_or(|c| c.target == SaveTarget::Disk);
-        let before_payload = state == Some(ReplState::WaitBgsaveStart)
-            || (state == Some(ReplState::WaitBgsaveEnd) && on_disk);
-        if before_payload && server.clients[token].out.is_empty() {
+        let child = server.persistence.child.as_ref();
+        let on_disk = child.is_none_or(|child| child.target == SaveTarget::Disk);
+        let waits = link_of(server, token).is_some_and(|link| link.wants_newline(on_disk));
+        if waits && server.clients[token].out.is_empty() {
             // A newline says that we are alive. Best effort: it has no place in any buffer.
             let _ = server.clients[token].conn.write(b"\n");
         }
-        check_replica_timeout(server, token, state);
+        check_replica_timeout(server, token);
     }
     dual_channel::check_reservations(server);
     let waiting = snapshot::waiting_for_start(server);
@@ -141,7 +168,7 @@ pub(crate) fn primary_cron(server: &mut Server) {
     {
         snapshot::start_bgsave_for_replication(server);
     }
-    feed::refresh_good_replicas(server);
+    refresh_good_replicas(server);
     expire_backlog(server);
     remove_file_for_replicas(server);
 }
@@ -157,12 +184,7 @@ fn remove_file_for_replicas(server: &mut Server) {
         server.repl.file_for_replicas = false;
         return;
     }
-    let wanted = server.repl.replicas.iter().any(|&token| {
-        matches!(
-            replica_state(server, token),
-            Some(ReplState::WaitBgsaveStart | ReplState::WaitBgsaveEnd | ReplState::SendBulk)
-        )
-    });
+    let wanted = !replicas_that(server, ReplicaLink::needs_snapshot).is_empty();
     if server.repl.file_for_replicas && persists_nothing(server) && !wanted {
         server.repl.file_for_replicas = false;
         server.notice("Removing the RDB file used to feed replicas in a persistence-less instance");
@@ -171,30 +193,15 @@ fn remove_file_for_replicas(server: &mut Server) {
     }
 }
 
-fn check_replica_timeout(server: &mut Server, token: Token, state: Option<ReplState>) {
+fn check_replica_timeout(server: &mut Server, token: Token) {
     let Some(client) = server.clients.get(token) else { return };
-    let Some(link) = &client.replica else { return };
-    let timeout = i64::from(server.config.repl_timeout);
-    let silent = match state {
-        Some(ReplState::Online | ReplState::BgTransfer) if !client.is(ClientFlags::PRE_PSYNC) => {
-            server.now_seconds() - link.ack_time
-        }
-        Some(ReplState::WaitBgsaveEnd)
-            if server
-                .persistence
-                .child
-                .as_ref()
-                .is_some_and(|c| c.target == SaveTarget::Replicas)
-                && !client.out.is_empty() =>
-        {
-            server.now_seconds() - client.last_interaction
-        }
-        _ => 0,
-    };
-    if silent > timeout {
-        let name = replica_name(server, token);
-        let streaming = matches!(state, Some(ReplState::Online | ReplState::BgTransfer));
-        let phase = if streaming { "streaming sync" } else { "full sync" };
+    let Some(link) = &client.replstate else { return };
+    let child = server.persistence.child.as_ref();
+    let is_piped = child.is_some_and(|child| child.target == SaveTarget::Replicas);
+    let stalled_since = (is_piped && !client.out.is_empty()).then_some(client.last_interaction);
+    let Some((silent, phase)) = link.silence(stalled_since, server.now_seconds()) else { return };
+    if silent > i64::from(server.config.repl_timeout) {
+        let name = replication::replica_name(server, token);
         server.warning(&format!("Disconnecting timedout replica ({phase}): {name}"));
         let text = format!("timed out ({phase}): nothing heard for {silent} seconds");
         trace::trace_replica(server, token, Direction::Here, &text);

@@ -2,12 +2,14 @@
 
 use super::super::trace::Direction;
 use super::super::transfer::{Transfer, read_pipe};
-use super::super::{Capabilities, Excluded, ReplState};
+use super::link::Capabilities;
+use super::{Excluded, ReplicaLink};
 use crate::rdb::writer::RdbVersion;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::{Contents, SaveTarget};
+use crate::server::replication;
 use crate::server::replication::primary;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::feed;
@@ -24,37 +26,15 @@ const PIPE_AHEAD: usize = 4 * 1024 * 1024;
 /// Finds a snapshot for a replica: one that is being made, or a new one, now or soon.
 pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
     match server.persistence.child.as_ref().map(|c| c.target) {
-        Some(SaveTarget::Disk) => {
-            // Another replica's snapshot serves this one too, if the stream is kept from that snapshot on.
-            let capable = server.clients[token]
-                .replica
-                .as_ref()
-                .map_or(Capabilities::empty(), |l| l.capabilities);
-            let contents = contents_for(server, token);
-            // One that wants no stream has none kept for it.
-            let rdb_only = server.clients[token].is(ClientFlags::REPL_RDB_ONLY);
-            let channel = dual_channel::is_rdb_channel(server, token);
-            let made = server.persistence.child.as_ref().and_then(|child| child.version);
-            let readable = made == Some(RdbVersion::V10) || made == Some(contents.version);
-            let companion = server.repl.replicas.iter().copied().find(|&other| {
-                server.clients[other].replica.as_ref().is_some_and(|l| {
-                    l.state == Some(ReplState::WaitBgsaveEnd)
-                        && capable.contains(l.capabilities)
-                        && feed::can_follow_from(server, token, l.cursor)
-                }) && (rdb_only || !server.clients[other].is(ClientFlags::REPL_RDB_ONLY))
-                    && !channel
-                    && contents.excluded.is_empty()
-                    && readable
-            });
-            match companion {
-                Some(other) => {
-                    let offset = primary::replica_link(server, other).cursor;
-                    replication_setup_slave_for_full_resync(server, token, offset);
-                    server.notice("Waiting for end of BGSAVE for SYNC");
-                }
-                None => server.notice("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"),
+        Some(SaveTarget::Disk) => match companion(server, token) {
+            Some(offset) => {
+                replication_setup_slave_for_full_resync(server, token, offset);
+                server.notice("Waiting for end of BGSAVE for SYNC");
             }
-        }
+            None => server.notice(
+                "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC",
+            ),
+        },
         Some(SaveTarget::Replicas | SaveTarget::RdbChannels) => {
             server.notice("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC");
         }
@@ -62,7 +42,10 @@ pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
             server.notice("No BGSAVE in progress, but another BG operation is active. BGSAVE for replication delayed");
         }
         None => {
-            let eof = primary::replica_link(server, token).capabilities.contains(Capabilities::EOF);
+            let eof = replication::replica_link(server, token)
+                .announced
+                .capabilities
+                .contains(Capabilities::EOF);
             if server.config.repl_diskless_sync && eof && server.config.repl_diskless_sync_delay > 0
             {
                 server.notice("Delay next BGSAVE for diskless SYNC");
@@ -73,9 +56,29 @@ pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
     }
 }
 
+/// Where in the stream a snapshot stands that is being made for another replica, and serves this one too: if the stream
+/// is kept from there on.
+fn companion(server: &Server, token: Token) -> Option<u64> {
+    let link = primary::link_of(server, token)?;
+    let contents = contents_for(server, token);
+    let made = server.persistence.child.as_ref().and_then(|child| child.version);
+    let is_readable = made == Some(RdbVersion::V10) || made == Some(contents.version);
+    if link.announced.rdb_channel || !contents.excluded.is_empty() || !is_readable {
+        return None;
+    }
+    let capable = link.announced.capabilities;
+    let waiting = server.repl.replicas.iter().filter_map(|&other| primary::link_of(server, other));
+    // One that wants no stream has none kept for it.
+    let rdb_only = link.announced.rdb_only;
+    let serves = |other: &&ReplicaLink| {
+        capable.contains(other.announced.capabilities) && (rdb_only || !other.announced.rdb_only)
+    };
+    let mut places = waiting.filter(serves).filter_map(ReplicaLink::snapshot_offset);
+    places.find(|&offset| feed::can_follow_from(server, token, offset))
+}
+
 pub(super) fn waiting_for_start(server: &Server) -> Vec<Token> {
-    let waits = |t: &Token| primary::replica_state(server, *t) == Some(ReplState::WaitBgsaveStart);
-    server.repl.replicas.iter().copied().filter(waits).collect()
+    primary::replicas_that(server, ReplicaLink::waits_for_start)
 }
 
 pub(super) fn diskless_delay_applies(server: &Server, waiting: &[Token]) -> bool {
@@ -84,11 +87,11 @@ pub(super) fn diskless_delay_applies(server: &Server, waiting: &[Token]) -> bool
     if !server.config.repl_diskless_sync || (full > 0 && waiting.len() >= full) {
         return false;
     }
-    let links = || waiting.iter().filter_map(|&t| server.clients[t].replica.as_ref());
-    if !links().all(|l| l.capabilities.contains(Capabilities::EOF)) {
+    let links = || waiting.iter().filter_map(|&t| server.clients[t].replstate.as_ref());
+    if !links().all(|l| l.announced.capabilities.contains(Capabilities::EOF)) {
         return false;
     }
-    let longest = links().map(|l| server.now_seconds() - l.ack_time).max().unwrap_or(0);
+    let longest = links().map(|l| server.now_seconds() - l.heard_seconds()).max().unwrap_or(0);
     longest < delay
 }
 
@@ -106,39 +109,21 @@ fn next_receivers(server: &Server) -> Vec<Token> {
 /// What a replica's snapshot is to have.
 fn contents_for(server: &Server, token: Token) -> Contents {
     let own = persistence::all_contents(server);
-    let Some(link) = &server.clients[token].replica else { return own };
-    let version = match link.expiring_fields_version(own.version) {
-        Some(version) if !link.excluded.contains(Excluded::DATA) => {
+    let Some(link) = &server.clients[token].replstate else { return own };
+    let version = match link.announced.expiring_fields_version(own.version) {
+        Some(version) if !link.announced.excluded.contains(Excluded::DATA) => {
             persistence::rdb_version(server, version)
         }
         _ => RdbVersion::V10,
     };
-    Contents { excluded: link.excluded, version }
+    Contents { excluded: link.announced.excluded, version }
 }
 
 /// Starts a snapshot for the replicas that wait for one, in a form that all of them understand.
 pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     let mut waiting = next_receivers(server);
-    let channels =
-        waiting.first().is_some_and(|&token| dual_channel::is_rdb_channel(server, token));
-    let all_eof = waiting.iter().all(|&t| {
-        server.clients[t]
-            .replica
-            .as_ref()
-            .is_some_and(|l| l.capabilities.contains(Capabilities::EOF))
-    });
-    let contents = waiting
-        .first()
-        .map_or(persistence::all_contents(server), |&token| contents_for(server, token));
-    // A part of the data is never written in place of the snapshot file.
-    let diskless = server.config.repl_diskless_sync || !contents.excluded.is_empty();
-    let target = if channels {
-        SaveTarget::RdbChannels
-    } else if diskless && all_eof {
-        SaveTarget::Replicas
-    } else {
-        SaveTarget::Disk
-    };
+    let (target, contents) = plan(server, &waiting);
+    let channels = target == SaveTarget::RdbChannels;
     server.notice(&format!(
         "Starting BGSAVE for SYNC with target: {}{}",
         if target == SaveTarget::Disk { "disk" } else { "replicas sockets" },
@@ -148,7 +133,7 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
         // The stream behind the snapshot must not rely on a database selected before it.
         server.repl.selected_db = None;
     }
-    let offset = server.repl.offset;
+    let offset = server.repl.offset();
     server.persistence.snapshot_eof_mark = random_id(&mut server.rng);
     if channels {
         waiting = dual_channel::open_rdb_channels(server, &waiting, offset);
@@ -158,19 +143,7 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     }
     if let Err(error) = persistence::rdb_save_background(server, target, contents) {
         server.warning(&format!("BGSAVE for replication failed: {error}"));
-        for token in waiting {
-            let id = server.clients[token].id;
-            server.repl.reservations.retain(|r| r.client != id);
-            let client = &mut server.clients[token];
-            client.flags.remove(ClientFlags::SLAVE);
-            client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
-            server.repl.replicas.retain(|&t| t != token);
-            output::add_reply_to(
-                server,
-                token,
-                b"-ERR BGSAVE failed, replication can't continue\r\n",
-            );
-        }
+        waiting.into_iter().for_each(|token| refuse_snapshot(server, token));
         return;
     }
     server.repl.file_for_replicas |= target == SaveTarget::Disk && server.config.rdb_del_sync_files;
@@ -181,22 +154,52 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
         SaveTarget::Replicas => "a pipe",
         SaveTarget::RdbChannels => "this connection",
     };
+    let text = format!("snapshot at offset {offset} is being made by child {by}, into {how}");
     for &token in &waiting {
-        let text = format!("snapshot at offset {offset} is being made by child {by}, into {how}");
         trace::trace_replica(server, token, Direction::Here, &text);
     }
     if channels {
         return;
     }
-    for &token in &waiting {
+    for token in waiting {
         replication_setup_slave_for_full_resync(server, token, offset);
-    }
-    if target == SaveTarget::Replicas {
-        let head = format!("$EOF:{}\r\n", server.persistence.snapshot_eof_mark);
-        for token in waiting {
-            send_to_replica(server, token, head.clone());
+        if target == SaveTarget::Replicas {
+            let head = format!("$EOF:{}\r\n", server.persistence.snapshot_eof_mark);
+            primary::send_to_replica(server, token, head);
         }
     }
+}
+
+/// Where a snapshot for these goes, and what it has: in a form that all of them understand.
+fn plan(server: &Server, waiting: &[Token]) -> (SaveTarget, Contents) {
+    let links = || waiting.iter().filter_map(|&token| primary::link_of(server, token));
+    let contents = match waiting.first() {
+        Some(&token) => contents_for(server, token),
+        None => persistence::all_contents(server),
+    };
+    // A part of the data is never written in place of the snapshot file.
+    let diskless = server.config.repl_diskless_sync || !contents.excluded.is_empty();
+    let all_eof = links().all(|l| l.announced.capabilities.contains(Capabilities::EOF));
+    let target = if links().next().is_some_and(|link| link.announced.rdb_channel) {
+        SaveTarget::RdbChannels
+    } else if diskless && all_eof {
+        SaveTarget::Replicas
+    } else {
+        SaveTarget::Disk
+    };
+    (target, contents)
+}
+
+/// There will be no snapshot for a replica: it is none any more.
+fn refuse_snapshot(server: &mut Server, token: Token) {
+    let id = server.clients[token].id;
+    server.repl.reservations.retain(|reservation| reservation.client != id);
+    server.repl.replicas.retain(|&other| other != token);
+    replication::replica_link(server, token).snapshot_refused();
+    let client = &mut server.clients[token];
+    client.flags.remove(ClientFlags::SLAVE);
+    client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+    output::add_reply_to(server, token, b"-ERR BGSAVE failed, replication can't continue\r\n");
 }
 
 /// Where a test wants to look at the process, it stops until it is told to go on.
@@ -214,26 +217,13 @@ pub(super) fn replication_setup_slave_for_full_resync(
     token: Token,
     offset: u64,
 ) {
-    let pre_psync = server.clients[token].is(ClientFlags::PRE_PSYNC);
-    let link = primary::replica_link(server, token);
-    link.state = Some(ReplState::WaitBgsaveEnd);
-    link.cursor = offset;
-    if !pre_psync {
-        let answer = format!("+FULLRESYNC {} {offset}\r\n", server.repl.id);
-        trace::trace_replica(server, token, Direction::Sent, answer.trim_end());
-        send_to_replica(server, token, answer);
-    }
-}
-
-/// Answers a replica. It gets no replies but these: a command of its own must have none.
-pub(super) fn send_to_replica(server: &mut Server, token: Token, text: String) {
-    server.clients[token].out.push(Bytes::from(text));
-    server.clients.queue_write(token);
+    let id = server.repl.id().to_string();
+    primary::with_link(server, token, |link, _, _| link.snapshot_begun(offset, &id));
 }
 
 /// The pipe of a diskless snapshot has bytes: they go to every replica that waits for them.
 pub(crate) fn read_snapshot_pipe(server: &mut Server) {
-    let receivers: Vec<Token> = snapshot_receivers(server);
+    let receivers: Vec<Token> = primary::snapshot_receivers(server);
     let slowest = receivers.iter().map(|&t| server.clients[t].out.len()).max().unwrap_or(0);
     if slowest > PIPE_AHEAD {
         return;
@@ -273,14 +263,9 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
     }
 }
 
-pub(super) fn snapshot_receivers(server: &Server) -> Vec<Token> {
-    let gets = |t: &Token| primary::replica_state(server, *t) == Some(ReplState::WaitBgsaveEnd);
-    server.repl.replicas.iter().copied().filter(gets).collect()
-}
-
 /// A child has ended: those who waited for its snapshot get it, or are let go.
 pub(crate) fn snapshot_done(server: &mut Server, target: SaveTarget, ok: bool) {
-    let receivers = snapshot_receivers(server);
+    let receivers = primary::snapshot_receivers(server);
     if target == SaveTarget::RdbChannels {
         dual_channel::rdb_channels_done(server, receivers, ok);
         start_next_snapshot(server, ok);
@@ -298,33 +283,14 @@ pub(crate) fn snapshot_done(server: &mut Server, target: SaveTarget, ok: bool) {
                 server.free_client(token);
             }
             (SaveTarget::Replicas | SaveTarget::RdbChannels, _) => {
-                let mark = Bytes::from(server.persistence.snapshot_eof_mark.clone());
-                server.clients[token].out.push(mark);
-                let name = primary::replica_name(server, token);
-                server.notice(&format!("Streamed replica with replica {name} succeeded. Waiting for REPLCONF ACK from replica to enable streaming"));
-                trace::trace_replica(
-                    server,
-                    token,
-                    Direction::Here,
-                    "snapshot is sent; the stream waits for the replica's acknowledgement",
-                );
-                let link = primary::replica_link(server, token);
-                link.start_on_ack = true;
-                put_replica_online(server, token);
-                server.clients.queue_write(token);
+                let mark = server.persistence.snapshot_eof_mark.clone();
+                primary::with_link(server, token, |link, name, now| {
+                    link.snapshot_is_streamed(&mark, name, now)
+                });
             }
             (SaveTarget::Disk, Some(Ok((size, file)))) => {
                 let transfer = Transfer::new(Rc::clone(file), *size);
-                trace::trace_replica(
-                    server,
-                    token,
-                    Direction::Here,
-                    &format!("snapshot is made: {size} bytes to send"),
-                );
-                let link = primary::replica_link(server, token);
-                link.transfer = Some(transfer);
-                link.state = Some(ReplState::SendBulk);
-                server.clients.queue_write(token);
+                primary::with_link(server, token, |link, _, _| link.snapshot_is_file(transfer));
             }
             (SaveTarget::Disk, Some(Err(error))) => {
                 let text = format!("SYNC failed. Can't open/stat DB after BGSAVE: {error}");
@@ -345,23 +311,4 @@ fn start_next_snapshot(server: &mut Server, ok: bool) {
     if ok && !due.is_empty() && !diskless_delay_applies(server, &due) {
         start_bgsave_for_replication(server);
     }
-}
-
-/// The snapshot is on its way or sent: the replica counts from now on.
-pub(super) fn put_replica_online(server: &mut Server, token: Token) {
-    let now = server.now_seconds();
-    if server.clients[token].is(ClientFlags::REPL_RDB_ONLY) {
-        trace::trace_replica(server, token, Direction::Here, "snapshot is sent");
-        primary::replica_link(server, token).state = Some(ReplState::RdbTransmitted);
-        server.notice("RDB transfer completed, rdb only replica should be disconnected asap");
-        server.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
-        return;
-    }
-    let link = primary::replica_link(server, token);
-    link.state = Some(ReplState::Online);
-    link.ack_time = now;
-    trace::trace_replica(server, token, Direction::Here, "online");
-    feed::refresh_good_replicas(server);
-    let name = primary::replica_name(server, token);
-    server.notice(&format!("Synchronization with replica {name} succeeded"));
 }

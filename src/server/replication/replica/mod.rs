@@ -22,6 +22,7 @@ use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
 use crate::server::expiry;
 use crate::server::oom_score;
+use crate::server::pause::{self, PausePurpose};
 use crate::server::persistence::aof::AofState;
 use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
@@ -65,8 +66,8 @@ pub(crate) fn replication_set_primary(server: &mut Server, host: String, port: u
         // The history that was written here may be a part of the new primary's: try to go on in it.
         server.notice("Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to synchronize with the new master with just a partial transfer.");
         server.repl.cached = Some(CachedPrimary {
-            id: server.repl.id.clone(),
-            offset: server.repl.offset,
+            id: server.repl.id().to_string(),
+            offset: server.repl.offset(),
             stream_db: server.repl.selected_db.unwrap_or(0),
         });
     } else {
@@ -118,7 +119,7 @@ pub(crate) fn replication_unset_primary(server: &mut Server) {
     server.repl.down_since = 0;
     server.ks.replica_keys.clear();
     let id = random_id(&mut server.rng);
-    server.repl.shift_id(id);
+    server.repl.history.shift_id(id);
     server.repl.selected_db = None;
     expiry::restore_role(server);
     if server.persistence.aof.state == AofState::Off {
@@ -129,11 +130,33 @@ pub(crate) fn replication_unset_primary(server: &mut Server) {
     primary::disconnect_replicas(server);
     let text = format!(
         "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
-        server.repl.id2,
-        server.repl.second_offset.unwrap_or(0),
-        server.repl.id
+        server.repl.second_id(),
+        server.repl.second_offset(),
+        server.repl.id()
     );
     server.notice(&text);
+}
+
+/// The replica that the role was handed over to has become the primary.
+fn failover_is_done(server: &mut Server) {
+    server.repl.failover = Default::default();
+    pause::unpause_clients(server, PausePurpose::Failover);
+}
+
+/// The role is not handed over: stays the primary, or becomes it again.
+pub(crate) fn abort_failover(server: &mut Server, why: &str) {
+    if server.repl.failover.is_none() {
+        return;
+    }
+    server.notice(&match server.repl.failover.target() {
+        Some((host, port)) => format!("FAILOVER to {host}:{port} aborted: {why}"),
+        None => format!("FAILOVER to any replica aborted: {why}"),
+    });
+    if server.repl.failover.is_in_progress() {
+        replication_unset_primary(server);
+        set_primary_address(server, None);
+    }
+    failover_is_done(server);
 }
 
 /// The server ends: half a snapshot is not to be left behind.

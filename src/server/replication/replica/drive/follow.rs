@@ -10,7 +10,6 @@ use crate::server::output;
 use crate::server::persistence::SnapshotOrigin;
 use crate::server::replication::encode_command;
 use crate::server::replication::primary;
-use crate::server::replication::primary::psync;
 use crate::server::replication::trace;
 use crate::server::replication::trace::{Direction, Resync};
 
@@ -25,17 +24,15 @@ pub(super) fn resume(server: &mut Server, token: Token, id: Option<String>, inpu
     match id {
         Some(id) => {
             server.notice(&format!("Master replication ID changed to {id}"));
-            server.repl.id2 = cached.id;
-            server.repl.second_offset = Some(offset + 1);
-            server.repl.id = id;
+            server.repl.history.continues(cached.id, offset);
+            server.repl.history.adopt(id, offset);
             // Those who follow us must learn it, which a broken link makes them do.
             primary::disconnect_replicas(server);
         }
-        None => server.repl.id = cached.id,
+        None => server.repl.history.adopt(cached.id, offset),
     }
-    server.repl.offset = offset;
     if server.repl.stream.as_ref().is_none_or(|s| s.end() != offset) {
-        psync::create_replication_stream(server);
+        server.repl.create_stream(server.config.repl_backlog_size);
     }
     let db = cached.stream_db;
     let client = Client { offset, db, input, counts: true, replays: false };
@@ -112,8 +109,7 @@ pub(crate) fn persistence_origin_loaded(server: &mut Server, origin: Option<Snap
         Some(link) if !link.is_down() => link.snapshot_selects(origin.stream_db),
         Some(_) => {
             // Restarted as a replica: its file says where in whose history it is.
-            server.repl.id = origin.id.clone();
-            server.repl.offset = origin.offset;
+            server.repl.history.adopt(origin.id.clone(), origin.offset);
             server.repl.cached = Some(CachedPrimary {
                 id: origin.id,
                 offset: origin.offset,
@@ -122,10 +118,8 @@ pub(crate) fn persistence_origin_loaded(server: &mut Server, origin: Option<Snap
         }
         None => {
             // Restarted as a primary: replicas that were in the old history may go on, if nothing was written.
-            server.repl.id2 = origin.id;
-            server.repl.offset = origin.offset;
-            server.repl.second_offset = Some(origin.offset + 1);
-            psync::create_replication_stream(server);
+            server.repl.history.continues(origin.id, origin.offset);
+            server.repl.create_stream(server.config.repl_backlog_size);
             server.repl.no_replicas_since = server.now_seconds();
         }
     }
@@ -150,7 +144,7 @@ pub(crate) fn primary_stream_applied(server: &mut Server, token: Token, bytes: &
 pub(crate) fn replication_handle_primary_disconnection(server: &mut Server, token: Token) {
     let client = &server.clients[token];
     let (offset, db) = (client.applied_offset, client.db);
-    let resumable = !client.is(ClientFlags::PRE_PSYNC) && server.repl.offset == offset;
+    let resumable = !client.is(ClientFlags::PRE_PSYNC) && server.repl.offset() == offset;
     let Some(link) = &mut server.repl.primary else { return };
     let corrupt = match link.closed(token, db) {
         Closed::Stranger => return,
@@ -159,8 +153,11 @@ pub(crate) fn replication_handle_primary_disconnection(server: &mut Server, toke
         Closed::Lost { corrupt } => corrupt,
     };
     let resumable = resumable && !corrupt;
-    server.repl.cached =
-        resumable.then(|| CachedPrimary { id: server.repl.id.clone(), offset, stream_db: db });
+    server.repl.cached = resumable.then(|| CachedPrimary {
+        id: server.repl.id().to_string(),
+        offset,
+        stream_db: db,
+    });
     server.repl.down_since = server.now_seconds();
     server.repl.reconnect = true;
     server.notice("Connection with master lost.");

@@ -12,7 +12,6 @@ use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadProgress, Loading};
 use crate::server::replication::primary;
-use crate::server::replication::primary::psync;
 use crate::server::replication::trace;
 use crate::server::replication::trace::Direction;
 use crate::server::transaction;
@@ -27,7 +26,7 @@ pub(super) fn begin(server: &mut Server, place: &Place, total_bytes: u64) {
         let fresh = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
         loading.staging = Some((fresh, server.scripting.libraries.fresh()));
         // What is here is an earlier state of the same data: good enough to be read meanwhile.
-        loading.is_async = server.repl.id == place.id();
+        loading.is_async = server.repl.id() == place.id();
     } else {
         prepare_for_new_data(server);
     }
@@ -131,10 +130,8 @@ pub(super) fn full_sync_loaded(server: &mut Server, online: Online) {
     // If old data was served until now, it has been replaced under those who followed it.
     attach_to_new_primary(server);
     let offset = place.offset();
-    server.repl.id = place.id().to_string();
-    server.repl.offset = offset;
-    server.repl.clear_second_id();
-    psync::create_replication_stream(server);
+    server.repl.history.replace(place.id().to_string(), offset);
+    server.repl.create_stream(server.config.repl_backlog_size);
     server.repl.selected_db = None;
     server.ks.changes.dirty = 0;
     server.notice("MASTER <-> REPLICA sync: Finished with success");

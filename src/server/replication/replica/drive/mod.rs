@@ -13,7 +13,6 @@ use super::link::{Action, Context, PrimaryLink, Request};
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::replication::Replication;
-use crate::server::replication::failover;
 use crate::server::replication::primary::snapshot;
 use crate::server::replication::trace;
 use crate::server::replication::trace::Direction;
@@ -166,9 +165,9 @@ fn perform_one(server: &mut Server, action: Action) -> Result<(), String> {
             let failed = |error| format!("{}: {error}", request.failure);
             send(server, &request).map_err(failed)?;
         }
-        Action::FailoverDone => failover::failover_is_done(server),
+        Action::FailoverDone => super::failover_is_done(server),
         Action::FailoverRefused => {
-            failover::abort_failover(server, "Failover target rejected psync request");
+            super::abort_failover(server, "Failover target rejected psync request");
         }
         Action::OpenRdbChannel => open_rdb_channel(server)?,
         Action::Close(token) => {
