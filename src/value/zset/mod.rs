@@ -12,7 +12,7 @@ mod range;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry};
 use crate::ds::sorted_set::{self, Builder, SortedSet};
 use crate::util::number::parse_f64;
-use packed::Packed;
+use packed::PackedZset;
 use std::ops::Range;
 
 pub use range::{LexRange, ScoreBound, ScoreRange};
@@ -45,13 +45,13 @@ impl ZsetLimits {
 pub struct Zset(Repr);
 
 enum Repr {
-    Listpack(Packed),
+    Listpack(PackedZset),
     Skiplist(Box<SortedSet>),
 }
 
 impl Default for Zset {
     fn default() -> Self {
-        Zset(Repr::Listpack(Packed::default()))
+        Zset(Repr::Listpack(PackedZset::default()))
     }
 }
 
@@ -124,9 +124,9 @@ impl Zset {
             before = Some((score, member.to_vec()));
         }
         if in_order {
-            return Some(Zset(Repr::Listpack(Packed::from_listpack(listpack))));
+            return Some(Zset(Repr::Listpack(PackedZset::from_listpack(listpack))));
         }
-        let mut packed = Packed::default();
+        let mut packed = PackedZset::default();
         let set = elements.build();
         set.range(0..set.len()).for_each(|(member, score)| packed.push(member, score));
         Some(Zset(Repr::Listpack(packed)))
@@ -150,7 +150,7 @@ impl Zset {
                 }
             }
             Repr::Skiplist(set) if limits.fit(set.len(), 0) => {
-                let mut packed = Packed::default();
+                let mut packed = PackedZset::default();
                 for (member, score) in set.range(0..set.len()) {
                     if !limits.fit(0, member.len()) || !packed.has_room_for(member.len()) {
                         return;

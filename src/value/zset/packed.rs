@@ -9,7 +9,7 @@ const MAX_INTEGER: f64 = (1u64 << 52) as f64;
 
 /// Members and scores, as [`SortedSet`](crate::ds::sorted_set::SortedSet) has them.
 #[derive(Clone, Default)]
-pub(super) struct Packed(Listpack);
+pub(super) struct PackedZset(Listpack);
 
 /// The score that an entry states.
 #[inline]
@@ -29,10 +29,10 @@ fn with_entry<T>(score: f64, write: impl FnOnce(ListpackEntry<'_>) -> T) -> T {
     write(ListpackEntry::Str(fmt_f64(score, &mut [0; MAX_F64_CHARS])))
 }
 
-impl Packed {
+impl PackedZset {
     /// The set that a listpack is; its entries are known to be members and scores, in order.
-    pub(super) fn from_listpack(listpack: Listpack) -> Packed {
-        Packed(listpack)
+    pub(super) fn from_listpack(listpack: Listpack) -> PackedZset {
+        PackedZset(listpack)
     }
 
     pub(super) fn listpack(&self) -> &Listpack {
