@@ -1,6 +1,6 @@
 //! One node of a quicklist: a listpack, or one large element as it is; either may be compressed.
 
-use super::packed::Packed;
+use super::packed::GappedListpack;
 use crate::ds::listpack::codec::Encoded;
 use crate::ds::listpack::{Listpack, ListpackEntry, ListpackRef};
 use crate::util::lzf;
@@ -43,7 +43,7 @@ pub(super) struct Node {
 
 #[derive(Debug, Clone)]
 enum Data {
-    Packed(Packed),
+    Packed(GappedListpack),
     Plain(Vec<u8>),
     Lzf(Box<Lzf>),
 }
@@ -65,7 +65,7 @@ impl Node {
     /// A listpack of one element.
     pub(super) fn packed(value: &[u8]) -> Self {
         let entry = Encoded::new(ListpackEntry::Str(value));
-        let mut packed = Packed::from(Listpack::with_capacity(0));
+        let mut packed = GappedListpack::from(Listpack::with_capacity(0));
         packed.push_back(&entry);
         Node { data: Data::Packed(packed), count: 1 }
     }
@@ -150,11 +150,11 @@ impl Node {
     }
 
     pub(super) fn pop_front(&mut self) {
-        self.with_packed(-1, Packed::pop_front);
+        self.with_packed(-1, GappedListpack::pop_front);
     }
 
     pub(super) fn pop_back(&mut self) {
-        self.with_packed(-1, Packed::pop_back);
+        self.with_packed(-1, GappedListpack::pop_back);
     }
 
     pub(super) fn insert(&mut self, index: usize, value: &[u8]) {
@@ -275,7 +275,7 @@ impl Node {
 
     /// A change at an end, by `added` elements; no-op on a plain node.
     #[inline]
-    fn with_packed(&mut self, added: isize, change: impl FnOnce(&mut Packed)) {
+    fn with_packed(&mut self, added: isize, change: impl FnOnce(&mut GappedListpack)) {
         let recompress = self.decompress();
         let Data::Packed(packed) = &mut self.data else {
             return;

@@ -14,18 +14,18 @@ use crate::ds::listpack::{Listpack, ListpackRef};
 use crate::util::alloc::size_class;
 
 #[derive(Debug, Clone)]
-pub(super) struct Packed {
+pub(super) struct GappedListpack {
     buf: Vec<u8>,
     gap: usize,
 }
 
-impl From<Listpack> for Packed {
+impl From<Listpack> for GappedListpack {
     fn from(listpack: Listpack) -> Self {
-        Packed { buf: listpack.into_bytes(), gap: 0 }
+        GappedListpack { buf: listpack.into_bytes(), gap: 0 }
     }
 }
 
-impl Packed {
+impl GappedListpack {
     pub(super) fn view(&self) -> ListpackRef<'_> {
         ListpackRef::trusted(&self.buf[self.gap..])
     }
