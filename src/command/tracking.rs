@@ -38,15 +38,15 @@ const NO_NEEDS_OPTOUT: CommandError =
 
 /// What follows `CLIENT TRACKING ON|OFF`.
 #[derive(Default)]
-struct Request<'a> {
+struct TrackingRequest<'a> {
     options: TrackingOptions,
     redirect: Option<(Token, u64)>,
     prefixes: Vec<&'a [u8]>,
 }
 
-impl<'a> Request<'a> {
-    fn parse(s: &Server, args: &[&'a [u8]]) -> CommandResult<Request<'a>> {
-        let mut request = Request::default();
+impl<'a> TrackingRequest<'a> {
+    fn parse(s: &Server, args: &[&'a [u8]]) -> CommandResult<TrackingRequest<'a>> {
+        let mut request = TrackingRequest::default();
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
             if is(arg, "BCAST") {
@@ -126,7 +126,7 @@ impl<'a> Request<'a> {
 
 /// CLIENT TRACKING ON|OFF [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]
 fn tracking(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let request = Request::parse(s, &args[3..])?;
+    let request = TrackingRequest::parse(s, &args[3..])?;
     let token = call.client;
     if is(args[2], "ON") {
         request.check(s.clients[token].tracking.as_deref())?;

@@ -36,15 +36,15 @@ impl References {
 }
 
 /// What is to be deleted, and how.
-struct Request<'a, 'b> {
+struct DeleteRequest<'a, 'b> {
     references: References,
     /// Not looked at unless there is something to look for.
     ids: &'b [&'a [u8]],
 }
 
-impl<'a, 'b> Request<'a, 'b> {
+impl<'a, 'b> DeleteRequest<'a, 'b> {
     /// `[KEEPREF | DELREF | ACKED] IDS <numids> <id>...`; of several lists the last counts.
-    fn parse(args: &'b [&'a [u8]]) -> CommandResult<Request<'a, 'b>> {
+    fn parse(args: &'b [&'a [u8]]) -> CommandResult<DeleteRequest<'a, 'b>> {
         let (mut references, mut ids, mut rest) = (None, None, args);
         while let Some((&arg, behind)) = rest.split_first() {
             rest = behind;
@@ -65,7 +65,7 @@ impl<'a, 'b> Request<'a, 'b> {
             }
         }
         let ids = ids.ok_or(CommandError::SYNTAX)?;
-        Ok(Request { references: references.unwrap_or(References::Keep), ids })
+        Ok(DeleteRequest { references: references.unwrap_or(References::Keep), ids })
     }
 
     fn ids(&self) -> CommandResult<Vec<StreamId>> {
@@ -180,7 +180,7 @@ impl Effects {
 pub(super) fn xdelex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let stream = s.ks.write::<Stream>(call.db, key)?;
-    let request = Request::parse(&args[2..])?;
+    let request = DeleteRequest::parse(&args[2..])?;
     let mut effects = Effects::default();
     let mut outcomes = vec![-1; request.ids.len()];
     if let Some(stream) = stream {
@@ -200,7 +200,7 @@ pub(super) fn xdelex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
 pub(super) fn xackdel(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, group) = (args[1], args[2]);
     let stream = s.ks.read_to_change::<Stream>(call.db, key)?;
-    let request = Request::parse(&args[3..])?;
+    let request = DeleteRequest::parse(&args[3..])?;
     let mut effects = Effects::default();
     let mut outcomes = vec![-1; request.ids.len()];
     if let Some(stream) = stream.filter(|stream| stream.groups.contains_key(group)) {

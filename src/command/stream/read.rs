@@ -24,7 +24,7 @@ const NEW_WITHOUT_GROUP: CommandError = CommandError::err(
 );
 
 /// The arguments of both commands.
-struct Request<'a> {
+struct ReadRequest<'a> {
     command: &'a [&'a [u8]],
     /// The name of the group and of its consumer.
     group: Option<(&'a [u8], &'a [u8])>,
@@ -55,21 +55,21 @@ enum From {
     New,
 }
 
-impl<'a> Request<'a> {
+impl<'a> ReadRequest<'a> {
     /// `now_ms`: milliseconds since 1970. `grouped`: of XREADGROUP. `may_block`: whether `BLOCK` is taken at all.
     fn parse(
         command: &'a [&'a [u8]],
         now_ms: i64,
         grouped: bool,
         may_block: bool,
-    ) -> CommandResult<Request<'a>> {
+    ) -> CommandResult<ReadRequest<'a>> {
         let only_grouped = |option: &str| {
             CommandError::err_with(format!(
                 "The {option} option is only supported by XREADGROUP. You called XREAD instead."
             ))
         };
         let (keys, ids): (&[&[u8]], &[&[u8]]) = (&[], &[]);
-        let mut request = Request {
+        let mut request = ReadRequest {
             command,
             group: None,
             no_ack: false,
@@ -184,7 +184,7 @@ fn before_last(log: &Log) -> StreamId {
 }
 
 pub(super) fn xread(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let request = Request::parse(args, s.ks.now_ms, false, may_ask_to_block(s, call))?;
+    let request = ReadRequest::parse(args, s.ks.now_ms, false, may_ask_to_block(s, call))?;
     let positions = request.positions(s, call)?;
     let mut found = Found::new(&mut call.reply);
     for (&key, &position) in request.keys.iter().zip(&positions) {
@@ -206,7 +206,7 @@ pub(super) fn xread(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
 }
 
 pub(super) fn xreadgroup(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let request = Request::parse(args, s.ks.now_ms, true, may_ask_to_block(s, call))?;
+    let request = ReadRequest::parse(args, s.ks.now_ms, true, may_ask_to_block(s, call))?;
     let Some((group, consumer)) = request.group else { return Err(CommandError::SYNTAX) };
     let positions = request.positions(s, call)?;
     // What it does goes to replicas, and not how it came to it.
@@ -223,7 +223,7 @@ pub(super) fn xreadgroup(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Com
 fn read_for_group(
     s: &mut Server,
     call: &mut Call,
-    request: &Request<'_>,
+    request: &ReadRequest<'_>,
     (key, group_name, consumer_name): (&[u8], &[u8], &[u8]),
     position: From,
     found: &mut Found,
@@ -368,7 +368,7 @@ impl Found {
 fn finish(
     s: &mut Server,
     call: &mut Call,
-    request: &Request<'_>,
+    request: &ReadRequest<'_>,
     positions: &[From],
     found: Found,
 ) {

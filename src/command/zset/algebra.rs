@@ -104,7 +104,7 @@ impl<'a> Input<'a> {
 }
 
 /// `numkeys key [key ...]` and the options.
-struct Request<'a> {
+struct AlgebraRequest<'a> {
     keys: &'a [&'a [u8]],
     /// One for each key.
     weights: Vec<f64>,
@@ -125,7 +125,7 @@ enum Purpose {
 /// A part of a request's arguments.
 type Args<'a> = &'a [&'a [u8]];
 
-impl<'a> Request<'a> {
+impl<'a> AlgebraRequest<'a> {
     /// Splits the keys off; what is behind them is returned. `command`: the name in lower case, for the error.
     fn keys(args: &'a [&'a [u8]], command: &str) -> CommandResult<(Args<'a>, Args<'a>)> {
         let keys = int(args[0])?;
@@ -142,10 +142,10 @@ impl<'a> Request<'a> {
         mut rest: &[&[u8]],
         operation: Operation,
         purpose: Purpose,
-    ) -> CommandResult<Request<'a>> {
+    ) -> CommandResult<AlgebraRequest<'a>> {
         let weights = vec![1.0; keys.len()];
         let aggregate = Aggregate::Sum;
-        let mut request = Request { keys, weights, aggregate, with_scores: false, limit: 0 };
+        let mut request = AlgebraRequest { keys, weights, aggregate, with_scores: false, limit: 0 };
         let combines = operation != Operation::Diff && purpose != Purpose::Count;
         while let [option, more @ ..] = rest {
             rest = more;
@@ -272,9 +272,9 @@ fn combine(
     purpose: Purpose,
     command: &str,
 ) -> CommandResult<(Builder, bool)> {
-    let (keys, rest) = Request::keys(args, command)?;
+    let (keys, rest) = AlgebraRequest::keys(args, command)?;
     let present = look_up(s, call, keys)?;
-    let request = Request::options(keys, rest, operation, purpose)?;
+    let request = AlgebraRequest::options(keys, rest, operation, purpose)?;
     let mut inputs = request.inputs(s, call.db, &present)?;
     let result = match operation {
         Operation::Diff => difference(&inputs),
@@ -356,9 +356,9 @@ pub fn zdiffstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRes
 
 /// ZINTERCARD numkeys key [key ...] [LIMIT limit]
 pub fn zintercard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let (keys, rest) = Request::keys(&args[1..], "zintercard")?;
+    let (keys, rest) = AlgebraRequest::keys(&args[1..], "zintercard")?;
     let present = look_up(s, call, keys)?;
-    let request = Request::options(keys, rest, Operation::Inter, Purpose::Count)?;
+    let request = AlgebraRequest::options(keys, rest, Operation::Inter, Purpose::Count)?;
     let mut inputs = request.inputs(s, call.db, &present)?;
     inputs.sort_by_key(|(input, _)| input.len());
     let mut n = 0;
