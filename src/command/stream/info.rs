@@ -1,6 +1,6 @@
 //! XINFO: what is known of a stream, its groups and its consumers.
 
-use super::{bad_subcommand, limit, no_such_group, reply_id, reply_item, reply_items};
+use super::{bad_subcommand, limit, no_such_group, reply_entries, reply_entry, reply_id};
 use crate::command::args::{self, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
@@ -59,7 +59,7 @@ fn reply_ends(reply: &mut Reply, stream: &Stream) {
     for (name, item) in [("first-entry", first), ("last-entry", last)] {
         reply.bulk_str(name);
         match item {
-            Some(item) => reply_item(reply, item),
+            Some(item) => reply_entry(reply, item),
             None => reply.null(),
         }
     }
@@ -67,7 +67,7 @@ fn reply_ends(reply: &mut Reply, stream: &Stream) {
 
 fn reply_full(reply: &mut Reply, stream: &Stream, limit: usize) {
     reply.bulk(b"entries");
-    reply_items(reply, stream.log.range(StreamId::MIN, StreamId::MAX).take(limit));
+    reply_entries(reply, stream.log.range(StreamId::MIN, StreamId::MAX).take(limit));
     reply.bulk(b"groups");
     reply.array(stream.groups.len());
     for (name, group) in &stream.groups {

@@ -23,7 +23,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::util::c_string;
-use crate::value::stream::log::Item;
+use crate::value::stream::log::StreamEntry;
 use crate::value::stream::{Group, StreamId};
 
 const INVALID_ID: CommandError =
@@ -98,7 +98,7 @@ fn reply_text(reply: &mut Reply, text: ListpackEntry<'_>) {
 
 /// An entry: its ID, and its names and values.
 #[inline]
-fn reply_item(reply: &mut Reply, item: Item<'_>) {
+fn reply_entry(reply: &mut Reply, item: StreamEntry<'_>) {
     reply.array(2);
     reply_id(reply, item.id);
     reply.array(2 * item.fields.len());
@@ -110,11 +110,11 @@ fn reply_item(reply: &mut Reply, item: Item<'_>) {
 
 /// Entries; answers how many.
 #[inline]
-fn reply_items<'a>(reply: &mut Reply, items: impl Iterator<Item = Item<'a>>) -> usize {
+fn reply_entries<'a>(reply: &mut Reply, items: impl Iterator<Item = StreamEntry<'a>>) -> usize {
     let at = reply.deferred();
     let mut n = 0;
     for item in items {
-        reply_item(reply, item);
+        reply_entry(reply, item);
         n += 1;
     }
     reply.set_array(at, n);

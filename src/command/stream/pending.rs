@@ -1,8 +1,8 @@
 //! What was delivered and not yet acknowledged: XACK, XPENDING, XCLAIM, XAUTOCLAIM.
 
 use super::{
-    group_position, id, no_group, propagate_group_position, range_end, range_start, reply_id,
-    reply_item,
+    group_position, id, no_group, propagate_group_position, range_end, range_start, reply_entry,
+    reply_id,
 };
 use crate::command::args::{self, is};
 use crate::db::notify::Class;
@@ -304,7 +304,7 @@ pub(super) fn xclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
         if options.just_id {
             reply_id(&mut call.reply, id);
         } else {
-            reply_item(&mut call.reply, item);
+            reply_entry(&mut call.reply, item);
         }
         n += 1;
         changes += 1;
@@ -401,7 +401,7 @@ pub(super) fn xautoclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Com
     for &(id, pending) in &claimed {
         group.deliver(id, pending);
         match log.get(id) {
-            Some(item) if !options.just_id => reply_item(reply, item),
+            Some(item) if !options.just_id => reply_entry(reply, item),
             _ => reply_id(reply, id),
         }
     }

@@ -1,6 +1,6 @@
 //! XRANGE and XREVRANGE.
 
-use super::{limit, range_end, range_start, reply_items};
+use super::{limit, range_end, range_start, reply_entries};
 use crate::command::args::{self, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -41,6 +41,6 @@ fn reply_range(
     }
     let log = &stream.log;
     let items = if reverse { log.range_rev(start, end) } else { log.range(start, end) };
-    reply_items(&mut call.reply, items.take(limit(count.unwrap_or(0))));
+    reply_entries(&mut call.reply, items.take(limit(count.unwrap_or(0))));
     Ok(())
 }

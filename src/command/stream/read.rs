@@ -2,8 +2,8 @@
 
 use super::pending::{Claim, note_consumer, propagate_claim};
 use super::{
-    group_position, id, limit, no_group, propagate_group_position, reply_id, reply_item,
-    reply_items,
+    group_position, id, limit, no_group, propagate_group_position, reply_entries, reply_entry,
+    reply_id,
 };
 use crate::command::args::{self, Unit, is};
 use crate::resp::error::{CommandError, CommandResult};
@@ -198,7 +198,7 @@ pub(super) fn xread(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
         let mut items = stream.log.range(start, StreamId::MAX).take(request.count).peekable();
         if items.peek().is_some() {
             found.add(&mut call.reply, key);
-            reply_items(&mut call.reply, items);
+            reply_entries(&mut call.reply, items);
         }
     }
     finish(s, call, &request, &positions, found);
@@ -256,7 +256,7 @@ fn read_for_group(
                     let mut n = 0;
                     for item in items {
                         let id = item.id;
-                        reply_item(&mut call.reply, item);
+                        reply_entry(&mut call.reply, item);
                         n += 1;
                         advance(group, log, id);
                         if !request.no_ack {
@@ -326,7 +326,7 @@ fn reply_history(
         n += 1;
         match log.get(id) {
             Some(item) => {
-                reply_item(reply, item);
+                reply_entry(reply, item);
                 if let Some(pending) = group.pending(id) {
                     let deliveries = pending.deliveries.wrapping_add(1);
                     group.deliver(id, Pending { delivered_ms: now, deliveries, ..pending });

@@ -60,7 +60,7 @@ pub enum TrimTo {
 
 /// An entry as a range shows it.
 #[derive(Clone, Debug)]
-pub struct Item<'a> {
+pub struct StreamEntry<'a> {
     pub id: StreamId,
     pub fields: Fields<'a>,
 }
@@ -175,7 +175,7 @@ impl Log {
     }
 
     /// The entry with this ID.
-    pub fn get(&self, id: StreamId) -> Option<Item<'_>> {
+    pub fn get(&self, id: StreamId) -> Option<StreamEntry<'_>> {
         self.range(id, id).next()
     }
 
@@ -355,10 +355,10 @@ pub struct Range<'a> {
 }
 
 impl<'a> Iterator for Range<'a> {
-    type Item = Item<'a>;
+    type Item = StreamEntry<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<Item<'a>> {
+    fn next(&mut self) -> Option<StreamEntry<'a>> {
         loop {
             let Some(records) = &mut self.records else {
                 let next = if self.reverse { self.nodes.next_back() } else { self.nodes.next() };
@@ -383,7 +383,7 @@ impl<'a> Iterator for Range<'a> {
                 return None;
             }
             if !too_early && !record.deleted {
-                return Some(Item { id: record.id, fields: record.fields });
+                return Some(StreamEntry { id: record.id, fields: record.fields });
             }
         }
     }
@@ -447,8 +447,8 @@ mod tests {
         ]
     }
 
-    fn shown<'a>(items: impl Iterator<Item = Item<'a>>) -> Vec<(StreamId, Fields)> {
-        let texts = |item: Item<'_>| {
+    fn shown<'a>(items: impl Iterator<Item = StreamEntry<'a>>) -> Vec<(StreamId, Fields)> {
+        let texts = |item: StreamEntry<'_>| {
             item.fields.flat_map(|(name, value)| [name.to_vec(), value.to_vec()]).collect()
         };
         items.map(|item| (item.id, texts(item))).collect()
