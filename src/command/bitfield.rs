@@ -88,7 +88,7 @@ struct Operation {
 }
 
 impl Operation {
-    /// Does it; answers whether that is a change, as any write is if the string has `grown` for it. The reply is the
+    /// Does it; returns whether that is a change, as any write is if the string has `grown` for it. The reply is the
     /// integer before (GET, SET) or after (INCRBY).
     fn apply(self, bytes: &mut [u8], grown: bool, reply: &mut Reply) -> bool {
         let old = self.width.read(bitmap::field(bytes, self.offset, self.width.bits));

@@ -48,7 +48,7 @@ fn hmset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// Sets all pairs behind the key; answers how many of the fields are new.
+/// Sets all pairs behind the key; returns how many of the fields are new.
 fn set_pairs(
     s: &mut Server,
     call: &mut Call,

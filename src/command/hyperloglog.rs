@@ -174,7 +174,7 @@ fn pfdebug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// Makes a HyperLogLog dense, which replicas do too; answers whether it was not.
+/// Makes a HyperLogLog dense, which replicas do too; returns whether it was not.
 fn make_dense(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult<bool> {
     let converted = change(s, call, key, hll::make_dense)?;
     s.ks.changes.dirty += u64::from(converted);

@@ -113,7 +113,7 @@ fn renamenx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// Renames a key, unless the new name is taken and `replace` is not set; answers whether it did.
+/// Renames a key, unless the new name is taken and `replace` is not set; returns whether it did.
 fn rename_generic(
     s: &mut Server,
     call: &mut Call,
@@ -143,7 +143,7 @@ fn rename_generic(
     Ok(true)
 }
 
-/// Deletes a key whose place another one takes; answers whether it was there.
+/// Deletes a key whose place another one takes; returns whether it was there.
 pub fn make_room(s: &mut Server, db: usize, key: &[u8]) -> bool {
     let Some(entry) = s.ks.delete(db, key) else { return false };
     s.memory.free_entry(entry, s.config.lazyfree_lazy_server_del);

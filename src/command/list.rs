@@ -64,7 +64,7 @@ impl End {
 
 // Pushing
 
-/// Pushes onto a list, which is made if it is not there; answers its length.
+/// Pushes onto a list, which is made if it is not there; returns its length.
 #[inline]
 fn push_values(
     ks: &mut Keyspace,

@@ -9,7 +9,7 @@ const MAX_ELEMENTS: usize = 1 << 22;
 /// A reply of more bytes is given up: elements may be long.
 const MAX_BYTES: usize = 512 << 20;
 
-/// Writes `count` elements, of which `write` adds one to the reply; it answers `false` if there is none.
+/// Writes `count` elements, of which `write` adds one to the reply; it returns `false` if there is none.
 ///
 /// # Errors
 /// When the reply is longer than anybody can want.

@@ -141,8 +141,8 @@ fn scan(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// Repeats a `step` of a scan, which answers the next cursor and counts what it has visited, until there were as many
-/// as wanted or nothing is left; answers the last cursor.
+/// Repeats a `step` of a scan, which returns the next cursor and counts what it has visited, until there were as many
+/// as wanted or nothing is left; returns the last cursor.
 pub fn scan_steps(options: &ScanOptions<'_>, mut step: impl FnMut(&mut u64) -> u64) -> u64 {
     let mut visited = 0;
     // A table that is nearly empty must not keep everybody waiting.

@@ -529,7 +529,7 @@ fn string_len(value: ValueRef<'_>) -> usize {
     string_bytes(value, &mut itoa::Buffer::new()).len()
 }
 
-/// Overwrites a string's bytes from `offset` on; answers its new length.
+/// Overwrites a string's bytes from `offset` on; returns its new length.
 fn patch_string(
     mut found: Occupied<'_, Entry>,
     offset: usize,

@@ -25,7 +25,7 @@ pub struct Effort {
 }
 
 impl Keyspace {
-    /// Deletes expired keys until few are left or the time is up; answers whether the time was up.
+    /// Deletes expired keys until few are left or the time is up; returns whether the time was up.
     pub fn active_expire_cycle(&mut self, effort: Effort) -> bool {
         if self.role != ExpiryRole::Delete {
             return false;

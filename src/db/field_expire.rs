@@ -140,7 +140,7 @@ impl Keyspace {
         }
     }
 
-    /// Removes expired fields of a hash, all of them or, of a large one, some; answers how many.
+    /// Removes expired fields of a hash, all of them or, of a large one, some; returns how many.
     fn expire_fields_of(&mut self, db: usize, key: &[u8]) -> usize {
         let (now, hash) = (self.now_ms, self.hash(key));
         let database = &mut self.dbs[db];

@@ -393,7 +393,7 @@ impl Keyspace {
         T::of_mut(entry.into_value_mut()).ok_or(CommandError::WRONG_TYPE)
     }
 
-    /// Removes a collection in which nothing is left; answers whether it did.
+    /// Removes a collection in which nothing is left; returns whether it did.
     pub fn remove_if_empty<T: Collection>(&mut self, db: usize, key: &[u8]) -> bool {
         let hash = self.hash(key);
         let Some(found) = self.dbs[db].table.find(hash, key) else { return false };
@@ -405,7 +405,7 @@ impl Keyspace {
         true
     }
 
-    /// Puts a string under `key`, whatever was there; answers what was if freeing it may take long. One search of
+    /// Puts a string under `key`, whatever was there; returns what was if freeing it may take long. One search of
     /// the table does it all. Counts no change, but notes a new key, and the expiry of one whose time had come.
     #[inline]
     pub fn set_string(
@@ -456,7 +456,7 @@ impl Keyspace {
         old
     }
 
-    /// Puts any value under `key`, whatever was there; answers what was. Counts nothing.
+    /// Puts any value under `key`, whatever was there; returns what was. Counts nothing.
     pub fn set(
         &mut self,
         db: usize,
@@ -470,7 +470,7 @@ impl Keyspace {
         self.put(db, entry)
     }
 
-    /// Puts an entry under its key, whatever was there; answers what was. Counts nothing.
+    /// Puts an entry under its key, whatever was there; returns what was. Counts nothing.
     pub fn put(&mut self, db: usize, entry: Entry) -> Option<Entry> {
         let hash = self.hash(entry.view().key());
         let marked = entry.view().has_expire();

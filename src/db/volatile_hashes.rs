@@ -17,7 +17,7 @@ pub(super) struct VolatileHashes {
 }
 
 impl VolatileHashes {
-    /// Notes an entry that comes into the database; answers whether it is a hash in which fields expire.
+    /// Notes an entry that comes into the database; returns whether it is a hash in which fields expire.
     #[inline]
     pub fn note(&mut self, entry: EntryRef<'_>) -> bool {
         let ValueRef::Hash(hash) = entry.value() else { return false };

@@ -87,7 +87,7 @@ impl HashSeed {
 /// The seed of the tables inside values, which outlive any server that a test may start.
 static SEED: OnceLock<HashSeed> = OnceLock::new();
 
-/// Chooses what [`seed`] answers. Only the first choice counts, and only before the first use.
+/// Chooses what [`seed`] returns. Only the first choice counts, and only before the first use.
 pub fn set_seed(seed: HashSeed) {
     SEED.get_or_init(|| seed);
 }

@@ -133,7 +133,7 @@ pub fn forget_count(hll: &mut [u8]) {
     hll[HEADER - 1] |= 0x80;
 }
 
-/// Adds an element; answers whether anything has changed. The sparse form becomes dense if it would get longer than
+/// Adds an element; returns whether anything has changed. The sparse form becomes dense if it would get longer than
 /// `sparse_max` bytes.
 pub fn add(hll: &mut Vec<u8>, element: &[u8], sparse_max: u64) -> Result<bool, Corrupt> {
     let (index, value) = place(element);
@@ -199,7 +199,7 @@ fn merge_values(hll: &mut Vec<u8>, mut at: usize) {
     }
 }
 
-/// Turns the sparse form into the dense one; answers whether it was sparse.
+/// Turns the sparse form into the dense one; returns whether it was sparse.
 pub fn make_dense(hll: &mut Vec<u8>) -> Result<bool, Corrupt> {
     if is_dense(hll) {
         return Ok(false);

@@ -47,7 +47,7 @@ unsafe impl Send for Member {}
 // SAFETY: as above.
 unsafe impl Send for Field {}
 
-/// Writes a length to the start of `out`; answers how many bytes it took.
+/// Writes a length to the start of `out`; returns how many bytes it took.
 #[inline]
 fn put_length(out: &mut [u8], mut length: usize) -> usize {
     let mut at = 0;

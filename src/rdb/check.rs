@@ -130,7 +130,7 @@ impl Record {
     }
 }
 
-/// Goes through what the parser has; answers whether the snapshot has ended.
+/// Goes through what the parser has; returns whether the snapshot has ended.
 fn check_events(
     parser: &mut RdbParser,
     found: &mut Found,

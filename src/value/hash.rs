@@ -443,7 +443,7 @@ impl Hash {
         });
     }
 
-    /// Visits the fields of a part of the hash, and answers the cursor for the next part, 0 after the last.
+    /// Visits the fields of a part of the hash, and returns the cursor for the next part, 0 after the last.
     /// A compact hash is one part.
     pub fn scan(&self, cursor: u64, now: i64, mut visit: impl FnMut(Pair<'_>)) -> u64 {
         let Some(table) = self.table() else {
@@ -495,7 +495,7 @@ impl Hash {
         earliest
     }
 
-    /// Removes fields that have expired, and answers their names: all of a compact hash, and of a table those in the
+    /// Removes fields that have expired, and returns their names: all of a compact hash, and of a table those in the
     /// next `buckets` buckets.
     pub fn reclaim(&mut self, now: i64, buckets: usize) -> Vec<Vec<u8>> {
         let Exclusive::Other(other) = self.0.get_mut() else { return Vec::new() };

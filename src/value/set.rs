@@ -390,7 +390,7 @@ impl Set {
         });
     }
 
-    /// Visits the members of a part of the set, and answers the cursor for the next part, 0 after the last.
+    /// Visits the members of a part of the set, and returns the cursor for the next part, 0 after the last.
     /// A compact set is one part.
     pub fn scan(&self, cursor: u64, mut visit: impl FnMut(ListpackEntry<'_>)) -> u64 {
         match &self.0 {

@@ -92,7 +92,7 @@ impl Effects {
         done
     }
 
-    /// Deletes an entry if its references allow that; answers whether they do.
+    /// Deletes an entry if its references allow that; returns whether they do.
     fn delete(&mut self, stream: &mut Stream, id: StreamId, references: References) -> bool {
         if !self.release(stream, id, references) {
             return false;
@@ -122,7 +122,7 @@ impl Effects {
         }
     }
 
-    /// Removes the oldest entries whose references allow that, until the stream is as short as it is to be; answers how
+    /// Removes the oldest entries whose references allow that, until the stream is as short as it is to be; returns how
     /// many.
     pub(super) fn trim(&mut self, stream: &mut Stream, to: TrimTo, references: References) -> u64 {
         let (mut left, before) = (stream.log.len(), stream.log.len());

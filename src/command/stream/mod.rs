@@ -108,7 +108,7 @@ fn reply_entry(reply: &mut Reply, item: StreamEntry<'_>) {
     }
 }
 
-/// Entries; answers how many.
+/// Replies with entries; returns how many.
 #[inline]
 fn reply_entries<'a>(reply: &mut Reply, items: impl Iterator<Item = StreamEntry<'a>>) -> usize {
     let at = reply.deferred();

@@ -196,7 +196,7 @@ impl<'a> AlgebraRequest<'a> {
     }
 }
 
-/// Looks all keys up, so that they are counted, touched, and deleted if expired; answers which of them are there, all
+/// Looks all keys up, so that they are counted, touched, and deleted if expired; returns which of them are there, all
 /// with a value that can be combined.
 fn look_up(s: &mut Server, call: &mut Call, keys: &[&[u8]]) -> CommandResult<Vec<bool>> {
     let mut present = Vec::with_capacity(keys.len());

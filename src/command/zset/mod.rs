@@ -73,7 +73,7 @@ fn after_removal(s: &mut Server, call: &mut Call, key: &[u8], removed: usize, ev
     }
 }
 
-/// Puts a result under a key, whatever was there, or removes that key if the result is empty, and answers how many
+/// Puts a result under a key, whatever was there, or removes that key if the result is empty, and returns how many
 /// members there are.
 pub fn store(s: &mut Server, call: &mut Call, key: &[u8], result: Zset, event: &'static str) {
     let len = result.len();

@@ -28,7 +28,7 @@ pub struct AddFlags {
 }
 
 impl AddFlags {
-    /// Parses the options that come first, and answers how many there are.
+    /// Parses the options that come first, and returns how many there are.
     fn parse(args: &[&[u8]]) -> (AddFlags, usize) {
         let mut flags = AddFlags::default();
         for (n, arg) in args.iter().enumerate() {
@@ -75,7 +75,7 @@ enum Added {
     Refused,
 }
 
-/// Adds one element, or gives it a new score; answers what became of it, and its score.
+/// Adds one element, or gives it a new score; returns what became of it, and its score.
 fn add(
     zset: &mut Zset,
     member: &[u8],

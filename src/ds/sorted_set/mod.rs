@@ -55,7 +55,7 @@ impl SortedSet {
     }
 
     /// Gives a member the score that `decide` makes of its old one (none: it is not there), and inserts it if need
-    /// be; nothing happens where `decide` answers `None`. Returns whether the member was there before.
+    /// be; nothing happens where `decide` returns `None`. Returns whether the member was there before.
     #[inline]
     pub fn update(
         &mut self,

@@ -105,7 +105,7 @@ impl Group {
         Some(id)
     }
 
-    /// Removes a consumer and forgets what was pending for it; answers how many entries that were.
+    /// Removes a consumer and forgets what was pending for it; returns how many entries that were.
     pub fn remove_consumer(&mut self, id: ConsumerId) -> usize {
         let consumer = self.consumers.remove(id.0);
         self.names.remove(&consumer.name);

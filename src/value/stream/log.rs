@@ -201,7 +201,7 @@ impl Log {
         true
     }
 
-    /// Removes the oldest entries; answers how many. Whole nodes only if `approximate`, and then at most `limit`
+    /// Removes the oldest entries; returns how many. Whole nodes only if `approximate`, and then at most `limit`
     /// entries, if that is not 0.
     pub fn trim(&mut self, to: TrimTo, approximate: bool, limit: u64) -> u64 {
         let before = self.len;

@@ -227,7 +227,7 @@ impl Zset {
     }
 
     /// Gives a member the score that `decide` makes of its old one (none: it is not there), which must not be NaN, and
-    /// inserts it if need be; nothing happens where `decide` answers `None`. Returns whether the member was there
+    /// inserts it if need be; nothing happens where `decide` returns `None`. Returns whether the member was there
     /// before.
     #[inline]
     pub fn update(
@@ -328,7 +328,7 @@ impl Zset {
         }
     }
 
-    /// Visits the elements of a part of the set, and answers the cursor for the next part, 0 after the last. A
+    /// Visits the elements of a part of the set, and returns the cursor for the next part, 0 after the last. A
     /// listpack is one part.
     pub fn scan(&self, cursor: u64, mut visit: impl FnMut(ListpackEntry<'_>, f64)) -> u64 {
         match &self.0 {
