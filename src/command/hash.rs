@@ -64,7 +64,7 @@ fn set_pairs(
     let (limits, now) = (limits(s), s.ks.field_clock());
     s.ks.drop_expired_fields(call.db, key, pairs.iter().copied().step_by(2));
     let hash = s.ks.write_or_create(call.db, key, Hash::default)?;
-    hash.expect(pairs, &limits);
+    hash.reserve(pairs, &limits);
     let set = |pair: &&[&[u8]]| hash.set(pair[0], pair[1], None, &limits, now);
     let created = pairs.chunks_exact(2).filter(set).count();
     s.ks.changes.write(Class::HASH, "hset", call.db, key);

@@ -418,7 +418,7 @@ fn hsetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     let hash = s.ks.write_or_create(call.db, key, Hash::default)?;
-    hash.expect(pairs, &limits);
+    hash.reserve(pairs, &limits);
     for pair in pairs.chunks_exact(2) {
         let expire = match ttl {
             _ if past => None,

@@ -53,7 +53,7 @@ fn sadd(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let limits = limits(s);
     let create = || Set::new(members[0], members.len(), &limits);
     let set = s.ks.write_or_create(call.db, key, create)?;
-    set.expect(members.len(), &limits);
+    set.reserve(members.len(), &limits);
     let added = members.iter().filter(|member| set.add(member, &limits)).count();
     if added > 0 {
         s.ks.changes.write(Class::SET, "sadd", call.db, key);

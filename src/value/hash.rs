@@ -132,7 +132,7 @@ impl Hash {
     }
 
     /// Turns a compact hash into a table if these fields and values in turn would make it one anyway.
-    pub fn expect(&mut self, pairs: &[&[u8]], limits: &HashLimits) {
+    pub fn reserve(&mut self, pairs: &[&[u8]], limits: &HashLimits) {
         if self.table().is_some() {
             return;
         }

@@ -88,7 +88,7 @@ impl Set {
     }
 
     /// Turns a compact set into a table if about `more` members would make it too large anyway.
-    pub fn expect(&mut self, more: usize, limits: &SetLimits) {
+    pub fn reserve(&mut self, more: usize, limits: &SetLimits) {
         let fits = match &self.0 {
             Repr::Intset(_) => limits.fits_intset(more),
             Repr::Listpack(_) => limits.fits_listpack(more, 0),

@@ -164,7 +164,7 @@ pub fn add_members<'a>(
     let limits = limits(&s.config);
     let zset = match s.ks.write::<Zset>(call.db, key)? {
         Some(zset) => {
-            zset.expect(count, longest, &limits);
+            zset.reserve(count, longest, &limits);
             zset
         }
         None if flags.xx => {

@@ -59,13 +59,13 @@ impl Zset {
     /// An empty sorted set in the encoding that suits so many elements, whose longest member has `longest` bytes.
     pub fn new(elements: usize, longest: usize, limits: &ZsetLimits) -> Zset {
         let mut zset = Zset::default();
-        zset.expect(elements, longest, limits);
+        zset.reserve(elements, longest, limits);
         zset
     }
 
     /// Turns a listpack into a skiplist if `elements` more, whose longest member has `longest` bytes, would make it too
     /// large anyway.
-    pub fn expect(&mut self, elements: usize, longest: usize, limits: &ZsetLimits) {
+    pub fn reserve(&mut self, elements: usize, longest: usize, limits: &ZsetLimits) {
         if !limits.fit(elements, longest) {
             self.unpack(elements);
         }
