@@ -14,7 +14,7 @@ fn start(kind: Kind, options: &[&str]) -> Option<Server> {
 
 fn add_expiring_field(primary: &mut Server, key: &str) {
     primary.cmd(&["HSET", key, "f", "v", "g", "w"]);
-    assert_eq!(primary.text(&["HPEXPIREAT", key, LATER, "FIELDS", "1", "f"]), ":1");
+    assert_eq!(primary.text(&["HPEXPIREAT", key, LATER, "FIELDS", "1", "f"]), "[:1]");
 }
 
 fn has_expiring_field(replica: &mut Server, key: &str) {

@@ -266,7 +266,8 @@ impl Group {
 /// The port of the primary, as a Sentinel says.
 fn asked_primary(sentinel: u16) -> Option<u16> {
     let answer = ask("127.0.0.1", sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "group"])?;
-    answer.split(' ').nth(1)?.parse().ok()
+    let (_host, port) = answer.strip_prefix('[')?.strip_suffix(']')?.split_once(' ')?;
+    port.parse().ok()
 }
 
 /// A client that asks the Sentinels where to write, and goes on after every failure.
