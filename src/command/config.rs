@@ -114,9 +114,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             "aof-disable-auto-gc" => aof::delete_aof_history(s),
             "loglevel" => s.observer.log.set_level(s.config.loglevel),
             "repl-backlog-size" => {
-                if let Some(stream) = &mut s.repl.stream {
-                    stream.set_backlog_size(s.config.repl_backlog_size);
-                }
+                s.repl.set_backlog_size(s.config.repl_backlog_size);
             }
             "crash-log-enabled" => crash::report_crashes(s.config.crash_log_enabled),
             "requirepass" => acl::apply_requirepass(s),

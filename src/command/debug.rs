@@ -154,11 +154,12 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             call.reply.ok();
         }
         (b"pause-after-fork", [flag]) => {
-            s.repl.pause_after_fork = is_on(flag);
+            s.repl.set_pause_after_fork(is_on(flag));
             call.reply.ok();
         }
         (b"delay-rdb-client-free-seconds", [seconds]) => {
-            s.repl.rdb_channel_grace = parse_i64(seconds).ok_or(CommandError::NOT_AN_INTEGER)?;
+            let seconds = parse_i64(seconds).ok_or(CommandError::NOT_AN_INTEGER)?;
+            s.repl.set_rdb_channel_grace(seconds);
             call.reply.ok();
         }
         (b"pause-cron", [flag]) => {

@@ -416,8 +416,7 @@ fn apply_without_disk(server: &mut Server) {
         give_up(server, "Replica was unable to write command to disk.");
     }
     let now = server.ks.now_ms;
-    if now > server.repl.disk_error_logged_ms + DISK_ERROR_LOG_MS {
-        server.repl.disk_error_logged_ms = now;
+    if server.repl.logs_disk_error(now, DISK_ERROR_LOG_MS) {
         server.warning("Replica is applying a command even though it is unable to write to disk.");
     }
 }

@@ -413,42 +413,42 @@ fn stats(s: &Server, lines: &mut Lines) {
 
 fn replication(s: &Server, lines: &mut Lines) {
     let repl = &s.repl;
-    match &repl.primary {
+    match repl.primary() {
         None => lines.add("role", "master"),
         Some(link) => {
             lines.add("role", "slave");
             primary_link(s, link, lines);
         }
     }
-    lines.add("connected_slaves", repl.replicas.len());
+    lines.add("connected_slaves", repl.replicas().len());
     if s.config.min_replicas_to_write > 0 && s.config.min_replicas_max_lag > 0 {
-        lines.add("min_slaves_good_slaves", repl.good_replicas);
+        lines.add("min_slaves_good_slaves", repl.good_replicas());
     }
     replicas(s, lines);
     handshakes(s, lines);
-    lines.add("replicas_waiting_psync", repl.reservations.len());
-    lines.add("master_failover_state", repl.failover.name());
+    lines.add("replicas_waiting_psync", repl.reserved());
+    lines.add("master_failover_state", repl.failover().name());
     lines.add("master_replid", repl.id());
     lines.add("master_replid2", repl.second_id());
     lines.add("master_repl_offset", repl.offset());
     lines.add("second_repl_offset", repl.second_offset());
-    lines.add_flag("repl_backlog_active", repl.stream.is_some());
+    lines.add_flag("repl_backlog_active", repl.stream().is_some());
     lines.add("repl_backlog_size", s.config.repl_backlog_size);
     // Offsets in the protocol count from 1.
     lines.add(
         "repl_backlog_first_byte_offset",
-        repl.stream.as_ref().map_or(0, |stream| stream.start() + 1),
+        repl.stream().map_or(0, |stream| stream.start() + 1),
     );
-    lines.add("repl_backlog_histlen", repl.stream.as_ref().map_or(0, |stream| stream.len()));
+    lines.add("repl_backlog_histlen", repl.stream().map_or(0, |stream| stream.len()));
 }
 
 fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
     let now = s.now_seconds();
     let connected = link.is_connected();
     let client = link.token().filter(|_| connected).and_then(|token| s.clients.get(token));
-    let (read, applied) = match (client, &s.repl.cached) {
+    let (read, applied) = match (client, s.repl.cached_offset()) {
         (Some(client), _) => (client.read_offset, client.applied_offset),
-        (None, Some(cached)) => (cached.offset, cached.offset),
+        (None, Some(offset)) => (offset, offset),
         (None, None) => (1, 1),
     };
     let syncing = link.is_syncing();
@@ -474,7 +474,7 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
         lines.add("master_sync_last_io_seconds_ago", now - link.heard_seconds());
     }
     if !connected {
-        let since = Some(s.repl.down_since).filter(|since| *since > 0);
+        let since = s.repl.down_since();
         lines.add("master_link_down_since_seconds", since.map_or(-1, |since| now - since));
     }
     lines.add("slave_priority", s.config.replica_priority);
@@ -483,7 +483,7 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
 }
 
 fn replicas(s: &Server, lines: &mut Lines) {
-    let links = s.repl.replicas.iter().filter_map(|&token| {
+    let links = s.repl.replicas().iter().filter_map(|&token| {
         let client = s.clients.get(token)?;
         let link = client.replstate.as_ref().filter(|link| !link.is_shaking_hands())?;
         Some((client, link))

@@ -65,8 +65,8 @@ impl MemoryOverhead {
             ..MemoryOverhead::default()
         };
         // The stream is shared: what it has beyond the backlog is kept for the replicas.
-        m.backlog = s.repl.stream.as_ref().map_or(0, |stream| stream.memory() as u64);
-        if !s.repl.replicas.is_empty() {
+        m.backlog = s.repl.stream().map_or(0, |stream| stream.memory() as u64);
+        if !s.repl.replicas().is_empty() {
             m.replicas = m.backlog.saturating_sub(s.config.repl_backlog_size);
             m.backlog -= m.replicas;
         }
@@ -219,7 +219,7 @@ pub fn doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 }
 
 fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
-    let replicas = s.repl.replicas.len() as u64;
+    let replicas = s.repl.replicas().len() as u64;
     let clients = (s.clients.count() as u64).saturating_sub(replicas).max(1);
     let findings = [
         (

@@ -28,13 +28,13 @@ pub(crate) fn redirection(
     if !client.is(ClientFlags::REDIRECT) {
         return None;
     }
-    let primary = server.repl.primary.as_ref()?;
+    let primary = server.repl.primary()?;
     let reads = flags.contains(CommandFlags::READONLY) && !client.is(ClientFlags::READONLY);
     if !reads && !flags.contains(CommandFlags::WRITE) {
         return None;
     }
     // The server that takes over would send the client back here until it has.
-    if server.repl.failover.is_in_progress() {
+    if server.repl.failover().is_in_progress() {
         return Some(Redirection::Undecided);
     }
     let text = format!("{}:{}", primary.host(), primary.port());

@@ -30,7 +30,7 @@ fn replicaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if s.cluster.is_some() {
         return Err(CommandError::err("REPLICAOF not allowed in cluster mode."));
     }
-    if !s.repl.failover.is_none() {
+    if !s.repl.failover().is_none() {
         return Err(CommandError::err("REPLICAOF not allowed while failing over."));
     }
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
@@ -49,7 +49,7 @@ fn replicaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let port = parse_i64(args[2]).and_then(|port| u16::try_from(port).ok());
     let port = port.ok_or_else(|| CommandError::err("Invalid master port"))?;
     let host = String::from_utf8_lossy(args[1]).into_owned();
-    if s.repl.primary.as_ref().is_some_and(|p| p.host() == host && p.port() == port) {
+    if s.repl.primary().is_some_and(|p| p.host() == host && p.port() == port) {
         s.notice("REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.");
         call.reply.simple("OK Already connected to specified master");
         return Ok(());
@@ -202,13 +202,13 @@ fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let wanted = usize::try_from(wanted).unwrap_or(0);
     blocking::block_client(s, token, Blocked::Replicas { wanted, offset }, deadline);
-    s.repl.get_ack = true;
+    s.repl.ask_for_acks();
     Ok(())
 }
 
 fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() == 2 && args[1].eq_ignore_ascii_case(b"abort") {
-        if s.repl.failover.is_none() {
+        if s.repl.failover().is_none() {
             return Err(CommandError::err("No failover in progress."));
         }
         replica::abort_failover(s, "Failover manually aborted");
@@ -273,13 +273,13 @@ fn waitaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     blocking::block_client(s, token, Blocked::Durable { local, replicas, offset }, deadline);
-    s.repl.get_ack = true;
+    s.repl.ask_for_acks();
     Ok(())
 }
 
 fn role(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let reply = &mut call.reply;
-    if let Some(link) = &s.repl.primary {
+    if let Some(link) = s.repl.primary() {
         reply.array(5);
         reply.bulk(b"slave");
         reply.bulk_str(link.host());
@@ -294,7 +294,7 @@ fn role(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     reply.int(s.repl.offset() as i64);
     let at = reply.deferred();
     let mut n = 0;
-    for &token in &s.repl.replicas {
+    for &token in s.repl.replicas() {
         let client = &s.clients[token];
         let Some(link) = &client.replstate else { continue };
         if !link.is_online() {

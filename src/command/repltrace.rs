@@ -29,13 +29,13 @@ fn repltrace(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lines: Vec<String> = match args {
         [_] => {
             let whole = |link| timeline(s, link);
-            s.repl.traces.links().flat_map(whole).collect()
+            s.repl.traces().links().flat_map(whole).collect()
         }
         [_, word] if word.eq_ignore_ascii_case(b"list") => {
-            s.repl.traces.links().map(|link| headline(s, link)).collect()
+            s.repl.traces().links().map(|link| headline(s, link)).collect()
         }
         [_, word] if word.eq_ignore_ascii_case(b"reset") => {
-            s.repl.traces.reset();
+            s.repl.reset_traces();
             call.reply.ok();
             return Ok(());
         }
@@ -45,7 +45,7 @@ fn repltrace(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         [_, id] => {
             let id = parse_i64(id).and_then(|id| u64::try_from(id).ok());
-            let link = id.and_then(|id| s.repl.traces.get(id));
+            let link = id.and_then(|id| s.repl.traces().get(id));
             let link =
                 link.ok_or_else(|| CommandError::err("No such link. Try REPLTRACE LIST."))?;
             timeline(s, link)
@@ -94,13 +94,13 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
             )
         }
         Role::Replica => {
-            let Some(primary) = &s.repl.primary else { return start };
+            let Some(primary) = s.repl.primary() else { return start };
             let (state, now) = (primary.role_name(), s.now_seconds());
             let silent = now - primary.heard_seconds();
             if !primary.is_connected() && !primary.is_syncing() {
-                let down = match s.repl.down_since {
-                    0 => "has not been up yet".to_string(),
-                    since => format!("down for {} s", now - since),
+                let down = match s.repl.down_since() {
+                    None => "has not been up yet".to_string(),
+                    Some(since) => format!("down for {} s", now - since),
                 };
                 let waits = now - primary.since_seconds();
                 return format!("{start} {}, {state} for {waits} s, {down}", link.peer);

@@ -252,7 +252,7 @@ pub fn work_without_events(server: &mut Server) {
 
 /// Loads the next slice of a snapshot file; a file that can't be loaded at start-up ends the server.
 fn load_on(server: &mut Server) {
-    if server.repl.primary.is_some() && !server.lifecycle.is_starting() {
+    if server.repl.is_replica() && !server.lifecycle.is_starting() {
         loading::continue_loading_snapshot(server);
         return;
     }

@@ -137,7 +137,7 @@ pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]])
     field("tot-cmds", &client.commands);
     if let Some(link) = &client.replstate {
         field("repl", &link.state_name());
-    } else if let Some(link) = &server.repl.primary
+    } else if let Some(link) = server.repl.primary()
         && link.token() == Some(token)
     {
         field("repl", &link.role_name());

@@ -177,7 +177,7 @@ impl Server {
         if self.lifecycle.take_replication_cron_due(now) {
             replica::replica_cron(self);
             primary::primary_cron(self);
-            self.repl.cron_loops += 1;
+            self.repl.count_second();
         } else {
             replica::connect_early(self);
         }

@@ -43,7 +43,7 @@ impl Default for Targets {
 
 /// Whether anybody is told: if not, a handler need not work out what.
 pub(crate) fn is_propagated(server: &Server) -> bool {
-    aof::records_aof(server) || (server.repl.stream.is_some() && !server.repl.is_replica())
+    aof::records_aof(server) || (server.repl.stream().is_some() && !server.repl.is_replica())
 }
 
 /// Whether what is propagated is being gathered.
@@ -82,10 +82,10 @@ pub(crate) fn end_unit(server: &mut Server) {
     }
     if server.repl.is_replica() {
         // It became one on the way: its history is another's now.
-        server.repl.selected_db = None;
+        server.repl.forget_selected_db();
         return;
     }
-    if server.repl.stream.is_none() {
+    if server.repl.stream().is_none() {
         return;
     }
     if stream_commands > 1 {
@@ -218,7 +218,8 @@ fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
     }
     let targets = server.propagates_to;
     let records = targets.aof && aof::records_aof(server);
-    let replicates = targets.replicas && server.repl.stream.is_some() && !server.repl.is_replica();
+    let replicates =
+        targets.replicas && server.repl.stream().is_some() && !server.repl.is_replica();
     if let Some(unit) = &mut server.unit {
         if records {
             server.persistence.aof.feed(db, args, Some(&mut unit.aof));
@@ -248,7 +249,7 @@ fn annotate_aof(server: &mut Server) {
 
 /// Without a replication stream the offset counts commands: `WAITAOF` needs to know what is durable.
 fn count_unreplicated(server: &mut Server, commands: usize) {
-    if server.repl.stream.is_none() && !server.repl.is_replica() {
+    if server.repl.stream().is_none() && !server.repl.is_replica() {
         server.repl.count_untold(commands as u64);
     }
 }

@@ -119,7 +119,7 @@ fn begin_shutdown(server: &mut Server, flags: ShutdownFlags) -> bool {
 /// How many replicas have not said that they have all of the stream. One whose snapshot is being made has all of a
 /// stream that nobody has written to.
 fn lagging_replicas(server: &Server) -> usize {
-    let links = server.repl.replicas.iter().filter_map(|&t| server.clients[t].replstate.as_ref());
+    let links = server.repl.replicas().iter().filter_map(|&t| server.clients[t].replstate.as_ref());
     links.filter(|link| link.ack_offset() != server.repl.offset()).count()
 }
 
@@ -137,8 +137,8 @@ pub(crate) fn check_shutdown(server: &mut Server) {
 
 /// Says which replicas are left behind.
 fn report_replicas(server: &Server) {
-    let all = server.repl.replicas.len();
-    for &token in &server.repl.replicas {
+    let all = server.repl.replicas().len();
+    for &token in server.repl.replicas() {
         let Some(link) = &server.clients[token].replstate else { continue };
         let online = link.is_online();
         if online && link.ack_offset() != server.repl.offset() {

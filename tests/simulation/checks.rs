@@ -95,7 +95,7 @@ impl Checks {
     pub fn after_turn(&mut self, i: usize, server: &Server) {
         let backlog = &mut self.backlogs[i];
         let repl = &server.repl;
-        match &repl.stream {
+        match repl.stream() {
             // A whole data set from elsewhere: what was kept of the stream does not lead to it.
             _ if repl.is_syncing() => *backlog = Backlog::default(),
             None => *backlog = Backlog::default(),

@@ -314,7 +314,7 @@ impl Simulation {
         let (Some(whom), Some(server)) = (self.followed_by(i), &self.group.nodes[i].server) else {
             return;
         };
-        if server.repl.primary.as_ref().is_none_or(|link| link.host() != host(whom)) {
+        if server.repl.primary().is_none_or(|link| link.host() != host(whom)) {
             self.group.ask(i, &["REPLICAOF", &host(whom), "6379"]);
         }
     }
@@ -364,7 +364,7 @@ impl Simulation {
         let place = |(i, node): (usize, &super::group::Node)| match &node.server {
             None => format!("\n  {i}: down"),
             Some(s) => {
-                let link = s.repl.primary.as_ref().map(|p| (p.host().to_string(), p.role_name()));
+                let link = s.repl.primary().map(|p| (p.host().to_string(), p.role_name()));
                 format!("\n  {i}: {} {} {link:?}", s.repl.id(), s.repl.offset())
             }
         };

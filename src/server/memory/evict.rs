@@ -90,7 +90,7 @@ impl Eviction {
 /// Bytes that don't count against `maxmemory`, because evicting keys makes more of them: what replicas need of
 /// the stream beyond the backlog, and what waits for the append-only file.
 pub(crate) fn memory_not_counted_for_eviction(server: &Server) -> usize {
-    let stream = server.repl.stream.as_ref().map_or(0, |s| s.memory());
+    let stream = server.repl.stream().map_or(0, |s| s.memory());
     stream.saturating_sub(server.config.repl_backlog_size as usize)
         + server.persistence.aof.buffer_memory()
 }
@@ -166,7 +166,7 @@ fn evict(server: &mut Server, to_free: usize) -> EvictionOutcome {
         freed += evict_key(server, db, &key);
         keys += 1;
         if keys % KEYS_PER_LOOK == 0 {
-            if !server.repl.replicas.is_empty() {
+            if !server.repl.replicas().is_empty() {
                 // Replicas hear of it in time, however long it takes.
                 feed::feed_replicas(server);
             }

@@ -415,7 +415,7 @@ fn stale_key_skipped(server: &mut Server, loading: &mut Loading, key: &[u8]) {
     if let Some(origin) = loading.origin.take() {
         follow::persistence_origin_loaded(server, Some(origin));
     }
-    if server.repl.stream.is_some() {
+    if server.repl.stream().is_some() {
         server.ks.changes.deleted.push((loading.db, key.into()));
         propagate::propagate_deletions(server);
         feed::trim_stream(server);

@@ -312,15 +312,15 @@ fn write_marked_snapshot(
 
 /// The replication state to put into a snapshot, if there is any.
 pub(crate) fn snapshot_origin(server: &Server) -> Option<SnapshotOrigin> {
-    server.repl.stream.as_ref()?;
-    let stream_db = match &server.repl.primary {
+    server.repl.stream()?;
+    let stream_db = match server.repl.primary() {
         // What the primary's stream has selected.
         Some(link) => {
             let client = link.token().and_then(|token| server.clients.get(token));
             let client = client.filter(|_| link.is_connected());
             client.map_or(link.stream_db(), |client| client.db)
         }
-        None => server.repl.selected_db.unwrap_or(0),
+        None => server.repl.selected_db(),
     };
     Some(SnapshotOrigin {
         id: server.repl.id().to_string(),

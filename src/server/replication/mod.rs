@@ -36,40 +36,40 @@ pub struct Replication {
     /// The history that this server writes or follows.
     history: History,
     /// `None` until the first replica comes.
-    pub stream: Option<Stream>,
-    pub replicas: Vec<Token>,
+    stream: Option<Stream>,
+    replicas: Vec<Token>,
     /// Parts of the stream that are kept for replicas which will come for them.
-    pub reservations: Vec<Reservation>,
+    reservations: Vec<Reservation>,
     /// How long after its RDB channel was closed a replica may come, in seconds.
-    pub rdb_channel_grace: i64,
-    pub failover: Failover,
-    pub traces: Traces,
+    rdb_channel_grace: i64,
+    failover: Failover,
+    traces: Traces,
     /// `DEBUG PAUSE-AFTER-FORK`: the process stops itself where a test wants to look at it.
-    pub pause_after_fork: bool,
+    pause_after_fork: bool,
     /// Up to where in the stream fields got an expiry: replicas that don't know such fields can't follow from before.
-    pub fields_expire_up_to: u64,
+    fields_expire_up_to: u64,
     /// The database that the stream has selected; `None`: the next command selects its own.
-    pub selected_db: Option<usize>,
+    selected_db: Option<usize>,
     /// Since when there has been no replica, in seconds since 1970.
-    pub no_replicas_since: i64,
+    no_replicas_since: i64,
     /// The primary that this server follows.
-    pub primary: Option<Box<PrimaryLink>>,
+    primary: Option<Box<PrimaryLink>>,
     /// The primary that this server followed until the link broke.
-    pub cached: Option<CachedPrimary>,
+    cached: Option<CachedPrimary>,
     /// Replicas are to be asked for acknowledgements before the loop sleeps.
-    pub get_ack: bool,
+    get_ack: bool,
     /// Replicas that are online and lag no more than `min-replicas-max-lag`.
-    pub good_replicas: usize,
+    good_replicas: usize,
     /// The snapshot file was written for replicas (`rdb-del-sync-files`).
-    pub file_for_replicas: bool,
+    file_for_replicas: bool,
     /// Seconds of the replication cron.
-    pub cron_loops: u64,
+    cron_loops: u64,
     /// When the link to the primary went down, in seconds since 1970; 0: it has not been up, or is.
-    pub down_since: i64,
+    down_since: i64,
     /// When it was last logged that commands are applied which can't be written to disk, in milliseconds since 1970.
-    pub disk_error_logged_ms: i64,
+    disk_error_logged_ms: i64,
     /// The link to the primary broke in this turn of the loop.
-    pub reconnect: bool,
+    reconnect: bool,
 }
 
 /// How long after its RDB channel was closed a replica's main channel may come, in seconds.
@@ -125,6 +125,100 @@ impl Replication {
     /// Up to which byte, counted from 1, a replica may go on from that; -1: there was none.
     pub fn second_offset(&self) -> i64 {
         self.history.second_offset()
+    }
+
+    /// What of the stream is kept.
+    pub fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
+    }
+
+    /// The clients that are replicas.
+    pub fn replicas(&self) -> &[Token] {
+        &self.replicas
+    }
+
+    /// The primary that this server follows.
+    pub fn primary(&self) -> Option<&PrimaryLink> {
+        self.primary.as_deref()
+    }
+
+    /// How many replicas are online and lag no more than `min-replicas-max-lag`.
+    pub(crate) fn good_replicas(&self) -> usize {
+        self.good_replicas
+    }
+
+    /// For how many replicas a part of the stream is kept until they come for it.
+    pub(crate) fn reserved(&self) -> usize {
+        self.reservations.len()
+    }
+
+    pub(crate) fn failover(&self) -> &Failover {
+        &self.failover
+    }
+
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
+    /// Forgets what has been traced.
+    pub(crate) fn reset_traces(&mut self) {
+        self.traces.reset();
+    }
+
+    /// The offset at which a primary would be gone on with.
+    pub(crate) fn cached_offset(&self) -> Option<u64> {
+        self.cached.as_ref().map(|cached| cached.offset)
+    }
+
+    /// When the link to the primary went down, in seconds since 1970; `None`: it has not been up, or is.
+    pub(crate) fn down_since(&self) -> Option<i64> {
+        Some(self.down_since).filter(|since| *since > 0)
+    }
+
+    /// The database that the stream has selected; the first, if none.
+    pub(crate) fn selected_db(&self) -> usize {
+        self.selected_db.unwrap_or(0)
+    }
+
+    /// What comes next in the stream is to select its database.
+    pub(crate) fn forget_selected_db(&mut self) {
+        self.selected_db = None;
+    }
+
+    /// Heeds another `repl-backlog-size`.
+    pub(crate) fn set_backlog_size(&mut self, bytes: u64) {
+        if let Some(stream) = &mut self.stream {
+            stream.set_backlog_size(bytes);
+        }
+    }
+
+    /// `DEBUG PAUSE-AFTER-FORK`.
+    pub(crate) fn set_pause_after_fork(&mut self, pauses: bool) {
+        self.pause_after_fork = pauses;
+    }
+
+    /// For how many seconds the stream is kept for a replica whose RDB channel is closed.
+    pub(crate) fn set_rdb_channel_grace(&mut self, seconds: i64) {
+        self.rdb_channel_grace = seconds;
+    }
+
+    /// Has the replicas asked for acknowledgements before the loop sleeps.
+    pub(crate) fn ask_for_acks(&mut self) {
+        self.get_ack = true;
+    }
+
+    /// Whether it is time again to log that commands are applied which can't be written to disk.
+    pub(crate) fn logs_disk_error(&mut self, now_ms: i64, every_ms: i64) -> bool {
+        let is_due = now_ms > self.disk_error_logged_ms + every_ms;
+        if is_due {
+            self.disk_error_logged_ms = now_ms;
+        }
+        is_due
+    }
+
+    /// The replication cron has run.
+    pub(crate) fn count_second(&mut self) {
+        self.cron_loops += 1;
     }
 
     /// Starts a new history; the old one can't be continued.
