@@ -1,7 +1,6 @@
 //! The command line, and everything between it and the running loop.
 
 use crate::command::config::update_title;
-use crate::command::table::{CommandTable, Row};
 use crate::event_loop::EventLoop;
 use crate::server::config::{Config, ConfigError, Startup, Supervised};
 use crate::server::flavour::Flavour;
@@ -9,6 +8,7 @@ use crate::server::observe::log::{Level, Log};
 use crate::server::oom_score;
 use crate::server::process::Origin;
 use crate::server::startup;
+use crate::server::table::{CommandTable, Row};
 use crate::server::tls;
 use crate::server::{REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
@@ -31,7 +31,6 @@ const FAMILIES: &[&[Row]] = &[
     command::acl::COMMANDS,
     command::connection::COMMANDS,
     command::client::COMMANDS,
-    command::redirect::COMMANDS,
     command::tracking::COMMANDS,
     command::string::COMMANDS,
     command::lcs::COMMANDS,
@@ -217,7 +216,7 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Err
 /// All commands, by the names that `rename-command` gives them.
 fn renamed_commands(config: &Config) -> Result<CommandTable, ConfigError> {
     let mut commands = command_table();
-    config.flavour.adapt(&mut commands);
+    commands.adapt(config.flavour);
     for line in &config.rename_command {
         if !commands.rename(&line.args[1], &line.args[2]) {
             let why = "No such command in rename-command, or the new name is taken";

@@ -6,9 +6,9 @@
 //! | --- | --- | --- |
 //! | 7 | `main`, [`cli`] | arguments, configuration, start-up |
 //! | 6 | [`event_loop`] | poll, listeners, timers, signals |
-//! | 5 | [`command`] | one file for each family of commands, and dispatch |
+//! | 5 | [`command`] | one file for each family of commands |
 //! | 5 | [`script`] | running scripts: what Lua calls |
-//! | 4 | [`server`] | the state: clients, replication, configuration, statistics |
+//! | 4 | [`server`] | the command table, dispatch, the state: clients, replication, configuration, statistics |
 //! | 3 | [`rdb`], [`aof`] | what is written to disk and wire |
 //! | 2 | [`db`] | the keyspace |
 //! | 2 | [`lua`] | Lua for scripts, and what is known of them |

@@ -1,6 +1,5 @@
 //! ACL: users, what they may do, and what they were refused.
 
-use super::table::{CommandId, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -9,6 +8,7 @@ use crate::server::acl::file;
 use crate::server::acl::rules::has_spaces;
 use crate::server::acl::user::Selector;
 use crate::server::call::Call;
+use crate::server::table::{CommandId, Row};
 use crate::spec::AclCategories;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::number::parse_i64;

@@ -3,12 +3,12 @@
 use super::args::{self, is};
 use super::bits::{bit_offset, grow};
 use super::string::string_bytes;
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::table::Row;
 use crate::util::bitmap;
 use crate::util::number::parse_i64;
 

@@ -5,12 +5,12 @@
 use super::args::{self, is};
 use super::keys::delete_destination;
 use super::string::{make_room, string_bytes};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
+use crate::server::table::Row;
 use crate::util::bitmap::{self, Combine};
 use crate::util::number::parse_i64;
 

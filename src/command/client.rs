@@ -1,6 +1,5 @@
 //! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
 
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::blocking;
@@ -11,6 +10,7 @@ use crate::server::expiry;
 use crate::server::pause;
 use crate::server::pause::{PauseKind, PausePurpose};
 use crate::server::replication::trace;
+use crate::server::table::Row;
 use crate::server::token::UserId;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::number::parse_i64;
@@ -430,7 +430,17 @@ fn help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+fn capa(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    // A capability that is not known here changes nothing.
+    if args[2..].iter().any(|name| name.eq_ignore_ascii_case(b"redirect")) {
+        s.client(call).flags |= ClientFlags::REDIRECT;
+    }
+    call.reply.ok();
+    Ok(())
+}
+
 pub const COMMANDS: &[Row] = &[
+    ("client|capa", capa),
     ("client|id", id),
     ("client|info", info),
     ("client|list", list),

@@ -2,7 +2,6 @@
 //! another one answers that there is none.
 
 use super::args::is;
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -12,6 +11,7 @@ use crate::server::cluster;
 use crate::server::cluster::file::node_line;
 use crate::server::cluster::{Address, Cluster};
 use crate::server::random_id;
+use crate::server::table::Row;
 use crate::spec::help::reply_help;
 use crate::util::number::parse_i64;
 use crate::util::slot::{SLOTS, key_slot};

@@ -1,6 +1,5 @@
 //! CONFIG: reading, changing and saving the configuration, and what follows from a change.
 
-use super::table::{CommandStats, Row};
 use crate::db::keyspace::KeyspaceStats;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -18,6 +17,7 @@ use crate::server::persistence::aof;
 use crate::server::persistence::aof::AofState;
 use crate::server::persistence::aof::rewrite;
 use crate::server::replication::primary;
+use crate::server::table::{CommandStats, Row};
 use crate::server::tls;
 use crate::spec::help::reply_help;
 use crate::sys::{crash, process, title};

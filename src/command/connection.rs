@@ -2,7 +2,6 @@
 
 use super::args::db_index;
 use super::client::{check_client_text, set_client_name};
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Protocol;
 use crate::server::Server;
@@ -12,6 +11,7 @@ use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::expiry;
 use crate::server::subscribe;
+use crate::server::table::Row;
 use crate::server::tracking;
 use crate::server::transaction;
 use crate::util::number::parse_i64;

@@ -1,11 +1,11 @@
 //! Commands on whole databases: how large, emptying them, swapping two.
 
 use super::args::{int32, is};
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::persistence;
+use crate::server::table::Row;
 use crate::server::tracking;
 use crate::server::transaction;
 use std::mem;

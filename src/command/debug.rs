@@ -1,7 +1,6 @@
 //! DEBUG: for developers and tests.
 
 use super::config::rewrite_config_file;
-use super::table::Row;
 use crate::db::{Entry, EntryRef};
 use crate::ds::quicklist::{Direction, NodeBytes, Quicklist, set_packed_threshold};
 use crate::ds::table::TableStats;
@@ -12,6 +11,7 @@ use crate::server::call::Call;
 use crate::server::persistence;
 use crate::server::persistence::aof::load;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
+use crate::server::table::Row;
 use crate::server::{Server, random_id};
 use crate::spec::help::reply_help;
 use crate::sys::process;

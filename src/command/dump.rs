@@ -3,7 +3,6 @@
 use super::args::{int, invalid_expire, is};
 use super::expire::is_already_expired;
 use super::keys::make_room;
-use super::table::Row;
 use crate::db::Entry;
 use crate::db::notify::Class;
 use crate::rdb::ErrorKind;
@@ -13,6 +12,7 @@ use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::propagate;
+use crate::server::table::Row;
 use crate::value::ValueRef;
 use crate::value::hash::{FOREVER_YOUNG, Hash};
 
@@ -93,7 +93,7 @@ fn restore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         if replaced {
             let lazy = s.config.lazyfree_lazy_server_del;
             s.ks.changes.write(Class::GENERIC, "del", call.db, key);
-            call.propagate_instead(s, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+            propagate::propagate_instead(s, call, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         }
         call.reply.ok();
         return Ok(());
@@ -141,7 +141,7 @@ fn propagate_restore(
         effect[2] = digits.format(at).as_bytes();
         effect.push(b"ABSTTL");
     }
-    call.propagate_instead(s, &effect);
+    propagate::propagate_instead(s, call, &effect);
 }
 
 /// Propagates a hash whose fields expire as the commands that make it: there is no payload of it that all can read.
@@ -154,7 +154,7 @@ fn propagate_expiring_hash(
     replaced: bool,
 ) {
     if replaced {
-        call.propagate_instead(s, &[b"DEL", key]);
+        propagate::propagate_instead(s, call, &[b"DEL", key]);
     }
     let mut pairs: Vec<Vec<u8>> = Vec::with_capacity(2 * hash.len());
     let mut expiring: Vec<(Vec<u8>, String)> = Vec::new();
@@ -164,12 +164,16 @@ fn propagate_expiring_hash(
     });
     let mut command: Vec<&[u8]> = vec![b"HSET", key];
     command.extend(pairs.iter().map(Vec::as_slice));
-    call.propagate_instead(s, &command);
+    propagate::propagate_instead(s, call, &command);
     for (field, at) in &expiring {
-        call.propagate_instead(s, &[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", field]);
+        propagate::propagate_instead(
+            s,
+            call,
+            &[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", field],
+        );
     }
     if let Some(at) = expire {
-        call.propagate_instead(s, &[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+        propagate::propagate_instead(s, call, &[b"PEXPIREAT", key, at.to_string().as_bytes()]);
     }
 }
 

@@ -1,12 +1,13 @@
 //! Expiry: when a key's time comes, asking for it, and changing one's mind.
 
 use super::args::{self, Unit, invalid_expire, is};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
+use crate::server::table::Row;
 
 /// Whether an expiry to be set has passed already, so that its key can go at once. On a replica only the primary may
 /// decide that.
@@ -21,7 +22,7 @@ pub fn delete_expired_now(s: &mut Server, call: &mut Call, key: &[u8]) {
         s.memory.free_entry(entry, lazy);
     }
     s.ks.changes.write(Class::GENERIC, "del", call.db, key);
-    call.propagate_instead(s, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+    propagate::propagate_instead(s, call, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
 }
 
 /// Takes a key's expiry away, and notes that; `false` if it has none.
@@ -117,7 +118,7 @@ fn expire_generic(
             let mut effect = args.to_vec();
             effect[0] = b"PEXPIREAT";
             effect[2] = digits.format(at).as_bytes();
-            call.propagate_instead(s, &effect);
+            propagate::propagate_instead(s, call, &effect);
         }
     }
     call.reply.int(1);

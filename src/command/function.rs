@@ -2,7 +2,6 @@
 
 use super::args;
 use super::script::{keys_and_args, show_to_monitors};
-use super::table::Row;
 use crate::lua::library::{ENGINE, Library, LibraryFunction};
 use crate::lua::shebang;
 use crate::rdb::ErrorKind;
@@ -14,6 +13,7 @@ use crate::server::Server;
 use crate::server::busy;
 use crate::server::call::Call;
 use crate::server::scripting;
+use crate::server::table::Row;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::glob::glob_match;
 use crate::util::number::parse_i64;

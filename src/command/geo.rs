@@ -1,7 +1,6 @@
 //! Places on the map: members of a sorted set whose scores are geohashes.
 
 use super::args::{float, int, is};
-use super::table::Row;
 use super::zset::{AddFlags, add_members, limits, reply_member, store};
 use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
 use crate::ds::sorted_set::Builder;
@@ -10,6 +9,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::propagate;
+use crate::server::table::Row;
 use crate::spec::CommandFlags;
 use crate::util::geohash::{Point, Shape, ShapeKind};
 use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
@@ -107,7 +107,7 @@ fn propagate_as_zadd(s: &mut Server, call: &mut Call, args: &[&[u8]], places: &[
     for (score, [.., member]) in scores.iter().zip(places) {
         zadd.extend([score.as_bytes(), member]);
     }
-    call.propagate_instead(s, &zadd);
+    propagate::propagate_instead(s, call, &zadd);
 }
 
 /// GEOPOS key [member [member ...]]

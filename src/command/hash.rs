@@ -4,13 +4,14 @@ use super::args::{self, is};
 use super::random::reply_repeated;
 use super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
 use super::set::reply_entry;
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::ds::listpack::INT_TEXT_MAX;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
+use crate::server::table::Row;
 use crate::util::long_double::LongDouble;
 use crate::value::hash::{Hash, HashLimits, Pair};
 use rand::RngCore;
@@ -194,11 +195,12 @@ fn hincrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResul
     hash.set(field, text.as_bytes(), expire, &limits, now);
     s.ks.changes.write(Class::HASH, "hincrbyfloat", call.db, key);
     // The sum, not the increment: replicas must not depend on how a number is rounded.
-    call.propagate_instead(s, &[b"HSET", key, field, text.as_bytes()]);
+    propagate::propagate_instead(s, call, &[b"HSET", key, field, text.as_bytes()]);
     if let Some(at) = expire {
         let mut digits = itoa::Buffer::new();
-        call.propagate_instead(
+        propagate::propagate_instead(
             s,
+            call,
             &[b"HPEXPIREAT", key, digits.format(at).as_bytes(), b"FIELDS", b"1", field],
         );
     }

@@ -6,11 +6,12 @@
 use super::args::{self, ExpireOption, Unit, invalid_expire, is};
 use super::expire::{Conditions, is_already_expired};
 use super::hash::{limits, note_removed, reply_value};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
+use crate::server::table::Row;
 use crate::value::hash::Hash;
 use std::fmt::Display;
 
@@ -100,7 +101,7 @@ impl Effect<'_> {
         let mut propagate = |s: &Server, call: &mut Call, head: &[&[u8]], fields: &[&[u8]]| {
             let count: [&[u8]; 2] = [b"FIELDS", digits.format(fields.len()).as_bytes()];
             let count = if head[0] == b"HDEL" { &[][..] } else { &count[..] };
-            call.propagate_instead(s, &[head, count, fields].concat());
+            propagate::propagate_instead(s, call, &[head, count, fields].concat());
         };
         if !self.expiring.is_empty() {
             note(s, call, key, "hexpire", self.expiring.len());
@@ -450,7 +451,7 @@ fn hsetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let mut count = itoa::Buffer::new();
     effect.extend([&b"FIELDS"[..], count.format(pairs.len() / 2).as_bytes()]);
     effect.extend(pairs);
-    call.propagate_instead(s, &effect);
+    propagate::propagate_instead(s, call, &effect);
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! HyperLogLogs: PFADD, PFCOUNT, PFMERGE, and looking inside with PFDEBUG and PFSELFTEST.
 
 use super::args::is;
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::ds::hyperloglog::{self as hll, Corrupt, Registers, Run};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::table::Row;
 use crate::value::ValueRef;
 use rand::Rng;
 use std::fmt::Write;

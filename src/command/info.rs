@@ -4,7 +4,6 @@
 //! says what Redis says where the feature is not in use: tools look for the field, not for the feature.
 
 use super::memory::{Excess, MemoryOverhead};
-use super::table::{CommandStats, Row};
 use crate::resp::error::CommandResult;
 use crate::server::blocking;
 use crate::server::call::Call;
@@ -18,6 +17,7 @@ use crate::server::persistence::aof::AofState;
 use crate::server::persistence::child::ChildReports;
 use crate::server::pubsub::Topic;
 use crate::server::replication::replica::PrimaryLink;
+use crate::server::table::{CommandStats, Row};
 use crate::server::{Server, VALKEY_VERSION, VERSION};
 use crate::sys::process;
 use crate::util::alloc;
@@ -595,9 +595,9 @@ pub const COMMANDS: &[Row] = &[("info", info)];
 mod tests {
     use super::*;
     use crate::command::connection;
-    use crate::command::table::CommandTable;
     use crate::server::config::Config;
     use crate::server::observe::log::Log;
+    use crate::server::table::CommandTable;
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
 

@@ -4,12 +4,12 @@
 //! [`dump`](super::dump), `MIGRATE` in [`migrate`](super::migrate).
 
 use super::args::{db_index, is};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{EntryRef, ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::table::Row;
 use crate::util::glob::glob_match;
 use crate::value::Value;
 use rand::RngCore;

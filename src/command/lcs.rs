@@ -2,11 +2,11 @@
 
 use super::args::{self, is};
 use super::string::string_bytes;
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::table::Row;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {

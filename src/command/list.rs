@@ -2,7 +2,6 @@
 //! wait until there is something to pop.
 
 use super::args::{self, Unit, int, int_between, is, pop_count, positive};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{Entry, Keyspace};
 use crate::ds::listpack;
@@ -13,6 +12,8 @@ use crate::server::Server;
 use crate::server::blocking;
 use crate::server::blocking::KeyInterest;
 use crate::server::call::Call;
+use crate::server::propagate;
+use crate::server::table::Row;
 use crate::value::list::{End, List, ListLimits};
 use crate::value::{Collection, Type};
 
@@ -226,9 +227,12 @@ fn pop_first(
         popped(s, call, key, how.end, taken, emptied);
         let verb = how.end.pop_command();
         match how.count {
-            None => call.propagate_instead(s, &[verb, key]),
-            Some(_) => call
-                .propagate_instead(s, &[verb, key, itoa::Buffer::new().format(taken).as_bytes()]),
+            None => propagate::propagate_instead(s, call, &[verb, key]),
+            Some(_) => propagate::propagate_instead(
+                s,
+                call,
+                &[verb, key, itoa::Buffer::new().format(taken).as_bytes()],
+            ),
         }
         return Ok(true);
     }
@@ -354,7 +358,7 @@ fn blocking_move(
     effect: &[&[u8]],
 ) -> CommandResult {
     if move_element(s, call, (args[1], ends.0), (args[2], ends.1))? {
-        call.propagate_instead(s, effect);
+        propagate::propagate_instead(s, call, effect);
     } else if blocking::may_block(s, call) {
         blocking::block_for_keys(s, call, args, &args[1..2], A_LIST, deadline);
     } else {

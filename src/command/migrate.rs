@@ -4,13 +4,14 @@
 //! connections to other servers are kept for a while, in [`targets`](crate::server::targets).
 
 use super::args::{int, is};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::server::replication::encode_command;
+use crate::server::table::Row;
 use crate::server::targets::{Address, Target};
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -221,7 +222,7 @@ fn migrate(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             }
             s.ks.changes.write(Class::GENERIC, "del", call.db, key);
         }
-        call.propagate_instead(s, &[&[&b"DEL"[..]], &outcome.moved[..]].concat());
+        propagate::propagate_instead(s, call, &[&[&b"DEL"[..]], &outcome.moved[..]].concat());
     }
     match (outcome.refusal, outcome.failure) {
         (Some(refusal), _) => Err(CommandError::err_with(

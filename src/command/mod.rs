@@ -1,5 +1,5 @@
-//! The commands: one file for each family, each ending in a table of its commands; the table that joins them with
-//! their specifications; and [`dispatch`], which decides whether a request may run, and runs it.
+//! The commands: one file for each family, each ending in a table of its commands. How they are found and executed is
+//! the server's business: [`table`](crate::server::table), [`dispatch`](crate::server::dispatch).
 
 pub mod acl;
 pub mod args;
@@ -11,14 +11,12 @@ pub mod config;
 pub mod connection;
 pub mod database;
 pub mod debug;
-pub mod dispatch;
 pub mod dump;
 pub mod expire;
 pub mod function;
 pub mod geo;
 pub mod hash;
 pub mod hash_expire;
-mod http;
 pub mod hyperloglog;
 pub mod info;
 pub mod keys;
@@ -31,8 +29,6 @@ pub mod monitor;
 pub mod object;
 pub mod pubsub;
 mod random;
-pub mod redact;
-pub mod redirect;
 pub mod replication;
 pub mod repltrace;
 pub mod scan;
@@ -43,7 +39,6 @@ pub mod set_algebra;
 pub mod sort;
 pub mod stream;
 pub mod string;
-pub mod table;
 pub mod tracking;
 pub mod transaction;
 pub mod zset;

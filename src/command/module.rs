@@ -1,10 +1,10 @@
 //! MODULE: there are none, and none can be loaded, since a module is written against Redis's own memory and types.
 //! Clients ask for the list all the same, to learn what a server can do.
 
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::table::Row;
 use crate::spec::help::reply_help;
 
 const HELP: &[&str] = &[

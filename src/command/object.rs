@@ -1,10 +1,10 @@
 //! `OBJECT`: how a value is kept. (`MEMORY` is in [`memory`](super::memory).)
 
 use super::memory;
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::table::Row;
 use crate::spec::help::reply_help;
 use crate::value::ValueRef;
 

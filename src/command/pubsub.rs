@@ -1,6 +1,5 @@
 //! Publish and subscribe: PUBLISH, (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBSUB and their kin for shard channels.
 
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -9,6 +8,7 @@ use crate::server::client::{Client, ClientFlags};
 use crate::server::output;
 use crate::server::pubsub::Topic;
 use crate::server::subscribe;
+use crate::server::table::Row;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::glob::glob_match;
 use bytes::Bytes;

@@ -1,7 +1,6 @@
 //! Replication commands: REPLICAOF, REPLCONF, PSYNC, SYNC, WAIT, ROLE.
 
 use super::args::{Unit, positive, timeout};
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::blocking;
@@ -20,6 +19,7 @@ use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
 use crate::server::replication::trace::Direction;
+use crate::server::table::Row;
 use crate::util::number::parse_i64;
 
 /// Who executes an append-only file can't become a replica.

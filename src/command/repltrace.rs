@@ -3,13 +3,13 @@
 //! The reply is lines of text, as one wants to read them in `redis-cli`: for each link a line that says how it is, one
 //! that counts its resynchronisations, and its timeline. `->` was sent, `<-` was received, `--` happened here.
 
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::replication;
 use crate::server::replication::primary::feed;
 use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
+use crate::server::table::Row;
 use crate::spec::help::reply_help;
 use crate::sys::time::local_day_and_time;
 use crate::util::number::parse_i64;

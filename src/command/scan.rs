@@ -2,12 +2,12 @@
 
 use super::args::{self, is};
 use super::keys::is_expired;
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::flavour::Flavour;
+use crate::server::table::Row;
 use crate::util::glob::glob_match;
 use crate::value::Type;
 

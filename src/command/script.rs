@@ -1,11 +1,8 @@
 //! Scripts: EVAL and its kin, and SCRIPT.
 
 use super::args;
-use super::table::{CommandId, Row};
-use crate::command::monitor;
 use crate::lua::cache::{Sha, compile, parse_sha};
 use crate::lua::engine::sha1_hex;
-use crate::lua::shebang::split_shebang;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::script::debugger;
 use crate::script::run;
@@ -14,6 +11,8 @@ use crate::server::Server;
 use crate::server::busy;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
+use crate::server::monitoring;
+use crate::server::table::Row;
 use crate::spec::CommandFlags;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use std::rc::Rc;
@@ -118,7 +117,7 @@ fn run_debugged(
 /// Before the commands that it calls are shown, and not behind them.
 pub(super) fn show_to_monitors(s: &mut Server, call: &mut Call, args: &[&[u8]]) {
     if !s.observer.monitors.is_empty() {
-        monitor::feed_monitors(s, call, CommandFlags::empty(), args);
+        monitoring::feed_monitors(s, call, CommandFlags::empty(), args);
     }
 }
 
@@ -149,23 +148,6 @@ fn run(
     );
     s.scripting.scripts.note_use(&sha);
     outcome
-}
-
-/// The flags of a command that runs a script: what the script says of itself counts, where it says anything.
-#[cold]
-pub(crate) fn flags_of_script(server: &Server, id: CommandId, args: &[&[u8]]) -> CommandFlags {
-    let command = server.commands.get(id);
-    let script = match command.spec.name {
-        "eval" | "eval_ro" => split_shebang(args[1]).ok().map(|(flags, _)| flags),
-        "evalsha" | "evalsha_ro" => parse_sha(args[1])
-            .and_then(|sha| server.scripting.scripts.find(&sha))
-            .map(|script| script.flags),
-        "fcall" | "fcall_ro" => {
-            server.scripting.libraries.function(args[1]).map(|function| function.flags)
-        }
-        _ => None,
-    };
-    script.map_or(command.flags, |script| script.command_flags(command.flags))
 }
 
 fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {

@@ -2,7 +2,6 @@
 
 use super::args::{int, is};
 use super::set::reply_entry;
-use super::table::{Command, CommandTable, Row};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -15,6 +14,7 @@ use crate::server::persistence::aof;
 use crate::server::persistence::aof::rewrite;
 use crate::server::propagate;
 use crate::server::shutdown;
+use crate::server::table::{Command, CommandTable, Row};
 use crate::spec::CommandSpec;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::spec::reply::{

@@ -3,13 +3,14 @@
 use super::args;
 use super::random::reply_repeated;
 use super::scan::{ScanOptions, reply_scan, scan_steps};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
+use crate::server::table::Row;
 use crate::value::set::{Set, SetLimits};
 use rand::RngCore;
 
@@ -158,7 +159,7 @@ fn spop_one(s: &mut Server, call: &mut Call, key: &[u8]) -> CommandResult {
     match popped {
         Some(member) => {
             note_removed(s, call, key, "spop", 1);
-            call.propagate_instead(s, &[b"SREM", key, &member]);
+            propagate::propagate_instead(s, call, &[b"SREM", key, &member]);
             call.reply.bulk(&member);
         }
         None => call.reply.null(),
@@ -186,7 +187,7 @@ fn spop_count(s: &mut Server, call: &mut Call, key: &[u8], count: &[u8]) -> Comm
         }
         s.ks.changes.write(Class::GENERIC, "del", call.db, key);
         s.ks.changes.dirty += len as u64 - 1;
-        call.propagate_instead(s, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        propagate::propagate_instead(s, call, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         return Ok(());
     }
     call.reply.set(count);
@@ -201,7 +202,7 @@ fn spop_count(s: &mut Server, call: &mut Call, key: &[u8], count: &[u8]) -> Comm
         });
         let mut command: Vec<&[u8]> = vec![b"SREM", key];
         command.extend(members.iter().map(Vec::as_slice));
-        call.propagate_instead(s, &command);
+        propagate::propagate_instead(s, call, &command);
         left -= part;
     }
     s.ks.changes.write(Class::SET, "spop", call.db, key);

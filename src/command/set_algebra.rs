@@ -3,12 +3,12 @@
 use super::args::{self, is};
 use super::keys::store_result;
 use super::set::{limits, reply_entry, reply_set};
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::db::{Entry, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::table::Row;
 use crate::value::Collection;
 use crate::value::set::{self, Set, SetLimits};
 use std::ops::ControlFlow;

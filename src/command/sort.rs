@@ -7,7 +7,6 @@
 use super::args::{int, is};
 use super::keys::store_result;
 use super::string::string_bytes;
-use super::table::Row as TableRow;
 use crate::db::Keyspace;
 use crate::db::notify::Class;
 use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
@@ -16,6 +15,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::acl;
 use crate::server::call::Call;
+use crate::server::table::Row as TableRow;
 use crate::util::number::{behind_space, parse_f64};
 use crate::util::slot::{key_slot, pattern_slot};
 use crate::value::list::{End, List};

@@ -4,7 +4,6 @@
 
 use super::args::{self, ExpireOption, is, parse_expire};
 use super::expire::{delete_expired_now, is_already_expired};
-use super::table::Row;
 use crate::db::Entry;
 use crate::db::keyspace::string;
 use crate::db::notify::Class;
@@ -16,6 +15,8 @@ use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::large_reply;
 use crate::server::large_reply::is_large;
+use crate::server::propagate;
+use crate::server::table::Row;
 use crate::util::long_double::LongDouble;
 use crate::util::number::parse_i64;
 use crate::value::ValueRef;
@@ -201,7 +202,11 @@ fn set_generic(
         s.ks.changes.notifications.push(Class::GENERIC, "expire", call.db, key);
         if !options.ttl.is_pxat() {
             let mut digits = itoa::Buffer::new();
-            call.propagate_instead(s, &[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
+            propagate::propagate_instead(
+                s,
+                call,
+                &[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()],
+            );
         }
     }
     Ok(true)
@@ -224,7 +229,7 @@ fn propagate_set(s: &mut Server, call: &mut Call, args: &[&[u8]], options: SetOp
             command.push(arg);
         }
     }
-    call.propagate_instead(s, &command);
+    propagate::propagate_instead(s, call, &command);
 }
 
 fn setnx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -259,7 +264,7 @@ fn getset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (key, value) = (args[1], args[2]);
     get(s, call, args)?;
     set_plain(s, call, key, value);
-    call.propagate_instead(s, &[b"SET", key, value]);
+    propagate::propagate_instead(s, call, &[b"SET", key, value]);
     Ok(())
 }
 
@@ -324,9 +329,13 @@ fn msetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         if set_generic(s, call, key, value, each, "msetex")? {
             // As any replica understands it.
             match ttl {
-                Ttl::Expire(_, at) => call.propagate_instead(s, &[b"SET", key, value, b"PXAT", at]),
-                Ttl::Keep => call.propagate_instead(s, &[b"SET", key, value, b"KEEPTTL"]),
-                _ => call.propagate_instead(s, &[b"SET", key, value]),
+                Ttl::Expire(_, at) => {
+                    propagate::propagate_instead(s, call, &[b"SET", key, value, b"PXAT", at])
+                }
+                Ttl::Keep => {
+                    propagate::propagate_instead(s, call, &[b"SET", key, value, b"KEEPTTL"])
+                }
+                _ => propagate::propagate_instead(s, call, &[b"SET", key, value]),
             }
         }
     }
@@ -380,7 +389,7 @@ fn getdel(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     get(s, call, args)?;
     if s.ks.delete(call.db, key).is_some() {
         s.ks.changes.write(Class::GENERIC, "del", call.db, key);
-        call.propagate_instead(s, &[b"DEL", key]);
+        propagate::propagate_instead(s, call, &[b"DEL", key]);
     }
     Ok(())
 }
@@ -393,7 +402,7 @@ fn delifeq(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         .is_some_and(|found| string_bytes(found.get().value(), &mut itoa::Buffer::new()) == wanted);
     if equal && s.ks.delete(call.db, key).is_some() {
         s.ks.changes.write(Class::GENERIC, "del", call.db, key);
-        call.propagate_instead(s, &[b"DEL", key]);
+        propagate::propagate_instead(s, call, &[b"DEL", key]);
     }
     call.reply.int(equal.into());
     Ok(())
@@ -428,10 +437,14 @@ fn getex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             s.ks.set_expire(call.db, key, Some(at));
             s.ks.changes.write(Class::GENERIC, "expire", call.db, key);
             let mut digits = itoa::Buffer::new();
-            call.propagate_instead(s, &[b"PEXPIREAT", key, digits.format(at).as_bytes()]);
+            propagate::propagate_instead(
+                s,
+                call,
+                &[b"PEXPIREAT", key, digits.format(at).as_bytes()],
+            );
         }
         None if ttl == Ttl::Persist && super::expire::remove_expire(s, call, key) => {
-            call.propagate_instead(s, &[b"PERSIST", key]);
+            propagate::propagate_instead(s, call, &[b"PERSIST", key]);
         }
         None => {}
     }
@@ -635,7 +648,7 @@ fn incrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult
     }
     s.ks.changes.write(Class::STRING, "incrbyfloat", call.db, key);
     // The sum, not the increment: replicas must not depend on how a number is rounded.
-    call.propagate_instead(s, &[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
+    propagate::propagate_instead(s, call, &[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
     call.reply.bulk_str(&text);
     Ok(())
 }

@@ -2,11 +2,11 @@
 //! [`server::tracking`](crate::server::tracking).
 
 use super::args::{int, is};
-use super::table::Row;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{Client, Token};
+use crate::server::table::Row;
 use crate::server::tracking;
 use crate::server::tracking::{ClientTracking, TrackingOptions};
 

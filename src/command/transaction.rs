@@ -1,7 +1,5 @@
 //! Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH. Queueing itself is dispatch's.
 
-use super::table::{CommandId, Row};
-use crate::command::dispatch;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::acl;
@@ -9,7 +7,9 @@ use crate::server::acl::check::{AclDenied, Denial};
 use crate::server::acl::log::Context;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::dispatch;
 use crate::server::propagate;
+use crate::server::table::{CommandId, Row};
 use crate::server::transaction;
 
 const NESTED: CommandError = CommandError::err("MULTI calls can not be nested");

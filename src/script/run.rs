@@ -1,8 +1,6 @@
 //! Running a script: `redis.call` executes commands as the caller's, one by one, and what they change is propagated as
 //! one unit.
 
-use crate::command::dispatch;
-use crate::command::table::CommandId;
 use crate::lua::args::{guarded, to_number, truncated};
 use crate::lua::engine::{CurrentRun, Engine, Host, Kept, no_state};
 use crate::lua::error::{COUNTED, LibError, LibResult, error_table};
@@ -20,6 +18,7 @@ use crate::server::call::Call;
 use crate::server::client::Token;
 use crate::server::cluster;
 use crate::server::cluster::SlotError;
+use crate::server::dispatch;
 use crate::server::memory::evict;
 use crate::server::persistence;
 use crate::server::persistence::DiskError;
@@ -27,6 +26,7 @@ use crate::server::propagate;
 use crate::server::propagate::Targets;
 use crate::server::replication::primary::feed;
 use crate::server::scripting::BusyScript;
+use crate::server::table::CommandId;
 use crate::spec::CommandFlags;
 use crate::sys::lua_args::take_arguments;
 use crate::sys::lua_walk::Seen;
@@ -653,7 +653,7 @@ fn find_for_script(
         CommandError::err_with(format!("Wrong number of args calling {redis}command from script"))
     };
     let id = server.commands.find(args[0]).ok_or_else(|| (None, unknown()))?;
-    dispatch::resolve(server, id, args).map_err(|(known, _)| match known {
+    server.commands.resolve(id, args).map_err(|(known, _)| match known {
         Some(id) => (Some(id), wrong_arity()),
         None => (None, unknown()),
     })

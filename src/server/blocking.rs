@@ -22,24 +22,19 @@
 //! what it propagates is what it would have propagated had it not blocked. Arguments relative to the present (`$` of
 //! `XREAD`) must not be resolved anew then: who blocks hands over a command in which they are resolved.
 //!
-//! [`handle_clients_blocked_on_keys`] does this after each command or transaction, so that what one command
-//! adds is never seen half, and clients are served in the order in which they came.
+//! [`resume`](super::dispatch::resume) does this after each command or transaction, so that what one command adds is
+//! never seen half, and clients are served in the order in which they came.
 
 use super::Server;
 use super::call::Call;
 use super::client::{BlockState, Blocked, ClientFlags, Token};
-use crate::command::dispatch;
 use crate::db::blocked::{Ticket, Waiter};
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::resp::reply::Reply;
-use crate::server::expiry;
-use crate::server::observe::latency;
 use crate::server::output;
 use crate::server::replication::primary::feed;
 use crate::value::Type;
-use bytes::Bytes;
 use std::collections::BTreeSet;
-use std::mem;
 
 /// What makes a key interesting to a client that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +48,11 @@ pub struct KeyInterest {
 /// What a client that waits for keys is to do when one is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyWait {
-    db: usize,
+    pub db: usize,
     keys: Vec<Box<[u8]>>,
     ticket: Ticket,
-    command: Vec<Box<[u8]>>,
+    /// What is executed then.
+    pub command: Vec<Box<[u8]>>,
 }
 
 /// The server's side of blocking, apart from the queues, which the keyspace has.
@@ -68,6 +64,17 @@ pub struct Blocking {
     clients: usize,
     /// The deadline of the command that is executed again.
     resumed: Option<Option<i64>>,
+}
+
+impl Blocking {
+    /// A command that a client blocked with is executed again; it keeps its deadline.
+    pub fn begin_resuming(&mut self, deadline: Option<i64>) {
+        self.resumed = Some(deadline);
+    }
+
+    pub fn end_resuming(&mut self) {
+        self.resumed = None;
+    }
 }
 
 const DECIDED_ELSEWHERE: CommandError = CommandError::new(
@@ -122,7 +129,7 @@ pub(crate) fn unblock_client(server: &mut Server, token: Token) {
     server.clients.queue_input(token);
 }
 
-fn end_wait(server: &mut Server, token: Token) -> Option<BlockState> {
+pub(crate) fn end_wait(server: &mut Server, token: Token) -> Option<BlockState> {
     let client = &mut server.clients[token];
     client.flags.remove(ClientFlags::BLOCKED);
     let noted = (token, client.id);
@@ -137,75 +144,6 @@ fn end_wait(server: &mut Server, token: Token) -> Option<BlockState> {
         server.clients.end_wait(noted);
     }
     Some(state)
-}
-
-/// Serves those who wait for keys that have become ready. Serving one may make other keys ready (`BLMOVE`):
-/// they are served too.
-pub(crate) fn handle_clients_blocked_on_keys(server: &mut Server) {
-    if server.pause.is_active() && server.pause.kind(server.ks.now_ms).is_some() {
-        // The keys stay ready: they are served when the pause is over.
-        return;
-    }
-    if server.ks.changes.blocked.has_ready() {
-        // What made the keys ready may have taken so long that they have expired since.
-        server.update_time();
-    }
-    while let Some((db, key)) = server.ks.changes.blocked.next_ready() {
-        serve_key(server, db, &key);
-    }
-}
-
-/// Serves those who wait for one key, in the order in which they came.
-fn serve_key(server: &mut Server, db: usize, key: &[u8]) {
-    // Who blocks again goes behind this ticket: nobody is served twice.
-    let Some(last) = server.ks.changes.blocked.last_ticket(db, key) else { return };
-    let mut after = None;
-    while let Some((ticket, waiter)) = server.ks.changes.blocked.next_waiter(db, key, after, last) {
-        after = Some(ticket);
-        let kind = server.ks.inspect(db, key).map(|entry| entry.value().kind());
-        if kind.is_none() && !server.ks.changes.blocked.concerns_absence(db, key) {
-            return;
-        }
-        if (kind == Some(waiter.kind) || waiter.on_no_key)
-            && let Some(token) = server.clients.find(waiter.client)
-            && !server.clients[token].is(ClientFlags::CLOSE_ASAP)
-        {
-            resume_blocked(server, token);
-        }
-    }
-}
-
-/// Executes the command again that a client waits with.
-fn resume_blocked(server: &mut Server, token: Token) {
-    let Some(BlockState { on: Blocked::Keys(wait), deadline }) = end_wait(server, token) else {
-        return;
-    };
-    let client = &server.clients[token];
-    let id = client.id;
-    let no_touch = mem::replace(&mut server.ks.no_touch, client.is(ClientFlags::NO_TOUCH));
-    let mut call = Call::resumed(token, wait.db, client.protocol);
-    let outer_client = server.clients.begin_turn(token);
-    let role = server.ks.role;
-    expiry::restore_role(server);
-    let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
-    server.blocking.resumed = Some(deadline);
-
-    let started = server.observer.latency.is_on().then(|| server.clock.nanos());
-    dispatch::reprocess_command(server, &mut call, &args);
-    if let Some(started) = started {
-        latency::note_since(server, "command-unblocking", started);
-    }
-
-    server.blocking.resumed = None;
-    (server.ks.role, server.ks.no_touch) = (role, no_touch);
-    server.clients.end_turn(outer_client);
-    let mut reply = call.reply;
-    if let Some(token) = server.clients.find((token, id)) {
-        output::add_output(server, token, Bytes::from(reply.take()));
-        if !server.clients[token].is(ClientFlags::BLOCKED) {
-            server.clients.queue_input(token);
-        }
-    }
 }
 
 /// Whether the command that runs is one that a client blocked with: it has been seen before.

@@ -5,13 +5,11 @@
 //! other; what runs inside a command (a transaction's commands, a script's, a blocked command that goes on, a line of
 //! an append-only file) has a new one, made by the constructor that says which.
 
-use super::Server;
 use super::gates::Gates;
 use super::observe::Observer;
 use super::token::Token;
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Protocol, Reply};
-use crate::server::propagate;
 use std::mem;
 
 /// What to propagate of the command that is running.
@@ -109,20 +107,6 @@ impl Call {
     pub fn reply_error(&mut self, observer: &mut Observer, error: &CommandError) {
         observer.count_error(&error.code);
         self.reply.error(error);
-    }
-
-    /// Propagates this in place of the command that is running.
-    pub fn propagate_instead(&mut self, server: &Server, command: &[&[u8]]) {
-        if !propagate::is_propagated(server) {
-            // Nobody listens: no copies.
-            self.propagation = Propagation::Nothing;
-            return;
-        }
-        let command = command.iter().map(|arg| arg.to_vec()).collect();
-        match &mut self.propagation {
-            Propagation::Instead(all) => all.push(command),
-            other => *other = Propagation::Instead(vec![command]),
-        }
     }
 
     /// Propagates the command that is running, whether it changes anything or not.

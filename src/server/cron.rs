@@ -2,12 +2,13 @@
 
 use super::Server;
 use super::client::{ClientFlags, Token};
-use crate::command::monitor;
 use crate::db::expire::Effort;
 use crate::server::blocking;
+use crate::server::dispatch::resume;
 use crate::server::expiry;
 use crate::server::memory::client_eviction;
 use crate::server::memory::evict;
+use crate::server::monitoring;
 use crate::server::observe::latency;
 use crate::server::observe::log::Level;
 use crate::server::output;
@@ -58,7 +59,7 @@ impl Server {
         }
         pause::check_pause(self);
         blocking::handle_blocked_clients_timeout(self);
-        blocking::handle_clients_blocked_on_keys(self);
+        resume::handle_clients_blocked_on_keys(self);
         write::check_background_fsync(self);
         write::flush_append_only_file(self, false);
         if self.persistence.aof.holds_replies() {
@@ -87,7 +88,7 @@ impl Server {
 
     /// Writes what waits to be written, and closes what waits to be closed.
     fn write_replies(&mut self) {
-        monitor::flush_monitors(self);
+        monitoring::flush_monitors(self);
         output::write_turn_output(self);
         for token in self.clients.take_pending_writes() {
             if self.clients.contains(token) {

@@ -4,8 +4,6 @@
 //! lists all that differs; from it come the fields of [`Flavour`], which the code asks, and the table of
 //! `docs/compatibility.md`, which users read. Directives whose defaults differ are in [`DEFAULTS`].
 
-use crate::command::table::CommandTable;
-use crate::spec::CommandFlags;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -114,24 +112,6 @@ impl Flavour {
     /// The same where it is shouted.
     pub fn primary_in_capitals(self) -> &'static str {
         if self.says_primary { "PRIMARY" } else { "MASTER" }
-    }
-
-    /// Gives commands the flags that they have in this flavour.
-    pub fn adapt(self, commands: &mut CommandTable) {
-        let mut change = |name: &[u8], from: CommandFlags, to: CommandFlags| {
-            if let Some(id) = commands.find(name) {
-                let command = commands.get_mut(id);
-                command.flags = command.flags.difference(from).union(to);
-                command.spec.flags = command.flags;
-            }
-        };
-        if self.nested_multi_aborts {
-            change(b"multi", CommandFlags::empty(), CommandFlags::NO_MULTI);
-            change(b"watch", CommandFlags::empty(), CommandFlags::NO_MULTI);
-        }
-        if self.scripts_may_call_waitaof {
-            change(b"waitaof", CommandFlags::NOSCRIPT, CommandFlags::BLOCKING);
-        }
     }
 
     /// Whose place a program of this name takes.

@@ -1,6 +1,6 @@
 //! What may stand between a request and its execution, in one word: no bit set, and nothing needs to be asked.
 //!
-//! [`process_command`](crate::command::dispatch) knows a dozen reasons to refuse a request, to hold it back or to show
+//! [`process_command`](crate::server::dispatch) knows a dozen reasons to refuse a request, to hold it back or to show
 //! it to somebody. None of them applies to nearly all requests of nearly all servers. So they are asked about once for
 //! a client's turn, and again after each command that could change an answer; a command that only reads or changes
 //! keys can't, and finds its answer by one comparison of the gates of its [`Call`](super::call::Call) with the bits

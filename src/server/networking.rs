@@ -11,10 +11,6 @@ use super::client::{ClientFlags, Token};
 use super::connection::Connection;
 use super::gates::Gates;
 use super::output::REPLY_FLUSH;
-use crate::command::dispatch;
-use crate::command::dispatch::Verdict;
-use crate::command::monitor;
-use crate::command::table::CommandId;
 use crate::db::ExpiryRole;
 use crate::db::keyspace::HashHint;
 use crate::db::lent::{LARGE_ARGUMENT, fills};
@@ -23,8 +19,11 @@ use crate::resp::parser::{Parsed, ParserLimits, ProtocolError, Span, parse_reque
 use crate::server::blocking;
 use crate::server::busy;
 use crate::server::client_info;
+use crate::server::dispatch;
+use crate::server::dispatch::Verdict;
 use crate::server::expiry;
 use crate::server::memory::client_eviction;
+use crate::server::monitoring;
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
@@ -33,6 +32,7 @@ use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
 use crate::server::subscribe;
+use crate::server::table::CommandId;
 use crate::server::tracking;
 use crate::server::transaction;
 use bytes::{Buf, Bytes};
@@ -49,9 +49,6 @@ const SPANS_KEPT: usize = 16 * 1024;
 const READS_PER_EVENT: usize = 16;
 /// A client whose turn has cost more than this, in nanoseconds, lets others have theirs.
 const CLIENT_TURN_NS: u64 = 2_000_000;
-/// What a command may take before it counts for that. Those that are cheaper are bounded by the buffer that they lie
-/// in: to stop among them, and move the rest, would cost more than they do.
-pub const CHEAP_COMMAND_NS: u64 = 20_000;
 /// Bytes of one read that goes on with half a request.
 const READ_ON: usize = 16 * 1024;
 /// As much of an announced argument is allocated before it has come.
@@ -588,7 +585,7 @@ impl Server {
         debug_assert!(self.clients.in_turn().is_none() && self.reply.is_empty());
         if self.observer.monitors.has_lines() && self.clients[token].is(ClientFlags::MONITOR) {
             // What it saw before comes before its replies.
-            monitor::flush_monitors(self);
+            monitoring::flush_monitors(self);
         }
         self.clients.begin_turn(token);
         let client = &self.clients[token];

@@ -46,6 +46,20 @@ pub(crate) fn is_propagated(server: &Server) -> bool {
     aof::records_aof(server) || (server.repl.stream().is_some() && !server.repl.is_replica())
 }
 
+/// Propagates this in place of the command that is running.
+pub(crate) fn propagate_instead(server: &Server, call: &mut Call, command: &[&[u8]]) {
+    if !is_propagated(server) {
+        // Nobody listens: no copies.
+        call.propagation = Propagation::Nothing;
+        return;
+    }
+    let command = command.iter().map(|arg| arg.to_vec()).collect();
+    match &mut call.propagation {
+        Propagation::Instead(all) => all.push(command),
+        other => *other = Propagation::Instead(vec![command]),
+    }
+}
+
 /// Whether what is propagated is being gathered.
 pub(crate) fn gathers_unit(server: &Server) -> bool {
     server.unit.is_some()

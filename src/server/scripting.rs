@@ -2,11 +2,14 @@
 //! How a script is run is not its business.
 
 use super::Server;
+use super::table::CommandId;
 use super::token::Token;
-use crate::lua::cache::Scripts;
+use crate::lua::cache::{Scripts, parse_sha};
 use crate::lua::engine::Host;
 use crate::lua::library::{Libraries, Load};
+use crate::lua::shebang::split_shebang;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
+use crate::spec::CommandFlags;
 use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -153,6 +156,23 @@ impl Scripting {
     pub fn is_killed(&self) -> bool {
         self.killed
     }
+}
+
+/// The flags of a command that runs a script: what the script says of itself counts, where it says anything.
+#[cold]
+pub(crate) fn flags_of_script(server: &Server, id: CommandId, args: &[&[u8]]) -> CommandFlags {
+    let command = server.commands.get(id);
+    let script = match command.spec.name {
+        "eval" | "eval_ro" => split_shebang(args[1]).ok().map(|(flags, _)| flags),
+        "evalsha" | "evalsha_ro" => parse_sha(args[1])
+            .and_then(|sha| server.scripting.scripts.find(&sha))
+            .map(|script| script.flags),
+        "fcall" | "fcall_ro" => {
+            server.scripting.libraries.function(args[1]).map(|function| function.flags)
+        }
+        _ => None,
+    };
+    script.map_or(command.flags, |script| script.command_flags(command.flags))
 }
 
 /// Loads the code of a library; returns its name. `was_loaded_before`: by the primary, or before it came into a file.

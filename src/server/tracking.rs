@@ -6,9 +6,9 @@
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
-use crate::command::table::CommandId;
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::output;
+use crate::server::table::CommandId;
 use crate::server::transaction;
 use crate::spec::keys::get_keys_from_command;
 use bitflags::bitflags;

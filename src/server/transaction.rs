@@ -7,8 +7,8 @@
 use super::Server;
 use super::call::Call;
 use super::client::{ClientFlags, Token};
-use crate::command::table::CommandId;
 use crate::db::lent::Lent;
+use crate::server::table::CommandId;
 use crate::server::tracking;
 use crate::spec::CommandFlags;
 use crate::util::sparse::shrink_if_sparse;

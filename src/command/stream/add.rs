@@ -275,7 +275,7 @@ fn propagate_trimmed(
     }
     let mut at = 0..;
     command.retain(|_| !left_out.contains(&at.next().unwrap_or_default()));
-    call.propagate_instead(s, &command);
+    propagate::propagate_instead(s, call, &command);
     if let Some(effects) = effects {
         effects.propagate(s, call, command[1]);
     }

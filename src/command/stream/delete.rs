@@ -9,6 +9,7 @@ use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::value::stream::log::TrimTo;
 use crate::value::stream::{Stream, StreamId};
 use std::collections::BTreeMap;
@@ -163,16 +164,16 @@ impl Effects {
             let ids = texts(ids);
             let mut command: Vec<&[u8]> = vec![b"XACK", key, group];
             command.extend(ids.iter().map(|id| &id[..]));
-            call.propagate_instead(s, &command);
+            propagate::propagate_instead(s, call, &command);
         }
         if let Some(min) = self.trimmed_to {
-            call.propagate_instead(s, &[b"XTRIM", key, b"MINID", b"=", &min.text()]);
+            propagate::propagate_instead(s, call, &[b"XTRIM", key, b"MINID", b"=", &min.text()]);
         }
         if !self.deleted.is_empty() {
             let ids = texts(&self.deleted);
             let mut command: Vec<&[u8]> = vec![b"XDEL", key];
             command.extend(ids.iter().map(|id| &id[..]));
-            call.propagate_instead(s, &command);
+            propagate::propagate_instead(s, call, &command);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::spec::help::reply_help;
 use crate::value::stream::{Group, Log, Stream, StreamId};
 
@@ -66,7 +67,7 @@ impl Options {
             let mut digits = itoa::Buffer::new();
             let mut command = args.to_vec();
             command[self.entries_read_at] = digits.format(read).as_bytes();
-            call.propagate_instead(s, &command);
+            propagate::propagate_instead(s, call, &command);
         }
     }
 }

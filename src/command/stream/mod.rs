@@ -16,12 +16,13 @@ mod pending;
 mod range;
 mod read;
 
-use super::table::Row;
 use crate::ds::listpack::ListpackEntry;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::propagate;
+use crate::server::table::Row;
 use crate::util::c_string;
 use crate::value::stream::log::StreamEntry;
 use crate::value::stream::{Group, StreamId};
@@ -137,8 +138,9 @@ fn propagate_group_position(
     let mut digits = itoa::Buffer::new();
     let (last_id, entries_read) = group;
     let read = digits.format(entries_read_arg(entries_read));
-    call.propagate_instead(
+    propagate::propagate_instead(
         s,
+        call,
         &[b"XGROUP", b"SETID", key, name, &last_id.text(), b"ENTRIESREAD", read.as_bytes()],
     );
 }

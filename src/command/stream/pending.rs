@@ -155,8 +155,9 @@ pub(super) fn propagate_claim(
     last_id: StreamId,
 ) {
     let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
-    call.propagate_instead(
+    propagate::propagate_instead(
         s,
+        call,
         &[
             b"XCLAIM",
             key,
@@ -253,7 +254,7 @@ pub(super) fn note_consumer(s: &mut Server, call: &mut Call, args: [&[u8]; 3], c
     s.ks.changes.dirty += 1;
     s.ks.changes.notifications.push(Class::STREAM, "xgroup-createconsumer", call.db, key);
     if claims.iter().all(|claim| *claim.consumer != *name) {
-        call.propagate_instead(s, &[b"XGROUP", b"CREATECONSUMER", key, group, name]);
+        propagate::propagate_instead(s, call, &[b"XGROUP", b"CREATECONSUMER", key, group, name]);
     }
 }
 

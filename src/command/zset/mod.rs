@@ -15,7 +15,6 @@ mod read;
 mod update;
 
 use super::keys::store_result;
-use super::table::Row;
 use crate::db::notify::Class;
 use crate::ds::listpack::ListpackEntry;
 use crate::resp::error::CommandError;
@@ -23,6 +22,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::config::Config;
+use crate::server::table::Row;
 use crate::value::Value;
 use crate::value::zset::{Zset, ZsetLimits};
 

@@ -7,6 +7,7 @@ use crate::server::Server;
 use crate::server::blocking;
 use crate::server::blocking::KeyInterest;
 use crate::server::call::Call;
+use crate::server::propagate;
 use crate::value::Type;
 use crate::value::zset::Zset;
 
@@ -145,8 +146,9 @@ impl<'a> MultiPop<'a> {
             return Ok(false);
         };
         let count = taken.to_string();
-        call.propagate_instead(
+        propagate::propagate_instead(
             s,
+            call,
             &[self.end.command().to_uppercase().as_bytes(), key, count.as_bytes()],
         );
         Ok(true)
@@ -186,7 +188,7 @@ fn bzpop(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End) -> CommandRe
     let deadline = args::timeout(timeout, Unit::Seconds, s.ks.now_ms)?;
     match pop(s, call, keys, end, 1, Form::KeyAndPair)? {
         Some((key, _)) => {
-            call.propagate_instead(s, &[end.command().to_uppercase().as_bytes(), key])
+            propagate::propagate_instead(s, call, &[end.command().to_uppercase().as_bytes(), key])
         }
         None => wait(s, call, args, keys, deadline),
     }

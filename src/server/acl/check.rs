@@ -1,7 +1,7 @@
 //! Whether a user may run a command: the command itself, its keys, its channels.
 
 use super::user::{KeyAccess, Selector, User};
-use crate::command::table::Command;
+use crate::server::table::Command;
 use crate::spec::keys::{KeyRef, get_keys_from_command, has_keys};
 use crate::spec::{Channels, CommandFlags, KeySpecFlags};
 use crate::util::glob::glob_match;

@@ -9,10 +9,10 @@ pub mod slots;
 
 use super::config::ClusterEndpointType;
 use super::{Server, random_id};
-use crate::command::table::CommandId;
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client::Token;
 use crate::server::observe::log::Level;
+use crate::server::table::CommandId;
 use crate::spec::CommandFlags;
 use crate::spec::keys::for_each_slot_key;
 use crate::util::slot::{SLOTS, key_slot};

@@ -4,7 +4,6 @@ use super::AofState;
 use crate::aof::manifest::manifest_name;
 use crate::aof::reader::{Record, RecordFile, holds_a_command, is_rdb, next_record};
 use crate::aof::{AofFile, Manifest};
-use crate::command::dispatch;
 use crate::db::ExpiryRole;
 use crate::resp::reply::Protocol;
 use crate::server::Server;
@@ -397,7 +396,7 @@ fn replay_command(
             "Unknown command '{name}' reading the append only file {file}"
         )));
     };
-    let id = dispatch::resolve(server, id, args).map_err(|(_, error)| {
+    let id = server.commands.resolve(id, args).map_err(|(_, error)| {
         LoadError::Content(format!("{error} reading the append only file {file}"))
     })?;
     let command = server.commands.get(id);

@@ -1,37 +1,35 @@
 //! From a request to its execution: `process_command` decides whether it may run, `call` runs it, times it, counts
 //! it and propagates it.
+//!
+//! * [`checks`]: what may speak against a request.
+//! * [`resume`]: blocked clients go on.
 
-use super::http::is_http;
-use super::redact::redact;
-use super::redirect::Redirection;
-use super::table::CommandId;
-use crate::command::http;
-use crate::command::monitor;
-use crate::command::redirect;
-use crate::command::script;
+mod checks;
+pub(crate) mod resume;
+
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
-use crate::resp::reply::Protocol;
 use crate::server::Server;
-use crate::server::acl;
 use crate::server::blocking;
 use crate::server::call::{Call, Propagation};
 use crate::server::client::{Blocked, ClientFlags, Token};
-use crate::server::cluster;
 use crate::server::cluster::is_redirection;
 use crate::server::config::PropagationErrorBehavior;
-use crate::server::memory::evict;
-use crate::server::memory::evict::EvictionOutcome;
-use crate::server::networking::CHEAP_COMMAND_NS;
+use crate::server::http;
+use crate::server::monitoring;
 use crate::server::output;
 use crate::server::pause::PauseKind;
-use crate::server::persistence;
 use crate::server::propagate;
+use crate::server::redact::redact;
+use crate::server::redirect;
+use crate::server::redirect::Redirection;
 use crate::server::replication::primary;
-use crate::server::replication::primary::feed;
+use crate::server::scripting;
+use crate::server::table::CommandId;
 use crate::server::tracking;
 use crate::server::transaction;
 use crate::spec::CommandFlags;
 use crate::util::c_string;
+use checks::may_run;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +52,9 @@ struct Executed {
     dirty_before: u64,
 }
 
-/// At most one line in that time about a replica that applies what it can't write down, in milliseconds.
-const DISK_ERROR_LOG_MS: i64 = 10_000;
-const NO_AUTH: CommandError = CommandError::new(ErrorCode::NoAuth, "Authentication required.");
-const OOM: CommandError =
-    CommandError::new(ErrorCode::Oom, "command not allowed when used memory > 'maxmemory'.");
-const NO_REPLICAS: CommandError =
-    CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write.");
-const READ_ONLY: CommandError =
-    CommandError::new(ErrorCode::ReadOnly, "You can't write against a read only replica.");
-const MASTER_DOWN: CommandError = CommandError::new(
-    ErrorCode::MasterDown,
-    "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-);
-const REPLICA_ACCESS: CommandError = CommandError::err("Replica can't interact with the keyspace");
-const NO_MULTI: CommandError = CommandError::err("Command not allowed inside a transaction");
-const LOADING: CommandError =
-    CommandError::new(ErrorCode::Loading, "Redis is loading the dataset in memory");
+/// What a command may take before it counts for its client's turn. Those that are cheaper are bounded by the buffer
+/// that they lie in: to stop among them, and move the rest, would cost more than they do.
+const CHEAP_COMMAND_NS: u64 = 20_000;
 
 /// Decides about a request of a client, and executes it if nothing speaks against it.
 #[inline]
@@ -102,8 +86,8 @@ fn process_with_care(
     let token = call.client;
     let start = call.reply.len();
     let resolved = match command {
-        Some(id) => resolve(server, id, args),
-        None if is_http(args[0]) => {
+        Some(id) => server.commands.resolve(id, args),
+        None if http::is_http(args[0]) => {
             http::refuse_http(server, token);
             return Verdict::Done;
         }
@@ -124,7 +108,7 @@ fn process_with_care(
         flags = flags_in_mode(server, token, id);
     }
     if flags.contains(CommandFlags::NO_MANDATORY_KEYS) {
-        flags = script::flags_of_script(server, id, args);
+        flags = scripting::flags_of_script(server, id, args);
     }
     if let Err(error) = may_run(server, call, id, args, flags, in_mode) {
         refuse(server, call, Some(id), &error);
@@ -144,7 +128,7 @@ fn process_with_care(
     }
     after_command(server, call, start);
     if server.ks.changes.blocked.has_ready() && !server.scripting.is_busy() {
-        blocking::handle_clients_blocked_on_keys(server);
+        resume::handle_clients_blocked_on_keys(server);
     }
     Verdict::Done
 }
@@ -158,32 +142,6 @@ pub(crate) fn reprocess_command(server: &mut Server, call: &mut Call, args: &[&[
         Err(error) => refuse(server, call, Some(id), &error),
     }
     after_command(server, call, start);
-}
-
-/// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
-#[inline]
-pub(crate) fn resolve(
-    server: &Server,
-    id: CommandId,
-    args: &[&[u8]],
-) -> Result<CommandId, (Option<CommandId>, CommandError)> {
-    let command = server.commands.get(id);
-    let id = if command.subcommands.is_empty() || args.len() < 2 {
-        id
-    } else {
-        match server.commands.find_subcommand(id, args[1]) {
-            Some(sub) => sub,
-            None => return Err((None, unknown_subcommand(command.name, args[1]))),
-        }
-    };
-    let command = server.commands.get(id);
-    if !command.arity_allows(args.len())
-        || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1)
-    {
-        let text = format!("wrong number of arguments for '{}' command", command.name);
-        return Err((Some(id), CommandError::err_with(text)));
-    }
-    Ok(id)
 }
 
 /// The flags of a command for a client in a transaction or subscribed: `EXEC` does what was queued.
@@ -203,144 +161,6 @@ fn flags_in_mode(server: &Server, token: Token, id: CommandId) -> CommandFlags {
 fn is_to_be_queued(server: &Server, token: Token, id: CommandId) -> bool {
     server.clients[token].is(ClientFlags::MULTI)
         && !server.commands.get(id).is(CommandFlags::NEVER_QUEUED)
-}
-
-/// Refuses what a subscriber can't be answered: in RESP2 it takes every reply for a message.
-#[cold]
-fn check_subscriber_mode(server: &Server, token: Token, id: CommandId) -> CommandResult {
-    let client = &server.clients[token];
-    let command = server.commands.get(id);
-    if !client.is(ClientFlags::PUBSUB)
-        || client.protocol != Protocol::Resp2
-        || command.is(CommandFlags::FOR_SUBSCRIBERS)
-    {
-        return Ok(());
-    }
-    Err(CommandError::err_with(format!(
-        "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
-         context",
-        command.name
-    )))
-}
-
-/// Refuses what the client's user has no permission for.
-#[cold]
-fn check_permission(
-    server: &mut Server,
-    token: Token,
-    id: CommandId,
-    args: &[&[u8]],
-) -> CommandResult {
-    let checked = acl::acl_check(server, token, id, args);
-    checked.map_err(|denied| acl::no_permission(server, token, id, args, denied))
-}
-
-/// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
-fn may_run(
-    server: &mut Server,
-    call: &mut Call,
-    id: CommandId,
-    args: &[&[u8]],
-    flags: CommandFlags,
-    in_mode: bool,
-) -> CommandResult {
-    let token = call.client;
-    let client = &server.clients[token];
-    let client_flags = client.flags;
-    let from_primary = client.is(ClientFlags::MASTER);
-    if !client.is(ClientFlags::AUTHENTICATED)
-        && !flags.contains(CommandFlags::NO_AUTH)
-        && server.acl.needs_auth(client)
-    {
-        return Err(NO_AUTH);
-    }
-    if flags.contains(CommandFlags::PROTECTED) {
-        check_protected(server, token, id)?;
-    }
-    if client_flags.intersects(ClientFlags::SLAVE)
-        && flags
-            .intersects(CommandFlags::WRITE | CommandFlags::READONLY | CommandFlags::MAY_REPLICATE)
-    {
-        return Err(REPLICA_ACCESS);
-    }
-    if in_mode && flags.contains(CommandFlags::NO_MULTI) && client.is(ClientFlags::MULTI) {
-        return Err(NO_MULTI);
-    }
-    if client_flags.contains(ClientFlags::RESTRICTED) {
-        check_permission(server, token, id, args)?;
-    }
-    match redirect::redirection(server, token, flags) {
-        None => {}
-        Some(Redirection::Elsewhere(error)) => return Err(error),
-        // It is not for this server to judge.
-        Some(Redirection::Undecided) => return Ok(()),
-    }
-    if server.cluster.is_some() && !from_primary {
-        cluster::check_slots(server, token, id, args)?;
-    }
-    if server.tracking.keys() > 0 {
-        tracking::tracking_limit_keys(server);
-        // Who hears of it hears it before the reply.
-        output::flush_pushes(server, call);
-    }
-    if server.config.maxmemory > 0 {
-        let outcome = evict::perform_evictions(server);
-        // Who hears that evicted keys are gone hears it before the reply.
-        output::flush_pushes(server, call);
-        if outcome == EvictionOutcome::Exhausted
-            && !from_primary
-            // A queue may grow without end, too.
-            && (flags.contains(CommandFlags::DENYOOM)
-                || (in_mode && is_to_be_queued(server, token, id)))
-        {
-            return Err(OOM);
-        }
-    }
-    // PING tells those who watch over the server that something is wrong.
-    if persistence::has_disk_error(server)
-        && flags.intersects(CommandFlags::WRITE | CommandFlags::SHOWS_DISK_ERRORS)
-    {
-        match persistence::disk_error(server) {
-            Some(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
-                apply_without_disk(server);
-            }
-            Some(error) if !from_primary => return Err(error.into()),
-            _ => {}
-        }
-    }
-    if flags.contains(CommandFlags::WRITE) && !from_primary {
-        if server.config.min_replicas_to_write > 0 && !feed::enough_good_replicas(server) {
-            return Err(NO_REPLICAS);
-        }
-        if server.config.replica_read_only && server.repl.is_replica() {
-            return Err(READ_ONLY);
-        }
-    }
-    if in_mode {
-        check_subscriber_mode(server, token, id)?;
-    }
-    if server.repl.is_replica()
-        && !server.config.replica_serve_stale_data
-        && !server.repl.is_connected_to_primary()
-        && !flags.contains(CommandFlags::STALE)
-    {
-        return Err(MASTER_DOWN);
-    }
-    if let Some(loading) = &server.persistence.loading
-        && !from_primary
-        && match loading.is_async {
-            true => flags.contains(CommandFlags::NO_ASYNC_LOADING),
-            false => !flags.contains(CommandFlags::LOADING),
-        }
-    {
-        return Err(LOADING);
-    }
-    if let Some(busy) = server.scripting.busy()
-        && !flags.contains(CommandFlags::ALLOW_BUSY)
-    {
-        return Err(busy.error());
-    }
-    Ok(())
 }
 
 fn is_paused(server: &Server, token: Token, flags: CommandFlags) -> bool {
@@ -409,18 +229,6 @@ fn give_up(server: &Server, why: &str) -> ! {
     std::process::abort();
 }
 
-/// The primary's command is to be applied although this server can't write to its disk: goes on or ends, as
-/// configured.
-fn apply_without_disk(server: &mut Server) {
-    if !server.config.replica_ignore_disk_write_errors {
-        give_up(server, "Replica was unable to write command to disk.");
-    }
-    let now = server.ks.now_ms;
-    if server.repl.logs_disk_error(now, DISK_ERROR_LOG_MS) {
-        server.warning("Replica is applying a command even though it is unable to write to disk.");
-    }
-}
-
 /// `EXEC` itself is refused: the transaction is over.
 fn abort_exec(server: &mut Server, call: &mut Call, id: CommandId, reason: &CommandError) {
     let token = call.client;
@@ -435,7 +243,7 @@ fn abort_exec(server: &mut Server, call: &mut Call, id: CommandId, reason: &Comm
     if !server.observer.monitors.is_empty() {
         // They have seen MULTI, and are to see its end.
         let flags = server.commands.get(id).flags;
-        monitor::feed_monitors(server, call, flags, &[b"EXEC"]);
+        monitoring::feed_monitors(server, call, flags, &[b"EXEC"]);
     }
 }
 
@@ -445,7 +253,7 @@ pub(crate) fn call(server: &mut Server, call: &mut Call, id: CommandId, args: &[
     let flags = server.commands.get(id).flags;
     let executed = run_handler(server, call, id, args);
     if !server.observer.monitors.is_empty() && !blocking::is_resuming(server) {
-        monitor::feed_monitors(server, call, flags, args);
+        monitoring::feed_monitors(server, call, flags, args);
     }
     let dirty_before = executed.dirty_before;
     // A command that blocked is counted when it goes on.
@@ -480,7 +288,7 @@ fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]
         output::flush_pushes(server, call);
     }
     if server.ks.changes.blocked.has_ready() {
-        blocking::handle_clients_blocked_on_keys(server);
+        resume::handle_clients_blocked_on_keys(server);
     }
 }
 
@@ -596,26 +404,6 @@ fn after_command(server: &mut Server, call: &mut Call, start: usize) {
     }
 }
 
-fn check_protected(server: &Server, token: Token, id: CommandId) -> CommandResult {
-    let client = &server.clients[token];
-    let local = client.conn.peer_ip().is_none_or(|ip| ip.is_loopback());
-    let name = server.commands.get(id).name;
-    let name = name.split('|').next().unwrap_or(name);
-    let allowed = match name {
-        "module" => server.config.enable_module_command,
-        _ => server.config.enable_debug_command,
-    };
-    if allowed.allows(local) {
-        return Ok(());
-    }
-    Err(CommandError::err_with(format!(
-        "{} command not allowed. If the enable-{name}-command option is set to \"local\", you can run it from a \
-         local connection, otherwise you need to set this option in the configuration file, and then restart the \
-         server.",
-        name.to_uppercase()
-    )))
-}
-
 /// At most so many bytes of a request's arguments are shown in an error.
 const SHOWN: usize = 128;
 
@@ -630,13 +418,5 @@ fn unknown_command(args: &[&[u8]]) -> CommandError {
     }
     let name = c_string(&args[0][..args[0].len().min(SHOWN)]);
     let text = [b"unknown command '", name, b"', with args beginning with: ", &rest].concat();
-    CommandError::err_with(text)
-}
-
-fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let name = c_string(&name[..name.len().min(SHOWN)]);
-    let container = container.to_uppercase();
-    let text =
-        [b"unknown subcommand '", name, b"'. Try ", container.as_bytes(), b" HELP."].concat();
     CommandError::err_with(text)
 }

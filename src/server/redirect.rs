@@ -1,10 +1,8 @@
 //! Redirections: a client that can follow one (`CLIENT CAPA redirect`) learns from a replica where the primary is,
 //! instead of reading what may be old or being told that it can't write. As in Valkey 8.
 
-use super::table::Row;
-use crate::resp::error::{CommandError, CommandResult, ErrorCode};
+use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::Server;
-use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::spec::CommandFlags;
 
@@ -40,14 +38,3 @@ pub(crate) fn redirection(
     let text = format!("{}:{}", primary.host(), primary.port());
     Some(Redirection::Elsewhere(CommandError::with(ErrorCode::Redirect, text)))
 }
-
-fn capa(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    // A capability that is not known here changes nothing.
-    if args[2..].iter().any(|name| name.eq_ignore_ascii_case(b"redirect")) {
-        s.client(call).flags |= ClientFlags::REDIRECT;
-    }
-    call.reply.ok();
-    Ok(())
-}
-
-pub const COMMANDS: &[Row] = &[("client|capa", capa)];

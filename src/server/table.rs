@@ -1,12 +1,17 @@
 //! The command table: what each command is, who handles it, and how often it ran.
 
 use crate::lua::engine::Host;
-use crate::resp::error::CommandResult;
+use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::flavour::Flavour;
 use crate::server::gates::Gates;
 use crate::spec::catalogue::{AclId, Catalogue};
 use crate::spec::{COMMANDS, CommandFlags, CommandSpec};
+use crate::util::c_string;
+
+/// At most so many bytes of a subcommand's name are shown in an error.
+const SHOWN: usize = 128;
 
 /// Executes a command: arguments in (the first is the command's name), the reply into `call.reply`. An error takes the
 /// place of whatever part of a reply was written.
@@ -195,6 +200,32 @@ impl CommandTable {
         }
     }
 
+    /// The command or subcommand that a request names, if its arity fits; if not, the error, and whose it is.
+    #[inline]
+    pub fn resolve(
+        &self,
+        id: CommandId,
+        args: &[&[u8]],
+    ) -> Result<CommandId, (Option<CommandId>, CommandError)> {
+        let command = self.get(id);
+        let id = if command.subcommands.is_empty() || args.len() < 2 {
+            id
+        } else {
+            match self.find_subcommand(id, args[1]) {
+                Some(sub) => sub,
+                None => return Err((None, unknown_subcommand(command.name, args[1]))),
+            }
+        };
+        let command = self.get(id);
+        if !command.arity_allows(args.len())
+            || (args.len() < 2 && !command.subcommands.is_empty() && command.arity < -1)
+        {
+            let text = format!("wrong number of arguments for '{}' command", command.name);
+            return Err((Some(id), CommandError::err_with(text)));
+        }
+        Ok(id)
+    }
+
     #[inline]
     pub fn get(&self, id: CommandId) -> &Command {
         &self.commands[id]
@@ -217,6 +248,24 @@ impl CommandTable {
     /// Commands without their subcommands.
     pub fn top_level(&self) -> impl Iterator<Item = &Command> {
         self.commands.iter().filter(|c| !c.name.contains('|'))
+    }
+
+    /// Gives commands the flags that they have in this flavour.
+    pub fn adapt(&mut self, flavour: Flavour) {
+        let mut change = |name: &[u8], from: CommandFlags, to: CommandFlags| {
+            if let Some(id) = self.find(name) {
+                let command = self.get_mut(id);
+                command.flags = command.flags.difference(from).union(to);
+                command.spec.flags = command.flags;
+            }
+        };
+        if flavour.nested_multi_aborts {
+            change(b"multi", CommandFlags::empty(), CommandFlags::NO_MULTI);
+            change(b"watch", CommandFlags::empty(), CommandFlags::NO_MULTI);
+        }
+        if flavour.scripts_may_call_waitaof {
+            change(b"waitaof", CommandFlags::NOSCRIPT, CommandFlags::BLOCKING);
+        }
     }
 
     /// `rename-command`: the command answers to another name, or to none if that is empty. `false`: there is no
@@ -294,9 +343,17 @@ impl Command {
     }
 }
 
+fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
+    let name = c_string(&name[..name.len().min(SHOWN)]);
+    let container = container.to_uppercase();
+    let text =
+        [b"unknown subcommand '", name, b"'. Try ", container.as_bytes(), b" HELP."].concat();
+    CommandError::err_with(text)
+}
+
 /// A container called by itself: its arity, checked before, keeps this from being reached.
 fn container_itself(_: &mut Server, _: &mut Call, _: &[&[u8]]) -> CommandResult {
-    Err(crate::resp::error::CommandError::SYNTAX)
+    Err(CommandError::SYNTAX)
 }
 
 #[cfg(test)]
