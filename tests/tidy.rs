@@ -41,7 +41,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("server", "client_info"),
     ("server", "connection"),
     ("server", "output"),
-    ("server", "pause"),
     ("server", "persistence"),
     ("server", "propagate"),
     ("server", "replication"),

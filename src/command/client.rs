@@ -3,12 +3,12 @@
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::blocking;
+use crate::server::blocking::pause;
+use crate::server::blocking::pause::{PauseKind, PausePurpose};
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::client_info;
 use crate::server::expiry;
-use crate::server::pause;
-use crate::server::pause::{PauseKind, PausePurpose};
 use crate::server::replication::trace;
 use crate::server::table::Row;
 use crate::server::token::UserId;

@@ -201,9 +201,9 @@ fn clients(s: &Server, lines: &mut Lines) {
     lines.add("blocked_clients", blocking::blocked_clients(s));
     lines.add("tracking_clients", s.tracking.clients());
     lines.add("pubsub_clients", all().filter(|c| c.is(ClientFlags::PUBSUB)).count());
-    lines.add("watching_clients", s.watched.clients());
-    lines.add("clients_in_timeout_table", blocking::clients_in_timeout_table(s));
-    lines.add("total_watched_keys", s.watched.len());
+    lines.add("watching_clients", s.blocking.watched.clients());
+    lines.add("clients_in_timeout_table", s.blocking.waits.with_deadline());
+    lines.add("total_watched_keys", s.blocking.watched.len());
     lines.add("total_blocking_keys", s.ks.changes.blocked.len());
     lines.add("total_blocking_keys_on_nokey", s.ks.changes.blocked.len_on_no_key());
 }

@@ -3,7 +3,6 @@
 //! Ordinary clients, replicas and the primary are all clients, told apart by their [`ClientFlags`]. What a replica is
 //! hangs here and nowhere else: the connection is the replica's identity.
 
-use super::blocking::KeyWait;
 use super::connection::Connection;
 use super::pubsub::Subscriptions;
 use super::replication::ReplicaLink;
@@ -11,6 +10,7 @@ pub use super::token::Token;
 use super::token::{DEFAULT_USER, UserId};
 use super::tracking::ClientTracking;
 use super::transaction::Transaction;
+use crate::db::blocked::Ticket;
 use crate::resp::parser::Partial;
 use crate::resp::reply::Protocol;
 use bitflags::bitflags;
@@ -79,6 +79,17 @@ bitflags! {
         /// Brings data whose expiry another server decides about (`CLIENT IMPORT-SOURCE`).
         const IMPORT_SOURCE = 1 << 31;
     }
+}
+
+/// What a client that waits for keys is to do when one is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyWait {
+    pub db: usize,
+    pub keys: Vec<Box<[u8]>>,
+    /// Its place in the queues of these keys.
+    pub ticket: Ticket,
+    /// What is executed then.
+    pub command: Vec<Box<[u8]>>,
 }
 
 /// What a blocked client waits for.

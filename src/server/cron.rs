@@ -4,6 +4,7 @@ use super::Server;
 use super::client::{ClientFlags, Token};
 use crate::db::expire::Effort;
 use crate::server::blocking;
+use crate::server::blocking::pause;
 use crate::server::dispatch::resume;
 use crate::server::expiry;
 use crate::server::memory::client_eviction;
@@ -12,7 +13,6 @@ use crate::server::monitoring;
 use crate::server::observe::latency;
 use crate::server::observe::log::Level;
 use crate::server::output;
-use crate::server::pause;
 use crate::server::persistence;
 use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
@@ -190,7 +190,7 @@ impl Server {
     }
 
     fn expire_for(&mut self, budget: Duration) {
-        if self.pause.is_active()
+        if self.blocking.pause.is_active()
             || self.persistence.loading.is_some()
             || expiry::is_importing(self)
         {
@@ -250,8 +250,13 @@ impl Server {
     /// The time until the next thing that happens by itself.
     pub fn next_timer(&self) -> Duration {
         let tick = Duration::from_millis(1000 / u64::from(self.config.hz.clamp(1, 500)));
-        let deadline =
-            blocking::next_blocked_deadline(self).into_iter().chain(self.pause.deadline()).min();
+        let deadline = self
+            .blocking
+            .waits
+            .next_deadline()
+            .into_iter()
+            .chain(self.blocking.pause.deadline())
+            .min();
         match deadline {
             Some(at) => {
                 let left = at.saturating_add(1).saturating_sub(self.ks.now_ms);

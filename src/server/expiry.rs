@@ -10,7 +10,7 @@ pub(crate) fn restore_role(server: &mut Server) {
     let is_importing = is_importing(server);
     server.ks.role = if client.is_some_and(|client| client.sees_expired(is_importing)) {
         ExpiryRole::Keep
-    } else if server.repl.is_replica() || server.pause.is_active() || is_importing {
+    } else if server.repl.is_replica() || server.blocking.pause.is_active() || is_importing {
         ExpiryRole::Hide
     } else {
         ExpiryRole::Delete

@@ -27,7 +27,6 @@ pub(crate) mod networking;
 pub mod observe;
 pub(crate) mod oom_score;
 pub mod output;
-pub(crate) mod pause;
 pub mod persistence;
 pub(crate) mod process;
 pub(crate) mod propagate;
@@ -57,7 +56,6 @@ use config::Config;
 use observe::Observer;
 use observe::log::Log;
 use observe::stats::Stats;
-use pause::Pause;
 use persistence::Persistence;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -106,7 +104,6 @@ pub struct Server {
     pub propagates_to: propagate::Targets,
     /// What it notes of its own work.
     pub(crate) observer: Observer,
-    pub pause: Pause,
     pub repl: Replication,
     pub persistence: Persistence,
     pub(crate) memory: memory::Memory,
@@ -129,13 +126,12 @@ pub struct Server {
     /// Bytes of the largest reply to a client whose output has no limit.
     pub largest_reply: usize,
     turn_output: output::TurnOutput,
-    /// Clients that wait for keys, and when waits end.
-    pub blocking: blocking::Blocking,
+    /// Who waits for what, who has to, and which keys are watched.
+    pub(crate) blocking: blocking::Blocking,
     /// Scripts and functions, and the one that runs for long.
     pub scripting: Scripting,
     /// Microseconds since 1970 when the clock was last read: when the transaction or the script began that runs.
     pub now_us: i64,
-    pub watched: transaction::WatchedKeys,
     pub pubsub: pubsub::PubSub,
     /// What clients keep in caches of their own.
     pub tracking: tracking::Tracking,
@@ -178,7 +174,6 @@ impl Server {
             reply: Reply::default(),
             unit: None,
             propagates_to: propagate::Targets::default(),
-            pause: Pause::default(),
             targets: targets::CachedTargets::default(),
             clock,
             rng: SmallRng::from_rng(&mut rng),
@@ -193,7 +188,6 @@ impl Server {
             turn_output: output::TurnOutput::new(),
             blocking: blocking::Blocking::default(),
             now_us: 0,
-            watched: transaction::WatchedKeys::default(),
             pubsub: pubsub::PubSub::default(),
             tracking: tracking::Tracking::default(),
         };

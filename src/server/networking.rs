@@ -615,7 +615,7 @@ impl Server {
         gates.set(Gates::WRITE, write);
         gates.set(Gates::STALE, is_replica && !self.config.replica_serve_stale_data);
         gates.set(Gates::BUSY, self.persistence.loading.is_some() || self.scripting.is_busy());
-        gates.set(Gates::PAUSE, self.pause.is_active());
+        gates.set(Gates::PAUSE, self.blocking.pause.is_active());
         gates
     }
 

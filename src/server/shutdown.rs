@@ -1,15 +1,15 @@
 //! Ending: on a signal or on command, with a snapshot or without, when the replicas have caught up or at once.
 
 use super::Server;
+use super::blocking::pause::{PauseKind, PausePurpose};
 use super::client::Blocked;
 use super::config::ShutdownFlags;
-use super::pause::{PauseKind, PausePurpose};
 use super::persistence::SaveTarget;
 use super::persistence::aof::AofState;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::blocking;
+use crate::server::blocking::pause;
 use crate::server::output;
-use crate::server::pause;
 use crate::server::persistence;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::rewrite;

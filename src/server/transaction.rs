@@ -1,8 +1,9 @@
 //! Transactions: what a client has queued since `MULTI`, and the keys that it watches.
 //!
 //! A client's part is a [`Transaction`], made when it first queues or watches something and dropped with the end of
-//! the transaction, so that a client without one pays for a pointer. The server's part is [`WatchedKeys`]: who
-//! watches a key. The keyspace notes modified keys only while anybody wants to know of them (`changes.track`).
+//! the transaction, so that a client without one pays for a pointer. Who watches a key is known by
+//! [`watched`](super::blocking::watched). The keyspace notes modified keys only while anybody wants to know of them
+//! (`changes.track`).
 
 use super::Server;
 use super::call::Call;
@@ -11,9 +12,8 @@ use crate::db::lent::Lent;
 use crate::server::table::CommandId;
 use crate::server::tracking;
 use crate::spec::CommandFlags;
-use crate::util::sparse::shrink_if_sparse;
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// What queued commands do decides whether `EXEC` may do it.
@@ -191,67 +191,6 @@ impl Transaction {
     }
 }
 
-/// Who watches which keys, in each database.
-#[derive(Debug, Default)]
-pub struct WatchedKeys {
-    dbs: Vec<HashMap<Rc<[u8]>, Vec<Token>>>,
-    clients: usize,
-}
-
-impl WatchedKeys {
-    /// How many keys are watched.
-    pub fn len(&self) -> usize {
-        self.dbs.iter().map(HashMap::len).sum()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.clients == 0
-    }
-
-    /// How many clients watch keys.
-    pub fn clients(&self) -> usize {
-        self.clients
-    }
-
-    /// Adds a watcher; answers the key to remember, or `None` if the client watches it already.
-    fn add(&mut self, db: usize, key: &[u8], token: Token) -> Option<Rc<[u8]>> {
-        if self.dbs.len() <= db {
-            self.dbs.resize_with(db + 1, HashMap::new);
-        }
-        let keys = &mut self.dbs[db];
-        if let Some((known, watchers)) = keys.get_key_value(key) {
-            if watchers.contains(&token) {
-                return None;
-            }
-            let known = Rc::clone(known);
-            keys.entry(Rc::clone(&known)).or_default().push(token);
-            return Some(known);
-        }
-        let key: Rc<[u8]> = key.into();
-        keys.insert(Rc::clone(&key), vec![token]);
-        Some(key)
-    }
-
-    fn remove(&mut self, db: usize, key: &[u8], token: Token) {
-        let Some(watchers) = self.dbs[db].get_mut(key) else { return };
-        if let Some(at) = watchers.iter().position(|&t| t == token) {
-            watchers.swap_remove(at);
-        }
-        if watchers.is_empty() {
-            self.dbs[db].remove(key);
-            shrink_if_sparse(&mut self.dbs[db]);
-        }
-    }
-
-    fn watchers(&self, db: usize, key: &[u8]) -> Vec<Token> {
-        self.dbs.get(db).and_then(|keys| keys.get(key)).cloned().unwrap_or_default()
-    }
-
-    fn keys(&self, db: usize) -> Vec<Rc<[u8]>> {
-        self.dbs.get(db).map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
-    }
-}
-
 /// Whether a key is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
@@ -300,11 +239,11 @@ pub(crate) fn discard_transaction(server: &mut Server, token: Token) {
 /// Watches a key for a client.
 pub(crate) fn watch_for_key(server: &mut Server, token: Token, db: usize, key: &[u8]) {
     let expired = presence(server, db, key) == Presence::Expired;
-    let Some(key) = server.watched.add(db, key, token) else { return };
+    let Some(key) = server.blocking.watched.add(db, key, token) else { return };
     let transaction = server.clients[token].transaction.get_or_insert_default();
     transaction.watched.push(Watched { db, key, expired });
     if transaction.watched.len() == 1 {
-        server.watched.clients += 1;
+        server.blocking.watched.begin_watching();
         apply_key_watching(server);
     }
 }
@@ -317,9 +256,9 @@ pub(crate) fn unwatch_all_keys(server: &mut Server, token: Token) {
         return;
     }
     for Watched { db, key, .. } in watched {
-        server.watched.remove(db, &key, token);
+        server.blocking.watched.remove(db, &key, token);
     }
-    server.watched.clients -= 1;
+    server.blocking.watched.end_watching();
     apply_key_watching(server);
     let client = &mut server.clients[token];
     if !client.is(ClientFlags::MULTI) {
@@ -329,7 +268,8 @@ pub(crate) fn unwatch_all_keys(server: &mut Server, token: Token) {
 
 /// Has the keyspace note modified keys if anybody wants to know of them.
 pub(crate) fn apply_key_watching(server: &mut Server) {
-    server.ks.changes.track = server.watched.clients > 0 || server.tracking.clients() > 0;
+    server.ks.changes.track =
+        server.blocking.watched.clients() > 0 || server.tracking.clients() > 0;
 }
 
 /// Whether the time of a watched key has come since it was watched, though nobody has deleted it yet.
@@ -342,7 +282,7 @@ pub(crate) fn is_watched_key_expired(server: &Server, token: Token) -> bool {
 
 /// A key has another value now, or none: whoever watches it can't execute the transaction.
 pub(crate) fn touch_watched_key(server: &mut Server, db: usize, key: &[u8]) {
-    let watchers = server.watched.watchers(db, key);
+    let watchers = server.blocking.watched.watchers(db, key);
     if watchers.is_empty() {
         return;
     }
@@ -364,13 +304,13 @@ pub(crate) fn touch_all_watched_keys_in_db(
     emptied: usize,
     replaced_with: Option<usize>,
 ) {
-    for key in server.watched.keys(emptied) {
+    for key in server.blocking.watched.keys(emptied) {
         let before = presence(server, emptied, &key);
         let after = replaced_with.map_or(Presence::Missing, |db| presence(server, db, &key));
         if before == Presence::Missing && after == Presence::Missing {
             continue;
         }
-        for token in server.watched.watchers(emptied, &key) {
+        for token in server.blocking.watched.watchers(emptied, &key) {
             touch_watcher(server, token, emptied, &key, |watched| {
                 let unseen = watched.expired || before == Presence::Missing;
                 watched.expired = unseen && after == Presence::Expired;
@@ -382,7 +322,7 @@ pub(crate) fn touch_all_watched_keys_in_db(
 
 /// All databases are about to be emptied or replaced by others: what anybody has seen of them is no longer so.
 pub(crate) fn touch_all_watched_keys(server: &mut Server) {
-    for db in 0..server.watched.dbs.len() {
+    for db in 0..server.blocking.watched.databases() {
         touch_all_watched_keys_in_db(server, db, None);
     }
     tracking::tracking_invalidate_everything(server);
@@ -462,17 +402,5 @@ mod tests {
         transaction.push(0, CommandFlags::WRITE | CommandFlags::DENYOOM, &[], &Lent::default());
         let causes = CommandFlags::READONLY | CommandFlags::WRITE | CommandFlags::DENYOOM;
         assert_eq!(transaction.exec_flags(own), causes | CommandFlags::NOSCRIPT);
-    }
-
-    #[test]
-    fn watchers_are_kept_by_database_and_key() {
-        let mut watched = WatchedKeys::default();
-        assert!(watched.add(3, b"k", 1).is_some() && watched.add(3, b"k", 2).is_some());
-        assert!(watched.add(3, b"k", 1).is_none() && watched.add(0, b"k", 1).is_some());
-        assert_eq!((watched.watchers(3, b"k"), watched.watchers(1, b"k")), (vec![1, 2], vec![]));
-        watched.remove(3, b"k", 1);
-        assert_eq!((watched.watchers(3, b"k"), watched.len()), (vec![2], 2));
-        watched.remove(3, b"k", 2);
-        assert_eq!((watched.keys(3).len(), watched.len()), (0, 1));
     }
 }

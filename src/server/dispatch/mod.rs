@@ -10,6 +10,7 @@ pub(crate) mod resume;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::blocking;
+use crate::server::blocking::pause::PauseKind;
 use crate::server::call::{Call, Propagation};
 use crate::server::client::{Blocked, ClientFlags, Token};
 use crate::server::cluster::is_redirection;
@@ -17,7 +18,6 @@ use crate::server::config::PropagationErrorBehavior;
 use crate::server::http;
 use crate::server::monitoring;
 use crate::server::output;
-use crate::server::pause::PauseKind;
 use crate::server::propagate;
 use crate::server::redact::redact;
 use crate::server::redirect;
@@ -117,7 +117,7 @@ fn process_with_care(
     }
     let undecided =
         matches!(redirect::redirection(server, token, flags), Some(Redirection::Undecided));
-    if undecided || (server.pause.is_active() && is_paused(server, token, flags)) {
+    if undecided || (server.blocking.pause.is_active() && is_paused(server, token, flags)) {
         blocking::block_client(server, token, Blocked::Pause, None);
         return Verdict::TryAgain;
     }
@@ -168,7 +168,7 @@ fn is_paused(server: &Server, token: Token, flags: CommandFlags) -> bool {
     if client.is(ClientFlags::SLAVE) {
         return false;
     }
-    match server.pause.kind(server.ks.now_ms) {
+    match server.blocking.pause.kind(server.ks.now_ms) {
         // Even the primary waits: a pause keeps a replica's data as they are.
         Some(PauseKind::All) => true,
         Some(PauseKind::Write) => {
@@ -252,7 +252,7 @@ pub(crate) fn call(server: &mut Server, call: &mut Call, id: CommandId, args: &[
     let token = call.client;
     let flags = server.commands.get(id).flags;
     let executed = run_handler(server, call, id, args);
-    if !server.observer.monitors.is_empty() && !blocking::is_resuming(server) {
+    if !server.observer.monitors.is_empty() && !server.blocking.waits.is_resuming() {
         monitoring::feed_monitors(server, call, flags, args);
     }
     let dirty_before = executed.dirty_before;

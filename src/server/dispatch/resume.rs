@@ -13,7 +13,7 @@ use std::mem;
 /// Serves those who wait for keys that have become ready. Serving one may make other keys ready (`BLMOVE`):
 /// they are served too.
 pub(crate) fn handle_clients_blocked_on_keys(server: &mut Server) {
-    if server.pause.is_active() && server.pause.kind(server.ks.now_ms).is_some() {
+    if server.blocking.pause.is_active() && server.blocking.pause.kind(server.ks.now_ms).is_some() {
         // The keys stay ready: they are served when the pause is over.
         return;
     }
@@ -60,7 +60,7 @@ fn resume_blocked(server: &mut Server, token: Token) {
     let role = server.ks.role;
     expiry::restore_role(server);
     let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
-    server.blocking.begin_resuming(deadline);
+    server.blocking.waits.begin_resuming(deadline);
 
     let started = server.observer.latency.is_on().then(|| server.clock.nanos());
     super::reprocess_command(server, &mut call, &args);
@@ -68,7 +68,7 @@ fn resume_blocked(server: &mut Server, token: Token) {
         latency::note_since(server, "command-unblocking", started);
     }
 
-    server.blocking.end_resuming();
+    server.blocking.waits.end_resuming();
     (server.ks.role, server.ks.no_touch) = (role, no_touch);
     server.clients.end_turn(outer_client);
     let mut reply = call.reply;

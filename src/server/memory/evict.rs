@@ -144,7 +144,8 @@ fn free_memory(server: &mut Server, to_free: usize) -> EvictionOutcome {
 /// Whether keys may go now. A replica is its primary's copy, and while writes are paused the data stay as they are.
 fn may_evict(server: &Server) -> bool {
     let obeys = server.repl.is_replica() && server.config.replica_ignore_maxmemory;
-    let paused = server.pause.is_active() && server.pause.kind(server.ks.now_ms).is_some();
+    let paused =
+        server.blocking.pause.is_active() && server.blocking.pause.kind(server.ks.now_ms).is_some();
     !obeys && !paused && server.persistence.loading.is_none()
 }
 

@@ -7,11 +7,11 @@
 use super::ReplicaLink;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::blocking::pause;
+use crate::server::blocking::pause::{PauseKind, PausePurpose};
 use crate::server::call::Call;
 use crate::server::client::Token;
 use crate::server::client_info;
-use crate::server::pause;
-use crate::server::pause::{PauseKind, PausePurpose};
 use crate::server::replication::primary;
 use crate::server::replication::replica;
 

@@ -105,7 +105,7 @@ pub(crate) fn feed_replicas(server: &mut Server) {
     }
     dual_channel::check_reservations(server);
     // While writes are paused the offset stands still; who waits then asks by itself.
-    if server.repl.get_ack && server.pause.kind(server.ks.now_ms).is_none() {
+    if server.repl.get_ack && server.blocking.pause.kind(server.ks.now_ms).is_none() {
         server.repl.get_ack = false;
         request_acks(server);
     }

@@ -1,9 +1,9 @@
 //! Clients wait: for a time or until somebody lets them go on (`CLIENT PAUSE`), until replicas have caught up
 //! (`SHUTDOWN`), until another server is the primary (`FAILOVER`). Each of them has its own pause; the strongest rules.
 
-use super::Server;
-use super::client::Blocked;
+use crate::server::Server;
 use crate::server::blocking;
+use crate::server::client::Blocked;
 use crate::server::expiry;
 
 /// What is paused.
@@ -78,21 +78,22 @@ pub(crate) fn pause_clients(
     kind: PauseKind,
     until: i64,
 ) {
-    server.pause.start(purpose, kind, until, server.ks.now_ms);
+    server.blocking.pause.start(purpose, kind, until, server.ks.now_ms);
     expiry::restore_role(server);
 }
 
 /// Ends a pause, and has those who waited try again.
 pub(crate) fn unpause_clients(server: &mut Server, purpose: PausePurpose) {
-    server.pause.end(Some(purpose), server.ks.now_ms);
+    server.blocking.pause.end(Some(purpose), server.ks.now_ms);
     paused_clients_go_on(server);
 }
 
 /// Ends the pauses whose time is over.
 pub(crate) fn check_pause(server: &mut Server) {
-    if server.pause.is_active() && server.pause.deadline().is_some_and(|at| at <= server.ks.now_ms)
+    if server.blocking.pause.is_active()
+        && server.blocking.pause.deadline().is_some_and(|at| at <= server.ks.now_ms)
     {
-        server.pause.end(None, server.ks.now_ms);
+        server.blocking.pause.end(None, server.ks.now_ms);
         paused_clients_go_on(server);
     }
 }

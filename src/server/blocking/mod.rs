@@ -22,19 +22,29 @@
 //! what it propagates is what it would have propagated had it not blocked. Arguments relative to the present (`$` of
 //! `XREAD`) must not be resolved anew then: who blocks hands over a command in which they are resolved.
 //!
-//! [`resume`](super::dispatch::resume) does this after each command or transaction, so that what one command adds is
-//! never seen half, and clients are served in the order in which they came.
+//! [`resume`](crate::server::dispatch::resume) does this after each command or transaction, so that what one command
+//! adds is never seen half, and clients are served in the order in which they came.
+//!
+//! * [`waits`]: which waits have an end.
+//! * [`pause`]: clients wait because somebody wants them to.
+//! * [`watched`]: keys that clients watch.
 
-use super::Server;
-use super::call::Call;
-use super::client::{BlockState, Blocked, ClientFlags, Token};
-use crate::db::blocked::{Ticket, Waiter};
+pub mod pause;
+pub mod waits;
+pub mod watched;
+
+use crate::db::blocked::Waiter;
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::resp::reply::Reply;
+use crate::server::Server;
+use crate::server::call::Call;
+use crate::server::client::{BlockState, Blocked, ClientFlags, KeyWait, Token};
 use crate::server::output;
 use crate::server::replication::primary::feed;
 use crate::value::Type;
-use std::collections::BTreeSet;
+use pause::Pause;
+use waits::Waits;
+use watched::WatchedKeys;
 
 /// What makes a key interesting to a client that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,36 +55,13 @@ pub struct KeyInterest {
     pub on_no_key: bool,
 }
 
-/// What a client that waits for keys is to do when one is ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyWait {
-    pub db: usize,
-    keys: Vec<Box<[u8]>>,
-    ticket: Ticket,
-    /// What is executed then.
-    pub command: Vec<Box<[u8]>>,
-}
-
-/// The server's side of blocking, apart from the queues, which the keyspace has.
+/// Who waits for what, apart from the queues of those who wait for keys, which the keyspace has.
 #[derive(Debug, Default)]
 pub struct Blocking {
-    /// When waits end: time in milliseconds since 1970, client.
-    deadlines: BTreeSet<(i64, (Token, u64))>,
-    /// Clients that wait for keys.
-    clients: usize,
-    /// The deadline of the command that is executed again.
-    resumed: Option<Option<i64>>,
-}
-
-impl Blocking {
-    /// A command that a client blocked with is executed again; it keeps its deadline.
-    pub fn begin_resuming(&mut self, deadline: Option<i64>) {
-        self.resumed = Some(deadline);
-    }
-
-    pub fn end_resuming(&mut self) {
-        self.resumed = None;
-    }
+    pub(crate) waits: Waits,
+    /// Why clients have to wait that have done nothing for it.
+    pub(crate) pause: Pause,
+    pub(crate) watched: WatchedKeys,
 }
 
 const DECIDED_ELSEWHERE: CommandError = CommandError::new(
@@ -99,7 +86,7 @@ pub(crate) fn block_for_keys(
     deadline: Option<i64>,
 ) {
     let token = call.client;
-    let deadline = server.blocking.resumed.unwrap_or(deadline);
+    let deadline = server.blocking.waits.deadline(deadline);
     let owned = |args: &[&[u8]]| args.iter().map(|&arg| arg.into()).collect::<Vec<Box<[u8]>>>();
     let (db, keys, command) = (call.db, owned(keys), owned(command));
     let KeyInterest { kind, on_no_key } = interest;
@@ -111,16 +98,15 @@ pub(crate) fn block_for_keys(
 
 /// Has a client wait.
 pub(crate) fn block_client(server: &mut Server, token: Token, on: Blocked, deadline: Option<i64>) {
-    if matches!(on, Blocked::Keys(_)) {
-        server.blocking.clients += 1;
-    } else {
+    let for_keys = matches!(on, Blocked::Keys(_));
+    if !for_keys {
         server.clients.begin_wait(token);
     }
     let noted = server.clients.noted(token);
     let client = &mut server.clients[token];
     client.flags |= ClientFlags::BLOCKED;
     client.blocked = Some(Box::new(BlockState { on, deadline }));
-    server.blocking.deadlines.extend(deadline.map(|at| (at, noted)));
+    server.blocking.waits.begin(noted, for_keys, deadline);
 }
 
 /// Ends a client's wait; the rest of its input is processed in the next turn of the loop.
@@ -134,29 +120,19 @@ pub(crate) fn end_wait(server: &mut Server, token: Token) -> Option<BlockState> 
     client.flags.remove(ClientFlags::BLOCKED);
     let noted = (token, client.id);
     let state = *client.blocked.take()?;
-    if let Some(at) = state.deadline {
-        server.blocking.deadlines.remove(&(at, noted));
-    }
+    let for_keys = matches!(state.on, Blocked::Keys(_));
+    server.blocking.waits.end(noted, for_keys, state.deadline);
     if let Blocked::Keys(wait) = &state.on {
         server.ks.changes.blocked.remove(wait.db, &wait.keys, wait.ticket);
-        server.blocking.clients -= 1;
     } else {
         server.clients.end_wait(noted);
     }
     Some(state)
 }
 
-/// Whether the command that runs is one that a client blocked with: it has been seen before.
-pub(crate) fn is_resuming(server: &Server) -> bool {
-    server.blocking.resumed.is_some()
-}
-
-/// Ends the waits whose time is over: the deadline's millisecond too, because the one in which the wait began had
-/// begun before it.
+/// Ends the waits whose time is over.
 pub(crate) fn handle_blocked_clients_timeout(server: &mut Server) {
-    let now = server.ks.now_ms;
-    let late = server.blocking.deadlines.iter().take_while(|(at, _)| *at < now);
-    for noted in late.map(|(_, noted)| *noted).collect::<Vec<_>>() {
+    for noted in server.blocking.waits.late(server.ks.now_ms) {
         if let Some(token) = server.clients.find(noted)
             && !unblock_client_on_timeout(server, token)
         {
@@ -242,15 +218,5 @@ pub(crate) fn signal_all_databases(server: &mut Server) {
 
 /// How many clients wait: for keys, replicas, the server's end, or the end of a pause.
 pub(crate) fn blocked_clients(server: &Server) -> usize {
-    server.blocking.clients + server.clients.waiting().len()
-}
-
-/// How many waits have a deadline.
-pub(crate) fn clients_in_timeout_table(server: &Server) -> usize {
-    server.blocking.deadlines.len()
-}
-
-/// When the first wait's time is over, in milliseconds since 1970.
-pub(crate) fn next_blocked_deadline(server: &Server) -> Option<i64> {
-    server.blocking.deadlines.first().map(|(at, _)| *at)
+    server.blocking.waits.for_keys() + server.clients.waiting().len()
 }
