@@ -114,7 +114,8 @@ pub(crate) fn end_unit(server: &mut Server) {
     }
 }
 
-/// Tells what the command that just ran did, and empties the keyspace's queues.
+/// Tells what the command that just ran did, where that is more or less than the command as it came, and empties the
+/// keyspace's queues.
 pub(crate) fn propagate_after(
     server: &mut Server,
     call: &mut Call,
@@ -122,12 +123,6 @@ pub(crate) fn propagate_after(
     flags: CommandFlags,
     args: &[&[u8]],
 ) {
-    if call.propagation == Propagation::Automatic && !server.ks.changes.needs_attention() {
-        if changed {
-            propagate(server, call.db, args);
-        }
-        return;
-    }
     let propagation = std::mem::take(&mut call.propagation);
     let own = match &propagation {
         Propagation::Automatic if changed => 1,
@@ -226,7 +221,7 @@ pub(crate) fn propagate_deletion(server: &mut Server, db: usize, key: &[u8], laz
 
 /// Appends a command to the unit, or to the append-only file and the replication stream. A replica's stream is
 /// its primary's, not its own.
-fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
+pub(crate) fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
     if server.persistence.aof.is_replaying {
         return;
     }

@@ -359,15 +359,20 @@ fn tell_of_changes(
     args: &[&[u8]],
     dirty_before: u64,
 ) {
-    let token = call.client;
     let changed = server.ks.changes.dirty != dirty_before;
-    if changed || call.propagation != Propagation::Automatic || server.ks.changes.needs_attention()
-    {
-        let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+    let is_alone =
+        call.propagation == Propagation::Automatic && !server.ks.changes.needs_attention();
+    if is_alone && !changed {
+        return;
+    }
+    let writes = flags.intersects(CommandFlags::WRITE | CommandFlags::MAY_REPLICATE);
+    if !is_alone {
         propagate::propagate_after(server, call, changed && writes, flags, args);
-        if let Some(client) = server.clients.get_mut(token) {
-            client.write_offset = Some(server.repl.offset());
-        }
+    } else if writes {
+        propagate::propagate(server, call.db, args);
+    }
+    if let Some(client) = server.clients.get_mut(call.client) {
+        client.write_offset = Some(server.repl.offset());
     }
 }
 
