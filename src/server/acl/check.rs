@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn who_may_do_what() {
-        let cases: &[(&[&str], &str, Option<(Denial, usize)>)] = &[
+        type Case = (&'static [&'static str], &'static str, Option<(Denial, usize)>);
+        let cases: &[Case] = &[
             (&[], "get a", Some((Denial::Command, 0))),
             (&[], "auth password", None),
             (&["+@all", "~*", "&*"], "flushall", None),

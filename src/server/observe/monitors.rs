@@ -63,7 +63,9 @@ mod tests {
     #[test]
     fn who_is_none_any_more_drops_out() {
         let mut monitors = Monitors::default();
-        [(0, 7), (1, 8), (0, 9)].map(|noted| monitors.add(noted));
+        for noted in [(0, 7), (1, 8), (0, 9)] {
+            monitors.add(noted);
+        }
         assert_eq!(monitors.receivers(|(_, id)| id != 7), [(1, 8), (0, 9)]);
         assert_eq!(monitors.receivers(|_| true), [(1, 8), (0, 9)]);
         assert!(monitors.receivers(|_| false).is_empty() && monitors.is_empty());

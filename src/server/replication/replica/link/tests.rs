@@ -87,7 +87,7 @@ impl Fixture {
         let mut fixture = self.with_two_channels();
         fixture.greet(RDB);
         fixture.hears(RDB, "+OK\n");
-        fixture.hears(RDB, &format!("$ENDOFF:500 {THEIRS} 7 42\r\n"));
+        fixture.hears(RDB, format!("$ENDOFF:500 {THEIRS} 7 42\r\n"));
         fixture
     }
 
