@@ -20,7 +20,7 @@ const PIPELINE: u64 = 64;
 
 fn request(args: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
-    aeolis::server::replication::encode_command(args, &mut out);
+    aeolis::resp::encode::encode_command(args, &mut out);
     out
 }
 

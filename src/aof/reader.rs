@@ -176,7 +176,7 @@ pub fn holds_a_command(tail: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aof::encode_command;
+    use crate::resp::encode::encode_command;
     use proptest::prelude::*;
 
     #[test]

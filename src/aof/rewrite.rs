@@ -1,8 +1,8 @@
 //! The commands that make a value: what a base file has that is no snapshot.
 
-use super::{encode_bulk, encode_command, encode_header};
 use crate::ds::listpack::ListpackEntry;
 use crate::ds::quicklist::Direction;
+use crate::resp::encode::{encode_bulk, encode_command, encode_header};
 use crate::util::number::{MAX_F64_CHARS, fmt_f64};
 use crate::value::ValueRef;
 use crate::value::hash::FOREVER_YOUNG;

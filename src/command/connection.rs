@@ -10,6 +10,7 @@ use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::expiry;
+use crate::server::large_reply;
 use crate::server::subscribe;
 use crate::server::table::Row;
 use crate::server::tracking;
@@ -43,14 +44,14 @@ fn ping(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     match message {
-        Some(message) => call.reply.bulk(message),
+        Some(message) => large_reply::reply_argument(s, call, message),
         None => call.reply.simple("PONG"),
     }
     Ok(())
 }
 
-fn echo(_: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    call.reply.bulk(args[1]);
+fn echo(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    large_reply::reply_argument(s, call, args[1]);
     Ok(())
 }
 

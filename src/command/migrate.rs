@@ -6,11 +6,11 @@
 use super::args::{int, is};
 use crate::db::notify::Class;
 use crate::rdb::dump::dump;
+use crate::resp::encode::encode_command;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::propagate;
-use crate::server::replication::encode_command;
 use crate::server::table::Row;
 use crate::server::targets::{Address, Target};
 use std::io::{self, ErrorKind};

@@ -3,8 +3,8 @@
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
 use super::pubsub::Topic;
-use super::replication::encode_command;
 use super::tracking::TrackingOptions;
+use crate::resp::encode::encode_command;
 use crate::server::output;
 use std::fmt::Write;
 

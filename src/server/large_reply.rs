@@ -62,6 +62,20 @@ pub(crate) fn reply_large_string(server: &mut Server, call: &mut Call, key: &[u8
     !server.clients[token].is(ClientFlags::CLOSE_ASAP)
 }
 
+/// Answers an argument. A large one goes out of the buffer that it came in, if that holds little else.
+pub(crate) fn reply_argument(server: &mut Server, call: &mut Call, argument: &[u8]) {
+    let kept = server.ks.lent.part(argument);
+    let kept = kept.filter(|_| takes_references(server, call, call.client));
+    let Some(bytes) = kept else {
+        call.reply.bulk(argument);
+        return;
+    };
+    call.reply.bulk_header(bytes.len());
+    output::flush_reply(server, call);
+    output::keep(server, call.client, bytes);
+    call.reply.raw(b"\r\n");
+}
+
 /// Whether the client may be written in the middle of a command, and whether it will be heard at all.
 fn takes_references(server: &Server, call: &Call, token: Token) -> bool {
     let unheard = ClientFlags::REPLY_OFF

@@ -7,9 +7,9 @@
 
 use super::Server;
 use super::call::{Call, Propagation};
-use super::replication::encode_command;
 use crate::db::keyspace::Modified;
 use crate::db::notify::Class;
+use crate::resp::encode::encode_command;
 use crate::server::observe::latency;
 use crate::server::output;
 use crate::server::persistence::aof;

@@ -32,7 +32,7 @@ fn commands(lines: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in lines {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        aeolis::aof::encode_command(&args, &mut bytes);
+        aeolis::resp::encode::encode_command(&args, &mut bytes);
     }
     bytes
 }
@@ -436,7 +436,10 @@ fn waitaof_waits_for_the_disk() {
 fn a_replica_loads_scripts_of_its_file() {
     let mut incr = commands(&["SELECT 0"]);
     for script in ["redis.call('set',KEYS[1],'100')", "redis.call('incr',KEYS[1])"] {
-        aeolis::aof::encode_command(&[b"EVAL", script.as_bytes(), b"1", b"key"], &mut incr);
+        aeolis::resp::encode::encode_command(
+            &[b"EVAL", script.as_bytes(), b"1", b"key"],
+            &mut incr,
+        );
     }
     let dir = with_files(b"", &incr);
     let options = ["--appendonly", "yes", "--replicaof", "127.0.0.1 1"];

@@ -149,6 +149,36 @@ fn a_large_value_is_not_held_twice() {
     }
 }
 
+/// The backlog takes its own size, however much one command brings.
+#[test]
+fn a_large_value_is_not_held_for_the_backlog() {
+    let mut server = Server::start(&[]);
+    drop(server.replication_stream());
+    server.wait_info("connected_slaves", "0");
+    let value = "x".repeat(48 * MB);
+    let before = rss(&mut server);
+    assert_eq!(server.text(&["SET", "k", &value]), "OK");
+    let taken = peak(&mut server) - before;
+    assert!(taken < 48 * MB as i64 + REST, "{taken}");
+    assert!((MB as i64..2 * MB as i64).contains(&server.info("repl_backlog_histlen")));
+    assert_eq!(server.line("GETRANGE k -2 -1"), "xx");
+}
+
+#[test]
+fn a_large_message_is_not_held_twice() {
+    let message = "x".repeat(48 * MB);
+    for command in ["ECHO", "PING"] {
+        let mut server = Server::start(&[]);
+        let before = rss(&mut server);
+        assert!(server.text(&[command, &message]) == message, "{command} spoils it");
+        let taken = peak(&mut server) - before;
+        assert!(taken < 48 * MB as i64 + REST, "{command} took {taken}");
+        server.check(&[("MULTI", "OK")]);
+        assert_eq!(server.text(&[command, &message]), "QUEUED");
+        assert!(server.text(&["EXEC"]).contains(&message), "{command} spoils it in a transaction");
+    }
+}
+
 /// What is executed of a transaction makes room for what it stores.
 #[test]
 fn a_transaction_is_not_held_beside_what_it_stores() {

@@ -21,6 +21,7 @@ pub mod transfer;
 
 use super::Server;
 use super::client::Token;
+use crate::resp::encode::{encode_command, for_each_piece};
 use failover::Failover;
 use history::History;
 pub use history::NO_ID;
@@ -248,26 +249,32 @@ impl Replication {
         if self.stream.is_none() {
             return;
         }
-        let mut bytes = Vec::with_capacity(32 + args.iter().map(|a| a.len() + 16).sum::<usize>());
-        self.encode(db, args, &mut bytes);
-        self.feed_bytes(&bytes);
+        let mut select = Vec::new();
+        self.encode_select(db, &mut select);
+        self.feed_bytes(&select);
+        for_each_piece(args, |piece| self.feed_bytes(piece));
     }
 
     /// Appends a command to a part of the stream that will be fed, with the database it belongs to.
     pub fn encode(&mut self, db: usize, args: &[&[u8]], out: &mut Vec<u8>) {
+        self.encode_select(db, out);
+        encode_command(args, out);
+    }
+
+    fn encode_select(&mut self, db: usize, out: &mut Vec<u8>) {
         if self.selected_db != Some(db) {
             let mut digits = itoa::Buffer::new();
             encode_command(&[b"SELECT", digits.format(db).as_bytes()], out);
             self.selected_db = Some(db);
         }
-        encode_command(args, out);
     }
 
     /// Appends bytes to the stream: a command, or what the primary sent.
     pub fn feed_bytes(&mut self, bytes: &[u8]) {
         self.history.advance(bytes.len() as u64);
+        let is_followed = !self.replicas.is_empty() || !self.reservations.is_empty();
         if let Some(stream) = &mut self.stream {
-            stream.append(bytes);
+            stream.append(bytes, is_followed);
         }
     }
 }
@@ -293,20 +300,5 @@ pub(crate) fn replica_name(server: &Server, token: Token) -> String {
         format!("[{host}]:{}", link.announced.listening_port)
     } else {
         format!("{host}:{}", link.announced.listening_port)
-    }
-}
-
-/// A command as an array of bulk strings.
-pub fn encode_command(args: &[&[u8]], out: &mut Vec<u8>) {
-    let mut digits = itoa::Buffer::new();
-    out.push(b'*');
-    out.extend_from_slice(digits.format(args.len()).as_bytes());
-    out.extend_from_slice(b"\r\n");
-    for arg in args {
-        out.push(b'$');
-        out.extend_from_slice(digits.format(arg.len()).as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
     }
 }

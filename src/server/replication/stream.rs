@@ -27,7 +27,8 @@ impl Block {
 pub struct Stream {
     blocks: VecDeque<Block>,
     end: u64,
-    block_size: usize,
+    /// `repl-backlog-size`, in bytes.
+    backlog_size: u64,
     /// Memory that the blocks' bytes take.
     memory: usize,
 }
@@ -35,17 +36,12 @@ pub struct Stream {
 impl Stream {
     /// An empty stream that goes on at `offset`.
     pub fn new(offset: u64, backlog_size: u64) -> Stream {
-        Stream {
-            blocks: VecDeque::new(),
-            end: offset,
-            block_size: block_size(backlog_size),
-            memory: 0,
-        }
+        Stream { blocks: VecDeque::new(), end: offset, backlog_size, memory: 0 }
     }
 
     /// Heeds another `repl-backlog-size`.
     pub fn set_backlog_size(&mut self, bytes: u64) {
-        self.block_size = block_size(bytes);
+        self.backlog_size = bytes;
     }
 
     /// The offset of the first byte kept.
@@ -72,12 +68,16 @@ impl Stream {
         self.memory + self.blocks.capacity() * size_of::<Block>()
     }
 
-    pub fn append(&mut self, mut bytes: &[u8]) {
+    /// Appends bytes. If nobody follows, what the backlog no longer holds is dropped on the way.
+    pub fn append(&mut self, mut bytes: &[u8], is_followed: bool) {
         while !bytes.is_empty() {
             let full = self.blocks.back().is_none_or(|b| b.data.len() == b.data.capacity());
             if full {
+                if !is_followed {
+                    self.trim(self.end.saturating_sub(self.backlog_size));
+                }
                 // Never larger than a block may be, whatever was written at once: only whole blocks are dropped.
-                let data = Vec::with_capacity(bytes.len().clamp(MIN_BLOCK, self.block_size));
+                let data = Vec::with_capacity(bytes.len().clamp(MIN_BLOCK, self.block_size()));
                 self.memory += data.capacity();
                 self.blocks.push_back(Block { start: self.end, data });
             }
@@ -105,16 +105,16 @@ impl Stream {
             .collect()
     }
 
+    fn block_size(&self) -> usize {
+        usize::try_from(self.backlog_size / 16).unwrap_or(MIN_BLOCK).max(MIN_BLOCK)
+    }
+
     /// Drops the blocks that lie before `keep_from` altogether.
     pub fn trim(&mut self, keep_from: u64) {
         while self.blocks.len() > 1 && self.blocks[0].end() <= keep_from {
             self.memory -= self.blocks.pop_front().map_or(0, |block| block.data.capacity());
         }
     }
-}
-
-fn block_size(backlog_size: u64) -> usize {
-    (usize::try_from(backlog_size / 16).unwrap_or(MIN_BLOCK)).max(MIN_BLOCK)
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
             for (i, len) in pieces.iter().enumerate() {
                 let piece = vec![i as u8; *len];
                 all.extend_from_slice(&piece);
-                stream.append(&piece);
+                stream.append(&piece, true);
             }
             let keep_from = 1000 + kept.index(all.len()) as u64;
             stream.trim(keep_from);

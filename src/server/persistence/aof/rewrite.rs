@@ -2,8 +2,9 @@
 //! the child has ended, the manifest names these two, and the files before them are history.
 
 use super::AofState;
+use crate::aof::encode_timestamp;
 use crate::aof::rewrite::encode_entry;
-use crate::aof::{encode_command, encode_timestamp};
+use crate::resp::encode::encode_command;
 use crate::server::Server;
 use crate::server::client::ClientFlags;
 use crate::server::observe::latency;

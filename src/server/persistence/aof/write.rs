@@ -1,7 +1,8 @@
 //! Writing: what is executed gathers in a buffer, which goes to the file before the loop sleeps; and syncing.
 
 use super::{Aof, AofState};
-use crate::aof::{encode_command, encode_timestamp};
+use crate::aof::encode_timestamp;
+use crate::resp::encode::encode_command;
 use crate::server::Server;
 use crate::server::config::AppendFsync;
 use crate::server::observe::latency;

@@ -525,7 +525,7 @@ mod tests {
 
     fn stream(bytes: usize) -> Stream {
         let mut stream = Stream::new(500, 0);
-        stream.append(&vec![b's'; bytes]);
+        stream.append(&vec![b's'; bytes], true);
         stream
     }
 

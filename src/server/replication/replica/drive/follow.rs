@@ -3,12 +3,12 @@
 use super::super::CachedPrimary;
 use super::super::link::Closed;
 use super::abandon;
+use crate::resp::encode::encode_command;
 use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::output;
 use crate::server::persistence::SnapshotOrigin;
-use crate::server::replication::encode_command;
 use crate::server::replication::primary;
 use crate::server::replication::trace;
 use crate::server::replication::trace::{Direction, Resync};

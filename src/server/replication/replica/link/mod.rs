@@ -14,11 +14,12 @@ mod kept_stream;
 mod tests;
 
 use super::CachedPrimary;
+use crate::resp::encode::encode_command;
 use crate::server::client::Token;
 use crate::server::config::Config;
 use crate::server::observe::log::Level;
+use crate::server::replication::NO_ID;
 use crate::server::replication::trace::{Direction, Resync};
-use crate::server::replication::{NO_ID, encode_command};
 pub(super) use download::SnapshotFile;
 use download::{Download, Taken};
 use dual_channel::TwoChannels;

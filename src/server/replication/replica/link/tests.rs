@@ -203,7 +203,7 @@ const FULL_RESYNC: &str = "+FULLRESYNC 2222222222222222222222222222222222222222 
 fn sent(args: &[&str]) -> String {
     let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
     let mut bytes = Vec::new();
-    crate::server::replication::encode_command(&args, &mut bytes);
+    crate::resp::encode::encode_command(&args, &mut bytes);
     format!("> {}", String::from_utf8_lossy(&bytes).escape_debug())
 }
 
