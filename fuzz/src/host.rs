@@ -174,7 +174,7 @@ impl Host {
             if host.server.exit_code().is_some() {
                 return None;
             }
-            if host.server.persistence.loading.is_none() {
+            if !host.server.persistence.is_loading() {
                 return Some(host);
             }
         }

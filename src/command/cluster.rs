@@ -229,7 +229,7 @@ fn shards(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let address = cluster::cluster_address(s);
     let endpoint = cluster::cluster_endpoint(s, &address);
     let offset = s.repl.offset() as i64;
-    let loading = s.persistence.loading.is_some();
+    let loading = s.persistence.is_loading();
     let cluster = cluster(s)?;
     let (id, ranges) = (cluster.id.clone(), cluster.slots.ranges());
     let reply = &mut call.reply;

@@ -14,7 +14,6 @@ use crate::server::expiry;
 use crate::server::memory::evict;
 use crate::server::oom_score;
 use crate::server::persistence::aof;
-use crate::server::persistence::aof::AofState;
 use crate::server::persistence::aof::rewrite;
 use crate::server::replication::primary;
 use crate::server::table::{CommandStats, Row};
@@ -58,7 +57,7 @@ fn set(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.map(|pair| (pair[0], pair[1])).collect();
     let local = s.client(call).conn.peer_ip().is_none_or(|ip| ip.is_loopback());
-    let context = SetContext { loading: s.persistence.loading.is_some(), local };
+    let context = SetContext { loading: s.persistence.is_loading(), local };
     set_pairs(s, &pairs, context).map_err(CommandError::from)?;
     call.reply.ok();
     Ok(())
@@ -156,7 +155,7 @@ fn configure_tls(s: &mut Server) -> Result<(), Reason> {
 fn switch_aof(s: &mut Server) -> Result<(), Reason> {
     if !s.config.appendonly {
         rewrite::stop_append_only(s);
-    } else if s.persistence.aof.state == AofState::Off && rewrite::start_append_only(s).is_err() {
+    } else if s.persistence.aof.is_off() && rewrite::start_append_only(s).is_err() {
         return Err("Unable to turn on AOF. Check server logs.".into());
     }
     Ok(())

@@ -114,8 +114,8 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         (b"sleep", [seconds]) => sleep(call, seconds)?,
         (b"object", [key] | [key, _]) => object(s, call, key)?,
         // A file that is being loaded may hold these very commands.
-        (b"reload", _) if s.persistence.loading.is_some() => return Err(CAN_T_LOAD),
-        (b"loadaof", _) if s.persistence.loading.is_some() => return Err(CAN_T_LOAD_AOF),
+        (b"reload", _) if s.persistence.is_loading() => return Err(CAN_T_LOAD),
+        (b"loadaof", _) if s.persistence.is_loading() => return Err(CAN_T_LOAD_AOF),
         (b"reload", options) => reload(s, call, options)?,
         (b"loadaof", []) => {
             if !load::reload_aof(s) {
@@ -127,7 +127,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
         (b"aof-flush-sleep", [micros]) => {
             let micros = parse_i64(micros).ok_or(CommandError::NOT_AN_INTEGER)?;
-            s.persistence.aof.flush_sleep = Duration::from_micros(micros.max(0) as u64);
+            s.persistence.aof.set_flush_sleep(Duration::from_micros(micros.max(0) as u64));
             call.reply.ok();
         }
         (b"digest", []) => digest(s, call),
@@ -308,7 +308,7 @@ fn load(s: &mut Server, options: LoadOptions) -> CommandResult {
         return Err(CAN_T_LOAD);
     }
     if let Some(loading) = &mut s.persistence.loading {
-        loading.options = options;
+        loading.set_options(options);
     }
     loop {
         match persistence::load_some(s) {
@@ -430,7 +430,7 @@ fn populate(s: &mut Server, call: &mut Call, count: &[u8], rest: &[&[u8]]) -> Co
     if size as u64 > s.config.proto_max_bulk_len {
         return Err(CommandError::TOO_LONG);
     }
-    if s.persistence.loading.is_some() {
+    if s.persistence.is_loading() {
         return Err(CommandError::new(
             ErrorCode::Loading,
             "Redis is loading the dataset in memory",

@@ -11,10 +11,8 @@ use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::config::Choice;
 use crate::server::memory::evict;
-use crate::server::persistence::SaveChild;
-use crate::server::persistence::aof;
-use crate::server::persistence::aof::AofState;
 use crate::server::persistence::child::ChildReports;
+use crate::server::persistence::child::SaveChild;
 use crate::server::pubsub::Topic;
 use crate::server::replication::replica::PrimaryLink;
 use crate::server::table::{CommandStats, Row};
@@ -259,7 +257,7 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("mem_clients_slaves", m.replicas);
     lines.add("mem_clients_normal", m.normal_clients);
     lines.add("mem_cluster_links", 0);
-    lines.add("mem_aof_buffer", s.persistence.aof.buffer_memory());
+    lines.add("mem_aof_buffer", s.persistence.aof.appender().buffer_memory());
     lines.add("mem_allocator", alloc::NAME);
     lines.add_zeros(&["active_defrag_running"]);
     lines.add("lazyfree_pending_objects", s.memory.lazyfree().pending());
@@ -268,12 +266,12 @@ fn memory(s: &Server, lines: &mut Lines) {
 
 fn persistence(s: &Server, lines: &mut Lines) {
     let now = s.now_seconds();
-    let state = &s.persistence;
+    let (child, snapshots) = (s.persistence.child(), &s.persistence.snapshots);
     let status = |ok: bool| if ok { "ok" } else { "err" };
-    let is_async = s.persistence.loading.as_ref().is_some_and(|l| l.is_async);
-    lines.add_flag("loading", s.persistence.loading.is_some() && !is_async);
+    let is_async = s.persistence.loading.as_ref().is_some_and(|l| l.is_async());
+    lines.add_flag("loading", s.persistence.is_loading() && !is_async);
     lines.add_flag("async_loading", is_async);
-    let reports = state.child.as_ref().map(|child| &child.reports);
+    let reports = child.map(SaveChild::reports);
     let of_child = |figure: fn(&ChildReports) -> u64| reports.map_or(0, figure);
     let (done, total) = (of_child(|r| r.keys_done), of_child(|r| r.keys_total));
     lines.add("current_cow_peak", of_child(|r| r.cow_peak));
@@ -286,53 +284,47 @@ fn persistence(s: &Server, lines: &mut Lines) {
     lines.add("current_save_keys_processed", done);
     lines.add("current_save_keys_total", total);
     lines.add("rdb_changes_since_last_save", s.ks.changes.dirty);
-    let saving = state.child.as_ref().filter(|_| !aof::is_rewriting_aof(s));
-    let rewriting = state.child.as_ref().filter(|_| aof::is_rewriting_aof(s));
-    let seconds_of = |child: Option<&SaveChild>| child.map_or(-1, |child| now - child.started);
+    let saving = child.filter(|_| !s.persistence.is_rewriting_aof());
+    let rewriting = child.filter(|_| s.persistence.is_rewriting_aof());
+    let seconds_of = |child: Option<&SaveChild>| child.map_or(-1, |child| now - child.started());
     lines.add_flag("rdb_bgsave_in_progress", saving.is_some());
-    lines.add("rdb_last_save_time", state.last_save);
-    lines.add("rdb_last_bgsave_status", status(state.last_bgsave_ok));
-    lines.add("rdb_last_bgsave_time_sec", state.last_bgsave_seconds);
+    lines.add("rdb_last_save_time", snapshots.last_save());
+    lines.add("rdb_last_bgsave_status", status(snapshots.last_ok()));
+    lines.add("rdb_last_bgsave_time_sec", snapshots.last_duration().unwrap_or(-1));
     lines.add("rdb_current_bgsave_time_sec", seconds_of(saving));
-    lines.add("rdb_saves", state.saves);
-    lines.add("rdb_last_cow_size", state.last_cow_bytes);
-    lines.add("rdb_last_load_keys_expired", state.keys_expired);
-    lines.add("rdb_last_load_keys_loaded", state.keys_loaded);
+    lines.add("rdb_saves", snapshots.saves());
+    lines.add("rdb_last_cow_size", snapshots.last_cow_bytes());
+    lines.add("rdb_last_load_keys_expired", snapshots.keys_expired());
+    lines.add("rdb_last_load_keys_loaded", snapshots.keys_loaded());
     lines.add_flag("aof_enabled", s.config.appendonly);
     let aof = &s.persistence.aof;
+    let (rewrites, appender) = (aof.rewrites(), aof.appender());
     lines.add_flag("aof_rewrite_in_progress", rewriting.is_some());
-    lines.add_flag("aof_rewrite_scheduled", aof.rewrite_scheduled);
-    lines.add("aof_last_rewrite_time_sec", aof.last_rewrite_seconds.unwrap_or(-1));
+    lines.add_flag("aof_rewrite_scheduled", rewrites.is_scheduled());
+    lines.add("aof_last_rewrite_time_sec", rewrites.last_seconds().unwrap_or(-1));
     lines.add("aof_current_rewrite_time_sec", seconds_of(rewriting));
-    lines.add("aof_last_bgrewrite_status", status(aof.last_rewrite_ok.unwrap_or(true)));
-    lines.add("aof_rewrites", aof.rewrites);
-    lines.add("aof_rewrites_consecutive_failures", aof.consecutive_failures);
-    let writes = aof.write_error.is_none() && aof.fsync_error.is_none();
-    lines.add("aof_last_write_status", status(writes));
-    lines.add("aof_last_cow_size", aof.last_cow_bytes);
+    lines.add("aof_last_bgrewrite_status", status(rewrites.last_ok().unwrap_or(true)));
+    lines.add("aof_rewrites", rewrites.count());
+    lines.add("aof_rewrites_consecutive_failures", rewrites.failures());
+    lines.add("aof_last_write_status", status(aof.error().is_none()));
+    lines.add("aof_last_cow_size", rewrites.last_cow_bytes());
     lines.add_zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
-    if aof.state != AofState::Off {
-        lines.add("aof_current_size", aof.current_size);
-        lines.add("aof_base_size", aof.rewrite_base_size);
-        lines.add_flag("aof_pending_rewrite", aof.rewrite_scheduled);
-        lines.add("aof_buffer_length", aof.buffered());
+    if !aof.is_off() {
+        lines.add("aof_current_size", rewrites.size());
+        lines.add("aof_base_size", rewrites.base_size());
+        lines.add_flag("aof_pending_rewrite", rewrites.is_scheduled());
+        lines.add("aof_buffer_length", appender.buffered());
         lines.add("aof_pending_bio_fsync", s.persistence.bio.pending_fsyncs());
-        lines.add("aof_delayed_fsync", aof.delayed_fsyncs);
+        lines.add("aof_delayed_fsync", appender.delayed_fsyncs());
     }
     if let Some(loading) = &s.persistence.loading {
-        let (total, loaded) = (loading.total_bytes, loading.loaded_bytes);
-        let elapsed = (s.ks.now_ms - loading.started_ms).max(0) / 1000;
-        // As fast as so far; a second where nothing can be said.
-        let eta = match loaded {
-            0 => 1,
-            _ => (elapsed as f64 / loaded as f64 * total.saturating_sub(loaded) as f64) as i64,
-        };
-        lines.add("loading_start_time", loading.started_ms / 1000);
+        let (total, loaded) = loading.bytes();
+        lines.add("loading_start_time", loading.started_ms() / 1000);
         lines.add("loading_total_bytes", total);
-        lines.add("loading_rdb_used_mem", loading.rdb_used_mem);
+        lines.add("loading_rdb_used_mem", loading.rdb_used_mem());
         lines.add("loading_loaded_bytes", loaded);
         lines.add("loading_loaded_perc", format_args!("{:.2}", ratio(loaded, total) * 100.0));
-        lines.add("loading_eta_seconds", eta);
+        lines.add("loading_eta_seconds", loading.eta_seconds(s.ks.now_ms));
     }
 }
 

@@ -152,7 +152,7 @@ pub fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         ("clients.slaves", m.replicas),
         ("clients.normal", m.normal_clients),
         ("cluster.links", 0),
-        ("aof.buffer", s.persistence.aof.buffer_memory() as u64),
+        ("aof.buffer", s.persistence.aof.appender().buffer_memory() as u64),
         ("lua.caches", s.scripting.scripts.memory() as u64),
         ("functions.caches", s.scripting.libraries.memory() as u64),
     ];

@@ -10,7 +10,6 @@ use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
-use crate::server::persistence::aof;
 use crate::server::persistence::aof::rewrite;
 use crate::server::propagate;
 use crate::server::shutdown;
@@ -135,7 +134,7 @@ fn time(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 }
 
 fn lastsave(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    call.reply.int(s.persistence.last_save);
+    call.reply.int(s.persistence.snapshots.last_save());
     Ok(())
 }
 
@@ -143,7 +142,7 @@ fn save(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if is_saving(s) {
         return Err(SAVE_IN_PROGRESS);
     }
-    s.persistence.saves += 1;
+    s.persistence.snapshots.count_save();
     if !persistence::rdb_save(s) {
         return Err(FAILED);
     }
@@ -161,11 +160,11 @@ fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(SAVE_IN_PROGRESS);
     }
     let in_exec = s.client(call).is(ClientFlags::MULTI);
-    if s.persistence.child.is_some() || in_exec {
+    if s.persistence.child().is_some() || in_exec {
         if !schedule && !in_exec {
             return Err(OTHER_CHILD);
         }
-        s.persistence.scheduled = true;
+        s.persistence.snapshots.schedule();
         call.reply.simple("Background saving scheduled");
         return Ok(());
     }
@@ -177,7 +176,7 @@ fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 /// Whether a child writes a snapshot, as opposed to rewriting the append-only file.
 fn is_saving(s: &Server) -> bool {
-    s.persistence.child.is_some() && !aof::is_rewriting_aof(s)
+    s.persistence.child().is_some() && !s.persistence.is_rewriting_aof()
 }
 
 fn bgrewriteaof(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
@@ -214,7 +213,7 @@ fn shutdown(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             "SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
         ));
     }
-    if s.persistence.loading.is_some() {
+    if s.persistence.is_loading() {
         // Half a dataset must not take the place of the whole one.
         flags.remove(ShutdownFlags::SAVE);
         flags |= ShutdownFlags::NOSAVE;

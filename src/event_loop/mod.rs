@@ -189,7 +189,7 @@ fn dispatch(sources: &RefCell<Sources>, server: &mut Server, ready: Ready) {
             let signals = sources.borrow_mut().signals.pending();
             for signal in signals {
                 match signal {
-                    SIGCHLD => server.persistence.child_ended = true,
+                    SIGCHLD => server.persistence.note_child_signal(),
                     _ => shutdown::signal_received(server, signal),
                 }
             }

@@ -110,10 +110,6 @@ impl Libraries {
         self.libraries.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.libraries.is_empty()
-    }
-
     /// How many functions all libraries have.
     pub fn functions(&self) -> usize {
         self.functions.len()

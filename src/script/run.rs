@@ -20,7 +20,6 @@ use crate::server::cluster;
 use crate::server::cluster::SlotError;
 use crate::server::dispatch;
 use crate::server::memory::evict;
-use crate::server::persistence;
 use crate::server::persistence::DiskError;
 use crate::server::propagate;
 use crate::server::propagate::Targets;
@@ -172,8 +171,8 @@ fn may_run_script(server: &mut Server, token: Token, request: &Request) -> Comma
         ));
     }
     if !obeyed
-        && persistence::has_disk_error(server)
-        && let Some(error) = persistence::disk_error(server)
+        && server.persistence.has_disk_error()
+        && let Some(error) = server.persistence.disk_error(&server.config)
     {
         return Err(disk_error(&error));
     }
@@ -667,8 +666,8 @@ fn may_script_write(server: &mut Server) -> CommandResult {
             "You can't write against a read only replica.",
         ));
     }
-    if persistence::has_disk_error(server)
-        && let Some(error) = persistence::disk_error(server)
+    if server.persistence.has_disk_error()
+        && let Some(error) = server.persistence.disk_error(&server.config)
     {
         return Err(error.into());
     }

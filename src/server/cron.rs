@@ -16,7 +16,7 @@ use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
-use crate::server::persistence::child;
+use crate::server::persistence::child::SaveChild;
 use crate::server::propagate;
 use crate::server::replication::failover;
 use crate::server::replication::primary;
@@ -28,7 +28,6 @@ use crate::server::shutdown;
 use crate::server::tracking;
 use crate::sys::crash;
 use crate::util::alloc;
-use std::mem;
 use std::time::Duration;
 
 /// The share of time that active expiry may take, in percent.
@@ -54,7 +53,7 @@ impl Server {
         if self.memory.eviction().is_running() {
             evict::perform_evictions(self);
         }
-        if mem::take(&mut self.persistence.child_ended) {
+        if self.persistence.take_child_signal() {
             persistence::check_child(self);
         }
         pause::check_pause(self);
@@ -79,7 +78,7 @@ impl Server {
         self.write_replies();
         client_eviction::evict_clients(self);
         dual_channel::abandon_unwanted_snapshot(self);
-        if self.persistence.child.as_ref().is_some_and(|c| c.pipe.is_some()) {
+        if self.persistence.child().is_some_and(SaveChild::has_pipe) {
             // The pipe may hold bytes that were left there while a replica lagged.
             snapshot::read_snapshot_pipe(self);
         }
@@ -158,7 +157,7 @@ impl Server {
             self.expire_for(Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
         }
         shutdown::heed_signal(self);
-        child::receive_child_reports(self);
+        self.persistence.receive_child_reports(self.ks.now_ms);
         persistence::check_child(self);
         persistence::check_save_points(self);
         rewrite::check_aof_rewrite(self);
@@ -184,14 +183,14 @@ impl Server {
         }
         shutdown::check_shutdown(self);
         self.lifecycle.count_cron();
-        if self.scripting.is_busy() || self.persistence.loading.is_some() {
+        if self.scripting.is_busy() || self.persistence.is_loading() {
             latency::note_since(self, "while-blocked-cron", started);
         }
     }
 
     fn expire_for(&mut self, budget: Duration) {
         if self.blocking.pause.is_active()
-            || self.persistence.loading.is_some()
+            || self.persistence.is_loading()
             || expiry::is_importing(self)
         {
             return;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 /// Shows a command that was executed to all monitors, unless its `flags` keep it from being seen.
 pub(crate) fn feed_monitors(server: &mut Server, call: &Call, flags: CommandFlags, args: &[&[u8]]) {
     if flags.intersects(CommandFlags::SKIP_MONITOR | CommandFlags::ADMIN)
-        || server.persistence.loading.is_some()
+        || server.persistence.is_loading()
     {
         return;
     }

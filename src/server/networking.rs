@@ -26,7 +26,6 @@ use crate::server::memory::client_eviction;
 use crate::server::monitoring;
 use crate::server::observe::log::Level;
 use crate::server::output;
-use crate::server::persistence;
 use crate::server::replication::primary;
 use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
@@ -609,12 +608,12 @@ impl Server {
         let tracked = self.tracking.clients() + self.tracking.keys();
         gates.set(Gates::OBSERVERS, tracked > 0 || !self.observer.monitors.is_empty());
         gates.set(Gates::MEMORY, self.config.maxmemory > 0);
-        let write = persistence::has_disk_error(self)
+        let write = self.persistence.has_disk_error()
             || self.config.min_replicas_to_write > 0
             || (is_replica && self.config.replica_read_only);
         gates.set(Gates::WRITE, write);
         gates.set(Gates::STALE, is_replica && !self.config.replica_serve_stale_data);
-        gates.set(Gates::BUSY, self.persistence.loading.is_some() || self.scripting.is_busy());
+        gates.set(Gates::BUSY, self.persistence.is_loading() || self.scripting.is_busy());
         gates.set(Gates::PAUSE, self.blocking.pause.is_active());
         gates
     }

@@ -12,7 +12,6 @@ use crate::db::notify::Class;
 use crate::resp::encode::encode_command;
 use crate::server::observe::latency;
 use crate::server::output;
-use crate::server::persistence::aof;
 use crate::server::tracking;
 use crate::server::transaction;
 use crate::spec::CommandFlags;
@@ -43,7 +42,8 @@ impl Default for Targets {
 
 /// Whether anybody is told: if not, a handler need not work out what.
 pub(crate) fn is_propagated(server: &Server) -> bool {
-    aof::records_aof(server) || (server.repl.stream().is_some() && !server.repl.is_replica())
+    server.persistence.records_commands()
+        || (server.repl.stream().is_some() && !server.repl.is_replica())
 }
 
 /// Propagates this in place of the command that is running.
@@ -89,7 +89,7 @@ pub(crate) fn end_unit(server: &mut Server) {
         // A script was ended in its midst, because the server ends: half of what it does is not to be kept.
         return;
     }
-    if !aof.is_empty() && aof::records_aof(server) {
+    if !aof.is_empty() && server.persistence.records_commands() {
         annotate_aof(server);
         server.persistence.aof.feed_unit(aof_commands, &aof);
         count_unreplicated(server, aof_commands);
@@ -222,11 +222,11 @@ pub(crate) fn propagate_deletion(server: &mut Server, db: usize, key: &[u8], laz
 /// Appends a command to the unit, or to the append-only file and the replication stream. A replica's stream is
 /// its primary's, not its own.
 pub(crate) fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
-    if server.persistence.aof.is_replaying {
+    if server.persistence.aof.is_replaying() {
         return;
     }
     let targets = server.propagates_to;
-    let records = targets.aof && aof::records_aof(server);
+    let records = targets.aof && server.persistence.records_commands();
     let replicates =
         targets.replicas && server.repl.stream().is_some() && !server.repl.is_replica();
     if let Some(unit) = &mut server.unit {

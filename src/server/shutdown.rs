@@ -11,7 +11,6 @@ use crate::server::blocking;
 use crate::server::blocking::pause;
 use crate::server::output;
 use crate::server::persistence;
-use crate::server::persistence::aof;
 use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
 use crate::server::replication;
@@ -28,7 +27,7 @@ pub(crate) fn signal_received(server: &mut Server, signal: i32) {
         exit_at_once(server);
         return;
     }
-    if server.persistence.loading.is_some() {
+    if server.persistence.is_loading() {
         server.warning("Received shutdown signal during loading, scheduling shutdown.");
         remove_pid_file(server);
         server.lifecycle.shutdown.exit_with(0);
@@ -158,11 +157,11 @@ fn report_replicas(server: &Server) {
 
 /// Makes the append-only file durable; `false` if there is none yet that could be relied on.
 fn close_aof(server: &mut Server, force: bool) -> bool {
-    if server.persistence.aof.state == AofState::Off {
+    if server.persistence.aof.is_off() {
         return true;
     }
-    if aof::is_rewriting_aof(server) {
-        if server.persistence.aof.state == AofState::WaitRewrite {
+    if server.persistence.is_rewriting_aof() {
+        if server.persistence.aof.state() == AofState::WaitRewrite {
             if !force {
                 server.warning("Writing initial AOF, can't exit.");
                 return false;
@@ -191,14 +190,14 @@ fn finish_shutdown(server: &mut Server) -> bool {
 
 fn write_and_exit(server: &mut Server) -> bool {
     let flags = server.lifecycle.shutdown.flags();
-    if server.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Disk) {
+    if server.persistence.child_target() == Some(SaveTarget::Disk) {
         server.warning("There is a child saving an .rdb. Killing it!");
     }
     persistence::kill_save_child(server);
     if !close_aof(server, flags.contains(ShutdownFlags::FORCE)) {
         return false;
     }
-    let wants_save = !server.config.save.is_empty() && server.persistence.loading.is_none();
+    let wants_save = !server.config.save.is_empty() && !server.persistence.is_loading();
     let save = flags.contains(ShutdownFlags::SAVE)
         || (wants_save && !flags.contains(ShutdownFlags::NOSAVE));
     if save {

@@ -274,7 +274,7 @@ impl Simulation {
         let fit = |i: &usize| {
             let follows = self.followed_by(*i) == Some(old);
             let server =
-                self.group.nodes[*i].server.as_ref().filter(|s| s.persistence.loading.is_none());
+                self.group.nodes[*i].server.as_ref().filter(|s| !s.persistence.is_loading());
             follows && server.is_some_and(|s| s.repl.id() == id && s.repl.offset() >= most)
         };
         let best = (0..SERVERS).filter(fit).max_by_key(|i| self.group.nodes[*i].up().repl.offset());

@@ -113,8 +113,7 @@ impl Group {
     pub fn crash(&mut self, i: usize) {
         self.network.borrow_mut().crash(i);
         self.nodes[i].frozen_until = 0;
-        if let Some(synced) =
-            self.nodes[i].server.take().and_then(|s| s.persistence.aof.synced_size())
+        if let Some(synced) = self.nodes[i].server.take().and_then(|s| s.persistence.synced_size())
         {
             self.lose_unsynced_bytes(i, synced);
         }

@@ -11,7 +11,6 @@ use crate::server::cluster;
 use crate::server::memory::evict;
 use crate::server::memory::evict::EvictionOutcome;
 use crate::server::output;
-use crate::server::persistence;
 use crate::server::redirect;
 use crate::server::redirect::Redirection;
 use crate::server::replication::primary::feed;
@@ -112,10 +111,10 @@ fn check_memory(server: &mut Server, call: &mut Call, needs_room: bool) -> Comma
 /// Refuses writes that would not be kept, or not by enough servers, and those that are not for this server.
 fn check_writing(server: &mut Server, flags: CommandFlags, from_primary: bool) -> CommandResult {
     // PING tells those who watch over the server that something is wrong.
-    if persistence::has_disk_error(server)
+    if server.persistence.has_disk_error()
         && flags.intersects(CommandFlags::WRITE | CommandFlags::SHOWS_DISK_ERRORS)
     {
-        match persistence::disk_error(server) {
+        match server.persistence.disk_error(&server.config) {
             Some(_) if from_primary && flags.contains(CommandFlags::WRITE) => {
                 apply_without_disk(server);
             }
@@ -145,7 +144,7 @@ fn check_data(server: &Server, flags: CommandFlags, from_primary: bool) -> Comma
     }
     if let Some(loading) = &server.persistence.loading
         && !from_primary
-        && match loading.is_async {
+        && match loading.is_async() {
             true => flags.contains(CommandFlags::NO_ASYNC_LOADING),
             false => !flags.contains(CommandFlags::LOADING),
         }

@@ -92,7 +92,7 @@ impl Eviction {
 pub(crate) fn memory_not_counted_for_eviction(server: &Server) -> usize {
     let stream = server.repl.stream().map_or(0, |s| s.memory());
     stream.saturating_sub(server.config.repl_backlog_size as usize)
-        + server.persistence.aof.buffer_memory()
+        + server.persistence.aof.appender().buffer_memory()
 }
 
 /// Bytes to be freed before the data fit.
@@ -146,7 +146,7 @@ fn may_evict(server: &Server) -> bool {
     let obeys = server.repl.is_replica() && server.config.replica_ignore_maxmemory;
     let paused =
         server.blocking.pause.is_active() && server.blocking.pause.kind(server.ks.now_ms).is_some();
-    !obeys && !paused && server.persistence.loading.is_none()
+    !obeys && !paused && !server.persistence.is_loading()
 }
 
 fn evict(server: &mut Server, to_free: usize) -> EvictionOutcome {

@@ -38,22 +38,22 @@ pub struct LoadOptions {
 
 /// A snapshot that is being loaded.
 pub struct Loading {
-    pub options: LoadOptions,
+    options: LoadOptions,
     parser: RdbParser,
     source: LoadSource,
     db: usize,
-    pub started_ms: i64,
-    pub total_bytes: u64,
-    pub loaded_bytes: u64,
+    started_ms: i64,
+    total_bytes: u64,
+    loaded_bytes: u64,
     /// The memory that the file's writer used, by its own word.
-    pub rdb_used_mem: u64,
+    rdb_used_mem: u64,
     /// By [`Clock::nanos`](crate::util::clock::Clock::nanos); 0 until it begins.
     started_ns: u64,
-    pub origin: Option<SnapshotOrigin>,
+    origin: Option<SnapshotOrigin>,
     /// What takes the data while the old ones are still there, to be swapped in at the end.
-    pub staging: Option<(Vec<Db>, Libraries)>,
+    staging: Option<(Vec<Db>, Libraries)>,
     /// The old data is served meanwhile.
-    pub is_async: bool,
+    is_async: bool,
     keys_loaded: u64,
     keys_expired: u64,
     /// Keys passed over because their values have no elements.
@@ -123,6 +123,58 @@ impl Loading {
     /// An append-only file of so many bytes in all.
     pub fn commands(total_bytes: u64, now_ms: i64) -> Loading {
         Loading::new(LoadSource::Commands, false, total_bytes, now_ms)
+    }
+
+    /// It is to be loaded in another way than usual.
+    pub(crate) fn set_options(&mut self, options: LoadOptions) {
+        self.options = options;
+    }
+
+    /// The data goes into these databases and libraries, to be swapped in at the end. `serves`: what is there is good
+    /// enough to be read meanwhile.
+    pub(crate) fn stage(&mut self, dbs: Vec<Db>, libraries: Libraries, serves: bool) {
+        self.staging = Some((dbs, libraries));
+        self.is_async = serves;
+    }
+
+    /// Whether the old data is still there.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.staging.is_some()
+    }
+
+    /// Whether the old data is served meanwhile.
+    pub(crate) fn is_async(&self) -> bool {
+        self.is_async
+    }
+
+    /// So much more has been read.
+    pub(crate) fn add_loaded(&mut self, bytes: u64) {
+        self.loaded_bytes += bytes;
+    }
+
+    /// When it began, in milliseconds since 1970.
+    pub(crate) fn started_ms(&self) -> i64 {
+        self.started_ms
+    }
+
+    /// Bytes in all, as far as is known, and how many of them have been read.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.total_bytes, self.loaded_bytes)
+    }
+
+    /// The memory that the file's writer used, by its own word.
+    pub(crate) fn rdb_used_mem(&self) -> u64 {
+        self.rdb_used_mem
+    }
+
+    /// How many seconds it will take, at the speed that it had so far; one where nothing can be said.
+    pub(crate) fn eta_seconds(&self, now_ms: i64) -> i64 {
+        let elapsed = (now_ms - self.started_ms).max(0) / 1000;
+        let left = self.total_bytes.saturating_sub(self.loaded_bytes);
+        match self.loaded_bytes {
+            0 => 1,
+            loaded => (elapsed as f64 / loaded as f64 * left as f64) as i64,
+        }
     }
 
     /// Loads a snapshot from `file`, as a part of what is being loaded.
@@ -400,7 +452,7 @@ fn known_db(server: &Server, n: u64) -> Result<usize, LoadError> {
 
 /// Whether a key in a snapshot has expired, and it is for this server to say so.
 fn is_stale(server: &Server, entry: &RdbEntry<'_>) -> bool {
-    let is_base = server.persistence.aof.is_replaying;
+    let is_base = server.persistence.aof.is_replaying();
     server.ks.role == ExpiryRole::Delete
         && !is_base
         && entry.expire_ms.is_some_and(|at| at < server.ks.now_ms)
@@ -424,8 +476,7 @@ fn stale_key_skipped(server: &mut Server, loading: &mut Loading, key: &[u8]) {
 
 /// Takes down how many keys a snapshot had.
 pub(crate) fn note_snapshot_loaded(server: &mut Server, loading: &Loading) {
-    server.persistence.keys_loaded = loading.keys_loaded;
-    server.persistence.keys_expired = loading.keys_expired;
+    server.persistence.snapshots.note_loaded(loading.keys_loaded, loading.keys_expired);
     let mut summary = format!(
         "Done loading RDB, keys loaded: {}, keys expired: {}",
         loading.keys_loaded, loading.keys_expired
@@ -484,4 +535,32 @@ fn load_entry(
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_follows_the_speed_so_far() {
+        let mut loading = Loading::fed(false, 1000, 50_000);
+        assert_eq!(loading.eta_seconds(60_000), 1, "nothing has been read");
+        loading.add_loaded(250);
+        assert_eq!(loading.eta_seconds(60_000), 30);
+        loading.add_loaded(1000);
+        assert_eq!(loading.eta_seconds(60_000), 0, "there is more than was announced");
+        assert_eq!(loading.bytes(), (1000, 1250));
+    }
+
+    #[test]
+    fn a_file_within_an_append_only_file_gives_itself_back() {
+        let mut loading = Loading::commands(9, 0);
+        assert!(loading.end_snapshot().is_none());
+        let file = File::open("/dev/null").expect("a file");
+        loading.begin_snapshot(file, false);
+        assert!(!loading.is_fed());
+        let (_, rest, offset) = loading.end_snapshot().expect("the file");
+        assert_eq!((rest.len(), offset), (0, 0));
+        assert!(loading.end_snapshot().is_none());
+    }
 }

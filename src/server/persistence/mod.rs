@@ -1,6 +1,7 @@
 //! What is on disk: snapshots and the append-only file, and the child that writes either.
 //!
 //! * [`aof`]: the append-only file at run time: writing, rewriting, executing it again.
+//! * [`snapshots`]: how the last snapshots went, and whether another one is due.
 //! * [`load`]: a snapshot is loaded, from a file or from a primary.
 //! * [`child`]: the process that saves, and what it reports.
 //! * [`bio`]: calls to the file system that are too slow for the loop.
@@ -9,6 +10,9 @@ pub mod aof;
 pub(crate) mod bio;
 pub(crate) mod child;
 pub mod load;
+pub(crate) mod snapshots;
+
+pub use child::SaveTarget;
 
 use super::Server;
 use super::replication::Excluded;
@@ -16,28 +20,29 @@ use super::replication::primary::dual_channel::RdbChannelWriter;
 use crate::rdb::RdbWriter;
 use crate::rdb::writer::{RdbVersion, WriterOptions};
 use crate::resp::error::{CommandError, ErrorCode};
+use crate::server::config::{Config, SavePoint};
 use crate::server::observe::latency;
 use crate::server::persistence::aof::rewrite;
+use crate::server::random_id;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::snapshot;
-use crate::sys::children::{self, ChildEnd};
+use crate::sys::children::ChildEnd;
 use crate::sys::durable::{IncrementalSync, sync_dir_of};
 use crate::sys::process;
 use crate::util::alloc;
 use crate::util::io_reason;
-use aof::AofState;
-use child::{ChildReports, Progress};
+use aof::Aof;
+use bio::Bio;
+use child::{Pipe, Progress, SaveChild, Task};
 use load::{LoadError, LoadProgress, Loading};
-use mio::unix::pipe::{Receiver, Sender};
+use mio::unix::pipe::Sender;
+use snapshots::{SaveReason, Snapshots};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// How long to wait before another attempt by itself, after a background save failed, in seconds.
-const RETRY_DELAY: i64 = 5;
 
 /// Why writes may not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,38 +68,6 @@ impl From<DiskError> for CommandError {
                 let text = format!("Errors writing to the AOF file: {reason}");
                 CommandError::with(ErrorCode::Misconf, text)
             }
-        }
-    }
-}
-
-/// Where a child's snapshot goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SaveTarget {
-    /// `dbfilename`; replicas that wait are sent that file.
-    Disk,
-    /// A pipe, and from it to the replicas that wait.
-    Replicas,
-    /// Straight to the connections that replicas have opened for it.
-    RdbChannels,
-    /// A new base file of the append-only file; `rdb`: as a snapshot.
-    Aof { rdb: bool },
-}
-
-impl SaveTarget {
-    /// What the child's memory was copied for, in the log's words.
-    pub fn purpose(self) -> &'static str {
-        match self {
-            SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => "RDB",
-            SaveTarget::Aof { .. } => "AOF rewrite",
-        }
-    }
-
-    /// What the child calls itself.
-    pub fn process_title(self) -> &'static str {
-        match self {
-            SaveTarget::Disk => "aeolis-rdb-bgsave",
-            SaveTarget::Replicas | SaveTarget::RdbChannels => "aeolis-rdb-to-slaves",
-            SaveTarget::Aof { .. } => "aeolis-aof-rewrite",
         }
     }
 }
@@ -133,87 +106,113 @@ impl Output {
     }
 }
 
-/// A child that saves.
-#[derive(Debug)]
-pub struct SaveChild {
-    pub pid: i32,
-    pub target: SaveTarget,
-    /// The version of the snapshot that it writes.
-    pub version: Option<RdbVersion>,
-    /// Seconds since 1970.
-    pub started: i64,
-    /// What a diskless snapshot comes through, until its end has been seen.
-    pub pipe: Option<Receiver>,
-    pub reports: ChildReports,
-    /// How it ended, once that was seen: the system tells it only once.
-    ended: Option<ChildEnd>,
-}
-
-impl SaveChild {
-    pub fn new(
-        pid: i32,
-        target: SaveTarget,
-        started: i64,
-        pipe: Option<Receiver>,
-        reports: ChildReports,
-    ) -> SaveChild {
-        SaveChild { pid, target, version: None, started, pipe, reports, ended: None }
-    }
-
-    /// How it ended; `None`: it is at work.
-    pub fn end(&mut self) -> Option<ChildEnd> {
-        self.ended = self.ended.or_else(|| children::try_wait(self.pid));
-        self.ended
-    }
-}
-
-/// What is known of snapshots.
+/// What is on disk, what is on its way there, and what is being loaded.
 pub struct Persistence {
-    pub child: Option<SaveChild>,
-    /// A signal has told that a child has ended: it need not wait for the cron.
-    pub child_ended: bool,
-    /// A `BGSAVE SCHEDULE` that waits for another child.
-    pub scheduled: bool,
-    /// Seconds since 1970.
-    pub last_save: i64,
-    pub last_bgsave_try: i64,
-    pub last_bgsave_ok: bool,
-    /// Seconds; -1: none so far.
-    pub last_bgsave_seconds: i64,
-    pub saves: u64,
-    pub last_cow_bytes: u64,
-    dirty_before_bgsave: u64,
-    pub keys_loaded: u64,
-    pub keys_expired: u64,
-    pub aof: aof::Aof,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) aof: Aof,
     /// Slow calls to the file system.
-    pub bio: bio::Bio,
+    pub(crate) bio: Bio,
     /// What is being loaded, at start-up or from a primary.
-    pub loading: Option<Box<Loading>>,
-    /// The end mark of the diskless snapshot that is being made.
-    pub snapshot_eof_mark: String,
+    pub(crate) loading: Option<Box<Loading>>,
+    /// Who saves.
+    child: Option<SaveChild>,
+    /// A signal has told that a child has ended: it need not wait for the cron.
+    is_child_signalled: bool,
 }
 
 impl Persistence {
-    pub fn new(now_seconds: i64) -> Persistence {
+    pub(crate) fn new(now_seconds: i64) -> Persistence {
         Persistence {
-            child: None,
-            child_ended: false,
-            scheduled: false,
-            last_save: now_seconds,
-            last_bgsave_try: 0,
-            last_bgsave_ok: true,
-            last_bgsave_seconds: -1,
-            saves: 0,
-            last_cow_bytes: 0,
-            dirty_before_bgsave: 0,
-            keys_loaded: 0,
-            keys_expired: 0,
-            aof: aof::Aof::default(),
-            bio: bio::Bio::default(),
+            snapshots: Snapshots::new(now_seconds),
+            aof: Aof::default(),
+            bio: Bio::default(),
             loading: None,
-            snapshot_eof_mark: String::new(),
+            child: None,
+            is_child_signalled: false,
         }
+    }
+
+    /// Whether a snapshot or an append-only file is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
+    /// Bytes of the append-only file that is written to that were synced, or are being synced in the background: what a
+    /// machine that loses its power is sure to have; `None`: no file is written to.
+    pub fn synced_size(&self) -> Option<u64> {
+        self.aof.appender().synced_size()
+    }
+
+    /// The child that saves, if there is one.
+    pub(crate) fn child(&self) -> Option<&SaveChild> {
+        self.child.as_ref()
+    }
+
+    pub(crate) fn child_mut(&mut self) -> Option<&mut SaveChild> {
+        self.child.as_mut()
+    }
+
+    /// What the child makes, if there is one.
+    pub(crate) fn child_target(&self) -> Option<SaveTarget> {
+        self.child.as_ref().map(SaveChild::target)
+    }
+
+    /// Whether a child rewrites the append-only file.
+    pub(crate) fn is_rewriting_aof(&self) -> bool {
+        matches!(self.child_target(), Some(SaveTarget::Aof { .. }))
+    }
+
+    /// Whether what is executed goes to the append-only file.
+    #[inline]
+    pub(crate) fn records_commands(&self) -> bool {
+        self.aof.records(self.is_rewriting_aof())
+    }
+
+    /// A child is at work from now on.
+    fn set_child(&mut self, child: SaveChild) {
+        self.child = Some(child);
+    }
+
+    /// Takes the child away from where it is waited for, if it is of the kind.
+    fn take_child_if(&mut self, is_meant: impl Fn(SaveTarget) -> bool) -> Option<SaveChild> {
+        self.child.take_if(|child| is_meant(child.target()))
+    }
+
+    /// A signal has told that a child has ended.
+    pub(crate) fn note_child_signal(&mut self) {
+        self.is_child_signalled = true;
+    }
+
+    /// Whether a signal has told so since the last call.
+    pub(crate) fn take_child_signal(&mut self) -> bool {
+        std::mem::take(&mut self.is_child_signalled)
+    }
+
+    /// Takes note of what the child has reported.
+    pub(crate) fn receive_child_reports(&mut self, now_ms: i64) {
+        let Some(child) = &mut self.child else { return };
+        let peak = child.receive_reports(now_ms);
+        match child.target() {
+            SaveTarget::Aof { .. } => self.aof.note_cow(peak),
+            SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => {
+                self.snapshots.note_cow(peak);
+            }
+        }
+    }
+
+    /// Whether the disk has refused something lately. Cheap, unlike to say what.
+    #[inline]
+    pub(crate) fn has_disk_error(&self) -> bool {
+        !self.snapshots.last_ok() || self.aof.error().is_some()
+    }
+
+    /// Why writes may not go on, if so.
+    pub(crate) fn disk_error(&self, config: &Config) -> Option<DiskError> {
+        let counts = config.stop_writes_on_bgsave_error && !config.save.is_empty();
+        if !self.snapshots.last_ok() && counts {
+            return Some(DiskError::Snapshot);
+        }
+        self.aof.error().filter(|_| !self.aof.is_off()).cloned().map(DiskError::Aof)
     }
 }
 
@@ -301,10 +300,10 @@ pub(crate) fn write_snapshot<W: Write>(
 fn write_marked_snapshot(
     server: &Server,
     mut out: impl Write,
+    mark: &str,
     purpose: SnapshotUse<'_>,
     progress: &mut Progress,
 ) -> io::Result<()> {
-    let mark = &server.persistence.snapshot_eof_mark;
     write!(out, "$EOF:{mark}\r\n")?;
     out = write_snapshot(server, out, purpose, progress)?;
     out.write_all(mark.as_bytes())
@@ -401,8 +400,8 @@ pub(crate) fn rdb_save_until(server: &mut Server, signals: &[Arc<AtomicBool>]) -
 
 fn note_saved(server: &mut Server) {
     server.ks.changes.dirty = 0;
-    server.persistence.last_save = server.now_seconds();
-    server.persistence.last_bgsave_ok = true;
+    let now = server.now_seconds();
+    server.persistence.snapshots.saved(now);
 }
 
 /// Starts a child that saves these contents; the loop goes on.
@@ -414,22 +413,26 @@ pub(crate) fn rdb_save_background(
     target: SaveTarget,
     contents: Contents,
 ) -> io::Result<()> {
-    if server.persistence.child.is_some() {
+    if server.persistence.child().is_some() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    server.persistence.saves += u64::from(target == SaveTarget::Disk);
-    server.persistence.dirty_before_bgsave = server.ks.changes.dirty;
-    server.persistence.last_bgsave_try = server.now_seconds();
+    let now = server.now_seconds();
+    if target == SaveTarget::Disk {
+        server.persistence.snapshots.count_save();
+    }
+    server.persistence.snapshots.begin(server.ks.changes.dirty, now);
+    let mark = random_id(&mut server.rng);
     let origin = snapshot_origin(server);
-    let forked = output_for(server, target).and_then(|(output, receiver)| {
+    let prepared = output_for(server, target, contents.version, &mark);
+    let forked = prepared.and_then(|(output, task)| {
         let inherited = output.descriptors();
-        child::fork_saver(server, target, &inherited, receiver, |server, pid, progress| {
+        child::fork_saver(server, task, &inherited, |server, pid, progress| {
             let purpose = SnapshotUse::Snapshot { origin: origin.as_ref(), contents };
             let outcome = match output {
                 Output::File => write_rdb_file(server, pid, purpose, progress),
                 Output::Pipe(pipe) => write_snapshot(server, pipe, purpose, progress).map(drop),
                 Output::Channels(channels) => {
-                    write_marked_snapshot(server, channels, purpose, progress)
+                    write_marked_snapshot(server, channels, &mark, purpose, progress)
                 }
             };
             match &outcome {
@@ -443,12 +446,9 @@ pub(crate) fn rdb_save_background(
         })
     });
     let pid = forked.inspect_err(|error| {
-        server.persistence.last_bgsave_ok = false;
+        server.persistence.snapshots.failed();
         server.warning(&format!("Can't save in background: fork: {}", io_reason(error)));
     })?;
-    if let Some(child) = &mut server.persistence.child {
-        child.version = Some(contents.version);
-    }
     server.notice(&match target {
         SaveTarget::Replicas => {
             format!("Background RDB transfer started by pid {pid} to pipe through parent process")
@@ -462,11 +462,19 @@ pub(crate) fn rdb_save_background(
 }
 
 /// What the child is to write to, and where the server reads what goes through it.
-fn output_for(server: &Server, target: SaveTarget) -> io::Result<(Output, Option<Receiver>)> {
+fn output_for(
+    server: &Server,
+    target: SaveTarget,
+    version: RdbVersion,
+    mark: &str,
+) -> io::Result<(Output, Task)> {
+    let mark = mark.to_string();
     Ok(match target {
-        SaveTarget::Disk | SaveTarget::Aof { .. } => (Output::File, None),
+        SaveTarget::Disk => (Output::File, Task::File { version }),
+        SaveTarget::Aof { rdb } => (Output::File, Task::AofBase { rdb }),
         SaveTarget::RdbChannels => {
-            (Output::Channels(dual_channel::rdb_channel_writer(server)?), None)
+            let writer = dual_channel::rdb_channel_writer(server)?;
+            (Output::Channels(writer), Task::Channels { version, mark })
         }
         SaveTarget::Replicas => {
             let (sender, mut receiver) = mio::unix::pipe::new()?;
@@ -476,7 +484,7 @@ fn output_for(server: &Server, target: SaveTarget) -> io::Result<(Output, Option
                 let interest = mio::Interest::READABLE;
                 registry.register(&mut receiver, super::SNAPSHOT_PIPE, interest)?;
             }
-            (Output::Pipe(sender), Some(receiver))
+            (Output::Pipe(sender), Task::Pipe { version, mark, pipe: Pipe::Open(receiver) })
         }
     })
 }
@@ -484,54 +492,49 @@ fn output_for(server: &Server, target: SaveTarget) -> io::Result<(Output, Option
 /// Ends the child that saves, and forgets it. One that rewrites the append-only file is left alone.
 pub(crate) fn kill_save_child(server: &mut Server) {
     let is_snapshot = |target| !matches!(target, SaveTarget::Aof { .. });
-    let Some(mut child) = child::take_child_if(server, is_snapshot) else { return };
+    let Some(mut child) = server.persistence.take_child_if(is_snapshot) else { return };
     child::end_child(server, &mut child, libc::SIGKILL);
-    let _ = fs::remove_file(temporary_rdb(server, child.pid));
-    snapshot::snapshot_done(server, child.target, false);
+    let _ = fs::remove_file(temporary_rdb(server, child.pid()));
+    snapshot::snapshot_done(server, &child, false);
 }
 
 /// Sees whether the child has ended, and draws the consequences.
 pub(crate) fn check_child(server: &mut Server) {
-    let Some(child) = &mut server.persistence.child else { return };
-    let Some(end) = child.end() else { return };
-    if child.pipe.is_some() && end == ChildEnd::Exited(0) {
-        // What is in the pipe goes to the replicas first. Half a snapshot would be of no use to them.
-        return;
-    }
-    child::receive_child_reports(server);
+    let Some(end) = server.persistence.child_mut().and_then(SaveChild::finished) else { return };
+    server.persistence.receive_child_reports(server.ks.now_ms);
     let Some(child) = server.persistence.child.take() else { return };
     child::child_is_gone(server);
-    if matches!(child.target, SaveTarget::Aof { .. }) {
+    if matches!(child.target(), SaveTarget::Aof { .. }) {
         rewrite::background_rewrite_done(server, &child, end);
         // A replica may have come meanwhile.
         return;
     }
     background_save_done(server, &child, end);
-    snapshot::snapshot_done(server, child.target, end == ChildEnd::Exited(0));
+    snapshot::snapshot_done(server, &child, end == ChildEnd::Exited(0));
 }
 
 fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
     let ok = end == ChildEnd::Exited(0);
-    match (child.target, end) {
+    match (child.target(), end) {
         (SaveTarget::Disk, _) if ok => {
             server.notice("Background saving terminated with success");
-            let during = server.ks.changes.dirty
-                - server.persistence.dirty_before_bgsave.min(server.ks.changes.dirty);
+            let dirty = server.ks.changes.dirty;
+            let during = server.persistence.snapshots.changes_since_begin(dirty);
             note_saved(server);
             server.ks.changes.dirty = during;
         }
         (SaveTarget::Disk, ChildEnd::Exited(_)) => {
             server.warning("Background saving error");
-            server.persistence.last_bgsave_ok = false;
+            server.persistence.snapshots.failed();
         }
         (SaveTarget::Disk, ChildEnd::Signaled(signal)) => {
             server.warning(&format!("Background saving terminated by signal {signal}"));
             let started = server.clock.nanos();
-            let _ = fs::remove_file(temporary_rdb(server, child.pid));
+            let _ = fs::remove_file(temporary_rdb(server, child.pid()));
             latency::note_since(server, "rdb-unlink-temp-file", started);
             // SIGUSR1 is how an operator ends a child on purpose.
             if signal != libc::SIGUSR1 {
-                server.persistence.last_bgsave_ok = false;
+                server.persistence.snapshots.failed();
             }
         }
         _ if ok => server.notice("Background RDB transfer terminated with success"),
@@ -541,8 +544,9 @@ fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
         (SaveTarget::RdbChannels, _) => server.warning("Background RDB transfer error"),
         _ => server.warning("Background transfer error"),
     }
-    if child.target == SaveTarget::Disk {
-        server.persistence.last_bgsave_seconds = server.now_seconds() - child.started;
+    if child.target() == SaveTarget::Disk {
+        let seconds = server.now_seconds() - child.started();
+        server.persistence.snapshots.note_duration(seconds);
     }
 }
 
@@ -551,7 +555,7 @@ fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
 /// # Errors
 /// Why it can't be loaded; loading has ended, and what was loaded so far is in the keyspace.
 pub fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
-    if server.persistence.aof.is_replaying {
+    if server.persistence.aof.is_replaying() {
         return aof::load::replay_some(server);
     }
     load::load_file_some(server)
@@ -559,48 +563,17 @@ pub fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
 
 /// Starts a background save if a save point has been reached, or one was scheduled.
 pub(crate) fn check_save_points(server: &mut Server) {
-    if server.persistence.child.is_some() || server.persistence.loading.is_some() {
+    if server.persistence.child().is_some() || server.persistence.is_loading() {
         return;
     }
-    let now = server.now_seconds();
-    let failed_lately = !server.persistence.last_bgsave_ok
-        && now - server.persistence.last_bgsave_try <= RETRY_DELAY;
-    let dirty = server.ks.changes.dirty;
-    let since = now - server.persistence.last_save;
-    let reached = server
-        .config
-        .save
-        .iter()
-        .find(|p| dirty >= p.changes && since > p.seconds as i64)
-        .filter(|_| !failed_lately);
-    if let Some(point) = reached {
-        let text = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
-        server.notice(&text);
+    let (now, dirty) = (server.now_seconds(), server.ks.changes.dirty);
+    match server.persistence.snapshots.take_due(&server.config.save, dirty, now) {
+        None => return,
+        Some(SaveReason::Scheduled) => {}
+        Some(SaveReason::Point(SavePoint { changes, seconds })) => {
+            server.notice(&format!("{changes} changes in {seconds} seconds. Saving..."));
+        }
     }
-    if reached.is_some() || (server.persistence.scheduled && !failed_lately) {
-        server.persistence.scheduled = false;
-        // A failure has been logged and noted.
-        let _ = rdb_save_background(server, SaveTarget::Disk, all_contents(server));
-    }
-}
-
-/// Whether the disk has refused something lately. Cheap, unlike to say what.
-#[inline]
-pub(crate) fn has_disk_error(server: &Server) -> bool {
-    !server.persistence.last_bgsave_ok
-        || server.persistence.aof.write_error.is_some()
-        || server.persistence.aof.fsync_error.is_some()
-}
-
-/// Why writes may not go on, if so.
-pub(crate) fn disk_error(server: &Server) -> Option<DiskError> {
-    if !server.persistence.last_bgsave_ok
-        && server.config.stop_writes_on_bgsave_error
-        && !server.config.save.is_empty()
-    {
-        return Some(DiskError::Snapshot);
-    }
-    let reason =
-        server.persistence.aof.write_error.as_ref().or(server.persistence.aof.fsync_error.as_ref());
-    reason.filter(|_| server.persistence.aof.state != AofState::Off).cloned().map(DiskError::Aof)
+    // A failure has been logged and noted.
+    let _ = rdb_save_background(server, SaveTarget::Disk, all_contents(server));
 }

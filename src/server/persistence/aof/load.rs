@@ -1,6 +1,6 @@
 //! Loading: the files are executed again, in slices between turns of the loop, by a client that has no connection.
 
-use super::AofState;
+use super::{AofState, Replaying};
 use crate::aof::manifest::manifest_name;
 use crate::aof::reader::{Record, RecordFile, holds_a_command, is_rdb, next_record};
 use crate::aof::{AofFile, Manifest};
@@ -119,18 +119,18 @@ pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, LoadError> 
         return Ok(false);
     }
     let mut loading = Loading::commands(total_bytes, server.ks.now_ms);
-    loading.options = LoadOptions { ignore_origin: true, ..LoadOptions::default() };
+    loading.set_options(LoadOptions { ignore_origin: true, ..LoadOptions::default() });
     load::begin_loading(server, loading);
     let nobody = Client::new(0, Connection::Virtual(Box::new(Nobody)), server.now_seconds());
-    server.persistence.aof.is_replaying = true;
-    server.persistence.aof.replay = Some(Box::new(Replay {
+    let replay = Replay {
         files: server.persistence.aof.manifest.files().cloned().collect(),
         current: None,
         client: Some(nobody),
         has_base: server.persistence.aof.manifest.base.is_some(),
         total_bytes,
         started_ns: server.clock.nanos(),
-    }));
+    };
+    server.persistence.aof.replaying = Replaying::Paused(Box::new(replay));
     Ok(true)
 }
 
@@ -175,19 +175,21 @@ fn upgrade_old_aof(server: &mut Server) -> Result<(), LoadError> {
 /// # Errors
 /// Why it can't go on, for the log. What was executed so far is in the keyspace.
 pub(crate) fn replay_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
-    let Some(mut replay) = server.persistence.aof.replay.take() else {
+    let replaying = mem::replace(&mut server.persistence.aof.replaying, Replaying::Running);
+    let Replaying::Paused(mut replay) = replaying else {
+        server.persistence.aof.replaying = replaying;
         return Ok(LoadProgress::Done);
     };
     let outcome = replay_slice(server, &mut replay);
     match &outcome {
-        Ok(LoadProgress::More) => server.persistence.aof.replay = Some(replay),
+        Ok(LoadProgress::More) => server.persistence.aof.replaying = Replaying::Paused(replay),
         Ok(LoadProgress::Done) => replay_done(server, &replay),
         Err(error) => {
             if !server.lifecycle.is_starting() {
                 server.warning(&error.to_string());
             }
             server.persistence.loading = None;
-            server.persistence.aof.is_replaying = false;
+            server.persistence.aof.replaying = Replaying::No;
         }
     }
     outcome
@@ -195,14 +197,13 @@ pub(crate) fn replay_some(server: &mut Server) -> Result<LoadProgress, LoadError
 
 fn replay_done(server: &mut Server, replay: &Replay) {
     server.persistence.loading = None;
-    server.persistence.aof.is_replaying = false;
+    server.persistence.aof.replaying = Replaying::No;
     transaction::touch_all_watched_keys(server);
     blocking::signal_all_databases(server);
-    server.persistence.aof.current_size = replay.total_bytes;
     let size =
         |file: &AofFile| fs::metadata(aof::aof_path(server, &file.name)).map_or(0, |m| m.len());
-    server.persistence.aof.rewrite_base_size =
-        server.persistence.aof.manifest.base.as_ref().map_or(0, size);
+    let base_size = server.persistence.aof.manifest.base.as_ref().map_or(0, size);
+    server.persistence.aof.rewrites.set_sizes(replay.total_bytes, base_size);
     if server.lifecycle.is_starting() {
         let seconds = server.clock.since(replay.started_ns).as_secs_f64();
         server.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
@@ -273,7 +274,7 @@ fn open_aof(
         }
     } else {
         if let Some(loading) = &mut server.persistence.loading {
-            loading.loaded_bytes += records.end();
+            loading.add_loaded(records.end());
         }
         file.records = Some(records);
     }
@@ -372,7 +373,7 @@ fn execute_records(
                     ))
                 })?;
                 if let Some(loading) = &mut server.persistence.loading {
-                    loading.loaded_bytes += n as u64;
+                    loading.add_loaded(n as u64);
                 }
             }
             Err(bad) => {

@@ -1,5 +1,8 @@
 //! The append-only file at run time: `aof.c`'s part that is not its format.
 //!
+//! * [`appender`]: the file that is written to: what is buffered, written, synced, and what is due next.
+//! * [`rewrites`]: whether a rewrite is due.
+//! * [`durable`]: up to where the replication stream is durable.
 //! * [`write`]: what is executed gathers in a buffer, and goes to the file before the loop sleeps; when it is synced.
 //! * [`rewrite`]: a child writes a new base file while the server goes on in a new incremental file; turning the
 //!   append-only file on (which starts with a rewrite) and off.
@@ -9,17 +12,22 @@
 //! the write in the file, whatever happens to the process; and with `appendfsync always`, whatever happens to the
 //! machine.
 
+pub(crate) mod appender;
+pub(crate) mod durable;
 pub mod load;
 pub mod rewrite;
+pub(crate) mod rewrites;
 pub mod write;
 
-use super::SaveTarget;
 use crate::aof::Manifest;
 use crate::aof::manifest::manifest_name;
 use crate::server::Server;
 use crate::sys::durable::sync_dir_of;
+use appender::Appender;
+use durable::DurableOffset;
 use load::Replay;
-use std::fs::{self, File};
+use rewrites::Rewrites;
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,94 +42,106 @@ pub enum AofState {
     WaitRewrite,
 }
 
+/// Whether the files are being executed: nothing of it is written or propagated.
+#[derive(Default)]
+enum Replaying {
+    #[default]
+    No,
+    /// A slice of them is.
+    Running,
+    /// It goes on in another turn of the loop.
+    Paused(Box<Replay>),
+}
+
 /// The append-only file.
 #[derive(Default)]
 pub struct Aof {
-    pub state: AofState,
-    pub manifest: Manifest,
-    /// The incremental file that is written to.
-    file: Option<File>,
-    /// What was executed and is not in the file yet.
-    buffer: Vec<u8>,
-    /// The database that the file has selected; `None`: the next command selects its own.
-    selected_db: Option<usize>,
-    /// The last annotated second.
-    annotated: i64,
-    /// The buffer has got something since it was last written: no reply may leave.
-    holds_replies: bool,
-    /// Bytes of all files, and of all when the last rewrite ended.
-    pub current_size: u64,
-    pub rewrite_base_size: u64,
-    /// Bytes of the file that is written to, and how many of them were synced or are being synced.
-    incr_size: u64,
-    synced_size: u64,
-    last_fsync_ms: i64,
-    /// Since when writing waits for a slow sync, in milliseconds since 1970.
-    postponed_since: Option<i64>,
-    /// How often it waited in vain.
-    pub delayed_fsyncs: u64,
-    /// Why the last write failed, until one works.
-    pub write_error: Option<String>,
-    /// Why the last background sync failed, until one works.
-    pub fsync_error: Option<String>,
-    error_logged: i64,
-    /// The replication offset that is durable; `None`: there is no complete file.
-    pub fsynced_offset: Option<u64>,
-    /// The same, before the first rewrite has ended.
-    fsynced_pending: u64,
-    /// A rewrite waits for another child.
-    pub rewrite_scheduled: bool,
-    pub rewrites: u64,
-    pub last_rewrite_ok: Option<bool>,
-    /// Seconds.
-    pub last_rewrite_seconds: Option<i64>,
-    pub last_cow_bytes: u64,
-    pub consecutive_failures: u32,
-    retry: rewrite::Retry,
+    state: AofState,
+    manifest: Manifest,
+    appender: Appender,
+    durable: DurableOffset,
+    rewrites: Rewrites,
+    replaying: Replaying,
     /// `DEBUG AOF-FLUSH-SLEEP`.
-    pub flush_sleep: Duration,
-    /// The files are being executed: nothing of it is written or propagated.
-    pub is_replaying: bool,
-    replay: Option<Box<Replay>>,
+    flush_sleep: Duration,
 }
 
 impl Aof {
-    /// Bytes that wait to be written.
-    pub fn buffered(&self) -> usize {
-        self.buffer.len()
+    pub(crate) fn state(&self) -> AofState {
+        self.state
     }
 
-    pub fn buffer_memory(&self) -> usize {
-        self.buffer.capacity()
+    pub(crate) fn is_off(&self) -> bool {
+        self.state == AofState::Off
     }
 
-    /// Bytes of the file that is written to that were synced, or are being synced in the background; `None`: no file is
-    /// written to.
-    pub fn synced_size(&self) -> Option<u64> {
-        self.file.as_ref().map(|_| self.synced_size)
+    /// Whether the files are being executed: nothing of it is written or propagated.
+    #[inline]
+    pub(crate) fn is_replaying(&self) -> bool {
+        !matches!(self.replaying, Replaying::No)
+    }
+
+    /// Whether what is executed goes to the file. `is_rewriting`: a child rewrites it.
+    #[inline]
+    pub(crate) fn records(&self, is_rewriting: bool) -> bool {
+        match self.state {
+            AofState::Off => false,
+            _ if self.is_replaying() => false,
+            AofState::On => true,
+            AofState::WaitRewrite => is_rewriting,
+        }
+    }
+
+    /// Buffers a command, or appends it to `unit`, which will be buffered as a whole.
+    pub(crate) fn feed(&mut self, db: usize, args: &[&[u8]], unit: Option<&mut Vec<u8>>) {
+        self.appender.feed(db, args, unit);
+    }
+
+    /// Buffers commands that belong together.
+    pub(crate) fn feed_unit(&mut self, commands: usize, bytes: &[u8]) {
+        self.appender.feed_unit(commands, bytes);
+    }
+
+    /// Notes in the file what time it is, once a second.
+    pub(crate) fn annotate(&mut self, now_seconds: i64) {
+        self.appender.annotate(now_seconds);
     }
 
     /// Whether no reply may leave, because what it acknowledges is not in the file.
     #[inline]
-    pub fn holds_replies(&self) -> bool {
-        self.holds_replies
+    pub(crate) fn holds_replies(&self) -> bool {
+        self.appender.holds_replies()
     }
-}
 
-/// Whether what is executed goes to the append-only file.
-#[inline]
-pub(crate) fn records_aof(server: &Server) -> bool {
-    match server.persistence.aof.state {
-        AofState::Off => false,
-        _ if server.persistence.aof.is_replaying => false,
-        AofState::On => true,
-        AofState::WaitRewrite => is_rewriting_aof(server),
+    /// Why the file can't be written or synced, since it last could.
+    #[inline]
+    pub(crate) fn error(&self) -> Option<&String> {
+        self.appender.error()
     }
-}
 
-/// Whether a child rewrites the append-only file.
-pub(crate) fn is_rewriting_aof(server: &Server) -> bool {
-    matches!(&server.persistence.child, Some(c) if matches!(c.target, SaveTarget::Aof { .. }))
+    /// What is on its way into the file.
+    pub(crate) fn appender(&self) -> &Appender {
+        &self.appender
+    }
+
+    pub(crate) fn rewrites(&self) -> &Rewrites {
+        &self.rewrites
+    }
+
+    /// The child that rewrites has so many bytes of memory of its own.
+    pub(crate) fn note_cow(&mut self, bytes: u64) {
+        self.rewrites.note_cow(bytes);
+    }
+
+    /// The replication offset up to which everything is durable; `None`: there is no complete file.
+    pub(crate) fn durable_offset(&self) -> Option<u64> {
+        self.durable.get()
+    }
+
+    /// `DEBUG AOF-FLUSH-SLEEP`: each write takes so long.
+    pub(crate) fn set_flush_sleep(&mut self, pause: Duration) {
+        self.flush_sleep = pause;
+    }
 }
 
 /// The directory of the append-only files.

@@ -2,6 +2,7 @@
 //! the child has ended, the manifest names these two, and the files before them are history.
 
 use super::AofState;
+use super::rewrites::NextRewrite;
 use crate::aof::encode_timestamp;
 use crate::aof::rewrite::encode_entry;
 use crate::resp::encode::encode_command;
@@ -12,8 +13,8 @@ use crate::server::persistence;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::write;
 use crate::server::persistence::child;
-use crate::server::persistence::child::Progress;
-use crate::server::persistence::{SaveChild, SaveTarget, SnapshotUse};
+use crate::server::persistence::child::{Progress, SaveChild, Task};
+use crate::server::persistence::{SaveTarget, SnapshotUse};
 use crate::sys::children::ChildEnd;
 use crate::sys::durable::{IncrementalSync, rename_durably};
 use crate::util::io_reason;
@@ -21,10 +22,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// After so many failures in a row, the next rewrite by itself has to wait.
-const FAILURES_BEFORE_LIMIT: u32 = 3;
-/// It waits a minute, then two, then four; no longer than this.
-const MAX_DELAY_MINUTES: i64 = 60;
 /// Bytes of commands gathered before they are written.
 const CHUNK: usize = 64 * 1024;
 
@@ -32,26 +29,16 @@ const CHUNK: usize = 64 * 1024;
 const OPENING: &str = "Opening the temp file for AOF rewrite in rewriteAppendOnlyFile()";
 const WRITING: &str = "Write error writing append only file on disk";
 
-/// When a rewrite that failed again and again may be tried again by itself.
-#[derive(Debug, Default)]
-pub struct Retry {
-    delay_minutes: i64,
-    /// Seconds since 1970.
-    not_before: Option<i64>,
-}
-
 /// `BGREWRITEAOF`: starts a rewrite, or schedules one if another child is at work. Answers what to tell.
 ///
 /// # Errors
 /// Why not, to tell.
 pub(crate) fn bgrewriteaof(server: &mut Server) -> Result<&'static str, &'static str> {
-    if aof::is_rewriting_aof(server) {
+    if server.persistence.is_rewriting_aof() {
         return Err("Background append only file rewriting already in progress");
     }
-    if server.persistence.child.is_some() || is_in_exec(server) {
-        server.persistence.aof.rewrite_scheduled = true;
-        // Who asks is not to suffer for failures of the past.
-        server.persistence.aof.consecutive_failures = 0;
+    if server.persistence.child().is_some() || is_in_exec(server) {
+        server.persistence.aof.rewrites.schedule_on_demand();
         server.notice("Background append only file rewriting scheduled.");
         return Ok("Background append only file rewriting scheduled");
     }
@@ -72,12 +59,12 @@ fn is_in_exec(server: &Server) -> bool {
 /// # Errors
 /// If there is a child already, or a file or process can't be made. It has been logged.
 pub(crate) fn rewrite_append_only_file_background(server: &mut Server) -> io::Result<()> {
-    if server.persistence.child.is_some() {
+    if server.persistence.child().is_some() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let outcome = start_rewrite(server);
     if outcome.is_err() {
-        server.persistence.aof.last_rewrite_ok = Some(false);
+        server.persistence.aof.rewrites.could_not_start();
     }
     outcome
 }
@@ -85,7 +72,7 @@ pub(crate) fn rewrite_append_only_file_background(server: &mut Server) -> io::Re
 fn start_rewrite(server: &mut Server) -> io::Result<()> {
     aof::make_aof_dir(server)?;
     // The new file relies on no database selected in the old one.
-    server.persistence.aof.selected_db = None;
+    server.persistence.aof.appender.forget_selected_db();
     write::flush_append_only_file(server, true);
     open_new_incr_aof(server)?;
     if server.persistence.aof.state == AofState::WaitRewrite {
@@ -93,13 +80,11 @@ fn start_rewrite(server: &mut Server) -> io::Result<()> {
         for job in server.persistence.bio.drain() {
             write::background_fsync_done(server, job);
         }
-        server.persistence.aof.fsynced_pending = server.repl.offset();
-        server.persistence.aof.fsynced_offset = Some(0);
+        server.persistence.aof.durable.begin_incomplete(server.repl.offset());
     }
-    server.persistence.aof.rewrites += 1;
+    server.persistence.aof.rewrites.count_start();
     let rdb = server.config.aof_use_rdb_preamble;
-    let target = SaveTarget::Aof { rdb };
-    let pid = child::fork_saver(server, target, &[], None, |server, pid, progress| {
+    let pid = child::fork_saver(server, Task::AofBase { rdb }, &[], |server, pid, progress| {
         let path = rewrite_temporary(&server.config.dir, pid);
         write_base_file(server, &path, rdb, progress)?;
         server.notice(&format!(
@@ -116,14 +101,14 @@ fn start_rewrite(server: &mut Server) -> io::Result<()> {
         ));
     })?;
     server.notice(&format!("Background append only file rewriting started by pid {pid}"));
-    server.persistence.aof.rewrite_scheduled = false;
+    server.persistence.aof.rewrites.unschedule();
     Ok(())
 }
 
 /// Opens the incremental file in which the server goes on. Before the first rewrite has ended it is in no
 /// manifest, and has a name for the time being.
 fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
-    if server.persistence.aof.state == AofState::Off {
+    if server.persistence.aof.is_off() {
         return Ok(());
     }
     let mut manifest = server.persistence.aof.manifest.clone();
@@ -135,12 +120,12 @@ fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
         aof::persist_aof_manifest(server, &mut manifest)?;
     }
     server.notice(&format!("Creating AOF incr file {name} on background rewrite"));
-    if let Some(old) = server.persistence.aof.file.replace(file) {
+    let aof = &mut server.persistence.aof;
+    if let Some(old) = aof.appender.open(file, 0) {
         server.persistence.bio.fsync_and_close(old, server.repl.offset());
-        server.persistence.aof.last_fsync_ms = server.ks.now_ms;
+        aof.appender.note_fsync(server.ks.now_ms);
     }
-    server.persistence.aof.manifest = manifest;
-    (server.persistence.aof.incr_size, server.persistence.aof.synced_size) = (0, 0);
+    aof.manifest = manifest;
     Ok(())
 }
 
@@ -207,52 +192,45 @@ fn write_commands<W: Write>(server: &Server, mut out: W, progress: &mut Progress
 
 /// The child has ended.
 pub(crate) fn background_rewrite_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
-    let SaveTarget::Aof { rdb } = child.target else { return };
-    let temporary = rewrite_temporary(&server.config.dir, child.pid);
+    let SaveTarget::Aof { rdb } = child.target() else { return };
+    let temporary = rewrite_temporary(&server.config.dir, child.pid());
     match end {
         ChildEnd::Exited(0) => {
             server.notice("Background AOF rewrite terminated with success");
             let ok = install_base_file(server, &temporary, rdb).is_ok();
-            note_rewrite(server, ok);
+            server.persistence.aof.rewrites.ended(ok);
             if ok {
                 server.notice("Background AOF rewrite finished successfully");
                 if server.persistence.aof.state == AofState::WaitRewrite {
                     server.persistence.aof.state = AofState::On;
-                    server.persistence.aof.fsynced_offset =
-                        Some(server.persistence.aof.fsynced_pending);
+                    server.persistence.aof.durable.tell();
                 }
             }
         }
         ChildEnd::Exited(_) => {
-            note_rewrite(server, false);
+            server.persistence.aof.rewrites.ended(false);
             server.warning("Background AOF rewrite terminated with error");
         }
         ChildEnd::Signaled(signal) => {
             // SIGUSR1 is how an operator ends a child on purpose.
             if signal != libc::SIGUSR1 {
-                note_rewrite(server, false);
+                server.persistence.aof.rewrites.ended(false);
             }
             server.warning(&format!("Background AOF rewrite terminated by signal {signal}"));
         }
     }
     server.persistence.bio.unlink(&temporary);
-    server.persistence.aof.last_rewrite_seconds = Some(server.now_seconds() - child.started);
+    let seconds = server.now_seconds() - child.started();
+    server.persistence.aof.rewrites.note_duration(seconds);
     if server.persistence.aof.state == AofState::WaitRewrite {
         // The next attempt starts from what is in memory then.
-        server.persistence.aof.buffer = Vec::new();
-        server.persistence.aof.holds_replies = false;
+        server.persistence.aof.appender.discard_buffer();
         let name = temporary_incr(&server.config.appendfilename);
         server.notice(&format!("Removing the temp incr aof file {name} in the background"));
         let path = aof::aof_path(server, &name);
         server.persistence.bio.unlink(&path);
-        server.persistence.aof.rewrite_scheduled = true;
+        server.persistence.aof.rewrites.schedule();
     }
-}
-
-fn note_rewrite(server: &mut Server, ok: bool) {
-    server.persistence.aof.last_rewrite_ok = Some(ok);
-    server.persistence.aof.consecutive_failures =
-        if ok { 0 } else { server.persistence.aof.consecutive_failures + 1 };
 }
 
 /// Puts the new base file in its place, and the manifest that names it.
@@ -272,7 +250,7 @@ fn install_base_file(server: &mut Server, temporary: &Path, rdb: bool) -> io::Re
         }
         new_files.push(to);
     }
-    manifest.retire_incr(usize::from(server.persistence.aof.file.is_some()));
+    manifest.retire_incr(usize::from(server.persistence.aof.appender.file().is_some()));
     if let Err(error) = aof::persist_aof_manifest(server, &mut manifest) {
         for path in new_files {
             server.persistence.bio.unlink(&path);
@@ -280,10 +258,10 @@ fn install_base_file(server: &mut Server, temporary: &Path, rdb: bool) -> io::Re
         return Err(error);
     }
     server.persistence.aof.manifest = manifest;
-    if server.persistence.aof.state != AofState::Off {
-        let base_size = fs::metadata(&base_path).map_or(0, |m| m.len());
-        server.persistence.aof.current_size = base_size + server.persistence.aof.incr_size;
-        server.persistence.aof.rewrite_base_size = server.persistence.aof.current_size;
+    let aof = &mut server.persistence.aof;
+    if !aof.is_off() {
+        let size = fs::metadata(&base_path).map_or(0, |m| m.len()) + aof.appender.size();
+        aof.rewrites.set_sizes(size, size);
     }
     aof::delete_aof_history(server);
     Ok(())
@@ -309,52 +287,29 @@ fn rename_aof(server: &mut Server, from: &Path, to: &Path, kind: &str) -> io::Re
     Ok(())
 }
 
-/// Whether a rewrite by itself has to wait, because several have failed in a row.
-fn is_rewrite_limited(server: &mut Server) -> bool {
-    if server.persistence.aof.consecutive_failures < FAILURES_BEFORE_LIMIT {
-        server.persistence.aof.retry = Retry::default();
-        return false;
-    }
-    let now = server.now_seconds();
-    if let Some(at) = server.persistence.aof.retry.not_before {
-        if now >= at {
-            server.persistence.aof.retry.not_before = None;
-        }
-        return now < at;
-    }
-    let minutes = (server.persistence.aof.retry.delay_minutes * 2).clamp(1, MAX_DELAY_MINUTES);
-    server.persistence.aof.retry =
-        Retry { delay_minutes: minutes, not_before: Some(now + minutes * 60) };
-    server.warning(&format!("Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {minutes} minutes"));
-    true
-}
-
 /// Starts a rewrite that was scheduled, or one that the file's growth calls for.
 pub(crate) fn check_aof_rewrite(server: &mut Server) {
-    if server.persistence.child.is_some() || server.persistence.loading.is_some() {
-        return;
-    }
-    if server.persistence.aof.rewrite_scheduled {
-        if !is_rewrite_limited(server) {
-            // A failure has been logged; the next round tries again.
-            let _ = rewrite_append_only_file_background(server);
-        }
+    if server.persistence.child().is_some() || server.persistence.is_loading() {
         return;
     }
     let percentage = u64::from(server.config.auto_aof_rewrite_percentage);
-    let size = server.persistence.aof.current_size;
-    if server.persistence.aof.state != AofState::On
-        || percentage == 0
-        || size <= server.config.auto_aof_rewrite_min_size
-    {
-        return;
+    let min_size = server.config.auto_aof_rewrite_min_size;
+    let now = server.now_seconds();
+    let aof = &mut server.persistence.aof;
+    let next = aof.rewrites.next(aof.state == AofState::On, percentage, min_size, now);
+    match next {
+        NextRewrite::Nothing => return,
+        NextRewrite::Limited { minutes } => {
+            server.warning(&format!("Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {minutes} minutes"));
+            return;
+        }
+        NextRewrite::Grown { percent } => {
+            server.notice(&format!("Starting automatic rewriting of AOF on {percent}% growth"));
+        }
+        NextRewrite::Scheduled => {}
     }
-    let base = server.persistence.aof.rewrite_base_size.max(1);
-    let growth = (size.saturating_mul(100) / base).saturating_sub(100);
-    if growth >= percentage && !is_rewrite_limited(server) {
-        server.notice(&format!("Starting automatic rewriting of AOF on {growth}% growth"));
-        let _ = rewrite_append_only_file_background(server);
-    }
+    // A failure has been logged; the next round tries again.
+    let _ = rewrite_append_only_file_background(server);
 }
 
 /// Turns the append-only file on: it will be complete when a first rewrite has ended.
@@ -363,14 +318,14 @@ pub(crate) fn check_aof_rewrite(server: &mut Server) {
 /// If the rewrite can't be started; it stays off then.
 pub(crate) fn start_append_only(server: &mut Server) -> io::Result<()> {
     server.persistence.aof.state = AofState::WaitRewrite;
-    if server.persistence.child.is_some() && !aof::is_rewriting_aof(server) {
-        server.persistence.aof.rewrite_scheduled = true;
+    if server.persistence.child().is_some() && !server.persistence.is_rewriting_aof() {
+        server.persistence.aof.rewrites.schedule();
         server.notice("AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.");
     } else if is_in_exec(server) {
-        server.persistence.aof.rewrite_scheduled = true;
+        server.persistence.aof.rewrites.schedule();
         server.notice("AOF was enabled during a transaction. An AOF background was scheduled to start when possible.");
     } else {
-        if aof::is_rewriting_aof(server) {
+        if server.persistence.is_rewriting_aof() {
             // It has begun without an incremental file to go with it.
             server.notice("AOF was enabled but there is already an AOF rewriting in background. Stopping background AOF and starting a rewrite now.");
             kill_aof_child(server);
@@ -381,11 +336,12 @@ pub(crate) fn start_append_only(server: &mut Server) -> io::Result<()> {
             return Err(error);
         }
     }
-    server.persistence.aof.last_fsync_ms = server.ks.now_ms;
-    if server.persistence.aof.fsync_error.take().is_some() {
+    let now_ms = server.ks.now_ms;
+    server.persistence.aof.appender.note_fsync(now_ms);
+    if server.persistence.aof.appender.fsync_works() {
         server.warning("AOF reopen, just ignore the AOF fsync error in bio job");
     }
-    if server.persistence.aof.write_error.take().is_some() {
+    if server.persistence.aof.appender.write_works() {
         server.warning("AOF reopen, just ignore the last error.");
     }
     Ok(())
@@ -401,55 +357,44 @@ pub(crate) fn restart_aof_after_sync(server: &mut Server) {
     if start_append_only(server).is_err() {
         // It goes on trying, as after any failed rewrite.
         server.persistence.aof.state = AofState::WaitRewrite;
-        server.persistence.aof.rewrite_scheduled = true;
+        server.persistence.aof.rewrites.schedule();
     }
 }
 
 /// Turns the append-only file off. What is in it stays.
 pub(crate) fn stop_append_only(server: &mut Server) {
-    if server.persistence.aof.state == AofState::Off {
+    if server.persistence.aof.is_off() {
         return;
     }
     write::flush_append_only_file(server, true);
     sync_aof_now(server);
-    server.persistence.aof.file = None;
-    server.persistence.aof.buffer = Vec::new();
-    server.persistence.aof.holds_replies = false;
-    server.persistence.aof.selected_db = None;
-    server.persistence.aof.state = AofState::Off;
-    if std::mem::take(&mut server.persistence.aof.rewrite_scheduled) {
+    let aof = &mut server.persistence.aof;
+    aof.state = AofState::Off;
+    aof.appender.close();
+    aof.durable.forget();
+    if aof.rewrites.unschedule() {
         server.notice("AOF was disabled but there is a scheduled AOF background, cancel it.");
     }
-    (server.persistence.aof.incr_size, server.persistence.aof.synced_size) = (0, 0);
-    (server.persistence.aof.fsynced_offset, server.persistence.aof.fsynced_pending) = (None, 0);
-    server.persistence.aof.postponed_since = None;
     kill_aof_child(server);
 }
 
 /// Syncs the file while everybody waits.
 pub(crate) fn sync_aof_now(server: &mut Server) {
-    let Some(file) = &server.persistence.aof.file else { return };
-    match file.sync_data() {
-        Ok(()) => {
-            server.persistence.aof.synced_size = server.persistence.aof.incr_size;
-            server.persistence.aof.last_fsync_ms = server.ks.now_ms;
-        }
-        Err(error) => {
-            server.warning(&format!("Fail to fsync the AOF file: {}.", io_reason(&error)));
-        }
+    if let Err(error) = server.persistence.aof.appender.sync_now(server.ks.now_ms) {
+        server.warning(&format!("Fail to fsync the AOF file: {}.", io_reason(&error)));
     }
 }
 
 /// Ends the child that rewrites, if there is one.
 pub(crate) fn kill_aof_child(server: &mut Server) {
     let Some(mut child) =
-        child::take_child_if(server, |target| matches!(target, SaveTarget::Aof { .. }))
+        server.persistence.take_child_if(|target| matches!(target, SaveTarget::Aof { .. }))
     else {
         return;
     };
-    server.notice(&format!("Killing running AOF rewrite child: {}", child.pid));
+    server.notice(&format!("Killing running AOF rewrite child: {}", child.pid()));
     child::end_child(server, &mut child, libc::SIGUSR1);
-    let temporary = rewrite_temporary(&server.config.dir, child.pid);
+    let temporary = rewrite_temporary(&server.config.dir, child.pid());
     server.persistence.bio.unlink(&temporary);
 }
 
@@ -483,16 +428,15 @@ pub(crate) fn open_aof_on_server_start(server: &mut Server) -> io::Result<()> {
     };
     let file = open_incr(server, &name, false)?;
     let started = server.clock.nanos();
-    server.persistence.aof.incr_size = file.metadata()?.len();
+    let size = file.metadata()?.len();
     latency::note_since(server, "aof-fstat", started);
-    server.persistence.aof.synced_size = server.persistence.aof.incr_size;
     aof::persist_aof_manifest(server, &mut manifest)?;
-    server.persistence.aof.file = Some(file);
-    server.persistence.aof.manifest = manifest;
-    server.persistence.aof.state = AofState::On;
-    server.persistence.aof.fsynced_offset = Some(server.repl.offset());
-    server.persistence.aof.fsynced_pending = server.repl.offset();
-    server.persistence.aof.last_fsync_ms = server.ks.now_ms;
+    let aof = &mut server.persistence.aof;
+    aof.appender.open(file, size);
+    aof.appender.note_fsync(server.ks.now_ms);
+    aof.manifest = manifest;
+    aof.state = AofState::On;
+    aof.durable.start(server.repl.offset());
     server.notice(&format!("{verb} AOF incr file {name} on server start"));
     aof::delete_aof_history(server);
     Ok(())

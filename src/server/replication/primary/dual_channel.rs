@@ -183,15 +183,15 @@ pub(super) fn check_reservations(server: &mut Server) {
 
 /// Ends a snapshot that is made for replicas when the last of them has gone.
 pub(crate) fn abandon_unwanted_snapshot(server: &mut Server) {
-    let Some(child) = &server.persistence.child else { return };
-    if matches!(child.target, SaveTarget::Disk | SaveTarget::Aof { .. })
+    let Some(target) = server.persistence.child_target() else { return };
+    if matches!(target, SaveTarget::Disk | SaveTarget::Aof { .. })
         || !primary::snapshot_receivers(server).is_empty()
     {
         return;
     }
-    let channels = child.target == SaveTarget::RdbChannels;
+    let channels = target == SaveTarget::RdbChannels;
     persistence::check_child(server);
-    if server.persistence.child.is_some() {
+    if server.persistence.child().is_some() {
         server.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
         persistence::kill_save_child(server);
         if channels {

@@ -228,8 +228,11 @@ pub(crate) fn process_clients_waiting_replicas(server: &mut Server) {
 
 /// Where an offset is durable.
 pub(crate) fn durable_at(server: &Server, offset: Option<u64>) -> DurableAt {
-    let local =
-        server.persistence.aof.fsynced_offset.is_some_and(|durable| durable >= offset.unwrap_or(0));
+    let local = server
+        .persistence
+        .aof
+        .durable_offset()
+        .is_some_and(|durable| durable >= offset.unwrap_or(0));
     let has_it = |link: &ReplicaLink| link.has_durable(offset);
     DurableAt { local, replicas: primary::replicas_that(server, has_it).len() }
 }

@@ -110,7 +110,7 @@ pub(crate) fn replication_forget_client(server: &mut Server, token: Token) {
         dual_channel::rdb_channel_closed(server, token);
     }
     server.notice(&format!("Connection with replica {name} lost."));
-    let on_disk = server.persistence.child.as_ref().is_some_and(|c| c.target == SaveTarget::Disk);
+    let on_disk = server.persistence.child_target() == Some(SaveTarget::Disk);
     if waited && on_disk && server.config.save.is_empty() && snapshot_receivers(server).is_empty() {
         // Nobody wants the file any more.
         persistence::kill_save_child(server);
@@ -151,8 +151,8 @@ pub(crate) fn primary_cron(server: &mut Server) {
         server.repl.feed_without_select(&[b"PING"]);
     }
     for token in server.repl.replicas.clone() {
-        let child = server.persistence.child.as_ref();
-        let on_disk = child.is_none_or(|child| child.target == SaveTarget::Disk);
+        let child_target = server.persistence.child_target();
+        let on_disk = child_target.is_none_or(|target| target == SaveTarget::Disk);
         let waits = link_of(server, token).is_some_and(|link| link.wants_newline(on_disk));
         if waits && server.clients[token].out.is_empty() {
             // A newline says that we are alive. Best effort: it has no place in any buffer.
@@ -163,7 +163,7 @@ pub(crate) fn primary_cron(server: &mut Server) {
     dual_channel::check_reservations(server);
     let waiting = snapshot::waiting_for_start(server);
     if !waiting.is_empty()
-        && server.persistence.child.is_none()
+        && server.persistence.child().is_none()
         && !snapshot::diskless_delay_applies(server, &waiting)
     {
         snapshot::start_bgsave_for_replication(server);
@@ -196,8 +196,7 @@ fn remove_file_for_replicas(server: &mut Server) {
 fn check_replica_timeout(server: &mut Server, token: Token) {
     let Some(client) = server.clients.get(token) else { return };
     let Some(link) = &client.replstate else { return };
-    let child = server.persistence.child.as_ref();
-    let is_piped = child.is_some_and(|child| child.target == SaveTarget::Replicas);
+    let is_piped = server.persistence.child_target() == Some(SaveTarget::Replicas);
     let stalled_since = (is_piped && !client.out.is_empty()).then_some(client.last_interaction);
     let Some((silent, phase)) = link.silence(stalled_since, server.now_seconds()) else { return };
     if silent > i64::from(server.config.repl_timeout) {

@@ -5,16 +5,17 @@ use super::super::transfer::{Transfer, read_pipe};
 use super::link::Capabilities;
 use super::{Excluded, ReplicaLink};
 use crate::rdb::writer::RdbVersion;
+use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::output;
 use crate::server::persistence;
+use crate::server::persistence::child::SaveChild;
 use crate::server::persistence::{Contents, SaveTarget};
 use crate::server::replication;
 use crate::server::replication::primary;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::feed;
 use crate::server::replication::trace;
-use crate::server::{Server, random_id};
 use crate::sys::process;
 use bytes::Bytes;
 use std::fs::File;
@@ -25,7 +26,7 @@ const PIPE_AHEAD: usize = 4 * 1024 * 1024;
 
 /// Finds a snapshot for a replica: one that is being made, or a new one, now or soon.
 pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
-    match server.persistence.child.as_ref().map(|c| c.target) {
+    match server.persistence.child_target() {
         Some(SaveTarget::Disk) => match companion(server, token) {
             Some(offset) => {
                 replication_setup_slave_for_full_resync(server, token, offset);
@@ -61,7 +62,7 @@ pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
 fn companion(server: &Server, token: Token) -> Option<u64> {
     let link = primary::link_of(server, token)?;
     let contents = contents_for(server, token);
-    let made = server.persistence.child.as_ref().and_then(|child| child.version);
+    let made = server.persistence.child().and_then(SaveChild::version);
     let is_readable = made == Some(RdbVersion::V10) || made == Some(contents.version);
     if link.announced.rdb_channel || !contents.excluded.is_empty() || !is_readable {
         return None;
@@ -134,7 +135,6 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
         server.repl.selected_db = None;
     }
     let offset = server.repl.offset();
-    server.persistence.snapshot_eof_mark = random_id(&mut server.rng);
     if channels {
         waiting = dual_channel::open_rdb_channels(server, &waiting, offset);
         for &token in &waiting {
@@ -148,7 +148,7 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     }
     server.repl.file_for_replicas |= target == SaveTarget::Disk && server.config.rdb_del_sync_files;
     pause_after_fork(server);
-    let by = server.persistence.child.as_ref().map_or(0, |child| child.pid);
+    let by = server.persistence.child().map_or(0, SaveChild::pid);
     let how = match target {
         SaveTarget::Disk | SaveTarget::Aof { .. } => "a file",
         SaveTarget::Replicas => "a pipe",
@@ -164,7 +164,8 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     for token in waiting {
         replication_setup_slave_for_full_resync(server, token, offset);
         if target == SaveTarget::Replicas {
-            let head = format!("$EOF:{}\r\n", server.persistence.snapshot_eof_mark);
+            let mark = server.persistence.child().map_or("", SaveChild::mark);
+            let head = format!("$EOF:{mark}\r\n");
             primary::send_to_replica(server, token, head);
         }
     }
@@ -228,7 +229,7 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
     if slowest > PIPE_AHEAD {
         return;
     }
-    let Some(pipe) = server.persistence.child.as_mut().and_then(|c| c.pipe.as_mut()) else {
+    let Some(pipe) = server.persistence.child_mut().and_then(SaveChild::pipe) else {
         return;
     };
     let (bytes, ended) = match read_pipe(pipe, PIPE_AHEAD / 4) {
@@ -254,8 +255,8 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
         server.notice(&format!(
             "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
         ));
-        if let Some(child) = &mut server.persistence.child
-            && let (Some(mut pipe), Some(registry)) = (child.pipe.take(), &server.registry)
+        if let Some(child) = server.persistence.child_mut()
+            && let (Some(mut pipe), Some(registry)) = (child.pipe_drained(), &server.registry)
         {
             let _ = registry.deregister(&mut pipe);
         }
@@ -264,7 +265,8 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
 }
 
 /// A child has ended: those who waited for its snapshot get it, or are let go.
-pub(crate) fn snapshot_done(server: &mut Server, target: SaveTarget, ok: bool) {
+pub(crate) fn snapshot_done(server: &mut Server, child: &SaveChild, ok: bool) {
+    let target = child.target();
     let receivers = primary::snapshot_receivers(server);
     if target == SaveTarget::RdbChannels {
         dual_channel::rdb_channels_done(server, receivers, ok);
@@ -283,7 +285,7 @@ pub(crate) fn snapshot_done(server: &mut Server, target: SaveTarget, ok: bool) {
                 server.free_client(token);
             }
             (SaveTarget::Replicas | SaveTarget::RdbChannels, _) => {
-                let mark = server.persistence.snapshot_eof_mark.clone();
+                let mark = child.mark().to_string();
                 primary::with_link(server, token, |link, name, now| {
                     link.snapshot_is_streamed(&mark, name, now)
                 });

@@ -23,7 +23,6 @@ use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
 use crate::server::expiry;
 use crate::server::oom_score;
-use crate::server::persistence::aof::AofState;
 use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
 use crate::server::replication::primary;
@@ -122,7 +121,7 @@ pub(crate) fn replication_unset_primary(server: &mut Server) {
     server.repl.history.shift_id(id);
     server.repl.selected_db = None;
     expiry::restore_role(server);
-    if server.persistence.aof.state == AofState::Off {
+    if server.persistence.aof.is_off() {
         // A synchronisation that did not succeed has turned it off.
         rewrite::restart_aof_after_sync(server);
     }

@@ -87,7 +87,7 @@ pub(crate) fn replication_send_ack(server: &mut Server) {
     let mut digits = itoa::Buffer::new();
     let mut out = Vec::new();
     let offset = digits.format(server.clients[token].applied_offset).as_bytes();
-    match server.persistence.aof.fsynced_offset {
+    match server.persistence.aof.durable_offset() {
         None => encode_command(&[b"REPLCONF", b"ACK", offset], &mut out),
         Some(durable) => {
             let durable = durable.to_string();

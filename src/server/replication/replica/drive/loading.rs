@@ -24,9 +24,9 @@ pub(super) fn begin(server: &mut Server, place: &Place, total_bytes: u64) {
     let mut loading = Loading::fed(server.config.rdbchecksum, total_bytes, server.ks.now_ms);
     if server.config.repl_diskless_load == ReplDisklessLoad::Swapdb {
         let fresh = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
-        loading.staging = Some((fresh, server.scripting.libraries.fresh()));
-        // What is here is an earlier state of the same data: good enough to be read meanwhile.
-        loading.is_async = server.repl.id() == place.id();
+        // What is here may be an earlier state of the same data: good enough to be read meanwhile.
+        let serves = server.repl.id() == place.id();
+        loading.stage(fresh, server.scripting.libraries.fresh(), serves);
     } else {
         prepare_for_new_data(server);
     }

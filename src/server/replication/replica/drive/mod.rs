@@ -217,7 +217,7 @@ pub(super) fn cancel_replication_handshake(server: &mut Server) {
 /// still there.
 pub(super) fn abandon(server: &mut Server, tokens: Vec<Token>) {
     if let Some(loading) = server.persistence.loading.take()
-        && loading.staging.is_none()
+        && !loading.is_staged()
     {
         loading::flush_all_for_resync(server);
     }
