@@ -92,7 +92,7 @@ pub struct Server {
     pub ks: Keyspace,
     pub clients: clients::Clients,
     /// Users, and what they may do.
-    pub acl: acl::Acl,
+    pub(crate) acl: acl::Acl,
     /// The cluster that this server is a node of, if it is.
     pub cluster: Option<Box<cluster::Cluster>>,
     pub commands: CommandTable,
@@ -106,6 +106,7 @@ pub struct Server {
     pub(crate) observer: Observer,
     pub repl: Replication,
     pub persistence: Persistence,
+    /// What the data and the clients hold, and the thread that frees it.
     pub(crate) memory: memory::Memory,
     /// Where `MIGRATE` sent keys lately.
     pub targets: targets::CachedTargets,
@@ -132,9 +133,10 @@ pub struct Server {
     pub scripting: Scripting,
     /// Microseconds since 1970 when the clock was last read: when the transaction or the script began that runs.
     pub now_us: i64,
-    pub pubsub: pubsub::PubSub,
+    /// Who is subscribed to what.
+    pub(crate) pubsub: pubsub::PubSub,
     /// What clients keep in caches of their own.
-    pub tracking: tracking::Tracking,
+    pub(crate) tracking: tracking::Tracking,
 }
 
 impl Server {

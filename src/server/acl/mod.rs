@@ -341,3 +341,43 @@ fn log_refusal(
     let max = usize::try_from(server.config.acllog_max_len).unwrap_or(usize::MAX);
     server.acl.log.add(entry, max);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::clients::Clients;
+    use crate::server::connection::{Connection, Nobody};
+
+    fn new_client() -> Client {
+        Clients::default().new_client(Connection::Virtual(Box::new(Nobody)), 0)
+    }
+
+    #[test]
+    fn a_client_is_as_restricted_as_its_user() {
+        let mut acl = Acl::default();
+        let mut client = new_client();
+        acl.assign_default(&mut client);
+        assert!(!client.is(ClientFlags::RESTRICTED) && !acl.needs_auth(&client));
+        let id = acl.insert(User::new(b"u", false));
+        acl.assign(&mut client, id);
+        assert!(client.is(ClientFlags::RESTRICTED));
+        assert_eq!(
+            acl.users().map(|user| &user.name[..]).collect::<Vec<_>>(),
+            [DEFAULT_NAME, b"u"]
+        );
+    }
+
+    #[test]
+    fn strangers_must_log_in_where_there_is_a_password() {
+        let mut acl = Acl::default();
+        let default = &mut acl.users[DEFAULT_USER];
+        default.nopass = false;
+        default.passwords.extend([PasswordHash::of(b"secret")]);
+        let mut client = new_client();
+        acl.assign_default(&mut client);
+        assert!(acl.needs_auth(&client));
+        assert_eq!(acl.authenticate(DEFAULT_NAME, b"wrong"), None);
+        assert_eq!(acl.authenticate(DEFAULT_NAME, b"secret"), Some(DEFAULT_USER));
+        assert_eq!(acl.authenticate(b"nobody", b"secret"), None);
+    }
+}

@@ -128,7 +128,28 @@ fn evict_largest_clients(server: &mut Server) {
 
 #[cfg(test)]
 mod tests {
-    use super::ClientMemory;
+    use super::*;
+    use crate::server::connection::{Connection, Nobody};
+
+    #[test]
+    fn what_a_client_holds_counts_where_there_is_a_limit() {
+        let mut clients = Clients::default();
+        let client = clients.new_client(Connection::Virtual(Box::new(Nobody)), 0);
+        let token = clients.insert(client);
+        let mut memory = ClientMemory::default();
+        memory.count(&clients, token, 1000);
+        assert_eq!(memory.sum, 0, "no limit");
+        memory.set_limited(true);
+        memory.count(&clients, token, 1000);
+        let alone = clients[token].memory();
+        assert_eq!((memory.sum, memory.evictable.len()), (alone + 1000, 1));
+        clients[token].flags |= ClientFlags::NO_EVICT;
+        memory.count_all(&clients);
+        assert_eq!((memory.sum, memory.evictable.len()), (alone, 0));
+        clients[token].flags |= ClientFlags::SLAVE;
+        memory.count_all(&clients);
+        assert_eq!(memory.sum, 0, "a replica's memory is not its own to decide");
+    }
 
     #[test]
     fn the_sum_is_of_all_and_the_largest_of_the_evictable() {

@@ -4,8 +4,13 @@
 //! of a change. In broadcasting mode it remembers nothing: the client names prefixes, and hears of every change below
 //! them, once in a turn of the loop.
 
+mod table;
+
+pub use table::Tracking;
+
 use super::Server;
-use super::client::{Client, ClientFlags, Token};
+use super::client::{Client, ClientFlags};
+use super::token::{Noted, Token};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::output;
 use crate::server::table::CommandId;
@@ -13,20 +18,13 @@ use crate::server::transaction;
 use crate::spec::keys::get_keys_from_command;
 use bitflags::bitflags;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
-use std::ops::Bound;
+use std::collections::BTreeSet;
 
 /// Where clients of RESP2, which knows no pushes, hear of changes.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
-/// Keys forgotten at once where the table is too large; more if it is so again and again.
-const EFFORT: usize = 100;
 
 /// What a prefix takes beside its name, in bytes: its places in the client's set and in the server's.
 const PREFIX_COST: usize = 2 * size_of::<Box<[u8]>>();
-
-/// A client, as it can be found again: its token, and its id lest the token be another's by now.
-type Noted = (Token, u64);
 
 bitflags! {
     /// The options of `CLIENT TRACKING`.
@@ -57,6 +55,14 @@ pub struct ClientTracking {
 }
 
 impl ClientTracking {
+    /// Whether the keys are to be remembered of the command that it executes.
+    fn keeps_what_it_reads(&self) -> bool {
+        let has = |options| self.options.contains(options);
+        !has(TrackingOptions::BCAST)
+            && (!has(TrackingOptions::OPTIN) || self.caching)
+            && (!has(TrackingOptions::OPTOUT) || !self.caching)
+    }
+
     /// Memory held, in bytes, the names of the prefixes not counted.
     pub fn memory(&self) -> usize {
         size_of::<ClientTracking>() + self.prefixes.len() * PREFIX_COST
@@ -70,69 +76,6 @@ impl Client {
             None => -1,
             Some(tracking) => tracking.redirect.map_or(0, |(_, id)| id as i64),
         }
-    }
-}
-
-/// A prefix that somebody has named.
-#[derive(Debug, Default)]
-struct Prefix {
-    clients: BTreeSet<Noted>,
-    /// Keys that have changed in this turn of the loop, and who changed each last.
-    changed: BTreeMap<Box<[u8]>, Option<Token>>,
-}
-
-/// All that is tracked.
-#[derive(Debug, Default)]
-pub struct Tracking {
-    keys: BTreeMap<Box<[u8]>, BTreeSet<Noted>>,
-    prefixes: BTreeMap<Box<[u8]>, Prefix>,
-    /// Clients that track.
-    clients: usize,
-    /// Clients of all keys.
-    items: usize,
-    /// The key forgotten last for want of room: the next one is behind it.
-    forgotten: Box<[u8]>,
-    /// How many times in a row there were too many keys after all effort.
-    overruns: usize,
-}
-
-impl Tracking {
-    pub fn clients(&self) -> usize {
-        self.clients
-    }
-
-    pub fn keys(&self) -> usize {
-        self.keys.len()
-    }
-
-    pub fn items(&self) -> usize {
-        self.items
-    }
-
-    pub fn prefixes(&self) -> usize {
-        self.prefixes.len()
-    }
-
-    fn remember(&mut self, key: &[u8], client: Noted) {
-        let readers = match self.keys.get_mut(key) {
-            Some(readers) => readers,
-            None => self.keys.entry(key.into()).or_default(),
-        };
-        self.items += usize::from(readers.insert(client));
-    }
-
-    fn forget(&mut self, key: &[u8]) -> BTreeSet<Noted> {
-        let readers = self.keys.remove(key).unwrap_or_default();
-        self.items -= readers.len();
-        readers
-    }
-
-    /// A key that has to go for want of room: they take turns.
-    fn victim(&mut self) -> Option<Box<[u8]>> {
-        let behind = (Bound::Excluded(&*self.forgotten), Bound::Unbounded);
-        let next = self.keys.range::<[u8], _>(behind).next().or_else(|| self.keys.iter().next());
-        self.forgotten = next.map(|(key, _)| key.clone())?;
-        Some(self.forgotten.clone())
     }
 }
 
@@ -167,7 +110,7 @@ pub(crate) fn enable_tracking(
     let noted = (token, client.id);
     if client.tracking.is_none() {
         client.flags |= ClientFlags::TRACKING;
-        server.tracking.clients += 1;
+        server.tracking.add_client();
     }
     let tracking = client.tracking.get_or_insert_default();
     tracking.options = options;
@@ -177,7 +120,7 @@ pub(crate) fn enable_tracking(
         let all: &[&[u8]] = &[b""];
         for &prefix in if prefixes.is_empty() { all } else { prefixes } {
             tracking.prefixes.insert(prefix.into());
-            server.tracking.prefixes.entry(prefix.into()).or_default().clients.insert(noted);
+            server.tracking.add_prefix(prefix, noted);
         }
     }
     transaction::apply_key_watching(server);
@@ -189,14 +132,7 @@ pub(crate) fn disable_tracking(server: &mut Server, token: Token) {
     let Some(tracking) = client.tracking.take() else { return };
     client.flags.remove(ClientFlags::TRACKING);
     let noted = (token, client.id);
-    for name in tracking.prefixes {
-        let Some(prefix) = server.tracking.prefixes.get_mut(&name) else { continue };
-        prefix.clients.remove(&noted);
-        if prefix.clients.is_empty() {
-            server.tracking.prefixes.remove(&name);
-        }
-    }
-    server.tracking.clients -= 1;
+    server.tracking.remove_client(noted, &tracking.prefixes);
     transaction::apply_key_watching(server);
 }
 
@@ -210,11 +146,7 @@ pub(crate) fn tracking_remember_keys(
 ) {
     let client = &server.clients[token];
     let Some(tracking) = &client.tracking else { return };
-    let options = tracking.options;
-    if options.contains(TrackingOptions::BCAST)
-        || (options.contains(TrackingOptions::OPTIN) && !tracking.caching)
-        || (options.contains(TrackingOptions::OPTOUT) && tracking.caching)
-    {
+    if !tracking.keeps_what_it_reads() {
         return;
     }
     let noted = (token, client.id);
@@ -239,17 +171,13 @@ pub(crate) fn tracking_command_done(server: &mut Server, token: Token) {
 
 /// A key has another value now, or none. `by`: who changed it, if a client did.
 pub(crate) fn tracking_key_changed(server: &mut Server, key: &[u8], by: Option<Token>) {
-    for (name, prefix) in &mut server.tracking.prefixes {
-        if key.starts_with(name) {
-            prefix.changed.insert(key.into(), by);
-        }
-    }
-    tracking_invalidate_key(server, key);
+    let readers = server.tracking.key_changed(key, by);
+    invalidate_key(server, key, readers);
 }
 
 /// Tells those who have read a key not to believe what they have.
-fn tracking_invalidate_key(server: &mut Server, key: &[u8]) {
-    for noted in server.tracking.forget(key) {
+fn invalidate_key(server: &mut Server, key: &[u8], readers: BTreeSet<Noted>) {
+    for noted in readers {
         let Some(token) = server.clients.find(noted) else { continue };
         let Some(tracking) = &server.clients[token].tracking else { continue };
         let own =
@@ -262,9 +190,8 @@ fn tracking_invalidate_key(server: &mut Server, key: &[u8]) {
 
 /// Databases were emptied: whatever anybody has read is no longer so.
 pub(crate) fn tracking_invalidate_everything(server: &mut Server) {
-    server.tracking.keys.clear();
-    server.tracking.items = 0;
-    if server.tracking.clients == 0 {
+    server.tracking.forget_everything();
+    if server.tracking.clients() == 0 {
         return;
     }
     let tracks = |(token, client): (Token, &Client)| client.tracking.is_some().then_some(token);
@@ -275,14 +202,8 @@ pub(crate) fn tracking_invalidate_everything(server: &mut Server) {
 
 /// Tells those in broadcasting mode what has changed in this turn of the loop.
 pub(crate) fn tracking_broadcast(server: &mut Server) {
-    let names: Vec<Box<[u8]>> = server.tracking.prefixes.keys().cloned().collect();
-    for name in names {
-        let Some(prefix) = server.tracking.prefixes.get_mut(&name) else { continue };
-        if prefix.changed.is_empty() {
-            continue;
-        }
-        let changed = mem::take(&mut prefix.changed);
-        for noted in prefix.clients.clone() {
+    for (clients, changed) in server.tracking.take_changes() {
+        for noted in clients {
             let Some(token) = server.clients.find(noted) else { continue };
             let tracking = server.clients[token].tracking.as_ref();
             let no_loop = tracking.is_some_and(|t| t.options.contains(TrackingOptions::NOLOOP));
@@ -298,19 +219,9 @@ pub(crate) fn tracking_broadcast(server: &mut Server) {
 /// Forgets keys while there are more than `tracking-table-max-keys`, as if they had changed.
 pub(crate) fn tracking_limit_keys(server: &mut Server) {
     let most = server.config.tracking_table_max_keys as usize;
-    if most == 0 || server.tracking.keys() <= most {
-        server.tracking.overruns = 0;
-        return;
+    for (key, readers) in server.tracking.forget_surplus(most) {
+        invalidate_key(server, &key, readers);
     }
-    for _ in 0..EFFORT * (server.tracking.overruns + 1) {
-        let Some(key) = server.tracking.victim() else { return };
-        tracking_invalidate_key(server, &key);
-        if server.tracking.keys() <= most {
-            server.tracking.overruns = 0;
-            return;
-        }
-    }
-    server.tracking.overruns += 1;
 }
 
 /// Tells a tracking client, or who is told in its place, what is no longer so.
@@ -367,20 +278,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_forgotten_in_turns() {
-        let mut tracking = Tracking::default();
-        for (key, client) in [("a", 1), ("b", 1), ("b", 2), ("b", 2), ("c", 1)] {
-            tracking.remember(key.as_bytes(), (client, client as u64));
+    fn what_a_client_keeps_is_its_choice() {
+        let (by_default, opt_in) = (TrackingOptions::empty(), TrackingOptions::OPTIN);
+        let (opt_out, broadcast) = (TrackingOptions::OPTOUT, TrackingOptions::BCAST);
+        for (options, caching, keeps) in [
+            (by_default, false, true),
+            (opt_in, false, false),
+            (opt_in, true, true),
+            (opt_out, false, true),
+            (opt_out, true, false),
+            (broadcast, false, false),
+        ] {
+            let tracking = ClientTracking { options, caching, ..ClientTracking::default() };
+            assert_eq!(tracking.keeps_what_it_reads(), keeps, "{options:?} {caching}");
         }
-        assert_eq!((tracking.keys(), tracking.items()), (3, 4));
-        let mut gone = Vec::new();
-        while let Some(key) = tracking.victim() {
-            tracking.forget(&key);
-            gone.push(String::from_utf8_lossy(&key).into_owned());
-            if gone.len() == 2 {
-                tracking.remember(b"a", (1, 1));
-            }
-        }
-        assert_eq!((gone.join(" "), tracking.items()), ("a b c a".to_string(), 0));
     }
 }
