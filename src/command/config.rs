@@ -298,7 +298,7 @@ pub fn rewrite_config_file(s: &Server, force_all: bool) -> io::Result<()> {
 
 fn resetstat(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     s.observer.reset_stats();
-    s.scripting.scripts.evicted = 0;
+    s.scripting.scripts.reset_statistics();
     s.ks.stats = KeyspaceStats::default();
     s.memory.reset_stats();
     for command in s.commands.iter_mut() {

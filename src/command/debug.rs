@@ -109,6 +109,10 @@ const SAVE_FAILED: CommandError = CommandError::err("");
 
 fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let name = args[1].to_ascii_lowercase();
+    if set_switch(s, &name, &args[2..])? {
+        call.reply.ok();
+        return Ok(());
+    }
     match (name.as_slice(), &args[2..]) {
         (b"help", []) => reply_help(&mut call.reply, "DEBUG", HELP),
         (b"sleep", [seconds]) => sleep(call, seconds)?,
@@ -123,11 +127,6 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             }
             s.ks.changes.dirty = 0;
             s.notice("Append Only File loaded by DEBUG LOADAOF");
-            call.reply.ok();
-        }
-        (b"aof-flush-sleep", [micros]) => {
-            let micros = parse_i64(micros).ok_or(CommandError::NOT_AN_INTEGER)?;
-            s.persistence.aof.set_flush_sleep(Duration::from_micros(micros.max(0) as u64));
             call.reply.ok();
         }
         (b"digest", []) => digest(s, call),
@@ -145,33 +144,6 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         (b"stringmatch-len", [pattern, string]) => {
             call.reply.int(glob_match(pattern, string, false).into());
         }
-        (b"set-active-expire", [flag]) => {
-            s.lifecycle.debug.no_active_expire = !is_on(flag);
-            call.reply.ok();
-        }
-        (b"set-skip-checksum-validation", [flag]) => {
-            s.lifecycle.debug.skip_checksum_validation = is_on(flag);
-            call.reply.ok();
-        }
-        (b"pause-after-fork", [flag]) => {
-            s.repl.set_pause_after_fork(is_on(flag));
-            call.reply.ok();
-        }
-        (b"delay-rdb-client-free-seconds", [seconds]) => {
-            let seconds = parse_i64(seconds).ok_or(CommandError::NOT_AN_INTEGER)?;
-            s.repl.set_rdb_channel_grace(seconds);
-            call.reply.ok();
-        }
-        (b"pause-cron", [flag]) => {
-            s.lifecycle.debug.pause_cron = is_on(flag);
-            call.reply.ok();
-        }
-        (b"dict-resizing", [flag]) => {
-            for db in &mut s.ks.dbs {
-                db.table.set_resize_allowed(is_on(flag));
-            }
-            call.reply.ok();
-        }
         (b"config-rewrite-force-all", []) => {
             rewrite_config_file(s, true).map_err(|error| {
                 CommandError::err_with(format!(
@@ -179,11 +151,6 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
                     io_reason(&error)
                 ))
             })?;
-            call.reply.ok();
-        }
-        (b"replybuffer", [_, _]) | (b"client-enforce-reply-list", [_]) => call.reply.ok(),
-        (b"set-disable-deny-scripts", [on]) => {
-            s.scripting.scripts.may_call_all = **on == *b"1";
             call.reply.ok();
         }
         (b"quicklist-packed-threshold", [size]) => quicklist_packed_threshold(call, size)?,
@@ -206,6 +173,35 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         }
     }
     Ok(())
+}
+
+/// Sets what a subcommand of `DEBUG` sets; `false`: it is one of those that do more.
+fn set_switch(s: &mut Server, name: &[u8], args: &[&[u8]]) -> CommandResult<bool> {
+    match (name, args) {
+        (b"aof-flush-sleep", [micros]) => {
+            let micros = parse_i64(micros).ok_or(CommandError::NOT_AN_INTEGER)?;
+            s.persistence.aof.set_flush_sleep(Duration::from_micros(micros.max(0) as u64));
+        }
+        (b"set-active-expire", [flag]) => s.lifecycle.debug.no_active_expire = !is_on(flag),
+        (b"set-skip-checksum-validation", [flag]) => {
+            s.lifecycle.debug.skip_checksum_validation = is_on(flag)
+        }
+        (b"pause-after-fork", [flag]) => s.repl.set_pause_after_fork(is_on(flag)),
+        (b"delay-rdb-client-free-seconds", [seconds]) => {
+            let seconds = parse_i64(seconds).ok_or(CommandError::NOT_AN_INTEGER)?;
+            s.repl.set_rdb_channel_grace(seconds);
+        }
+        (b"pause-cron", [flag]) => s.lifecycle.debug.pause_cron = is_on(flag),
+        (b"dict-resizing", [flag]) => {
+            for db in &mut s.ks.dbs {
+                db.table.set_resize_allowed(is_on(flag));
+            }
+        }
+        (b"replybuffer", [_, _]) | (b"client-enforce-reply-list", [_]) => {}
+        (b"set-disable-deny-scripts", [on]) => s.scripting.scripts.set_may_call_all(**on == *b"1"),
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// A flag as Redis reads it: anything but a number that is not 0 means no.

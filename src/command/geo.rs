@@ -225,6 +225,20 @@ impl Area {
 }
 
 impl<'a> Search<'a> {
+    /// Takes an option that is one word in all commands; `false`: it is not one.
+    fn take_word(&mut self, option: &[u8]) -> bool {
+        match option {
+            _ if is(option, "WITHDIST") => self.with_distance = true,
+            _ if is(option, "WITHHASH") => self.with_hash = true,
+            _ if is(option, "WITHCOORD") => self.with_point = true,
+            _ if is(option, "ANY") => self.any = true,
+            _ if is(option, "ASC") => self.order = Some(Order::Nearest),
+            _ if is(option, "DESC") => self.order = Some(Order::Farthest),
+            _ => return false,
+        }
+        true
+    }
+
     /// Parses options. `zset`: what is searched, of which `FROMMEMBER` has to name a member; `command`: the name as it
     /// came, for errors.
     fn options(
@@ -242,30 +256,7 @@ impl<'a> Search<'a> {
         let (mut is_circle, mut is_box) = (false, false);
         while let [option, more @ ..] = rest {
             rest = match more {
-                _ if is(option, "WITHDIST") => {
-                    self.with_distance = true;
-                    more
-                }
-                _ if is(option, "WITHHASH") => {
-                    self.with_hash = true;
-                    more
-                }
-                _ if is(option, "WITHCOORD") => {
-                    self.with_point = true;
-                    more
-                }
-                _ if is(option, "ANY") => {
-                    self.any = true;
-                    more
-                }
-                _ if is(option, "ASC") => {
-                    self.order = Some(Order::Nearest);
-                    more
-                }
-                _ if is(option, "DESC") => {
-                    self.order = Some(Order::Farthest);
-                    more
-                }
+                _ if self.take_word(option) => more,
                 [count, more @ ..] if is(option, "COUNT") => {
                     let too_few = CommandError::err("COUNT must be > 0");
                     let count = int(count)?;

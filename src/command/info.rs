@@ -11,6 +11,7 @@ use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::config::Choice;
 use crate::server::memory::evict;
+use crate::server::observe::stats::Stats;
 use crate::server::persistence::child::ChildReports;
 use crate::server::persistence::child::SaveChild;
 use crate::server::pubsub::Topic;
@@ -333,7 +334,6 @@ fn stats(s: &Server, lines: &mut Lines) {
     let refused = s.acl.log.refused();
     let keys = &s.ks.stats;
     let kbps = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
-    let cycles = stats.cycle_rate.per_second();
     lines.add("total_connections_received", stats.connections);
     lines.add("total_commands_processed", stats.commands);
     lines.add("instantaneous_ops_per_sec", stats.ops_rate.per_second());
@@ -355,7 +355,7 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("expire_cycle_cpu_milliseconds", keys.expire_cycle_us / 1000);
     lines.add("evicted_keys", keys.evicted);
     lines.add("evicted_clients", stats.evicted_clients);
-    lines.add("evicted_scripts", s.scripting.scripts.evicted);
+    lines.add("evicted_scripts", s.scripting.scripts.evicted());
     let (total, current) = s.memory.eviction().exceeded_ms(s.clock.nanos());
     lines.add("total_eviction_exceeded_time", total);
     lines.add("current_eviction_exceeded_time", current);
@@ -389,6 +389,15 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines
         .add("client_output_buffer_limit_disconnections", stats.output_buffer_limit_disconnections);
     lines.add_zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    loop_stats(stats, lines);
+    lines.add("acl_access_denied_auth", refused.logins);
+    lines.add("acl_access_denied_cmd", refused.commands);
+    lines.add("acl_access_denied_key", refused.keys);
+    lines.add("acl_access_denied_channel", refused.channels);
+}
+
+fn loop_stats(stats: &Stats, lines: &mut Lines) {
+    let cycles = stats.cycle_rate.per_second();
     lines.add("eventloop_cycles", stats.loop_cycles);
     lines.add("eventloop_duration_sum", stats.loop_us);
     lines.add("eventloop_duration_cmd_sum", stats.command_us);
@@ -397,10 +406,6 @@ fn stats(s: &Server, lines: &mut Lines) {
         "instantaneous_eventloop_duration_usec",
         stats.cycle_us_rate.per_second().checked_div(cycles).unwrap_or(0),
     );
-    lines.add("acl_access_denied_auth", refused.logins);
-    lines.add("acl_access_denied_cmd", refused.commands);
-    lines.add("acl_access_denied_key", refused.keys);
-    lines.add("acl_access_denied_channel", refused.channels);
 }
 
 fn replication(s: &Server, lines: &mut Lines) {

@@ -56,9 +56,9 @@ pub struct Scripts {
     uses: u64,
     memory: usize,
     /// `evicted_scripts`
-    pub evicted: u64,
+    evicted: u64,
     /// `DEBUG SET-DISABLE-DENY-SCRIPTS`: scripts may call what is denied to them otherwise.
-    pub may_call_all: bool,
+    may_call_all: bool,
     pub debugger: Debugger,
 }
 
@@ -93,6 +93,24 @@ impl Scripts {
     /// How many scripts are known.
     pub fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// How many scripts were forgotten for others since the statistics were reset.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    pub fn reset_statistics(&mut self) {
+        self.evicted = 0;
+    }
+
+    /// Whether scripts may call what is denied to them otherwise.
+    pub fn may_call_all(&self) -> bool {
+        self.may_call_all
+    }
+
+    pub fn set_may_call_all(&mut self, may: bool) {
+        self.may_call_all = may;
     }
 
     /// Bytes of the scripts' texts and of what is known of them.
@@ -181,18 +199,18 @@ mod tests {
         let mut scripts = Scripts::new(Host::nobody());
         let kept = load(&mut scripts, 0, true);
         let shas: Vec<Sha> = (1..=EVAL_SCRIPTS).map(|n| load(&mut scripts, n, false)).collect();
-        assert_eq!((scripts.len(), scripts.evicted), (EVAL_SCRIPTS + 1, 0));
+        assert_eq!((scripts.len(), scripts.evicted()), (EVAL_SCRIPTS + 1, 0));
         scripts.note_use(&shas[0]);
         // One that is asked for again is not new, and may be kept from now on.
         assert_eq!(load(&mut scripts, 2, true), shas[1]);
         load(&mut scripts, EVAL_SCRIPTS + 1, false);
-        assert_eq!((scripts.len(), scripts.evicted), (EVAL_SCRIPTS + 2, 0));
+        assert_eq!((scripts.len(), scripts.evicted()), (EVAL_SCRIPTS + 2, 0));
         load(&mut scripts, EVAL_SCRIPTS + 2, false);
-        assert_eq!((scripts.len(), scripts.evicted), (EVAL_SCRIPTS + 2, 1));
+        assert_eq!((scripts.len(), scripts.evicted()), (EVAL_SCRIPTS + 2, 1));
         let known = |sha| scripts.find(sha).is_some();
         assert!(known(&kept) && known(&shas[0]) && known(&shas[1]) && !known(&shas[2]));
         scripts.flush();
-        assert_eq!((scripts.len(), scripts.memory(), scripts.evicted), (0, 0, 1));
+        assert_eq!((scripts.len(), scripts.memory(), scripts.evicted()), (0, 0, 1));
     }
 
     #[test]

@@ -439,7 +439,7 @@ impl Run {
     /// The checks before a command of a script, in Redis's order.
     fn may_call(&mut self, s: &mut Server, id: CommandId, args: &[&[u8]]) -> CommandResult {
         let flags = s.commands.get(id).flags;
-        if flags.contains(CommandFlags::NOSCRIPT) && !s.scripting.scripts.may_call_all {
+        if flags.contains(CommandFlags::NOSCRIPT) && !s.scripting.scripts.may_call_all() {
             return Err(NOT_FROM_SCRIPT);
         }
         if !flags.contains(CommandFlags::STALE) && has_stale_data(s) {

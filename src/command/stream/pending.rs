@@ -190,6 +190,19 @@ struct ClaimOptions {
 }
 
 impl ClaimOptions {
+    /// How often an entry counts as delivered that is pending as `before`, if at all; `None`: it is not claimed.
+    fn deliveries(&self, before: Option<Pending>, now_ms: i64) -> Option<u64> {
+        let so_far = match before {
+            Some(pending) if now_ms.saturating_sub(pending.delivered_ms) < self.min_idle => {
+                return None;
+            }
+            Some(pending) => pending.deliveries,
+            None if self.force => 1,
+            None => return None,
+        };
+        Some(self.retry_count.unwrap_or(so_far.wrapping_add(u64::from(!self.just_id))))
+    }
+
     fn parse(args: &[&[u8]], now: i64) -> CommandResult<ClaimOptions> {
         let int = |arg: &[u8], what: &str| {
             args::int(arg)
@@ -289,16 +302,7 @@ pub(super) fn xclaim(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
             }
             continue;
         };
-        let deliveries = match before {
-            Some(pending) if now.saturating_sub(pending.delivered_ms) < options.min_idle => {
-                continue;
-            }
-            Some(pending) => pending.deliveries,
-            None if options.force => 1,
-            None => continue,
-        };
-        let counted = deliveries.wrapping_add(u64::from(!options.just_id));
-        let deliveries = options.retry_count.unwrap_or(counted);
+        let Some(deliveries) = options.deliveries(before, now) else { continue };
         let pending = Pending { consumer, delivered_ms: options.delivered_ms, deliveries };
         group.deliver(id, pending);
         group.consumer_mut(consumer).active_ms = now;

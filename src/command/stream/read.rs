@@ -245,38 +245,36 @@ fn read_for_group(
             reply_history(&mut call.reply, log, group, consumer, after, request.count, now);
             true
         }
-        From::New => match group.last_id.next().filter(|_| group.last_id < log.last_id) {
-            Some(start) => {
-                let mut items = log.range(start, StreamId::MAX).take(request.count).peekable();
-                let any = items.peek().is_some();
-                if any {
-                    moved = true;
-                    found.add(&mut call.reply, key);
-                    let at = call.reply.deferred();
-                    let mut n = 0;
-                    for item in items {
-                        let id = item.id;
-                        reply_entry(&mut call.reply, item);
-                        n += 1;
-                        advance(group, log, id);
-                        if !request.no_ack {
-                            let delivery = Pending { consumer, delivered_ms: now, deliveries: 1 };
-                            group.deliver(id, delivery);
-                            if is_propagated {
-                                let consumer = consumer_name.into();
-                                delivered.push(Claim { id, consumer, pending: delivery });
-                            }
+        From::New => {
+            let start = group.last_id.next().filter(|_| group.last_id < log.last_id);
+            let items = start.into_iter().flat_map(|start| log.range(start, StreamId::MAX));
+            let mut items = items.take(request.count).peekable();
+            moved = items.peek().is_some();
+            if moved {
+                found.add(&mut call.reply, key);
+                let at = call.reply.deferred();
+                let mut n = 0;
+                for item in items {
+                    let id = item.id;
+                    reply_entry(&mut call.reply, item);
+                    n += 1;
+                    advance(group, log, id);
+                    if !request.no_ack {
+                        let delivery = Pending { consumer, delivered_ms: now, deliveries: 1 };
+                        group.deliver(id, delivery);
+                        if is_propagated {
+                            let consumer = consumer_name.into();
+                            delivered.push(Claim { id, consumer, pending: delivery });
                         }
                     }
-                    call.reply.set_array(at, n);
-                    if !request.no_ack {
-                        group.consumer_mut(consumer).active_ms = now;
-                    }
                 }
-                any
+                call.reply.set_array(at, n);
+                if !request.no_ack {
+                    group.consumer_mut(consumer).active_ms = now;
+                }
             }
-            None => false,
-        },
+            moved
+        }
     };
     let position = group_position(group);
     s.ks.changes.dirty += u64::from(served);
