@@ -272,6 +272,18 @@ fn known_scripts() {
     server.check(&[(&format!("EVALSHA {sha} 0"), ":1")]);
 }
 
+/// Only a switch for tests lets scripts call `EVAL`. The outer script then goes on where it was.
+#[test]
+fn a_script_in_a_script() {
+    let mut server = Server::start(&["--enable-debug-command", "yes"]);
+    assert_eq!(server.text(&["DEBUG", "SET-DISABLE-DENY-SCRIPTS", "1"]), "OK");
+    server.check_scripts(&[(
+        "local inner = redis.call('eval', 'return redis.call(\\'incr\\', KEYS[1])', 1, 'k') \
+         return {inner, redis.call('get', 'k')}",
+        "[:1 1]",
+    )]);
+}
+
 #[test]
 fn what_a_script_may_do() {
     let mut server = Server::start(&[]);
