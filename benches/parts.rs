@@ -8,6 +8,7 @@ use aeolis::resp::parser::{Parsed, ParserLimits, parse_request};
 use aeolis::server::Server;
 use aeolis::server::config::Config;
 use aeolis::server::connection::Connection;
+use aeolis::server::turn::{self, ClientEvent, Event};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -97,7 +98,8 @@ fn dispatch(c: &mut Criterion) {
     theirs.set_nonblocking(true).expect("a socket that does not block");
     ours.set_nonblocking(true).expect("a socket that does not block");
     let connection = Connection::Unix(mio::net::UnixStream::from_std(theirs));
-    let client = server.accept_common_handler(connection).expect("a client");
+    let token = server.accept_common_handler(connection).expect("a client");
+    let readable = ClientEvent { token, readable: true, writable: false, closed: false };
     let mut rng = SmallRng::seed_from_u64(1);
     let mut replies = vec![0; 1 << 20];
     let mut group = c.benchmark_group("dispatch");
@@ -108,8 +110,8 @@ fn dispatch(c: &mut Criterion) {
                 let input: Vec<u8> =
                     (0..PIPELINE).flat_map(|_| make(rng.random_range(0..KEYS))).collect();
                 ours.write_all(&input).expect("room in the socket");
-                server.read_query_from_client(client, false);
-                server.before_sleep();
+                turn::happened(&mut server, Event::Client(readable));
+                turn::turn(&mut server, 1);
                 while matches!(ours.read(&mut replies), Ok(n) if n > 0) {}
             });
         });

@@ -1,7 +1,7 @@
 //! The command line, and everything between it and the running loop.
 
 use crate::command::config::update_title;
-use crate::event_loop::EventLoop;
+use crate::event_loop;
 use crate::server::config::{Config, ConfigError, Startup, Supervised};
 use crate::server::flavour::Flavour;
 use crate::server::observe::log::{Level, Log};
@@ -159,9 +159,8 @@ fn serve(startup: Startup, executable: &str) -> i32 {
             return 1;
         }
     };
-    let outcome = start(&mut server).and_then(|mut event_loop| {
-        Ok(event_loop
-            .run(&mut server)
+    let outcome = start(&mut server).and_then(|()| {
+        Ok(event_loop::run(&mut server)
             .map_err(|error| format!("The event loop failed: {error}"))?)
     });
     outcome.unwrap_or_else(|error| {
@@ -247,13 +246,13 @@ fn introduce(server: &Server) {
 ///
 /// # Errors
 /// A line for the log.
-fn start(server: &mut Server) -> Result<EventLoop, Box<dyn Error>> {
+fn start(server: &mut Server) -> Result<(), Box<dyn Error>> {
     startup::load_setup(server)?;
     if let Err(error) = tls::configure_tls(server) {
         server.warning(&error.to_string());
         return Err("Failed to configure TLS. Check logs for more info.".into());
     }
-    let event_loop = EventLoop::new(server).map_err(|error| format!("Failed to start: {error}"))?;
+    event_loop::open(server).map_err(|error| format!("Failed to start: {error}"))?;
     if server.config.disable_thp {
         process::disable_huge_pages();
     }
@@ -264,8 +263,7 @@ fn start(server: &mut Server) -> Result<EventLoop, Box<dyn Error>> {
     server.process.set_startup_memory(alloc::used_memory());
     // What failed has been logged; it is no reason not to serve.
     let _ = oom_score::apply_oom_score(server);
-    startup::begin(server)?;
-    Ok(event_loop)
+    Ok(startup::begin(server)?)
 }
 
 /// The name of the supervisor that expects to hear from us.

@@ -4,12 +4,12 @@
 use crate::grammar::{Words, encode};
 use crate::source::Source;
 use aeolis::cli;
-use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
 use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::connection::{Connection, Dialer, VirtualStream};
 use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
+use aeolis::server::turn::{self, ClientEvent, Event, EventSource, Next};
 use aeolis::util::clock::Clock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -19,6 +19,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// When the server's clock starts, in milliseconds since 1970.
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -134,11 +135,26 @@ impl Dialer for Switchboard {
     }
 }
 
+/// Has a script that runs for long be killed, whatever it has written: the others must be served.
+struct Impatience;
+
+impl EventSource for Impatience {
+    fn wait(&mut self, server: &mut Server, _: Duration) -> io::Result<()> {
+        server.scripting.kill_in_any_case();
+        Ok(())
+    }
+
+    fn accept(&mut self, _: &mut Server, _: usize) {}
+
+    fn listen_anew(&mut self, _: &mut Server) {}
+}
+
 pub struct Host {
     pub server: Server,
     pub dir: PathBuf,
     clock: Rc<Cell<i64>>,
-    next_cron_us: i64,
+    /// The last turn has left work for the next one.
+    has_work: bool,
     dialed: Rc<RefCell<Vec<Rc<RefCell<Wire>>>>>,
 }
 
@@ -162,12 +178,10 @@ impl Host {
         let switchboard = Switchboard::default();
         let dialed = Rc::clone(&switchboard.0);
         server.dialer = Some(Box::new(switchboard));
-        // A script that runs for long is killed, whatever it has written: the others must be served.
-        let kill = |server: &mut Server| server.scripting.kill_in_any_case();
-        server.scripting.set_take_turn(Some(Rc::new(kill)));
+        turn::attach(&mut server, Box::new(Impatience));
         startup::load_setup(&mut server).ok()?;
         startup::begin(&mut server).ok()?;
-        let mut host = Host { server, dir: dir.to_path_buf(), clock, next_cron_us: 0, dialed };
+        let mut host = Host { server, dir: dir.to_path_buf(), clock, has_work: false, dialed };
         // A file is loaded in slices.
         for _ in 0..10_000 {
             host.turn(&[]);
@@ -201,7 +215,7 @@ impl Host {
         for _ in 0..100_000 {
             let unread = link.0.borrow().inbox.len();
             let is_closed = link.is_closed() || self.server.exit_code().is_some();
-            if is_closed || (unread == 0 && !self.server.has_pending_work()) {
+            if is_closed || (unread == 0 && !self.has_work) {
                 return;
             }
             self.turn(&[link]);
@@ -235,22 +249,16 @@ impl Host {
 
     /// One turn of the loop, in which `links` have something to say.
     fn turn(&mut self, links: &[&Link]) {
-        let server = &mut self.server;
-        server.update_time();
-        for link in links {
+        for link in links.iter().filter(|link| !link.is_closed()) {
             let wire = link.0.borrow();
-            let (token, ended) = (wire.token, wire.ended);
-            drop(wire);
-            if let Some(token) = token.filter(|_| !link.is_closed()) {
-                client_event(server, token, true, true, ended);
+            let (readable, writable, closed) = (true, true, wire.ended);
+            if let Some(token) = wire.token {
+                let event = ClientEvent { token, readable, writable, closed };
+                turn::happened(&mut self.server, Event::Client(event));
             }
         }
-        work_without_events(server);
-        if self.clock.get() >= self.next_cron_us {
-            server.cron();
-            self.next_cron_us = self.clock.get() + 100_000;
-        }
-        server.before_sleep();
+        let next = turn::turn(&mut self.server, self.clock.get().unsigned_abs());
+        self.has_work = next == Next::Now;
     }
 
     /// Executes requests for several clients, whose bytes come in pieces; time passes in between. Clients that are left

@@ -10,6 +10,7 @@ use crate::server::config::{
     Config, Directive, Flags, Reason, RewriteOptions, SetContext, SetError, expand_template,
     rewrite_file,
 };
+use crate::server::cron;
 use crate::server::expiry;
 use crate::server::memory::evict;
 use crate::server::oom_score;
@@ -117,7 +118,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
             }
             "crash-log-enabled" => crash::report_crashes(s.config.crash_log_enabled),
             "requirepass" => acl::apply_requirepass(s),
-            "watchdog-period" => s.apply_watchdog_period(),
+            "watchdog-period" => cron::apply_watchdog_period(s),
             "min-replicas-to-write" | "min-replicas-max-lag" => primary::refresh_good_replicas(s),
             "proc-title-template" => update_title(s),
             "maxmemory" => {

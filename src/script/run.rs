@@ -26,6 +26,7 @@ use crate::server::propagate::Targets;
 use crate::server::replication::primary::feed;
 use crate::server::scripting::BusyScript;
 use crate::server::table::CommandId;
+use crate::server::turn;
 use crate::spec::CommandFlags;
 use crate::sys::lua_args::take_arguments;
 use crate::sys::lua_walk::Seen;
@@ -514,7 +515,7 @@ impl Run {
             self.become_busy(server);
         }
         server.scripting.note_writes(self.wrote);
-        busy::serve_others(server);
+        turn::serve_others(server);
         if server.lifecycle.shutdown.exit_code().is_some() {
             return Err(LibError::table("ERR The server ends"));
         }

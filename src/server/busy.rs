@@ -1,13 +1,10 @@
-//! A script that runs for long. It can't be interrupted, but from time to time it lets the loop take a turn: other
-//! clients are served meanwhile, though little of what they ask, and may end it.
+//! A script that runs for long. It can't be interrupted, but from time to time other clients are served
+//! ([`serve_others`](super::turn)), though little of what they ask, and may end it.
 
 use super::Server;
 use super::call::Call;
 use super::client::{ClientFlags, Token};
 use crate::resp::error::CommandResult;
-use crate::server::expiry;
-use crate::server::propagate;
-use std::mem;
 
 /// `SCRIPT KILL` or `FUNCTION KILL`: has the script end that runs.
 ///
@@ -39,23 +36,4 @@ pub(crate) fn waits_for_script(server: &Server, token: Token) -> bool {
     let stream = ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::REPLAYING;
     server.scripting.is_busy_for(token)
         || server.clients.get(token).is_some_and(|client| client.is(stream))
-}
-
-/// Lets the loop take a turn in the midst of a script. What belongs to the script's client is put aside. For the
-/// script the time goes on then, though not for what expires: what it saw does not vanish.
-pub(crate) fn serve_others(server: &mut Server) {
-    let Some(take_turn) = server.scripting.take_turn() else { return };
-    let turn = server.clients.suspend_turn();
-    let unit = propagate::take_unit(server);
-    let propagates_to = mem::take(&mut server.propagates_to);
-    let (role, no_touch, now_ms) = (server.ks.role, server.ks.no_touch, server.ks.now_ms);
-    expiry::restore_role(server);
-    server.update_time();
-
-    take_turn(server);
-
-    server.clients.resume_turn(turn);
-    server.propagates_to = propagates_to;
-    (server.ks.role, server.ks.no_touch, server.ks.now_ms) = (role, no_touch, now_ms);
-    propagate::restore_unit(server, unit);
 }

@@ -1,7 +1,7 @@
 //! The server's state, and what the event loop calls on it.
 //!
-//! [`Server`] is a plain struct of plain structs, owned by one thread. It is passive: the loop tells it that a client
-//! is readable or writable, that the time for [`Server::cron`] has come, that it is about to sleep.
+//! [`Server`] is a plain struct of plain structs, owned by one thread. It is passive: the loop tells it
+//! what happened, and has it take a [`turn`](turn::turn).
 
 pub(crate) mod acl;
 pub(crate) mod blocking;
@@ -44,6 +44,7 @@ pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod tracking;
 pub(crate) mod transaction;
+pub mod turn;
 
 use crate::db::Keyspace;
 use crate::ds::hash::{self, HashSeed};
@@ -114,6 +115,8 @@ pub struct Server {
     pub rng: SmallRng,
     /// Where connections are registered; `None` where no event loop runs (tests).
     pub registry: Option<mio::Registry>,
+    /// What has happened, and where the next events come from.
+    events: turn::Events,
     /// Where connections to a primary come from; `None`: the system.
     pub dialer: Option<Box<dyn connection::Dialer>>,
     /// What encrypted connections are made with, if there are to be any.
@@ -180,6 +183,7 @@ impl Server {
             clock,
             rng: SmallRng::from_rng(&mut rng),
             registry: None,
+            events: turn::Events::default(),
             dialer: None,
             tls: None,
             rebind: false,

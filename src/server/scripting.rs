@@ -60,9 +60,6 @@ const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
 /// The same for one that was loaded before, elsewhere or earlier.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Has the loop take a turn in the midst of a script.
-pub type TakeTurn = Rc<dyn Fn(&mut Server)>;
-
 /// Scripts and functions, and the script that runs for long. What is known of each is its own part's business.
 pub struct Scripting {
     pub(crate) scripts: Scripts,
@@ -70,7 +67,6 @@ pub struct Scripting {
     busy: Option<Box<BusyScript>>,
     /// The busy script is to end.
     killed: bool,
-    take_turn: Option<TakeTurn>,
 }
 
 impl Scripting {
@@ -81,17 +77,7 @@ impl Scripting {
             libraries: Libraries::new(host),
             busy: None,
             killed: false,
-            take_turn: None,
         }
-    }
-
-    /// What lets the loop take a turn while a script runs; `None` where no event loop runs.
-    pub fn take_turn(&self) -> Option<TakeTurn> {
-        self.take_turn.clone()
-    }
-
-    pub fn set_take_turn(&mut self, take_turn: Option<TakeTurn>) {
-        self.take_turn = take_turn;
     }
 
     /// The script that has run for long, if one runs.

@@ -1,11 +1,12 @@
 //! What must hold: about every resynchronisation, about buffers in every turn, about the data at quiet points.
 
 use super::group::Group;
-use super::network::{Event, SharedNetwork};
+use super::network::SharedNetwork;
 use aeolis::server::Server;
 use aeolis::server::client::ClientFlags;
 use aeolis::server::output;
 use aeolis::server::replication::NO_ID;
+use aeolis::server::turn::Event;
 use std::collections::{BTreeSet, HashSet};
 
 /// What an output may exceed its limit by: one read's worth of replies, and a piece of a snapshot.
@@ -49,6 +50,7 @@ impl Checks {
         event: &Event,
         before: bool,
     ) {
+        let Event::Client(event) = event else { return };
         if before {
             let asked = asked_for(&network.borrow().inbox(i, event.token));
             let is_follower = |t: usize| {

@@ -1,14 +1,14 @@
 //! The servers of the group: started, run turn by turn, crashed, asked.
 
-use super::network::{Event, Exchange, Plug, SharedNetwork, host};
+use super::network::{Exchange, Plug, SharedNetwork, host};
 use super::resp::encode;
 use aeolis::cli;
-use aeolis::event_loop::{client_event, work_without_events};
 use aeolis::server::Server;
 use aeolis::server::config::{Config, PrimaryAddress};
 use aeolis::server::connection::{Connection, VirtualStream};
 use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
+use aeolis::server::turn::{self, ClientEvent, Event, Next};
 use aeolis::util::clock::Clock;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -28,7 +28,6 @@ pub struct Node {
     pub skew: i64,
     pub frozen_until: i64,
     pub restart_at: Option<i64>,
-    next_cron: i64,
     wake_at: i64,
 }
 
@@ -74,7 +73,6 @@ impl Group {
                 skew: rng.random_range(0..3_000),
                 frozen_until: 0,
                 restart_at: None,
-                next_cron: now,
                 wake_at: now,
             }
         };
@@ -105,7 +103,7 @@ impl Group {
         server.dialer = Some(Box::new(Exchange { network: Rc::clone(&self.network), server: i }));
         startup::begin(&mut server).expect("what was written can be loaded");
         node.server = Some(server);
-        (node.next_cron, node.wake_at, node.restart_at) = (self.now, self.now, None);
+        (node.wake_at, node.restart_at) = (self.now, None);
         self.network.borrow_mut().up[i] = true;
     }
 
@@ -148,47 +146,37 @@ impl Group {
     /// When a server has something to do though nothing comes.
     pub fn wakes_at(&self, i: usize) -> i64 {
         let node = &self.nodes[i];
-        let at = node.wake_at.min(node.next_cron).max(node.frozen_until);
+        let at = node.wake_at.max(node.frozen_until);
         if node.is_up() { at } else { i64::MAX }
     }
 
     /// What a turn of a server's loop would be told.
-    pub fn events(&mut self, i: usize) -> Vec<Event> {
+    pub fn events(&mut self, i: usize) -> Vec<ClientEvent> {
         if !self.nodes[i].is_up() || self.nodes[i].frozen_until > self.now {
             return Vec::new();
         }
         self.network.borrow_mut().take_events(i)
     }
 
-    /// One turn of a server's loop, as the event loop makes it. `around` is called before (`true`) and after each
+    /// One turn of a server's loop. `around` is called before (`true`) and after each
     /// event.
     pub fn turn(
         &mut self,
         i: usize,
-        events: &[Event],
-        mut around: impl FnMut(&Server, &Event, bool),
+        events: &[ClientEvent],
+        around: impl FnMut(&Server, &Event, bool),
     ) {
-        let node = &mut self.nodes[i];
+        let (node, now) = (&mut self.nodes[i], self.now as u64);
         let Some(server) = &mut node.server else { return };
         node.clock.set(self.now + node.skew);
-        server.update_time();
         for event in events {
-            around(server, event, true);
-            client_event(server, event.token, event.writable, event.readable, event.closed);
-            around(server, event, false);
+            turn::happened(server, Event::Client(*event));
         }
-        work_without_events(server);
-        if self.now >= node.next_cron {
-            server.cron();
-            node.next_cron = self.now + 1_000_000 / i64::from(server.config.hz.max(1));
-        }
-        server.before_sleep();
-        assert_eq!(server.exit_code(), None, "server {i} ended by itself");
-        let pause = match server.has_pending_work() {
-            true => 50,
-            false => server.next_timer().as_micros() as i64,
+        node.wake_at = match turn::watched_turn(server, now, around) {
+            Next::Now => self.now + 50,
+            Next::Until(at) => at as i64,
+            Next::Exit(_) => panic!("server {i} ended by itself"),
         };
-        node.wake_at = self.now + pause;
     }
 
     /// The digest of a key's value.
@@ -213,8 +201,9 @@ impl Group {
         let token = server
             .accept_common_handler(Connection::Virtual(Box::new(console)))
             .expect("there is room for one more client");
-        server.read_query_from_client(token, false);
-        server.before_sleep();
+        let event = ClientEvent { token, readable: true, writable: false, closed: false };
+        turn::happened(server, Event::Client(event));
+        turn::turn(server, self.now as u64);
         server.free_client(token);
         node.wake_at = self.now;
         screen.take().1

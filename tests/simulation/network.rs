@@ -2,6 +2,7 @@
 //! lost with the wire.
 
 use aeolis::server::connection::{Dialer, VirtualStream};
+use aeolis::server::turn::ClientEvent;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::cell::RefCell;
@@ -95,15 +96,6 @@ struct Wire {
     phase: Phase,
     /// Microseconds that bytes travel, about.
     latency: i64,
-}
-
-/// An event at an end that a server holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Event {
-    pub token: usize,
-    pub readable: bool,
-    pub writable: bool,
-    pub closed: bool,
 }
 
 /// All wires.
@@ -221,7 +213,7 @@ impl Network {
     }
 
     /// What has happened at a server's ends since it was asked last.
-    pub fn take_events(&mut self, server: usize) -> Vec<Event> {
+    pub fn take_events(&mut self, server: usize) -> Vec<ClientEvent> {
         let mut events = Vec::new();
         for wire in &mut self.wires {
             for side in 0..2 {
@@ -231,7 +223,7 @@ impl Network {
                     continue;
                 };
                 if !end.dropped && (end.readable || end.writable) {
-                    events.push(Event {
+                    events.push(ClientEvent {
                         token,
                         readable: end.readable,
                         writable: end.writable || room,

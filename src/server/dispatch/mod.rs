@@ -325,12 +325,22 @@ fn note_call(
         answer_failure(server, call, id, &error, executed.start_reply);
     }
     if server.observer.slow_log.wants(micros, flags) {
-        server.log_slow_command(token, micros, &redact(args));
+        log_slow_command(server, token, micros, &redact(args));
     }
     if server.observer.latency.wants(micros / 1000) {
         let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
         server.observer.latency.add(event, server.now_seconds(), micros / 1000);
     }
+}
+
+/// Adds a command to the slow log.
+#[cold]
+fn log_slow_command(server: &mut Server, token: Token, micros: u64, args: &[&[u8]]) {
+    let now = server.now_seconds();
+    let Some(client) = server.clients.get(token) else { return };
+    let peer = client.conn.peer(&server.unix_path());
+    let name = client.name.as_deref().unwrap_or_default();
+    server.observer.slow_log.push(micros, now, args, &peer, name);
 }
 
 /// A command's error is its reply, in place of what it may have written.

@@ -1,0 +1,348 @@
+//! One turn of the loop: what has happened, then what no event announces, then what the time has come for, then
+//! whatever is to be done before the loop sleeps.
+//!
+//! The loop, the simulation and the fuzz targets call [`turn`], so that all three have the same order of things. What
+//! they know of is an [`EventSource`] and the time; when the next turn is due, [`turn`] tells.
+
+use super::Server;
+use super::client::ClientFlags;
+use super::token::Token;
+use crate::server::blocking;
+use crate::server::blocking::pause;
+use crate::server::busy;
+use crate::server::cron;
+use crate::server::dispatch::resume;
+use crate::server::expiry;
+use crate::server::memory::client_eviction;
+use crate::server::memory::evict;
+use crate::server::monitoring;
+use crate::server::output;
+use crate::server::persistence;
+use crate::server::persistence::aof::write;
+use crate::server::persistence::child::SaveChild;
+use crate::server::persistence::load;
+use crate::server::persistence::load::{LoadError, LoadProgress};
+use crate::server::propagate;
+use crate::server::replication::failover;
+use crate::server::replication::primary::{dual_channel, feed, snapshot};
+use crate::server::replication::replica;
+use crate::server::replication::replica::loading;
+use crate::server::shutdown;
+use crate::server::startup;
+use crate::server::tracking;
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::time::Duration;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    Client(ClientEvent),
+    /// Connections wait at this listener of the source.
+    Listener(usize),
+    /// A child has written a part of a diskless snapshot.
+    SnapshotPipe,
+    /// A child has ended.
+    ChildEnded,
+    /// The system or an operator asks for something by this signal.
+    Signal(i32),
+}
+
+/// A client's connection can be read from, or written to.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientEvent {
+    pub token: Token,
+    pub readable: bool,
+    pub writable: bool,
+    /// No further event will say that there is more.
+    pub closed: bool,
+}
+
+/// Where events come from.
+pub trait EventSource {
+    /// Waits for at most `timeout`, and tells what happened with [`happened`].
+    ///
+    /// # Errors
+    /// If it can't wait, or was interrupted.
+    fn wait(&mut self, server: &mut Server, timeout: Duration) -> io::Result<()>;
+
+    /// Hands over the connections that wait at a listener.
+    fn accept(&mut self, server: &mut Server, listener: usize);
+
+    /// Listens where the configuration, which has changed, says.
+    fn listen_anew(&mut self, server: &mut Server);
+}
+
+/// What comes, and what has come and not been dealt with.
+#[derive(Default)]
+pub struct Events {
+    /// `None` where no event loop runs: whoever calls [`turn`] knows what happened.
+    source: Option<Box<dyn EventSource>>,
+    waiting: VecDeque<Event>,
+    next_cron_us: u64,
+}
+
+/// When the next turn is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: there is work that no event will announce.
+    Now,
+    /// When something happens, and no later than this, in microseconds of the time that [`turn`] was given.
+    Until(u64),
+    /// Never: the server ends with this exit code.
+    Exit(i32),
+}
+
+/// Has events come from a source, in the midst of a script that runs for long, too.
+pub fn attach(server: &mut Server, source: Box<dyn EventSource>) {
+    server.events.source = Some(source);
+}
+
+/// Drops the source of events.
+pub fn detach(server: &mut Server) {
+    server.events.source = None;
+}
+
+/// Tells of an event, for the next turn to deal with.
+pub fn happened(server: &mut Server, event: Event) {
+    server.events.waiting.push_back(event);
+}
+
+/// Waits until the source tells of something, but not for longer than `timeout`.
+///
+/// # Errors
+/// If it can't wait, or was interrupted.
+pub fn wait(server: &mut Server, timeout: Duration) -> io::Result<()> {
+    with_source(server, |source, server| source.wait(server, timeout)).unwrap_or(Ok(()))
+}
+
+fn with_source<T>(
+    server: &mut Server,
+    ask: impl FnOnce(&mut dyn EventSource, &mut Server) -> T,
+) -> Option<T> {
+    let mut source = server.events.source.take()?;
+    let answer = ask(&mut *source, server);
+    server.events.source = Some(source);
+    Some(answer)
+}
+
+/// Takes a turn at `now_us`, in microseconds of a clock that never jumps. It deals with what has [`happened`].
+pub fn turn(server: &mut Server, now_us: u64) -> Next {
+    watched_turn(server, now_us, |_, _, _| {})
+}
+
+/// The same, for tests: `around` sees each event before (`true`) and after it is dealt with.
+pub fn watched_turn(
+    server: &mut Server,
+    now_us: u64,
+    mut around: impl FnMut(&Server, &Event, bool),
+) -> Next {
+    let started = server.clock.nanos();
+    let commands = server.observer.stats().commands;
+    server.update_time();
+    while let Some(event) = server.events.waiting.pop_front() {
+        around(server, &event, true);
+        handle(server, event);
+        around(server, &event, false);
+    }
+    server.process_pending_input();
+    load_on(server);
+    server.observer.count_cycle((server.clock.nanos() - started) / 1000, commands);
+    if now_us >= server.events.next_cron_us {
+        let started = server.clock.nanos();
+        cron::cron(server);
+        server.observer.count_cron((server.clock.nanos() - started) / 1000);
+        server.events.next_cron_us = now_us + 1_000_000 / u64::from(server.config.hz.clamp(1, 500));
+    }
+    if mem::take(&mut server.rebind) {
+        with_source(server, |source, server| source.listen_anew(server));
+    }
+    before_sleep(server);
+    next(server, now_us)
+}
+
+fn handle(server: &mut Server, event: Event) {
+    match event {
+        Event::Client(event) => handle_client(server, event),
+        Event::Listener(listener) => {
+            with_source(server, |source, server| source.accept(server, listener));
+        }
+        Event::SnapshotPipe => snapshot::read_snapshot_pipe(server),
+        Event::ChildEnded => server.persistence.note_child_signal(),
+        Event::Signal(signal) => shutdown::signal_received(server, signal),
+    }
+}
+
+fn handle_client(server: &mut Server, event: ClientEvent) {
+    let ClientEvent { token, readable, writable, closed } = event;
+    let Some(client) = server.clients.get(token) else { return };
+    if client.is(ClientFlags::HANDSHAKE) {
+        replica::sync_with_master(server, token);
+        return;
+    }
+    if writable {
+        output::send_reply_to_client(server, token);
+    }
+    if readable {
+        server.read_query_from_client(token, closed);
+    }
+}
+
+/// Loads the next slice of a snapshot file, if one is being loaded; one that can't be loaded at start-up ends the
+/// server.
+fn load_on(server: &mut Server) {
+    if server.persistence.loading.as_ref().is_none_or(|loading| loading.is_fed()) {
+        return;
+    }
+    if server.repl.is_replica() && !server.lifecycle.is_starting() {
+        loading::continue_loading_snapshot(server);
+        return;
+    }
+    match persistence::load_some(server) {
+        Ok(LoadProgress::More) => {}
+        Ok(LoadProgress::Done) => startup::finished(server),
+        Err(error) => {
+            load::log_load_error(server, &error);
+            match error {
+                LoadError::Format(error) if error.is_damage() => {
+                    server.warning("Terminating server after rdb file reading failure.");
+                }
+                // What is wrong with an append-only file has been said in full.
+                _ if server.config.appendonly => {}
+                _ => server.warning("Fatal error loading the DB, check server logs. Exiting."),
+            }
+            server.lifecycle.shutdown.exit_with(1);
+        }
+    }
+}
+
+/// The loop is about to sleep: whatever this turn has left to do is done now.
+fn before_sleep(server: &mut Server) {
+    cron::expire_if_much_is_stale(server);
+    if server.memory.eviction().is_running() {
+        evict::perform_evictions(server);
+    }
+    if server.persistence.take_child_signal() {
+        persistence::check_child(server);
+    }
+    pause::check_pause(server);
+    blocking::handle_blocked_clients_timeout(server);
+    resume::handle_clients_blocked_on_keys(server);
+    if !write_append_only_file(server) {
+        return;
+    }
+    if !server.clients.waiting().is_empty() {
+        feed::process_clients_waiting_replicas(server);
+    }
+    shutdown::check_shutdown(server);
+    failover::check_failover(server);
+    feed::feed_replicas(server);
+    if server.tracking.prefixes() > 0 {
+        tracking::tracking_broadcast(server);
+    }
+    write_replies(server);
+    client_eviction::evict_clients(server);
+    dual_channel::abandon_unwanted_snapshot(server);
+    if server.persistence.child().is_some_and(SaveChild::has_pipe) {
+        // The pipe may hold bytes that were left there while a replica lagged.
+        snapshot::read_snapshot_pipe(server);
+    }
+    replica::reconnect_to_primary(server);
+}
+
+/// Writes what was appended. `false`: it could not be written, and must not be acknowledged: the server ends.
+fn write_append_only_file(server: &mut Server) -> bool {
+    write::check_background_fsync(server);
+    write::flush_append_only_file(server, false);
+    if server.persistence.aof.holds_replies() {
+        return false;
+    }
+    write::check_background_fsync(server);
+    true
+}
+
+/// Writes what waits to be written, and closes what waits to be closed.
+fn write_replies(server: &mut Server) {
+    monitoring::flush_monitors(server);
+    output::write_turn_output(server);
+    for token in server.clients.take_pending_writes() {
+        let Some(client) = server.clients.get(token) else { continue };
+        if !client.out.is_empty() {
+            output::send_reply_to_client(server, token);
+        } else if client.is(ClientFlags::SLAVE) {
+            feed::write_to_replica(server, token);
+        }
+    }
+    for noted in server.clients.take_closing() {
+        if let Some(token) = server.clients.find(noted) {
+            server.free_client(token);
+        }
+    }
+}
+
+fn next(server: &Server, now_us: u64) -> Next {
+    if let Some(code) = server.lifecycle.shutdown.exit_code() {
+        return Next::Exit(code);
+    }
+    let has_work = server.clients.has_work()
+        || !server.turn_output.is_empty()
+        || server.observer.monitors.has_lines()
+        || server.memory.eviction().is_running()
+        || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed());
+    if has_work {
+        return Next::Now;
+    }
+    let deadlines = [server.blocking.waits.next_deadline(), server.blocking.pause.deadline()];
+    let left_us = |at_ms: i64| {
+        let left_ms = at_ms.saturating_add(1).saturating_sub(server.ks.now_ms).max(1);
+        left_ms.unsigned_abs().saturating_mul(1000)
+    };
+    let wake = deadlines.into_iter().flatten().map(|at_ms| now_us.saturating_add(left_us(at_ms)));
+    Next::Until(
+        wake.min().map_or(server.events.next_cron_us, |at| at.min(server.events.next_cron_us)),
+    )
+}
+
+/// A turn in the midst of a script that runs for long: what does not have to wait for its end. What belongs to the
+/// script's client is put aside. For the script the time goes on then, though not for what expires: what it saw does
+/// not vanish.
+pub(crate) fn serve_others(server: &mut Server) {
+    if server.events.source.is_none() {
+        return;
+    }
+    let turn = server.clients.suspend_turn();
+    let unit = propagate::take_unit(server);
+    let propagates_to = mem::take(&mut server.propagates_to);
+    let (role, no_touch, now_ms) = (server.ks.role, server.ks.no_touch, server.ks.now_ms);
+    expiry::restore_role(server);
+    server.update_time();
+
+    // Interrupted by a signal: there will be another turn.
+    if wait(server, Duration::ZERO).is_ok() {
+        turn_meanwhile(server);
+    }
+
+    server.clients.resume_turn(turn);
+    server.propagates_to = propagates_to;
+    (server.ks.role, server.ks.no_touch, server.ks.now_ms) = (role, no_touch, now_ms);
+    propagate::restore_unit(server, unit);
+}
+
+fn turn_meanwhile(server: &mut Server) {
+    let mut for_later = VecDeque::new();
+    while let Some(event) = server.events.waiting.pop_front() {
+        match event {
+            Event::Client(of) if busy::waits_for_script(server, of.token) => {
+                for_later.push_back(event);
+            }
+            _ => handle(server, event),
+        }
+    }
+    server.events.waiting = for_later;
+    server.process_pending_input();
+    if write_append_only_file(server) {
+        feed::feed_replicas(server);
+        write_replies(server);
+    }
+}
