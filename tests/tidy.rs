@@ -67,6 +67,9 @@ const UNSAFE: [&str; 9] = [
 const SERVER_METHODS: [&str; 3] =
     ["src/server/mod.rs", "src/server/networking.rs", "src/server/observe/log.rs"];
 
+/// The most fields that the server has: each an owner of its state.
+const SERVER_FIELDS: usize = 20;
+
 /// Functions that are longer than they should be: (file, function).
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/ds/table/tests.rs", "behaves_like_a_map"),
@@ -229,6 +232,18 @@ fn the_server_has_methods_in_a_few_files() {
         .filter(|source| source.path.starts_with("src/") && source.text.contains("\nimpl Server {"))
         .map(|source| source.path);
     assert_eq!(files.collect::<Vec<_>>(), SERVER_METHODS);
+}
+
+#[test]
+fn the_server_is_a_few_private_parts() {
+    let source = sources().into_iter().find(|source| source.path == "src/server/mod.rs");
+    let text = source.expect("the file").text;
+    let (_, fields) = text.split_once("\npub struct Server {\n").expect("the struct");
+    let (fields, _) = fields.split_once("\n}\n").expect("its end");
+    let fields = fields.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let public: Vec<&str> = fields.clone().filter(|line| line.starts_with("    pub ")).collect();
+    assert_eq!(public, [""; 0], "fields that any crate may change");
+    assert!(fields.count() <= SERVER_FIELDS, "state wants an owner");
 }
 
 #[test]

@@ -140,7 +140,7 @@ struct Impatience;
 
 impl EventSource for Impatience {
     fn wait(&mut self, server: &mut Server, _: Duration) -> io::Result<()> {
-        server.scripting.kill_in_any_case();
+        server.kill_busy_script();
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl Host {
         let mut server = Server::with_clock(config, cli::command_table(), rng, log, simulated);
         let switchboard = Switchboard::default();
         let dialed = Rc::clone(&switchboard.0);
-        server.dialer = Some(Box::new(switchboard));
+        server.dial_with(Box::new(switchboard));
         turn::attach(&mut server, Box::new(Impatience));
         startup::load_setup(&mut server).ok()?;
         startup::begin(&mut server).ok()?;
@@ -188,7 +188,7 @@ impl Host {
             if host.server.exit_code().is_some() {
                 return None;
             }
-            if !host.server.persistence.is_loading() {
+            if !host.server.persistence().is_loading() {
                 return Some(host);
             }
         }

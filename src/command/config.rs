@@ -215,7 +215,7 @@ fn warn_if_over_maxmemory(s: &Server) {
 fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &'static str) -> Result<(), Reason> {
     listen_at(s, old, s.config.port, old.port, refusal)?;
     listen_at(s, old, s.config.tls_port, old.tls_port, refusal)?;
-    s.rebind = true;
+    s.net.rebind = true;
     Ok(())
 }
 

@@ -168,7 +168,7 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("process_supervised", s.process.supervised().unwrap_or("no"));
     lines.add("run_id", s.process.run_id());
     lines.add("tcp_port", s.config.main_port());
-    lines.add("server_time_usec", s.clock.unix_us());
+    lines.add("server_time_usec", s.ks.clock.unix_us());
     lines.add("uptime_in_seconds", uptime);
     lines.add("uptime_in_days", uptime / (24 * 3600));
     lines.add("hz", s.config.hz);
@@ -356,7 +356,7 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("evicted_keys", keys.evicted);
     lines.add("evicted_clients", stats.evicted_clients);
     lines.add("evicted_scripts", s.scripting.scripts.evicted());
-    let (total, current) = s.memory.eviction().exceeded_ms(s.clock.nanos());
+    let (total, current) = s.memory.eviction().exceeded_ms(s.ks.clock.nanos());
     lines.add("total_eviction_exceeded_time", total);
     lines.add("current_eviction_exceeded_time", current);
     lines.add("keyspace_hits", keys.hits);
@@ -366,7 +366,7 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("pubsubshard_channels", s.pubsub.of(Topic::Shard).len());
     lines.add("latest_fork_usec", stats.latest_fork_us);
     lines.add("total_forks", stats.forks);
-    lines.add("migrate_cached_sockets", s.targets.count());
+    lines.add("migrate_cached_sockets", s.net.targets.count());
     lines.add("slave_expires_tracked_keys", s.ks.replica_keys.len());
     lines.add_zeros(&[
         "active_defrag_hits",

@@ -126,7 +126,7 @@ fn command_help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 fn time(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     // In a transaction or script time stands still.
-    let now = if propagate::gathers_unit(s) { s.now_us } else { s.clock.unix_us() };
+    let now = if propagate::gathers_unit(s) { s.ks.now_us } else { s.ks.clock.unix_us() };
     call.reply.array(2);
     call.reply.bulk_int(now / 1_000_000);
     call.reply.bulk_int(now % 1_000_000);

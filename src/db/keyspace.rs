@@ -195,6 +195,8 @@ pub struct Keyspace {
     pub lent: Lent,
     /// The time that commands see, in milliseconds since 1970; it stands still while one runs.
     pub now_ms: i64,
+    /// The same in microseconds, but as the clock was last read: when the transaction or the script began that runs.
+    pub now_us: i64,
     pub role: ExpiryRole,
     /// The current client's accesses leave no trace (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
@@ -221,6 +223,7 @@ impl Keyspace {
             clock: Clock::default(),
             lent: Lent::default(),
             now_ms: 0,
+            now_us: 0,
             role: ExpiryRole::Delete,
             no_touch: false,
             access: AccessPolicy::default(),

@@ -40,7 +40,7 @@ pub fn open(server: &mut Server) -> io::Result<()> {
     signals.register(poll.registry(), SIGNALS)?;
     server.lifecycle.shutdown.heed_interrupt(signals.interrupt());
     let listeners = Listeners::open(poll.registry(), server)?;
-    server.registry = Some(poll.registry().try_clone()?);
+    server.net.registry = Some(poll.registry().try_clone()?);
     server.persistence.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
     let events = Events::with_capacity(EVENTS);
     turn::attach(server, Box::new(EventLoop { poll, listeners, signals, events }));
@@ -52,7 +52,7 @@ pub fn open(server: &mut Server) -> io::Result<()> {
 /// # Errors
 /// If polling fails.
 pub fn run(server: &mut Server) -> io::Result<i32> {
-    let now_us = |server: &Server| server.clock.nanos() / 1000;
+    let now_us = |server: &Server| server.ks.clock.nanos() / 1000;
     loop {
         let timeout = match turn::turn(server, now_us(server)) {
             Next::Now => Duration::ZERO,

@@ -124,7 +124,7 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
     let outcome = execute_script(server, &mut run, request);
     call.reply = run.reply;
     server.scripting.end_busy();
-    server.propagates_to = Targets::default();
+    server.effects.targets = Targets::default();
     if let Some(client) = server.clients.get_mut(token) {
         client.db = client_db;
     }
@@ -573,7 +573,7 @@ impl Run {
                 "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
             ));
         }
-        server.propagates_to = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
+        server.effects.targets = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
         Ok(None)
     }
 

@@ -58,7 +58,7 @@ pub(crate) fn cron(server: &mut Server) {
     if server.config.watchdog_period > 0 {
         crash::schedule_watchdog(server.config.watchdog_period);
     }
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     let now = server.ks.now_ms;
     server.observer.sample(now, alloc::used_memory());
     if !server.lifecycle.debug.no_active_expire {
@@ -72,7 +72,7 @@ pub(crate) fn cron(server: &mut Server) {
     rewrite::check_aof_rewrite(server);
     write::retry_aof_write(server, server.lifecycle.begins_second(server.config.hz));
     clients_cron(server);
-    server.targets.close_unused(now);
+    server.net.targets.close_unused(now);
     server.scripting.scripts.debugger.reap();
     tracking::tracking_limit_keys(server);
     server.memory.give_back(now);
@@ -104,7 +104,7 @@ fn expire_for(server: &mut Server, budget: Duration) {
     {
         return;
     }
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     if server.repl.is_replica() {
         server.ks.expire_replica_keys(budget);
     } else {

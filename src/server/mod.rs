@@ -23,6 +23,7 @@ pub(crate) mod large_reply;
 pub(crate) mod lifecycle;
 pub(crate) mod memory;
 pub(crate) mod monitoring;
+pub(crate) mod net;
 pub(crate) mod networking;
 pub mod observe;
 pub(crate) mod oom_score;
@@ -48,7 +49,6 @@ pub mod turn;
 
 use crate::db::Keyspace;
 use crate::ds::hash::{self, HashSeed};
-use crate::resp::reply::Reply;
 use crate::server::table::CommandTable;
 use crate::util::clock::Clock;
 use call::Call;
@@ -85,57 +85,35 @@ pub fn client_token(token: Token) -> mio::Token {
 
 /// Everything that the server knows.
 pub struct Server {
-    pub config: Config,
+    pub(crate) config: Config,
     /// What the process is, to the system and to whoever started it.
-    pub process: process::Process,
+    pub(crate) process: process::Process,
     /// Starting, serving, ending.
-    pub lifecycle: lifecycle::Lifecycle,
-    pub ks: Keyspace,
-    pub clients: clients::Clients,
+    pub(crate) lifecycle: lifecycle::Lifecycle,
+    pub(crate) ks: Keyspace,
+    pub(crate) clients: clients::Clients,
     /// Users, and what they may do.
     pub(crate) acl: acl::Acl,
     /// The cluster that this server is a node of, if it is.
-    pub cluster: Option<Box<cluster::Cluster>>,
-    pub commands: CommandTable,
-    /// The buffer of replies, kept for its capacity from one client's turn to the next.
-    reply: Reply,
-    /// What is propagated together, while it is being gathered.
-    unit: Option<propagate::Unit>,
-    /// Who is told what commands do.
-    pub propagates_to: propagate::Targets,
+    pub(crate) cluster: Option<Box<cluster::Cluster>>,
+    pub(crate) commands: CommandTable,
+    /// What commands have left to tell replicas and the append-only file.
+    pub(crate) effects: propagate::Effects,
     /// What it notes of its own work.
     pub(crate) observer: Observer,
-    pub repl: Replication,
-    pub persistence: Persistence,
+    pub(crate) repl: Replication,
+    pub(crate) persistence: Persistence,
     /// What the data and the clients hold, and the thread that frees it.
     pub(crate) memory: memory::Memory,
-    /// Where `MIGRATE` sent keys lately.
-    pub targets: targets::CachedTargets,
-    pub clock: Clock,
-    pub rng: SmallRng,
-    /// Where connections are registered; `None` where no event loop runs (tests).
-    pub registry: Option<mio::Registry>,
-    /// What has happened, and where the next events come from.
-    events: turn::Events,
-    /// Where connections to a primary come from; `None`: the system.
-    pub dialer: Option<Box<dyn connection::Dialer>>,
-    /// What encrypted connections are made with, if there are to be any.
-    pub tls: Option<Box<tls::Tls>>,
-    /// The addresses to listen on have changed; the loop will see to it.
-    pub rebind: bool,
-    query_buffer: Vec<u8>,
-    batch: networking::Batch,
-    /// What the current client's turn has cost, in nanoseconds or so.
-    pub turn_cost_ns: u64,
-    /// Bytes of the largest reply to a client whose output has no limit.
-    pub largest_reply: usize,
-    turn_output: output::TurnOutput,
+    pub(crate) rng: SmallRng,
+    /// The network and the loop.
+    pub(crate) net: net::Net,
+    /// What is used by one client's turn after the other.
+    pub(crate) buffers: networking::Buffers,
     /// Who waits for what, who has to, and which keys are watched.
     pub(crate) blocking: blocking::Blocking,
     /// Scripts and functions, and the one that runs for long.
-    pub scripting: Scripting,
-    /// Microseconds since 1970 when the clock was last read: when the transaction or the script began that runs.
-    pub now_us: i64,
+    pub(crate) scripting: Scripting,
     /// Who is subscribed to what.
     pub(crate) pubsub: pubsub::PubSub,
     /// What clients keep in caches of their own.
@@ -160,7 +138,7 @@ impl Server {
         hash::set_seed(seed);
         let mut ks = Keyspace::new(config.databases as usize, seed);
         ks.now_ms = clock.unix_ms();
-        ks.clock = clock.clone();
+        ks.clock = clock;
         ks.access.seed(rng.random());
         let mut server = Server {
             observer: Observer::new(&config, log),
@@ -176,24 +154,11 @@ impl Server {
             cluster: None,
             scripting: Scripting::new(commands.scripts),
             commands,
-            reply: Reply::default(),
-            unit: None,
-            propagates_to: propagate::Targets::default(),
-            targets: targets::CachedTargets::default(),
-            clock,
+            effects: propagate::Effects::default(),
+            net: net::Net::default(),
+            buffers: networking::Buffers::new(),
             rng: SmallRng::from_rng(&mut rng),
-            registry: None,
-            events: turn::Events::default(),
-            dialer: None,
-            tls: None,
-            rebind: false,
-            query_buffer: Vec::new(),
-            batch: networking::Batch::default(),
-            turn_cost_ns: 0,
-            largest_reply: output::largest_reply(),
-            turn_output: output::TurnOutput::new(),
             blocking: blocking::Blocking::default(),
-            now_us: 0,
             pubsub: pubsub::PubSub::default(),
             tracking: tracking::Tracking::default(),
         };
@@ -216,8 +181,8 @@ impl Server {
     /// Reads the clock, once for a turn of the loop and again where a command took long, or is the first of a unit:
     /// for all of a transaction or script it is then the same moment.
     pub fn update_time(&mut self) {
-        self.now_us = self.clock.unix_us();
-        self.ks.now_ms = self.now_us / 1000;
+        self.ks.now_us = self.ks.clock.unix_us();
+        self.ks.now_ms = self.ks.now_us / 1000;
         self.ks.access.seconds = (self.ks.now_ms / 1000) as u32;
     }
 
@@ -231,6 +196,41 @@ impl Server {
         subscribe::apply_notification_config(self);
         let measures = self.config.latency_monitor_threshold > 0;
         self.ks.changes.slowest_expiry = measures.then_some(Duration::ZERO);
+    }
+
+    /// For whoever looks at the server from outside, as tests do.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The same of its data.
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.ks
+    }
+
+    /// The same of its clients.
+    pub fn clients(&self) -> &clients::Clients {
+        &self.clients
+    }
+
+    /// The same of replication.
+    pub fn replication(&self) -> &Replication {
+        &self.repl
+    }
+
+    /// The same of persistence.
+    pub fn persistence(&self) -> &Persistence {
+        &self.persistence
+    }
+
+    /// Ends the script that runs for long, whatever it has written.
+    pub fn kill_busy_script(&mut self) {
+        self.scripting.kill_in_any_case();
+    }
+
+    /// Connections to a primary come from `dialer` from now on, not from the system.
+    pub fn dial_with(&mut self, dialer: Box<dyn connection::Dialer>) {
+        self.net.dialer = Some(dialer);
     }
 
     /// The client whose command it is.

@@ -20,7 +20,7 @@ pub(crate) fn feed_monitors(server: &mut Server, call: &Call, flags: CommandFlag
     }
     let Some(client) = server.clients.get(call.client) else { return };
     let client_monitors = server.clients.is_in_turn(call.client) && client.is(ClientFlags::MONITOR);
-    let now = server.clock.unix_us();
+    let now = server.ks.clock.unix_us();
     let peer = client.conn.peer(&server.unix_path());
     let peer = if call.in_script {
         "lua".to_string()

@@ -10,12 +10,13 @@ use super::call::Call;
 use super::client::{ClientFlags, Token};
 use super::connection::Connection;
 use super::gates::Gates;
-use super::output::REPLY_FLUSH;
+use super::output::{REPLY_FLUSH, TurnOutput};
 use crate::db::ExpiryRole;
 use crate::db::keyspace::HashHint;
 use crate::db::lent::{LARGE_ARGUMENT, fills};
 use crate::resp::error::CommandError;
 use crate::resp::parser::{Parsed, ParserLimits, ProtocolError, Span, parse_request};
+use crate::resp::reply::Reply;
 use crate::server::blocking;
 use crate::server::busy;
 use crate::server::client_info;
@@ -77,6 +78,33 @@ pub struct Request {
     /// Where the next request starts.
     end: usize,
     hint: HashHint,
+}
+
+/// What one client's turn uses after the other: buffers that are kept for their capacity, and what the turn has cost
+/// and written.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    pub(super) reply: Reply,
+    query: Vec<u8>,
+    batch: Batch,
+    pub(super) output: TurnOutput,
+    /// What the current client's turn has cost, in nanoseconds or so.
+    pub(super) turn_cost_ns: u64,
+    /// Bytes of the largest reply to a client whose output has no limit.
+    pub(crate) largest_reply: usize,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Buffers {
+        Buffers {
+            reply: Reply::default(),
+            query: Vec::new(),
+            batch: Batch::default(),
+            output: TurnOutput::new(),
+            turn_cost_ns: 0,
+            largest_reply: output::largest_reply(),
+        }
+    }
 }
 
 /// Buffers of parsing, kept for their capacity.
@@ -143,7 +171,7 @@ impl Server {
         if let Connection::Virtual(stream) = &mut conn {
             stream.attach(token);
         }
-        if let Some(registry) = &self.registry {
+        if let Some(registry) = &self.net.registry {
             conn.register(registry, super::client_token(token))?;
         }
         let now = self.now_seconds();
@@ -159,7 +187,7 @@ impl Server {
 
     /// The client's socket is readable: reads, executes and answers what came.
     pub fn read_query_from_client(&mut self, token: Token, peer_closed: bool) {
-        self.turn_cost_ns = 0;
+        self.buffers.turn_cost_ns = 0;
         let mut first_read_ns = None;
         for turn in 0.. {
             let Some(client) = self.clients.get(token) else { return };
@@ -171,9 +199,9 @@ impl Server {
             {
                 return;
             }
-            let is_over = |since| self.clock.nanos() - since > CLIENT_TURN_NS;
+            let is_over = |since| self.ks.clock.nanos() - since > CLIENT_TURN_NS;
             if turn == READS_PER_EVENT
-                || self.turn_cost_ns > CLIENT_TURN_NS
+                || self.buffers.turn_cost_ns > CLIENT_TURN_NS
                 || first_read_ns.is_some_and(is_over)
             {
                 self.clients.queue_input(token);
@@ -190,7 +218,7 @@ impl Server {
                 // no further event will say so: read until the end shows.
                 Ok(full) if !full && !peer_closed => return,
                 Ok(_) => {
-                    first_read_ns.get_or_insert_with(|| self.clock.nanos());
+                    first_read_ns.get_or_insert_with(|| self.ks.clock.nanos());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -231,7 +259,7 @@ impl Server {
     fn read_once(&mut self, token: Token) -> io::Result<bool> {
         let client = &mut self.clients[token];
         if client.query.is_empty() {
-            let mut buf = std::mem::take(&mut self.query_buffer);
+            let mut buf = std::mem::take(&mut self.buffers.query);
             if buf.is_empty() {
                 buf = vec![0; QUERY_BUFFER];
             }
@@ -252,7 +280,7 @@ impl Server {
                 }
             }
             let full = matches!(outcome, Ok(n) if n == buf.len());
-            self.query_buffer = buf;
+            self.buffers.query = buf;
             return finish_read(outcome, full);
         }
         let mut query = std::mem::take(&mut client.query);
@@ -356,7 +384,7 @@ impl Server {
     /// The replies are written, or wait in the client's output.
     pub fn process_input_buffer(&mut self, token: Token, buf: &[u8]) -> usize {
         let mut call = self.enter_client(token);
-        let mut batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.buffers.batch);
         let mut used = 0;
         let stop = loop {
             client_eviction::evict_clients(self);
@@ -387,7 +415,7 @@ impl Server {
         if batch.spans.capacity() > SPANS_KEPT {
             batch.spans = Vec::new();
         }
-        self.batch = batch;
+        self.buffers.batch = batch;
         if stop != Stop::Drained
             && let Some(client) = self.clients.get_mut(token)
         {
@@ -522,7 +550,7 @@ impl Server {
                     break;
                 }
             }
-            if self.turn_cost_ns > CLIENT_TURN_NS && used < buf.len() {
+            if self.buffers.turn_cost_ns > CLIENT_TURN_NS && used < buf.len() {
                 stop = Stop::Yielded;
                 break;
             }
@@ -581,7 +609,7 @@ impl Server {
 
     /// A client's turn begins.
     fn enter_client(&mut self, token: Token) -> Call {
-        debug_assert!(self.clients.in_turn().is_none() && self.reply.is_empty());
+        debug_assert!(self.clients.in_turn().is_none() && self.buffers.reply.is_empty());
         if self.observer.monitors.has_lines() && self.clients[token].is(ClientFlags::MONITOR) {
             // What it saw before comes before its replies.
             monitoring::flush_monitors(self);
@@ -593,7 +621,7 @@ impl Server {
             expiry::restore_role(self);
         }
         let client = &self.clients[token];
-        let mut reply = std::mem::take(&mut self.reply);
+        let mut reply = std::mem::take(&mut self.buffers.reply);
         reply.begin_output(client.protocol, output::output_room(self, client));
         Call::of_client(token, client.db, reply, self.gates_for(token))
     }
@@ -628,7 +656,7 @@ impl Server {
             expiry::restore_role(self);
         }
         output::send_reply(self, &mut call);
-        self.reply = call.reply;
+        self.buffers.reply = call.reply;
         let closing = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_ASAP;
         if self.clients.get(token).is_some_and(|c| c.is(closing)) {
             output::settle(self, token);
@@ -656,7 +684,7 @@ impl Server {
         self.forget_client(token);
         let mut client = self.clients.remove(token);
         self.memory.count_client(&self.clients, token, 0);
-        if let Some(registry) = &self.registry {
+        if let Some(registry) = &self.net.registry {
             // Closing the socket would deregister it too; an error here has no consequence.
             let _ = client.conn.deregister(registry);
         }
@@ -703,7 +731,7 @@ impl Server {
                 continue;
             }
             if !client.query.is_empty() && !client.is(ClientFlags::BLOCKED) {
-                self.turn_cost_ns = 0;
+                self.buffers.turn_cost_ns = 0;
                 let query = std::mem::take(&mut client.query);
                 let rest = self.process_own_buffer(token, query);
                 let Some(client) = self.clients.get_mut(token) else { continue };

@@ -78,9 +78,9 @@ fn defer(server: &mut Server, token: Token, bytes: &[u8]) -> bool {
     }
     client.flags |= ClientFlags::DEFERRED;
     let id = client.id;
-    server.turn_output.bytes.extend_from_slice(bytes);
-    server.turn_output.pieces.push((token, id, server.turn_output.bytes.len()));
-    if server.turn_output.bytes.len() >= REPLY_FLUSH {
+    server.buffers.output.bytes.extend_from_slice(bytes);
+    server.buffers.output.pieces.push((token, id, server.buffers.output.bytes.len()));
+    if server.buffers.output.bytes.len() >= REPLY_FLUSH {
         write_turn_output(server);
     }
     true
@@ -88,10 +88,10 @@ fn defer(server: &mut Server, token: Token, bytes: &[u8]) -> bool {
 
 /// Writes what was deferred; what a socket does not take waits in its client's output.
 pub(crate) fn write_turn_output(server: &mut Server) {
-    if server.turn_output.is_empty() {
+    if server.buffers.output.is_empty() {
         return;
     }
-    let mut output = std::mem::take(&mut server.turn_output);
+    let mut output = std::mem::take(&mut server.buffers.output);
     let mut start = 0;
     let mut pieces = output.pieces.iter().peekable();
     while let Some(&(token, id, mut end)) = pieces.next() {
@@ -112,7 +112,7 @@ pub(crate) fn write_turn_output(server: &mut Server) {
     }
     output.bytes.clear();
     output.pieces.clear();
-    server.turn_output = output;
+    server.buffers.output = output;
 }
 
 /// Writes what a client was promised so far, so that something else may follow.
@@ -139,7 +139,7 @@ pub(crate) fn flush_reply(server: &mut Server, call: &mut Call) {
         close_for_output_limit(server, token, pending);
         return;
     }
-    server.turn_cost_ns += call.reply.len() as u64 * NANOS_PER_BYTE;
+    server.buffers.turn_cost_ns += call.reply.len() as u64 * NANOS_PER_BYTE;
     let mut sent = 0;
     for mut piece in call.reply.take_pieces() {
         // What is left of a long reply has its turn among what others are written.
@@ -413,7 +413,7 @@ pub(crate) fn output_room(server: &Server, client: &Client) -> usize {
         return usize::MAX;
     }
     let limit = match server.config.client_output_buffer_limit[client.class()].hard {
-        0 => server.largest_reply,
+        0 => server.buffers.largest_reply,
         limit => limit as usize,
     };
     limit.saturating_sub(client.out.len())

@@ -40,6 +40,15 @@ impl Default for Targets {
     }
 }
 
+/// What commands have left to tell.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// What is propagated together, while it is being gathered.
+    pub(super) unit: Option<Unit>,
+    /// Who is told what commands do.
+    pub(crate) targets: Targets,
+}
+
 /// Whether anybody is told: if not, a handler need not work out what.
 pub(crate) fn is_propagated(server: &Server) -> bool {
     server.persistence.records_commands()
@@ -62,27 +71,28 @@ pub(crate) fn propagate_instead(server: &Server, call: &mut Call, command: &[&[u
 
 /// Whether what is propagated is being gathered.
 pub(crate) fn gathers_unit(server: &Server) -> bool {
-    server.unit.is_some()
+    server.effects.unit.is_some()
 }
 
 /// Starts to gather what is propagated.
 pub(crate) fn begin_unit(server: &mut Server) {
-    server.unit = Some(Unit::default());
+    server.effects.unit = Some(Unit::default());
 }
 
 /// Puts what has been gathered aside.
 pub(crate) fn take_unit(server: &mut Server) -> Option<Unit> {
-    server.unit.take()
+    server.effects.unit.take()
 }
 
 /// Goes on gathering.
 pub(crate) fn restore_unit(server: &mut Server, unit: Option<Unit>) {
-    server.unit = unit;
+    server.effects.unit = unit;
 }
 
 /// Propagates what was gathered.
 pub(crate) fn end_unit(server: &mut Server) {
-    let Some(Unit { mut stream, aof, stream_commands, aof_commands }) = server.unit.take() else {
+    let Some(Unit { mut stream, aof, stream_commands, aof_commands }) = server.effects.unit.take()
+    else {
         return;
     };
     if server.lifecycle.shutdown.exit_code().is_some() {
@@ -133,7 +143,7 @@ pub(crate) fn propagate_after(
     // Deletions of keys that the command happened to meet do not belong together.
     let expired = server.ks.changes.deleted.len() + server.ks.changes.expired_fields.len();
     let is_unit = own + expired > 1
-        && server.unit.is_none()
+        && server.effects.unit.is_none()
         && !flags.contains(CommandFlags::TOUCHES_ARBITRARY_KEYS);
     if is_unit {
         begin_unit(server);
@@ -144,10 +154,10 @@ pub(crate) fn propagate_after(
         Propagation::Automatic if changed => propagate(server, db, args),
         Propagation::Forced => propagate(server, db, args),
         Propagation::ToReplicas => {
-            let targets = server.propagates_to;
-            server.propagates_to.aof = false;
+            let targets = server.effects.targets;
+            server.effects.targets.aof = false;
             propagate(server, db, args);
-            server.propagates_to = targets;
+            server.effects.targets = targets;
         }
         Propagation::Instead(commands) if changed => {
             for command in &commands {
@@ -225,11 +235,11 @@ pub(crate) fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
     if server.persistence.aof.is_replaying() {
         return;
     }
-    let targets = server.propagates_to;
+    let targets = server.effects.targets;
     let records = targets.aof && server.persistence.records_commands();
     let replicates =
         targets.replicas && server.repl.stream().is_some() && !server.repl.is_replica();
-    if let Some(unit) = &mut server.unit {
+    if let Some(unit) = &mut server.effects.unit {
         if records {
             server.persistence.aof.feed(db, args, Some(&mut unit.aof));
         }

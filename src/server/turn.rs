@@ -96,17 +96,17 @@ pub enum Next {
 
 /// Has events come from a source, in the midst of a script that runs for long, too.
 pub fn attach(server: &mut Server, source: Box<dyn EventSource>) {
-    server.events.source = Some(source);
+    server.net.events.source = Some(source);
 }
 
 /// Drops the source of events.
 pub fn detach(server: &mut Server) {
-    server.events.source = None;
+    server.net.events.source = None;
 }
 
 /// Tells of an event, for the next turn to deal with.
 pub fn happened(server: &mut Server, event: Event) {
-    server.events.waiting.push_back(event);
+    server.net.events.waiting.push_back(event);
 }
 
 /// Waits until the source tells of something, but not for longer than `timeout`.
@@ -121,9 +121,9 @@ fn with_source<T>(
     server: &mut Server,
     ask: impl FnOnce(&mut dyn EventSource, &mut Server) -> T,
 ) -> Option<T> {
-    let mut source = server.events.source.take()?;
+    let mut source = server.net.events.source.take()?;
     let answer = ask(&mut *source, server);
-    server.events.source = Some(source);
+    server.net.events.source = Some(source);
     Some(answer)
 }
 
@@ -138,24 +138,25 @@ pub fn watched_turn(
     now_us: u64,
     mut around: impl FnMut(&Server, &Event, bool),
 ) -> Next {
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     let commands = server.observer.stats().commands;
     server.update_time();
-    while let Some(event) = server.events.waiting.pop_front() {
+    while let Some(event) = server.net.events.waiting.pop_front() {
         around(server, &event, true);
         handle(server, event);
         around(server, &event, false);
     }
     server.process_pending_input();
     load_on(server);
-    server.observer.count_cycle((server.clock.nanos() - started) / 1000, commands);
-    if now_us >= server.events.next_cron_us {
-        let started = server.clock.nanos();
+    server.observer.count_cycle((server.ks.clock.nanos() - started) / 1000, commands);
+    if now_us >= server.net.events.next_cron_us {
+        let started = server.ks.clock.nanos();
         cron::cron(server);
-        server.observer.count_cron((server.clock.nanos() - started) / 1000);
-        server.events.next_cron_us = now_us + 1_000_000 / u64::from(server.config.hz.clamp(1, 500));
+        server.observer.count_cron((server.ks.clock.nanos() - started) / 1000);
+        server.net.events.next_cron_us =
+            now_us + 1_000_000 / u64::from(server.config.hz.clamp(1, 500));
     }
-    if mem::take(&mut server.rebind) {
+    if mem::take(&mut server.net.rebind) {
         with_source(server, |source, server| source.listen_anew(server));
     }
     before_sleep(server);
@@ -286,7 +287,7 @@ fn next(server: &Server, now_us: u64) -> Next {
         return Next::Exit(code);
     }
     let has_work = server.clients.has_work()
-        || !server.turn_output.is_empty()
+        || !server.buffers.output.is_empty()
         || server.observer.monitors.has_lines()
         || server.memory.eviction().is_running()
         || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed());
@@ -300,7 +301,8 @@ fn next(server: &Server, now_us: u64) -> Next {
     };
     let wake = deadlines.into_iter().flatten().map(|at_ms| now_us.saturating_add(left_us(at_ms)));
     Next::Until(
-        wake.min().map_or(server.events.next_cron_us, |at| at.min(server.events.next_cron_us)),
+        wake.min()
+            .map_or(server.net.events.next_cron_us, |at| at.min(server.net.events.next_cron_us)),
     )
 }
 
@@ -308,12 +310,12 @@ fn next(server: &Server, now_us: u64) -> Next {
 /// script's client is put aside. For the script the time goes on then, though not for what expires: what it saw does
 /// not vanish.
 pub(crate) fn serve_others(server: &mut Server) {
-    if server.events.source.is_none() {
+    if server.net.events.source.is_none() {
         return;
     }
     let turn = server.clients.suspend_turn();
     let unit = propagate::take_unit(server);
-    let propagates_to = mem::take(&mut server.propagates_to);
+    let propagates_to = mem::take(&mut server.effects.targets);
     let (role, no_touch, now_ms) = (server.ks.role, server.ks.no_touch, server.ks.now_ms);
     expiry::restore_role(server);
     server.update_time();
@@ -324,14 +326,14 @@ pub(crate) fn serve_others(server: &mut Server) {
     }
 
     server.clients.resume_turn(turn);
-    server.propagates_to = propagates_to;
+    server.effects.targets = propagates_to;
     (server.ks.role, server.ks.no_touch, server.ks.now_ms) = (role, no_touch, now_ms);
     propagate::restore_unit(server, unit);
 }
 
 fn turn_meanwhile(server: &mut Server) {
     let mut for_later = VecDeque::new();
-    while let Some(event) = server.events.waiting.pop_front() {
+    while let Some(event) = server.net.events.waiting.pop_front() {
         match event {
             Event::Client(of) if busy::waits_for_script(server, of.token) => {
                 for_later.push_back(event);
@@ -339,7 +341,7 @@ fn turn_meanwhile(server: &mut Server) {
             _ => handle(server, event),
         }
     }
-    server.events.waiting = for_later;
+    server.net.events.waiting = for_later;
     server.process_pending_input();
     if write_append_only_file(server) {
         feed::feed_replicas(server);

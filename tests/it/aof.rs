@@ -65,7 +65,7 @@ fn load(dir: &Path, truncated: bool) -> Result<usize, String> {
     if startup::begin_loading(&mut server).map_err(text)? {
         while persistence::load_some(&mut server).map_err(text)? == LoadProgress::More {}
     }
-    Ok(server.ks.len())
+    Ok(server.keyspace().len())
 }
 
 /// A base file with a few keys.

@@ -113,7 +113,8 @@ fn nothing_is_read_behind_a_zero_byte_of_an_inline_request() {
     let mut raw = server.raw();
     // As a TLS handshake begins; the newline may come at any place in it.
     raw.send("PING\r\n\x16\x03\x01\0\x01\nPING\r\n");
-    raw.send(vec![b'A'; 1024 * 1024]);
+    // The server may have had enough before it has been sent all.
+    raw.try_send(vec![b'A'; 1024 * 1024]);
     raw.expect("+PONG\r\n-ERR Protocol error: too big inline request\r\n");
     assert_eq!(raw.read_to_end(), b"");
 }

@@ -54,7 +54,7 @@ impl Checks {
         if before {
             let asked = asked_for(&network.borrow().inbox(i, event.token));
             let is_follower = |t: usize| {
-                server.clients.get(t).is_some_and(|c| {
+                server.clients().get(t).is_some_and(|c| {
                     !c.is(ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::SLAVE)
                 })
             };
@@ -80,7 +80,7 @@ impl Checks {
     }
 
     fn must_continue(&self, i: usize, server: &Server, id: &str, from: u64) -> bool {
-        let repl = &server.repl;
+        let repl = &server.replication();
         let same = id == repl.id()
             || (id == repl.second_id()
                 && id != NO_ID
@@ -90,13 +90,13 @@ impl Checks {
         same && linked
             && self.backlogs[i].since.is_some_and(|since| offset >= since)
             && offset <= repl.offset()
-            && repl.offset() - offset <= server.config.repl_backlog_size
+            && repl.offset() - offset <= server.config().repl_backlog_size
     }
 
     /// After a turn.
     pub fn after_turn(&mut self, i: usize, server: &Server) {
         let backlog = &mut self.backlogs[i];
-        let repl = &server.repl;
+        let repl = &server.replication();
         match repl.stream() {
             // A whole data set from elsewhere: what was kept of the stream does not lead to it.
             _ if repl.is_syncing() => *backlog = Backlog::default(),
@@ -115,9 +115,9 @@ impl Checks {
                 );
             }
         }
-        for (token, client) in server.clients.iter() {
-            let limit = server.config.client_output_buffer_limit[client.class()].hard as usize;
-            let limit = limit.max(server.config.repl_backlog_size as usize);
+        for (token, client) in server.clients().iter() {
+            let limit = server.config().client_output_buffer_limit[client.class()].hard as usize;
+            let limit = limit.max(server.config().repl_backlog_size as usize);
             let held = output::output_bytes(server, token);
             assert!(
                 held <= limit + SLACK || client.is(ClientFlags::CLOSE_ASAP),
@@ -132,11 +132,11 @@ impl Checks {
         let digest = group.ask(primary, &["DEBUG", "DIGEST"]);
         let functions = group.ask(primary, &["FUNCTION", "DUMP"]);
         let (id, offset) = {
-            let repl = &group.nodes[primary].up().repl;
+            let repl = &group.nodes[primary].up().replication();
             (repl.id().to_string(), repl.offset())
         };
         for i in 0..servers {
-            let repl = &group.nodes[i].up().repl;
+            let repl = &group.nodes[i].up().replication();
             assert_eq!((repl.id(), repl.offset()), (id.as_str(), offset), "server {i}'s place");
             let got = group.ask(i, &["DEBUG", "DIGEST"]);
             if got != digest {
@@ -149,7 +149,7 @@ impl Checks {
 
     /// The markers must be on a server.
     pub fn has_markers<'a>(server: &Server, markers: impl Iterator<Item = &'a str>, who: &str) {
-        let keys: HashSet<&[u8]> = server.ks.dbs[0].table.iter().map(|e| e.key()).collect();
+        let keys: HashSet<&[u8]> = server.keyspace().dbs[0].table.iter().map(|e| e.key()).collect();
         for marker in markers {
             let kept = keys.contains(marker.as_bytes());
             assert!(kept, "{who} has lost {marker}, which was acknowledged");
@@ -158,22 +158,24 @@ impl Checks {
 
     /// Whether a marker is on a server.
     pub fn has_marker(server: &Server, marker: &str) -> bool {
-        server.ks.dbs[0].table.iter().any(|entry| entry.key() == marker.as_bytes())
+        server.keyspace().dbs[0].table.iter().any(|entry| entry.key() == marker.as_bytes())
     }
 }
 
 /// Says what differs, and ends.
 fn differences(group: &mut Group, primary: usize, other: usize) -> ! {
     let mut text = String::new();
-    for db in 0..group.nodes[primary].up().ks.dbs.len() {
-        let keys = |i: usize| group.nodes[i].up().ks.dbs[db].table.iter().map(|e| e.key().to_vec());
+    for db in 0..group.nodes[primary].up().keyspace().dbs.len() {
+        let keys = |i: usize| {
+            group.nodes[i].up().keyspace().dbs[db].table.iter().map(|e| e.key().to_vec())
+        };
         let all: BTreeSet<Vec<u8>> = keys(primary).chain(keys(other)).collect();
         for key in all {
             let name = String::from_utf8_lossy(&key).into_owned();
             let [here, there] = [primary, other].map(|i| group.digest_of(i, db, &name));
             if here != there {
                 let [here, there] = [primary, other].map(|i| {
-                    let mut entries = group.nodes[i].up().ks.dbs[db].table.iter();
+                    let mut entries = group.nodes[i].up().keyspace().dbs[db].table.iter();
                     let found = entries.find(|e| e.key() == key);
                     found.map(|e| format!("expires {:?}: {:.1000?}", e.expire(), e.value()))
                 });

@@ -189,7 +189,7 @@ impl Simulation {
 
     fn clients_act(&mut self) {
         let primary = &self.group.nodes[self.primary];
-        let offset = primary.server.as_ref().map_or(0, |s| s.repl.offset());
+        let offset = primary.server.as_ref().map_or(0, |s| s.replication().offset());
         let target = (self.writing && primary.is_up()).then_some(self.primary);
         for client in &mut self.clients {
             let learnt = client.act(&self.network, self.group.now, target, offset, &mut self.rng);
@@ -268,16 +268,20 @@ impl Simulation {
         let old = self.primary;
         let Some(server) = &self.group.nodes[old].server else { return };
         let (id, most) = (
-            server.repl.id().to_string(),
+            server.replication().id().to_string(),
             self.acknowledged.iter().map(|a| a.offset).max().unwrap_or(0),
         );
         let fit = |i: &usize| {
             let follows = self.followed_by(*i) == Some(old);
             let server =
-                self.group.nodes[*i].server.as_ref().filter(|s| !s.persistence.is_loading());
-            follows && server.is_some_and(|s| s.repl.id() == id && s.repl.offset() >= most)
+                self.group.nodes[*i].server.as_ref().filter(|s| !s.persistence().is_loading());
+            follows
+                && server
+                    .is_some_and(|s| s.replication().id() == id && s.replication().offset() >= most)
         };
-        let best = (0..SERVERS).filter(fit).max_by_key(|i| self.group.nodes[*i].up().repl.offset());
+        let best = (0..SERVERS)
+            .filter(fit)
+            .max_by_key(|i| self.group.nodes[*i].up().replication().offset());
         let Some(new) = best else { return };
         self.say(&format!("server {new} takes over from {old}"));
         self.promotions += 1;
@@ -293,7 +297,7 @@ impl Simulation {
         // What no replica had acknowledged may be lost now.
         self.written = self.acknowledged.iter().map(|a| a.marker.clone()).collect();
         // Offsets of the old history say nothing in the new one.
-        let offset = self.group.nodes[new].up().repl.offset();
+        let offset = self.group.nodes[new].up().replication().offset();
         self.acknowledged.iter_mut().for_each(|a| a.offset = a.offset.min(offset));
         self.primary = new;
         let others: Vec<usize> = (0..SERVERS).filter(|i| *i != new).collect();
@@ -314,7 +318,7 @@ impl Simulation {
         let (Some(whom), Some(server)) = (self.followed_by(i), &self.group.nodes[i].server) else {
             return;
         };
-        if server.repl.primary().is_none_or(|link| link.host() != host(whom)) {
+        if server.replication().primary().is_none_or(|link| link.host() != host(whom)) {
             self.group.ask(i, &["REPLICAOF", &host(whom), "6379"]);
         }
     }
@@ -349,11 +353,11 @@ impl Simulation {
         let all_up = self.group.nodes.iter().all(|n| n.is_up());
         all_up && {
             let place = |i: usize| {
-                let repl = &self.group.nodes[i].up().repl;
+                let repl = &self.group.nodes[i].up().replication();
                 (repl.id().to_string(), repl.offset())
             };
             (0..SERVERS).all(|i| {
-                let repl = &self.group.nodes[i].up().repl;
+                let repl = &self.group.nodes[i].up().replication();
                 let linked = i == self.primary || repl.is_connected_to_primary();
                 linked && place(i) == place(self.primary)
             })
@@ -364,8 +368,8 @@ impl Simulation {
         let place = |(i, node): (usize, &super::group::Node)| match &node.server {
             None => format!("\n  {i}: down"),
             Some(s) => {
-                let link = s.repl.primary().map(|p| (p.host().to_string(), p.role_name()));
-                format!("\n  {i}: {} {} {link:?}", s.repl.id(), s.repl.offset())
+                let link = s.replication().primary().map(|p| (p.host().to_string(), p.role_name()));
+                format!("\n  {i}: {} {} {link:?}", s.replication().id(), s.replication().offset())
             }
         };
         self.group.nodes.iter().enumerate().map(place).collect()

@@ -100,7 +100,7 @@ impl Group {
         let rng = SmallRng::from_rng(&mut self.rng);
         let clock = Clock::Simulated(Rc::clone(&node.clock));
         let mut server = Server::with_clock(config, cli::command_table(), rng, log, clock);
-        server.dialer = Some(Box::new(Exchange { network: Rc::clone(&self.network), server: i }));
+        server.dial_with(Box::new(Exchange { network: Rc::clone(&self.network), server: i }));
         startup::begin(&mut server).expect("what was written can be loaded");
         node.server = Some(server);
         (node.wake_at, node.restart_at) = (self.now, None);
@@ -111,7 +111,8 @@ impl Group {
     pub fn crash(&mut self, i: usize) {
         self.network.borrow_mut().crash(i);
         self.nodes[i].frozen_until = 0;
-        if let Some(synced) = self.nodes[i].server.take().and_then(|s| s.persistence.synced_size())
+        if let Some(synced) =
+            self.nodes[i].server.take().and_then(|s| s.persistence().synced_size())
         {
             self.lose_unsynced_bytes(i, synced);
         }

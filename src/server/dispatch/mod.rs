@@ -299,10 +299,10 @@ fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8
     let start_reply = call.reply.len();
     let dirty_before = server.ks.changes.dirty;
     call.propagation = Propagation::Automatic;
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     let outcome = handler(server, call, args);
-    let nanos = server.clock.nanos().saturating_sub(started);
-    server.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
+    let nanos = server.ks.clock.nanos().saturating_sub(started);
+    server.buffers.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
     Executed { outcome, nanos, start_reply, dirty_before }
 }
 

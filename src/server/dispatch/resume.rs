@@ -62,7 +62,7 @@ fn resume_blocked(server: &mut Server, token: Token) {
     let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
     server.blocking.waits.begin_resuming(deadline);
 
-    let started = server.observer.latency.is_on().then(|| server.clock.nanos());
+    let started = server.observer.latency.is_on().then(|| server.ks.clock.nanos());
     super::reprocess_command(server, &mut call, &args);
     if let Some(started) = started {
         latency::note_since(server, "command-unblocking", started);

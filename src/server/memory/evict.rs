@@ -137,7 +137,7 @@ fn free_memory(server: &mut Server, to_free: usize) -> EvictionOutcome {
         _ if expiry::is_importing(server) => await_lazy_free(server),
         _ => evict(server, to_free),
     };
-    server.memory.eviction.note_outcome(outcome, server.clock.nanos());
+    server.memory.eviction.note_outcome(outcome, server.ks.clock.nanos());
     outcome
 }
 
@@ -150,7 +150,7 @@ fn may_evict(server: &Server) -> bool {
 }
 
 fn evict(server: &mut Server, to_free: usize) -> EvictionOutcome {
-    let start = server.clock.nanos();
+    let start = server.ks.clock.nanos();
     let limit = time_limit(server.config.maxmemory_eviction_tenacity);
     // Earlier deletions are not of this cause.
     propagate::propagate_deletions(server);
@@ -186,14 +186,14 @@ fn evict(server: &mut Server, to_free: usize) -> EvictionOutcome {
 }
 
 fn nanos_since(server: &Server, start: u64) -> u64 {
-    server.clock.nanos().saturating_sub(start)
+    server.ks.clock.nanos().saturating_sub(start)
 }
 
 /// Evicts a key; answers how many bytes that alone has freed.
 fn evict_key(server: &mut Server, db: usize, key: &[u8]) -> isize {
     let lazy = server.config.lazyfree_lazy_eviction;
     let watched = server.observer.latency.is_on();
-    let start = if watched { server.clock.nanos() } else { 0 };
+    let start = if watched { server.ks.clock.nanos() } else { 0 };
     let before = alloc::used_memory() as isize;
     if let Some(entry) = server.ks.remove(db, key) {
         server.memory.lazyfree.free_entry(entry, lazy);

@@ -184,7 +184,7 @@ pub(crate) fn note(server: &mut Server, event: &'static str, took: Duration) {
 
 /// Notes that what began at `started`, in nanoseconds of the clock, took long, if it did.
 pub(crate) fn note_since(server: &mut Server, event: &'static str, started: u64) {
-    let took = server.clock.since(started);
+    let took = server.ks.clock.since(started);
     note(server, event, took);
 }
 

@@ -106,7 +106,7 @@ impl Server {
             true => Role::Slave,
             false => Role::Master,
         };
-        self.observer.log.line(role, level, self.clock.unix_us(), text);
+        self.observer.log.line(role, level, self.ks.clock.unix_us(), text);
     }
 
     pub fn verbose(&self, text: &str) {

@@ -299,7 +299,7 @@ pub(crate) fn fork_saver(
     let (report_to, reports) = pipe::new()?;
     let target = task.target();
     let keys_total = server.ks.len() as u64;
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     let inherited = [inherited, &[report_to.as_raw_fd()]].concat();
     for db in &mut server.ks.dbs {
         // Moving buckets while a child shares the memory would copy it page by page.
@@ -325,7 +325,7 @@ pub(crate) fn fork_saver(
     // A simulated child is none, and has run in this process.
     server.process.set_fork_child(false);
     let pid = forked.inspect_err(|_| child_is_gone(server))?;
-    server.observer.count_fork(server.clock.since(started));
+    server.observer.count_fork(server.ks.clock.since(started));
     latency::note_since(server, "fork", started);
     let reports = ChildReports {
         pipe: reports,

@@ -242,7 +242,7 @@ pub(crate) fn begin_loading_file(server: &mut Server, path: &Path) -> io::Result
 
 /// Begins to load a snapshot.
 pub(crate) fn begin_loading(server: &mut Server, mut loading: Loading) {
-    loading.started_ns = server.clock.nanos();
+    loading.started_ns = server.ks.clock.nanos();
     server.persistence.loading = Some(Box::new(loading));
 }
 
@@ -263,7 +263,7 @@ pub(super) fn load_file_some(server: &mut Server) -> Result<LoadProgress, LoadEr
 /// # Errors
 /// As for [`load_file_some`].
 pub(crate) fn load_snapshot_slice(server: &mut Server) -> Result<LoadProgress, LoadError> {
-    let slice = server.clock.nanos();
+    let slice = server.ks.clock.nanos();
     loop {
         load_parsed(server).map_err(|e| abort_loading(server, e))?;
         let Some(loading) = &mut server.persistence.loading else { return Ok(LoadProgress::Done) };
@@ -294,7 +294,7 @@ pub(crate) fn load_snapshot_slice(server: &mut Server) -> Result<LoadProgress, L
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(abort_loading(server, LoadError::Io(error))),
         }
-        if server.clock.since(slice) > LOAD_SLICE {
+        if server.ks.clock.since(slice) > LOAD_SLICE {
             return Ok(LoadProgress::More);
         }
     }
@@ -342,7 +342,7 @@ fn swap_staging(server: &mut Server, loading: &mut Loading) {
 }
 
 fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadError> {
-    let start = server.clock.nanos();
+    let start = server.ks.clock.nanos();
     while !loading.finished && !loading.behind {
         let Some(event) = loading.parser.next_event().map_err(LoadError::Format)? else {
             break;
@@ -375,7 +375,7 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                 loading.keys_loaded += 1;
                 if server.config.key_load_delay != 0 {
                     wait_after_key(server.config.key_load_delay, loading.keys_loaded);
-                    loading.behind = !loading.is_fed() && server.clock.since(start) > LOAD_SLICE;
+                    loading.behind = !loading.is_fed() && server.ks.clock.since(start) > LOAD_SLICE;
                 }
             }
             Event::EmptyKey { key } => {
@@ -503,7 +503,7 @@ pub(crate) fn finish_loading(server: &mut Server) -> bool {
     blocking::signal_all_databases(server);
     note_snapshot_loaded(server, &loading);
     if let LoadSource::File { .. } = &loading.source {
-        let seconds = server.clock.since(loading.started_ns).as_secs_f64();
+        let seconds = server.ks.clock.since(loading.started_ns).as_secs_f64();
         server.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
     }
     if !loading.options.ignore_origin {

@@ -480,7 +480,7 @@ fn output_for(
             let (sender, mut receiver) = mio::unix::pipe::new()?;
             sender.set_nonblocking(false)?;
             process::widen_pipe(&sender);
-            if let Some(registry) = &server.registry {
+            if let Some(registry) = &server.net.registry {
                 let interest = mio::Interest::READABLE;
                 registry.register(&mut receiver, super::SNAPSHOT_PIPE, interest)?;
             }
@@ -529,7 +529,7 @@ fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
         }
         (SaveTarget::Disk, ChildEnd::Signaled(signal)) => {
             server.warning(&format!("Background saving terminated by signal {signal}"));
-            let started = server.clock.nanos();
+            let started = server.ks.clock.nanos();
             let _ = fs::remove_file(temporary_rdb(server, child.pid()));
             latency::note_since(server, "rdb-unlink-temp-file", started);
             // SIGUSR1 is how an operator ends a child on purpose.

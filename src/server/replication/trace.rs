@@ -209,7 +209,7 @@ fn replica_trace(server: &mut Server, token: Token) -> u64 {
     }
     let client = &server.clients[token];
     let peer = client.conn.peer(&server.unix_path());
-    let id = server.repl.traces.begin(Role::Primary, peer, server.clock.unix_us());
+    let id = server.repl.traces.begin(Role::Primary, peer, server.ks.clock.unix_us());
     replication::replica_link(server, token).trace = Some(id);
     id
 }
@@ -217,7 +217,7 @@ fn replica_trace(server: &mut Server, token: Token) -> u64 {
 /// Notes a step on the connection of a replica.
 pub(crate) fn trace_replica(server: &mut Server, token: Token, direction: Direction, text: &str) {
     let id = replica_trace(server, token);
-    let now = server.clock.unix_us();
+    let now = server.ks.clock.unix_us();
     if replication::replica_link(server, token).announced.listening_port != 0
         && direction == Direction::Received
     {
@@ -265,7 +265,7 @@ pub(crate) fn trace_end(server: &mut Server, token: Token, why: &str) {
 /// Notes a step on the link to the primary.
 pub(crate) fn trace_primary(server: &mut Server, direction: Direction, text: &str) {
     let Some(link) = &server.repl.primary else { return };
-    let (id, now) = (link.trace(), server.clock.unix_us());
+    let (id, now) = (link.trace(), server.ks.clock.unix_us());
     server.repl.traces.step(id, now, direction, text);
 }
 

@@ -133,7 +133,7 @@ impl Tls {
 pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
     let config = &server.config;
     if config.tls_port != 0 || config.tls_replication || config.tls_cluster {
-        server.tls = Some(Box::new(Tls::configure(config)?));
+        server.net.tls = Some(Box::new(Tls::configure(config)?));
     }
     Ok(())
 }
@@ -143,7 +143,7 @@ pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
 /// # Errors
 /// If there is no memory for it.
 pub(crate) fn accept_tls(server: &Server, socket: TcpStream) -> io::Result<Connection> {
-    let tls = server.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+    let tls = server.net.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
     let session = ServerConnection::new(Arc::clone(&tls.server)).map_err(io::Error::other)?;
     Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
 }
@@ -157,7 +157,7 @@ pub(crate) fn replication_link(
     socket: TcpStream,
     host: &str,
 ) -> io::Result<Connection> {
-    let Some(tls) = server.tls.as_ref().filter(|_| server.config.tls_replication) else {
+    let Some(tls) = server.net.tls.as_ref().filter(|_| server.config.tls_replication) else {
         return Ok(Connection::Tcp(socket));
     };
     let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;

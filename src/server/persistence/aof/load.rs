@@ -128,7 +128,7 @@ pub(crate) fn begin_loading_aof(server: &mut Server) -> Result<bool, LoadError> 
         client: Some(nobody),
         has_base: server.persistence.aof.manifest.base.is_some(),
         total_bytes,
-        started_ns: server.clock.nanos(),
+        started_ns: server.ks.clock.nanos(),
     };
     server.persistence.aof.replaying = Replaying::Paused(Box::new(replay));
     Ok(true)
@@ -205,13 +205,13 @@ fn replay_done(server: &mut Server, replay: &Replay) {
     let base_size = server.persistence.aof.manifest.base.as_ref().map_or(0, size);
     server.persistence.aof.rewrites.set_sizes(replay.total_bytes, base_size);
     if server.lifecycle.is_starting() {
-        let seconds = server.clock.since(replay.started_ns).as_secs_f64();
+        let seconds = server.ks.clock.since(replay.started_ns).as_secs_f64();
         server.notice(&format!("DB loaded from append only file: {seconds:.3} seconds"));
     }
 }
 
 fn replay_slice(server: &mut Server, replay: &mut Replay) -> Result<LoadProgress, LoadError> {
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     loop {
         let Some(mut file) = replay.current.take() else {
             let Some(next) = replay.files.pop_front() else { return Ok(LoadProgress::Done) };
@@ -258,8 +258,13 @@ fn open_aof(
     while records.rest().len() < MAGIC && !records.is_at_end() {
         records.read_more(MAGIC).map_err(LoadError::Io)?;
     }
-    let mut file =
-        OpenFile { name, is_base, records: None, multi_at: None, started_ns: server.clock.nanos() };
+    let mut file = OpenFile {
+        name,
+        is_base,
+        records: None,
+        multi_at: None,
+        started_ns: server.ks.clock.nanos(),
+    };
     if is_rdb(records.rest()) {
         server.notice(if file.name == server.config.appendfilename {
             "Reading RDB preamble from AOF file..."
@@ -346,7 +351,7 @@ fn execute_records(
     started: u64,
 ) -> Result<bool, LoadError> {
     for n in 1.. {
-        if n % COMMANDS_PER_LOOK == 0 && server.clock.since(started) > SLICE {
+        if n % COMMANDS_PER_LOOK == 0 && server.ks.clock.since(started) > SLICE {
             return Ok(false);
         }
         match next_record(records.rest()) {
@@ -454,7 +459,7 @@ fn finish_aof_file(
         truncate_aof(server, replay, file, records)?;
     }
     let kind = if file.is_base { "base" } else { "incr" };
-    let seconds = server.clock.since(file.started_ns).as_secs_f64();
+    let seconds = server.ks.clock.since(file.started_ns).as_secs_f64();
     server.notice(&format!("DB loaded from {kind} file {}: {seconds:.3} seconds", file.name));
     Ok(())
 }

@@ -269,7 +269,7 @@ fn install_base_file(server: &mut Server, temporary: &Path, rdb: bool) -> io::Re
 
 fn rename_aof(server: &mut Server, from: &Path, to: &Path, kind: &str) -> io::Result<()> {
     let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     rename_durably(from, to).inspect_err(|error| {
         server.warning(&format!(
             "Error trying to rename the temporary AOF {kind} file {} into {}: {}",
@@ -427,7 +427,7 @@ pub(crate) fn open_aof_on_server_start(server: &mut Server) -> io::Result<()> {
         None => (manifest.add_incr(&prefix), "Creating"),
     };
     let file = open_incr(server, &name, false)?;
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     let size = file.metadata()?.len();
     latency::note_since(server, "aof-fstat", started);
     aof::persist_aof_manifest(server, &mut manifest)?;

@@ -28,7 +28,7 @@ pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
     if !pause.is_zero() {
         std::thread::sleep(pause);
     }
-    let started = server.clock.nanos();
+    let started = server.ks.clock.nanos();
     let (grown, outcome) = server.persistence.aof.appender.write();
     server.persistence.aof.rewrites.grow(grown);
     let event = if syncing {
@@ -97,7 +97,7 @@ fn try_fsync(server: &mut Server) {
     match aof.appender.next_sync(server.config.appendfsync, spares_disk, now_ms) {
         Sync::No => {}
         Sync::Now => {
-            let started = server.clock.nanos();
+            let started = server.ks.clock.nanos();
             if let Err(error) = aof.appender.sync_now(now_ms) {
                 server.warning(&format!(
                     "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",

@@ -256,7 +256,7 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
             "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
         ));
         if let Some(child) = server.persistence.child_mut()
-            && let (Some(mut pipe), Some(registry)) = (child.pipe_drained(), &server.registry)
+            && let (Some(mut pipe), Some(registry)) = (child.pipe_drained(), &server.net.registry)
         {
             let _ = registry.deregister(&mut pipe);
         }

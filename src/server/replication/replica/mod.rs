@@ -86,7 +86,7 @@ pub(crate) fn replication_set_primary(server: &mut Server, host: String, port: u
 /// This server has a primary, to which the link is to be made.
 pub(crate) fn become_replica(server: &mut Server, host: String, port: u16) {
     let peer = format!("{host}:{port}");
-    let trace = server.repl.traces.begin(Role::Replica, peer, server.clock.unix_us());
+    let trace = server.repl.traces.begin(Role::Replica, peer, server.ks.clock.unix_us());
     server.repl.primary = Some(Box::new(PrimaryLink::new(host, port, trace)));
     server.ks.role = ExpiryRole::Hide;
 }

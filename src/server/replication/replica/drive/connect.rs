@@ -18,7 +18,7 @@ pub(super) fn open_link(server: &mut Server, host: &str, port: u16) -> io::Resul
 
 /// Connects to the first of a host's addresses that does not refuse at once.
 fn connect_to(server: &mut Server, host: &str, port: u16) -> io::Result<Connection> {
-    if let Some(dialer) = &mut server.dialer {
+    if let Some(dialer) = &mut server.net.dialer {
         return dialer.dial(host, port).map(Connection::Virtual);
     }
     let source = server.config.bind_source_addr.as_deref();
