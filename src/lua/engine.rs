@@ -9,11 +9,9 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::sys::lua::state_with_debug;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
-use mlua::{
-    AnyUserData, Function, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table,
-    Value,
-};
+use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table, Value};
 use sha1::{Digest, Sha1};
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
@@ -22,8 +20,8 @@ use std::time::Instant;
 /// own, which has room for some 8,000 values.
 pub type Kept = Rc<RegistryKey>;
 
-/// What scripts call: the server and the run, while a script runs.
-pub type CurrentRun = Rc<RefCell<Option<(AnyUserData, AnyUserData)>>>;
+/// Where whoever runs a script puts what its functions are to find while it runs.
+pub type CurrentRun = Rc<RefCell<Option<Rc<dyn Any>>>>;
 
 /// What whoever runs scripts lends to a Lua state.
 #[derive(Clone, Copy)]

@@ -32,7 +32,8 @@ use crate::sys::lua_args::take_arguments;
 use crate::sys::lua_walk::Seen;
 use crate::util::slot::key_slot;
 use bstr::{BStr, ByteSlice};
-use mlua::{Lua, MultiValue, Table, Value};
+use mlua::{AnyUserData, Lua, MultiValue, Table, Value};
+use std::cell::RefCell;
 use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -107,7 +108,7 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
         true => request.command.iter().map(|arg| arg.to_vec()).collect(),
         false => Vec::new(),
     };
-    let mut run = Run {
+    let run = Rc::new(RefCell::new(Run {
         name: Rc::clone(&request.name),
         command,
         is_function: request.is_function,
@@ -120,9 +121,10 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
         wrote: false,
         db: call.db,
         reply: mem::take(&mut call.reply),
-    };
-    let outcome = execute_script(server, &mut run, request);
-    call.reply = run.reply;
+    }));
+    let outcome = execute_script(server, &run, request);
+    call.reply = mem::take(&mut run.borrow_mut().reply);
+    let protocol = run.borrow().protocol;
     server.scripting.end_busy();
     server.effects.targets = Targets::default();
     if let Some(client) = server.clients.get_mut(token) {
@@ -132,7 +134,7 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
         propagate::end_unit(server);
     }
     call.propagate_nothing();
-    let failed = answer_outcome(call, request, run.protocol, outcome)?;
+    let failed = answer_outcome(call, request, protocol, outcome)?;
     if failed && let Some(id) = server.commands.find(request.command[0]) {
         server.commands.get_mut(id).stats.failed += 1;
     }
@@ -379,26 +381,36 @@ fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
     outcome.map(|()| Outcome::Answered { failed })
 }
 
+/// The script that is running, and its server, which Lua lends to its functions.
+struct Running {
+    server: AnyUserData,
+    run: Rc<RefCell<Run>>,
+}
+
 /// Does something with the script that is running and its server.
 fn with_run<T>(
     current: &CurrentRun,
     act: impl FnOnce(&mut Run, &mut Server) -> T,
 ) -> mlua::Result<T> {
     let nobody = || mlua::Error::external(LibError::table("ERR no script is running"));
-    let (server, run) = current.borrow().clone().ok_or_else(nobody)?;
-    server.borrow_mut_scoped(|server: &mut Server| {
-        run.borrow_mut_scoped(|run: &mut Run| act(run, server))
-    })?
+    let running = current.borrow().clone().ok_or_else(nobody)?;
+    let Running { server, run } = running.downcast_ref().ok_or_else(nobody)?;
+    let mut run = run.try_borrow_mut().map_err(mlua::Error::external)?;
+    server.borrow_mut_scoped(|server: &mut Server| act(&mut run, server))
 }
 
 /// Calls a script, and answers what it returns.
-fn execute_script(server: &mut Server, run: &mut Run, request: &Request) -> mlua::Result<Outcome> {
+fn execute_script(
+    server: &mut Server,
+    run: &Rc<RefCell<Run>>,
+    request: &Request,
+) -> mlua::Result<Outcome> {
     let Engine { lua, run: start, current, guard, .. } = request.engine;
     let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
     lua.scope(|scope| {
         let server = scope.create_any_userdata_ref_mut(server)?;
-        let run = scope.create_any_userdata_ref_mut(run)?;
-        let outer = current.replace(Some((server, run)));
+        let running = Running { server, run: Rc::clone(run) };
+        let outer = current.replace(Some(Rc::new(running)));
         let outcome = guard.enter(lua, || start.call((&**request.function, keys, args)));
         let outcome = outcome.and_then(|(ok, value)| match (ok, value) {
             (true, Value::Table(table)) => {
