@@ -5,7 +5,7 @@ use crate::db::{Entry, EntryRef};
 use crate::ds::quicklist::{Direction, NodeBytes, Quicklist, set_packed_threshold};
 use crate::ds::table::TableStats;
 use crate::rdb::dump::dump;
-use crate::resp::error::{CommandError, CommandResult, ErrorCode};
+use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::call::Call;
 use crate::server::persistence;
@@ -427,10 +427,7 @@ fn populate(s: &mut Server, call: &mut Call, count: &[u8], rest: &[&[u8]]) -> Co
         return Err(CommandError::TOO_LONG);
     }
     if s.persistence.is_loading() {
-        return Err(CommandError::new(
-            ErrorCode::Loading,
-            "Redis is loading the dataset in memory",
-        ));
+        return Err(CommandError::LOADING);
     }
     let db = call.db;
     for n in 0..count {

@@ -11,6 +11,7 @@ use crate::server::replication;
 use crate::server::replication::failover;
 use crate::server::replication::failover::Handover;
 use crate::server::replication::history::Wanted;
+use crate::server::replication::primary;
 use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::feed;
@@ -249,12 +250,7 @@ fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn waitaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let number = |arg| parse_i64(arg).ok_or(CommandError::NOT_AN_INTEGER);
-    let local = number(args[1])?;
-    if !(0..=1).contains(&local) {
-        return Err(CommandError::err("value is out of range, value must between 0 and 1"));
-    }
-    let local = local == 1;
+    let local = primary::zero_or_one(args[1])?;
     let replicas = usize::try_from(positive(args[2], None)?).unwrap_or(usize::MAX);
     let deadline = timeout(args[3], Unit::Milliseconds, s.ks.now_ms)?;
     if s.repl.is_replica() {

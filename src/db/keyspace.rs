@@ -238,6 +238,11 @@ impl Keyspace {
         Db::new(self.seed)
     }
 
+    /// As many such databases as this keyspace has.
+    pub fn new_dbs(&self) -> Vec<Db> {
+        self.dbs.iter().map(|_| self.new_db()).collect()
+    }
+
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         if self.hint.is_of(key) { self.hint.hash } else { self.seed.hash(key) }

@@ -85,6 +85,16 @@ impl CommandError {
 
     pub const LOADING: CommandError =
         CommandError::new(ErrorCode::Loading, "Redis is loading the dataset in memory");
+    pub const MASTER_DOWN: CommandError = CommandError::new(
+        ErrorCode::MasterDown,
+        "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    );
+    pub const NO_REPLICAS: CommandError =
+        CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write.");
+    pub const OOM: CommandError =
+        CommandError::new(ErrorCode::Oom, "command not allowed when used memory > 'maxmemory'.");
+    pub const READ_ONLY: CommandError =
+        CommandError::new(ErrorCode::ReadOnly, "You can't write against a read only replica.");
 
     /// An error whose text is known beforehand.
     pub const fn new(code: ErrorCode, text: &'static str) -> CommandError {

@@ -24,6 +24,7 @@ use crate::server::persistence::DiskError;
 use crate::server::propagate;
 use crate::server::propagate::Targets;
 use crate::server::replication::primary::feed;
+use crate::server::replication::replica;
 use crate::server::scripting::BusyScript;
 use crate::server::table::CommandId;
 use crate::server::turn;
@@ -149,15 +150,12 @@ fn may_run_script(server: &mut Server, token: Token, request: &Request) -> Comma
         return Err(CommandError::err("Can not run script on cluster, 'no-cluster' flag is set."));
     }
     if flags.contains(ScriptFlags::COMPATIBLE) {
-        if has_stale_data(server) {
-            return Err(CommandError::new(
-                ErrorCode::MasterDown,
-                "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-            ));
+        if replica::has_stale_data(server) {
+            return Err(CommandError::MASTER_DOWN);
         }
         return Ok(());
     }
-    if has_stale_data(server) && !flags.contains(ScriptFlags::ALLOW_STALE) {
+    if replica::has_stale_data(server) && !flags.contains(ScriptFlags::ALLOW_STALE) {
         return Err(CommandError::new(
             ErrorCode::MasterDown,
             "Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag \
@@ -185,7 +183,7 @@ fn may_run_script(server: &mut Server, token: Token, request: &Request) -> Comma
         ));
     }
     if !obeyed && server.config.min_replicas_to_write > 0 && !feed::enough_good_replicas(server) {
-        return Err(CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write."));
+        return Err(CommandError::NO_REPLICAS);
     }
     if evict::is_out_of_memory(server) && !flags.contains(ScriptFlags::ALLOW_OOM) {
         return Err(CommandError::new(
@@ -194,13 +192,6 @@ fn may_run_script(server: &mut Server, token: Token, request: &Request) -> Comma
         ));
     }
     Ok(())
-}
-
-/// Whether this server is a replica whose data are too old to be shown.
-fn has_stale_data(server: &Server) -> bool {
-    server.repl.is_replica()
-        && !server.config.replica_serve_stale_data
-        && !server.repl.is_connected_to_primary()
 }
 
 /// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an
@@ -455,7 +446,7 @@ impl Run {
         if flags.contains(CommandFlags::NOSCRIPT) && !s.scripting.scripts.may_call_all() {
             return Err(NOT_FROM_SCRIPT);
         }
-        if !flags.contains(CommandFlags::STALE) && has_stale_data(s) {
+        if !flags.contains(CommandFlags::STALE) && replica::has_stale_data(s) {
             return Err(STALE);
         }
         if let Err(denied) = acl::acl_check(s, self.token, id, args) {
@@ -480,10 +471,7 @@ impl Run {
             && !self.flags.contains(ScriptFlags::ALLOW_OOM)
             && evict::is_out_of_memory(s)
         {
-            return Err(CommandError::new(
-                ErrorCode::Oom,
-                "command not allowed when used memory > 'maxmemory'.",
-            ));
+            return Err(CommandError::OOM);
         }
         if s.cluster.is_some() { self.check_slots(s, id, args) } else { Ok(()) }
     }
@@ -674,10 +662,7 @@ fn find_for_script(
 /// Whether a script's command may write.
 fn may_script_write(server: &mut Server) -> CommandResult {
     if server.repl.is_replica() && server.config.replica_read_only {
-        return Err(CommandError::new(
-            ErrorCode::ReadOnly,
-            "You can't write against a read only replica.",
-        ));
+        return Err(CommandError::READ_ONLY);
     }
     if server.persistence.has_disk_error()
         && let Some(error) = server.persistence.disk_error(&server.config)
@@ -685,7 +670,7 @@ fn may_script_write(server: &mut Server) -> CommandResult {
         return Err(error.into());
     }
     if server.config.min_replicas_to_write > 0 && !feed::enough_good_replicas(server) {
-        return Err(CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write."));
+        return Err(CommandError::NO_REPLICAS);
     }
     Ok(())
 }

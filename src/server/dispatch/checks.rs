@@ -14,6 +14,7 @@ use crate::server::output;
 use crate::server::redirect;
 use crate::server::redirect::Redirection;
 use crate::server::replication::primary::feed;
+use crate::server::replication::replica;
 use crate::server::table::CommandId;
 use crate::server::tracking;
 use crate::spec::CommandFlags;
@@ -21,20 +22,8 @@ use crate::spec::CommandFlags;
 /// At most one line in that time about a replica that applies what it can't write down, in milliseconds.
 const DISK_ERROR_LOG_MS: i64 = 10_000;
 const NO_AUTH: CommandError = CommandError::new(ErrorCode::NoAuth, "Authentication required.");
-const OOM: CommandError =
-    CommandError::new(ErrorCode::Oom, "command not allowed when used memory > 'maxmemory'.");
-const NO_REPLICAS: CommandError =
-    CommandError::new(ErrorCode::NoReplicas, "Not enough good replicas to write.");
-const READ_ONLY: CommandError =
-    CommandError::new(ErrorCode::ReadOnly, "You can't write against a read only replica.");
-const MASTER_DOWN: CommandError = CommandError::new(
-    ErrorCode::MasterDown,
-    "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-);
 const REPLICA_ACCESS: CommandError = CommandError::err("Replica can't interact with the keyspace");
 const NO_MULTI: CommandError = CommandError::err("Command not allowed inside a transaction");
-const LOADING: CommandError =
-    CommandError::new(ErrorCode::Loading, "Redis is loading the dataset in memory");
 
 /// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
 pub(super) fn may_run(
@@ -102,7 +91,7 @@ fn check_memory(server: &mut Server, call: &mut Call, needs_room: bool) -> Comma
         // Who hears that evicted keys are gone hears it before the reply.
         output::flush_pushes(server, call);
         if outcome == EvictionOutcome::Exhausted && needs_room {
-            return Err(OOM);
+            return Err(CommandError::OOM);
         }
     }
     Ok(())
@@ -124,10 +113,10 @@ fn check_writing(server: &mut Server, flags: CommandFlags, from_primary: bool) -
     }
     if flags.contains(CommandFlags::WRITE) && !from_primary {
         if server.config.min_replicas_to_write > 0 && !feed::enough_good_replicas(server) {
-            return Err(NO_REPLICAS);
+            return Err(CommandError::NO_REPLICAS);
         }
         if server.config.replica_read_only && server.repl.is_replica() {
-            return Err(READ_ONLY);
+            return Err(CommandError::READ_ONLY);
         }
     }
     Ok(())
@@ -135,12 +124,8 @@ fn check_writing(server: &mut Server, flags: CommandFlags, from_primary: bool) -
 
 /// Refuses what needs data that are too old or not there yet, or that a script has for itself.
 fn check_data(server: &Server, flags: CommandFlags, from_primary: bool) -> CommandResult {
-    if server.repl.is_replica()
-        && !server.config.replica_serve_stale_data
-        && !server.repl.is_connected_to_primary()
-        && !flags.contains(CommandFlags::STALE)
-    {
-        return Err(MASTER_DOWN);
+    if !flags.contains(CommandFlags::STALE) && replica::has_stale_data(server) {
+        return Err(CommandError::MASTER_DOWN);
     }
     if let Some(loading) = &server.persistence.loading
         && !from_primary
@@ -149,7 +134,7 @@ fn check_data(server: &Server, flags: CommandFlags, from_primary: bool) -> Comma
             false => !flags.contains(CommandFlags::LOADING),
         }
     {
-        return Err(LOADING);
+        return Err(CommandError::LOADING);
     }
     if let Some(busy) = server.scripting.busy()
         && !flags.contains(CommandFlags::ALLOW_BUSY)

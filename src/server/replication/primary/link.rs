@@ -198,7 +198,8 @@ fn parts_but(names: &[u8]) -> CommandResult<Excluded> {
     Ok(excluded)
 }
 
-fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
+/// What is either 0 or 1.
+pub(crate) fn zero_or_one(value: &[u8]) -> CommandResult<bool> {
     match parse_i64(value) {
         Some(0) => Ok(false),
         Some(1) => Ok(true),

@@ -27,7 +27,7 @@ use crate::server::{Server, random_id};
 use bytes::Bytes;
 use link::Action;
 pub use link::Excluded;
-pub(crate) use link::ReplicaLink;
+pub(crate) use link::{ReplicaLink, zero_or_one};
 
 /// What is known of a replica that is one.
 pub(super) fn link_of(server: &Server, token: Token) -> Option<&ReplicaLink> {

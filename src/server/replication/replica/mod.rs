@@ -208,3 +208,10 @@ pub(crate) fn reconnect_to_primary(server: &mut Server) {
         connect_with_primary(server);
     }
 }
+
+/// Whether this server is a replica whose data are too old to be shown.
+pub(crate) fn has_stale_data(server: &Server) -> bool {
+    server.repl.is_replica()
+        && !server.config.replica_serve_stale_data
+        && !server.repl.is_connected_to_primary()
+}

@@ -3,7 +3,6 @@
 use super::super::link::{Online, Place, SnapshotFile};
 use super::follow::{self, Client};
 use super::{cancel_replication_handshake, perform, with_link};
-use crate::db::Db;
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::config::ReplDisklessLoad;
@@ -23,7 +22,7 @@ const FROM_DISK: &str = "Failed trying to load the MASTER synchronization DB fro
 pub(super) fn begin(server: &mut Server, place: &Place, total_bytes: u64) {
     let mut loading = Loading::fed(server.config.rdbchecksum, total_bytes, server.ks.now_ms);
     if server.config.repl_diskless_load == ReplDisklessLoad::Swapdb {
-        let fresh = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
+        let fresh = server.ks.new_dbs();
         // What is here may be an earlier state of the same data: good enough to be read meanwhile.
         let serves = server.repl.id() == place.id();
         loading.stage(fresh, server.scripting.libraries.fresh(), serves);
@@ -85,7 +84,7 @@ fn attach_to_new_primary(server: &mut Server) {
 
 pub(super) fn flush_all_for_resync(server: &mut Server) {
     transaction::touch_all_watched_keys(server);
-    let fresh: Vec<Db> = (0..server.ks.dbs.len()).map(|_| server.ks.new_db()).collect();
+    let fresh = server.ks.new_dbs();
     let old = std::mem::replace(&mut server.ks.dbs, fresh);
     server.memory.free_databases(old, true);
     server.scripting.libraries.clear();
