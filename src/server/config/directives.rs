@@ -1,7 +1,8 @@
 //! The table of all directives of Redis 7.2 and Valkey 8.0, from which [`Config`], its defaults, and
 //! [`DIRECTIVES`] are made.
 //!
-//! An entry reads: `field: type = default, kind, "name" | "alias", FLAGS…;`. The kinds are
+//! Under the title of its section an entry reads: `field: type = default, kind, "name" | "alias", FLAGS…;`. Its comment
+//! is what the manual and the example file say of it. The kinds are
 //!
 //! | Kind | Field | Value |
 //! | --- | --- | --- |
@@ -72,6 +73,7 @@ macro_rules! kind {
         Kind::Enum {
             get: |c| c.$field.name(),
             set: |c, value| { c.$field = <$ty>::parse(value)?; Ok(()) },
+            words: || <$ty as Choice>::WORDS.iter().map(|(word, _)| *word).collect(),
         }
     };
     ($field:ident, $ty:ty, text) => { kind!($field, $ty, text(anything)) };
@@ -111,16 +113,19 @@ macro_rules! kind {
 
 macro_rules! directives {
     ($(
-        $(#[$doc:meta])*
-        $field:ident: $ty:ty = $default:expr, $kind:ident $(($($arg:expr),*))?,
-            $name:literal $(| $alias:literal)? $(, $flag:ident)*;
+        [$section:literal]
+        $(
+            $(#[doc = $doc:literal])*
+            $field:ident: $ty:ty = $default:expr, $kind:ident $(($($arg:expr),*))?,
+                $name:literal $(| $alias:literal)? $(, $flag:ident)*;
+        )*
     )*) => {
         /// The configuration: one field for each directive, named like it.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Config {
             /// Whose place the server takes.
             pub flavour: Flavour,
-            $($(#[$doc])* pub $field: $ty,)*
+            $($($(#[doc = $doc])* pub $field: $ty,)*)*
             /// Lines `rename-command <from> <to>` in order; an empty `<to>` removes the command.
             pub rename_command: Vec<SourceLine>,
             /// Lines `user <name> <rule>…` in order.
@@ -130,26 +135,28 @@ macro_rules! directives {
         impl Default for Config {
             /// What an empty configuration file means, started in the current directory.
             fn default() -> Self {
-                Self { flavour: Flavour::REDIS, $($field: $default,)* rename_command: Vec::new(), user: Vec::new() }
+                Self { flavour: Flavour::REDIS, $($($field: $default,)*)* rename_command: Vec::new(), user: Vec::new() }
             }
         }
 
         /// All directives, in the order in which `CONFIG GET *` and `CONFIG REWRITE` give them.
-        pub static DIRECTIVES: &[Directive<Config>] = &[$(
+        pub static DIRECTIVES: &[Directive<Config>] = &[$($(
             Directive {
+                section: $section,
                 name: $name,
+                summary: concat!($($doc),*),
                 alias: directives!(@alias $($alias)?),
                 flags: Flags::empty()$(.union(Flags::$flag))*,
                 kind: kind!($field, $ty, $kind $(($($arg),*))?),
             },
-        )*];
+        )*)*];
     };
     (@alias) => { None };
     (@alias $alias:literal) => { Some($alias) };
 }
 
 directives! {
-    // Network.
+    ["Network"]
 
     /// Addresses to listen on.
     bind: Vec<String> = vec!["*".into(), "-::*".into()], special, "bind", MULTI_ARG;
@@ -178,7 +185,7 @@ directives! {
     /// TLS connections accepted in one turn of the loop.
     max_new_tls_connections_per_cycle: u32 = 1, int(1, 1000), "max-new-tls-connections-per-cycle", NO_EFFECT, VALKEY;
 
-    // TLS.
+    ["TLS"]
 
     /// TCP port for TLS; 0: none.
     tls_port: u16 = 0, int(0, 65535), "tls-port";
@@ -221,7 +228,7 @@ directives! {
     /// Seconds for which a session is kept.
     tls_session_cache_timeout: u32 = 300, int(0, INT_MAX), "tls-session-cache-timeout", NO_EFFECT;
 
-    // The process.
+    ["The process"]
 
     /// Run in the background.
     daemonize: bool = false, bool, "daemonize", IMMUTABLE;
@@ -304,7 +311,7 @@ directives! {
     /// Call the server redis where Valkey would say valkey.
     extended_redis_compatibility: bool = false, bool, "extended-redis-compatibility", NO_EFFECT, VALKEY;
 
-    // Security.
+    ["Security"]
 
     /// Password of the default user.
     requirepass: Option<Vec<u8>> = None, secret, "requirepass", SENSITIVE;
@@ -321,7 +328,7 @@ directives! {
     /// Who may use MODULE.
     enable_module_command: ProtectedAction = ProtectedAction::No, choice, "enable-module-command", IMMUTABLE;
 
-    // Clients.
+    ["Clients"]
 
     /// Number of clients.
     maxclients: u32 = 10000, int(1, u32::MAX), "maxclients";
@@ -336,7 +343,7 @@ directives! {
     /// Keys that are tracked for client-side caches; 0: any.
     tracking_table_max_keys: u64 = 1_000_000, int(0, LONG_MAX), "tracking-table-max-keys";
 
-    // Memory.
+    ["Memory"]
 
     /// Bytes of the dataset; 0: any.
     maxmemory: u64 = 0, memory(0, u64::MAX), "maxmemory";
@@ -383,7 +390,7 @@ directives! {
     /// Elements of a value that are moved at once.
     active_defrag_max_scan_fields: u64 = 1000, int(1, LONG_MAX), "active-defrag-max-scan-fields", NO_EFFECT;
 
-    // Snapshots.
+    ["Snapshots"]
 
     /// When to save.
     save: Vec<SavePoint> = default_save(), special, "save", MULTI_ARG;
@@ -410,7 +417,7 @@ directives! {
     /// Working directory, absolute.
     dir: PathBuf = std::env::current_dir().unwrap_or_else(|_| "/".into()), special, "dir", PROTECTED, DENY_LOADING;
 
-    // The append-only file.
+    ["The append-only file"]
 
     /// Write one.
     appendonly: bool = false, bool, "appendonly", DENY_LOADING;
@@ -437,7 +444,7 @@ directives! {
     /// Keep the files of the past. For tests.
     aof_disable_auto_gc: bool = false, bool, "aof-disable-auto-gc", HIDDEN;
 
-    // Replication.
+    ["Replication"]
 
     /// The primary, if this is a replica.
     replicaof: Option<PrimaryAddress> = None, special, "replicaof" | "slaveof", IMMUTABLE, MULTI_ARG;
@@ -490,7 +497,7 @@ directives! {
     /// What to do when a replicated command fails.
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore, choice, "propagation-error-behavior";
 
-    // Scripts, slow log, latency, events.
+    ["Scripts, slow log, latency, events"]
 
     /// Milliseconds after which a script may be killed; 0: never.
     busy_reply_threshold: u64 = 5000, int(0, LONG_MAX), "busy-reply-threshold" | "lua-time-limit";
@@ -509,7 +516,7 @@ directives! {
     /// Events of keys that are published.
     notify_keyspace_events: NotifyFlags = NotifyFlags::empty(), special, "notify-keyspace-events";
 
-    // Encodings of small values.
+    ["Encodings of small values"]
 
     /// Fields of a hash that is a listpack.
     hash_max_listpack_entries: u64 = 512, int(0, LONG_MAX), "hash-max-listpack-entries" | "hash-max-ziplist-entries";
@@ -536,7 +543,7 @@ directives! {
     /// Entries of a stream's node; 0: any.
     stream_node_max_entries: u64 = 100, int(0, LONG_MAX), "stream-node-max-entries";
 
-    // Cluster.
+    ["Cluster"]
 
     /// Run as a node of a cluster.
     cluster_enabled: bool = false, bool, "cluster-enabled", IMMUTABLE;

@@ -76,6 +76,8 @@ pub enum Kind<C> {
         get: fn(&C) -> &'static str,
         /// Writes the field.
         set: fn(&mut C, &[u8]) -> Result<(), Reason>,
+        /// The words.
+        words: fn() -> Vec<&'static str>,
     },
     /// A text, or nothing.
     Text {
@@ -97,8 +99,12 @@ pub enum Kind<C> {
 
 /// A directive of the configuration, which is a `C`.
 pub struct Directive<C> {
+    /// The title that it stands under in a configuration file.
+    pub section: &'static str,
     /// Its name, in lower case.
     pub name: &'static str,
+    /// What it is for, in a sentence or two.
+    pub summary: &'static str,
     /// Another name for it.
     pub alias: Option<&'static str>,
     /// Its properties.
