@@ -9,7 +9,7 @@
 //! | 5 | [`command`] | one file for each family of commands |
 //! | 5 | [`script`] | running scripts: what Lua calls |
 //! | 4 | [`server`] | the command table, dispatch, the state: clients, replication, configuration, statistics |
-//! | 3 | [`rdb`], [`aof`] | what is written to disk and wire |
+//! | 3 | [`rdb`], [`aof`], [`bus`] | what is written to disk and wire |
 //! | 2 | [`db`] | the keyspace |
 //! | 2 | [`lua`] | Lua for scripts, and what is known of them |
 //! | 1 | [`value`] | the typed values |
@@ -17,6 +17,7 @@
 //! | 0 | [`ds`], [`resp`], [`util`], [`sys`] | pure parts, and the system's edge |
 
 pub mod aof;
+pub mod bus;
 pub mod cli;
 mod command;
 pub mod db;

@@ -13,7 +13,7 @@ const LINE_WIDTH: usize = 120;
 const FUNCTION_LINES: usize = 70;
 
 /// The floors of the house: a module may use those on its own floor and below.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("main", 7),
     ("cli", 7),
     ("event_loop", 6),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("server", 4),
     ("rdb", 3),
     ("aof", 3),
+    ("bus", 3),
     ("db", 2),
     ("lua", 2),
     ("value", 1),

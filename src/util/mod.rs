@@ -16,6 +16,7 @@ pub(crate) mod memory_units;
 pub(crate) mod number;
 pub(crate) mod simd;
 pub(crate) mod slot;
+pub mod slot_set;
 pub(crate) mod sparse;
 
 /// The bytes up to the first zero, where a string of C's ends.

@@ -5,10 +5,10 @@
 //! vars currentEpoch <epoch> lastVoteEpoch 0
 //! ```
 
-use super::slots::SlotSet;
 use super::{Address, Cluster};
 use crate::sys::durable::write_durably;
 use crate::util::slot::SLOTS;
+use crate::util::slot_set::SlotSet;
 use std::fmt::{self, Write};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

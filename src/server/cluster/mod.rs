@@ -1,11 +1,9 @@
 //! The cluster as this node sees it: a single node that owns slots. There is no bus yet, so it knows no other node;
 //! what clients, tools and `redis.conf` see of a cluster of one is as in Redis.
 //!
-//! * [`slots`]: a set of slots.
 //! * [`file`]: `nodes.conf`, where the node's name and its slots outlive it.
 
 pub mod file;
-pub mod slots;
 
 use super::config::ClusterEndpointType;
 use super::{Server, random_id};
@@ -16,9 +14,9 @@ use crate::server::table::CommandId;
 use crate::spec::CommandFlags;
 use crate::spec::keys::for_each_slot_key;
 use crate::util::slot::{SLOTS, key_slot};
+use crate::util::slot_set::SlotSet;
 use file::ClusterFileError;
 use rand::rngs::SmallRng;
-use slots::SlotSet;
 
 /// The bus's port lies so far behind the clients', unless it is configured.
 const BUS_PORT_DISTANCE: u16 = 10_000;
