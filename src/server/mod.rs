@@ -19,6 +19,7 @@ pub(crate) mod expiry;
 pub(crate) mod flavour;
 pub(crate) mod gates;
 mod http;
+pub(crate) mod info;
 pub(crate) mod large_reply;
 pub(crate) mod lifecycle;
 pub(crate) mod memory;

@@ -3,11 +3,13 @@
 //! * [`evict`]: keys go while the data are over `maxmemory`.
 //! * [`client_eviction`]: clients go while they hold more than `maxmemory-clients`.
 //! * [`lazyfree`]: the thread that frees what is large.
+//! * [`overhead`]: what is used for something else than keys and values.
 //! * [`reclaim`]: when free memory is given back to the system.
 
 pub(crate) mod client_eviction;
 pub(crate) mod evict;
 pub(crate) mod lazyfree;
+pub(crate) mod overhead;
 pub(crate) mod reclaim;
 
 use super::clients::Clients;
