@@ -292,8 +292,7 @@ fn keyslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn countkeysinslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     cluster(s)?;
     let slot = slot(args[2]).map_err(|_| CommandError::err("Invalid slot"))?;
-    let count = cluster::keys_in_slot(s, slot, usize::MAX).len();
-    call.reply.int(count as i64);
+    call.reply.int(s.ks.slot_len(slot) as i64);
     Ok(())
 }
 
@@ -303,10 +302,8 @@ fn getkeysinslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResu
     let (Ok(slot), Some(most)) = (slot(args[2]), most) else {
         return Err(CommandError::err("Invalid slot or number of keys"));
     };
-    let keys: Vec<Vec<u8>> =
-        cluster::keys_in_slot(s, slot, most).into_iter().map(<[u8]>::to_vec).collect();
-    call.reply.array(keys.len());
-    keys.iter().for_each(|key| call.reply.bulk(key));
+    call.reply.array(most.min(s.ks.slot_len(slot)));
+    s.ks.slot_keys(slot).take(most).for_each(|key| call.reply.bulk(key));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::table::Row;
 use crate::util::glob::glob_match;
+use crate::util::slot::pattern_slot;
 use crate::value::Value;
 use rand::RngCore;
 
@@ -72,12 +73,17 @@ fn keys(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Keyspace { dbs, now_ms, role, .. } = &s.ks;
     let at = call.reply.deferred();
     let mut n = 0;
-    for entry in dbs[call.db].table.iter() {
+    let mut visit = |entry: EntryRef<'_>| {
         let fits = pattern == b"*" || glob_match(pattern, entry.key(), false);
         if fits && !is_expired(entry, *now_ms, *role) {
             call.reply.bulk(entry.key());
             n += 1;
         }
+    };
+    let table = &dbs[call.db].table;
+    match pattern_slot(pattern).filter(|_| s.cluster.is_some()) {
+        Some(slot) => table.slot_iter(slot).for_each(&mut visit),
+        None => table.iter().for_each(&mut visit),
     }
     call.reply.set_array(at, n);
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::args::{self, is};
 use super::keys::is_expired;
+use crate::db::EntryRef;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -9,6 +10,7 @@ use crate::server::call::Call;
 use crate::server::flavour::Flavour;
 use crate::server::table::Row;
 use crate::util::glob::glob_match;
+use crate::util::slot::pattern_slot;
 use crate::value::Type;
 
 const TYPES: [Type; 6] =
@@ -112,8 +114,10 @@ fn scan(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     // A table that is nearly empty must not keep everybody waiting.
     let mut buckets = options.count.saturating_mul(10);
     let table = &s.ks.dbs[call.db].table;
+    // In a cluster a pattern may be one of keys that all have the same slot.
+    let slot = options.pattern.filter(|_| s.cluster.is_some()).and_then(pattern_slot);
     loop {
-        cursor = table.scan(cursor, |entry, _| {
+        let mut visit = |entry: EntryRef<'_>| {
             visited += 1;
             let key = entry.key();
             if !options.matches(key) {
@@ -127,7 +131,11 @@ fn scan(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
                 found.bulk(key);
                 n += 1;
             }
-        });
+        };
+        cursor = match slot {
+            Some(slot) => table.scan_slot(slot, cursor, &mut visit),
+            None => table.scan(cursor, &mut visit),
+        };
         buckets -= 1;
         if cursor == 0 || buckets == 0 || visited >= options.count {
             break;

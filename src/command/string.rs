@@ -4,10 +4,9 @@
 
 use super::args::{self, ExpireOption, is, parse_expire};
 use super::expire::{delete_expired_now, is_already_expired};
-use crate::db::Entry;
+use crate::db::key_table::Found;
 use crate::db::keyspace::string;
 use crate::db::notify::Class;
-use crate::ds::table::Occupied;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -543,11 +542,7 @@ fn string_len(value: ValueRef<'_>) -> usize {
 }
 
 /// Overwrites a string's bytes from `offset` on; returns its new length.
-fn patch_string(
-    mut found: Occupied<'_, Entry>,
-    offset: usize,
-    patch: &[u8],
-) -> CommandResult<usize> {
+fn patch_string(mut found: Found<'_>, offset: usize, patch: &[u8]) -> CommandResult<usize> {
     let mut outcome = Ok(());
     found.update(|entry| entry.modify_string(|bytes| outcome = patch_bytes(bytes, offset, patch)));
     outcome?;

@@ -7,6 +7,7 @@
 //! them is gone by then, and replicas and file hear of that before they hear of the command.
 
 use super::entry::EntryRef;
+use super::key_table::KeyHasher;
 use super::keyspace::{Db, ExpiryRole, Keyspace};
 use super::notify::Class;
 use crate::resp::error::CommandResult;
@@ -23,9 +24,9 @@ const HASHES_PER_CYCLE: usize = 400;
 
 impl Db {
     /// Whether fields of any hash expire.
-    fn has_expiring_fields(&self) -> bool {
+    fn has_expiring_fields(&self, hasher: KeyHasher) -> bool {
         self.volatile_hashes.keys.iter().any(|key| {
-            let entry = self.table.get(self.table.hash(key), key);
+            let entry = self.table.get(hasher.hash(key), key);
             matches!(entry.map(EntryRef::value), Some(ValueRef::Hash(hash)) if hash.has_expiring_field())
         })
     }
@@ -34,7 +35,7 @@ impl Db {
 impl Keyspace {
     /// Whether fields of any hash expire.
     pub fn has_expiring_fields(&self) -> bool {
-        self.dbs.iter().any(Db::has_expiring_fields)
+        self.dbs.iter().any(|db| db.has_expiring_fields(self.hasher))
     }
 
     /// Notes that fields of a hash got an expiry.

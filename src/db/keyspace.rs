@@ -5,13 +5,13 @@
 
 use super::blocked::BlockedKeys;
 use super::entry::{Entry, EntryRef};
+use super::key_table::{Found, KeyHash, KeyHasher, KeyTable};
 use super::lent::Lent;
 use super::lru::AccessPolicy;
 use super::notify::{Class, Notifications};
 use super::replica_keys::ReplicaKeys;
 use super::volatile_hashes::VolatileHashes;
 use crate::ds::hash::HashSeed;
-use crate::ds::table::{Occupied, Table};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::util::clock::Clock;
 use crate::value::{Collection, Type, Value, ValueRef};
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// One database.
 pub struct Db {
-    pub table: Table<Entry>,
+    pub table: KeyTable,
     /// Where the active expire cycle goes on.
     pub(super) expire_cursor: u64,
     /// A running average of the time that volatile keys have left, in milliseconds.
@@ -29,9 +29,9 @@ pub struct Db {
 }
 
 impl Db {
-    fn new(seed: HashSeed) -> Db {
+    fn new(hasher: KeyHasher) -> Db {
         Db {
-            table: Table::new(seed),
+            table: KeyTable::new(hasher),
             expire_cursor: 0,
             avg_ttl: 0,
             volatile_hashes: VolatileHashes::default(),
@@ -169,7 +169,7 @@ pub struct HashHint {
     /// 0: there is none.
     address: usize,
     len: usize,
-    pub hash: u64,
+    pub hash: KeyHash,
 }
 
 impl HashHint {
@@ -187,7 +187,7 @@ impl HashHint {
 /// All databases and what they share.
 pub struct Keyspace {
     pub dbs: Vec<Db>,
-    seed: HashSeed,
+    pub(super) hasher: KeyHasher,
     hint: HashHint,
     /// For measuring; what time it is, [`Keyspace::now_ms`] says.
     pub clock: Clock,
@@ -208,17 +208,27 @@ pub struct Keyspace {
 }
 
 enum Live<'a> {
-    Found(Occupied<'a, Entry>),
+    Found(Found<'a>),
     Missing,
     /// It is to be deleted now, as its time has come.
-    Expired(Occupied<'a, Entry>),
+    Expired(Found<'a>),
 }
 
 impl Keyspace {
+    /// That of a server that is no node of a cluster.
     pub fn new(databases: usize, seed: HashSeed) -> Keyspace {
+        Keyspace::with_hasher(databases, KeyHasher::new(seed, false))
+    }
+
+    /// That of a node of a cluster, which keeps its keys by the slot.
+    pub fn by_slot(databases: usize, seed: HashSeed) -> Keyspace {
+        Keyspace::with_hasher(databases, KeyHasher::new(seed, true))
+    }
+
+    fn with_hasher(databases: usize, hasher: KeyHasher) -> Keyspace {
         Keyspace {
-            dbs: (0..databases).map(|_| Db::new(seed)).collect(),
-            seed,
+            dbs: (0..databases).map(|_| Db::new(hasher)).collect(),
+            hasher,
             hint: HashHint::default(),
             clock: Clock::default(),
             lent: Lent::default(),
@@ -235,7 +245,7 @@ impl Keyspace {
 
     /// A database like those of this keyspace, empty.
     pub fn new_db(&self) -> Db {
-        Db::new(self.seed)
+        Db::new(self.hasher)
     }
 
     /// As many such databases as this keyspace has.
@@ -244,14 +254,14 @@ impl Keyspace {
     }
 
     #[inline]
-    pub fn hash(&self, key: &[u8]) -> u64 {
-        if self.hint.is_of(key) { self.hint.hash } else { self.seed.hash(key) }
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        if self.hint.is_of(key) { self.hint.hash } else { self.hasher.hash(key) }
     }
 
     /// The hash of a key, for [`Keyspace::set_hint`] when its command's turn comes.
     #[inline]
     pub fn hint_for(&self, key: &[u8]) -> HashHint {
-        HashHint { address: key.as_ptr().addr(), len: key.len(), hash: self.seed.hash(key) }
+        HashHint { address: key.as_ptr().addr(), len: key.len(), hash: self.hasher.hash(key) }
     }
 
     /// Has the hash of the very slice that the next command will look up at hand. The slice's memory must not change
@@ -322,7 +332,7 @@ impl Keyspace {
 
     /// Finds a key that is about to be changed.
     #[inline]
-    pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Occupied<'_, Entry>> {
+    pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Found<'_>> {
         let hash = self.hash(key);
         let role = self.role.of_writer();
         match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, role) {
@@ -353,11 +363,7 @@ impl Keyspace {
 
     /// A string about to be changed.
     #[inline]
-    pub fn write_string(
-        &mut self,
-        db: usize,
-        key: &[u8],
-    ) -> CommandResult<Option<Occupied<'_, Entry>>> {
+    pub fn write_string(&mut self, db: usize, key: &[u8]) -> CommandResult<Option<Found<'_>>> {
         let Some(found) = self.lookup_write(db, key) else { return Ok(None) };
         string(found.get())?;
         Ok(Some(found))
@@ -593,6 +599,16 @@ impl Keyspace {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// In a cluster: how many keys a slot has in all databases.
+    pub fn slot_len(&self, slot: u16) -> usize {
+        self.dbs.iter().map(|db| db.table.slot_len(slot)).sum()
+    }
+
+    /// In a cluster: the keys of a slot, database by database.
+    pub fn slot_keys(&self, slot: u16) -> impl Iterator<Item = &[u8]> {
+        self.dbs.iter().flat_map(move |db| db.table.slot_iter(slot)).map(EntryRef::key)
+    }
 }
 
 /// Deletes a key that was found with its time come, and notes it.
@@ -603,7 +619,7 @@ fn expire_found(
     clock: &Clock,
     db: usize,
     key: &[u8],
-    found: Occupied<'_, Entry>,
+    found: Found<'_>,
 ) {
     let gone = found.remove();
     note_expired(stats, changes, db, key);
@@ -622,8 +638,8 @@ fn note_expired(stats: &mut KeyspaceStats, changes: &mut Changes, db: usize, key
 
 #[inline]
 fn find_live<'a>(
-    table: &'a mut Table<Entry>,
-    hash: u64,
+    table: &'a mut KeyTable,
+    hash: KeyHash,
     key: &[u8],
     now: i64,
     role: ExpiryRole,

@@ -5,6 +5,7 @@ pub(crate) mod entry;
 pub(crate) mod eviction_pool;
 pub(crate) mod expire;
 mod field_expire;
+pub(crate) mod key_table;
 pub(crate) mod keyspace;
 pub(crate) mod lent;
 pub(crate) mod lru;

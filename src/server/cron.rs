@@ -78,9 +78,7 @@ pub(crate) fn cron(server: &mut Server) {
     server.memory.give_back(now);
     if server.config.activerehashing {
         for db in &mut server.ks.dbs {
-            if db.table.is_rehashing() {
-                db.table.rehash_step(REHASH_BUCKETS);
-            }
+            db.table.rehash_step(REHASH_BUCKETS);
         }
     }
     if server.lifecycle.take_replication_cron_due(now) {

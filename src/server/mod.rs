@@ -137,7 +137,10 @@ impl Server {
     ) -> Server {
         let seed = HashSeed::new([rng.random(), rng.random()]);
         hash::set_seed(seed);
-        let mut ks = Keyspace::new(config.databases as usize, seed);
+        let mut ks = match config.cluster_enabled {
+            false => Keyspace::new(config.databases as usize, seed),
+            true => Keyspace::by_slot(config.databases as usize, seed),
+        };
         ks.now_ms = clock.unix_ms();
         ks.clock = clock;
         ks.access.seed(rng.random());

@@ -466,7 +466,7 @@ impl Server {
                     let hint = match spans.get(key) {
                         Some(span) if key > 0 => {
                             let hint = self.ks.hint_for(span.of(buf));
-                            table.prefetch_bucket(hint.hash);
+                            table.prefetch(hint.hash);
                             hint
                         }
                         _ => HashHint::default(),
@@ -501,9 +501,8 @@ impl Server {
             }
         }
         if batch.requests.len() > 1 {
-            for hint in batch.requests.iter().map(|r| r.hint).filter(HashHint::is_some) {
-                table.prefetch_entries(hint.hash, 2);
-            }
+            let hints = batch.requests.iter().map(|request| request.hint);
+            table.prefetch_entries(hints.filter(HashHint::is_some).map(|hint| hint.hash));
         }
         (at, error)
     }

@@ -194,3 +194,31 @@ fn a_script_keeps_to_a_slot() {
         "{reply}"
     );
 }
+
+#[test]
+fn keys_are_found_by_the_slot() {
+    let mut s = node();
+    for n in 0..300 {
+        s.line(&format!("SET {{foo}}{n} v"));
+        s.line(&format!("SET other:{n} v PX 100000"));
+    }
+    s.check(&[
+        ("CLUSTER COUNTKEYSINSLOT 12182", ":300"),
+        ("CLUSTER COUNTKEYSINSLOT 0", ":0"),
+        ("CLUSTER GETKEYSINSLOT 0 10", "[]"),
+        ("DEL {foo}0", ":1"),
+        ("CLUSTER COUNTKEYSINSLOT 12182", ":299"),
+        ("DBSIZE", ":599"),
+    ]);
+    let listed = |reply: &str, start: &str| reply.matches(start).count();
+    assert_eq!(listed(&s.line("CLUSTER GETKEYSINSLOT 12182 7"), "{foo}"), 7);
+    assert_eq!(listed(&s.line("CLUSTER GETKEYSINSLOT 12182 1000"), "{foo}"), 299);
+    // All of a scan, and one that can only be about one slot.
+    for (command, keys) in
+        [("SCAN 0 COUNT 10000", 599), ("SCAN 0 MATCH {foo}* COUNT 1000", 299), ("KEYS {foo}*", 299)]
+    {
+        let reply = s.line(command);
+        assert_eq!(listed(&reply, "{foo}") + listed(&reply, "other:"), keys, "{command}: {reply}");
+    }
+    s.check(&[("FLUSHALL", "OK"), ("CLUSTER COUNTKEYSINSLOT 12182", ":0"), ("RANDOMKEY", "nil")]);
+}

@@ -35,6 +35,7 @@ use super::hash::HashSeed;
 
 pub(crate) use self::bucket::prefetch;
 pub use self::entry::Occupied;
+pub(crate) use self::sample::below;
 
 /// An owning thin pointer that a [`Table`] can store.
 ///

@@ -94,6 +94,6 @@ fn chain_len(head: &Bucket) -> usize {
 
 /// A number from 0 on and below `bound`, each with the same chance (to 2^-64).
 #[inline]
-fn below(rng: &mut impl FnMut() -> u64, bound: usize) -> usize {
+pub(crate) fn below(rng: &mut impl FnMut() -> u64, bound: usize) -> usize {
     ((u128::from(rng()) * bound as u128) >> 64) as usize
 }

@@ -227,13 +227,6 @@ pub(crate) fn check_slots(
     }
 }
 
-/// The keys of a slot, at most `most` of them, as they lie in the table. A walk through all keys: what asks for
-/// them is about to move them, one slot at a time.
-pub(crate) fn keys_in_slot(server: &Server, slot: u16, most: usize) -> Vec<&[u8]> {
-    let keys = server.ks.dbs[0].table.iter().map(|entry| entry.key());
-    keys.filter(|key| key_slot(key) == slot).take(most).collect()
-}
-
 /// Whether an error tells a client that its request belongs elsewhere, so that a transaction is not to blame.
 pub fn is_redirection(error: &CommandError) -> bool {
     matches!(error.code, ErrorCode::CrossSlot | ErrorCode::ClusterDown | ErrorCode::Redirect)

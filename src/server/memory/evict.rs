@@ -299,7 +299,7 @@ fn sample(
         // Too few to be met by chance: those that come next.
         while !found {
             let (cursor, _) =
-                table.scan_marked(server.memory.eviction.cursor, table.buckets(), |entry| {
+                table.scan_marked(server.memory.eviction.cursor, usize::MAX, |entry| {
                     visit(db, entry);
                     found = true;
                 });

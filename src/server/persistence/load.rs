@@ -16,6 +16,7 @@ use crate::server::replication::replica::follow;
 use crate::server::scripting;
 use crate::server::transaction;
 use crate::util::io_reason;
+use crate::util::slot::SLOTS;
 use crate::value::Value;
 use std::fs::File;
 use std::io::{self, Read};
@@ -135,6 +136,11 @@ impl Loading {
     pub(crate) fn stage(&mut self, dbs: Vec<Db>, libraries: Libraries, serves: bool) {
         self.staging = Some((dbs, libraries));
         self.is_async = serves;
+    }
+
+    /// What the rest of the input may hold at most. It bounds the hints that the input itself gives.
+    fn keys_to_come(&self) -> u64 {
+        self.total_bytes.saturating_sub(self.loaded_bytes) / 4 + 65_536
     }
 
     /// Whether the old data is still there.
@@ -360,8 +366,7 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
             }
             Event::SelectDb(n) => loading.db = known_db(server, n)?,
             Event::ResizeDb { keys, .. } => {
-                // A hint from outside: what the rest of the input can hold bounds it.
-                let bound = loading.total_bytes.saturating_sub(loading.loaded_bytes) / 4 + 65_536;
+                let bound = loading.keys_to_come();
                 server.ks.dbs[loading.db].table.reserve(keys.min(bound) as usize);
             }
             Event::Entry(entry) if is_stale(server, &entry) => {
@@ -385,7 +390,12 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                     server.notice(&format!("rdbLoadObject skipping empty key: {key}"));
                 }
             }
-            Event::SlotInfo { .. } => {}
+            Event::SlotInfo { slot, keys, .. } => {
+                let keys = keys.min(loading.keys_to_come()) as usize;
+                if let Some(slot) = u16::try_from(slot).ok().filter(|&slot| slot < SLOTS) {
+                    server.ks.dbs[loading.db].table.reserve_slot(slot, keys);
+                }
+            }
             Event::Function(code) => {
                 scripting::load_library(server, &code, loading.options.merge, true)
                     .map(drop)

@@ -1,0 +1,204 @@
+//! The tables of slots against a plain map.
+
+use super::*;
+use proptest::prelude::*;
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys, each with whether it is marked.
+type Model = BTreeMap<Vec<u8>, bool>;
+
+fn hasher() -> KeyHasher {
+    KeyHasher::new(HashSeed::new([1, 2]), true)
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(Vec<u8>, bool),
+    Remove(Vec<u8>),
+    Mark(Vec<u8>, bool),
+    TakeSlot(Vec<u8>),
+    Tend,
+}
+
+/// A few keys in slots of their own, and many of one slot.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        (0..40u32).prop_map(|n| format!("k{n}").into_bytes()),
+        (0..200u32).prop_map(|n| format!("{{tag}}{n}").into_bytes()),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (key(), any::<bool>()).prop_map(|(key, mark)| Step::Insert(key, mark)),
+        4 => key().prop_map(Step::Remove),
+        4 => (key(), any::<bool>()).prop_map(|(key, mark)| Step::Mark(key, mark)),
+        1 => key().prop_map(Step::TakeSlot),
+        1 => Just(Step::Tend),
+    ]
+}
+
+fn apply(table: &mut KeyTable, model: &mut Model, step: Step) {
+    match step {
+        Step::Insert(key, mark) => {
+            if table.get(hasher().hash(&key), &key).is_none() {
+                let entry = Entry::string(&key, b"value", None);
+                table.insert_unique(hasher().hash(&key), entry, mark);
+                model.insert(key, mark);
+            }
+        }
+        Step::Remove(key) => {
+            let removed = table.remove(hasher().hash(&key), &key).is_some();
+            assert_eq!(removed, model.remove(&key).is_some());
+        }
+        Step::Mark(key, mark) => {
+            let found = table.find(hasher().hash(&key), &key);
+            assert_eq!(found.as_ref().map(Found::is_marked), model.get(&key).copied());
+            if let Some(mut found) = found {
+                found.set_mark(mark);
+                model.insert(key, mark);
+            }
+        }
+        Step::TakeSlot(key) => {
+            let slot = key_slot(&key);
+            let taken = table.take_slot(slot).map_or(0, |table| table.len());
+            let before = model.len();
+            model.retain(|key, _| key_slot(key) != slot);
+            assert_eq!(taken, before - model.len());
+        }
+        Step::Tend => table.rehash_step(4),
+    }
+}
+
+fn keys_of_scan(mut step: impl FnMut(u64, &mut BTreeSet<Vec<u8>>) -> u64) -> BTreeSet<Vec<u8>> {
+    let (mut keys, mut cursor) = (BTreeSet::new(), 0);
+    loop {
+        cursor = step(cursor, &mut keys);
+        if cursor == 0 {
+            return keys;
+        }
+    }
+}
+
+fn check(table: &KeyTable, model: &Model) {
+    assert_eq!((table.len(), table.is_empty()), (model.len(), model.is_empty()));
+    assert_eq!(table.len_marked(), model.values().filter(|&&mark| mark).count());
+    let all: BTreeSet<Vec<u8>> = model.keys().cloned().collect();
+    let listed: Vec<Vec<u8>> = table.iter().map(|entry| entry.key().to_vec()).collect();
+    assert_eq!(listed.len(), all.len());
+    assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), all);
+    let scanned = keys_of_scan(|cursor, keys| {
+        table.scan(cursor, |entry| _ = keys.insert(entry.key().to_vec()))
+    });
+    assert_eq!(scanned, all);
+    for buckets in [1, 3, usize::MAX] {
+        let marked = keys_of_scan(|cursor, keys| {
+            let visit = |entry: EntryRef<'_>| _ = keys.insert(entry.key().to_vec());
+            table.scan_marked(cursor, buckets, visit).0
+        });
+        assert_eq!(marked, all.iter().filter(|&key| model[key]).cloned().collect());
+    }
+    let tagged = key_slot(b"{tag}");
+    let of_tag: BTreeSet<Vec<u8>> =
+        all.iter().filter(|key| key_slot(key) == tagged).cloned().collect();
+    assert_eq!(table.slot_len(tagged), of_tag.len());
+    assert_eq!(
+        table.slot_iter(tagged).map(|entry| entry.key().to_vec()).collect::<BTreeSet<_>>(),
+        of_tag
+    );
+    let scanned = keys_of_scan(|cursor, keys| {
+        table.scan_slot(tagged, cursor, |entry| _ = keys.insert(entry.key().to_vec()))
+    });
+    assert_eq!(scanned, of_tag);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let random = table.random(&mut || rng.next_u64());
+    assert_eq!(random.is_some(), !all.is_empty());
+    assert!(random.is_none_or(|entry| all.contains(entry.key())));
+    let marked = table.random_marked(&mut || rng.next_u64());
+    assert_eq!(marked.is_some(), table.len_marked() > 0);
+    assert!(marked.is_none_or(|entry| model[entry.key()]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn does_what_a_map_does(steps in proptest::collection::vec(step(), 0..400)) {
+        let (mut table, mut model) = (KeyTable::new(hasher()), Model::new());
+        for (n, step) in steps.into_iter().enumerate() {
+            apply(&mut table, &mut model, step);
+            if n % 50 == 0 {
+                check(&table, &model);
+            }
+        }
+        check(&table, &model);
+    }
+
+    /// What stays in the table from the start of a scan to its end is visited, whatever else comes and goes.
+    #[test]
+    fn a_scan_misses_nothing(steps in proptest::collection::vec(step(), 0..400)) {
+        let (mut table, mut model) = (KeyTable::new(hasher()), Model::new());
+        let stays = |n: u32| format!("{}s{n}", ["", "{tag}"][n as usize % 2]).into_bytes();
+        for n in 0..100 {
+            let key = stays(n);
+            table.insert_unique(hasher().hash(&key), Entry::string(&key, b"v", None), n % 3 == 0);
+        }
+        let (mut seen, mut marked) = (BTreeSet::new(), BTreeSet::new());
+        let (mut cursor, mut marked_cursor) = (0, 0);
+        let mut steps = steps.into_iter().filter(|step| !matches!(step, Step::TakeSlot(_)));
+        let (mut done, mut marked_done) = (false, false);
+        while !done || !marked_done {
+            if !done {
+                cursor = table.scan(cursor, |entry| _ = seen.insert(entry.key().to_vec()));
+                done = cursor == 0;
+            }
+            if !marked_done {
+                let visit = |entry: EntryRef<'_>| _ = marked.insert(entry.key().to_vec());
+                marked_cursor = table.scan_marked(marked_cursor, 2, visit).0;
+                marked_done = marked_cursor == 0;
+            }
+            steps.by_ref().take(5).for_each(|step| apply(&mut table, &mut model, step));
+        }
+        for n in 0..100 {
+            prop_assert!(seen.contains(&stays(n)), "{n}");
+            prop_assert!(n % 3 != 0 || marked.contains(&stays(n)), "{n} of those marked");
+        }
+    }
+}
+
+#[test]
+fn chance_is_fair_however_keys_are_spread() {
+    let mut table = KeyTable::new(hasher());
+    let keys: Vec<Vec<u8>> = (0..1000)
+        .map(|n| if n < 800 { format!("{{tag}}{n}") } else { format!("k{n}") }.into_bytes())
+        .collect();
+    for key in &keys {
+        table.insert_unique(hasher().hash(key), Entry::string(key, b"v", None), false);
+    }
+    let mut rng = SmallRng::seed_from_u64(7);
+    let mut counts = BTreeMap::new();
+    let draws = 100_000;
+    for _ in 0..draws {
+        let entry = table.random(&mut || rng.next_u64()).unwrap();
+        *counts.entry(entry.key().to_vec()).or_insert(0) += 1;
+    }
+    // Of a thousand counts around 100, with a deviation of 10, none is further off than six of these.
+    assert_eq!(counts.len(), keys.len());
+    assert!(counts.values().all(|&count| (40..=160).contains(&count)), "{counts:?}");
+}
+
+#[test]
+fn any_number_is_a_cursor() {
+    let mut table = KeyTable::new(hasher());
+    table.insert_unique(hasher().hash(b"foo"), Entry::string(b"foo", b"v", None), true);
+    for cursor in [1, 12182, 16383, 1 << 20, 1 << 62, u64::MAX] {
+        keys_of_scan(|at, keys| {
+            let at = if at == 0 { cursor } else { at };
+            table.scan_marked(at, 1, |_| {});
+            table.scan_slot(12182, at, |_| {});
+            table.scan(at, |entry| _ = keys.insert(entry.key().to_vec()))
+        });
+    }
+}
