@@ -6,6 +6,7 @@ use crate::server::Server;
 use crate::server::acl;
 use crate::server::acl::user::User;
 use crate::server::call::Call;
+use crate::server::cluster;
 use crate::server::config::{
     Config, Directive, Flags, Reason, RewriteOptions, SetContext, SetError, expand_template,
     rewrite_file,
@@ -135,6 +136,7 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 })?
             }
             "import-mode" => expiry::restore_role(s),
+            name if name.starts_with("cluster-") => cluster::config_changed(s),
             "maxmemory-policy" => s.memory.policy_changed(),
             _ => {}
         }

@@ -5,7 +5,9 @@
 //! vars currentEpoch <epoch> lastVoteEpoch 0
 //! ```
 
-use super::{Address, Cluster};
+use super::describe::{Reader, nodes_text};
+use super::machine::{Announced, Cluster, NodeAddress, Now, SavedCluster, SavedNode};
+use crate::bus::NodeFlags;
 use crate::sys::durable::write_durably;
 use crate::util::slot::SLOTS;
 use crate::util::slot_set::SlotSet;
@@ -16,36 +18,14 @@ use std::path::{Path, PathBuf};
 /// Fields of a node's line before its slots.
 const FIELDS: usize = 8;
 
-/// This node's line. `in_file`: with what only the file has.
-pub fn node_line(cluster: &Cluster, address: &Address, in_file: bool) -> String {
-    let Address { ip, port, bus_port, hostname } = address;
-    let mut line = format!("{} {ip}:{port}@{bus_port}", cluster.id);
-    match hostname {
-        Some(name) => line.extend([",", name]),
-        None if in_file => line.push(','),
-        None => {}
-    }
-    if in_file {
-        line.extend([",shard-id=", &cluster.shard_id]);
-    }
-    let _ = write!(line, " myself,master - 0 0 {} connected", cluster.config_epoch);
-    for range in cluster.slots.ranges() {
-        let _ = match range.start() == range.end() {
-            true => write!(line, " {}", range.start()),
-            false => write!(line, " {}-{}", range.start(), range.end()),
-        };
-    }
-    line.push('\n');
-    line
-}
-
 /// Writes the file.
 ///
 /// # Errors
 /// What the system reports; then the file is as it was.
-pub fn save(path: &Path, cluster: &Cluster, address: &Address) -> io::Result<()> {
-    let mut text = node_line(cluster, address, true);
-    let _ = writeln!(text, "vars currentEpoch {} lastVoteEpoch 0", cluster.current_epoch);
+pub fn save(path: &Path, cluster: &Cluster, now: Now) -> io::Result<()> {
+    let mut text = nodes_text(cluster, now, Reader::File);
+    let (current, voted) = (cluster.current_epoch(), cluster.last_vote_epoch());
+    let _ = writeln!(text, "vars currentEpoch {current} lastVoteEpoch {voted}");
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".tmp-{}", std::process::id()));
     write_durably(Path::new(&temporary), path, text.as_bytes())
@@ -92,7 +72,7 @@ impl std::error::Error for ClusterFileError {}
 ///
 /// # Errors
 /// If it can't be read or understood, or tells of more nodes than this one.
-pub fn load(path: &Path) -> Result<Option<Cluster>, ClusterFileError> {
+pub fn load(path: &Path) -> Result<Option<SavedCluster>, ClusterFileError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -103,39 +83,36 @@ pub fn load(path: &Path) -> Result<Option<Cluster>, ClusterFileError> {
     parse(&text)
 }
 
-fn parse(text: &str) -> Result<Option<Cluster>, ClusterFileError> {
+fn parse(text: &str) -> Result<Option<SavedCluster>, ClusterFileError> {
     let corrupt = |line: &str| ClusterFileError::Corrupt(line.to_string());
-    let mut cluster = None;
-    let mut current_epoch = 0;
+    let mut saved = SavedCluster::default();
     for line in text.lines().filter(|line| !line.is_empty()) {
         let fields: Vec<&str> = line.split(' ').collect();
         if let ["vars", pairs @ ..] = fields.as_slice() {
             for pair in pairs.chunks(2) {
                 match pair {
                     ["currentEpoch", epoch] => {
-                        current_epoch = epoch.parse().map_err(|_| corrupt(line))?;
+                        saved.current_epoch = epoch.parse().map_err(|_| corrupt(line))?;
                     }
-                    ["lastVoteEpoch", _] => {}
+                    ["lastVoteEpoch", epoch] => {
+                        saved.last_vote_epoch = epoch.parse().map_err(|_| corrupt(line))?;
+                    }
                     _ => return Err(corrupt(line)),
                 }
             }
-        } else if cluster.is_some() || !fields.get(2).is_some_and(|f| f.contains("myself")) {
+        } else if !saved.nodes.is_empty() || !fields.get(2).is_some_and(|f| f.contains("myself")) {
             return Err(ClusterFileError::SeveralNodes);
         } else {
-            cluster = Some(parse_node(&fields).ok_or_else(|| corrupt(line))?);
+            saved.nodes.push(parse_node(&fields).ok_or_else(|| corrupt(line))?);
         }
     }
-    if let Some(cluster) = &mut cluster {
-        cluster.current_epoch = current_epoch.max(cluster.config_epoch);
-    }
-    Ok(cluster)
+    Ok(Some(saved).filter(|saved| !saved.nodes.is_empty()))
 }
 
 /// This node, of the fields of its line.
-fn parse_node(fields: &[&str]) -> Option<Cluster> {
-    let is_id = |id: &str| id.len() == 40 && id.bytes().all(|b| b.is_ascii_hexdigit());
+fn parse_node(fields: &[&str]) -> Option<SavedNode> {
     let (fields, ranges) = fields.split_at_checked(FIELDS)?;
-    let id = Some(fields[0]).filter(|id| is_id(id))?;
+    let id = fields[0].parse().ok()?;
     let shard_id = fields[1].split(',').find_map(|aux| aux.strip_prefix("shard-id="));
     let mut slots = SlotSet::default();
     for range in ranges.iter().filter(|range| !range.is_empty()) {
@@ -146,41 +123,47 @@ fn parse_node(fields: &[&str]) -> Option<Cluster> {
         }
         (first..=last).for_each(|slot| _ = slots.insert(slot));
     }
-    Some(Cluster {
-        id: id.into(),
+    Some(SavedNode {
+        id,
         // Files from before Redis 7.2 have none.
-        shard_id: shard_id.filter(|id| is_id(id)).unwrap_or(id).into(),
+        shard_id: shard_id.and_then(|id| id.parse().ok()),
+        address: NodeAddress::default(),
+        announced: Announced::default(),
+        flags: NodeFlags::MYSELF | NodeFlags::PRIMARY,
+        primary: None,
+        was_pinged: false,
+        has_answered: false,
         config_epoch: fields[6].parse().ok()?,
-        current_epoch: 0,
         slots,
+        migrating: Vec::new(),
+        importing: Vec::new(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
 
     const ID: &str = "07c37dfeb235213a872192d90877d0cd55635b91";
 
     #[test]
     fn what_is_written_is_read() {
-        let mut cluster = parse(&format!("{ID} :6379@16379 myself,master - 0 0 3 connected 0-7 9"))
-            .unwrap()
-            .unwrap();
-        assert_eq!((cluster.slots.len(), cluster.config_epoch), (9, 3));
-        cluster.shard_id = ID.replace('0', "a");
-        cluster.current_epoch = 12;
-        let address = Address {
-            ip: "10.0.0.1".into(),
-            port: 6379,
-            bus_port: 16379,
-            hostname: Some("host".into()),
-        };
+        let text = format!("{ID} :6379@16379 myself,master - 0 0 3 connected 0-7 9");
+        let saved = parse(&text).unwrap().unwrap();
+        let mut rng = SmallRng::seed_from_u64(1);
+        let cluster = Cluster::restore(saved, &mut rng, Now::default()).unwrap();
+        assert_eq!((cluster.myself().slots().len(), cluster.myself().config_epoch()), (9, 3));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nodes.conf");
-        assert_eq!(load(&path).unwrap(), None);
-        save(&path, &cluster, &address).unwrap();
-        assert_eq!(load(&path).unwrap(), Some(cluster));
+        assert!(load(&path).unwrap().is_none());
+        save(&path, &cluster, Now::default()).unwrap();
+        let again = load(&path).unwrap().unwrap();
+        let again = Cluster::restore(again, &mut rng, Now::default()).unwrap();
+        assert_eq!(again.myself().shard_id(), cluster.myself().shard_id());
+        assert_eq!(again.myself().slots(), cluster.myself().slots());
+        assert_eq!(again.current_epoch(), 3);
     }
 
     #[test]
@@ -199,6 +182,6 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert_eq!(parse("\n").unwrap(), None);
+        assert!(parse("\n").unwrap().is_none());
     }
 }

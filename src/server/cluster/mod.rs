@@ -1,25 +1,24 @@
-//! The cluster as this node sees it: a single node that owns slots. There is no bus yet, so it knows no other node;
-//! what clients, tools and `redis.conf` see of a cluster of one is as in Redis.
+//! The cluster that this server is a node of.
 //!
-//! * [`file`]: `nodes.conf`, where the node's name and its slots outlive it.
+//! * [`machine`]: what is known of it, and what has to be done, as a machine without sockets.
+//! * [`drive`]: tells the machine what it has to know, and does what it wants done.
+//! * [`file`]: `nodes.conf`, where what is known outlives the process. [`describe`]: nodes as lines of text.
 
+pub mod describe;
+pub(crate) mod drive;
 pub mod file;
+pub mod machine;
 
-use super::config::ClusterEndpointType;
-use super::{Server, random_id};
+pub use machine::{Cluster, Facts, Node, Now};
+
+use super::Server;
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client::Token;
-use crate::server::observe::log::Level;
 use crate::server::table::CommandId;
 use crate::spec::CommandFlags;
 use crate::spec::keys::for_each_slot_key;
-use crate::util::slot::{SLOTS, key_slot};
-use crate::util::slot_set::SlotSet;
+use crate::util::slot::key_slot;
 use file::ClusterFileError;
-use rand::rngs::SmallRng;
-
-/// The bus's port lies so far behind the clients', unless it is configured.
-const BUS_PORT_DISTANCE: u16 = 10_000;
 
 /// Why this node of a cluster can't execute a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,53 +47,6 @@ impl From<SlotError> for CommandError {
     }
 }
 
-/// What this node knows of its cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// The node's name, for good: 40 hexadecimal digits.
-    pub id: String,
-    /// The name of the primary and its replicas together.
-    pub shard_id: String,
-    /// When, in the cluster's own time, this node got its slots.
-    pub config_epoch: u64,
-    pub current_epoch: u64,
-    /// The slots that it serves.
-    pub slots: SlotSet,
-}
-
-impl Cluster {
-    /// A node that has never been in a cluster.
-    pub fn new(rng: &mut SmallRng) -> Cluster {
-        Cluster {
-            id: random_id(rng),
-            shard_id: random_id(rng),
-            config_epoch: 0,
-            current_epoch: 0,
-            slots: SlotSet::default(),
-        }
-    }
-
-    /// Takes an epoch that is newer than all others; answers whether it had to.
-    pub fn bump_epoch(&mut self) -> bool {
-        let is_newest = self.config_epoch != 0 && self.config_epoch == self.current_epoch;
-        if !is_newest {
-            self.current_epoch += 1;
-            self.config_epoch = self.current_epoch;
-        }
-        !is_newest
-    }
-}
-
-/// Where clients and nodes find this node.
-#[derive(Clone, Debug)]
-pub struct Address {
-    /// Empty: a client uses the address that it is connected to.
-    pub ip: String,
-    pub port: u16,
-    pub bus_port: u16,
-    pub hostname: Option<String>,
-}
-
 /// Enters the cluster that the configuration file of the cluster tells of, or a new one.
 ///
 /// # Errors
@@ -104,18 +56,22 @@ pub(crate) fn cluster_start(server: &mut Server) -> Result<(), ClusterFileError>
         return Ok(());
     }
     let path = cluster_config_path(server);
-    match file::load(&path)? {
-        Some(cluster) => {
-            server.notice(&format!("Node configuration loaded, I'm {}", cluster.id));
-            server.cluster = Some(Box::new(cluster));
-        }
-        None => {
-            let cluster = Cluster::new(&mut server.rng);
-            server.notice(&format!("No cluster configuration found, I'm {}", cluster.id));
-            server.cluster = Some(Box::new(cluster));
-            cluster_save(server).map_err(|error| ClusterFileError::Unwritable { path, error })?;
-        }
+    let now = drive::now(server);
+    let saved = file::load(&path)?;
+    let is_new = saved.is_none();
+    let mut cluster = match saved {
+        Some(saved) => Cluster::restore(saved, &mut server.rng, now)
+            .ok_or_else(|| ClusterFileError::Corrupt(path.display().to_string()))?,
+        None => Cluster::new(&mut server.rng, now),
+    };
+    cluster.announce(&server.config);
+    let text = if is_new { "No cluster configuration found" } else { "Node configuration loaded" };
+    server.notice(&format!("{text}, I'm {}", cluster.myself().id()));
+    server.cluster = Some(Box::new(cluster));
+    if is_new {
+        cluster_save(server).map_err(|error| ClusterFileError::Unwritable { path, error })?;
     }
+    drive::operate(server, |_, _, _| ());
     Ok(())
 }
 
@@ -134,49 +90,19 @@ fn cluster_config_path(server: &Server) -> std::path::PathBuf {
 /// What the system reports.
 pub(crate) fn cluster_save(server: &Server) -> std::io::Result<()> {
     match &server.cluster {
-        Some(cluster) => {
-            file::save(&cluster_config_path(server), cluster, &cluster_address(server))
-        }
+        Some(cluster) => file::save(&cluster_config_path(server), cluster, drive::now(server)),
         None => Ok(()),
     }
 }
 
-/// The same after a change that has been made already.
-pub(crate) fn cluster_changed(server: &mut Server) {
-    if let Err(error) = cluster_save(server) {
-        server.log(Level::Warning, &format!("Error saving the cluster node config: {error}"));
-    }
-}
-
-/// Where this node is found, as configured.
-pub(crate) fn cluster_address(server: &Server) -> Address {
-    let or = |value: u16, other: u16| if value > 0 { value } else { other };
-    let config = &server.config;
-    let port = or(config.cluster_announce_port, config.port);
-    let bus_port = or(config.cluster_port, config.port.wrapping_add(BUS_PORT_DISTANCE));
-    Address {
-        ip: config.cluster_announce_ip.clone().unwrap_or_default(),
-        port,
-        bus_port: or(config.cluster_announce_bus_port, bus_port),
-        hostname: config.cluster_announce_hostname.clone().filter(|name| !name.is_empty()),
-    }
-}
-
-/// Whether a client should be told the host name, the address, or nothing (`None`: the one it is connected to).
-pub(crate) fn cluster_endpoint(server: &Server, address: &Address) -> Option<String> {
-    match server.config.cluster_preferred_endpoint_type {
-        ClusterEndpointType::Ip => Some(address.ip.clone()),
-        ClusterEndpointType::Hostname => {
-            Some(address.hostname.clone().unwrap_or_else(|| "?".into()))
-        }
-        ClusterEndpointType::UnknownEndpoint => None,
-    }
+/// What this node announces follows the configuration, which has changed.
+pub(crate) fn config_changed(server: &mut Server) {
+    drive::operate(server, |cluster, _, facts| cluster.announce(facts.config));
 }
 
 /// Whether the slots that are needed are served.
 pub(crate) fn cluster_is_up(server: &Server) -> bool {
-    !server.config.cluster_require_full_coverage
-        || server.cluster.as_ref().is_some_and(|cluster| cluster.slots.len() == SLOTS)
+    server.cluster.as_ref().is_some_and(|cluster| cluster.is_up())
 }
 
 /// In a cluster: refuses what this node can't execute. `EXEC` stands for all that is queued. Returns the slot of
@@ -196,7 +122,7 @@ pub(crate) fn check_slots(
         if outcome.is_ok() {
             outcome = match *slot.get_or_insert(own) {
                 first if first != own => Err(SlotError::CrossSlot),
-                _ if !cluster.slots.contains(own) => Err(SlotError::NotServed),
+                _ if !cluster.owns(own) => Err(SlotError::NotServed),
                 _ => Ok(()),
             };
         }

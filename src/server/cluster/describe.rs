@@ -1,0 +1,111 @@
+//! Nodes as lines of text, for `CLUSTER NODES` and for `nodes.conf`:
+//!
+//! ```text
+//! <id> <ip>:<port>@<bus port>[,<hostname>] <flags> <primary> <ping sent> <pong received> <epoch> <link> <slots>
+//! ```
+
+use super::machine::{Announced, Cluster, Node, Now};
+use crate::bus::NodeFlags;
+use std::fmt::Write;
+
+/// Who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The next process: it is told more of the node behind the host name.
+    File,
+    Client {
+        /// It is connected over IPv6.
+        ipv6: bool,
+        /// It is told the ports for TLS.
+        tls: bool,
+    },
+}
+
+const FLAG_NAMES: [(NodeFlags, &str); 8] = [
+    (NodeFlags::MYSELF, "myself"),
+    (NodeFlags::PRIMARY, "master"),
+    (NodeFlags::REPLICA, "slave"),
+    (NodeFlags::PFAIL, "fail?"),
+    (NodeFlags::FAIL, "fail"),
+    (NodeFlags::HANDSHAKE, "handshake"),
+    (NodeFlags::NO_ADDRESS, "noaddr"),
+    (NodeFlags::NO_FAILOVER, "nofailover"),
+];
+
+/// All nodes, a line each; in the file those are missing whose names are not known yet.
+pub fn nodes_text(cluster: &Cluster, now: Now, reader: Reader) -> String {
+    let mut text = String::new();
+    for node in cluster.nodes() {
+        if reader != Reader::File || !node.is_in_handshake() {
+            write_node(&mut text, cluster, node, now, reader);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// A node's line, without its end.
+pub fn write_node(text: &mut String, cluster: &Cluster, node: &Node, now: Now, reader: Reader) {
+    // Writing to a string can't fail.
+    let _ = write_address(text, node, reader);
+    let _ = write!(text, " {}", flag_names(node.flags()));
+    match cluster.primary_of(node) {
+        Some(primary) => _ = write!(text, " {}", primary.id()),
+        None => text.push_str(" -"),
+    }
+    let (sent_ms, received_ms) = (node.ping_sent_ms(now), node.pong_received_ms(now));
+    let is_connected = node.is_myself() || node.link().is_some();
+    let link = if is_connected { "connected" } else { "disconnected" };
+    let _ = write!(text, " {sent_ms} {received_ms} {} {link}", cluster.epoch_of(node));
+    for range in node.slots().ranges() {
+        let _ = match range.start() == range.end() {
+            true => write!(text, " {}", range.start()),
+            false => write!(text, " {}-{}", range.start(), range.end()),
+        };
+    }
+    if node.is_myself() {
+        for (slot, to) in cluster.all_migrating() {
+            let _ = write!(text, " [{slot}->-{}]", to.id());
+        }
+        for (slot, from) in cluster.all_importing() {
+            let _ = write!(text, " [{slot}-<-{}]", from.id());
+        }
+    }
+}
+
+fn write_address(text: &mut String, node: &Node, reader: Reader) -> std::fmt::Result {
+    let (ip, port) = match reader {
+        Reader::File => (node.address().ip.as_str(), node.client_port(false)),
+        Reader::Client { ipv6, tls } => (node.client_ip(ipv6), node.client_port(tls)),
+    };
+    let Announced { hostname, human_name, client_ipv4, client_ipv6, .. } = node.announced();
+    write!(text, "{} {ip}:{port}@{}", node.id(), node.address().bus_port)?;
+    if !hostname.is_empty() {
+        write!(text, ",{hostname}")?;
+    }
+    if reader != Reader::File {
+        return Ok(());
+    }
+    if hostname.is_empty() {
+        text.push(',');
+    }
+    for (name, value) in [("client-ipv6", client_ipv6), ("client-ipv4", client_ipv4)] {
+        if !value.is_empty() {
+            write!(text, ",{name}={value}")?;
+        }
+    }
+    write!(text, ",tls-port={}", node.client_port(true))?;
+    if !human_name.is_empty() {
+        write!(text, ",nodename={human_name}")?;
+    }
+    write!(text, ",shard-id={}", node.shard_id())
+}
+
+fn flag_names(flags: NodeFlags) -> String {
+    let names: Vec<&str> = FLAG_NAMES
+        .iter()
+        .filter(|(flag, _)| flags.contains(*flag))
+        .map(|(_, name)| *name)
+        .collect();
+    if names.is_empty() { "noflags".into() } else { names.join(",") }
+}

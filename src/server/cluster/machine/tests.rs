@@ -1,0 +1,1 @@
+//! Several machines on a network in memory.
