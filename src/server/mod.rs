@@ -177,7 +177,7 @@ impl Server {
         self.lifecycle.shutdown.exit_code()
     }
 
-    /// Seconds since 1970, as of this turn of the loop.
+    /// Seconds since 1970, as of this command.
     pub fn now_seconds(&self) -> i64 {
         self.ks.now_ms / 1000
     }

@@ -10,13 +10,17 @@ use super::rounds::{Maker, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Mutex;
 
 /// How many databases a server has.
 const DATABASES: usize = 16;
 
-/// Behind a segment, until all that expires soon has expired.
-const SOON: Duration = Duration::from_millis(4);
+/// Behind a segment, until all that expires soon has expired. The server waits itself, so that the next segment may be
+/// sent at once.
+const SOON: &str = "DEBUG SLEEP 0.003";
+
+/// Behind everything that a watcher has heard so far.
+const END: &str = "PING end";
 
 /// One server, with who watches it.
 struct Side {
@@ -57,20 +61,6 @@ impl Side {
         Ok(Side { main, watcher, reader, _server: server })
     }
 
-    /// An empty server, and the main connection as if it were new.
-    fn begin_round(&mut self, kind: Kind, protocol: u8, tracks: bool) -> io::Result<()> {
-        let hello = format!("HELLO {protocol}");
-        let tracking = if tracks { "CLIENT TRACKING ON" } else { "CLIENT TRACKING OFF" };
-        let lines = ["DISCARD", "UNWATCH", &hello, tracking, "SELECT 0", "FLUSHALL", "PING"];
-        self.main.lines_past_pushes(&lines)?;
-        let read: Vec<String> = ["s", "h", "l", "t", "z", "x", "k"]
-            .iter()
-            .flat_map(|letter| (0..2).map(move |i| format!("EXISTS {letter}{i}")))
-            .collect();
-        self.reader.lines_past_pushes(&read)?;
-        self.heard(kind).map(drop)
-    }
-
     /// The next reply, with the pushes before it.
     fn main_reply(&mut self) -> io::Result<(Vec<Reply>, Reply)> {
         let mut pushes = Vec::new();
@@ -82,10 +72,9 @@ impl Side {
         }
     }
 
-    /// What has been heard since it was asked last.
+    /// What was heard before [`END`], which both have been sent.
     fn heard(&mut self, kind: Kind) -> io::Result<Heard> {
         let mut heard = Heard::default();
-        self.watcher.send(&encode(&[b"PING".to_vec(), b"end".to_vec()]))?;
         while let Reply::Push(push) = self.watcher.read()? {
             match push.as_slice() {
                 [kind, keys] if kind.bytes() == b"invalidate" => {
@@ -104,12 +93,44 @@ impl Side {
                 }
             }
         }
-        self.reader.send(&encode(&[b"PING".to_vec(), b"end".to_vec()]))?;
         while let Reply::Push(push) = self.reader.read()? {
             heard.invalidated.extend(push.get(1).map(Reply::shown));
         }
         Ok(heard)
     }
+}
+
+/// Empty servers, whose main connections are as if they were new. Each step goes to both before either is waited for.
+fn begin_round(sides: &mut [Side; 2], kind: Kind, protocol: u8, tracks: bool) -> io::Result<()> {
+    let hello = format!("HELLO {protocol}");
+    let tracking = if tracks { "CLIENT TRACKING ON" } else { "CLIENT TRACKING OFF" };
+    let clean = ["DISCARD", "UNWATCH", &hello, tracking, "SELECT 0", "FLUSHALL", "PING"];
+    let read: Vec<String> = ["s", "h", "l", "t", "z", "x", "k"]
+        .iter()
+        .flat_map(|letter| (0..2).map(move |i| format!("EXISTS {letter}{i}")))
+        .collect();
+    for side in &mut *sides {
+        side.main.send_lines(&clean)?;
+    }
+    for side in &mut *sides {
+        side.main.skip_replies(clean.len())?;
+        side.reader.send_lines(&read)?;
+    }
+    for side in &mut *sides {
+        side.reader.skip_replies(read.len())?;
+    }
+    heard(sides, kind).map(drop)
+}
+
+/// What has been heard on both sides since they were asked last. All that the main connections were answered was told
+/// before.
+fn heard(sides: &mut [Side; 2], kind: Kind) -> io::Result<[Heard; 2]> {
+    for side in &mut *sides {
+        side.watcher.send_lines(&[END])?;
+        side.reader.send_lines(&[END])?;
+    }
+    let [ours, theirs] = sides;
+    Ok([ours.heard(kind)?, theirs.heard(kind)?])
 }
 
 /// What differs, with how often and the first time.
@@ -124,6 +145,14 @@ impl Report {
     fn add(&mut self, what: String, example: String) {
         self.found.entry(what).or_insert((0, example)).0 += 1;
     }
+
+    fn merge(&mut self, round: Report) {
+        self.commands += round.commands;
+        self.rounds += round.rounds;
+        for (what, (times, example)) in round.found {
+            self.found.entry(what).or_insert((0, example)).0 += times;
+        }
+    }
 }
 
 /// What to run.
@@ -134,22 +163,55 @@ pub struct Plan {
     pub commands: u64,
     pub rounds: u64,
     pub seed: u64,
+    /// How many workers there are.
+    pub jobs: usize,
     /// Tells all commands of a round before a difference, not just the last ones that name the same key.
     pub verbose: bool,
 }
 
+/// Several workers, each with servers of its own, take one round after the other: while one of them waits for its
+/// servers, others run.
+///
 /// # Errors
-/// If one of the servers goes away.
+/// If the servers can't be started, or don't answer.
 pub fn compare(plan: &Plan) -> io::Result<Report> {
+    let shared = Mutex::new(Shared { next_seed: plan.seed, report: Report::default() });
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..plan.jobs).map(|_| scope.spawn(|| work(plan, &shared))).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+    })?;
+    let Shared { report, .. } = shared.into_inner().expect("no worker has panicked");
+    Ok(report)
+}
+
+/// What the workers have in common.
+struct Shared {
+    next_seed: u64,
+    report: Report,
+}
+
+impl Shared {
+    /// The seed of the next round, if there is to be one.
+    fn next(&mut self, plan: &Plan) -> Option<u64> {
+        let seed = self.next_seed;
+        let goes_on = self.report.commands < plan.commands && seed - plan.seed < plan.rounds;
+        self.next_seed += 1;
+        goes_on.then_some(seed)
+    }
+}
+
+/// Plays rounds until enough commands were sent, or a server goes away.
+fn work(plan: &Plan, shared: &Mutex<Shared>) -> io::Result<()> {
     let mut sides = [Side::start(&plan.ours, plan.kind)?, Side::start(&plan.peer, plan.kind)?];
     let known = sides[1].main.line("COMMAND LIST")?;
     let known: BTreeSet<&[u8]> = known.items().iter().map(Reply::bytes).collect();
     let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64);
     let mut grammar = Grammar::new(now_ms, |spec| known.contains(spec.name.as_bytes()));
     grammar.min_ttl_ms = 200_000;
-    let mut report = Report::default();
-    while report.commands < plan.commands && report.rounds < plan.rounds {
-        let seed = plan.seed + report.rounds;
+    let lock = || shared.lock().expect("no worker has panicked");
+    loop {
+        let Some(seed) = lock().next(plan) else { return Ok(()) };
+        let mut report = Report::default();
         let mut round = Round {
             seed,
             plan,
@@ -158,14 +220,17 @@ pub fn compare(plan: &Plan) -> io::Result<Report> {
             sent: Vec::new(),
             events_differ: false,
         };
-        if let Err(error) = round.run(&grammar) {
+        let ended = round.run(&grammar);
+        if let Err(error) = &ended {
             let last = round.sent.last().map(shown).unwrap_or_default();
             report.add("a server went away".into(), format!("seed {seed}, {error}, behind {last}"));
-            return Ok(report);
         }
-        report.rounds += 1;
+        report.rounds = 1;
+        lock().report.merge(report);
+        if ended.is_err() {
+            return Ok(());
+        }
     }
-    Ok(report)
 }
 
 struct Round<'a> {
@@ -183,17 +248,19 @@ impl Round<'_> {
     fn run(&mut self, grammar: &Grammar) -> io::Result<()> {
         let tracks = self.seed % 4 == 1;
         let protocol = if self.seed.is_multiple_of(2) { 2 } else { 3 };
-        for side in &mut *self.sides {
-            side.begin_round(self.plan.kind, protocol, tracks)?;
+        begin_round(self.sides, self.plan.kind, protocol, tracks)?;
+        let segments = Maker::new(grammar, self.plan.kind, self.seed, tracks).round();
+        let mut bytes = Vec::new();
+        for segment in &segments {
+            bytes.extend(segment.iter().flat_map(|request| encode(&request.words)));
+            bytes.extend(encode(&words(SOON)));
         }
-        for segment in Maker::new(grammar, self.plan.kind, self.seed, tracks).round() {
-            let bytes: Vec<u8> =
-                segment.iter().flat_map(|request| encode(&request.words)).collect();
-            for side in &mut *self.sides {
-                side.main.send(&bytes)?;
-            }
+        for side in &mut *self.sides {
+            side.main.send(&bytes)?;
+        }
+        for segment in &segments {
             let mut queued = Vec::new();
-            for request in &segment {
+            for request in segment {
                 self.sent.push(request.words.clone());
                 let (our_pushes, ours) = self.sides[0].main_reply()?;
                 let (their_pushes, theirs) = self.sides[1].main_reply()?;
@@ -215,9 +282,11 @@ impl Round<'_> {
                     );
                 }
             }
-            std::thread::sleep(SOON);
+            for side in &mut *self.sides {
+                side.main.skip_replies(1)?;
+            }
         }
-        let heard = [self.sides[0].heard(self.plan.kind)?, self.sides[1].heard(self.plan.kind)?];
+        let heard = heard(self.sides, self.plan.kind)?;
         self.judge_heard(&heard[0], &heard[1]);
         self.judge_state()
     }
@@ -325,27 +394,31 @@ impl Round<'_> {
         let lines = (0..DATABASES).flat_map(line).map(|line| words(&line));
         let all: Vec<Words> = std::iter::once(words("DISCARD")).chain(lines).collect();
         let [ours, theirs] = self.both(&all)?;
-        for db in 0..DATABASES {
-            // A key that has expired and is still there is answered by neither.
+        let keys_of = |db: usize| -> BTreeSet<Vec<u8>> {
             let found = [&ours, &theirs].map(|replies| replies[2 + 2 * db].items());
-            let keys: BTreeSet<&[u8]> = found.into_iter().flatten().map(Reply::bytes).collect();
-            if keys.is_empty() {
-                continue;
-            }
-            self.both(&[words(&format!("SELECT {db}"))])?;
-            let types: Vec<Words> =
-                keys.iter().map(|key| vec![b"TYPE".to_vec(), key.to_vec()]).collect();
-            let [kinds, _] = self.both(&types)?;
-            let checks: Vec<(Words, Agreement)> =
-                keys.iter().zip(&kinds).flat_map(|(key, kind)| checks(key, kind.bytes())).collect();
-            let requests: Vec<Words> = checks.iter().map(|(words, _)| words.clone()).collect();
-            let [ours, theirs] = self.both(&requests)?;
-            for ((words, agreement), (ours, theirs)) in checks.iter().zip(ours.iter().zip(&theirs))
-            {
-                if !self.agrees(ours, theirs, *agreement) {
-                    let what = format!("state: {}", request_name(words));
-                    self.differs(what, &format!("db{db} {}", ours.shown()), &theirs.shown(), words);
-                }
+            found.into_iter().flatten().map(|key| key.bytes().to_vec()).collect()
+        };
+        // A key that has expired and is still there is answered by neither.
+        let keys: Vec<(usize, Vec<u8>)> = (0..DATABASES)
+            .flat_map(|db| keys_of(db).into_iter().map(move |key| (db, key)))
+            .collect();
+        let types: Vec<Words> = keys
+            .iter()
+            .flat_map(|(db, key)| [select(*db), vec![b"TYPE".to_vec(), key.clone()]])
+            .collect();
+        let [kinds, _] = self.both(&types)?;
+        let checks: Vec<(usize, Words, Agreement)> = keys
+            .iter()
+            .zip(kinds.chunks(2))
+            .flat_map(|((db, key), kind)| checks(*db, key, kind[1].bytes()))
+            .collect();
+        let requests: Vec<Words> = checks.iter().map(|(_, words, _)| words.clone()).collect();
+        let [ours, theirs] = self.both(&requests)?;
+        for ((db, words, agreement), (ours, theirs)) in checks.iter().zip(ours.iter().zip(&theirs))
+        {
+            if !self.agrees(ours, theirs, *agreement) {
+                let what = format!("state: {}", request_name(words));
+                self.differs(what, &format!("db{db} {}", ours.shown()), &theirs.shown(), words);
             }
         }
         Ok(())
@@ -385,8 +458,8 @@ impl Round<'_> {
     }
 }
 
-/// What is asked about a key that holds a value of this type, and how closely the replies have to agree.
-fn checks(key: &[u8], kind: &[u8]) -> Vec<(Words, Agreement)> {
+/// What is asked about a key of a database that holds a value of this type, and how closely the replies have to agree.
+fn checks(db: usize, key: &[u8], kind: &[u8]) -> Vec<(usize, Words, Agreement)> {
     let only = |values| Agreement { values, ..Agreement::EXACT };
     let unordered = |pairs| only(Values::Unordered { pairs });
     let (value, agreement) = match kind {
@@ -398,7 +471,9 @@ fn checks(key: &[u8], kind: &[u8]) -> Vec<(Words, Agreement)> {
         b"stream" => ("XINFO STREAM * FULL COUNT 0", only(Values::Timeless)),
         _ => ("EXISTS *", Agreement::EXACT),
     };
+    let select = format!("SELECT {db}");
     [
+        (select.as_str(), Agreement::EXACT),
         ("TYPE *", Agreement::EXACT),
         ("PEXPIRETIME *", only(Values::Near)),
         ("OBJECT ENCODING *", only(Values::Encoding)),
@@ -407,7 +482,7 @@ fn checks(key: &[u8], kind: &[u8]) -> Vec<(Words, Agreement)> {
     .into_iter()
     .map(|(line, agreement)| {
         let word = |word: Vec<u8>| if word == b"*" { key.to_vec() } else { word };
-        (words(line).into_iter().map(word).collect(), agreement)
+        (db, words(line).into_iter().map(word).collect(), agreement)
     })
     .collect()
 }
@@ -460,6 +535,10 @@ fn request_name(words: &Words) -> String {
         },
         _ => String::new(),
     }
+}
+
+fn select(db: usize) -> Words {
+    words(&format!("SELECT {db}"))
 }
 
 fn words(line: &str) -> Words {

@@ -7,9 +7,9 @@
 //! cargo test --test differential -- --document > docs/differences.md
 //! ```
 //!
-//! A round is a few pipelines of commands, which its seed decides, on an empty server; at its end, a quiet point,
-//! everything is compared. `AEOLIS_PROGRAM` names another binary than the one of this build, and the
-//! variables in [`peers`] those of the peers, whose version matters.
+//! A round is one pipeline of commands, which its seed decides, on an empty server; at its end, a quiet point, all is
+//! compared. `--jobs` says how many pairs of servers play rounds at the same time. `AEOLIS_PROGRAM` names another binary
+//! than the one of this build, and the variables in [`peers`] those of the peers, whose version matters.
 
 mod compare;
 pub mod differences;
@@ -40,11 +40,15 @@ use std::time::Instant;
 /// Commands for each peer in an ordinary run.
 const DEFAULT_COMMANDS: u64 = 4_000;
 
+/// Pairs of servers at the same time: enough to keep a small machine busy.
+const DEFAULT_JOBS: u64 = 4;
+
 struct Options {
     peer: Option<String>,
     commands: u64,
     rounds: u64,
     seed: u64,
+    jobs: u64,
     verbose: bool,
 }
 
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         commands: DEFAULT_COMMANDS,
         rounds: u64::MAX,
         seed: 1,
+        jobs: DEFAULT_JOBS,
         verbose: false,
     };
     let mut args = std::env::args().skip(1);
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
             "--commands" => options.commands = number(args.next()),
             "--rounds" => options.rounds = number(args.next()),
             "--seed" => options.seed = number(args.next()),
+            "--jobs" => options.jobs = number(args.next()),
             "--verbose" => options.verbose = true,
             // One of those that all tests are given.
             _ => {}
@@ -95,9 +101,10 @@ fn number(text: Option<String>) -> u64 {
 /// Compares with one peer, tells what was found, and answers whether that is nothing.
 fn run(kind: Kind, peer: PathBuf, options: &Options) -> bool {
     let ours = harness::program();
-    let Options { commands, rounds, seed, verbose, .. } = *options;
+    let Options { commands, rounds, seed, jobs, verbose, .. } = *options;
     let start = Instant::now();
-    let report = compare(&Plan { kind, peer, ours, commands, rounds, seed, verbose });
+    let report =
+        compare(&Plan { kind, peer, ours, commands, rounds, seed, jobs: jobs as usize, verbose });
     let Report { commands, rounds, found } = report.expect("both servers answer");
     println!(
         "differential: {}: {commands} commands in {rounds} rounds, {:.1} s, {} kinds of differences",

@@ -61,11 +61,15 @@ impl Connection {
         self.ask(&words)
     }
 
-    /// Executes several in one go, and overlooks their replies, and pushes between these.
-    pub fn lines_past_pushes(&mut self, lines: &[impl AsRef<str>]) -> io::Result<()> {
+    /// Sends several commands, each given as one line, in one go.
+    pub fn send_lines(&mut self, lines: &[impl AsRef<str>]) -> io::Result<()> {
         let all: String = lines.iter().map(|line| format!("{}\r\n", line.as_ref())).collect();
-        self.send(all.as_bytes())?;
-        for _ in lines {
+        self.send(all.as_bytes())
+    }
+
+    /// Reads so many replies, and overlooks them and the pushes between.
+    pub fn skip_replies(&mut self, count: usize) -> io::Result<()> {
+        for _ in 0..count {
             while let Reply::Push(_) = self.read()? {}
         }
         Ok(())

@@ -14,7 +14,7 @@ pub struct Request {
     pub is_queued: bool,
 }
 
-/// Requests that are sent in one go. Behind it all that expires soon has expired.
+/// Requests behind which all that expires soon has expired.
 pub type Segment = Vec<Request>;
 
 /// Relative times are at least so far away, unless something is to expire behind a segment.
@@ -65,19 +65,27 @@ impl<'a> Maker<'a> {
                 _ => self.one(&mut segment),
             }
         }
-        // What expires behind the segment.
+        self.expiries(&mut segment);
+        segment
+    }
+
+    /// What expires behind the segment: in a transaction, so that nothing of it has expired for the next of it already
+    /// where the server is held up between them. Nothing is watched, or it might not be executed.
+    fn expiries(&mut self, segment: &mut Segment) {
+        segment.extend([exact(&["UNWATCH"]), exact(&["MULTI"])]);
         for _ in 0..self.source.below(4) {
             let key = self.key();
             let field = format!("m{}", self.source.below(6));
-            segment.push(match self.source.below(4) {
+            let request = match self.source.below(4) {
                 0 => exact(&["SET", &key, "soon gone", "PX", "1"]),
                 1 if self.grammar.names().any(|name| name == "hpexpire") => {
                     exact(&["HPEXPIRE", &key, "1", "FIELDS", "1", &field])
                 }
                 _ => exact(&["PEXPIRE", &key, "1"]),
-            });
+            };
+            segment.push(Request { is_queued: true, ..request });
         }
-        segment
+        segment.push(exact(&["EXEC"]));
     }
 
     fn key(&mut self) -> String {

@@ -179,6 +179,16 @@ fn a_key_is_gone_when_its_time_has_come() {
 }
 
 #[test]
+fn time_passes_between_the_commands_of_a_pipeline_but_not_of_a_transaction() {
+    let s = Server::start(&[]);
+    let mut raw = s.raw();
+    raw.send("SET a 1 PX 1\r\nDEBUG SLEEP 0.01\r\nGET a\r\n");
+    raw.expect("+OK\r\n+OK\r\n$-1\r\n");
+    raw.send("MULTI\r\nSET a 1 PX 1\r\nDEBUG SLEEP 0.01\r\nGET a\r\nEXEC\r\nGET a\r\n");
+    raw.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n+OK\r\n$1\r\n1\r\n$-1\r\n");
+}
+
+#[test]
 fn keys_and_scan() {
     let mut s = Server::start(&[]);
     for i in 0..1000 {

@@ -302,8 +302,20 @@ fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8
     let started = server.ks.clock.nanos();
     let outcome = handler(server, call, args);
     let nanos = server.ks.clock.nanos().saturating_sub(started);
-    server.buffers.turn_cost_ns += nanos.saturating_sub(CHEAP_COMMAND_NS);
+    if nanos > CHEAP_COMMAND_NS {
+        note_cost(server, nanos);
+    }
     Executed { outcome, nanos, start_reply, dirty_before }
+}
+
+/// Notes that a command was not cheap: its client may have had its turn, and for the next command it is later, unless
+/// both are of one transaction or script.
+#[cold]
+fn note_cost(server: &mut Server, nanos: u64) {
+    server.buffers.turn_cost_ns += nanos - CHEAP_COMMAND_NS;
+    if !propagate::gathers_unit(server) {
+        server.update_time();
+    }
 }
 
 /// Counts a run, answers its error if it had one, and notes it where it took long.
