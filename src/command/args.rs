@@ -48,10 +48,23 @@ pub fn int32(arg: &[u8], message: Option<&'static str>) -> CommandResult<i32> {
 
 /// The index of one of `databases` databases.
 pub fn db_index(arg: &[u8], databases: usize) -> CommandResult<usize> {
-    const OUT_OF_RANGE: CommandError = CommandError::err("DB index is out of range");
-    match usize::try_from(int32(arg, None)?) {
+    existing_db(int32(arg, None)?, databases)
+}
+
+/// The index of a database, if there is one of this number.
+pub fn existing_db(number: i32, databases: usize) -> CommandResult<usize> {
+    match usize::try_from(number) {
         Ok(index) if index < databases => Ok(index),
-        _ => Err(OUT_OF_RANGE),
+        _ => Err(CommandError::err("DB index is out of range")),
+    }
+}
+
+/// The sum that an `INCRBYFLOAT` of any kind leaves behind: a number.
+pub fn sum_of_increment(old: LongDouble, increment: LongDouble) -> CommandResult<LongDouble> {
+    let sum = old + increment;
+    match sum.is_nan() || sum.is_inf() {
+        true => Err(CommandError::err("increment would produce NaN or Infinity")),
+        false => Ok(sum),
     }
 }
 
@@ -92,6 +105,12 @@ pub enum Unit {
 /// How long a client is willing to block: when that ends, in milliseconds since 1970, or `None` for never (0).
 /// Seconds may have a fraction.
 pub fn timeout(arg: &[u8], unit: Unit, now_ms: i64) -> CommandResult<Option<i64>> {
+    let end = timeout_end(arg, unit, now_ms)?;
+    Ok((end > now_ms).then_some(end))
+}
+
+/// The same, where 0 is no time at all.
+pub fn timeout_end(arg: &[u8], unit: Unit, now_ms: i64) -> CommandResult<i64> {
     const OUT_OF_RANGE: CommandError = CommandError::err("timeout is out of range");
     let wait = match unit {
         Unit::Seconds => {
@@ -108,8 +127,7 @@ pub fn timeout(arg: &[u8], unit: Unit, now_ms: i64) -> CommandResult<Option<i64>
     };
     match wait {
         ..0 => Err(CommandError::err("timeout is negative")),
-        0 => Ok(None),
-        _ => Ok(Some(now_ms.checked_add(wait).ok_or(OUT_OF_RANGE)?)),
+        _ => now_ms.checked_add(wait).ok_or(OUT_OF_RANGE),
     }
 }
 

@@ -1,5 +1,6 @@
 //! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
 
+use super::args::{Unit, timeout_end};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::blocking;
@@ -346,14 +347,7 @@ fn pause(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         [kind] if kind.eq_ignore_ascii_case(b"all") => PauseKind::All,
         _ => return Err(CommandError::err("CLIENT PAUSE mode must be WRITE or ALL")),
     };
-    let timeout = parse_i64(args[2]);
-    let timeout =
-        timeout.ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(CommandError::err("timeout is negative"));
-    }
-    let until = s.ks.now_ms.checked_add(timeout);
-    let until = until.ok_or_else(|| CommandError::err("timeout is out of range"))?;
+    let until = timeout_end(args[2], Unit::Milliseconds, s.ks.now_ms)?;
     pause::pause_clients(s, PausePurpose::Command, kind, until);
     call.reply.ok();
     Ok(())

@@ -1,6 +1,6 @@
 //! Commands on whole databases: how large, emptying them, swapping two.
 
-use super::args::{int32, is};
+use super::args::{existing_db, int32, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
@@ -57,10 +57,8 @@ fn swapdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let first = int32(args[1], Some("invalid first DB index"))?;
     let second = int32(args[2], Some("invalid second DB index"))?;
-    let known = |index: i32| usize::try_from(index).ok().filter(|&i| i < s.ks.dbs.len());
-    let (Some(first), Some(second)) = (known(first), known(second)) else {
-        return Err(CommandError::err("DB index is out of range"));
-    };
+    let databases = s.ks.dbs.len();
+    let (first, second) = (existing_db(first, databases)?, existing_db(second, databases)?);
     if first != second {
         transaction::touch_all_watched_keys_in_db(s, first, Some(second));
         transaction::touch_all_watched_keys_in_db(s, second, Some(first));

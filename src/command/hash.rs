@@ -187,10 +187,7 @@ fn hincrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResul
         }
         None => (LongDouble::ZERO, None),
     };
-    let sum = old + increment;
-    if sum.is_nan() || sum.is_inf() {
-        return Err(CommandError::err("increment would produce NaN or Infinity"));
-    }
+    let sum = args::sum_of_increment(old, increment)?;
     let text = sum.to_human();
     hash.set(field, text.as_bytes(), expire, &limits, now);
     s.ks.changes.write(Class::HASH, "hincrbyfloat", call.db, key);

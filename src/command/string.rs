@@ -632,10 +632,7 @@ fn incrbyfloat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult
         }
         None => LongDouble::from(0),
     };
-    let sum = old + args::long_double(args[2])?;
-    if sum.is_nan() || sum.is_inf() {
-        return Err(CommandError::err("increment would produce NaN or Infinity"));
-    }
+    let sum = args::sum_of_increment(old, args::long_double(args[2])?)?;
     let text = sum.to_human();
     match s.ks.write_string(call.db, key)? {
         Some(mut found) => found.update(|entry| entry.with_text(text.as_bytes())),
