@@ -4,7 +4,7 @@
 //!
 //! | Floor | Modules | Duty |
 //! | --- | --- | --- |
-//! | 7 | `main`, [`cli`] | arguments, configuration, start-up |
+//! | 7 | `main`, [`cli`], [`embed`] | arguments, configuration, start-up; a server inside another program |
 //! | 6 | [`event_loop`] | poll, listeners, timers, signals |
 //! | 5 | [`command`] | one file for each family of commands |
 //! | 5 | [`script`] | running scripts: what Lua calls |
@@ -22,6 +22,7 @@ pub mod cli;
 mod command;
 pub mod db;
 pub mod ds;
+pub mod embed;
 pub mod event_loop;
 mod lua;
 pub mod rdb;
@@ -32,6 +33,8 @@ pub mod spec;
 pub mod sys;
 pub mod util;
 pub mod value;
+
+pub use embed::Aeolis;
 
 // Not in the unit tests: AddressSanitizer sees only what its own allocator handed out.
 #[cfg(not(test))]

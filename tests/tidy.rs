@@ -13,9 +13,10 @@ const LINE_WIDTH: usize = 120;
 const FUNCTION_LINES: usize = 70;
 
 /// The floors of the house: a module may use those on its own floor and below.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("main", 7),
     ("cli", 7),
+    ("embed", 7),
     ("event_loop", 6),
     ("command", 5),
     ("script", 5),

@@ -35,8 +35,15 @@ struct EventLoop {
 /// # Errors
 /// If there is nothing to listen on, or the system refuses.
 pub fn open(server: &mut Server) -> io::Result<()> {
+    open_with(server, Signals::new()?)
+}
+
+/// The same, with signals that may not be the process's.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_with(server: &mut Server, mut signals: Signals) -> io::Result<()> {
     let poll = Poll::new()?;
-    let mut signals = Signals::new()?;
     signals.register(poll.registry(), SIGNALS)?;
     server.lifecycle.shutdown.heed_interrupt(signals.interrupt());
     let listeners = Listeners::open(poll.registry(), server)?;
@@ -52,22 +59,33 @@ pub fn open(server: &mut Server) -> io::Result<()> {
 /// # Errors
 /// If polling fails.
 pub fn run(server: &mut Server) -> io::Result<i32> {
-    let now_us = |server: &Server| server.ks.clock.nanos() / 1000;
     loop {
-        let timeout = match turn::turn(server, now_us(server)) {
-            Next::Now => Duration::ZERO,
-            Next::Until(at_us) => Duration::from_micros(at_us.saturating_sub(now_us(server))),
-            Next::Exit(code) => {
-                // The listeners are to be closed before the first client is.
-                turn::detach(server);
-                return Ok(code);
-            }
-        };
-        match turn::wait(server, timeout) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            outcome => outcome?,
+        if let Some(code) = take_turn(server)? {
+            return Ok(code);
         }
     }
+}
+
+/// Takes one turn, and waits until the next is due; returns the exit code if there is to be none.
+///
+/// # Errors
+/// If polling fails.
+pub(crate) fn take_turn(server: &mut Server) -> io::Result<Option<i32>> {
+    let now_us = |server: &Server| server.ks.clock.nanos() / 1000;
+    let timeout = match turn::turn(server, now_us(server)) {
+        Next::Now => Duration::ZERO,
+        Next::Until(at_us) => Duration::from_micros(at_us.saturating_sub(now_us(server))),
+        Next::Exit(code) => {
+            // The listeners are to be closed before the first client is.
+            turn::detach(server);
+            return Ok(Some(code));
+        }
+    };
+    match turn::wait(server, timeout) {
+        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+        outcome => outcome?,
+    }
+    Ok(None)
 }
 
 impl EventSource for EventLoop {

@@ -177,6 +177,11 @@ impl Server {
         self.lifecycle.shutdown.exit_code()
     }
 
+    /// Whether what is on disk is still being loaded for the first time.
+    pub fn is_starting(&self) -> bool {
+        self.lifecycle.is_starting()
+    }
+
     /// Seconds since 1970, as of this command.
     pub fn now_seconds(&self) -> i64 {
         self.ks.now_ms / 1000

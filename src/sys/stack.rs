@@ -6,7 +6,7 @@ use std::ptr;
 use std::thread::{Builder, scope};
 
 /// What the common limit is.
-const STACK_BYTES: usize = 8 << 20;
+pub const STACK_BYTES: usize = 8 << 20;
 
 /// Runs the program: where the process was given a smaller stack, on a thread that has one, while the first thread
 /// waits. Answers its exit code.

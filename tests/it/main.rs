@@ -17,6 +17,7 @@ mod connection;
 mod crash;
 mod debugger;
 mod divergence;
+mod embed;
 mod eviction;
 mod flavour;
 mod functions;
