@@ -10,6 +10,7 @@ use crate::server::process::Origin;
 use crate::server::startup;
 use crate::server::table::{CommandTable, Row};
 use crate::server::tls;
+use crate::server::web;
 use crate::server::{REDIS_VERSION, Server, VERSION};
 use crate::sys::{crash, process, title};
 use crate::util::alloc;
@@ -190,8 +191,10 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Err
     crash::report_crashes(config.crash_log_enabled);
     let commands = renamed_commands(&config)?;
     let wanted = config.maxclients;
-    let limit = process::raise_open_files(u64::from(wanted) + RESERVED_FILES);
-    config.maxclients = wanted.min(limit.saturating_sub(RESERVED_FILES).max(1) as u32);
+    let visitors = if config.metrics_port == 0 { 0 } else { web::MAX_VISITORS as u64 };
+    let reserved = RESERVED_FILES + visitors;
+    let limit = process::raise_open_files(u64::from(wanted) + reserved);
+    config.maxclients = wanted.min(limit.saturating_sub(reserved).max(1) as u32);
 
     let mut server = Server::new(config, commands, SmallRng::from_os_rng(), log);
     let origin =
@@ -205,7 +208,7 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Err
         server.warning(&format!(
             "You requested maxclients of {wanted} requiring at least {} max file descriptors. Current maximum open \
              files is {limit}. maxclients has been reduced to {} to compensate for low ulimit.",
-            u64::from(wanted) + RESERVED_FILES,
+            u64::from(wanted) + reserved,
             server.config.maxclients
         ));
     }

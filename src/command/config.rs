@@ -103,14 +103,21 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 .map_err(|e| failed(io_reason(&e).into()))?,
             "port" => listen_elsewhere(s, old, "Unable to listen on this port. Check server logs.")
                 .map_err(failed)?,
-            "tls-port" => {
+            "tls-port" | "metrics-tls" => {
                 configure_tls(s).map_err(failed)?;
                 listen_elsewhere(s, old, "Unable to listen on this port. Check server logs.")
                     .map_err(failed)?;
             }
             name if name.starts_with("tls-") => configure_tls(s).map_err(failed)?,
-            "bind" => listen_elsewhere(s, old, "Failed to bind to specified addresses.")
-                .map_err(failed)?,
+            "metrics-port" => {
+                configure_tls(s).map_err(failed)?;
+                listen_elsewhere(s, old, "Unable to listen on this port. Check server logs.")
+                    .map_err(failed)?;
+            }
+            "bind" | "metrics-bind" => {
+                listen_elsewhere(s, old, "Failed to bind to specified addresses.")
+                    .map_err(failed)?
+            }
             "appendonly" => switch_aof(s).map_err(failed)?,
             "aof-disable-auto-gc" => aof::delete_aof_history(s),
             "loglevel" => s.observer.log.set_level(s.config.loglevel),
@@ -213,24 +220,34 @@ fn warn_if_over_maxmemory(s: &Server) {
     }
 }
 
+/// Addresses and a port to listen on.
+type Endpoint<'a> = (&'a [String], u16);
+
 /// Has the loop listen on other addresses, after seeing that it can.
 fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &'static str) -> Result<(), Reason> {
-    listen_at(s, old, s.config.port, old.port, refusal)?;
-    listen_at(s, old, s.config.tls_port, old.tls_port, refusal)?;
+    fn endpoints(config: &Config) -> [Endpoint<'_>; 3] {
+        [
+            (&config.bind, config.port),
+            (&config.bind, config.tls_port),
+            (&config.metrics_bind, config.metrics_port),
+        ]
+    }
+    for (endpoint, old) in endpoints(&s.config).into_iter().zip(endpoints(old)) {
+        listen_at(s, endpoint, old, refusal)?;
+    }
     s.net.rebind = true;
     Ok(())
 }
 
-/// Sees whether one can listen at a port, where it was another before.
+/// Sees whether one can listen at an endpoint, where it was another before.
 fn listen_at(
     s: &Server,
-    old: &Config,
-    port: u16,
-    old_port: u16,
+    (addresses, port): Endpoint<'_>,
+    (old_addresses, old_port): Endpoint<'_>,
     refusal: &'static str,
 ) -> Result<(), Reason> {
-    for address in &s.config.bind {
-        let held = old_port == port && old.bind.contains(address);
+    for address in addresses {
+        let held = old_port == port && old_addresses.contains(address);
         // What starts with a dash may be missing on this machine.
         if port == 0 || held || address.starts_with('-') {
             continue;
@@ -239,7 +256,7 @@ fn listen_at(
             // A socket of ours that listens everywhere is in the way of one address, and the other way round: it will
             // have been closed by then.
             let everywhere = |bind: &str| matches!(bind.trim_start_matches('-'), "*" | "::*");
-            let own = everywhere(address) || old.bind.iter().any(|bind| everywhere(bind));
+            let own = everywhere(address) || old_addresses.iter().any(|bind| everywhere(bind));
             if error.kind() == io::ErrorKind::AddrInUse && own && old_port == port {
                 continue;
             }

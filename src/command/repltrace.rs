@@ -6,8 +6,7 @@
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::server::replication;
-use crate::server::replication::primary::feed;
+use crate::server::replication::links::{self, Condition};
 use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
 use crate::server::table::Row;
 use crate::spec::help::reply_help;
@@ -65,60 +64,29 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
         Role::Primary => "replica",
         Role::Replica => "primary",
     };
-    let start = format!("link {}: {other}", link.id);
-    if let Some(ended) = link.ended {
-        let ago = s.now_seconds() - ended;
-        return format!("{start} {}, over since {ago} s", link.peer);
-    }
-    match link.role {
-        Role::Primary => {
-            let token = s
-                .clients
-                .iter()
-                .find(|(_, c)| c.replstate.as_ref().is_some_and(|r| r.trace() == Some(link.id)));
-            let Some((token, client)) = token else { return format!("{start} {}", link.peer) };
-            let Some(replica) = &client.replstate else { return start };
-            let peer = match replica.announced.listening_port {
-                0 => link.peer.clone(),
-                _ => replication::replica_name(s, token),
-            };
-            if replica.is_shaking_hands() {
-                return format!("{start} {peer}, shaking hands");
-            }
-            let behind = s.repl.offset().saturating_sub(replica.ack_offset());
-            let unsent = feed::replica_lag_bytes(s, token);
-            let silent = s.now_seconds() - replica.heard_seconds();
-            let state = replica.state_name();
-            format!(
-                "{start} {peer}, {state}, lag {behind} bytes ({unsent} not sent yet), heard {silent} s ago"
-            )
+    let (peer, condition) = links::condition(s, link);
+    let how = match condition {
+        Condition::Unknown if link.role == Role::Replica => {
+            return format!("link {}: {other}", link.id);
         }
-        Role::Replica => {
-            let Some(primary) = s.repl.primary() else { return start };
-            let (state, now) = (primary.role_name(), s.now_seconds());
-            let silent = now - primary.heard_seconds();
-            if !primary.is_connected() && !primary.is_syncing() {
-                let down = match s.repl.down_since() {
-                    None => "has not been up yet".to_string(),
-                    Some(since) => format!("down for {} s", now - since),
-                };
-                let waits = now - primary.since_seconds();
-                return format!("{start} {}, {state} for {waits} s, {down}", link.peer);
-            }
-            let client = primary
-                .token()
-                .filter(|_| primary.is_connected())
-                .and_then(|token| s.clients.get(token));
-            let lag = match client {
-                Some(client) => client.read_offset - client.applied_offset,
-                None => primary.kept_bytes().2,
+        Condition::Unknown => return format!("link {}: {other} {peer}", link.id),
+        Condition::Over { seconds } => format!("over since {seconds} s"),
+        Condition::ShakingHands => "shaking hands".to_string(),
+        Condition::Replica { state, lag_bytes, unsent_bytes, silent_seconds } => format!(
+            "{state}, lag {lag_bytes} bytes ({unsent_bytes} not sent yet), heard {silent_seconds} s ago"
+        ),
+        Condition::Down { state, waits_seconds, down_seconds } => {
+            let down = match down_seconds {
+                None => "has not been up yet".to_string(),
+                Some(seconds) => format!("down for {seconds} s"),
             };
-            format!(
-                "{start} {}, {state}, lag {lag} bytes (received, not applied yet), heard {silent} s ago",
-                link.peer
-            )
+            format!("{state} for {waits_seconds} s, {down}")
         }
-    }
+        Condition::Primary { state, lag_bytes, silent_seconds } => format!(
+            "{state}, lag {lag_bytes} bytes (received, not applied yet), heard {silent_seconds} s ago"
+        ),
+    };
+    format!("link {}: {other} {peer}, {how}", link.id)
 }
 
 /// A link and all that is remembered of it.

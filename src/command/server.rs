@@ -304,7 +304,7 @@ fn reply_histogram(reply: &mut Reply, command: &Command) {
     reply.bulk(b"histogram_usec");
     let at = reply.deferred();
     let (mut total, mut shown, mut entries) = (0, 0, 0);
-    for (bits, n) in command.stats.histogram.iter().flat_map(|h| h.iter().enumerate()) {
+    for (bits, n) in command.stats.histogram.iter().flat_map(|h| h.iter()) {
         total += n;
         // A kilo-nanosecond of 1024 is the first bound; Redis's histogram, exact to two digits, then rounds so.
         if bits < 10 || total == shown {

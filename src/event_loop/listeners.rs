@@ -1,4 +1,5 @@
-//! Listening sockets: TCP on every `bind` address, in clear and with TLS, and a Unix socket.
+//! Listening sockets: TCP on every `bind` address, in clear and with TLS, a Unix socket, and HTTP on every
+//! `metrics-bind` address.
 
 use crate::server::Server;
 use mio::net::{TcpListener, UnixListener};
@@ -15,6 +16,10 @@ pub enum Listener {
     Tcp(TcpListener),
     Tls(TcpListener),
     Unix(UnixListener),
+    /// For HTTP: see [`web`](crate::server::web).
+    Web(TcpListener),
+    /// The same, encrypted.
+    WebTls(TcpListener),
 }
 
 /// All listening sockets of a server.
@@ -44,6 +49,7 @@ impl Listeners {
         if listeners.sockets.is_empty() {
             return Err(io::Error::other("Configured to not listen anywhere, exiting."));
         }
+        listeners.open_web(registry, server)?;
         Ok(listeners)
     }
 
@@ -55,7 +61,7 @@ impl Listeners {
     fn add(&mut self, registry: &Registry, mut listener: Listener) -> io::Result<()> {
         let token = Token(FIRST_LISTENER + self.sockets.len());
         match &mut listener {
-            Listener::Tcp(l) | Listener::Tls(l) => {
+            Listener::Tcp(l) | Listener::Tls(l) | Listener::Web(l) | Listener::WebTls(l) => {
                 registry.register(l, token, Interest::READABLE)?;
             }
             Listener::Unix(l) => registry.register(l, token, Interest::READABLE)?,
@@ -70,17 +76,28 @@ impl Listeners {
     /// As for [`Listeners::open`].
     pub fn open_tcp(&mut self, registry: &Registry, server: &mut Server) -> io::Result<()> {
         let (port, tls_port) = (server.config.port, server.config.tls_port);
+        let addresses = server.config.bind.clone();
         server.process.clear_listeners();
-        self.bind(registry, server, port, "tcp", Listener::Tcp)?;
-        self.bind(registry, server, tls_port, "tls", Listener::Tls)
+        self.bind(registry, server, (&addresses, port), "tcp", Listener::Tcp)?;
+        self.bind(registry, server, (&addresses, tls_port), "tls", Listener::Tls)
     }
 
-    /// Opens a socket for each `bind` address at `port`, if that is not 0. Sockets of the kind are called `name`.
+    /// Opens sockets for each `metrics-bind` address.
+    ///
+    /// # Errors
+    /// As for [`Listeners::open`].
+    pub fn open_web(&mut self, registry: &Registry, server: &mut Server) -> io::Result<()> {
+        let (addresses, port) = (server.config.metrics_bind.clone(), server.config.metrics_port);
+        let kind = if server.config.metrics_tls { Listener::WebTls } else { Listener::Web };
+        self.bind(registry, server, (&addresses, port), "metrics", kind)
+    }
+
+    /// Opens a socket for each address at `port`, if that is not 0. Sockets of the kind are called `name`.
     fn bind(
         &mut self,
         registry: &Registry,
         server: &mut Server,
-        port: u16,
+        (addresses, port): (&[String], u16),
         name: &str,
         kind: fn(TcpListener) -> Listener,
     ) -> io::Result<()> {
@@ -89,7 +106,7 @@ impl Listeners {
         }
         let mut bound = Vec::new();
         let mut last_error = None;
-        for address in server.config.bind.clone() {
+        for address in addresses {
             let (optional, host) = match address.strip_prefix('-') {
                 Some(host) => (true, host),
                 None => (false, address.as_str()),
@@ -147,7 +164,13 @@ impl Listeners {
     /// Closes all TCP sockets.
     pub fn close_tcp(&mut self, registry: &Registry) {
         for slot in &mut self.sockets {
-            if let Some(Listener::Tcp(listener) | Listener::Tls(listener)) = slot {
+            if let Some(
+                Listener::Tcp(listener)
+                | Listener::Tls(listener)
+                | Listener::Web(listener)
+                | Listener::WebTls(listener),
+            ) = slot
+            {
                 let _ = registry.deregister(listener);
                 *slot = None;
             }

@@ -10,7 +10,8 @@ use crate::server::observe::log::Level;
 use crate::server::tls;
 use crate::server::turn;
 use crate::server::turn::{ClientEvent, Event, EventSource, Next};
-use crate::server::{FIRST_CLIENT, SNAPSHOT_PIPE, Server, WAKER};
+use crate::server::web;
+use crate::server::{FIRST_CLIENT, FIRST_VISITOR, SNAPSHOT_PIPE, Server, WAKER};
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGCHLD;
@@ -107,6 +108,7 @@ impl EventSource for EventLoop {
                     let token = token - FIRST_CLIENT;
                     Event::Client(ClientEvent { token, readable, writable, closed })
                 }
+                Token(token @ FIRST_VISITOR..) => Event::Visitor(token - FIRST_VISITOR),
                 Token(token @ FIRST_LISTENER..) => Event::Listener(token - FIRST_LISTENER),
                 _ => continue,
             };
@@ -119,16 +121,21 @@ impl EventSource for EventLoop {
         let Some(listener) = self.listeners.get(index) else { return };
         loop {
             let accepted = match listener {
-                Listener::Tcp(l) => l.accept().map(|(stream, _)| Connection::Tcp(stream)),
-                Listener::Tls(l) => {
+                Listener::Tcp(l) | Listener::Web(l) => {
+                    l.accept().map(|(stream, _)| Connection::Tcp(stream))
+                }
+                Listener::Tls(l) | Listener::WebTls(l) => {
                     l.accept().and_then(|(stream, _)| tls::accept_tls(server, stream))
                 }
                 Listener::Unix(l) => l.accept().map(|(stream, _)| Connection::Unix(stream)),
             };
             match accepted {
-                Ok(connection) => {
-                    server.accept_common_handler(connection);
-                }
+                Ok(connection) => match listener {
+                    Listener::Web(_) | Listener::WebTls(_) => web::accept(server, connection),
+                    Listener::Tcp(_) | Listener::Tls(_) | Listener::Unix(_) => {
+                        server.accept_common_handler(connection);
+                    }
+                },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -144,7 +151,9 @@ impl EventSource for EventLoop {
 
     fn listen_anew(&mut self, server: &mut Server) {
         self.listeners.close_tcp(self.poll.registry());
-        if let Err(error) = self.listeners.open_tcp(self.poll.registry(), server) {
+        let registry = self.poll.registry();
+        let opened = self.listeners.open_tcp(registry, server);
+        if let Err(error) = opened.and_then(|()| self.listeners.open_web(registry, server)) {
             server.log(
                 Level::Warning,
                 &format!("Failed to listen after a change of address: {error}"),

@@ -246,6 +246,21 @@ impl Connection {
         };
     }
 
+    /// Tells the other end that nothing more will be written.
+    pub fn shutdown_write(&mut self) {
+        let how = std::net::Shutdown::Write;
+        // It may have ended already.
+        let _ = match self {
+            Connection::Tcp(stream) => stream.shutdown(how),
+            Connection::Unix(stream) => stream.shutdown(how),
+            Connection::Tls(stream) => {
+                stream.close_notify();
+                stream.socket().shutdown(how)
+            }
+            Connection::Virtual(_) => Ok(()),
+        };
+    }
+
     /// Another descriptor of the same connection, for a child to write to.
     pub fn duplicate(&self) -> io::Result<std::fs::File> {
         use std::os::fd::AsFd;

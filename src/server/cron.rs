@@ -15,6 +15,7 @@ use crate::server::replication::primary;
 use crate::server::replication::replica;
 use crate::server::shutdown;
 use crate::server::tracking;
+use crate::server::web;
 use crate::sys::crash;
 use crate::util::alloc;
 use std::time::Duration;
@@ -72,6 +73,7 @@ pub(crate) fn cron(server: &mut Server) {
     rewrite::check_aof_rewrite(server);
     write::retry_aof_write(server, server.lifecycle.begins_second(server.config.hz));
     clients_cron(server);
+    web::cron(server);
     server.net.targets.close_unused(now);
     server.scripting.scripts.debugger.reap();
     tracking::tracking_limit_keys(server);

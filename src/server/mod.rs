@@ -47,6 +47,7 @@ pub(crate) mod token;
 pub(crate) mod tracking;
 pub(crate) mod transaction;
 pub mod turn;
+pub(crate) mod web;
 
 use crate::db::Keyspace;
 use crate::ds::hash::{self, HashSeed};
@@ -71,7 +72,9 @@ pub const REDIS_VERSION: &str = "7.2.4";
 pub const VALKEY_VERSION: &str = "8.0.1";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Tokens below this belong to the loop; a client's is its place in the slab plus this.
+/// Tokens below this belong to the loop; that of a connection of the HTTP listener is its place plus this.
+pub const FIRST_VISITOR: usize = 1 << 15;
+/// A client's token is its place in the slab plus this.
 pub const FIRST_CLIENT: usize = 1 << 16;
 /// The event loop's token for the pipe of a diskless snapshot.
 pub const SNAPSHOT_PIPE: mio::Token = mio::Token(1);

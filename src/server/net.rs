@@ -5,6 +5,7 @@ use super::connection::Dialer;
 use super::targets::CachedTargets;
 use super::tls::Tls;
 use super::turn::Events;
+use super::web::Web;
 
 /// See the module.
 #[derive(Default)]
@@ -21,4 +22,6 @@ pub(crate) struct Net {
     pub(crate) rebind: bool,
     /// Where `MIGRATE` sent keys lately.
     pub(crate) targets: CachedTargets,
+    /// Who speaks HTTP, for metrics.
+    pub(crate) web: Web,
 }

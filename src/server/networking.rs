@@ -157,7 +157,8 @@ impl Server {
         Some(token)
     }
 
-    fn refuses_foreign(&self, conn: &Connection) -> bool {
+    /// Whether protected mode keeps it out.
+    pub(super) fn refuses_foreign(&self, conn: &Connection) -> bool {
         self.config.protected_mode
             && self.acl.default_has_no_password()
             && conn.peer_ip().is_some_and(|ip| !ip.is_loopback())

@@ -70,6 +70,9 @@ pub(crate) fn finished(server: &mut Server) {
     if server.config.unixsocket.is_some() {
         server.notice("Ready to accept connections unix");
     }
+    if server.config.metrics_port != 0 {
+        server.notice("Ready to serve metrics over HTTP");
+    }
     match server.process.supervised() {
         Some("systemd") => notify_systemd(),
         Some("upstart") => process::raise(libc::SIGSTOP),

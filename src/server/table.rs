@@ -9,6 +9,7 @@ use crate::server::gates::Gates;
 use crate::spec::catalogue::{AclId, Catalogue};
 use crate::spec::{COMMANDS, CommandFlags, CommandSpec};
 use crate::util::c_string;
+use crate::util::histogram::Histogram;
 
 /// At most so many bytes of a subcommand's name are shown in an error.
 const SHOWN: usize = 128;
@@ -48,8 +49,8 @@ pub struct CommandStats {
     pub nanos: u64,
     pub rejected: u64,
     pub failed: u64,
-    /// How many calls took less than 2^i nanoseconds.
-    pub histogram: Option<Box<[u64; 64]>>,
+    /// How long the calls took.
+    pub histogram: Option<Box<Histogram>>,
 }
 
 impl CommandStats {
@@ -58,8 +59,7 @@ impl CommandStats {
     pub fn record(&mut self, nanos: u64) {
         self.calls += 1;
         self.nanos += nanos;
-        let histogram = self.histogram.get_or_insert_with(|| Box::new([0; 64]));
-        histogram[(64 - nanos.leading_zeros() as usize).min(63)] += 1;
+        self.histogram.get_or_insert_default().record(nanos);
     }
 
     /// An upper bound of the time that `percent` of the calls took, in microseconds.
@@ -67,7 +67,7 @@ impl CommandStats {
         let Some(histogram) = &self.histogram else { return 0.0 };
         let wanted = (self.calls as f64 * percent / 100.0).ceil().max(1.0) as u64;
         let mut seen = 0;
-        for (bits, n) in histogram.iter().enumerate() {
+        for (bits, n) in histogram.iter() {
             seen += n;
             if seen >= wanted {
                 return ((1u64 << bits) - 1) as f64 / 1000.0;

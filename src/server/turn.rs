@@ -30,6 +30,7 @@ use crate::server::replication::replica::loading;
 use crate::server::shutdown;
 use crate::server::startup;
 use crate::server::tracking;
+use crate::server::web;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
@@ -43,6 +44,8 @@ pub enum Event {
     Listener(usize),
     /// A child has written a part of a diskless snapshot.
     SnapshotPipe,
+    /// A connection of the HTTP listener can be read from, or written to.
+    Visitor(usize),
     /// A child has ended.
     ChildEnded,
     /// The system or an operator asks for something by this signal.
@@ -147,8 +150,9 @@ pub fn watched_turn(
         around(server, &event, false);
     }
     server.process_pending_input();
+    web::serve_busy(server);
     load_on(server);
-    server.observer.count_cycle((server.ks.clock.nanos() - started) / 1000, commands);
+    server.observer.count_cycle(server.ks.clock.nanos() - started, commands);
     if now_us >= server.net.events.next_cron_us {
         let started = server.ks.clock.nanos();
         cron::cron(server);
@@ -170,6 +174,7 @@ fn handle(server: &mut Server, event: Event) {
             with_source(server, |source, server| source.accept(server, listener));
         }
         Event::SnapshotPipe => snapshot::read_snapshot_pipe(server),
+        Event::Visitor(visitor) => web::serve(server, visitor),
         Event::ChildEnded => server.persistence.note_child_signal(),
         Event::Signal(signal) => shutdown::signal_received(server, signal),
     }
@@ -287,6 +292,7 @@ fn next(server: &Server, now_us: u64) -> Next {
         return Next::Exit(code);
     }
     let has_work = server.clients.has_work()
+        || server.net.web.has_work()
         || !server.buffers.output.is_empty()
         || server.observer.monitors.has_lines()
         || server.memory.eviction().is_running()

@@ -9,6 +9,7 @@ pub mod crc64;
 pub(crate) mod geohash;
 pub(crate) mod glob;
 pub(crate) mod hex_float;
+pub(crate) mod histogram;
 pub mod log_level;
 pub(crate) mod long_double;
 pub(crate) mod lzf;

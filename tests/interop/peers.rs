@@ -63,7 +63,8 @@ impl Kind {
     }
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+/// The program of this name on the path.
+pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| Path::is_file(file))
 }

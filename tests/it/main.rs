@@ -25,6 +25,7 @@ mod hash;
 mod keys;
 mod list;
 mod memory;
+mod metrics;
 mod migrate;
 mod output;
 mod persistence;

@@ -260,7 +260,8 @@ pub(crate) fn log_denied(
     };
     let object: Box<[u8]> = object.into();
     let user = server.acl.get(server.clients[token].user).name.clone();
-    log_refusal(server, token, Reason::Denied(denied.denial), context, object, user);
+    let who = client_info::client_info(server, token);
+    log_refusal(server, who, Reason::Denied(denied.denial), context, object, user);
 }
 
 /// Logs that a client was denied a command, and answers the error that it gets.
@@ -310,8 +311,14 @@ pub(crate) fn denied_text(
 
 /// Logs that a client did not know the password of a user that it wanted to be. `command` is what it said.
 pub(crate) fn log_failed_login(server: &mut Server, token: Token, command: &[u8], user: &[u8]) {
-    let context = acl_context(server, token);
-    log_refusal(server, token, Reason::Auth, context, command.into(), user.into());
+    let (context, who) = (acl_context(server, token), client_info::client_info(server, token));
+    log_refusal(server, who, Reason::Auth, context, command.into(), user.into());
+}
+
+/// The same for somebody who speaks HTTP, and is described so.
+pub(crate) fn log_failed_http_login(server: &mut Server, who: String, user: &[u8]) {
+    let object = b"HTTP"[..].into();
+    log_refusal(server, who, Reason::Auth, Context::TopLevel, object, user.into());
 }
 
 fn acl_context(server: &Server, token: Token) -> Context {
@@ -320,7 +327,7 @@ fn acl_context(server: &Server, token: Token) -> Context {
 
 fn log_refusal(
     server: &mut Server,
-    token: Token,
+    client_info: String,
     reason: Reason,
     context: Context,
     object: Box<[u8]>,
@@ -333,7 +340,7 @@ fn log_refusal(
         context,
         object,
         user,
-        client_info: client_info::client_info(server, token),
+        client_info,
         id: 0,
         created_ms: now,
         updated_ms: now,

@@ -185,6 +185,15 @@ directives! {
     /// TLS connections accepted in one turn of the loop.
     max_new_tls_connections_per_cycle: u32 = 1, int(1, 1000), "max-new-tls-connections-per-cycle", NO_EFFECT, VALKEY;
 
+    ["Metrics over HTTP"]
+
+    /// TCP port of the HTTP listener for metrics; 0: none. A directive of Aeolis, as the two after it.
+    metrics_port: u16 = 0, int(0, 65535), "metrics-port";
+    /// Addresses that it listens on.
+    metrics_bind: Vec<String> = vec!["127.0.0.1".into(), "-::1".into()], special, "metrics-bind", MULTI_ARG;
+    /// It speaks TLS, with the certificates of `tls-port`.
+    metrics_tls: bool = false, bool, "metrics-tls";
+
     ["TLS"]
 
     /// TCP port for TLS; 0: none.

@@ -87,14 +87,14 @@ fn process_with_care(
     let start = call.reply.len();
     let resolved = match command {
         Some(id) => server.commands.resolve(id, args),
-        None if http::is_http(args[0]) => {
-            http::refuse_http(server, token);
-            return Verdict::Done;
-        }
         None => Err((None, unknown_command(args))),
     };
     let id = match resolved {
         Ok(id) => id,
+        Err(_) if http::is_http(args) => {
+            http::refuse_http(server, call);
+            return Verdict::Done;
+        }
         Err((known, error)) => {
             refuse(server, call, known, &error);
             after_command(server, call, start);

@@ -161,8 +161,8 @@ impl Observer {
     }
 
     /// The loop took a turn, which began at this count of commands.
-    pub(crate) fn count_cycle(&mut self, micros: u64, commands_before: u64) {
-        self.stats.count_cycle(micros, commands_before);
+    pub(crate) fn count_cycle(&mut self, nanos: u64, commands_before: u64) {
+        self.stats.count_cycle(nanos, commands_before);
     }
 
     /// The cron ran.

@@ -1,6 +1,7 @@
 //! Counters that `INFO` shows, and rates sampled from them.
 
 use crate::resp::error::ErrorCode;
+use crate::util::histogram::Histogram;
 use std::collections::BTreeMap;
 
 /// Samples that a rate is averaged over: 1.6 seconds of them.
@@ -57,6 +58,8 @@ pub struct Stats {
     pub dump_payload_sanitizations: u64,
     pub loop_cycles: u64,
     pub loop_us: u64,
+    /// How long each of them took.
+    pub loop_turns: Histogram,
     /// The longest turn of the loop, and the most commands in one.
     pub loop_us_max: u64,
     pub commands_per_cycle_max: u64,
@@ -102,8 +105,10 @@ impl Stats {
     }
 
     /// Counts a turn of the loop, which took so long and began at this count of commands.
-    pub fn count_cycle(&mut self, micros: u64, commands_before: u64) {
+    pub fn count_cycle(&mut self, nanos: u64, commands_before: u64) {
+        let micros = nanos / 1000;
         self.loop_cycles += 1;
+        self.loop_turns.record(nanos);
         self.loop_us += micros;
         self.loop_us_max = self.loop_us_max.max(micros);
         // The count starts anew where a command of the turn was CONFIG RESETSTAT.

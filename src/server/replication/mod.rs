@@ -6,6 +6,7 @@
 //! * [`replica`]: this server has a primary: its handshake, loading, following, resuming.
 //!
 //! * [`trace`]: what happened on each link, for `REPLTRACE`.
+//! * [`links`]: how each link is now.
 //! * [`failover`]: the role is handed over from one to the other.
 //!
 //! A replica is known by its connection and by nothing else: all that is known of it hangs on its client. `PSYNC`
@@ -13,6 +14,7 @@
 
 pub mod failover;
 pub(crate) mod history;
+pub(crate) mod links;
 pub mod primary;
 pub mod replica;
 pub mod stream;

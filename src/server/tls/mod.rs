@@ -132,7 +132,8 @@ impl Tls {
 /// As [`Tls::configure`].
 pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
     let config = &server.config;
-    if config.tls_port != 0 || config.tls_replication || config.tls_cluster {
+    let for_metrics = config.metrics_port != 0 && config.metrics_tls;
+    if config.tls_port != 0 || config.tls_replication || config.tls_cluster || for_metrics {
         server.net.tls = Some(Box::new(Tls::configure(config)?));
     }
     Ok(())

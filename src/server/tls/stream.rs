@@ -118,10 +118,17 @@ impl TlsStream {
     }
 }
 
-impl Drop for TlsStream {
-    fn drop(&mut self) {
+impl TlsStream {
+    /// Says that nothing more will be written.
+    pub fn close_notify(&mut self) {
         self.session.send_close_notify();
         // The peer may be gone, or not take it now: it will see the end in any case.
         let _ = self.flush();
+    }
+}
+
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        self.close_notify();
     }
 }

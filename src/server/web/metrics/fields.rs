@@ -1,0 +1,232 @@
+//! Which fields of `INFO` are metrics: their names and types are those that redis_exporter gives them, so that its
+//! dashboards and alerts work here; what it does not know begins with `aeolis_`.
+
+use super::exposition::Kind::{self, Counter, Gauge};
+
+/// A field of `INFO`, the metric that it is, and its type; by field.
+pub const FIELDS: &[(&str, &str, Kind)] = &[
+    ("acl_access_denied_auth", "redis_acl_access_denied_auth_total", Counter),
+    ("acl_access_denied_channel", "redis_acl_access_denied_channel_total", Counter),
+    ("acl_access_denied_cmd", "redis_acl_access_denied_cmd_total", Counter),
+    ("acl_access_denied_key", "redis_acl_access_denied_key_total", Counter),
+    ("active_defrag_hits", "redis_defrag_hits", Gauge),
+    ("active_defrag_key_hits", "redis_defrag_key_hits", Gauge),
+    ("active_defrag_key_misses", "redis_defrag_key_misses", Gauge),
+    ("active_defrag_misses", "redis_defrag_misses", Gauge),
+    ("active_defrag_running", "redis_active_defrag_running", Gauge),
+    ("allocator_active", "redis_allocator_active_bytes", Gauge),
+    ("allocator_allocated", "redis_allocator_allocated_bytes", Gauge),
+    ("allocator_frag_bytes", "redis_allocator_frag_bytes", Gauge),
+    ("allocator_frag_ratio", "redis_allocator_frag_ratio", Gauge),
+    ("allocator_resident", "redis_allocator_resident_bytes", Gauge),
+    ("allocator_rss_bytes", "redis_allocator_rss_bytes", Gauge),
+    ("allocator_rss_ratio", "redis_allocator_rss_ratio", Gauge),
+    ("aof_base_size", "redis_aof_base_size_bytes", Gauge),
+    ("aof_buffer_length", "redis_aof_buffer_length", Gauge),
+    ("aof_current_rewrite_time_sec", "redis_aof_current_rewrite_duration_sec", Gauge),
+    ("aof_current_size", "redis_aof_current_size_bytes", Gauge),
+    ("aof_delayed_fsync", "redis_aof_delayed_fsync", Gauge),
+    ("aof_enabled", "redis_aof_enabled", Gauge),
+    ("aof_last_bgrewrite_status", "redis_aof_last_bgrewrite_status", Gauge),
+    ("aof_last_cow_size", "redis_aof_last_cow_size_bytes", Gauge),
+    ("aof_last_rewrite_time_sec", "redis_aof_last_rewrite_duration_sec", Gauge),
+    ("aof_last_write_status", "redis_aof_last_write_status", Gauge),
+    ("aof_pending_bio_fsync", "redis_aof_pending_bio_fsync", Gauge),
+    ("aof_pending_rewrite", "redis_aof_pending_rewrite", Gauge),
+    ("aof_rewrite_in_progress", "redis_aof_rewrite_in_progress", Gauge),
+    ("aof_rewrite_scheduled", "redis_aof_rewrite_scheduled", Gauge),
+    ("aof_rewrites", "aeolis_aof_rewrites_total", Counter),
+    ("aof_rewrites_consecutive_failures", "aeolis_aof_rewrites_consecutive_failures", Gauge),
+    ("async_loading", "redis_async_loading", Gauge),
+    ("blocked_clients", "redis_blocked_clients", Gauge),
+    (
+        "client_output_buffer_limit_disconnections",
+        "redis_client_output_buffer_limit_disconnections_total",
+        Counter,
+    ),
+    (
+        "client_query_buffer_limit_disconnections",
+        "redis_client_query_buffer_limit_disconnections_total",
+        Counter,
+    ),
+    ("client_recent_max_input_buffer", "redis_client_recent_max_input_buffer_bytes", Gauge),
+    ("client_recent_max_output_buffer", "redis_client_recent_max_output_buffer_bytes", Gauge),
+    ("clients_in_timeout_table", "redis_clients_in_timeout_table", Gauge),
+    ("cluster_connections", "redis_cluster_connections", Gauge),
+    ("cluster_enabled", "redis_cluster_enabled", Gauge),
+    ("configured_hz", "redis_configured_hz", Gauge),
+    ("connected_clients", "redis_connected_clients", Gauge),
+    ("connected_slaves", "redis_connected_slaves", Gauge),
+    ("current_cow_peak", "aeolis_save_cow_peak_bytes", Gauge),
+    ("current_cow_size", "aeolis_save_cow_bytes", Gauge),
+    ("current_eviction_exceeded_time", "redis_current_eviction_exceeded_time_ms", Gauge),
+    ("current_save_keys_processed", "aeolis_save_keys_processed", Gauge),
+    ("current_save_keys_total", "aeolis_save_keys", Gauge),
+    ("dump_payload_sanitizations", "redis_dump_payload_sanitizations", Counter),
+    ("eventloop_cycles", "redis_eventloop_cycles_total", Counter),
+    ("eventloop_duration_cmd_sum", "redis_eventloop_duration_cmd_sum_usec_total", Counter),
+    ("eventloop_duration_sum", "redis_eventloop_duration_sum_usec_total", Counter),
+    ("evicted_clients", "redis_evicted_clients_total", Counter),
+    ("evicted_keys", "redis_evicted_keys_total", Counter),
+    ("evicted_scripts", "redis_evicted_scripts_total", Counter),
+    ("expire_cycle_cpu_milliseconds", "redis_expire_cycle_cpu_time_ms_total", Counter),
+    ("expired_keys", "redis_expired_keys_total", Counter),
+    ("expired_stale_perc", "redis_expired_stale_percentage", Gauge),
+    ("expired_time_cap_reached_count", "redis_expired_time_cap_reached_total", Counter),
+    ("hz", "redis_hz", Gauge),
+    (
+        "instantaneous_eventloop_cycles_per_sec",
+        "redis_instantaneous_eventloop_cycles_per_sec",
+        Gauge,
+    ),
+    ("instantaneous_eventloop_duration_usec", "redis_instantaneous_eventloop_duration_usec", Gauge),
+    ("instantaneous_ops_per_sec", "aeolis_instantaneous_ops_per_second", Gauge),
+    ("io_threaded_reads_processed", "redis_io_threaded_reads_processed", Counter),
+    ("io_threaded_writes_processed", "redis_io_threaded_writes_processed", Counter),
+    ("io_threads_active", "redis_io_threads_active", Gauge),
+    ("keyspace_hits", "redis_keyspace_hits_total", Counter),
+    ("keyspace_misses", "redis_keyspace_misses_total", Counter),
+    ("lazyfree_pending_objects", "redis_lazyfree_pending_objects", Gauge),
+    ("lazyfreed_objects", "redis_lazyfreed_objects", Gauge),
+    ("loading", "redis_loading_dump_file", Gauge),
+    ("loading_eta_seconds", "aeolis_loading_eta_seconds", Gauge),
+    ("loading_loaded_bytes", "aeolis_loading_loaded_bytes", Gauge),
+    ("loading_total_bytes", "aeolis_loading_size_bytes", Gauge),
+    ("master_link_down_since_seconds", "aeolis_primary_link_down_seconds", Gauge),
+    ("master_repl_offset", "redis_master_repl_offset", Gauge),
+    ("master_sync_read_bytes", "aeolis_sync_read_bytes", Gauge),
+    ("master_sync_total_bytes", "aeolis_sync_size_bytes", Gauge),
+    ("maxclients", "redis_max_clients", Gauge),
+    ("maxmemory", "redis_memory_max_bytes", Gauge),
+    ("mem_aof_buffer", "redis_mem_aof_buffer_bytes", Gauge),
+    ("mem_clients_normal", "redis_mem_clients_normal", Gauge),
+    ("mem_clients_slaves", "redis_mem_clients_slaves", Gauge),
+    ("mem_cluster_links", "redis_mem_cluster_links_bytes", Gauge),
+    ("mem_fragmentation_bytes", "redis_mem_fragmentation_bytes", Gauge),
+    ("mem_fragmentation_ratio", "redis_mem_fragmentation_ratio", Gauge),
+    ("mem_not_counted_for_evict", "redis_mem_not_counted_for_eviction_bytes", Gauge),
+    ("mem_replication_backlog", "redis_mem_replication_backlog_bytes", Gauge),
+    ("mem_total_replication_buffers", "redis_mem_total_replication_buffers_bytes", Gauge),
+    ("migrate_cached_sockets", "redis_migrate_cached_sockets_total", Gauge),
+    ("min_slaves_good_slaves", "aeolis_good_replicas", Gauge),
+    ("module_fork_in_progress", "redis_module_fork_in_progress", Gauge),
+    ("module_fork_last_cow_size", "redis_module_fork_last_cow_size", Gauge),
+    ("number_of_cached_scripts", "redis_number_of_cached_scripts", Gauge),
+    ("number_of_functions", "redis_number_of_functions", Gauge),
+    ("number_of_libraries", "redis_number_of_libraries", Gauge),
+    ("process_id", "redis_process_id", Gauge),
+    ("pubsub_channels", "redis_pubsub_channels", Gauge),
+    ("pubsub_clients", "redis_pubsub_clients", Gauge),
+    ("pubsub_patterns", "redis_pubsub_patterns", Gauge),
+    ("pubsubshard_channels", "redis_pubsubshard_channels", Gauge),
+    ("rdb_bgsave_in_progress", "redis_rdb_bgsave_in_progress", Gauge),
+    ("rdb_changes_since_last_save", "redis_rdb_changes_since_last_save", Gauge),
+    ("rdb_current_bgsave_time_sec", "redis_rdb_current_bgsave_duration_sec", Gauge),
+    ("rdb_last_bgsave_status", "redis_rdb_last_bgsave_status", Gauge),
+    ("rdb_last_bgsave_time_sec", "redis_rdb_last_bgsave_duration_sec", Gauge),
+    ("rdb_last_cow_size", "redis_rdb_last_cow_size_bytes", Gauge),
+    ("rdb_last_load_keys_expired", "redis_rdb_last_load_expired_keys", Gauge),
+    ("rdb_last_load_keys_loaded", "redis_rdb_last_load_loaded_keys", Gauge),
+    ("rdb_last_save_time", "redis_rdb_last_save_timestamp_seconds", Gauge),
+    ("rdb_saves", "redis_rdb_saves_total", Gauge),
+    ("rejected_connections", "redis_rejected_connections_total", Counter),
+    ("repl_backlog_active", "redis_repl_backlog_is_active", Gauge),
+    ("repl_backlog_first_byte_offset", "redis_repl_backlog_first_byte_offset", Gauge),
+    ("repl_backlog_histlen", "redis_repl_backlog_history_bytes", Gauge),
+    ("repl_backlog_size", "redis_replication_backlog_bytes", Gauge),
+    ("replicas_repl_buffer_peak", "aeolis_sync_kept_stream_peak_bytes", Gauge),
+    ("replicas_repl_buffer_size", "aeolis_sync_kept_stream_bytes", Gauge),
+    ("replicas_waiting_psync", "aeolis_replicas_waiting_psync", Gauge),
+    ("reply_buffer_expands", "redis_reply_buffer_expands_total", Counter),
+    ("reply_buffer_shrinks", "redis_reply_buffer_shrinks_total", Counter),
+    ("second_repl_offset", "redis_second_repl_offset", Gauge),
+    ("slave_expires_tracked_keys", "redis_slave_expires_tracked_keys", Gauge),
+    ("slave_priority", "redis_slave_priority", Gauge),
+    ("sync_full", "redis_replica_resyncs_full", Gauge),
+    ("sync_partial_err", "redis_replica_partial_resync_denied", Gauge),
+    ("sync_partial_ok", "redis_replica_partial_resync_accepted", Gauge),
+    ("total_blocking_keys", "redis_total_blocking_keys", Gauge),
+    ("total_blocking_keys_on_nokey", "redis_total_blocking_keys_on_nokey", Gauge),
+    ("total_commands_processed", "redis_commands_processed_total", Counter),
+    ("total_connections_received", "redis_connections_received_total", Counter),
+    ("total_error_replies", "redis_total_error_replies", Counter),
+    ("total_eviction_exceeded_time", "redis_eviction_exceeded_time_ms_total", Counter),
+    ("total_forks", "aeolis_forks_total", Counter),
+    ("total_net_input_bytes", "redis_net_input_bytes_total", Counter),
+    ("total_net_output_bytes", "redis_net_output_bytes_total", Counter),
+    ("total_net_repl_input_bytes", "redis_net_repl_input_bytes_total", Counter),
+    ("total_net_repl_output_bytes", "redis_net_repl_output_bytes_total", Counter),
+    ("total_reads_processed", "redis_total_reads_processed", Counter),
+    ("total_system_memory", "redis_total_system_memory_bytes", Gauge),
+    ("total_watched_keys", "redis_total_watched_keys", Gauge),
+    ("total_writes_processed", "redis_total_writes_processed", Counter),
+    ("tracking_clients", "redis_tracking_clients", Gauge),
+    ("tracking_total_items", "redis_tracking_total_items", Gauge),
+    ("tracking_total_keys", "redis_tracking_total_keys", Gauge),
+    ("tracking_total_prefixes", "redis_tracking_total_prefixes", Gauge),
+    ("unexpected_error_replies", "redis_unexpected_error_replies", Counter),
+    ("uptime_in_seconds", "redis_uptime_in_seconds", Gauge),
+    ("used_cpu_sys", "redis_cpu_sys_seconds_total", Counter),
+    ("used_cpu_sys_children", "redis_cpu_sys_children_seconds_total", Counter),
+    ("used_cpu_sys_main_thread", "redis_cpu_sys_main_thread_seconds_total", Counter),
+    ("used_cpu_user", "redis_cpu_user_seconds_total", Counter),
+    ("used_cpu_user_children", "redis_cpu_user_children_seconds_total", Counter),
+    ("used_cpu_user_main_thread", "redis_cpu_user_main_thread_seconds_total", Counter),
+    ("used_memory", "redis_memory_used_bytes", Gauge),
+    ("used_memory_dataset", "redis_memory_used_dataset_bytes", Gauge),
+    ("used_memory_functions", "redis_memory_used_functions_bytes", Gauge),
+    ("used_memory_lua", "redis_memory_used_lua_bytes", Gauge),
+    ("used_memory_overhead", "redis_memory_used_overhead_bytes", Gauge),
+    ("used_memory_peak", "redis_memory_used_peak_bytes", Gauge),
+    ("used_memory_rss", "redis_memory_used_rss_bytes", Gauge),
+    ("used_memory_scripts", "redis_memory_used_scripts_bytes", Gauge),
+    ("used_memory_scripts_eval", "redis_memory_used_scripts_eval_bytes", Gauge),
+    ("used_memory_startup", "redis_memory_used_startup_bytes", Gauge),
+    ("used_memory_vm_eval", "redis_memory_used_vm_eval_bytes", Gauge),
+    ("used_memory_vm_functions", "redis_memory_used_vm_functions_bytes", Gauge),
+    ("used_memory_vm_total", "redis_memory_used_vm_total", Gauge),
+    ("watching_clients", "redis_watching_clients", Gauge),
+];
+
+/// The metric that a field is, if it is one.
+pub fn metric_of(field: &str) -> Option<(&'static str, Kind)> {
+    let at = FIELDS.binary_search_by_key(&field, |(name, _, _)| name).ok()?;
+    let (_, metric, kind) = FIELDS[at];
+    Some((metric, kind))
+}
+
+/// The value of a field as a number; states are 1 if all is well.
+pub fn value_of(text: &str) -> Option<&str> {
+    match text {
+        "ok" => Some("1"),
+        "err" => Some("0"),
+        number if number.parse::<f64>().is_ok() => Some(number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_sorted_and_metrics_are_different() {
+        assert!(FIELDS.is_sorted_by(|a, b| a.0 < b.0));
+        let mut metrics: Vec<&str> = FIELDS.iter().map(|(_, metric, _)| *metric).collect();
+        metrics.sort_unstable();
+        assert!(metrics.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn values_are_numbers() {
+        for (text, value) in [
+            ("12", Some("12")),
+            ("-1", Some("-1")),
+            ("ok", Some("1")),
+            ("err", Some("0")),
+            ("up", None),
+        ] {
+            assert_eq!(value_of(text), value);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The HTTP listener (`metrics-port`): metrics and probes, read only, served by the same loop as everything else.
+//!
+//! * [`exchange`]: what is said on a connection, as a machine without a socket. Heads are parsed by `httparse`.
+//! * [`response`]: answers.
+//! * [`access`]: who may see what.
+//! * [`metrics`], [`health`]: what is served.
+//!
+//! Here: connections come, are read from and written to, and go. All is bounded: how many there are, what they may
+//! send, what waits for them, and how long they may take.
+
+mod access;
+mod exchange;
+mod health;
+mod metrics;
+mod response;
+
+use crate::server::connection::Connection;
+use crate::server::observe::log::Level;
+use crate::server::{FIRST_VISITOR, Server};
+use exchange::{Exchange, Request};
+use metrics::{Format, Scrapes};
+use response::{Response, Status};
+use slab::Slab;
+use std::io::{self, ErrorKind};
+use std::mem;
+
+/// Connections at a time. Beyond that, the one that has been quiet for longest makes room.
+pub const MAX_VISITORS: usize = 64;
+/// How long a request's head may take, in milliseconds.
+const HEAD_MS: i64 = 10_000;
+/// How long a connection may be kept between two requests: scrapes are seldom more than a minute apart.
+const IDLE_MS: i64 = 150_000;
+/// How long an answer may wait without a byte of it being taken.
+const STALLED_MS: i64 = 30_000;
+/// How long, and for how many bytes, what is sent behind the last answer is read: a socket that is closed before takes
+/// the answer back.
+const LINGER_MS: i64 = 2_000;
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one read.
+const READ: usize = 4096;
+/// Reads from one connection before others have their turn.
+const READS_PER_TURN: usize = 64;
+
+/// One connection.
+struct Visitor {
+    conn: Connection,
+    exchange: Exchange,
+    /// When it last got on, in milliseconds since 1970: bytes of an answer were taken, or a request began.
+    since_ms: i64,
+    /// It has asked for something already.
+    is_known: bool,
+    /// All has been said: so many bytes may still come, to be dropped.
+    lingering: Option<usize>,
+}
+
+impl Visitor {
+    /// When it has taken too long.
+    fn deadline_ms(&self) -> i64 {
+        let patience = if self.lingering.is_some() {
+            LINGER_MS
+        } else if self.exchange.has_output() {
+            STALLED_MS
+        } else if self.exchange.is_amid_request() || !self.is_known {
+            HEAD_MS
+        } else {
+            IDLE_MS
+        };
+        self.since_ms + patience
+    }
+
+    /// Writes what waits; answers whether all of it is gone.
+    fn write(&mut self, now_ms: i64) -> io::Result<bool> {
+        loop {
+            let outcome = if self.exchange.has_output() {
+                self.conn.write_vectored(&self.exchange.output().slices())
+            } else {
+                self.conn.flush().map(|()| 0)
+            };
+            match outcome {
+                Ok(n) => {
+                    if !self.exchange.has_output() {
+                        return Ok(true);
+                    }
+                    if n == 0 {
+                        return Err(ErrorKind::WriteZero.into());
+                    }
+                    self.exchange.wrote(n);
+                    self.since_ms = now_ms;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads what has come, once; `false`: nothing has.
+    fn read(&mut self, now_ms: i64) -> io::Result<bool> {
+        let mut buf = [0; READ];
+        match self.conn.read(&mut buf) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                if let Some(left) = &mut self.lingering {
+                    *left = left.checked_sub(n).ok_or(ErrorKind::FileTooLarge)?;
+                    return Ok(true);
+                }
+                if !self.exchange.is_amid_request() {
+                    self.since_ms = now_ms;
+                }
+                self.exchange.receive(&buf[..n]);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// There is nothing more to say: the other side sees that, and what it still sends is dropped for a while.
+    fn begin_to_linger(&mut self, now_ms: i64) {
+        self.conn.shutdown_write();
+        self.lingering = Some(LINGER_BYTES);
+        self.since_ms = now_ms;
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+pub(crate) struct Web {
+    visitors: Slab<Visitor>,
+    /// Those with more to be dealt with that no event will announce.
+    busy: Vec<usize>,
+    scrapes: Scrapes,
+}
+
+impl Web {
+    /// Whether there is something to be done that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    fn connection(&self, visitor: usize) -> &Connection {
+        &self.visitors[visitor].conn
+    }
+
+    /// Makes room for one more.
+    fn make_room(&mut self) {
+        if self.visitors.len() < MAX_VISITORS {
+            return;
+        }
+        let quietest = self.visitors.iter().min_by_key(|(_, visitor)| visitor.since_ms);
+        if let Some((visitor, _)) = quietest {
+            // Dropping it closes it.
+            self.visitors.remove(visitor);
+        }
+    }
+
+    fn close_overdue(&mut self, now_ms: i64) {
+        self.visitors.retain(|_, visitor| visitor.deadline_ms() > now_ms);
+    }
+}
+
+/// A connection was accepted.
+pub(crate) fn accept(server: &mut Server, mut conn: Connection) {
+    if server.refuses_foreign(&conn) {
+        let refusal = Response::of(Status::Forbidden);
+        let _ = conn.write(&[&refusal.head(true)[..], &refusal.body].concat());
+        return;
+    }
+    // A connection that can't be configured is about to fail anyway.
+    let _ = conn.set_options(true, server.config.tcp_keepalive);
+    let now_ms = server.ks.now_ms;
+    let web = &mut server.net.web;
+    web.make_room();
+    let place = web.visitors.vacant_entry();
+    if let Some(registry) = &server.net.registry
+        && let Err(error) = conn.register(registry, mio::Token(FIRST_VISITOR + place.key()))
+    {
+        server.log(Level::Warning, &format!("Error registering fd event: {error}"));
+        return;
+    }
+    let exchange = Exchange::new();
+    let visitor = Visitor { conn, exchange, since_ms: now_ms, is_known: false, lingering: None };
+    place.insert(visitor);
+}
+
+/// Closes the connections that have taken too long.
+pub(crate) fn cron(server: &mut Server) {
+    server.net.web.close_overdue(server.ks.now_ms);
+}
+
+/// Goes on with what was left for this turn.
+pub(crate) fn serve_busy(server: &mut Server) {
+    for visitor in mem::take(&mut server.net.web.busy) {
+        serve(server, visitor);
+    }
+}
+
+/// A connection can be read from, or written to.
+pub(crate) fn serve(server: &mut Server, visitor: usize) {
+    if attend(server, visitor).is_err() {
+        server.net.web.visitors.try_remove(visitor);
+    }
+}
+
+/// Writes, reads and answers for as long as the socket has or takes something, but answers one request only.
+///
+/// # Errors
+/// If the connection is to be closed.
+fn attend(server: &mut Server, token: usize) -> io::Result<()> {
+    let now_ms = server.ks.now_ms;
+    let mut has_answered = false;
+    for _ in 0..READS_PER_TURN {
+        let Some(visitor) = server.net.web.visitors.get_mut(token) else { return Ok(()) };
+        if !visitor.write(now_ms)? {
+            // The socket will say when it takes more. Until then nothing is read.
+            return Ok(());
+        }
+        if visitor.exchange.is_over() && visitor.lingering.is_none() {
+            visitor.begin_to_linger(now_ms);
+        }
+        if has_answered && visitor.exchange.is_amid_request() {
+            break;
+        }
+        if let Some(request) = visitor.exchange.next_request() {
+            visitor.is_known = true;
+            respond(server, token, &request);
+            has_answered = true;
+        } else if !visitor.exchange.has_output() && !visitor.read(now_ms)? {
+            return Ok(());
+        }
+    }
+    if !server.net.web.busy.contains(&token) {
+        server.net.web.busy.push(token);
+    }
+    Ok(())
+}
+
+fn respond(server: &mut Server, token: usize, request: &Request) {
+    let response = match &request.path[..] {
+        "/health" => Response::text("ok\n".to_string()),
+        "/ready" => match health::obstacle(server) {
+            None => Response::text("ready\n".to_string()),
+            Some(why) => Response {
+                status: Status::ServiceUnavailable,
+                ..Response::text(format!("{why}\n"))
+            },
+        },
+        "/metrics" => access::check(server, token, request, &["info"])
+            .map_or_else(Response::of, |()| scrape(server, Format::preferred(&request.accept))),
+        _ => Response::of(Status::NotFound),
+    };
+    server.net.web.visitors[token].exchange.answer(&response);
+}
+
+fn scrape(server: &mut Server, format: Format) -> Response {
+    let started = server.ks.clock.nanos();
+    let body = metrics::metrics(server, format, server.net.web.scrapes).into();
+    server.net.web.scrapes.record(server.ks.clock.nanos() - started);
+    Response { status: Status::Ok, content_type: format.content_type(), body }
+}
