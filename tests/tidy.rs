@@ -37,19 +37,7 @@ const FLOORS: [(&str, u8); 19] = [
 
 /// Modules that can be got to from themselves by imports, without those between a parent and its children: (folder,
 /// module).
-const CIRCLES: &[(&str, &str)] = &[
-    ("server", "blocking"),
-    ("server", "client"),
-    ("server", "client_info"),
-    ("server", "connection"),
-    ("server", "output"),
-    ("server", "persistence"),
-    ("server", "propagate"),
-    ("server", "replication"),
-    ("server", "tls"),
-    ("server", "tracking"),
-    ("server", "transaction"),
-];
+const CIRCLES: &[(&str, &str)] = &[];
 
 /// Where `unsafe` may stand.
 const UNSAFE: [&str; 9] = [

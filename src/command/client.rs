@@ -12,6 +12,7 @@ use crate::server::client_info;
 use crate::server::expiry;
 use crate::server::replication::trace;
 use crate::server::table::Row;
+use crate::server::timeout;
 use crate::server::token::UserId;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::number::parse_i64;
@@ -376,7 +377,7 @@ fn unblock(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         if with_error {
             blocking::unblock_client_on_error(s, token, &UNBLOCKED)
         } else {
-            blocking::unblock_client_on_timeout(s, token)
+            timeout::unblock_client_on_timeout(s, token)
         }
     });
     call.reply.int(unblocked.into());

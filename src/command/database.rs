@@ -5,6 +5,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::persistence;
+use crate::server::replication::primary::snapshot;
 use crate::server::table::Row;
 use crate::server::tracking;
 use crate::server::transaction;
@@ -31,7 +32,7 @@ fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn flushall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
     empty_databases(s, 0..s.ks.dbs.len(), lazy);
-    persistence::kill_save_child(s);
+    snapshot::kill_save_child(s);
     if !s.config.save.is_empty() {
         // The file must not bring back what was flushed. A failure has been logged, and does not undo the flush.
         persistence::rdb_save(s);

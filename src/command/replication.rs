@@ -7,11 +7,12 @@ use crate::server::blocking;
 use crate::server::call::Call;
 use crate::server::client::{Blocked, ClientFlags};
 use crate::server::client_info;
+use crate::server::links::history::Wanted;
+use crate::server::links::replica::zero_or_one;
+use crate::server::links::trace::Direction;
 use crate::server::replication;
 use crate::server::replication::failover;
 use crate::server::replication::failover::Handover;
-use crate::server::replication::history::Wanted;
-use crate::server::replication::primary;
 use crate::server::replication::primary::WAITAOF_WITHOUT_AOF;
 use crate::server::replication::primary::dual_channel;
 use crate::server::replication::primary::feed;
@@ -19,7 +20,6 @@ use crate::server::replication::primary::psync;
 use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
-use crate::server::replication::trace::Direction;
 use crate::server::table::Row;
 use crate::util::number::parse_i64;
 
@@ -250,7 +250,7 @@ fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn waitaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let local = primary::zero_or_one(args[1])?;
+    let local = zero_or_one(args[1])?;
     let replicas = usize::try_from(positive(args[2], None)?).unwrap_or(usize::MAX);
     let deadline = timeout(args[3], Unit::Milliseconds, s.ks.now_ms)?;
     if s.repl.is_replica() {

@@ -6,8 +6,8 @@
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::server::replication::links::{self, Condition};
-use crate::server::replication::trace::{Direction, LinkTrace, Role, Step};
+use crate::server::links::trace::{Direction, LinkTrace, Role, Step};
+use crate::server::replication::status::{self, Condition};
 use crate::server::table::Row;
 use crate::spec::help::reply_help;
 use crate::sys::time::local_day_and_time;
@@ -64,7 +64,7 @@ fn headline(s: &Server, link: &LinkTrace) -> String {
         Role::Primary => "replica",
         Role::Replica => "primary",
     };
-    let (peer, condition) = links::condition(s, link);
+    let (peer, condition) = status::condition(s, link);
     let how = match condition {
         Condition::Unknown if link.role == Role::Replica => {
             return format!("link {}: {other}", link.id);

@@ -168,7 +168,7 @@ fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         call.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    persistence::rdb_save_background(s, SaveTarget::Disk, persistence::all_contents(s))
+    persistence::rdb_save_background(s, SaveTarget::Disk, persistence::all_contents(s), &[])
         .map_err(|_| FAILED)?;
     call.reply.simple("Background saving started");
     Ok(())

@@ -5,10 +5,10 @@ use super::args::{int, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::client::tracking::{ClientTracking, TrackingOptions};
 use crate::server::client::{Client, Token};
 use crate::server::table::Row;
 use crate::server::tracking;
-use crate::server::tracking::{ClientTracking, TrackingOptions};
 
 const ONE_REDIRECT: CommandError =
     CommandError::err("A client can only redirect to a single other client");

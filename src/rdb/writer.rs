@@ -7,6 +7,7 @@ use super::format::{length, opcode, string_encoding};
 use crate::util::crc64::crc64;
 use crate::util::lzf;
 use crate::util::number::parse_i64;
+use bitflags::bitflags;
 use std::io::{self, Write};
 
 /// Bytes gathered before they are written: few system calls, and still in the cache when the
@@ -29,6 +30,16 @@ pub enum RdbVersion {
     V12 = 12,
     /// For Valkey since 9.0.
     Valkey80 = 80,
+}
+
+bitflags! {
+    /// What a snapshot is to be without, for a replica that does not want all (`REPLCONF rdb-filter-only` names what it
+    /// is to have).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Excluded: u8 {
+        const DATA = 1;
+        const FUNCTIONS = 2;
+    }
 }
 
 /// How to write.

@@ -1,11 +1,10 @@
 //! How a client is shown: one line of `CLIENT LIST`, which the log uses too.
 
 use super::Server;
+use super::client::tracking::TrackingOptions;
 use super::client::{Client, ClientFlags, Token};
 use super::pubsub::Topic;
-use super::tracking::TrackingOptions;
 use crate::resp::encode::encode_command;
-use crate::server::output;
 use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
@@ -108,7 +107,7 @@ pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]])
     field("ssub", &subscribed(Topic::Shard));
     field("multi", if client.is(ClientFlags::MULTI) { &queued } else { &-1 });
     if server.config.flavour.client_list_tells_of_watched_keys {
-        field("watch", &transaction.map_or(0, |t| t.watched()));
+        field("watch", &transaction.map_or(0, |t| t.watched.len()));
     }
     let partial = client.partial.as_ref();
     let running = args.iter().map(|arg| arg.len()).sum::<usize>();
@@ -123,7 +122,7 @@ pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]])
     field("rbp", &0);
     field("obl", &0);
     field("oll", &client.out.chunks());
-    field("omem", &output::output_bytes(server, token));
+    field("omem", &client.output_bytes(server.repl.stream()));
     field("tot-mem", &(client.memory() + running));
     field("events", &events);
     field("cmd", &client.last_command.unwrap_or("NULL"));

@@ -12,6 +12,7 @@ use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
 use crate::server::propagate;
 use crate::server::replication::primary;
+use crate::server::replication::primary::snapshot;
 use crate::server::replication::replica;
 use crate::server::shutdown;
 use crate::server::tracking;
@@ -68,7 +69,7 @@ pub(crate) fn cron(server: &mut Server) {
     }
     shutdown::heed_signal(server);
     server.persistence.receive_child_reports(server.ks.now_ms);
-    persistence::check_child(server);
+    snapshot::check_children_done(server);
     persistence::check_save_points(server);
     rewrite::check_aof_rewrite(server);
     write::retry_aof_write(server, server.lifecycle.begins_second(server.config.hz));

@@ -22,6 +22,7 @@ mod http;
 pub(crate) mod info;
 pub(crate) mod large_reply;
 pub(crate) mod lifecycle;
+pub mod links;
 pub(crate) mod memory;
 pub(crate) mod monitoring;
 pub(crate) mod net;
@@ -42,6 +43,7 @@ pub mod startup;
 pub(crate) mod subscribe;
 pub(crate) mod table;
 pub(crate) mod targets;
+pub(crate) mod timeout;
 pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod tracking;
@@ -208,6 +210,11 @@ impl Server {
         subscribe::apply_notification_config(self);
         let measures = self.config.latency_monitor_threshold > 0;
         self.ks.changes.slowest_expiry = measures.then_some(Duration::ZERO);
+    }
+
+    /// Has the keyspace note modified keys if anybody wants to know of them.
+    pub(crate) fn apply_key_watching(&mut self) {
+        self.ks.changes.track = self.blocking.watched.clients() > 0 || self.tracking.clients() > 0;
     }
 
     /// For whoever looks at the server from outside, as tests do.

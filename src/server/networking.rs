@@ -28,6 +28,7 @@ use crate::server::monitoring;
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::replication::primary;
+use crate::server::replication::primary::feed;
 use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
@@ -743,6 +744,14 @@ impl Server {
             self.read_query_from_client(token, true);
         }
     }
+}
+
+/// The socket takes bytes again, or `before_sleep` finds some to write.
+pub(crate) fn send_reply_to_client(server: &mut Server, token: Token) {
+    if output::write_output(server, token) && server.clients[token].is(ClientFlags::SLAVE) {
+        feed::write_to_replica(server, token);
+    }
+    output::output_written(server, token);
 }
 
 fn finish_read(outcome: io::Result<usize>, full: bool) -> io::Result<bool> {

@@ -11,9 +11,6 @@ use crate::resp::reply::{PIECE, Reply};
 use crate::server::client_info;
 use crate::server::observe::log::Level;
 use crate::server::pubsub::{Message, Topic};
-use crate::server::replication::primary::feed;
-use crate::server::replication::trace;
-use crate::server::replication::trace::Direction;
 use crate::sys::process::total_memory;
 use bytes::Bytes;
 use std::io::ErrorKind;
@@ -303,33 +300,32 @@ pub(crate) fn reply_to(server: &mut Server, token: Token, write: impl FnOnce(&mu
     add_reply_to(server, token, reply.as_bytes());
 }
 
-/// The socket takes bytes again, or `before_sleep` finds some to write.
-pub(crate) fn send_reply_to_client(server: &mut Server, token: Token) {
-    write_output(server, token);
+/// A client has been written to: it may be below its soft limit again, and another excess would be a new one.
+pub(crate) fn output_written(server: &mut Server, token: Token) {
     if server.clients.get(token).is_some_and(|c| c.soft_limit_since.is_some()) {
-        // It may be below its soft limit again, and another excess would be a new one.
         check_output_limit(server, token);
     }
     server.memory.count_client(&server.clients, token, 0);
 }
 
-fn write_output(server: &mut Server, token: Token) {
+/// Writes what waits to be written to a client; whether all of it has been, and the client is still there.
+pub(crate) fn write_output(server: &mut Server, token: Token) -> bool {
     if server.persistence.aof.holds_replies() {
         server.clients.queue_write(token);
-        return;
+        return false;
     }
     let mut sent = 0;
     loop {
-        let Some(client) = server.clients.get_mut(token) else { return };
+        let Some(client) = server.clients.get_mut(token) else { return false };
         if client.out.is_empty() {
             break;
         }
         if sent >= WRITE_AT_ONCE {
             server.clients.queue_write(token);
-            return;
+            return false;
         }
         match client.conn.write_vectored(&client.out.slices()) {
-            Ok(0) => return,
+            Ok(0) => return false,
             Ok(n) => {
                 sent += n;
                 client.out.consume(n);
@@ -339,32 +335,34 @@ fn write_output(server: &mut Server, token: Token) {
                     client.last_interaction = server.ks.now_ms / 1000;
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
                 server.log(Level::Verbose, &format!("Error writing to client: {error}"));
-                trace::trace_end(server, token, &format!("writing failed: {error}"));
+                let now_us = server.ks.clock.unix_us();
+                let why = format!("writing failed: {error}");
+                server.repl.note_end(token, &server.clients[token], now_us, &why);
                 server.free_client(token);
-                return;
+                return false;
             }
         }
     }
     let client = &mut server.clients[token];
-    if let Err(error) = client.conn.flush() {
-        if error.kind() != ErrorKind::WouldBlock {
-            server.free_client(token);
-        }
-    } else if client.is(ClientFlags::CLOSE_AFTER_REPLY) {
+    let is_done = match client.conn.flush() {
+        Ok(()) => client.is(ClientFlags::CLOSE_AFTER_REPLY),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+        Err(_) => true,
+    };
+    if is_done {
         server.free_client(token);
-    } else if client.is(ClientFlags::SLAVE) {
-        feed::write_to_replica(server, token);
     }
+    !is_done
 }
 
 /// Closes a client whose output is over its class's limit: at once over the hard one, after a while over the soft.
 pub(crate) fn check_output_limit(server: &mut Server, token: Token) {
     let now = server.now_seconds();
-    let pending = output_bytes(server, token);
+    let pending = server.clients[token].output_bytes(server.repl.stream());
     let replica_limit = replica_output_limit(server);
     let client = &mut server.clients[token];
     if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
@@ -398,7 +396,8 @@ fn close_for_output_limit(server: &mut Server, token: Token, pending: usize) {
     server.log(Level::Warning, &text);
     if server.clients[token].class() == 1 {
         let text = format!("output buffer limit: {pending} bytes wait to be sent");
-        trace::trace_replica(server, token, Direction::Here, &text);
+        let now_us = server.ks.clock.unix_us();
+        server.repl.note_end(token, &server.clients[token], now_us, &text);
     }
     // It will not be written any more.
     server.clients[token].out.clear();
@@ -425,10 +424,4 @@ pub(crate) fn replica_output_limit(server: &Server) -> u64 {
         0 => 0,
         limit => limit.max(server.config.repl_backlog_size),
     }
-}
-
-/// Bytes that wait to be written to a client, with a replica's share of the replication buffer.
-pub fn output_bytes(server: &Server, token: Token) -> usize {
-    let client = &server.clients[token];
-    client.out.len() + feed::replica_lag_bytes(server, token)
 }

@@ -15,6 +15,7 @@ use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
 use crate::server::replication;
 use crate::server::replication::primary::feed;
+use crate::server::replication::primary::snapshot;
 use crate::server::replication::replica;
 use std::sync::atomic::Ordering;
 
@@ -193,7 +194,7 @@ fn write_and_exit(server: &mut Server) -> bool {
     if server.persistence.child_target() == Some(SaveTarget::Disk) {
         server.warning("There is a child saving an .rdb. Killing it!");
     }
-    persistence::kill_save_child(server);
+    snapshot::kill_save_child(server);
     if !close_aof(server, flags.contains(ShutdownFlags::FORCE)) {
         return false;
     }

@@ -7,7 +7,6 @@
 use super::Server;
 use super::client::ClientFlags;
 use super::token::Token;
-use crate::server::blocking;
 use crate::server::blocking::pause;
 use crate::server::busy;
 use crate::server::cron;
@@ -16,19 +15,21 @@ use crate::server::expiry;
 use crate::server::memory::client_eviction;
 use crate::server::memory::evict;
 use crate::server::monitoring;
+use crate::server::networking;
 use crate::server::output;
-use crate::server::persistence;
 use crate::server::persistence::aof::write;
 use crate::server::persistence::child::SaveChild;
 use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadError, LoadProgress};
 use crate::server::propagate;
 use crate::server::replication::failover;
-use crate::server::replication::primary::{dual_channel, feed, snapshot};
+use crate::server::replication::primary::{feed, snapshot};
 use crate::server::replication::replica;
 use crate::server::replication::replica::loading;
+use crate::server::replication::restart;
 use crate::server::shutdown;
 use crate::server::startup;
+use crate::server::timeout;
 use crate::server::tracking;
 use crate::server::web;
 use std::collections::VecDeque;
@@ -188,7 +189,7 @@ fn handle_client(server: &mut Server, event: ClientEvent) {
         return;
     }
     if writable {
-        output::send_reply_to_client(server, token);
+        networking::send_reply_to_client(server, token);
     }
     if readable {
         server.read_query_from_client(token, closed);
@@ -205,7 +206,7 @@ fn load_on(server: &mut Server) {
         loading::continue_loading_snapshot(server);
         return;
     }
-    match persistence::load_some(server) {
+    match restart::load_some(server) {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => startup::finished(server),
         Err(error) => {
@@ -230,10 +231,10 @@ fn before_sleep(server: &mut Server) {
         evict::perform_evictions(server);
     }
     if server.persistence.take_child_signal() {
-        persistence::check_child(server);
+        snapshot::check_children_done(server);
     }
     pause::check_pause(server);
-    blocking::handle_blocked_clients_timeout(server);
+    timeout::handle_blocked_clients_timeout(server);
     resume::handle_clients_blocked_on_keys(server);
     if !write_append_only_file(server) {
         return;
@@ -249,7 +250,7 @@ fn before_sleep(server: &mut Server) {
     }
     write_replies(server);
     client_eviction::evict_clients(server);
-    dual_channel::abandon_unwanted_snapshot(server);
+    snapshot::abandon_unwanted_snapshot(server);
     if server.persistence.child().is_some_and(SaveChild::has_pipe) {
         // The pipe may hold bytes that were left there while a replica lagged.
         snapshot::read_snapshot_pipe(server);
@@ -275,7 +276,7 @@ fn write_replies(server: &mut Server) {
     for token in server.clients.take_pending_writes() {
         let Some(client) = server.clients.get(token) else { continue };
         if !client.out.is_empty() {
-            output::send_reply_to_client(server, token);
+            networking::send_reply_to_client(server, token);
         } else if client.is(ClientFlags::SLAVE) {
             feed::write_to_replica(server, token);
         }

@@ -4,8 +4,7 @@ use super::group::Group;
 use super::network::SharedNetwork;
 use aeolis::server::Server;
 use aeolis::server::client::ClientFlags;
-use aeolis::server::output;
-use aeolis::server::replication::NO_ID;
+use aeolis::server::links::NO_ID;
 use aeolis::server::turn::Event;
 use std::collections::{BTreeSet, HashSet};
 
@@ -115,10 +114,10 @@ impl Checks {
                 );
             }
         }
-        for (token, client) in server.clients().iter() {
+        for (_, client) in server.clients().iter() {
             let limit = server.config().client_output_buffer_limit[client.class()].hard as usize;
             let limit = limit.max(server.config().repl_backlog_size as usize);
-            let held = output::output_bytes(server, token);
+            let held = client.output_bytes(server.replication().stream());
             assert!(
                 held <= limit + SLACK || client.is(ClientFlags::CLOSE_ASAP),
                 "server {i} holds {held} bytes for a client, more than {limit}"

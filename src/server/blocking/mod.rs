@@ -35,12 +35,10 @@ pub mod watched;
 
 use crate::db::blocked::Waiter;
 use crate::resp::error::{CommandError, ErrorCode};
-use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{BlockState, Blocked, ClientFlags, KeyWait, Token};
 use crate::server::output;
-use crate::server::replication::primary::feed;
 use crate::value::Type;
 use pause::Pause;
 use waits::Waits;
@@ -130,38 +128,6 @@ pub(crate) fn end_wait(server: &mut Server, token: Token) -> Option<BlockState> 
     Some(state)
 }
 
-/// Ends the waits whose time is over.
-pub(crate) fn handle_blocked_clients_timeout(server: &mut Server) {
-    for noted in server.blocking.waits.late(server.ks.now_ms) {
-        if let Some(token) = server.clients.find(noted)
-            && !unblock_client_on_timeout(server, token)
-        {
-            unblock_client(server, token);
-        }
-    }
-}
-
-/// Ends a wait with the answer that it has when its time is over; `false` if it has none.
-pub(crate) fn unblock_client_on_timeout(server: &mut Server, token: Token) -> bool {
-    match server.clients[token].blocked.as_ref().map(|b| &b.on) {
-        Some(Blocked::Keys(_)) => {
-            count_unblocked(server, token, false);
-            output::reply_to(server, token, Reply::null_array);
-        }
-        Some(&Blocked::Replicas { offset, .. }) => {
-            let reached = feed::replicas_at(server, offset);
-            output::reply_to(server, token, |reply| reply.int(reached as i64));
-        }
-        Some(&Blocked::Durable { offset, .. }) => {
-            let reached = feed::durable_at(server, offset);
-            output::reply_to(server, token, |reply| reached.reply(reply));
-        }
-        Some(Blocked::Pause | Blocked::Shutdown) | None => return false,
-    }
-    unblock_client(server, token);
-    true
-}
-
 /// Ends a wait with an error; `false` if the client waits for nothing that can
 /// fail: what is paused or shutting down goes on from the start later.
 pub(crate) fn unblock_client_on_error(
@@ -181,7 +147,7 @@ pub(crate) fn unblock_client_on_error(
 }
 
 /// Counts the command of a blocked client, which was not counted when it blocked and will not run again.
-fn count_unblocked(server: &mut Server, token: Token, failed: bool) {
+pub(crate) fn count_unblocked(server: &mut Server, token: Token, failed: bool) {
     let Some(Blocked::Keys(wait)) = server.clients[token].blocked.as_ref().map(|b| &b.on) else {
         return;
     };

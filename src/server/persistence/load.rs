@@ -7,12 +7,9 @@ use crate::rdb::parser::{Event, Origin, RdbEntry};
 use crate::rdb::{ErrorKind, RdbError, RdbParser};
 use crate::server::Server;
 use crate::server::blocking;
+use crate::server::links::NO_ID;
 use crate::server::observe::log::Level;
 use crate::server::persistence::child::wait_after_key;
-use crate::server::propagate;
-use crate::server::replication::NO_ID;
-use crate::server::replication::primary::feed;
-use crate::server::replication::replica::follow;
 use crate::server::scripting;
 use crate::server::transaction;
 use crate::util::io_reason;
@@ -62,6 +59,16 @@ pub struct Loading {
     /// The parser has more, but a slice's time was over.
     behind: bool,
     finished: bool,
+}
+
+/// What is found while loading that concerns replication.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Where in whose history the snapshot stands.
+    pub origin: Option<SnapshotOrigin>,
+    /// Keys, with their databases, that a restarted primary has left out because their time had come. Replicas that go
+    /// on in its old history have them still, and must be told.
+    pub stale: Vec<(usize, Box<[u8]>)>,
 }
 
 /// Where a snapshot comes from.
@@ -468,19 +475,17 @@ fn is_stale(server: &Server, entry: &RdbEntry<'_>) -> bool {
         && entry.expire_ms.is_some_and(|at| at < server.ks.now_ms)
 }
 
-/// A restarted primary has left out a key whose time had come. Replicas that go on in its old history have the
-/// key still, and must be told.
+/// A key is left out because its time had come.
 fn stale_key_skipped(server: &mut Server, loading: &mut Loading, key: &[u8]) {
     if !server.lifecycle.is_starting() || loading.options.ignore_origin {
         return;
     }
+    let found = &mut server.persistence.found;
     if let Some(origin) = loading.origin.take() {
-        follow::persistence_origin_loaded(server, Some(origin));
+        found.origin = Some(origin);
     }
-    if server.repl.stream().is_some() {
-        server.ks.changes.deleted.push((loading.db, key.into()));
-        propagate::propagate_deletions(server);
-        feed::trim_stream(server);
+    if found.origin.is_some() || server.repl.stream().is_some() {
+        found.stale.push((loading.db, key.into()));
     }
 }
 
@@ -517,7 +522,8 @@ pub(crate) fn finish_loading(server: &mut Server) -> bool {
         server.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
     }
     if !loading.options.ignore_origin {
-        follow::persistence_origin_loaded(server, loading.origin);
+        let found = &mut server.persistence.found.origin;
+        *found = loading.origin.or(found.take());
     }
     true
 }

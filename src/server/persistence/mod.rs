@@ -4,28 +4,27 @@
 //! * [`snapshots`]: how the last snapshots went, and whether another one is due.
 //! * [`load`]: a snapshot is loaded, from a file or from a primary.
 //! * [`child`]: the process that saves, and what it reports.
+//! * [`rdb_channels`]: the connections that a snapshot for replicas goes to, where it has some of its own.
 //! * [`bio`]: calls to the file system that are too slow for the loop.
 
 pub mod aof;
 pub(crate) mod bio;
 pub(crate) mod child;
 pub mod load;
+mod rdb_channels;
 pub(crate) mod snapshots;
 
 pub use child::SaveTarget;
 
 use super::Server;
-use super::replication::Excluded;
-use super::replication::primary::dual_channel::RdbChannelWriter;
+use super::client::Token;
 use crate::rdb::RdbWriter;
-use crate::rdb::writer::{RdbVersion, WriterOptions};
+use crate::rdb::writer::{Excluded, RdbVersion, WriterOptions};
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::config::{Config, SavePoint};
 use crate::server::observe::latency;
 use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
-use crate::server::replication::primary::dual_channel;
-use crate::server::replication::primary::snapshot;
 use crate::sys::children::ChildEnd;
 use crate::sys::durable::{IncrementalSync, sync_dir_of};
 use crate::sys::process;
@@ -34,8 +33,9 @@ use crate::util::io_reason;
 use aof::Aof;
 use bio::Bio;
 use child::{Pipe, Progress, SaveChild, Task};
-use load::{LoadError, LoadProgress, Loading};
+use load::{Found, LoadError, LoadProgress, Loading};
 use mio::unix::pipe::Sender;
+use rdb_channels::RdbChannelWriter;
 use snapshots::{SaveReason, Snapshots};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -106,6 +106,12 @@ impl Output {
     }
 }
 
+/// A child that made a snapshot has ended.
+pub(crate) struct SaveEnd {
+    pub child: SaveChild,
+    pub ok: bool,
+}
+
 /// What is on disk, what is on its way there, and what is being loaded.
 pub struct Persistence {
     pub(crate) snapshots: Snapshots,
@@ -114,6 +120,8 @@ pub struct Persistence {
     pub(crate) bio: Bio,
     /// What is being loaded, at start-up or from a primary.
     pub(crate) loading: Option<Box<Loading>>,
+    /// What was found while loading that concerns replication, which has not taken it yet.
+    found: Found,
     /// Who saves.
     child: Option<SaveChild>,
     /// A signal has told that a child has ended: it need not wait for the cron.
@@ -127,6 +135,7 @@ impl Persistence {
             aof: Aof::default(),
             bio: Bio::default(),
             loading: None,
+            found: Found::default(),
             child: None,
             is_child_signalled: false,
         }
@@ -141,6 +150,11 @@ impl Persistence {
     /// machine that loses its power is sure to have; `None`: no file is written to.
     pub fn synced_size(&self) -> Option<u64> {
         self.aof.appender().synced_size()
+    }
+
+    /// Takes what was found while loading that concerns replication.
+    pub(crate) fn take_found(&mut self) -> Found {
+        std::mem::take(&mut self.found)
     }
 
     /// The child that saves, if there is one.
@@ -404,7 +418,8 @@ fn note_saved(server: &mut Server) {
     server.persistence.snapshots.saved(now);
 }
 
-/// Starts a child that saves these contents; the loop goes on.
+/// Starts a child that saves these contents; the loop goes on. `channels`: the replicas whose connections it writes to,
+/// if they are its target.
 ///
 /// # Errors
 /// If there is a child already, or none can be made.
@@ -412,6 +427,7 @@ pub(crate) fn rdb_save_background(
     server: &mut Server,
     target: SaveTarget,
     contents: Contents,
+    channels: &[Token],
 ) -> io::Result<()> {
     if server.persistence.child().is_some() {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -423,7 +439,7 @@ pub(crate) fn rdb_save_background(
     server.persistence.snapshots.begin(server.ks.changes.dirty, now);
     let mark = random_id(&mut server.rng);
     let origin = snapshot_origin(server);
-    let prepared = output_for(server, target, contents.version, &mark);
+    let prepared = output_for(server, target, contents.version, &mark, channels);
     let forked = prepared.and_then(|(output, task)| {
         let inherited = output.descriptors();
         child::fork_saver(server, task, &inherited, |server, pid, progress| {
@@ -467,13 +483,14 @@ fn output_for(
     target: SaveTarget,
     version: RdbVersion,
     mark: &str,
+    channels: &[Token],
 ) -> io::Result<(Output, Task)> {
     let mark = mark.to_string();
     Ok(match target {
         SaveTarget::Disk => (Output::File, Task::File { version }),
         SaveTarget::Aof { rdb } => (Output::File, Task::AofBase { rdb }),
         SaveTarget::RdbChannels => {
-            let writer = dual_channel::rdb_channel_writer(server)?;
+            let writer = RdbChannelWriter::new(server, channels)?;
             (Output::Channels(writer), Task::Channels { version, mark })
         }
         SaveTarget::Replicas => {
@@ -489,28 +506,31 @@ fn output_for(
     })
 }
 
-/// Ends the child that saves, and forgets it. One that rewrites the append-only file is left alone.
-pub(crate) fn kill_save_child(server: &mut Server) {
+/// Ends the child that saves, and forgets it: whoever waited for its snapshot is to be told. One that rewrites the
+/// append-only file is left alone.
+#[must_use]
+pub(crate) fn kill_save_child(server: &mut Server) -> Option<SaveEnd> {
     let is_snapshot = |target| !matches!(target, SaveTarget::Aof { .. });
-    let Some(mut child) = server.persistence.take_child_if(is_snapshot) else { return };
+    let mut child = server.persistence.take_child_if(is_snapshot)?;
     child::end_child(server, &mut child, libc::SIGKILL);
     let _ = fs::remove_file(temporary_rdb(server, child.pid()));
-    snapshot::snapshot_done(server, &child, false);
+    Some(SaveEnd { child, ok: false })
 }
 
-/// Sees whether the child has ended, and draws the consequences.
-pub(crate) fn check_child(server: &mut Server) {
-    let Some(end) = server.persistence.child_mut().and_then(SaveChild::finished) else { return };
+/// Sees whether the child has ended, and draws the consequences here: whoever waited for its snapshot is to be told.
+#[must_use]
+pub(crate) fn check_child(server: &mut Server) -> Option<SaveEnd> {
+    let end = server.persistence.child_mut().and_then(SaveChild::finished)?;
     server.persistence.receive_child_reports(server.ks.now_ms);
-    let Some(child) = server.persistence.child.take() else { return };
+    let child = server.persistence.child.take()?;
     child::child_is_gone(server);
     if matches!(child.target(), SaveTarget::Aof { .. }) {
         rewrite::background_rewrite_done(server, &child, end);
         // A replica may have come meanwhile.
-        return;
+        return None;
     }
     background_save_done(server, &child, end);
-    snapshot::snapshot_done(server, &child, end == ChildEnd::Exited(0));
+    Some(SaveEnd { child, ok: end == ChildEnd::Exited(0) })
 }
 
 fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
@@ -575,5 +595,5 @@ pub(crate) fn check_save_points(server: &mut Server) {
         }
     }
     // A failure has been logged and noted.
-    let _ = rdb_save_background(server, SaveTarget::Disk, all_contents(server));
+    let _ = rdb_save_background(server, SaveTarget::Disk, all_contents(server), &[]);
 }

@@ -4,7 +4,6 @@
 //! server follows it, and says `FAILOVER` in its `PSYNC`: that makes the replica a primary. If it refuses, this server
 //! is the primary again.
 
-use super::ReplicaLink;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::blocking::pause;
@@ -12,6 +11,7 @@ use crate::server::blocking::pause::{PauseKind, PausePurpose};
 use crate::server::call::Call;
 use crate::server::client::Token;
 use crate::server::client_info;
+use crate::server::links::replica::ReplicaLink;
 use crate::server::replication::primary;
 use crate::server::replication::replica;
 

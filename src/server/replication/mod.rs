@@ -1,38 +1,35 @@
 //! Replication, in both roles, after `replication.c`'s states.
 //!
-//! * [`stream`]: what is replicated, written once, shared by the backlog and every replica.
-//! * [`history`]: whose stream it is, and who may go on in it.
 //! * [`primary`]: this server has replicas: handshake, snapshots, streaming, acknowledgements.
 //! * [`replica`]: this server has a primary: its handshake, loading, following, resuming.
 //!
-//! * [`trace`]: what happened on each link, for `REPLTRACE`.
-//! * [`links`]: how each link is now.
+//! * [`trace`]: takes down what happens on each link, for `REPLTRACE`.
+//! * [`status`]: how each link is now.
+//! * [`restart`]: a snapshot is loaded that carries replication state.
 //! * [`failover`]: the role is handed over from one to the other.
+//!
+//! Its machines, the stream and its histories are in [`links`](super::links).
 //!
 //! A replica is known by its connection and by nothing else: all that is known of it hangs on its client. `PSYNC`
 //! carries no identity because none is needed.
 
 pub mod failover;
-pub(crate) mod history;
-pub(crate) mod links;
 pub mod primary;
 pub mod replica;
-pub mod stream;
-pub mod trace;
-pub mod transfer;
+pub(crate) mod restart;
+pub(crate) mod status;
+pub(crate) mod trace;
 
 use super::Server;
 use super::client::Token;
 use crate::resp::encode::{encode_command, for_each_piece};
+use crate::server::links::history::History;
+use crate::server::links::primary::{CachedPrimary, PrimaryLink};
+use crate::server::links::replica::ReplicaLink;
+use crate::server::links::stream::Stream;
+use crate::server::links::trace::Traces;
 use failover::Failover;
-use history::History;
-pub use history::NO_ID;
-pub use primary::Excluded;
-pub(crate) use primary::ReplicaLink;
 use primary::dual_channel::Reservation;
-use replica::{CachedPrimary, PrimaryLink};
-use stream::Stream;
-use trace::Traces;
 
 /// The replication state of this server.
 pub struct Replication {

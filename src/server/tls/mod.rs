@@ -1,15 +1,15 @@
-//! Encrypted connections: what `tls-*` ask for, as rustls has it. [`stream`] is one connection.
+//! Encrypted connections: what `tls-*` ask for, as rustls has it. [`TlsStream`] is one connection.
 //!
 //! TLS 1.2 and 1.3, with the cipher suites that rustls has. As in Redis a peer's certificate must be signed by one of
 //! `tls-ca-cert-file` and `tls-ca-cert-dir`, and may be made out to any name.
 
 mod ciphers;
-pub mod stream;
 mod trust;
 
 use super::Server;
 use super::config::{Config, TlsAuthClients};
 use super::connection::Connection;
+use super::connection::tls::TlsStream;
 use mio::net::TcpStream;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -27,7 +27,6 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use stream::TlsStream;
 use trust::AnyName;
 
 /// What encrypted connections are made with.

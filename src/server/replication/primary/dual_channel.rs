@@ -9,22 +9,16 @@
 //! Between the `$ENDOFF` and that `PSYNC` a [`Reservation`] holds the stream's bytes. The child that makes the snapshot
 //! writes to the sockets itself: this process is not troubled with it.
 
-use super::super::trace::Direction;
-use super::ReplicaLink;
 use crate::server::Server;
 use crate::server::client::Token;
+use crate::server::links::replica::ReplicaLink;
+use crate::server::links::trace::Direction;
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
-use crate::server::persistence::SaveTarget;
 use crate::server::replication;
 use crate::server::replication::primary;
 use crate::server::replication::trace;
-use crate::sys::poll::wait_writable;
-use std::fs::File;
-use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 /// The stream is kept from `cursor` on for a replica whose snapshot is on its way over the RDB channel.
 #[derive(Debug)]
@@ -94,18 +88,6 @@ pub(super) fn open_rdb_channels(server: &mut Server, waiting: &[Token], offset: 
         told.push(token);
     }
     told
-}
-
-/// Where a child writes a snapshot for the RDB channels that wait for it.
-///
-/// # Errors
-/// If the system has no descriptors left.
-pub(crate) fn rdb_channel_writer(server: &Server) -> io::Result<RdbChannelWriter> {
-    let receivers = primary::snapshot_receivers(server);
-    let sockets: io::Result<Vec<File>> =
-        receivers.iter().map(|&token| server.clients[token].conn.duplicate()).collect();
-    let stall = Duration::from_secs(u64::from(server.config.repl_timeout));
-    Ok(RdbChannelWriter { sockets: sockets?, stall })
 }
 
 /// The snapshot has been written to the RDB channels, or not: they have served.
@@ -179,68 +161,4 @@ pub(super) fn check_reservations(server: &mut Server) {
             server.clients.close_later(token);
         }
     }
-}
-
-/// Ends a snapshot that is made for replicas when the last of them has gone.
-pub(crate) fn abandon_unwanted_snapshot(server: &mut Server) {
-    let Some(target) = server.persistence.child_target() else { return };
-    if matches!(target, SaveTarget::Disk | SaveTarget::Aof { .. })
-        || !primary::snapshot_receivers(server).is_empty()
-    {
-        return;
-    }
-    let channels = target == SaveTarget::RdbChannels;
-    persistence::check_child(server);
-    if server.persistence.child().is_some() {
-        server.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
-        persistence::kill_save_child(server);
-        if channels {
-            server.warning("Background RDB transfer error");
-        }
-    }
-}
-
-/// The sockets of RDB channels, as a child writes to them: all the same bytes, as fast as the slowest takes them. One
-/// that fails, or takes nothing for too long, is left out from then on.
-pub struct RdbChannelWriter {
-    sockets: Vec<File>,
-    stall: Duration,
-}
-
-impl RdbChannelWriter {
-    /// What the child has to keep open.
-    pub fn descriptors(&self) -> Vec<i32> {
-        self.sockets.iter().map(AsRawFd::as_raw_fd).collect()
-    }
-}
-
-impl Write for RdbChannelWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let stall = self.stall;
-        self.sockets.retain_mut(|socket| write_all(socket, bytes, stall).is_ok());
-        if self.sockets.is_empty() {
-            return Err(io::Error::new(ErrorKind::BrokenPipe, "no replica is left"));
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn write_all(socket: &mut File, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if !wait_writable(socket, stall)? {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

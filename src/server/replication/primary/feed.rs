@@ -1,13 +1,12 @@
 //! The stream goes out to the replicas, and they say how far they have got.
 
-use super::ReplicaLink;
-use super::link::Next;
 use crate::rdb::writer::RdbVersion;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::client::{Blocked, ClientFlags, Token};
+use crate::server::links::replica::{Next, ReplicaLink};
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::replication;
@@ -83,10 +82,7 @@ fn try_write_to_replica(server: &mut Server, token: Token) -> io::Result<()> {
 
 /// Bytes of the stream that a replica has not been sent.
 pub(crate) fn replica_lag_bytes(server: &Server, token: Token) -> usize {
-    match (stream_cursor(server, token), &server.repl.stream) {
-        (Some(cursor), Some(stream)) => (stream.end() - cursor) as usize,
-        _ => 0,
-    }
+    primary::link_of(server, token).map_or(0, |link| link.lag_bytes(server.repl.stream()))
 }
 
 /// From where on the stream is kept for a replica; `None`: nothing is kept for it.

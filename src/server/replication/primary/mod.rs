@@ -1,6 +1,5 @@
 //! This server has replicas: `REPLCONF` and `PSYNC` come in, snapshots and the stream go out.
 //!
-//! * [`link`]: a replica as a machine: its states, and what follows from what it says.
 //! * [`psync`]: what a replica asks for, and whether it may go on where it stopped.
 //! * [`snapshot`]: a snapshot for those who may not.
 //! * [`dual_channel`]: that snapshot on a connection of its own, where both sides can.
@@ -10,24 +9,21 @@
 
 pub mod dual_channel;
 pub(crate) mod feed;
-mod link;
 pub mod psync;
 pub(crate) mod snapshot;
 
 pub use feed::{DurableAt, WAITAOF_WITHOUT_AOF};
 
-use super::trace::Direction;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::client_info;
+use crate::server::links::replica::{Action, ReplicaLink};
+use crate::server::links::trace::Direction;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
 use crate::server::replication;
 use crate::server::replication::trace;
 use crate::server::{Server, random_id};
 use bytes::Bytes;
-use link::Action;
-pub use link::Excluded;
-pub(crate) use link::{ReplicaLink, zero_or_one};
 
 /// What is known of a replica that is one.
 pub(super) fn link_of(server: &Server, token: Token) -> Option<&ReplicaLink> {
@@ -113,7 +109,7 @@ pub(crate) fn replication_forget_client(server: &mut Server, token: Token) {
     let on_disk = server.persistence.child_target() == Some(SaveTarget::Disk);
     if waited && on_disk && server.config.save.is_empty() && snapshot_receivers(server).is_empty() {
         // Nobody wants the file any more.
-        persistence::kill_save_child(server);
+        snapshot::kill_save_child(server);
     }
     if server.repl.replicas.is_empty() {
         server.repl.no_replicas_since = server.now_seconds();

@@ -1,11 +1,11 @@
 //! `PSYNC` and `SYNC`: a replica asks to go on where it stopped, or for everything.
 
-use super::super::history::{Kept, Refusal, Wanted};
-use super::super::trace::{Direction, Resync};
-use super::link::Capabilities;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::links::history::{Kept, Refusal, Wanted};
+use crate::server::links::replica::Capabilities;
+use crate::server::links::trace::{Direction, Resync};
 use crate::server::output;
 use crate::server::replication;
 use crate::server::replication::primary;

@@ -1,16 +1,15 @@
 //! Snapshots for replicas: who shares one, when it is made, and how it gets to them.
 
-use super::super::trace::Direction;
-use super::super::transfer::{Transfer, read_pipe};
-use super::link::Capabilities;
-use super::{Excluded, ReplicaLink};
-use crate::rdb::writer::RdbVersion;
+use crate::rdb::writer::{Excluded, RdbVersion};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::links::replica::{Capabilities, ReplicaLink};
+use crate::server::links::trace::Direction;
+use crate::server::links::transfer::{Transfer, read_pipe};
 use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::child::SaveChild;
-use crate::server::persistence::{Contents, SaveTarget};
+use crate::server::persistence::{Contents, SaveEnd, SaveTarget};
 use crate::server::replication;
 use crate::server::replication::primary;
 use crate::server::replication::primary::dual_channel;
@@ -141,7 +140,10 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
             replication_setup_slave_for_full_resync(server, token, offset);
         }
     }
-    if let Err(error) = persistence::rdb_save_background(server, target, contents) {
+    let receivers = primary::snapshot_receivers(server);
+    let connections = if channels { &receivers[..] } else { &[] };
+    let saves = persistence::rdb_save_background(server, target, contents, connections);
+    if let Err(error) = saves {
         server.warning(&format!("BGSAVE for replication failed: {error}"));
         waiting.into_iter().for_each(|token| refuse_snapshot(server, token));
         return;
@@ -238,7 +240,7 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
             server.warning(&format!(
                 "Diskless rdb transfer, read error sending DB to replicas: {error}"
             ));
-            persistence::kill_save_child(server);
+            kill_save_child(server);
             return;
         }
     };
@@ -260,12 +262,46 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
         {
             let _ = registry.deregister(&mut pipe);
         }
-        persistence::check_child(server);
+        check_children_done(server);
+    }
+}
+
+/// Sees whether the child that saves has ended, and draws the consequences.
+pub(crate) fn check_children_done(server: &mut Server) {
+    if let Some(end) = persistence::check_child(server) {
+        snapshot_done(server, &end);
+    }
+}
+
+/// Ends the child that makes a snapshot, if there is one.
+pub(crate) fn kill_save_child(server: &mut Server) {
+    if let Some(end) = persistence::kill_save_child(server) {
+        snapshot_done(server, &end);
+    }
+}
+
+/// Ends a snapshot that is made for replicas when the last of them has gone.
+pub(crate) fn abandon_unwanted_snapshot(server: &mut Server) {
+    let Some(target) = server.persistence.child_target() else { return };
+    if matches!(target, SaveTarget::Disk | SaveTarget::Aof { .. })
+        || !primary::snapshot_receivers(server).is_empty()
+    {
+        return;
+    }
+    let channels = target == SaveTarget::RdbChannels;
+    check_children_done(server);
+    if server.persistence.child().is_some() {
+        server.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
+        kill_save_child(server);
+        if channels {
+            server.warning("Background RDB transfer error");
+        }
     }
 }
 
 /// A child has ended: those who waited for its snapshot get it, or are let go.
-pub(crate) fn snapshot_done(server: &mut Server, child: &SaveChild, ok: bool) {
+fn snapshot_done(server: &mut Server, SaveEnd { child, ok }: &SaveEnd) {
+    let ok = *ok;
     let target = child.target();
     let receivers = primary::snapshot_receivers(server);
     if target == SaveTarget::RdbChannels {

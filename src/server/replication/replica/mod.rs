@@ -1,7 +1,7 @@
 //! This server has a primary: the handshake, the snapshot, the stream, and resuming after a broken link.
 //!
-//! * [`link`]: the link as a machine.
-//! * [`drive`]: moves the link's bytes, and does what it wants done.
+//! * [`drive`]: moves the link's bytes, and does what the machine ([`links::primary`](crate::server::links::primary))
+//!   wants done.
 //!
 //! The link is a client of the slab from the moment that it connects. While it shakes hands or takes the snapshot it
 //! is in `HANDSHAKE`, and its bytes go to the machine; then it becomes the `MASTER` client, and its bytes are commands.
@@ -9,12 +9,9 @@
 //! Here: a primary is followed, and no more; and what happens to the link once a second.
 
 mod drive;
-mod link;
 
 pub(crate) use drive::{follow, loading, sync_with_master};
-pub use link::PrimaryLink;
 
-use super::trace::{Direction, Role};
 use crate::db::ExpiryRole;
 use crate::server::Server;
 use crate::server::blocking;
@@ -22,6 +19,8 @@ use crate::server::blocking::pause::{self, PausePurpose};
 use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
 use crate::server::expiry;
+use crate::server::links::primary::{CachedPrimary, PrimaryLink};
+use crate::server::links::trace::{Direction, Role};
 use crate::server::oom_score;
 use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
@@ -29,18 +28,8 @@ use crate::server::replication::primary;
 use crate::server::replication::trace;
 use drive::{cancel_replication_handshake, connect_with_primary, with_link};
 
-/// Bytes read from the link at once.
-const CHUNK: usize = 64 * 1024;
 /// How long after its start a replica connects without waiting for the next second.
 const EARLY_MS: i64 = 1000;
-
-/// What to resume with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CachedPrimary {
-    pub id: String,
-    pub offset: u64,
-    pub stream_db: usize,
-}
 
 impl super::Replication {
     /// The client of the link to the primary.

@@ -14,7 +14,7 @@ pub use exposition::Format;
 use crate::server::Server;
 use crate::server::VERSION;
 use crate::server::info::info_text;
-use crate::server::replication::links;
+use crate::server::replication::status;
 use crate::server::replication::trace::Role;
 use crate::server::table::Command;
 use exposition::{Exposition, Kind};
@@ -341,7 +341,7 @@ fn replication_links(server: &Server, out: &mut Exposition) {
                 Role::Primary => "replica",
                 Role::Replica => "primary",
             };
-            let (peer, condition) = links::condition(server, link);
+            let (peer, condition) = status::condition(server, link);
             (link, link.id.to_string(), role, peer, condition)
         })
         .collect();

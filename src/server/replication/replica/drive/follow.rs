@@ -1,17 +1,15 @@
 //! The working link: what the primary sends is applied and counted, and after a break gone on with.
 
-use super::super::CachedPrimary;
-use super::super::link::Closed;
 use super::abandon;
 use crate::resp::encode::encode_command;
 use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
+use crate::server::links::primary::{CachedPrimary, Closed};
+use crate::server::links::trace::{Direction, Resync};
 use crate::server::output;
-use crate::server::persistence::SnapshotOrigin;
 use crate::server::replication::primary;
 use crate::server::replication::trace;
-use crate::server::replication::trace::{Direction, Resync};
 
 /// The primary goes on where we stopped; `id` is its history's, if it is another by now.
 pub(super) fn resume(server: &mut Server, token: Token, id: Option<String>, input: Vec<u8>) {
@@ -99,29 +97,6 @@ pub(crate) fn replication_send_ack(server: &mut Server) {
     let now = server.ks.now_ms;
     if let Some(following) = server.repl.primary.as_mut().and_then(|link| link.following()) {
         following.acknowledged_ms = now;
-    }
-}
-
-/// Replication state that a loaded snapshot carries.
-pub(crate) fn persistence_origin_loaded(server: &mut Server, origin: Option<SnapshotOrigin>) {
-    let Some(origin) = origin else { return };
-    match &mut server.repl.primary {
-        Some(link) if !link.is_down() => link.snapshot_selects(origin.stream_db),
-        Some(_) => {
-            // Restarted as a replica: its file says where in whose history it is.
-            server.repl.history.adopt(origin.id.clone(), origin.offset);
-            server.repl.cached = Some(CachedPrimary {
-                id: origin.id,
-                offset: origin.offset,
-                stream_db: origin.stream_db,
-            });
-        }
-        None => {
-            // Restarted as a primary: replicas that were in the old history may go on, if nothing was written.
-            server.repl.history.continues(origin.id, origin.offset);
-            server.repl.create_stream(server.config.repl_backlog_size);
-            server.repl.no_replicas_since = server.now_seconds();
-        }
     }
 }
 

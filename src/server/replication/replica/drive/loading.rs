@@ -1,18 +1,20 @@
 //! The snapshot takes the place of what is here, and its history that of ours.
 
-use super::super::link::{Online, Place, SnapshotFile};
 use super::follow::{self, Client};
 use super::{cancel_replication_handshake, perform, with_link};
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::config::ReplDisklessLoad;
+use crate::server::links::primary::{Online, Place, SnapshotFile};
+use crate::server::links::trace::Direction;
 use crate::server::persistence;
 use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadProgress, Loading};
 use crate::server::replication::primary;
+use crate::server::replication::primary::snapshot;
+use crate::server::replication::restart;
 use crate::server::replication::trace;
-use crate::server::replication::trace::Direction;
 use crate::server::transaction;
 
 const FROM_SOCKET: &str = "Failed trying to load the MASTER synchronization DB from socket";
@@ -41,6 +43,7 @@ pub(super) fn finish(server: &mut Server) -> Result<(), String> {
     if !load::finish_loading(server) {
         return Err(format!("{FROM_SOCKET}: it ends too early"));
     }
+    restart::heed_found(server);
     snapshot_loaded(server);
     Ok(())
 }
@@ -48,7 +51,7 @@ pub(super) fn finish(server: &mut Server) -> Result<(), String> {
 /// The snapshot is in a file, which takes the place of ours and is loaded.
 pub(super) fn load_file(server: &mut Server, file: SnapshotFile) -> Result<(), String> {
     // A snapshot of our own that ends now would take the file's place, and be loaded instead.
-    persistence::kill_save_child(server);
+    snapshot::kill_save_child(server);
     let target = persistence::rdb_path(server);
     file.rename(&target).map_err(|error| {
         format!(
@@ -97,7 +100,7 @@ pub(crate) fn continue_loading_snapshot(server: &mut Server) {
     if !server.repl.primary.as_ref().is_some_and(|link| link.is_loading()) {
         return;
     }
-    match persistence::load_some(server) {
+    match restart::load_some(server) {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => {
             if server.config.rdb_del_sync_files && primary::persists_nothing(server) {

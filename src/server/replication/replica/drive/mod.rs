@@ -8,14 +8,13 @@ mod connect;
 pub(crate) mod follow;
 pub(crate) mod loading;
 
-use super::CHUNK;
-use super::link::{Action, Context, PrimaryLink, Request};
 use crate::server::Server;
 use crate::server::client::Token;
+use crate::server::links::primary::{Action, CHUNK, Context, PrimaryLink, Request};
+use crate::server::links::trace::Direction;
 use crate::server::replication::Replication;
 use crate::server::replication::primary::snapshot;
 use crate::server::replication::trace;
-use crate::server::replication::trace::Direction;
 use crate::util::io_reason;
 use connect::open_link;
 use std::io::{self, ErrorKind};

@@ -3,7 +3,7 @@
 //! The first part is kept in memory, what exceeds the limit in a file: stopping to read would fill the primary's
 //! buffer, which drops its replica when it is full, and the synchronisation would begin anew, perhaps for ever.
 
-use super::super::CHUNK;
+use super::CHUNK;
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;

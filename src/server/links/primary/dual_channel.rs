@@ -14,8 +14,8 @@ use super::{
 };
 use crate::server::client::Token;
 use crate::server::config::Config;
+use crate::server::links::history::NO_ID;
 use crate::server::observe::log::Level;
-use crate::server::replication::NO_ID;
 
 const RDB_CHANNEL_TIMEOUT: &str = "Timeout receiving bulk data from MASTER on the RDB channel... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.";
 
@@ -234,7 +234,7 @@ impl TwoChannels {
 
 impl PrimaryLink {
     /// The second connection is being made.
-    pub(in super::super) fn rdb_channel_connecting(&mut self, token: Token, context: &Context<'_>) {
+    pub(crate) fn rdb_channel_connecting(&mut self, token: Token, context: &Context<'_>) {
         let LinkState::Handshake { main, .. } = &mut self.state else { return };
         let (main, rdb) = (main.take(), Channel::rdb(token));
         let heard_seconds = context.now_seconds();

@@ -13,14 +13,13 @@ mod kept_stream;
 #[cfg(test)]
 mod tests;
 
-use super::CachedPrimary;
 use crate::resp::encode::encode_command;
 use crate::server::client::Token;
 use crate::server::config::Config;
+use crate::server::links::history::NO_ID;
+use crate::server::links::trace::{Direction, Resync};
 use crate::server::observe::log::Level;
-use crate::server::replication::NO_ID;
-use crate::server::replication::trace::{Direction, Resync};
-pub(super) use download::SnapshotFile;
+pub(crate) use download::SnapshotFile;
 use download::{Download, Taken};
 use dual_channel::TwoChannels;
 use handshake::Step;
@@ -34,8 +33,19 @@ const MAX_LINE: usize = 1024;
 const STREAM_TIMEOUT: &str = "MASTER timeout: no data nor PING received...";
 const BULK_TIMEOUT: &str = "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in the configuration file to a larger value.";
 
+/// Bytes read from the link at once.
+pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// What to resume with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedPrimary {
+    pub id: String,
+    pub offset: u64,
+    pub stream_db: usize,
+}
+
 /// What the link decides by that is not its own.
-pub(super) struct Context<'a> {
+pub(crate) struct Context<'a> {
     pub config: &'a Config,
     /// What there is to go on with.
     pub cached: Option<&'a CachedPrimary>,
@@ -55,7 +65,7 @@ impl Context<'_> {
 
 /// What the link wants done.
 #[derive(Debug, PartialEq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Log(Level, String),
     Trace(Direction, String),
     TraceResync(Resync),
@@ -94,7 +104,7 @@ pub(super) enum Action {
 
 /// The link works from here on, behind a snapshot.
 #[derive(Debug, PartialEq)]
-pub(super) struct Online {
+pub(crate) struct Online {
     pub token: Token,
     pub place: Place,
     /// What came behind the snapshot.
@@ -107,7 +117,7 @@ pub(super) struct Online {
 
 /// Where in whose history a snapshot stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     At {
         id: String,
         offset: u64,
@@ -134,7 +144,7 @@ impl Place {
 
 /// A command for the primary.
 #[derive(Debug, PartialEq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     pub to: Token,
     pub bytes: Vec<u8>,
     /// For the trace.
@@ -250,7 +260,7 @@ enum LinkState {
 
 /// A link that works: a client executes what comes over it.
 #[derive(Debug)]
-pub(super) struct Following {
+pub(crate) struct Following {
     pub token: Token,
     /// When the primary was last told how far we are, in milliseconds since 1970.
     pub acknowledged_ms: i64,
@@ -264,7 +274,7 @@ pub(super) struct Following {
 
 /// What the end of a connection means for the link.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(crate) enum Closed {
     /// It was not the link's.
     Stranger,
     /// The link was being made: it has been given up, and so are its other connections.
@@ -274,7 +284,7 @@ pub(super) enum Closed {
 }
 
 impl PrimaryLink {
-    pub(super) fn new(host: String, port: u16, trace: u64) -> PrimaryLink {
+    pub(crate) fn new(host: String, port: u16, trace: u64) -> PrimaryLink {
         PrimaryLink {
             host,
             port,
@@ -307,7 +317,7 @@ impl PrimaryLink {
         matches!(self.state, LinkState::Following(_))
     }
 
-    pub(super) fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         matches!(self.state, LinkState::Down)
     }
 
@@ -392,12 +402,12 @@ impl PrimaryLink {
     // What happens to it.
 
     /// A connection is going to be made.
-    pub(super) fn attempt(&mut self, now_seconds: i64) {
+    pub(crate) fn attempt(&mut self, now_seconds: i64) {
         (self.since_seconds, self.heard_seconds) = (now_seconds, now_seconds);
     }
 
     /// A connection is being made.
-    pub(super) fn connecting(&mut self, token: Token) {
+    pub(crate) fn connecting(&mut self, token: Token) {
         self.state = LinkState::Handshake { main: Channel::main(token), step: Step::Connecting };
     }
 
@@ -407,7 +417,7 @@ impl PrimaryLink {
     }
 
     /// What is said first on a connection that is still being made; `None`: it is made already.
-    pub(super) fn greeting(&self, token: Token, context: &Context<'_>) -> Option<Vec<Request>> {
+    pub(crate) fn greeting(&self, token: Token, context: &Context<'_>) -> Option<Vec<Request>> {
         match &self.state {
             LinkState::Handshake { main, step: Step::Connecting } if main.token == token => {
                 Some(vec![main.request(&[b"PING"], "Error condition on socket for SYNC")])
@@ -418,7 +428,7 @@ impl PrimaryLink {
     }
 
     /// That could be said: the connection is made.
-    pub(super) fn greeted(&mut self, token: Token, context: &Context<'_>) -> Vec<Action> {
+    pub(crate) fn greeted(&mut self, token: Token, context: &Context<'_>) -> Vec<Action> {
         match &mut self.state {
             LinkState::Handshake { main, step } if main.token == token => {
                 *step = Step::ReceivePing;
@@ -435,7 +445,7 @@ impl PrimaryLink {
     }
 
     /// Whether what comes on a connection is to be read now.
-    pub(super) fn wants_input(&self, token: Token) -> bool {
+    pub(crate) fn wants_input(&self, token: Token) -> bool {
         match &self.state {
             LinkState::Handshake { main, .. } | LinkState::Transfer { main, .. } => {
                 main.token == token
@@ -446,7 +456,7 @@ impl PrimaryLink {
     }
 
     /// Bytes have come on a connection; what follows from them [`PrimaryLink::step`] tells.
-    pub(super) fn receive(&mut self, token: Token, bytes: &[u8], context: &Context<'_>) {
+    pub(crate) fn receive(&mut self, token: Token, bytes: &[u8], context: &Context<'_>) {
         let now = context.now_seconds();
         match &mut self.state {
             LinkState::Handshake { main, .. } | LinkState::Transfer { main, .. } => {
@@ -464,7 +474,7 @@ impl PrimaryLink {
 
     /// Takes the next step with what has come on a connection: what is to be done before the next one. `None`: more has
     /// to come first.
-    pub(super) fn step(&mut self, token: Token, context: &Context<'_>) -> Option<Vec<Action>> {
+    pub(crate) fn step(&mut self, token: Token, context: &Context<'_>) -> Option<Vec<Action>> {
         let mut out = Vec::new();
         match self.try_step(token, context, &mut out) {
             Ok(false) => return None,
@@ -511,7 +521,7 @@ impl PrimaryLink {
     }
 
     /// The snapshot is loaded: the stream behind it comes over this link, or over the main channel.
-    pub(super) fn snapshot_loaded(&mut self, context: &Context<'_>) -> Vec<Action> {
+    pub(crate) fn snapshot_loaded(&mut self, context: &Context<'_>) -> Vec<Action> {
         match &mut self.state {
             LinkState::Loading { main, place, wants_ack } => {
                 let online = Online {
@@ -530,7 +540,7 @@ impl PrimaryLink {
     }
 
     /// The link works from now on.
-    pub(super) fn follow(&mut self, token: Token, kept: Option<KeptStream>, context: &Context<'_>) {
+    pub(crate) fn follow(&mut self, token: Token, kept: Option<KeptStream>, context: &Context<'_>) {
         let following = Following {
             token,
             acknowledged_ms: context.now_ms,
@@ -542,12 +552,12 @@ impl PrimaryLink {
     }
 
     /// The state that a snapshot's file carries is being loaded: the database of the stream.
-    pub(super) fn snapshot_selects(&mut self, db: usize) {
+    pub(crate) fn snapshot_selects(&mut self, db: usize) {
         self.stream_db = db;
     }
 
     /// Why the end of a connection ends the link.
-    pub(super) fn end_of_input(&self) -> String {
+    pub(crate) fn end_of_input(&self) -> String {
         let text = if self.is_syncing() {
             "I/O error trying to sync with MASTER: connection lost"
         } else {
@@ -558,7 +568,7 @@ impl PrimaryLink {
 
     /// What is to be given up because nothing has been heard for too long, if it is; `heard`: when a request was last
     /// heard of that is not complete yet, in seconds since 1970.
-    pub(super) fn timeout(&self, heard: i64, context: &Context<'_>) -> Option<String> {
+    pub(crate) fn timeout(&self, heard: i64, context: &Context<'_>) -> Option<String> {
         let allowed = i64::from(context.config.repl_timeout);
         let now = context.now_seconds();
         let is_silent = now - self.heard_seconds.max(self.since_seconds).max(heard) > allowed;
@@ -575,7 +585,7 @@ impl PrimaryLink {
     }
 
     /// Whom a newline tells that we are alive and busy loading.
-    pub(super) fn waits_for_us(&self) -> Option<Token> {
+    pub(crate) fn waits_for_us(&self) -> Option<Token> {
         match &self.state {
             LinkState::Loading { main, .. } => Some(main.token),
             LinkState::TwoChannels(two) if two.is_loading() || two.is_buffering() => {
@@ -586,7 +596,7 @@ impl PrimaryLink {
     }
 
     /// The clients of its connections.
-    pub(super) fn tokens(&self) -> Vec<Token> {
+    pub(crate) fn tokens(&self) -> Vec<Token> {
         match &self.state {
             LinkState::TwoChannels(two) => two.tokens(),
             _ => self.token().into_iter().collect(),
@@ -594,7 +604,7 @@ impl PrimaryLink {
     }
 
     /// Gives up whatever is going on short of a working link: the connections to be closed.
-    pub(super) fn cancel(&mut self) -> Vec<Token> {
+    pub(crate) fn cancel(&mut self) -> Vec<Token> {
         if self.is_connected() {
             return Vec::new();
         }
@@ -604,7 +614,7 @@ impl PrimaryLink {
     }
 
     /// A connection is over; the client that stood for the primary had selected `db`.
-    pub(super) fn closed(&mut self, token: Token, db: usize) -> Closed {
+    pub(crate) fn closed(&mut self, token: Token, db: usize) -> Closed {
         if let LinkState::Following(Following { token: ours, is_corrupt, .. }) = self.state {
             if ours != token {
                 return Closed::Stranger;
@@ -623,7 +633,7 @@ impl PrimaryLink {
 
     // The working link.
 
-    pub(super) fn following(&mut self) -> Option<&mut Following> {
+    pub(crate) fn following(&mut self) -> Option<&mut Following> {
         match &mut self.state {
             LinkState::Following(following) => Some(following),
             _ => None,
@@ -632,7 +642,7 @@ impl PrimaryLink {
 
     /// A request of the stream is applied, of so many bytes: `None`, if these are in the midst of a transaction; else
     /// those of the transaction before them.
-    pub(super) fn applied(
+    pub(crate) fn applied(
         &mut self,
         bytes: &[u8],
         in_transaction: bool,
@@ -651,7 +661,7 @@ impl PrimaryLink {
     ///
     /// # Errors
     /// Of reading the file that they may be in.
-    pub(super) fn next_kept(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn next_kept(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some(following) = self.following() else { return Ok(None) };
         let piece = following.kept.as_mut().map_or(Ok(None), KeptStream::pop)?;
         if piece.is_none() {

@@ -1,9 +1,11 @@
 //! One of the three seams: bytes in and bytes out, over TCP, a Unix socket, TLS, or whatever a simulation puts in their
 //! place.
 //!
-//! Every connection is non-blocking and registered once, edge-triggered, for reading and writing.
+//! Every connection is non-blocking and registered once, edge-triggered, for reading and writing. [`tls`] is one with
+//! TLS on it.
 
-use super::tls::stream::TlsStream;
+pub(crate) mod tls;
+
 use crate::sys::socket::read_append;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -11,6 +13,7 @@ use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use tls::TlsStream;
 
 /// A stream socket.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use super::{Action, Channel, Context, Place};
 use crate::rdb::format::HEADER_LEN;
 use crate::rdb::parser::check_header;
 use crate::server::config::ReplDisklessLoad;
+use crate::server::links::trace::Direction;
 use crate::server::observe::log::Level;
-use crate::server::replication::trace::Direction;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ enum Target {
 
 /// A file that a snapshot is received in. Half of it is of no use: unless it is given another name it goes with this.
 #[derive(Debug)]
-pub(in super::super) struct SnapshotFile {
+pub(crate) struct SnapshotFile {
     file: File,
     path: PathBuf,
 }

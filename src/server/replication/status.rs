@@ -2,8 +2,8 @@
 
 use super::primary::feed;
 use super::replica_name;
-use super::trace::{LinkTrace, Role};
 use crate::server::Server;
+use crate::server::links::trace::{LinkTrace, Role};
 
 /// How a link is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The link without sockets and server: every step, every answer that a primary may give, every place where it may
 //! break.
 
-use super::super::CachedPrimary;
+use super::CachedPrimary;
 use super::{Action, Closed, Context, Online, Place, PrimaryLink};
 use crate::server::client::Token;
 use crate::server::config::{Config, ReplDisklessLoad};
+use crate::server::links::trace::{Direction, Resync};
 use crate::server::observe::log::Level;
-use crate::server::replication::trace::{Direction, Resync};
 
 const MAIN: Token = 1;
 const RDB: Token = 2;

@@ -1,10 +1,10 @@
 //! A replica as its primary sees it, as a machine: it is told what the replica says and what becomes of its snapshot,
 //! and answers with [`Action`]s and with the bytes to write. It knows no socket and no server.
 
-use super::super::stream::Stream;
-use super::super::trace::{Direction, Resync};
-use super::super::transfer::Transfer;
-use crate::rdb::writer::RdbVersion;
+use super::stream::Stream;
+use super::trace::{Direction, Resync};
+use super::transfer::Transfer;
+use crate::rdb::writer::{Excluded, RdbVersion};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::observe::log::Level;
 use crate::util::args::split_args;
@@ -51,15 +51,6 @@ bitflags! {
     }
 }
 
-bitflags! {
-    /// What a snapshot for a replica is to be without (`REPLCONF rdb-filter-only` names what it is to have).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub struct Excluded: u8 {
-        const DATA = 1;
-        const FUNCTIONS = 2;
-    }
-}
-
 /// What a replica has said of itself.
 #[derive(Debug, Default)]
 pub(crate) struct Announced {
@@ -90,7 +81,7 @@ pub(crate) struct ReplicaLink {
     /// It asked with `SYNC`: it knows no offsets, and says nothing of how far it has got.
     is_old: bool,
     /// Where `REPLTRACE` remembers this connection.
-    pub(in super::super) trace: Option<u64>,
+    trace: Option<u64>,
 }
 
 /// What a step of the machine wants done.
@@ -283,6 +274,11 @@ impl ReplicaLink {
         self.trace
     }
 
+    /// `REPLTRACE` remembers this connection as `id`.
+    pub fn set_trace(&mut self, id: u64) {
+        self.trace = Some(id);
+    }
+
     /// Whether the replica says that it has applied the stream up to an offset. One that is online may still be loading
     /// its snapshot: what was written before there was a stream, at offset 0, is there with its first word and not
     /// before.
@@ -309,6 +305,14 @@ impl ReplicaLink {
     /// From where on the stream is kept for it; `None`: nothing is kept for it.
     pub fn needs_stream_from(&self) -> Option<u64> {
         self.cursor().filter(|_| !self.announced.rdb_only)
+    }
+
+    /// Bytes of the stream that it has not been sent.
+    pub fn lag_bytes(&self, stream: Option<&Stream>) -> usize {
+        match (self.needs_stream_from(), stream) {
+            (Some(cursor), Some(stream)) => (stream.end() - cursor) as usize,
+            _ => 0,
+        }
     }
 
     // What happens to it.

@@ -1,12 +1,12 @@
 //! The handshake: saying who we are, and asking to go on where we stopped.
 
-use super::super::CachedPrimary;
+use super::CachedPrimary;
 use super::download::Download;
 use super::{Action, Channel, Context, LinkState, Place, PrimaryLink, Request};
 use crate::server::config::Config;
+use crate::server::links::history::NO_ID;
+use crate::server::links::trace::Resync;
 use crate::server::observe::log::Level;
-use crate::server::replication::NO_ID;
-use crate::server::replication::trace::Resync;
 
 /// What a Valkey chooses the snapshot's form by: since this version of it fields of hashes expire. Redis does not look
 /// at it; what it sends can be read in any case.
