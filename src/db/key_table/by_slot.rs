@@ -2,6 +2,7 @@
 //! slots that have any, are found in a few hundred steps however the keys are spread.
 
 use super::Found;
+use super::slot_counts::SlotCounts;
 use crate::db::entry::{Entry, EntryRef};
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Table, below, prefetch};
@@ -10,9 +11,6 @@ use std::mem;
 
 /// Bits of a scan's cursor that say the slot; those above are the cursor in its table.
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
-/// Slots that are counted together, and how many such runs there are.
-const RUN: usize = 128;
-const RUNS: usize = SLOTS as usize / RUN;
 /// Slots that the timer looks at in one go.
 const TENDED: usize = 1024;
 
@@ -27,85 +25,12 @@ pub(super) struct BySlot {
     tended: usize,
 }
 
-/// How many keys the runs of slots have, and how many of these are marked.
-pub(super) struct SlotCounts {
-    keys: Sums,
-    marked: Sums,
-}
-
-struct Sums {
-    all: usize,
-    runs: [usize; RUNS],
-}
-
-impl Sums {
-    const NONE: Sums = Sums { all: 0, runs: [0; RUNS] };
-
-    #[inline]
-    fn add(&mut self, slot: u16, count: usize) {
-        self.all += count;
-        self.runs[usize::from(slot) / RUN] += count;
-    }
-
-    #[inline]
-    fn subtract(&mut self, slot: u16, count: usize) {
-        self.all -= count;
-        self.runs[usize::from(slot) / RUN] -= count;
-    }
-
-    /// The slot of the `n`th that is counted, if `of_slot` says how many each slot has.
-    fn slot_of(&self, mut n: usize, of_slot: impl Fn(u16) -> usize) -> Option<u16> {
-        let mut passes = |count: usize| match n.checked_sub(count) {
-            Some(rest) => {
-                n = rest;
-                true
-            }
-            None => false,
-        };
-        let run = self.runs.iter().position(|&count| !passes(count))?;
-        let mut slots = (run * RUN) as u16..((run + 1) * RUN) as u16;
-        slots.find(|&slot| !passes(of_slot(slot)))
-    }
-
-    /// The first slot from `slot` on for which `has_any`.
-    fn next_slot(&self, slot: usize, has_any: impl Fn(u16) -> bool) -> Option<u16> {
-        let mut slot = slot;
-        while slot < usize::from(SLOTS) {
-            if self.runs[slot / RUN] == 0 {
-                slot = (slot / RUN + 1) * RUN;
-            } else if has_any(slot as u16) {
-                return Some(slot as u16);
-            } else {
-                slot += 1;
-            }
-        }
-        None
-    }
-}
-
-impl SlotCounts {
-    pub fn change_mark(&mut self, slot: u16, before: bool, after: bool) {
-        self.marked.subtract(slot, usize::from(before));
-        self.marked.add(slot, usize::from(after));
-    }
-
-    pub fn insert(&mut self, slot: u16, marked: bool) {
-        self.keys.add(slot, 1);
-        self.marked.add(slot, usize::from(marked));
-    }
-
-    pub fn remove(&mut self, slot: u16, marked: bool) {
-        self.keys.subtract(slot, 1);
-        self.marked.subtract(slot, usize::from(marked));
-    }
-}
-
 impl BySlot {
     pub fn new(seed: HashSeed) -> BySlot {
         BySlot {
             seed,
             tables: Box::default(),
-            counts: SlotCounts { keys: Sums::NONE, marked: Sums::NONE },
+            counts: SlotCounts::NONE,
             resize_allowed: true,
             tended: 0,
         }

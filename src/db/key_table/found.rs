@@ -1,6 +1,6 @@
 //! The handle of a key that has been found, which keeps the counts of slots right.
 
-use super::by_slot::SlotCounts;
+use super::slot_counts::SlotCounts;
 use crate::db::entry::{Entry, EntryMut, EntryRef};
 use crate::ds::table::Occupied;
 

@@ -6,6 +6,7 @@
 
 mod by_slot;
 mod found;
+mod slot_counts;
 
 pub use self::found::Found;
 
