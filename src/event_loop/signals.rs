@@ -56,8 +56,8 @@ impl Signals {
         Ok(signals)
     }
 
-    /// For a server that is a part of a program, whose signals are none of its business but for the end of a child. What
-    /// the others would ask for, the program asks for itself.
+    /// For a server that is a part of a program, whose signals are none of its business but for the end of a child.
+    /// What the others would ask for, the program asks for itself.
     ///
     /// # Errors
     /// If the system refuses.

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A round is one pipeline of commands, which its seed decides, on an empty server; at its end, a quiet point, all is
-//! compared. `--jobs` says how many pairs of servers play rounds at the same time. `AEOLIS_PROGRAM` names another binary
-//! than the one of this build, and the variables in [`peers`] those of the peers, whose version matters.
+//! compared. `--jobs` says how many pairs of servers play rounds at the same time. `AEOLIS_PROGRAM` names another
+//! binary than the one of this build, and the variables in [`peers`] those of the peers, whose version matters.
 
 mod compare;
 pub mod differences;

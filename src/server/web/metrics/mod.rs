@@ -14,8 +14,8 @@ pub use exposition::Format;
 use crate::server::Server;
 use crate::server::VERSION;
 use crate::server::info::info_text;
+use crate::server::links::trace::Role;
 use crate::server::replication::status;
-use crate::server::replication::trace::Role;
 use crate::server::table::Command;
 use exposition::{Exposition, Kind};
 
