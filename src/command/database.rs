@@ -4,13 +4,11 @@ use super::args::{existing_db, int32, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::empty;
 use crate::server::persistence;
 use crate::server::replication::primary::snapshot;
 use crate::server::table::Row;
-use crate::server::tracking;
 use crate::server::transaction;
-use std::mem;
-use std::ops::Range;
 
 /// DBSIZE
 fn dbsize(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
@@ -21,7 +19,7 @@ fn dbsize(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 /// FLUSHDB [ASYNC|SYNC]
 fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
-    empty_databases(s, call.db..call.db + 1, lazy);
+    empty::empty_databases(s, call.db..call.db + 1, lazy);
     // Where it is replayed, the database need not be empty.
     call.propagate_anyway();
     call.reply.ok();
@@ -31,7 +29,7 @@ fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 /// FLUSHALL [ASYNC|SYNC]
 fn flushall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
-    empty_databases(s, 0..s.ks.dbs.len(), lazy);
+    empty::empty_databases(s, 0..s.ks.dbs.len(), lazy);
     snapshot::kill_save_child(s);
     if !s.config.save.is_empty() {
         // The file must not bring back what was flushed. A failure has been logged, and does not undo the flush.
@@ -70,21 +68,6 @@ fn swapdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     s.ks.changes.dirty += 1;
     call.reply.ok();
     Ok(())
-}
-
-/// Empties some databases and counts their keys as changes; frees them in the background if `lazy`.
-pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bool) {
-    let mut old = Vec::new();
-    for db in which {
-        transaction::touch_all_watched_keys_in_db(server, db, None);
-        let fresh = server.ks.new_db();
-        let full = mem::replace(&mut server.ks.dbs[db], fresh);
-        server.ks.changes.dirty += full.len() as u64;
-        server.ks.changes.blocked.signal_database(db);
-        old.push(full);
-    }
-    tracking::tracking_invalidate_everything(server);
-    server.memory.free_databases(old, lazy);
 }
 
 pub const COMMANDS: &[Row] =

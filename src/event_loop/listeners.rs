@@ -2,6 +2,7 @@
 //! `metrics-bind` address.
 
 use crate::server::Server;
+use crate::server::cluster::machine::bus_port;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +21,8 @@ pub enum Listener {
     Web(TcpListener),
     /// The same, encrypted.
     WebTls(TcpListener),
+    /// Of the cluster bus.
+    Bus(TcpListener),
 }
 
 /// All listening sockets of a server.
@@ -46,6 +49,7 @@ impl Listeners {
         let mut listeners = Listeners::default();
         listeners.open_tcp(registry, server)?;
         listeners.open_unix(registry, server)?;
+        listeners.open_bus(registry, server)?;
         if listeners.sockets.is_empty() {
             return Err(io::Error::other("Configured to not listen anywhere, exiting."));
         }
@@ -61,7 +65,11 @@ impl Listeners {
     fn add(&mut self, registry: &Registry, mut listener: Listener) -> io::Result<()> {
         let token = Token(FIRST_LISTENER + self.sockets.len());
         match &mut listener {
-            Listener::Tcp(l) | Listener::Tls(l) | Listener::Web(l) | Listener::WebTls(l) => {
+            Listener::Tcp(l)
+            | Listener::Tls(l)
+            | Listener::Web(l)
+            | Listener::WebTls(l)
+            | Listener::Bus(l) => {
                 registry.register(l, token, Interest::READABLE)?;
             }
             Listener::Unix(l) => registry.register(l, token, Interest::READABLE)?,
@@ -139,9 +147,18 @@ impl Listeners {
             server.warning(&format!("Failed listening on port {port} ({name}), aborting."));
             return Err(error);
         }
-        if !bound.is_empty() {
+        if !bound.is_empty() && name != "cluster" {
             let binds: Vec<String> = bound.iter().map(|b| format!("bind={b}")).collect();
             server.process.add_listener(format!("name={name},{},port={port}", binds.join(",")));
+        }
+        Ok(())
+    }
+
+    /// Opens sockets for the cluster bus, if this is a node of a cluster.
+    fn open_bus(&mut self, registry: &Registry, server: &mut Server) -> io::Result<()> {
+        if server.config.cluster_enabled {
+            let port = bus_port(&server.config);
+            self.bind(registry, server, port, "cluster", Listener::Bus)?;
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 pub(crate) mod listeners;
 pub(crate) mod signals;
 
+use crate::server::cluster::drive;
+use crate::server::cluster::links::FIRST_BUS_LINK;
 use crate::server::connection::Connection;
 use crate::server::observe::log::Level;
 use crate::server::tls;
@@ -104,6 +106,9 @@ impl EventSource for EventLoop {
                     continue;
                 }
                 SNAPSHOT_PIPE => Event::SnapshotPipe,
+                Token(token @ FIRST_BUS_LINK..) => {
+                    Event::Bus { link: (token - FIRST_BUS_LINK) as u64, writable }
+                }
                 Token(token @ FIRST_CLIENT..) => {
                     let token = token - FIRST_CLIENT;
                     Event::Client(ClientEvent { token, readable, writable, closed })
@@ -128,10 +133,15 @@ impl EventSource for EventLoop {
                     l.accept().and_then(|(stream, _)| tls::accept_tls(server, stream))
                 }
                 Listener::Unix(l) => l.accept().map(|(stream, _)| Connection::Unix(stream)),
+                Listener::Bus(l) if server.config.tls_cluster => {
+                    l.accept().and_then(|(stream, _)| tls::accept_tls(server, stream))
+                }
+                Listener::Bus(l) => l.accept().map(|(stream, _)| Connection::Tcp(stream)),
             };
             match accepted {
                 Ok(connection) => match listener {
                     Listener::Web(_) | Listener::WebTls(_) => web::accept(server, connection),
+                    Listener::Bus(_) => drive::accept(server, connection),
                     Listener::Tcp(_) | Listener::Tls(_) | Listener::Unix(_) => {
                         server.accept_common_handler(connection);
                     }

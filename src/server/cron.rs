@@ -3,6 +3,7 @@
 use super::Server;
 use super::client::{ClientFlags, Token};
 use crate::db::expire::Effort;
+use crate::server::cluster::drive;
 use crate::server::expiry;
 use crate::server::observe::latency;
 use crate::server::observe::log::Level;
@@ -84,6 +85,7 @@ pub(crate) fn cron(server: &mut Server) {
             db.table.rehash_step(REHASH_BUCKETS);
         }
     }
+    drive::cron(server);
     if server.lifecycle.take_replication_cron_due(now) {
         replica::replica_cron(server);
         primary::primary_cron(server);

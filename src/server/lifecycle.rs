@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 /// The time between two rounds of the replication's timer, in milliseconds.
 const REPLICATION_PERIOD_MS: i64 = 1000;
+/// And the cluster's, in milliseconds. The cron may be a moment early.
+const CLUSTER_PERIOD_MS: u64 = 95;
 
 /// What tests switch off with `DEBUG`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Lifecycle {
     pub(crate) debug: DebugSwitches,
     /// Rounds of the timer.
     cron_loops: u64,
+    /// When the cluster's timer is to run next, in milliseconds of a clock that never jumps.
+    next_cluster_cron_ms: u64,
     /// When the replication's timer last ran, in milliseconds since 1970.
     last_replication_cron_ms: i64,
 }
@@ -49,6 +53,15 @@ impl Lifecycle {
     /// A round of the timer has ended.
     pub(crate) fn count_cron(&mut self) {
         self.cron_loops += 1;
+    }
+
+    /// Whether the cluster's timer is to run, which is noted as done. `now_ms` is of a clock that never jumps.
+    pub(crate) fn take_cluster_cron_due(&mut self, now_ms: u64) -> bool {
+        let is_due = now_ms >= self.next_cluster_cron_ms;
+        if is_due {
+            self.next_cluster_cron_ms = now_ms + CLUSTER_PERIOD_MS;
+        }
+        is_due
     }
 
     /// Whether the replication's timer is to run, which is noted as done.

@@ -14,7 +14,9 @@ pub(crate) mod cluster;
 pub mod config;
 pub mod connection;
 pub(crate) mod cron;
+pub(crate) mod dial;
 pub(crate) mod dispatch;
+pub(crate) mod empty;
 pub(crate) mod expiry;
 pub(crate) mod flavour;
 pub(crate) mod gates;
@@ -247,7 +249,7 @@ impl Server {
         self.scripting.kill_in_any_case();
     }
 
-    /// Connections to a primary come from `dialer` from now on, not from the system.
+    /// Connections to other servers come from `dialer` from now on, not from the system.
     pub fn dial_with(&mut self, dialer: Box<dyn connection::Dialer>) {
         self.net.dialer = Some(dialer);
     }

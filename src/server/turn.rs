@@ -9,6 +9,7 @@ use super::client::ClientFlags;
 use super::token::Token;
 use crate::server::blocking::pause;
 use crate::server::busy;
+use crate::server::cluster::drive as bus;
 use crate::server::cron;
 use crate::server::dispatch::resume;
 use crate::server::expiry;
@@ -41,6 +42,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     Client(ClientEvent),
+    /// A connection of the cluster bus, by its number, has something to be read, or (`writable`) can be written to.
+    Bus {
+        link: u64,
+        writable: bool,
+    },
     /// Connections wait at this listener of the source.
     Listener(usize),
     /// A child has written a part of a diskless snapshot.
@@ -152,6 +158,7 @@ pub fn watched_turn(
     }
     server.process_pending_input();
     web::serve_busy(server);
+    bus::read_on(server);
     load_on(server);
     server.observer.count_cycle(server.ks.clock.nanos() - started, commands);
     if now_us >= server.net.events.next_cron_us {
@@ -171,6 +178,7 @@ pub fn watched_turn(
 fn handle(server: &mut Server, event: Event) {
     match event {
         Event::Client(event) => handle_client(server, event),
+        Event::Bus { link, writable } => bus::link_event(server, link, writable),
         Event::Listener(listener) => {
             with_source(server, |source, server| source.accept(server, listener));
         }
@@ -226,6 +234,7 @@ fn load_on(server: &mut Server) {
 
 /// The loop is about to sleep: whatever this turn has left to do is done now.
 fn before_sleep(server: &mut Server) {
+    bus::before_sleep(server);
     cron::expire_if_much_is_stale(server);
     if server.memory.eviction().is_running() {
         evict::perform_evictions(server);
@@ -295,6 +304,7 @@ fn next(server: &Server, now_us: u64) -> Next {
     let has_work = server.clients.has_work()
         || server.net.web.has_work()
         || !server.buffers.output.is_empty()
+        || server.net.bus.has_work()
         || server.observer.monitors.has_lines()
         || server.memory.eviction().is_running()
         || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed());

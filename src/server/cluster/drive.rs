@@ -1,9 +1,27 @@
 //! Tells the machine what it has to know, and does what it wants done.
+//!
+//! The loop tells of the bus's sockets with [`link_event`] and [`accept`]; [`read_on`], [`cron`] and [`before_sleep`] are
+//! parts of every turn. What was said to others goes at the end of the turn, when what it rests on is on the disk.
 
 use super::cluster_save;
-use super::machine::{Action, Cluster, Facts, Now};
+use super::links::{Broken, Step};
+use super::machine::{Action, Cluster, Facts, LinkId, Now};
+use super::obey;
 use crate::server::Server;
+use crate::server::connection::Connection;
+use crate::server::dial;
 use crate::server::observe::log::Level;
+use crate::util::io_reason;
+use bytes::Bytes;
+use std::io;
+use std::net::IpAddr;
+
+/// Bytes read from one link in a turn, so that none keeps all others waiting.
+const BYTES_A_TURN: usize = 1 << 20;
+/// The longest message, in bytes, of a peer that is not known.
+const MOST_OF_STRANGERS: usize = 16 << 20;
+/// What may wait, in bytes, for a peer that has connected to this node: it is told no more than answers.
+const MOST_FOR_INBOUND: usize = 16 << 20;
 
 /// The time, as the machine wants it.
 pub(crate) fn now(server: &Server) -> Now {
@@ -22,11 +40,10 @@ pub(crate) fn operate<T>(
         config: &server.config,
         offset: server.repl.offset(),
         follows: server.repl.is_replica(),
-        data_age_ms: 0,
-        keys_in_slot: &|slot| server.ks.slot_len(slot),
+        data_age_ms: obey::data_age_ms(server),
+        keys_in_slot: &|slot| super::keys_in_slot(server, slot, 1).len(),
     };
     let result = operation(&mut cluster, now, &facts);
-    cluster.before_sleep(now, &facts);
     let actions = cluster.take_actions();
     server.cluster = Some(cluster);
     actions.into_iter().for_each(|action| carry_out(server, action));
@@ -36,12 +53,151 @@ pub(crate) fn operate<T>(
 fn carry_out(server: &mut Server, action: Action) {
     match action {
         Action::Log(level, text) => server.log(level, &text),
-        Action::Save { .. } => {
-            if let Err(error) = cluster_save(server) {
-                let text = format!("Error saving the cluster node config: {error}");
-                server.log(Level::Warning, &text);
-            }
+        Action::Save { .. } => save(server),
+        Action::Connect { link, ip, bus_port } => connect(server, link, &ip, bus_port),
+        Action::Close(link) => server.net.bus.close(link, server.net.registry.as_ref()),
+        Action::Send { to, message } => {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            let bytes = Bytes::from(bytes);
+            to.into_iter().for_each(|link| server.net.bus.send(link, bytes.clone()));
         }
-        _ => {}
+        Action::Follow { ip, port, full } => obey::follow(server, ip, port, full),
+        Action::Promote => obey::promote(server),
+        Action::PauseWrites { until_ms } => obey::pause_writes(server, until_ms),
+        Action::Unpause => obey::unpause(server),
+        Action::DropSlotKeys(slot) => obey::drop_slot_keys(server, slot),
+        Action::Flush => obey::flush(server),
+        Action::SlotsChanged(slots) => obey::slots_changed(server, &slots),
+        Action::Publish { shard, channel, message } => {
+            obey::publish(server, shard, &channel, &message);
+        }
+    }
+}
+
+/// A node must not forget what it has promised: without its file it can't go on.
+fn save(server: &mut Server) {
+    if let Err(error) = cluster_save(server) {
+        let text = format!("Could not write the cluster config file: {}", io_reason(&error));
+        server.log(Level::Warning, &text);
+        server.log(Level::Warning, "Fatal: can't update cluster config file.");
+        server.lifecycle.shutdown.exit_with(1);
+    }
+}
+
+fn connect(server: &mut Server, link: LinkId, ip: &str, bus_port: u16) {
+    let encrypted = server.config.tls_cluster;
+    let address = ip.parse::<IpAddr>().map_err(io::Error::other);
+    let connection = address.and_then(|_| dial::dial(server, ip, bus_port, encrypted));
+    let added = connection.and_then(|connection| {
+        server.net.bus.add(link, connection, false, server.net.registry.as_ref())
+    });
+    if let Err(error) = added {
+        let text = format!("Unable to connect to Cluster Node [{ip}]:{bus_port} -> {error}");
+        server.log(Level::Debug, &text);
+        operate(server, |cluster, now, _| cluster.link_down(link, now));
+    }
+}
+
+/// A node has connected.
+pub(crate) fn accept(server: &mut Server, connection: Connection) {
+    // The addresses are what both would call each other by; a port is no part of them.
+    let (local_ip, peer_ip) = (connection.local_ip(), connection.peer_ip());
+    let text = format!("Accepting cluster node connection from {}", connection.peer(""));
+    server.log(Level::Verbose, &text);
+    let ip = |ip: Option<IpAddr>| ip.map_or(String::new(), |ip| ip.to_string());
+    let link = operate(server, |cluster, now, _| cluster.accept(ip(local_ip), ip(peer_ip), now));
+    let Some(link) = link else { return };
+    if let Err(error) = server.net.bus.add(link, connection, true, server.net.registry.as_ref()) {
+        server.log(Level::Verbose, &format!("Error accepting cluster node connection: {error}"));
+        operate(server, |cluster, now, _| cluster.link_down(link, now));
+    }
+}
+
+/// A socket of the bus can be read from, or written to.
+pub(crate) fn link_event(server: &mut Server, link: u64, writable: bool) {
+    let link = LinkId(link);
+    if writable {
+        server.net.bus.note_writable(link);
+    }
+    read(server, link);
+}
+
+/// Reads on where more had come than a turn is for.
+pub(crate) fn read_on(server: &mut Server) {
+    for link in server.net.bus.take_unread() {
+        read(server, link);
+    }
+}
+
+fn read(server: &mut Server, link: LinkId) {
+    let mut budget = BYTES_A_TURN;
+    loop {
+        let known = server.cluster.as_ref().and_then(|cluster| cluster.link(link));
+        let most = match known.is_some_and(|link| link.is_known()) {
+            true => usize::MAX,
+            false => MOST_OF_STRANGERS,
+        };
+        match server.net.bus.step(link, most, &mut budget) {
+            Step::Waits => return,
+            Step::HasMore => return server.net.bus.note_unread(link),
+            Step::Up => {
+                operate(server, |cluster, now, facts| cluster.link_up(link, now, facts));
+            }
+            Step::Message(message) => {
+                operate(server, |cluster, now, facts| cluster.receive(link, message, now, facts));
+            }
+            Step::Unreadable(error) => server.log(Level::Warning, &error.to_string()),
+            Step::Broken(why) => return broken(server, link, &why),
+        }
+    }
+}
+
+fn broken(server: &mut Server, link: LinkId, why: &Broken) {
+    let (level, text) = match why {
+        Broken::Unconnected(error) => {
+            (Level::Verbose, format!("Connection with Node failed: {}", io_reason(error)))
+        }
+        Broken::Closed => {
+            (Level::Debug, "I/O error reading from node link: connection closed".into())
+        }
+        Broken::Failed(error) => {
+            (Level::Debug, format!("I/O error reading from node link: {}", io_reason(error)))
+        }
+        Broken::Nonsense(peer) => (
+            Level::Warning,
+            format!("Bad message length or signature received on the Cluster bus from {peer}"),
+        ),
+    };
+    server.log(level, &text);
+    server.net.bus.close(link, server.net.registry.as_ref());
+    operate(server, |cluster, now, _| cluster.link_down(link, now));
+}
+
+/// Ten times a second: the machine's timer, and queues that have grown too long.
+pub(crate) fn cron(server: &mut Server) {
+    if server.cluster.is_none() || !server.lifecycle.take_cluster_cron_due(now(server).mono_ms) {
+        return;
+    }
+    operate(server, Cluster::tick);
+    let limit = server.config.cluster_link_sendbuf_limit;
+    let limit = if limit == 0 { usize::MAX } else { limit as usize };
+    for (link, bytes) in server.net.bus.over(limit.min(MOST_FOR_INBOUND)) {
+        operate(server, |cluster, _, _| {
+            let is_inbound = cluster.link(link).is_some_and(|link| link.is_inbound());
+            if is_inbound || bytes > limit {
+                cluster.link_over_limit(link, bytes as u64);
+            }
+        });
+    }
+}
+
+/// The loop is about to sleep: what the turn has changed is seen to, and then what was said is sent.
+pub(crate) fn before_sleep(server: &mut Server) {
+    if server.cluster.as_ref().is_some_and(|cluster| cluster.has_work()) {
+        operate(server, Cluster::before_sleep);
+    }
+    for (link, why) in server.net.bus.flush() {
+        broken(server, link, &why);
     }
 }

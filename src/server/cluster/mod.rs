@@ -2,12 +2,15 @@
 //!
 //! * [`machine`]: what is known of it, and what has to be done, as a machine without sockets.
 //! * [`drive`]: tells the machine what it has to know, and does what it wants done.
+//! * [`obey`]: what it wants of the rest of the server. [`links`]: the bus's sockets.
 //! * [`file`]: `nodes.conf`, where what is known outlives the process. [`describe`]: nodes as lines of text.
 
 pub mod describe;
 pub(crate) mod drive;
 pub mod file;
+pub(crate) mod links;
 pub mod machine;
+mod obey;
 
 pub use machine::{Cluster, Facts, Node, Now};
 

@@ -229,6 +229,14 @@ impl Connection {
         }
     }
 
+    /// Our end's address without its port.
+    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
+        match self {
+            Connection::Virtual(stream) => Some(stream.local().ip()),
+            _ => self.tcp()?.local_addr().ok().map(|a| a.ip().to_canonical()),
+        }
+    }
+
     /// Whether small pieces are sent at once.
     ///
     /// # Errors

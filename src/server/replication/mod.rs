@@ -170,6 +170,11 @@ impl Replication {
         self.cached.as_ref().map(|cached| cached.offset)
     }
 
+    /// What this server holds is no part of the history that it follows now.
+    pub(crate) fn forget_cached_primary(&mut self) {
+        self.cached = None;
+    }
+
     /// When the link to the primary went down, in seconds since 1970; `None`: it has not been up, or is.
     pub(crate) fn down_since(&self) -> Option<i64> {
         Some(self.down_since).filter(|since| *since > 0)

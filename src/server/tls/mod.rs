@@ -138,7 +138,7 @@ pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
     Ok(())
 }
 
-/// A client has connected where TLS is spoken.
+/// A client or a node has connected where TLS is spoken.
 ///
 /// # Errors
 /// If there is no memory for it.
@@ -148,18 +148,16 @@ pub(crate) fn accept_tls(server: &Server, socket: TcpStream) -> io::Result<Conne
     Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
 }
 
-/// A connection to another server, encrypted if `tls-replication` says so.
+/// Speaks TLS on a connection to another server.
 ///
 /// # Errors
-/// If the host's name can't be one.
-pub(crate) fn replication_link(
+/// If it is not configured, or the host's name can't be one.
+pub(crate) fn connect_tls(
     server: &Server,
     socket: TcpStream,
     host: &str,
 ) -> io::Result<Connection> {
-    let Some(tls) = server.net.tls.as_ref().filter(|_| server.config.tls_replication) else {
-        return Ok(Connection::Tcp(socket));
-    };
+    let tls = server.net.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
     let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
     let session = ClientConnection::new(Arc::clone(&tls.client), name).map_err(io::Error::other)?;
     Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))

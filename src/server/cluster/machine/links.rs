@@ -43,6 +43,11 @@ impl Link {
         self.is_inbound
     }
 
+    /// Whether it is known who is at its other end.
+    pub fn is_known(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// When it was made, in milliseconds since 1970.
     pub fn created_ms(&self) -> i64 {
         self.created.wall_ms

@@ -1,0 +1,94 @@
+//! What the machine wants of the rest of the server: whom it follows, what its clients wait for, and which keys go.
+
+use super::keys_in_slot;
+use crate::db::notify::Class;
+use crate::server::Server;
+use crate::server::blocking::pause::{self, PauseKind, PausePurpose};
+use crate::server::empty;
+use crate::server::output;
+use crate::server::propagate;
+use crate::server::replication::replica;
+use crate::util::slot_set::SlotSet;
+
+/// Keys of a slot that are deleted at once.
+const DELETED_AT_ONCE: usize = 1024;
+
+/// How long ago this replica last heard of its primary, in milliseconds; 0 for a primary, `u64::MAX` if it never has.
+pub(super) fn data_age_ms(server: &Server) -> u64 {
+    if !server.repl.is_replica() {
+        return 0;
+    }
+    let heard = match server.repl.is_connected_to_primary() {
+        true => server
+            .repl
+            .primary_token()
+            .and_then(|token| server.clients.get(token))
+            .map(|client| client.last_interaction),
+        false => server.repl.down_since(),
+    };
+    heard.map_or(u64::MAX, |at_s| {
+        u64::try_from(server.ks.now_ms - at_s.saturating_mul(1000)).unwrap_or(0)
+    })
+}
+
+/// Follows a primary. `full`: the history of this server's data is no part of that primary's.
+pub(super) fn follow(server: &mut Server, host: String, port: u16, full: bool) {
+    replica::replication_set_primary(server, host, port);
+    if full {
+        server.repl.forget_cached_primary();
+    }
+}
+
+/// Follows nobody any more.
+pub(super) fn promote(server: &mut Server) {
+    replica::replication_unset_primary(server);
+}
+
+/// Holds clients' writes back, until then by the clock that never jumps.
+pub(super) fn pause_writes(server: &mut Server, until_ms: u64) {
+    let now = super::drive::now(server);
+    let left_ms = until_ms.saturating_sub(now.mono_ms);
+    let until = server.ks.now_ms.saturating_add_unsigned(left_ms);
+    pause::pause_clients(server, PausePurpose::Failover, PauseKind::Write, until);
+}
+
+pub(super) fn unpause(server: &mut Server) {
+    pause::unpause_clients(server, PausePurpose::Failover);
+}
+
+/// Deletes the keys of a slot that belongs to another node now; replicas and the append-only file are told.
+pub(super) fn drop_slot_keys(server: &mut Server, slot: u16) {
+    let lazy = server.config.lazyfree_lazy_server_del;
+    loop {
+        let keys = keys_in_slot(server, slot, DELETED_AT_ONCE);
+        let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
+        if keys.is_empty() {
+            break;
+        }
+        for key in keys {
+            if let Some(entry) = server.ks.delete(0, &key) {
+                server.memory.free_entry(entry, lazy);
+                server.ks.changes.write(Class::GENERIC, "del", 0, &key);
+                propagate::propagate_deletion(server, 0, &key, lazy);
+            }
+        }
+    }
+    propagate::tell_changes(server);
+}
+
+/// Deletes all keys.
+pub(super) fn flush(server: &mut Server) {
+    empty::empty_databases(server, 0..server.ks.dbs.len(), false);
+    propagate::tell_changes(server);
+}
+
+/// Slots have left their owners: clients that wait in one of them are sent on.
+pub(super) fn slots_changed(_server: &mut Server, _slots: &SlotSet) {}
+
+/// Publishes what came over the bus to the subscribers here.
+pub(super) fn publish(server: &mut Server, is_sharded: bool, channel: &[u8], message: &[u8]) {
+    match is_sharded {
+        true => output::publish_on_shard(server, channel, message),
+        false => output::publish(server, channel, message),
+    };
+}

@@ -1,0 +1,22 @@
+//! Databases that are emptied at once.
+
+use super::Server;
+use super::tracking;
+use super::transaction;
+use std::mem;
+use std::ops::Range;
+
+/// Empties some databases and counts their keys as changes; frees them in the background if `lazy`.
+pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bool) {
+    let mut old = Vec::new();
+    for db in which {
+        transaction::touch_all_watched_keys_in_db(server, db, None);
+        let fresh = server.ks.new_db();
+        let full = mem::replace(&mut server.ks.dbs[db], fresh);
+        server.ks.changes.dirty += full.len() as u64;
+        server.ks.changes.blocked.signal_database(db);
+        old.push(full);
+    }
+    tracking::tracking_invalidate_everything(server);
+    server.memory.free_databases(old, lazy);
+}
