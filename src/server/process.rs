@@ -1,5 +1,6 @@
 //! The process: where it comes from, what supervises it, and what it is to the system.
 
+use super::cluster::file::ClusterFile;
 use super::oom_score::OomScore;
 use std::path::PathBuf;
 
@@ -27,6 +28,8 @@ pub struct Process {
     /// It is a child that saves.
     is_fork_child: bool,
     pub(crate) oom_score: OomScore,
+    /// Of a cluster's node: its file, which no other process may use.
+    pub(crate) cluster_file: Option<ClusterFile>,
 }
 
 impl Process {
@@ -40,6 +43,7 @@ impl Process {
             startup_memory: 0,
             is_fork_child: false,
             oom_score: OomScore::default(),
+            cluster_file: None,
         }
     }
 

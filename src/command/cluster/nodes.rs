@@ -117,7 +117,7 @@ pub(super) fn reset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
 
 pub(super) fn saveconfig(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
-    cluster_save(s).map_err(|error| {
+    cluster_save(s, true).map_err(|error| {
         CommandError::err_with(format!("error saving the cluster node config: {error}"))
     })?;
     call.reply.ok();

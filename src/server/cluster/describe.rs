@@ -21,7 +21,7 @@ pub enum Reader {
     },
 }
 
-const FLAG_NAMES: [(NodeFlags, &str); 8] = [
+pub(super) const FLAG_NAMES: [(NodeFlags, &str); 8] = [
     (NodeFlags::MYSELF, "myself"),
     (NodeFlags::PRIMARY, "master"),
     (NodeFlags::REPLICA, "slave"),

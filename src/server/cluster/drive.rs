@@ -41,7 +41,7 @@ pub(crate) fn operate<T>(
         offset: server.repl.offset(),
         follows: server.repl.is_replica(),
         data_age_ms: obey::data_age_ms(server),
-        keys_in_slot: &|slot| super::keys_in_slot(server, slot, 1).len(),
+        keys_in_slot: &|slot| server.ks.slot_len(slot),
     };
     let result = operation(&mut cluster, now, &facts);
     let actions = cluster.take_actions();
@@ -53,7 +53,7 @@ pub(crate) fn operate<T>(
 fn carry_out(server: &mut Server, action: Action) {
     match action {
         Action::Log(level, text) => server.log(level, &text),
-        Action::Save { .. } => save(server),
+        Action::Save { durably } => save(server, durably),
         Action::Connect { link, ip, bus_port } => connect(server, link, &ip, bus_port),
         Action::Close(link) => server.net.bus.close(link, server.net.registry.as_ref()),
         Action::Send { to, message } => {
@@ -76,8 +76,8 @@ fn carry_out(server: &mut Server, action: Action) {
 }
 
 /// A node must not forget what it has promised: without its file it can't go on.
-fn save(server: &mut Server) {
-    if let Err(error) = cluster_save(server) {
+fn save(server: &mut Server, durably: bool) {
+    if let Err(error) = cluster_save(server, durably) {
         let text = format!("Could not write the cluster config file: {}", io_reason(&error));
         server.log(Level::Warning, &text);
         server.log(Level::Warning, "Fatal: can't update cluster config file.");

@@ -21,7 +21,7 @@ use crate::server::table::CommandId;
 use crate::spec::CommandFlags;
 use crate::spec::keys::for_each_slot_key;
 use crate::util::slot::key_slot;
-use file::ClusterFileError;
+use file::{ClusterFile, ClusterFileError};
 
 /// Why this node of a cluster can't execute a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,21 +58,23 @@ pub(crate) fn cluster_start(server: &mut Server) -> Result<(), ClusterFileError>
     if !server.config.cluster_enabled {
         return Ok(());
     }
-    let path = cluster_config_path(server);
     let now = drive::now(server);
-    let saved = file::load(&path)?;
+    let file = ClusterFile::lock(server.config.dir.join(&server.config.cluster_config_file))?;
+    let saved = file.load(server.config.tls_cluster)?;
     let is_new = saved.is_none();
     let mut cluster = match saved {
-        Some(saved) => Cluster::restore(saved, &mut server.rng, now)
-            .ok_or_else(|| ClusterFileError::Corrupt(path.display().to_string()))?,
+        Some(saved) => {
+            Cluster::restore(saved, &mut server.rng, now).ok_or_else(|| file.corrupt())?
+        }
         None => Cluster::new(&mut server.rng, now),
     };
+    server.process.cluster_file = Some(file);
     cluster.announce(&server.config);
     let text = if is_new { "No cluster configuration found" } else { "Node configuration loaded" };
     server.notice(&format!("{text}, I'm {}", cluster.myself().id()));
     server.cluster = Some(Box::new(cluster));
     if is_new {
-        cluster_save(server).map_err(|error| ClusterFileError::Unwritable { path, error })?;
+        cluster_save(server, true).map_err(ClusterFileError::Unwritable)?;
     }
     drive::operate(server, |_, _, _| ());
     Ok(())
@@ -83,18 +85,15 @@ pub(crate) fn mode(server: &Server) -> &'static str {
     if server.cluster.is_some() { "cluster" } else { "standalone" }
 }
 
-fn cluster_config_path(server: &Server) -> std::path::PathBuf {
-    server.config.dir.join(&server.config.cluster_config_file)
-}
-
-/// Writes what is known of the cluster to its file.
+/// Writes what is known of the cluster to its file. `durably`: it is on the disk when this returns.
 ///
 /// # Errors
 /// What the system reports.
-pub(crate) fn cluster_save(server: &Server) -> std::io::Result<()> {
-    match &server.cluster {
-        Some(cluster) => file::save(&cluster_config_path(server), cluster, drive::now(server)),
-        None => Ok(()),
+pub(crate) fn cluster_save(server: &mut Server, durably: bool) -> std::io::Result<()> {
+    let now = drive::now(server);
+    match (&server.cluster, &mut server.process.cluster_file) {
+        (Some(cluster), Some(file)) => file.save(cluster, now, durably),
+        _ => Ok(()),
     }
 }
 

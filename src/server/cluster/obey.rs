@@ -1,6 +1,5 @@
 //! What the machine wants of the rest of the server: whom it follows, what its clients wait for, and which keys go.
 
-use super::keys_in_slot;
 use crate::db::notify::Class;
 use crate::server::Server;
 use crate::server::blocking::pause::{self, PauseKind, PausePurpose};
@@ -58,22 +57,26 @@ pub(super) fn unpause(server: &mut Server) {
 
 /// Deletes the keys of a slot that belongs to another node now; replicas and the append-only file are told.
 pub(super) fn drop_slot_keys(server: &mut Server, slot: u16) {
-    let lazy = server.config.lazyfree_lazy_server_del;
-    loop {
-        let keys = keys_in_slot(server, slot, DELETED_AT_ONCE);
-        let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
-        if keys.is_empty() {
-            break;
-        }
-        for key in keys {
-            if let Some(entry) = server.ks.delete(0, &key) {
-                server.memory.free_entry(entry, lazy);
-                server.ks.changes.write(Class::GENERIC, "del", 0, &key);
-                propagate::propagate_deletion(server, 0, &key, lazy);
+    for db in 0..server.ks.dbs.len() {
+        loop {
+            let keys = server.ks.dbs[db].table.slot_iter(slot).take(DELETED_AT_ONCE);
+            let keys: Vec<Vec<u8>> = keys.map(|entry| entry.key().to_vec()).collect();
+            if keys.is_empty() {
+                break;
             }
+            keys.iter().for_each(|key| delete_key(server, db, key));
         }
     }
     propagate::tell_changes(server);
+}
+
+fn delete_key(server: &mut Server, db: usize, key: &[u8]) {
+    let lazy = server.config.lazyfree_lazy_server_del;
+    if let Some(entry) = server.ks.remove(db, key) {
+        server.memory.free_entry(entry, lazy);
+        server.ks.changes.write(Class::GENERIC, "del", db, key);
+        propagate::propagate_deletion(server, db, key, lazy);
+    }
 }
 
 /// Deletes all keys.
