@@ -157,8 +157,8 @@ impl Listeners {
     /// Opens sockets for the cluster bus, if this is a node of a cluster.
     fn open_bus(&mut self, registry: &Registry, server: &mut Server) -> io::Result<()> {
         if server.config.cluster_enabled {
-            let port = bus_port(&server.config);
-            self.bind(registry, server, port, "cluster", Listener::Bus)?;
+            let (addresses, port) = (server.config.bind.clone(), bus_port(&server.config));
+            self.bind(registry, server, (&addresses, port), "cluster", Listener::Bus)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Tells the machine what it has to know, and does what it wants done.
 //!
-//! The loop tells of the bus's sockets with [`link_event`] and [`accept`]; [`read_on`], [`cron`] and [`before_sleep`] are
-//! parts of every turn. What was said to others goes at the end of the turn, when what it rests on is on the disk.
+//! The loop tells of the bus's sockets with [`link_event`] and [`accept`]; [`read_on`], [`cron`] and [`before_sleep`]
+//! are parts of every turn. What was said to others goes at the end of the turn, when what it rests on is on the disk.
 
 use super::cluster_save;
 use super::links::{Broken, Step};
@@ -64,7 +64,9 @@ fn carry_out(server: &mut Server, action: Action) {
         }
         Action::Follow { ip, port, full } => obey::follow(server, ip, port, full),
         Action::Promote => obey::promote(server),
-        Action::PauseWrites { until_ms } => obey::pause_writes(server, until_ms),
+        Action::PauseWrites { until_ms } => {
+            obey::pause_writes(server, until_ms.saturating_sub(now(server).mono_ms));
+        }
         Action::Unpause => obey::unpause(server),
         Action::DropSlotKeys(slot) => obey::drop_slot_keys(server, slot),
         Action::Flush => obey::flush(server),

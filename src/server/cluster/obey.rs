@@ -43,10 +43,8 @@ pub(super) fn promote(server: &mut Server) {
     replica::replication_unset_primary(server);
 }
 
-/// Holds clients' writes back, until then by the clock that never jumps.
-pub(super) fn pause_writes(server: &mut Server, until_ms: u64) {
-    let now = super::drive::now(server);
-    let left_ms = until_ms.saturating_sub(now.mono_ms);
+/// Holds clients' writes back for so long.
+pub(super) fn pause_writes(server: &mut Server, left_ms: u64) {
     let until = server.ks.now_ms.saturating_add_unsigned(left_ms);
     pause::pause_clients(server, PausePurpose::Failover, PauseKind::Write, until);
 }

@@ -145,7 +145,8 @@ impl BusLinks {
         queues.filter(|&(_, bytes)| bytes > limit).collect()
     }
 
-    /// Gets on with a link: the next that has come over it. Reads at most `budget` bytes, of messages of at most `most`.
+    /// Gets on with a link: the next that has come over it. Reads at most `budget` bytes, of messages of at most `most`
+    /// bytes.
     pub(super) fn step(&mut self, id: LinkId, most: usize, budget: &mut usize) -> Step {
         let Some(link) = self.links.get_mut(&id) else { return Step::Waits };
         if !link.is_up {
