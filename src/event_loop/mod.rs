@@ -2,6 +2,7 @@
 //!
 //! What a turn consists of is the server's business: see [`turn`].
 
+mod busy_wait;
 pub(crate) mod listeners;
 pub(crate) mod signals;
 
@@ -14,12 +15,14 @@ use crate::server::turn;
 use crate::server::turn::{ClientEvent, Event, EventSource, Next};
 use crate::server::web;
 use crate::server::{FIRST_CLIENT, FIRST_VISITOR, SNAPSHOT_PIPE, Server, WAKER};
+use crate::sys::process::involuntary_switches;
+use busy_wait::BusyWait;
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGCHLD;
 use signals::Signals;
 use std::io::{self, ErrorKind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SIGNALS: Token = Token(0);
 /// Events taken from one poll.
@@ -31,6 +34,31 @@ struct EventLoop {
     listeners: Listeners,
     signals: Signals,
     events: Events,
+    busy_wait: BusyWait,
+}
+
+impl EventLoop {
+    /// Waits until something happens, but not for longer than `timeout`; awake for the first `limit` of it if that is
+    /// likely to be enough.
+    fn poll(&mut self, timeout: Duration, limit: Duration) -> io::Result<()> {
+        if timeout.is_zero() || limit.is_zero() {
+            return self.poll.poll(&mut self.events, Some(timeout));
+        }
+        let start = Instant::now();
+        if self.busy_wait.is_due(involuntary_switches) {
+            let limit = limit.min(timeout);
+            while start.elapsed() < limit {
+                self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+                if !self.events.is_empty() {
+                    self.busy_wait.caught();
+                    return Ok(());
+                }
+            }
+        }
+        self.poll.poll(&mut self.events, Some(timeout.saturating_sub(start.elapsed())))?;
+        self.busy_wait.slept(start.elapsed(), limit);
+        Ok(())
+    }
 }
 
 /// Opens the listeners that the configuration asks for, and has the server be told of what happens.
@@ -53,7 +81,10 @@ pub(crate) fn open_with(server: &mut Server, mut signals: Signals) -> io::Result
     server.net.registry = Some(poll.registry().try_clone()?);
     server.persistence.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
     let events = Events::with_capacity(EVENTS);
-    turn::attach(server, Box::new(EventLoop { poll, listeners, signals, events }));
+    turn::attach(
+        server,
+        Box::new(EventLoop { poll, listeners, signals, events, busy_wait: BusyWait::default() }),
+    );
     Ok(())
 }
 
@@ -93,7 +124,8 @@ pub(crate) fn take_turn(server: &mut Server) -> io::Result<Option<i32>> {
 
 impl EventSource for EventLoop {
     fn wait(&mut self, server: &mut Server, timeout: Duration) -> io::Result<()> {
-        self.poll.poll(&mut self.events, Some(timeout))?;
+        let limit = Duration::from_micros(server.config.busy_wait_us.into());
+        self.poll(timeout, limit)?;
         for event in &self.events {
             let closed = event.is_read_closed() || event.is_error();
             let readable = event.is_readable() || closed;

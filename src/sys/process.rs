@@ -22,15 +22,25 @@ pub struct CpuTime {
     pub system: f64,
 }
 
+/// What `who` (a constant of getrusage(2)) has used.
+fn usage(who: libc::c_int) -> libc::rusage {
+    // SAFETY: a rusage of zeros is valid, and getrusage writes only into it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &mut usage);
+        usage
+    }
+}
+
+/// How often this thread has lost its processor though it had more to do.
+pub fn involuntary_switches() -> i64 {
+    usage(libc::RUSAGE_THREAD).ru_nivcsw
+}
+
 /// The CPU time of this process, of its ended children, and of this thread.
 pub fn cpu_times() -> [CpuTime; 3] {
     [libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN, libc::RUSAGE_THREAD].map(|who| {
-        // SAFETY: a rusage of zeros is valid, and getrusage writes only into it.
-        let usage = unsafe {
-            let mut usage: libc::rusage = std::mem::zeroed();
-            libc::getrusage(who, &mut usage);
-            usage
-        };
+        let usage = usage(who);
         let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
         CpuTime { user: seconds(usage.ru_utime), system: seconds(usage.ru_stime) }
     })

@@ -37,6 +37,24 @@ fn info_shows_the_sections_that_are_asked_for() {
 }
 
 #[test]
+fn a_loop_that_waits_awake_serves_as_one_that_sleeps() {
+    let mut server = Server::start(&["--busy-wait-us", "50"]);
+    let mut clients = [server.raw(), server.raw()];
+    for number in 1..=500 {
+        for client in &mut clients {
+            assert_eq!(client.ask("PING"), "+PONG");
+        }
+        // The limit can be changed while it is in force.
+        if number % 100 == 0 {
+            let limit = if number % 200 == 0 { "50" } else { "0" };
+            server.cmd(&["CONFIG", "SET", "busy-wait-us", limit]);
+        }
+    }
+    let refused = server.raw().ask("CONFIG SET busy-wait-us 51");
+    assert!(refused.contains("between 0 and 50"), "{refused}");
+}
+
+#[test]
 fn info_tells_the_truth() {
     let mut server = Server::start(&["--min-replicas-to-write", "1"]);
     let mut client = server.raw();

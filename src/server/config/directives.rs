@@ -307,6 +307,9 @@ directives! {
     hz: u32 = 10, int(0, INT_MAX), "hz";
     /// More calls of the cron when there are many clients.
     dynamic_hz: bool = true, bool, "dynamic-hz";
+    /// Microseconds for which a busy loop looks for the next request before it sleeps; 0: none. It sleeps at once where
+    /// that has been in vain, and where others want its processor.
+    busy_wait_us: u32 = 0, int(0, 50), "busy-wait-us";
     /// Number of threads for input and output.
     io_threads: u32 = 1, int(1, 128), "io-threads", IMMUTABLE, NO_EFFECT;
     /// Read in those threads too.
