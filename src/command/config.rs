@@ -235,7 +235,7 @@ fn listen_elsewhere(s: &mut Server, old: &Config, refusal: &'static str) -> Resu
     for (endpoint, old) in endpoints(&s.config).into_iter().zip(endpoints(old)) {
         listen_at(s, endpoint, old, refusal)?;
     }
-    s.net.rebind = true;
+    s.net.listen_anew();
     Ok(())
 }
 

@@ -186,14 +186,14 @@ fn send<'a>(
 ) -> CommandResult<Transfer<'a>> {
     let mut may_retry = true;
     loop {
-        let target = s.net.targets.take(&migration.address, migration.timeout);
+        let target = s.net.targets_mut().take(&migration.address, migration.timeout);
         let mut target = target.map_err(|_| CONNECT_FAILED)?;
         let outcome = transfer(s, call, migration, keys, &mut target);
         match &outcome.failure {
             None => {
                 target.db = outcome.refusal.is_none().then_some(migration.db);
                 target.last_use_ms = s.ks.clock.unix_ms();
-                s.net.targets.put(migration.address.clone(), target);
+                s.net.targets_mut().put(migration.address.clone(), target);
                 return Ok(outcome);
             }
             Some(failure) if may_retry && !outcome.is_answered && !failure.is_timeout() => {

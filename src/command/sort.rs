@@ -411,7 +411,7 @@ fn store(
                 bytes += size_of::<u64>() + value.len();
                 list.push(End::Tail, &[value], limits);
             });
-            if bytes > s.buffers.largest_reply {
+            if bytes > s.buffers.largest_reply() {
                 return Err(TOO_LARGE);
             }
         }

@@ -78,7 +78,7 @@ pub(crate) fn open_with(server: &mut Server, mut signals: Signals) -> io::Result
     signals.register(poll.registry(), SIGNALS)?;
     server.lifecycle.shutdown.heed_interrupt(signals.interrupt());
     let listeners = Listeners::open(poll.registry(), server)?;
-    server.net.registry = Some(poll.registry().try_clone()?);
+    server.net.set_registry(poll.registry().try_clone()?);
     server.persistence.bio.set_waker(mio::Waker::new(poll.registry(), WAKER)?);
     let events = Events::with_capacity(EVENTS);
     turn::attach(

@@ -127,7 +127,7 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
     call.reply = mem::take(&mut run.borrow_mut().reply);
     let protocol = run.borrow().protocol;
     server.scripting.end_busy();
-    server.effects.targets = Targets::default();
+    server.effects.set_targets(Targets::default());
     if let Some(client) = server.clients.get_mut(token) {
         client.db = client_db;
     }
@@ -573,7 +573,8 @@ impl Run {
                 "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
             ));
         }
-        server.effects.targets = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
+        let targets = Targets { aof: targets & 1 != 0, replicas: targets & 2 != 0 };
+        server.effects.set_targets(targets);
         Ok(None)
     }
 

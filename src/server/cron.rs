@@ -76,7 +76,7 @@ pub(crate) fn cron(server: &mut Server) {
     write::retry_aof_write(server, server.lifecycle.begins_second(server.config.hz));
     clients_cron(server);
     web::cron(server);
-    server.net.targets.close_unused(now);
+    server.net.targets_mut().close_unused(now);
     server.scripting.scripts.debugger.reap();
     tracking::tracking_limit_keys(server);
     server.memory.give_back(now);

@@ -17,7 +17,7 @@ pub(crate) fn dial(
     port: u16,
     encrypted: bool,
 ) -> io::Result<Connection> {
-    if let Some(dialer) = &mut server.net.dialer {
+    if let Some(dialer) = server.net.dialer() {
         return dialer.dial(host, port).map(Connection::Virtual);
     }
     let source = server.config.bind_source_addr.as_deref();

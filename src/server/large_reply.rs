@@ -44,7 +44,7 @@ pub(crate) fn reply_large_string(server: &mut Server, call: &mut Call, key: &[u8
         client.net_out += written as u64;
         server.observer.count_write(written);
     }
-    server.buffers.turn_cost_ns += written as u64 * NANOS_PER_BYTE;
+    server.buffers.add_turn_cost(written as u64 * NANOS_PER_BYTE);
     if written == parts.iter().map(|part| part.len()).sum::<usize>() {
         call.reply.clear();
         return true;

@@ -251,7 +251,7 @@ impl Server {
 
     /// Connections to other servers come from `dialer` from now on, not from the system.
     pub fn dial_with(&mut self, dialer: Box<dyn connection::Dialer>) {
-        self.net.dialer = Some(dialer);
+        self.net.dial_with(dialer);
     }
 
     /// The client whose command it is.

@@ -85,14 +85,14 @@ pub struct Request {
 /// and written.
 #[derive(Debug)]
 pub(crate) struct Buffers {
-    pub(super) reply: Reply,
+    reply: Reply,
     query: Vec<u8>,
     batch: Batch,
-    pub(super) output: TurnOutput,
+    output: TurnOutput,
     /// What the current client's turn has cost, in nanoseconds or so.
-    pub(super) turn_cost_ns: u64,
+    turn_cost_ns: u64,
     /// Bytes of the largest reply to a client whose output has no limit.
-    pub(crate) largest_reply: usize,
+    largest_reply: usize,
 }
 
 impl Buffers {
@@ -105,6 +105,26 @@ impl Buffers {
             turn_cost_ns: 0,
             largest_reply: output::largest_reply(),
         }
+    }
+
+    /// What the current client's turn costs is so much more.
+    #[inline]
+    pub(super) fn add_turn_cost(&mut self, ns: u64) {
+        self.turn_cost_ns += ns;
+    }
+
+    /// Bytes of the largest reply to a client whose output has no limit.
+    pub(crate) fn largest_reply(&self) -> usize {
+        self.largest_reply
+    }
+
+    /// What this turn's clients will be written.
+    pub(super) fn output(&self) -> &TurnOutput {
+        &self.output
+    }
+
+    pub(super) fn output_mut(&mut self) -> &mut TurnOutput {
+        &mut self.output
     }
 }
 
@@ -173,9 +193,7 @@ impl Server {
         if let Connection::Virtual(stream) = &mut conn {
             stream.attach(token);
         }
-        if let Some(registry) = &self.net.registry {
-            conn.register(registry, super::client_token(token))?;
-        }
+        self.net.register(&mut conn, super::client_token(token))?;
         let now = self.now_seconds();
         let mut client = self.clients.new_client(conn, now);
         if matches!(client.conn, Connection::Unix(_)) {
@@ -685,10 +703,7 @@ impl Server {
         self.forget_client(token);
         let mut client = self.clients.remove(token);
         self.memory.count_client(&self.clients, token, 0);
-        if let Some(registry) = &self.net.registry {
-            // Closing the socket would deregister it too; an error here has no consequence.
-            let _ = client.conn.deregister(registry);
-        }
+        self.net.deregister(&mut client.conn);
     }
 
     /// Lets go of what other parts of the server know of a client.

@@ -75,9 +75,10 @@ fn defer(server: &mut Server, token: Token, bytes: &[u8]) -> bool {
     }
     client.flags |= ClientFlags::DEFERRED;
     let id = client.id;
-    server.buffers.output.bytes.extend_from_slice(bytes);
-    server.buffers.output.pieces.push((token, id, server.buffers.output.bytes.len()));
-    if server.buffers.output.bytes.len() >= REPLY_FLUSH {
+    let output = server.buffers.output_mut();
+    output.bytes.extend_from_slice(bytes);
+    output.pieces.push((token, id, output.bytes.len()));
+    if output.bytes.len() >= REPLY_FLUSH {
         write_turn_output(server);
     }
     true
@@ -85,10 +86,10 @@ fn defer(server: &mut Server, token: Token, bytes: &[u8]) -> bool {
 
 /// Writes what was deferred; what a socket does not take waits in its client's output.
 pub(crate) fn write_turn_output(server: &mut Server) {
-    if server.buffers.output.is_empty() {
+    if server.buffers.output().is_empty() {
         return;
     }
-    let mut output = std::mem::take(&mut server.buffers.output);
+    let mut output = std::mem::take(server.buffers.output_mut());
     let mut start = 0;
     let mut pieces = output.pieces.iter().peekable();
     while let Some(&(token, id, mut end)) = pieces.next() {
@@ -109,7 +110,7 @@ pub(crate) fn write_turn_output(server: &mut Server) {
     }
     output.bytes.clear();
     output.pieces.clear();
-    server.buffers.output = output;
+    *server.buffers.output_mut() = output;
 }
 
 /// Writes what a client was promised so far, so that something else may follow.
@@ -136,7 +137,7 @@ pub(crate) fn flush_reply(server: &mut Server, call: &mut Call) {
         close_for_output_limit(server, token, pending);
         return;
     }
-    server.buffers.turn_cost_ns += call.reply.len() as u64 * NANOS_PER_BYTE;
+    server.buffers.add_turn_cost(call.reply.len() as u64 * NANOS_PER_BYTE);
     let mut sent = 0;
     for mut piece in call.reply.take_pieces() {
         // What is left of a long reply has its turn among what others are written.
@@ -412,7 +413,7 @@ pub(crate) fn output_room(server: &Server, client: &Client) -> usize {
         return usize::MAX;
     }
     let limit = match server.config.client_output_buffer_limit[client.class()].hard {
-        0 => server.buffers.largest_reply,
+        0 => server.buffers.largest_reply(),
         limit => limit as usize,
     };
     limit.saturating_sub(client.out.len())

@@ -40,13 +40,20 @@ impl Default for Targets {
     }
 }
 
-/// What commands have left to tell.
+/// What commands have left to tell. A turn in the midst of a script begins with none.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// What is propagated together, while it is being gathered.
-    pub(super) unit: Option<Unit>,
+    unit: Option<Unit>,
     /// Who is told what commands do.
-    pub(crate) targets: Targets,
+    targets: Targets,
+}
+
+impl Effects {
+    /// Chooses who is told what commands do from here on.
+    pub(crate) fn set_targets(&mut self, targets: Targets) {
+        self.targets = targets;
+    }
 }
 
 /// Whether anybody is told: if not, a handler need not work out what.
@@ -77,16 +84,6 @@ pub(crate) fn gathers_unit(server: &Server) -> bool {
 /// Starts to gather what is propagated.
 pub(crate) fn begin_unit(server: &mut Server) {
     server.effects.unit = Some(Unit::default());
-}
-
-/// Puts what has been gathered aside.
-pub(crate) fn take_unit(server: &mut Server) -> Option<Unit> {
-    server.effects.unit.take()
-}
-
-/// Goes on gathering.
-pub(crate) fn restore_unit(server: &mut Server, unit: Option<Unit>) {
-    server.effects.unit = unit;
 }
 
 /// Propagates what was gathered.

@@ -22,7 +22,6 @@ use crate::server::persistence::aof::write;
 use crate::server::persistence::child::SaveChild;
 use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadError, LoadProgress};
-use crate::server::propagate;
 use crate::server::replication::failover;
 use crate::server::replication::primary::{feed, snapshot};
 use crate::server::replication::replica;
@@ -106,17 +105,17 @@ pub enum Next {
 
 /// Has events come from a source, in the midst of a script that runs for long, too.
 pub fn attach(server: &mut Server, source: Box<dyn EventSource>) {
-    server.net.events.source = Some(source);
+    server.net.events_mut().source = Some(source);
 }
 
 /// Drops the source of events.
 pub fn detach(server: &mut Server) {
-    server.net.events.source = None;
+    server.net.events_mut().source = None;
 }
 
 /// Tells of an event, for the next turn to deal with.
 pub fn happened(server: &mut Server, event: Event) {
-    server.net.events.waiting.push_back(event);
+    server.net.events_mut().waiting.push_back(event);
 }
 
 /// Waits until the source tells of something, but not for longer than `timeout`.
@@ -131,9 +130,9 @@ fn with_source<T>(
     server: &mut Server,
     ask: impl FnOnce(&mut dyn EventSource, &mut Server) -> T,
 ) -> Option<T> {
-    let mut source = server.net.events.source.take()?;
+    let mut source = server.net.events_mut().source.take()?;
     let answer = ask(&mut *source, server);
-    server.net.events.source = Some(source);
+    server.net.events_mut().source = Some(source);
     Some(answer)
 }
 
@@ -151,7 +150,7 @@ pub fn watched_turn(
     let started = server.ks.clock.nanos();
     let commands = server.observer.stats().commands;
     server.update_time();
-    while let Some(event) = server.net.events.waiting.pop_front() {
+    while let Some(event) = server.net.events_mut().waiting.pop_front() {
         around(server, &event, true);
         handle(server, event);
         around(server, &event, false);
@@ -161,14 +160,14 @@ pub fn watched_turn(
     bus::read_on(server);
     load_on(server);
     server.observer.count_cycle(server.ks.clock.nanos() - started, commands);
-    if now_us >= server.net.events.next_cron_us {
+    if now_us >= server.net.events().next_cron_us {
         let started = server.ks.clock.nanos();
         cron::cron(server);
         server.observer.count_cron((server.ks.clock.nanos() - started) / 1000);
-        server.net.events.next_cron_us =
+        server.net.events_mut().next_cron_us =
             now_us + 1_000_000 / u64::from(server.config.hz.clamp(1, 500));
     }
-    if mem::take(&mut server.net.rebind) {
+    if server.net.take_rebind() {
         with_source(server, |source, server| source.listen_anew(server));
     }
     before_sleep(server);
@@ -302,9 +301,9 @@ fn next(server: &Server, now_us: u64) -> Next {
         return Next::Exit(code);
     }
     let has_work = server.clients.has_work()
-        || server.net.web.has_work()
-        || !server.buffers.output.is_empty()
-        || server.net.bus.has_work()
+        || server.net.web().has_work()
+        || !server.buffers.output().is_empty()
+        || server.net.bus().has_work()
         || server.observer.monitors.has_lines()
         || server.memory.eviction().is_running()
         || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed());
@@ -318,8 +317,9 @@ fn next(server: &Server, now_us: u64) -> Next {
     };
     let wake = deadlines.into_iter().flatten().map(|at_ms| now_us.saturating_add(left_us(at_ms)));
     Next::Until(
-        wake.min()
-            .map_or(server.net.events.next_cron_us, |at| at.min(server.net.events.next_cron_us)),
+        wake.min().map_or(server.net.events().next_cron_us, |at| {
+            at.min(server.net.events().next_cron_us)
+        }),
     )
 }
 
@@ -327,12 +327,11 @@ fn next(server: &Server, now_us: u64) -> Next {
 /// script's client is put aside. For the script the time goes on then, though not for what expires: what it saw does
 /// not vanish.
 pub(crate) fn serve_others(server: &mut Server) {
-    if server.net.events.source.is_none() {
+    if server.net.events().source.is_none() {
         return;
     }
     let turn = server.clients.suspend_turn();
-    let unit = propagate::take_unit(server);
-    let propagates_to = mem::take(&mut server.effects.targets);
+    let effects = mem::take(&mut server.effects);
     let (role, no_touch, now_ms) = (server.ks.role, server.ks.no_touch, server.ks.now_ms);
     expiry::restore_role(server);
     server.update_time();
@@ -343,14 +342,13 @@ pub(crate) fn serve_others(server: &mut Server) {
     }
 
     server.clients.resume_turn(turn);
-    server.effects.targets = propagates_to;
+    server.effects = effects;
     (server.ks.role, server.ks.no_touch, server.ks.now_ms) = (role, no_touch, now_ms);
-    propagate::restore_unit(server, unit);
 }
 
 fn turn_meanwhile(server: &mut Server) {
     let mut for_later = VecDeque::new();
-    while let Some(event) = server.net.events.waiting.pop_front() {
+    while let Some(event) = server.net.events_mut().waiting.pop_front() {
         match event {
             Event::Client(of) if busy::waits_for_script(server, of.token) => {
                 for_later.push_back(event);
@@ -358,7 +356,7 @@ fn turn_meanwhile(server: &mut Server) {
             _ => handle(server, event),
         }
     }
-    server.net.events.waiting = for_later;
+    server.net.events_mut().waiting = for_later;
     server.process_pending_input();
     if write_append_only_file(server) {
         feed::feed_replicas(server);

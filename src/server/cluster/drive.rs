@@ -55,12 +55,12 @@ fn carry_out(server: &mut Server, action: Action) {
         Action::Log(level, text) => server.log(level, &text),
         Action::Save { durably } => save(server, durably),
         Action::Connect { link, ip, bus_port } => connect(server, link, &ip, bus_port),
-        Action::Close(link) => server.net.bus.close(link, server.net.registry.as_ref()),
+        Action::Close(link) => close(server, link),
         Action::Send { to, message } => {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
             let bytes = Bytes::from(bytes);
-            to.into_iter().for_each(|link| server.net.bus.send(link, bytes.clone()));
+            to.into_iter().for_each(|link| server.net.bus_mut().send(link, bytes.clone()));
         }
         Action::Follow { ip, port, full } => obey::follow(server, ip, port, full),
         Action::Promote => obey::promote(server),
@@ -91,14 +91,22 @@ fn connect(server: &mut Server, link: LinkId, ip: &str, bus_port: u16) {
     let encrypted = server.config.tls_cluster;
     let address = ip.parse::<IpAddr>().map_err(io::Error::other);
     let connection = address.and_then(|_| dial::dial(server, ip, bus_port, encrypted));
-    let added = connection.and_then(|connection| {
-        server.net.bus.add(link, connection, false, server.net.registry.as_ref())
-    });
+    let added = connection.and_then(|connection| add(server, link, connection, false));
     if let Err(error) = added {
         let text = format!("Unable to connect to Cluster Node [{ip}]:{bus_port} -> {error}");
         server.log(Level::Debug, &text);
         operate(server, |cluster, now, _| cluster.link_down(link, now));
     }
+}
+
+fn add(server: &mut Server, link: LinkId, connection: Connection, is_up: bool) -> io::Result<()> {
+    let (bus, registry) = server.net.bus_and_registry();
+    bus.add(link, connection, is_up, registry)
+}
+
+fn close(server: &mut Server, link: LinkId) {
+    let (bus, registry) = server.net.bus_and_registry();
+    bus.close(link, registry);
 }
 
 /// A node has connected.
@@ -110,7 +118,7 @@ pub(crate) fn accept(server: &mut Server, connection: Connection) {
     let ip = |ip: Option<IpAddr>| ip.map_or(String::new(), |ip| ip.to_string());
     let link = operate(server, |cluster, now, _| cluster.accept(ip(local_ip), ip(peer_ip), now));
     let Some(link) = link else { return };
-    if let Err(error) = server.net.bus.add(link, connection, true, server.net.registry.as_ref()) {
+    if let Err(error) = add(server, link, connection, true) {
         server.log(Level::Verbose, &format!("Error accepting cluster node connection: {error}"));
         operate(server, |cluster, now, _| cluster.link_down(link, now));
     }
@@ -120,14 +128,14 @@ pub(crate) fn accept(server: &mut Server, connection: Connection) {
 pub(crate) fn link_event(server: &mut Server, link: u64, writable: bool) {
     let link = LinkId(link);
     if writable {
-        server.net.bus.note_writable(link);
+        server.net.bus_mut().note_writable(link);
     }
     read(server, link);
 }
 
 /// Reads on where more had come than a turn is for.
 pub(crate) fn read_on(server: &mut Server) {
-    for link in server.net.bus.take_unread() {
+    for link in server.net.bus_mut().take_unread() {
         read(server, link);
     }
 }
@@ -140,9 +148,9 @@ fn read(server: &mut Server, link: LinkId) {
             true => usize::MAX,
             false => MOST_OF_STRANGERS,
         };
-        match server.net.bus.step(link, most, &mut budget) {
+        match server.net.bus_mut().step(link, most, &mut budget) {
             Step::Waits => return,
-            Step::HasMore => return server.net.bus.note_unread(link),
+            Step::HasMore => return server.net.bus_mut().note_unread(link),
             Step::Up => {
                 operate(server, |cluster, now, facts| cluster.link_up(link, now, facts));
             }
@@ -172,7 +180,7 @@ fn broken(server: &mut Server, link: LinkId, why: &Broken) {
         ),
     };
     server.log(level, &text);
-    server.net.bus.close(link, server.net.registry.as_ref());
+    close(server, link);
     operate(server, |cluster, now, _| cluster.link_down(link, now));
 }
 
@@ -184,7 +192,7 @@ pub(crate) fn cron(server: &mut Server) {
     operate(server, Cluster::tick);
     let limit = server.config.cluster_link_sendbuf_limit;
     let limit = if limit == 0 { usize::MAX } else { limit as usize };
-    for (link, bytes) in server.net.bus.over(limit.min(MOST_FOR_INBOUND)) {
+    for (link, bytes) in server.net.bus_mut().over(limit.min(MOST_FOR_INBOUND)) {
         operate(server, |cluster, _, _| {
             let is_inbound = cluster.link(link).is_some_and(|link| link.is_inbound());
             if is_inbound || bytes > limit {
@@ -199,7 +207,7 @@ pub(crate) fn before_sleep(server: &mut Server) {
     if server.cluster.as_ref().is_some_and(|cluster| cluster.has_work()) {
         operate(server, Cluster::before_sleep);
     }
-    for (link, why) in server.net.bus.flush() {
+    for (link, why) in server.net.bus_mut().flush() {
         broken(server, link, &why);
     }
 }

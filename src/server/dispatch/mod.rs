@@ -312,7 +312,7 @@ fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8
 /// both are of one transaction or script.
 #[cold]
 fn note_cost(server: &mut Server, nanos: u64) {
-    server.buffers.turn_cost_ns += nanos - CHEAP_COMMAND_NS;
+    server.buffers.add_turn_cost(nanos - CHEAP_COMMAND_NS);
     if !propagate::gathers_unit(server) {
         server.update_time();
     }

@@ -376,7 +376,7 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("pubsubshard_channels", s.pubsub.of(Topic::Shard).len());
     lines.add("latest_fork_usec", stats.latest_fork_us);
     lines.add("total_forks", stats.forks);
-    lines.add("migrate_cached_sockets", s.net.targets.count());
+    lines.add("migrate_cached_sockets", s.net.targets().count());
     lines.add("slave_expires_tracked_keys", s.ks.replica_keys.len());
     lines.add_zeros(&[
         "active_defrag_hits",

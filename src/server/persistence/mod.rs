@@ -497,10 +497,7 @@ fn output_for(
             let (sender, mut receiver) = mio::unix::pipe::new()?;
             sender.set_nonblocking(false)?;
             process::widen_pipe(&sender);
-            if let Some(registry) = &server.net.registry {
-                let interest = mio::Interest::READABLE;
-                registry.register(&mut receiver, super::SNAPSHOT_PIPE, interest)?;
-            }
+            server.net.register_readable(&mut receiver, super::SNAPSHOT_PIPE)?;
             (Output::Pipe(sender), Task::Pipe { version, mark, pipe: Pipe::Open(receiver) })
         }
     })

@@ -133,7 +133,7 @@ pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
     let config = &server.config;
     let for_metrics = config.metrics_port != 0 && config.metrics_tls;
     if config.tls_port != 0 || config.tls_replication || config.tls_cluster || for_metrics {
-        server.net.tls = Some(Box::new(Tls::configure(config)?));
+        server.net.set_tls(Tls::configure(config)?);
     }
     Ok(())
 }
@@ -143,7 +143,7 @@ pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
 /// # Errors
 /// If there is no memory for it.
 pub(crate) fn accept_tls(server: &Server, socket: TcpStream) -> io::Result<Connection> {
-    let tls = server.net.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+    let tls = server.net.tls().ok_or(io::ErrorKind::Unsupported)?;
     let session = ServerConnection::new(Arc::clone(&tls.server)).map_err(io::Error::other)?;
     Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))
 }
@@ -157,7 +157,7 @@ pub(crate) fn connect_tls(
     socket: TcpStream,
     host: &str,
 ) -> io::Result<Connection> {
-    let tls = server.net.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+    let tls = server.net.tls().ok_or(io::ErrorKind::Unsupported)?;
     let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
     let session = ClientConnection::new(Arc::clone(&tls.client), name).map_err(io::Error::other)?;
     Ok(Connection::Tls(Box::new(TlsStream::new(socket, session))))

@@ -28,7 +28,7 @@ pub(super) fn check(
 }
 
 fn log_in(server: &mut Server, visitor: usize, request: &Request) -> Result<UserId, Status> {
-    let conn = server.net.web.connection(visitor);
+    let conn = server.net.web().connection(visitor);
     let Some(credentials) = &request.credentials else {
         if !server.acl.serves_strangers() {
             return Err(Status::Unauthorized);

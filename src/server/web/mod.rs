@@ -170,28 +170,25 @@ pub(crate) fn accept(server: &mut Server, mut conn: Connection) {
     // A connection that can't be configured is about to fail anyway.
     let _ = conn.set_options(true, server.config.tcp_keepalive);
     let now_ms = server.ks.now_ms;
-    let web = &mut server.net.web;
-    web.make_room();
-    let place = web.visitors.vacant_entry();
-    if let Some(registry) = &server.net.registry
-        && let Err(error) = conn.register(registry, mio::Token(FIRST_VISITOR + place.key()))
-    {
+    server.net.web_mut().make_room();
+    let key = server.net.web().visitors.vacant_key();
+    if let Err(error) = server.net.register(&mut conn, mio::Token(FIRST_VISITOR + key)) {
         server.log(Level::Warning, &format!("Error registering fd event: {error}"));
         return;
     }
     let exchange = Exchange::new();
     let visitor = Visitor { conn, exchange, since_ms: now_ms, is_known: false, lingering: None };
-    place.insert(visitor);
+    server.net.web_mut().visitors.insert(visitor);
 }
 
 /// Closes the connections that have taken too long.
 pub(crate) fn cron(server: &mut Server) {
-    server.net.web.close_overdue(server.ks.now_ms);
+    server.net.web_mut().close_overdue(server.ks.now_ms);
 }
 
 /// Goes on with what was left for this turn.
 pub(crate) fn serve_busy(server: &mut Server) {
-    for visitor in mem::take(&mut server.net.web.busy) {
+    for visitor in mem::take(&mut server.net.web_mut().busy) {
         serve(server, visitor);
     }
 }
@@ -199,7 +196,7 @@ pub(crate) fn serve_busy(server: &mut Server) {
 /// A connection can be read from, or written to.
 pub(crate) fn serve(server: &mut Server, visitor: usize) {
     if attend(server, visitor).is_err() {
-        server.net.web.visitors.try_remove(visitor);
+        server.net.web_mut().visitors.try_remove(visitor);
     }
 }
 
@@ -211,7 +208,7 @@ fn attend(server: &mut Server, token: usize) -> io::Result<()> {
     let now_ms = server.ks.now_ms;
     let mut has_answered = false;
     for _ in 0..READS_PER_TURN {
-        let Some(visitor) = server.net.web.visitors.get_mut(token) else { return Ok(()) };
+        let Some(visitor) = server.net.web_mut().visitors.get_mut(token) else { return Ok(()) };
         if !visitor.write(now_ms)? {
             // The socket will say when it takes more. Until then nothing is read.
             return Ok(());
@@ -230,8 +227,8 @@ fn attend(server: &mut Server, token: usize) -> io::Result<()> {
             return Ok(());
         }
     }
-    if !server.net.web.busy.contains(&token) {
-        server.net.web.busy.push(token);
+    if !server.net.web_mut().busy.contains(&token) {
+        server.net.web_mut().busy.push(token);
     }
     Ok(())
 }
@@ -250,12 +247,12 @@ fn respond(server: &mut Server, token: usize, request: &Request) {
             .map_or_else(Response::of, |()| scrape(server, Format::preferred(&request.accept))),
         _ => Response::of(Status::NotFound),
     };
-    server.net.web.visitors[token].exchange.answer(&response);
+    server.net.web_mut().visitors[token].exchange.answer(&response);
 }
 
 fn scrape(server: &mut Server, format: Format) -> Response {
     let started = server.ks.clock.nanos();
-    let body = metrics::metrics(server, format, server.net.web.scrapes).into();
-    server.net.web.scrapes.record(server.ks.clock.nanos() - started);
+    let body = metrics::metrics(server, format, server.net.web().scrapes).into();
+    server.net.web_mut().scrapes.record(server.ks.clock.nanos() - started);
     Response { status: Status::Ok, content_type: format.content_type(), body }
 }

@@ -257,10 +257,9 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
         server.notice(&format!(
             "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
         ));
-        if let Some(child) = server.persistence.child_mut()
-            && let (Some(mut pipe), Some(registry)) = (child.pipe_drained(), &server.net.registry)
-        {
-            let _ = registry.deregister(&mut pipe);
+        let pipe = server.persistence.child_mut().and_then(SaveChild::pipe_drained);
+        if let Some(mut pipe) = pipe {
+            server.net.deregister_readable(&mut pipe);
         }
         check_children_done(server);
     }
