@@ -63,7 +63,9 @@ fn setuser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if has_spaces(args[2]) {
         return Err(CommandError::err("Usernames can't contain spaces or null characters"));
     }
-    acl::set_user(s, args[2], &args[3..])?;
+    let book = acl::rule_book(&s.commands, &s.config);
+    let closed = s.acl.set_user(&mut s.clients, book, args[2], &args[3..])?;
+    closed.into_iter().for_each(|token| s.disconnect(token));
     call.reply.ok();
     Ok(())
 }
@@ -74,7 +76,9 @@ fn deluser(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let mut deleted = 0;
     for name in &args[2..] {
-        deleted += i64::from(acl::delete_user(s, name));
+        let closed = s.acl.delete_user(&mut s.clients, name);
+        deleted += i64::from(closed.is_some());
+        closed.into_iter().flatten().for_each(|token| s.disconnect(token));
     }
     call.reply.int(deleted);
     Ok(())
@@ -260,7 +264,8 @@ fn load(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     if s.config.aclfile.is_empty() {
         return Err(NO_FILE);
     }
-    file::load_acl_file(s)?;
+    let closed = file::load_acl_file(s)?;
+    closed.into_iter().for_each(|token| s.disconnect(token));
     call.reply.ok();
     Ok(())
 }

@@ -284,12 +284,7 @@ fn kill_fitting(s: &mut Server, call: &mut Call, filter: &Filter) -> usize {
         }
         killed += 1;
         trace::trace_end(s, token, "CLIENT KILL");
-        if call.client == token {
-            // It is told first.
-            s.client(call).flags |= ClientFlags::CLOSE_AFTER_REPLY;
-        } else {
-            s.free_client(token);
-        }
+        s.disconnect(token);
     }
     killed
 }

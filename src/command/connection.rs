@@ -98,7 +98,7 @@ fn authenticate(
     let token = call.client;
     match s.acl.authenticate(user, password) {
         Some(id) => {
-            acl::log_in(s, token, id);
+            s.acl.log_in(&mut s.clients[token], id);
             Ok(())
         }
         None => {

@@ -688,6 +688,15 @@ impl Server {
         }
     }
 
+    /// Closes a client's connection; the client whose turn it is gets its answer first.
+    pub(crate) fn disconnect(&mut self, token: Token) {
+        if self.clients.is_in_turn(token) {
+            self.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        } else {
+            self.free_client(token);
+        }
+    }
+
     /// Closes a client's connection and forgets it, whatever it was.
     pub fn free_client(&mut self, token: Token) {
         if self.clients.is_in_turn(token) || self.scripting.is_busy_for(token) {

@@ -6,6 +6,7 @@ use super::{DEFAULT_NAME, Server};
 use crate::resp::error::CommandError;
 use crate::server::acl;
 use crate::server::config::ConfigError;
+use crate::server::token::Token;
 use crate::sys::durable::write_durably;
 use crate::util::io_reason;
 use std::collections::HashSet;
@@ -83,7 +84,8 @@ pub(crate) fn load_users_at_startup(server: &mut Server) -> Result<(), UsersErro
     if !server.config.user.is_empty() {
         return Err(UsersError::TwoSources);
     }
-    load_acl_file(server)
+    // Nobody is connected yet.
+    load_acl_file(server).map(drop)
 }
 
 fn load_configured_users(server: &mut Server) -> Result<(), UsersError> {
@@ -103,7 +105,7 @@ fn load_configured_users(server: &mut Server) -> Result<(), UsersError> {
         }
         let words: Vec<&[u8]> = line.args[2..].iter().map(Vec::as_slice).collect();
         let rules = merge_selectors(&words).map_err(|open| wrong(open, &RuleError::Syntax))?;
-        let book = acl::rule_book(server);
+        let book = acl::rule_book(&server.commands, &server.config);
         let mut user = User::new(name, book.all_channels);
         for rule in &rules {
             book.apply(&mut user, rule).map_err(|error| match error {
@@ -120,19 +122,20 @@ fn load_configured_users(server: &mut Server) -> Result<(), UsersError> {
                 String::from_utf8_lossy(name)
             ));
         }
-        acl::put_user(server, user);
+        server.acl.put_user(&mut server.clients, user);
     }
     Ok(())
 }
 
-/// `ACL LOAD`: replaces all users by those of the ACL file, or changes nothing.
+/// `ACL LOAD`: replaces all users by those of the ACL file, or changes nothing. Returns the clients whose connections
+/// are to be closed.
 ///
 /// In Redis's place that disconnects who is logged in as another than the default user; in Valkey's, whoever is
 /// logged in as a user that the file has, too, stays so.
 ///
 /// # Errors
 /// If the file can't be read, or anything is wrong with it.
-pub(crate) fn load_acl_file(server: &mut Server) -> Result<(), UsersError> {
+pub(crate) fn load_acl_file(server: &mut Server) -> Result<Vec<Token>, UsersError> {
     let file = server.config.aclfile.clone();
     let text = match fs::read(&file) {
         Ok(text) => text,
@@ -148,17 +151,21 @@ pub(crate) fn load_acl_file(server: &mut Server) -> Result<(), UsersError> {
             || (server.config.flavour.acl_load_keeps_clients && names.contains(name))
     };
     let gone: Vec<_> = server.acl.by_name.keys().filter(|name| !kept(name)).cloned().collect();
+    let (acl, clients) = (&mut server.acl, &mut server.clients);
+    let mut closed = Vec::new();
     for name in gone {
-        acl::delete_user(server, &name);
+        closed.extend(acl.delete_user(clients, &name).unwrap_or_default());
     }
-    users.into_iter().for_each(|user| acl::put_user(server, user));
-    Ok(())
+    for user in users {
+        closed.extend(acl.put_user(clients, user));
+    }
+    Ok(closed)
 }
 
 /// # Errors
 /// All that is wrong with the file.
 fn parse_acl_file(server: &Server, file: &str, text: &[u8]) -> Result<Vec<User>, Vec<u8>> {
-    let book = acl::rule_book(server);
+    let book = acl::rule_book(&server.commands, &server.config);
     let mut errors = Vec::new();
     let mut users: Vec<User> = Vec::new();
     for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {

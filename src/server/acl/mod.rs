@@ -17,12 +17,13 @@ pub mod user;
 
 use super::Server;
 use super::client::{Client, ClientFlags, Token};
-use super::config::AclPubsubDefault;
+use super::clients::Clients;
+use super::config::{AclPubsubDefault, Config};
 use super::pubsub::{TOPICS, Topic};
 use super::token::{DEFAULT_USER, UserId};
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client_info;
-use crate::server::table::CommandId;
+use crate::server::table::{CommandId, CommandTable};
 use check::{AclDenied, Denial, allows_channel};
 use log::{AclLog, Context, Entry, Reason};
 use rules::{RuleBook, SetUserError, merge_selectors};
@@ -102,21 +103,76 @@ impl Acl {
         self.assign(client, DEFAULT_USER);
         client.flags.set(ClientFlags::AUTHENTICATED, self.serves_strangers());
     }
-}
 
-/// What must be known to understand a rule.
-pub(crate) fn rule_book(server: &Server) -> RuleBook<'_> {
-    RuleBook {
-        catalogue: &server.commands.catalogue,
-        all_channels: server.config.acl_pubsub_default == AclPubsubDefault::AllChannels,
+    /// Logs a client in.
+    pub fn log_in(&self, client: &mut Client, user: UserId) {
+        self.assign(client, user);
+        client.flags |= ClientFlags::AUTHENTICATED;
+    }
+
+    /// `ACL SETUSER`: applies all rules to a user, which is made if need be, or none of them. Returns the clients whose
+    /// connections are to be closed.
+    ///
+    /// # Errors
+    /// What is wrong with the first rule that is wrong.
+    pub(crate) fn set_user(
+        &mut self,
+        clients: &mut Clients,
+        book: RuleBook<'_>,
+        name: &[u8],
+        rules: &[&[u8]],
+    ) -> Result<Vec<Token>, SetUserError> {
+        let rules = merge_selectors(rules).map_err(|open| SetUserError::Unclosed(open.to_vec()))?;
+        let mut user = match self.find(name) {
+            Some(id) => self.get(id).clone(),
+            None => User::new(name, book.all_channels),
+        };
+        for rule in &rules {
+            book.apply(&mut user, rule)
+                .map_err(|error| SetUserError::Refused { rule: rule.to_vec(), error })?;
+        }
+        Ok(self.put_user(clients, user))
+    }
+
+    /// Puts a user in the place of the one that has its name, or adds it. Returns the clients that listen to what they
+    /// may not hear any more: their connections are to be closed.
+    fn put_user(&mut self, clients: &mut Clients, user: User) -> Vec<Token> {
+        let Some(id) = self.find(&user.name) else {
+            self.insert(user);
+            return Vec::new();
+        };
+        let old = std::mem::replace(&mut self.users[id], user);
+        let user = &self.users[id];
+        let revoked = loses_channels(&old, user);
+        let (closed, kept): (Vec<_>, Vec<_>) = clients_of(clients, id)
+            .into_iter()
+            .partition(|&token| revoked && hears_what_it_may_not(&clients[token], user));
+        for token in kept {
+            self.assign(&mut clients[token], id);
+        }
+        closed
+    }
+
+    /// `ACL DELUSER`: deletes a user, if there is such a one. Returns its clients, whose connections are to be closed.
+    pub(crate) fn delete_user(&mut self, clients: &mut Clients, name: &[u8]) -> Option<Vec<Token>> {
+        let id = self.by_name.remove(name)?;
+        let closed = clients_of(clients, id);
+        for &token in &closed {
+            let client = &mut clients[token];
+            self.assign(client, DEFAULT_USER);
+            client.flags.remove(ClientFlags::AUTHENTICATED);
+        }
+        self.users.remove(id);
+        Some(closed)
     }
 }
 
-/// Logs a client in.
-pub(crate) fn log_in(server: &mut Server, token: Token, user: UserId) {
-    let client = &mut server.clients[token];
-    server.acl.assign(client, user);
-    client.flags |= ClientFlags::AUTHENTICATED;
+/// What must be known to understand a rule.
+pub(crate) fn rule_book<'a>(commands: &'a CommandTable, config: &Config) -> RuleBook<'a> {
+    RuleBook {
+        catalogue: &commands.catalogue,
+        all_channels: config.acl_pubsub_default == AclPubsubDefault::AllChannels,
+    }
 }
 
 /// Carries `requirepass` over to the default user.
@@ -127,78 +183,14 @@ pub(crate) fn apply_requirepass(server: &mut Server) {
     default.nopass = server.config.requirepass.is_none();
 }
 
-/// `ACL SETUSER`: applies all rules to a user, which is made if need be, or none of them.
-///
-/// # Errors
-/// What is wrong with the first rule that is wrong.
-pub(crate) fn set_user(
-    server: &mut Server,
-    name: &[u8],
-    rules: &[&[u8]],
-) -> Result<(), SetUserError> {
-    let rules = merge_selectors(rules).map_err(|open| SetUserError::Unclosed(open.to_vec()))?;
-    let book = rule_book(server);
-    let mut user = match server.acl.find(name) {
-        Some(id) => server.acl.get(id).clone(),
-        None => User::new(name, book.all_channels),
-    };
-    for rule in &rules {
-        book.apply(&mut user, rule)
-            .map_err(|error| SetUserError::Refused { rule: rule.to_vec(), error })?;
-    }
-    put_user(server, user);
-    Ok(())
-}
-
-/// Puts a user in the place of the one that has its name, or adds it. Who listens to what it may not hear any more
-/// is disconnected.
-fn put_user(server: &mut Server, user: User) {
-    let Some(id) = server.acl.find(&user.name) else {
-        server.acl.insert(user);
-        return;
-    };
-    let old = std::mem::replace(&mut server.acl.users[id], user);
-    let revoked = loses_channels(server, &old, id);
-    for token in clients_of(server, id) {
-        if revoked && hears_what_it_may_not(server, token) {
-            disconnect(server, token);
-        } else {
-            server.acl.assign(&mut server.clients[token], id);
-        }
-    }
-}
-
-/// `ACL DELUSER`: whether there was such a user. Its clients are disconnected.
-pub(crate) fn delete_user(server: &mut Server, name: &[u8]) -> bool {
-    let Some(id) = server.acl.by_name.remove(name) else { return false };
-    for token in clients_of(server, id) {
-        let client = &mut server.clients[token];
-        server.acl.assign(client, DEFAULT_USER);
-        client.flags.remove(ClientFlags::AUTHENTICATED);
-        disconnect(server, token);
-    }
-    server.acl.users.remove(id);
-    true
-}
-
 /// The clients that are logged in as a user. The primary is nobody's.
-fn clients_of(server: &Server, id: UserId) -> Vec<Token> {
+fn clients_of(clients: &Clients, id: UserId) -> Vec<Token> {
     let of = |client: &Client| client.user == id && !client.is(ClientFlags::MASTER);
-    server.clients.iter().filter(|(_, client)| of(client)).map(|(token, _)| token).collect()
-}
-
-/// Closes a client's connection; the current client gets its answer first.
-fn disconnect(server: &mut Server, token: Token) {
-    if server.clients.is_in_turn(token) {
-        server.clients[token].flags |= ClientFlags::CLOSE_AFTER_REPLY;
-    } else {
-        server.free_client(token);
-    }
+    clients.iter().filter(|(_, client)| of(client)).map(|(token, _)| token).collect()
 }
 
 /// Whether a user may not hear something any more that it might have heard as `old`.
-fn loses_channels(server: &Server, old: &User, id: UserId) -> bool {
-    let new = server.acl.get(id);
+fn loses_channels(old: &User, new: &User) -> bool {
     if new.all_selectors().any(|s| s.all_channels) {
         return false;
     }
@@ -206,10 +198,8 @@ fn loses_channels(server: &Server, old: &User, id: UserId) -> bool {
     old.all_selectors().any(|s| s.all_channels || !s.channels.iter().all(kept))
 }
 
-/// Whether a client is subscribed to something that its user may not hear.
-fn hears_what_it_may_not(server: &Server, token: Token) -> bool {
-    let client = &server.clients[token];
-    let user = server.acl.get(client.user);
+/// Whether a client is subscribed to something that a user may not hear.
+fn hears_what_it_may_not(client: &Client, user: &User) -> bool {
     let Some(subscriptions) = &client.subscriptions else { return false };
     TOPICS.into_iter().any(|topic| {
         subscriptions.names(topic).any(|name| {
@@ -352,8 +342,10 @@ fn log_refusal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::clients::Clients;
     use crate::server::connection::{Connection, Nobody};
+    use crate::server::pubsub::PubSub;
+    use crate::spec::COMMANDS;
+    use crate::spec::catalogue::Catalogue;
 
     fn new_client() -> Client {
         Clients::default().new_client(Connection::Virtual(Box::new(Nobody)), 0)
@@ -386,5 +378,32 @@ mod tests {
         assert_eq!(acl.authenticate(DEFAULT_NAME, b"wrong"), None);
         assert_eq!(acl.authenticate(DEFAULT_NAME, b"secret"), Some(DEFAULT_USER));
         assert_eq!(acl.authenticate(b"nobody", b"secret"), None);
+    }
+
+    #[test]
+    fn clients_are_to_be_closed_that_may_not_hear_or_be_any_more() {
+        let catalogue = Catalogue::new(COMMANDS);
+        let book = RuleBook { catalogue: &catalogue, all_channels: false };
+        let (mut acl, mut clients, mut pubsub) =
+            (Acl::default(), Clients::default(), PubSub::default());
+        let mut set = |acl: &mut Acl, clients: &mut Clients, rules: &[&[u8]]| {
+            acl.set_user(clients, book, b"u", rules).expect("rules that can be")
+        };
+        assert_eq!(set(&mut acl, &mut clients, &[b"on", b"nopass", b"&a*", b"+@all"]), []);
+        let user = acl.find(b"u").expect("it was made");
+        let [listener, other] = [b"ax", b"ay"].map(|channel| {
+            let mut client = new_client();
+            acl.log_in(&mut client, user);
+            let token = clients.insert(client);
+            let subscriptions = clients[token].subscriptions.get_or_insert_default();
+            pubsub.subscribe(token, subscriptions, Topic::Channel, channel);
+            token
+        });
+        assert_eq!(set(&mut acl, &mut clients, &[b"-get"]), []);
+        assert_eq!(set(&mut acl, &mut clients, &[b"resetchannels", b"&ax"]), [other]);
+        assert!(clients[listener].is(ClientFlags::AUTHENTICATED | ClientFlags::RESTRICTED));
+        assert_eq!(acl.delete_user(&mut clients, b"u"), Some(vec![listener, other]));
+        assert!(!clients[listener].is(ClientFlags::AUTHENTICATED));
+        assert_eq!(acl.delete_user(&mut clients, b"u"), None);
     }
 }
