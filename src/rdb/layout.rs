@@ -56,56 +56,52 @@ pub(super) fn layout(first: u8) -> Option<&'static [Item]> {
         t::HASH_VALKEY_EXPIRY => &[Str, Each(&[Str, Str, Bytes(8)])],
         t::HASH_METADATA => &[Str, Bytes(8), Each(&[Length, Str, Str])],
         t::HASH_LISTPACK_EX => &[Str, Bytes(8), Str],
-        // Listpacks; length, last ID; groups: name, last ID, pending entries (ID, time, count),
-        // consumers.
-        t::STREAM_LISTPACKS => {
-            const CONSUMER: &[Item] = &[Str, Bytes(8), Each(&[Bytes(16)])];
-            const GROUP: &[Item] = &[Str, Length, Length, PENDING, Each(CONSUMER)];
-            &[Str, LISTPACKS, Length, Length, Length, Each(GROUP)]
-        }
-        // Since version 2 also first ID, largest deleted ID, entries added; in groups the entries
-        // read.
-        t::STREAM_LISTPACKS_2 => {
-            const CONSUMER: &[Item] = &[Str, Bytes(8), Each(&[Bytes(16)])];
-            const GROUP: &[Item] = &[Str, Length, Length, Length, PENDING, Each(CONSUMER)];
-            &[
-                Str,
-                LISTPACKS,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Each(GROUP),
-            ]
-        }
-        // Since version 3 consumers have two times, seen and active.
-        t::STREAM_LISTPACKS_3 => {
-            const CONSUMER: &[Item] = &[Str, Bytes(16), Each(&[Bytes(16)])];
-            const GROUP: &[Item] = &[Str, Length, Length, Length, PENDING, Each(CONSUMER)];
-            &[
-                Str,
-                LISTPACKS,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Length,
-                Each(GROUP),
-            ]
-        }
+        t::STREAM_LISTPACKS => STREAM,
+        t::STREAM_LISTPACKS_2 => STREAM_2,
+        t::STREAM_LISTPACKS_3 => STREAM_3,
         _ => return None,
     })
 }
 
+/// A stream: listpacks; length, last ID; groups: name, last ID, pending entries, consumers.
+const STREAM: &[Item] = &[Str, LISTPACKS, Length, Length, Length, Each(GROUP)];
+const GROUP: &[Item] = &[Str, Length, Length, PENDING, Each(CONSUMER)];
+/// Since version 2 also first ID, largest deleted ID, entries added; in groups the entries read.
+const STREAM_2: &[Item] = &[
+    Str,
+    LISTPACKS,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Each(GROUP_2),
+];
+const GROUP_2: &[Item] = &[Str, Length, Length, Length, PENDING, Each(CONSUMER)];
+/// Since version 3 consumers have two times, seen and active.
+const STREAM_3: &[Item] = &[
+    Str,
+    LISTPACKS,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Length,
+    Each(GROUP_3),
+];
+const GROUP_3: &[Item] = &[Str, Length, Length, Length, PENDING, Each(CONSUMER_3)];
+
 const LISTPACKS: Item = Each(&[Str, Str]);
+/// ID, time, how often it was delivered.
 const PENDING: Item = Each(&[Bytes(16), Bytes(8), Length]);
+const CONSUMER: &[Item] = &[Str, Bytes(8), Each(&[Bytes(16)])];
+const CONSUMER_3: &[Item] = &[Str, Bytes(16), Each(&[Bytes(16)])];
 
 /// A walk over one record that can stop where the bytes end, and go on when there are more.
 #[derive(Debug)]

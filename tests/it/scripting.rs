@@ -129,8 +129,11 @@ fn errors_tell_where_they_were_raised() {
     );
     let reply = server.text(&["EVAL", "\n\nerror('x')", "0"]);
     assert!(reply.ends_with(", on @user_script:3."), "{reply}");
-    // What is caught is as it was raised.
-    server.check_scripts(&[
+}
+
+#[test]
+fn what_is_caught_is_as_it_was_raised() {
+    Server::start(&[]).check_scripts(&[
         (
             "return {pcall(redis.call, 'nosuch')}",
             "[nil ERR Unknown Redis command called from script]",
@@ -146,6 +149,11 @@ fn errors_tell_where_they_were_raised() {
             "Cannot serialise function: type not supported",
         ),
     ]);
+}
+
+#[test]
+fn a_script_says_how_many_keys_it_has() {
+    let mut server = Server::start(&[]);
     let numbers = [
         (&["EVAL", "return 1", "x"][..], "ERR value is not an integer or out of range"),
         (&["EVAL", "return 1", "1"], "ERR Number of keys can't be greater than number of args"),

@@ -171,6 +171,92 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// By number, the value and whether it is marked.
+type Model = HashMap<u64, (u64, bool)>;
+
+/// Does the same to both, at a time that is the value of what is written.
+fn apply(numbers: &mut Numbers, model: &mut Model, op: Op, time: u64) -> Result<(), TestCaseError> {
+    match op {
+        Op::InsertMany(first, many, mark) => {
+            for number in first..first + u64::from(many) * 4 {
+                if numbers.get(number).is_none() {
+                    numbers.insert(number, time, mark);
+                    prop_assert_eq!(model.insert(number, (time, mark)), None);
+                }
+            }
+        }
+        Op::RemoveMany(first, many) => {
+            for number in first..first + u64::from(many) * 8 {
+                let expected = model.remove(&number).map(|(value, _)| value);
+                prop_assert_eq!(numbers.remove(number), expected);
+            }
+        }
+        Op::Mark(number, mark) => {
+            let found = numbers.find(number).map(|mut entry| {
+                let before = entry.is_marked();
+                entry.set_mark(mark);
+                before
+            });
+            let old = model.get_mut(&number);
+            let expected = old.map(|(_, old)| std::mem::replace(old, mark));
+            prop_assert_eq!(found, expected);
+        }
+        Op::Update(number) => {
+            let new = numbers.item(number, time);
+            if let Some(mut entry) = numbers.find(number) {
+                entry.update(move |_| new);
+                prop_assert_eq!(entry.get().value, time);
+                model.get_mut(&number).unwrap().0 = time;
+            }
+        }
+        Op::Replace(number) => {
+            let new = numbers.item(number, time);
+            if let Some(mut entry) = numbers.find(number) {
+                prop_assert_eq!(entry.replace(new).0.value, model[&number].0);
+                model.get_mut(&number).unwrap().0 = time;
+            }
+        }
+        Op::Write(number) => write_in_place(numbers, model, number, time)?,
+        Op::Reserve(capacity) => numbers.table.reserve(capacity.into()),
+        Op::Allow(allowed) => numbers.table.set_resize_allowed(allowed),
+        Op::Step(buckets) => {
+            numbers.table.rehash_step(buckets.into());
+        }
+        Op::Drain(budget) => {
+            numbers.table.drain_some(budget.into());
+            model.retain(|&number, _| numbers.get(number).is_some());
+        }
+        Op::Clear => {
+            numbers.table.clear();
+            model.clear();
+            prop_assert_eq!(numbers.table.memory(), 0);
+        }
+    }
+    Ok(())
+}
+
+/// Writes where the value lies, in each way that there is.
+fn write_in_place(
+    numbers: &mut Numbers,
+    model: &mut Model,
+    number: u64,
+    time: u64,
+) -> Result<(), TestCaseError> {
+    let hash = SEED.hash(&key(number));
+    if let Some(value) = numbers.table.get_mut(hash, &key(number)) {
+        *value = time;
+        model.get_mut(&number).unwrap().0 = time;
+    }
+    if let Some(mut entry) = numbers.find(number) {
+        *entry.get_mut() += 1;
+        *entry.into_mut() += 1;
+        model.get_mut(&number).unwrap().0 += 2;
+    }
+    let expected = model.get(&number).map(|&(value, _)| value);
+    prop_assert_eq!(numbers.get(number), expected);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 60,
@@ -181,78 +267,10 @@ proptest! {
     #[test]
     fn behaves_like_a_map(ops in prop::collection::vec(op(), 1..60)) {
         let mut numbers = Numbers::new();
-        let mut model: HashMap<u64, (u64, bool)> = HashMap::new();
+        let mut model = Model::new();
         for (time, op) in ops.into_iter().enumerate() {
             let time = time as u64;
-            match op {
-                Op::InsertMany(first, many, mark) => {
-                    for number in first..first + u64::from(many) * 4 {
-                        if numbers.get(number).is_none() {
-                            numbers.insert(number, time, mark);
-                            prop_assert_eq!(model.insert(number, (time, mark)), None);
-                        }
-                    }
-                }
-                Op::RemoveMany(first, many) => {
-                    for number in first..first + u64::from(many) * 8 {
-                        let expected = model.remove(&number).map(|(value, _)| value);
-                        prop_assert_eq!(numbers.remove(number), expected);
-                    }
-                }
-                Op::Mark(number, mark) => {
-                    let found = numbers.find(number).map(|mut entry| {
-                        let before = entry.is_marked();
-                        entry.set_mark(mark);
-                        before
-                    });
-                    let old = model.get_mut(&number);
-                    let expected = old.map(|(_, old)| std::mem::replace(old, mark));
-                    prop_assert_eq!(found, expected);
-                }
-                Op::Update(number) => {
-                    let new = numbers.item(number, time);
-                    if let Some(mut entry) = numbers.find(number) {
-                        entry.update(move |_| new);
-                        prop_assert_eq!(entry.get().value, time);
-                        model.get_mut(&number).unwrap().0 = time;
-                    }
-                }
-                Op::Replace(number) => {
-                    let new = numbers.item(number, time);
-                    if let Some(mut entry) = numbers.find(number) {
-                        prop_assert_eq!(entry.replace(new).0.value, model[&number].0);
-                        model.get_mut(&number).unwrap().0 = time;
-                    }
-                }
-                Op::Write(number) => {
-                    let hash = SEED.hash(&key(number));
-                    if let Some(value) = numbers.table.get_mut(hash, &key(number)) {
-                        *value = time;
-                        model.get_mut(&number).unwrap().0 = time;
-                    }
-                    if let Some(mut entry) = numbers.find(number) {
-                        *entry.get_mut() += 1;
-                        *entry.into_mut() += 1;
-                        model.get_mut(&number).unwrap().0 += 2;
-                    }
-                    let expected = model.get(&number).map(|&(value, _)| value);
-                    prop_assert_eq!(numbers.get(number), expected);
-                }
-                Op::Reserve(capacity) => numbers.table.reserve(capacity.into()),
-                Op::Allow(allowed) => numbers.table.set_resize_allowed(allowed),
-                Op::Step(buckets) => {
-                    numbers.table.rehash_step(buckets.into());
-                }
-                Op::Drain(budget) => {
-                    numbers.table.drain_some(budget.into());
-                    model.retain(|&number, _| numbers.get(number).is_some());
-                }
-                Op::Clear => {
-                    numbers.table.clear();
-                    model.clear();
-                    prop_assert_eq!(numbers.table.memory(), 0);
-                }
-            }
+            apply(&mut numbers, &mut model, op, time)?;
             prop_assert_eq!(numbers.table.len(), model.len());
             if time.is_multiple_of(4) {
                 numbers.check(&model);
