@@ -147,18 +147,16 @@ impl Scripting {
 /// The flags of a command that runs a script: what the script says of itself counts, where it says anything.
 #[cold]
 pub(crate) fn flags_of_script(server: &Server, id: CommandId, args: &[&[u8]]) -> CommandFlags {
-    let command = server.commands.get(id);
-    let script = match command.spec.name {
-        "eval" | "eval_ro" => split_shebang(args[1]).ok().map(|(flags, _)| flags),
-        "evalsha" | "evalsha_ro" => parse_sha(args[1])
-            .and_then(|sha| server.scripting.scripts.find(&sha))
-            .map(|script| script.flags),
-        "fcall" | "fcall_ro" => {
-            server.scripting.libraries.function(args[1]).map(|function| function.flags)
-        }
-        _ => None,
+    let flags = server.commands.get(id).flags;
+    let script = if flags.contains(CommandFlags::RUNS_TEXT) {
+        split_shebang(args[1]).ok().map(|(flags, _)| flags)
+    } else if flags.contains(CommandFlags::RUNS_KNOWN) {
+        let sha = parse_sha(args[1]);
+        sha.and_then(|sha| server.scripting.scripts.find(&sha)).map(|script| script.flags)
+    } else {
+        server.scripting.libraries.function(args[1]).map(|function| function.flags)
     };
-    script.map_or(command.flags, |script| script.command_flags(command.flags))
+    script.map_or(flags, |script| script.command_flags(flags))
 }
 
 /// Loads the code of a library; returns its name. `was_loaded_before`: by the primary, or before it came into a file.

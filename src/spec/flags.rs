@@ -83,12 +83,12 @@ named_flags! {
         ALLOW_BUSY = 19, "allow_busy";
         /// Is no write, but may cause one on replicas, so it is refused where writes are.
         MAY_REPLICATE = 20, "may_replicate";
-        /// Refused unless the configuration allows it (`enable-debug-command` and such).
-        PROTECTED = 21, "protected";
+        /// Refused unless `enable-debug-command` allows it.
+        PROTECTED_DEBUG = 21, "protected_debug";
         /// Touches keys that its arguments don't name (RANDOMKEY, SCAN).
         TOUCHES_ARBITRARY_KEYS = 22, "touches_arbitrary_keys";
-        /// Runs a script: its keys are read and changed by the commands that the script calls, not by itself.
-        RUNS_SCRIPT = 23, "runs_script";
+        /// Runs the script whose text its first argument is.
+        RUNS_TEXT = 23, "runs_text";
         /// Executed at once in a transaction, too: it begins or ends one, or ends the connection.
         NEVER_QUEUED = 24, "never_queued";
         /// Executes what a transaction has queued.
@@ -97,7 +97,22 @@ named_flags! {
         FOR_SUBSCRIBERS = 26, "for_subscribers";
         /// Fails like a write when the disk does, to tell those who watch over the server.
         SHOWS_DISK_ERRORS = 27, "shows_disk_errors";
+        /// Runs the known script whose SHA1 its first argument is.
+        RUNS_KNOWN = 28, "runs_known";
+        /// Runs the function that its first argument names.
+        RUNS_FUNCTION = 29, "runs_function";
+        /// Refused unless `enable-module-command` allows it.
+        PROTECTED_MODULE = 30, "protected_module";
     }
+}
+
+impl CommandFlags {
+    /// Runs a script: its keys are read and changed by the commands that the script calls, not by itself.
+    pub const RUNS_SCRIPT: CommandFlags =
+        CommandFlags::RUNS_TEXT.union(CommandFlags::RUNS_KNOWN).union(CommandFlags::RUNS_FUNCTION);
+    /// Refused unless the configuration allows it.
+    pub const PROTECTED: CommandFlags =
+        CommandFlags::PROTECTED_DEBUG.union(CommandFlags::PROTECTED_MODULE);
 }
 
 named_flags! {

@@ -234,7 +234,7 @@ mod tests {
                 "eval",
                 -3,
                 [0, 0, 0],
-                "noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate runs_script",
+                "noscript stale skip_monitor no_mandatory_keys movablekeys may_replicate runs_text",
                 "slow scripting",
             ),
             ("config|get", -3, [0, 0, 0], "admin noscript loading stale", "admin slow dangerous"),

@@ -44,8 +44,8 @@ pub(super) fn may_run(
     {
         return Err(NO_AUTH);
     }
-    if flags.contains(CommandFlags::PROTECTED) {
-        check_protected(server, token, id)?;
+    if flags.intersects(CommandFlags::PROTECTED) {
+        check_protected(server, token, flags)?;
     }
     if client_flags.intersects(ClientFlags::SLAVE)
         && flags
@@ -174,14 +174,12 @@ fn check_subscriber_mode(server: &Server, token: Token, id: CommandId) -> Comman
     )))
 }
 
-fn check_protected(server: &Server, token: Token, id: CommandId) -> CommandResult {
+fn check_protected(server: &Server, token: Token, flags: CommandFlags) -> CommandResult {
     let client = &server.clients[token];
     let local = client.conn.peer_ip().is_none_or(|ip| ip.is_loopback());
-    let name = server.commands.get(id).name;
-    let name = name.split('|').next().unwrap_or(name);
-    let allowed = match name {
-        "module" => server.config.enable_module_command,
-        _ => server.config.enable_debug_command,
+    let (name, allowed) = match flags.contains(CommandFlags::PROTECTED_MODULE) {
+        true => ("module", server.config.enable_module_command),
+        false => ("debug", server.config.enable_debug_command),
     };
     if allowed.allows(local) {
         return Ok(());

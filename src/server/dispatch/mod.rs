@@ -107,7 +107,7 @@ fn process_with_care(
     if in_mode {
         flags = flags_in_mode(server, token, id);
     }
-    if flags.contains(CommandFlags::NO_MANDATORY_KEYS) {
+    if flags.intersects(CommandFlags::RUNS_SCRIPT) {
         flags = scripting::flags_of_script(server, id, args);
     }
     if let Err(error) = may_run(server, call, id, args, flags, in_mode) {
