@@ -173,7 +173,7 @@ fn hello(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 fn reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let client = s.client(call);
-    if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
+    if client.is_any(ClientFlags::SLAVE | ClientFlags::MASTER) {
         return Err(CommandError::err("can only reset normal connections"));
     }
     transaction::discard_transaction(s, call.client);

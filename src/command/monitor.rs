@@ -13,7 +13,7 @@ fn monitor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     }
     let token = call.client;
     let client = &mut s.clients[token];
-    if client.is(ClientFlags::SLAVE | ClientFlags::MASTER) {
+    if client.is_any(ClientFlags::SLAVE | ClientFlags::MASTER) {
         // Its connection has another purpose already.
         return Ok(());
     }

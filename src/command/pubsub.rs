@@ -129,7 +129,7 @@ fn confirm(s: &mut Server, call: &mut Call, topic: Topic, verb: &str, name: Opti
         reply.bulk_or_null(name);
         reply.int(count);
     };
-    if client.is(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP) {
+    if client.is_any(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP) {
         let mut reply = Reply::new(client.protocol);
         write(&mut reply);
         output::push_to(s, token, Bytes::from(reply.take()));

@@ -35,5 +35,5 @@ pub(crate) fn waits_for_script(server: &Server, token: Token) -> bool {
     }
     let stream = ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::REPLAYING;
     server.scripting.is_busy_for(token)
-        || server.clients.get(token).is_some_and(|client| client.is(stream))
+        || server.clients.get(token).is_some_and(|client| client.is_any(stream))
 }

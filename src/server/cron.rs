@@ -131,7 +131,7 @@ fn clients_cron(server: &mut Server) {
     let idle: Vec<Token> = server
         .clients
         .iter()
-        .filter(|(_, c)| timeout > 0 && !c.is(exempt) && now - c.last_interaction > timeout)
+        .filter(|(_, c)| timeout > 0 && !c.is_any(exempt) && now - c.last_interaction > timeout)
         .map(|(token, _)| token)
         .collect();
     for token in idle {

@@ -85,7 +85,7 @@ fn takes_references(server: &Server, call: &Call, token: Token) -> bool {
         | ClientFlags::CLOSE_ASAP;
     call.reply.goes_out()
         && !call.reply.is_given_up()
-        && server.clients.get(token).is_some_and(|client| !client.is(unheard))
+        && server.clients.get(token).is_some_and(|client| !client.is_any(unheard))
 }
 
 /// Whether a value is worth [`reply_large_string`].

@@ -266,7 +266,7 @@ impl Server {
                 "Error accepting a client connection: {error} (addr={peer} laddr={local})"
             ));
         } else if error.kind() == ErrorKind::UnexpectedEof {
-            if self.clients[token].is(ClientFlags::MASTER | ClientFlags::SLAVE) {
+            if self.clients[token].is_any(ClientFlags::MASTER | ClientFlags::SLAVE) {
                 self.log(Level::Verbose, "Client closed connection");
             }
         } else {
@@ -452,7 +452,7 @@ impl Server {
     fn may_process(&self, token: Token) -> bool {
         let blocking =
             ClientFlags::BLOCKED | ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
-        self.clients.get(token).is_some_and(|c| !c.is(blocking))
+        self.clients.get(token).is_some_and(|c| !c.is_any(blocking))
     }
 
     /// Parses up to a batch of requests from `start` on, and starts to fetch what they will touch.
@@ -636,7 +636,7 @@ impl Server {
         self.clients.begin_turn(token);
         let client = &self.clients[token];
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
-        if client.is(ClientFlags::MASTER | ClientFlags::IMPORT_SOURCE) {
+        if client.is_any(ClientFlags::MASTER | ClientFlags::IMPORT_SOURCE) {
             expiry::restore_role(self);
         }
         let client = &self.clients[token];
@@ -677,7 +677,7 @@ impl Server {
         output::send_reply(self, &mut call);
         self.buffers.reply = call.reply;
         let closing = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_ASAP;
-        if self.clients.get(token).is_some_and(|c| c.is(closing)) {
+        if self.clients.get(token).is_some_and(|c| c.is_any(closing)) {
             output::settle(self, token);
         }
         if let Some(client) = self.clients.get(token) {

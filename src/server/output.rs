@@ -70,7 +70,7 @@ pub(crate) fn send_reply(server: &mut Server, call: &mut Call) {
 /// has buffers of its own.
 fn defer(server: &mut Server, token: Token, bytes: &[u8]) -> bool {
     let Some(client) = server.clients.get_mut(token) else { return true };
-    if !client.out.is_empty() || client.is(ClientFlags::SLAVE | ClientFlags::CLOSE_ASAP) {
+    if !client.out.is_empty() || client.is_any(ClientFlags::SLAVE | ClientFlags::CLOSE_ASAP) {
         return false;
     }
     client.flags |= ClientFlags::DEFERRED;
@@ -242,7 +242,7 @@ pub(crate) fn push_to(server: &mut Server, token: Token, bytes: Bytes) {
         return;
     }
     let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
-    if !server.clients[token].is(closing) {
+    if !server.clients[token].is_any(closing) {
         add_output(server, token, bytes);
     }
 }
@@ -366,7 +366,7 @@ pub(crate) fn check_output_limit(server: &mut Server, token: Token) {
     let pending = server.clients[token].output_bytes(server.repl.stream());
     let replica_limit = replica_output_limit(server);
     let client = &mut server.clients[token];
-    if client.is(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
+    if client.is_any(ClientFlags::MASTER | ClientFlags::CLOSE_ASAP) {
         return;
     }
     let class = client.class();

@@ -30,7 +30,7 @@ pub(crate) fn queue_multi_command(
     args: &[&[u8]],
 ) {
     let client = &mut server.clients[call.client];
-    if !client.is(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
+    if !client.is_any(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
         client.transaction.get_or_insert_default().push(id, flags, args, &server.ks.lent);
         server.exceeds_query_limit(call.client, 0);
     }

@@ -107,7 +107,12 @@ impl Client {
         }
     }
 
-    pub fn is(&self, flags: ClientFlags) -> bool {
+    pub fn is(&self, flag: ClientFlags) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// Whether it has one of these flags at least.
+    pub fn is_any(&self, flags: ClientFlags) -> bool {
         self.flags.intersects(flags)
     }
 

@@ -103,7 +103,7 @@ fn process_with_care(
     };
     server.clients[token].last_command = Some(server.commands.get(id).name);
     let mut flags = server.commands.get(id).flags;
-    let in_mode = server.clients[token].is(ClientFlags::MULTI | ClientFlags::PUBSUB);
+    let in_mode = server.clients[token].is_any(ClientFlags::MULTI | ClientFlags::PUBSUB);
     if in_mode {
         flags = flags_in_mode(server, token, id);
     }
@@ -411,7 +411,7 @@ fn after_command(server: &mut Server, call: &mut Call, start: usize) {
     if client.flags.intersects(silent | ClientFlags::TRACKING) {
         let forced = client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
         let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
-        if client.is(skip) || (client.is(ClientFlags::MASTER) && !forced) {
+        if client.is_any(skip) || (client.is(ClientFlags::MASTER) && !forced) {
             call.reply.truncate(start);
         }
         if client.is(ClientFlags::SLAVE) && call.reply.len() > start {

@@ -191,7 +191,7 @@ impl Census {
         let mut census = Census::default();
         for (_, client) in s.clients.iter() {
             let special = ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::HANDSHAKE;
-            census.ordinary += usize::from(!client.is(special));
+            census.ordinary += usize::from(!client.is_any(special));
             census.subscribers += usize::from(client.is(ClientFlags::PUBSUB));
             census.largest_input = census.largest_input.max(client.query.capacity());
             census.largest_output = census.largest_output.max(client.out.len());

@@ -60,7 +60,7 @@ impl ClientMemory {
             | ClientFlags::HANDSHAKE
             | ClientFlags::CLOSE_ASAP;
         let (bytes, evictable) = match clients.get(token) {
-            Some(client) if !client.is(exempt) => {
+            Some(client) if !client.is_any(exempt) => {
                 (client.memory() + besides, !client.is(ClientFlags::NO_EVICT))
             }
             _ => (0, false),
