@@ -8,7 +8,7 @@ use crate::rdb::ErrorKind;
 use crate::rdb::dump::{dump_functions, restore_functions};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::script::run;
-use crate::script::run::Request;
+use crate::script::run::ScriptRequest;
 use crate::server::Server;
 use crate::server::busy;
 use crate::server::call::Call;
@@ -265,7 +265,7 @@ fn run(s: &mut Server, call: &mut Call, command: &[&[u8]], read_only: bool) -> C
     run::run_script(
         s,
         call,
-        &Request {
+        &ScriptRequest {
             engine: &engine,
             function: &function.callback,
             name: String::from_utf8_lossy(&function.name).into(),

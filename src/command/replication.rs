@@ -9,7 +9,7 @@ use crate::server::client::{Blocked, ClientFlags};
 use crate::server::client_info;
 use crate::server::links::history::Wanted;
 use crate::server::links::replica::zero_or_one;
-use crate::server::links::trace::Direction;
+use crate::server::links::trace::StepKind;
 use crate::server::replication;
 use crate::server::replication::failover;
 use crate::server::replication::failover::Handover;
@@ -71,10 +71,10 @@ fn replconf(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     });
     if !about_progress {
         let token = call.client;
-        trace::trace_replica(s, token, Direction::Received, &shown(args));
+        trace::trace_replica(s, token, StepKind::Received, &shown(args));
         let answer =
             outcome.as_ref().map_or_else(|error| format!("-{error}"), |()| "+OK".to_string());
-        trace::trace_replica(s, token, Direction::Sent, &answer);
+        trace::trace_replica(s, token, StepKind::Sent, &answer);
     }
     outcome
 }
@@ -147,7 +147,7 @@ fn psync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(NOT_FROM_FILE);
     }
     let token = call.client;
-    trace::trace_replica(s, token, Direction::Received, &shown(args));
+    trace::trace_replica(s, token, StepKind::Received, &shown(args));
     let Some(offset) = parse_i64(args[2]) else {
         let name = replication::replica_name(s, token);
         s.warning(&format!("Replica {name} asks for synchronization but with a wrong offset"));
@@ -173,7 +173,7 @@ fn synchronize(
         _ => Ok(()),
     };
     taken_over.and_then(|()| psync::sync_command(s, call, wanted)).inspect_err(|error| {
-        trace::trace_replica(s, call.client, Direction::Sent, &format!("-{error}"));
+        trace::trace_replica(s, call.client, StepKind::Sent, &format!("-{error}"));
     })
 }
 
@@ -182,7 +182,7 @@ fn sync(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(NOT_FROM_FILE);
     }
     let token = call.client;
-    trace::trace_replica(s, token, Direction::Received, &shown(args));
+    trace::trace_replica(s, token, StepKind::Received, &shown(args));
     synchronize(s, call, None, false)
 }
 

@@ -6,7 +6,7 @@
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::server::links::trace::{Direction, LinkTrace, Role, Step};
+use crate::server::links::trace::{LinkRole, LinkTrace, Step, StepKind};
 use crate::server::replication::status::{self, Condition};
 use crate::server::table::Row;
 use crate::spec::help::reply_help;
@@ -61,12 +61,12 @@ fn repltrace(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 /// How a link is, in one line.
 fn headline(s: &Server, link: &LinkTrace) -> String {
     let other = match link.role {
-        Role::Primary => "replica",
-        Role::Replica => "primary",
+        LinkRole::Primary => "replica",
+        LinkRole::Replica => "primary",
     };
     let (peer, condition) = status::condition(s, link);
     let how = match condition {
-        Condition::Unknown if link.role == Role::Replica => {
+        Condition::Unknown if link.role == LinkRole::Replica => {
             return format!("link {}: {other}", link.id);
         }
         Condition::Unknown => return format!("link {}: {other} {peer}", link.id),
@@ -109,10 +109,10 @@ fn timeline(s: &Server, link: &LinkTrace) -> Vec<String> {
 }
 
 fn step(step: &Step) -> String {
-    let arrow = match step.direction {
-        Direction::Sent => "->",
-        Direction::Received => "<-",
-        Direction::Here => "--",
+    let arrow = match step.kind {
+        StepKind::Sent => "->",
+        StepKind::Received => "<-",
+        StepKind::Here => "--",
     };
     let times = if step.times > 1 { format!(" (x{})", step.times) } else { String::new() };
     format!(

@@ -6,7 +6,7 @@ use crate::lua::engine::sha1_hex;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::script::debugger;
 use crate::script::run;
-use crate::script::run::Request;
+use crate::script::run::ScriptRequest;
 use crate::server::Server;
 use crate::server::busy;
 use crate::server::call::Call;
@@ -109,7 +109,17 @@ fn run_debugged(
         run::run_script(
             s,
             call,
-            &Request { engine, function, name, flags, read_only, command, keys, args, is_function },
+            &ScriptRequest {
+                engine,
+                function,
+                name,
+                flags,
+                read_only,
+                command,
+                keys,
+                args,
+                is_function,
+            },
         )
     })
 }
@@ -134,7 +144,7 @@ fn run(
     let outcome = run::run_script(
         s,
         call,
-        &Request {
+        &ScriptRequest {
             engine: &engine,
             function: &script.function,
             name: script.name,

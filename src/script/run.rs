@@ -40,7 +40,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A script that is to be run.
-pub struct Request<'a> {
+pub struct ScriptRequest<'a> {
     pub engine: &'a Engine,
     pub function: &'a Kept,
     /// What errors call it.
@@ -88,7 +88,11 @@ const NO_WRITES: CommandError =
 const STALE: CommandError = CommandError::err("Can not execute the command on a stale replica");
 
 /// Runs a script for the current client, and answers what it returns.
-pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request) -> CommandResult {
+pub(crate) fn run_script(
+    server: &mut Server,
+    call: &mut Call,
+    request: &ScriptRequest,
+) -> CommandResult {
     let token = call.client;
     may_run_script(server, token, request)?;
     let version = &server.config.redis_version_announced;
@@ -143,8 +147,8 @@ pub(crate) fn run_script(server: &mut Server, call: &mut Call, request: &Request
 }
 
 /// What must be so before a script may run. A script that says nothing of itself is judged by what it does.
-fn may_run_script(server: &mut Server, token: Token, request: &Request) -> CommandResult {
-    let Request { flags, read_only, .. } = *request;
+fn may_run_script(server: &mut Server, token: Token, request: &ScriptRequest) -> CommandResult {
+    let ScriptRequest { flags, read_only, .. } = *request;
     let obeyed = busy::must_obey(server, token);
     if server.cluster.is_some() && flags.contains(ScriptFlags::NO_CLUSTER) {
         return Err(CommandError::err("Can not run script on cluster, 'no-cluster' flag is set."));
@@ -198,7 +202,7 @@ fn may_run_script(server: &mut Server, token: Token, request: &Request) -> Comma
 /// error in the reply.
 fn answer_outcome(
     call: &mut Call,
-    request: &Request,
+    request: &ScriptRequest,
     protocol: Protocol,
     outcome: mlua::Result<Outcome>,
 ) -> CommandResult<bool> {
@@ -394,7 +398,7 @@ fn with_run<T>(
 fn execute_script(
     server: &mut Server,
     run: &Rc<RefCell<Run>>,
-    request: &Request,
+    request: &ScriptRequest,
 ) -> mlua::Result<Outcome> {
     let Engine { lua, run: start, current, guard, .. } = request.engine;
     let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);

@@ -46,7 +46,7 @@ impl Context {
 
 /// One refusal, or several like it.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct AclLogEntry {
     pub count: u64,
     pub reason: Reason,
     pub context: Context,
@@ -61,8 +61,8 @@ pub struct Entry {
     pub updated_ms: i64,
 }
 
-impl Entry {
-    fn is_like(&self, other: &Entry) -> bool {
+impl AclLogEntry {
+    fn is_like(&self, other: &AclLogEntry) -> bool {
         self.reason == other.reason
             && self.context == other.context
             && (self.updated_ms - other.updated_ms).abs() <= GROUPING_MS
@@ -73,7 +73,7 @@ impl Entry {
 
 #[derive(Debug, Default)]
 pub struct AclLog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<AclLogEntry>,
     next_id: u64,
     refused: Refused,
 }
@@ -89,7 +89,7 @@ pub struct Refused {
 
 impl AclLog {
     /// Counts and notes a refusal; at most `max` entries are kept.
-    pub fn add(&mut self, mut entry: Entry, max: usize) {
+    pub fn add(&mut self, mut entry: AclLogEntry, max: usize) {
         let count = match entry.reason {
             Reason::Auth => &mut self.refused.logins,
             Reason::Denied(Denial::Command) => &mut self.refused.commands,
@@ -118,7 +118,7 @@ impl AclLog {
     }
 
     /// The entries, the latest first.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &AclLogEntry> {
         self.entries.iter()
     }
 
@@ -131,8 +131,8 @@ impl AclLog {
 mod tests {
     use super::*;
 
-    fn entry(object: &str, at_ms: i64) -> Entry {
-        Entry {
+    fn entry(object: &str, at_ms: i64) -> AclLogEntry {
+        AclLogEntry {
             count: 1,
             reason: Reason::Denied(Denial::Command),
             context: Context::TopLevel,

@@ -25,7 +25,7 @@ use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client_info;
 use crate::server::table::{CommandId, CommandTable};
 use check::{AclDenied, Denial, allows_channel};
-use log::{AclLog, Context, Entry, Reason};
+use log::{AclLog, AclLogEntry, Context, Reason};
 use rules::{RuleBook, SetUserError, merge_selectors};
 use slab::Slab;
 use std::collections::BTreeMap;
@@ -324,7 +324,7 @@ fn log_refusal(
     user: Box<[u8]>,
 ) {
     let now = server.ks.now_ms;
-    let entry = Entry {
+    let entry = AclLogEntry {
         count: 1,
         reason,
         context,

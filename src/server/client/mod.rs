@@ -20,7 +20,7 @@ pub(crate) mod transaction;
 
 use super::connection::Connection;
 use super::links::replica::ReplicaLink;
-use super::links::stream::Stream;
+use super::links::stream::ReplStream;
 use super::pubsub::Subscriptions;
 pub use super::token::Token;
 use super::token::{DEFAULT_USER, UserId};
@@ -128,7 +128,7 @@ impl Client {
     }
 
     /// Bytes that wait to be written to it, with a replica's share of the stream.
-    pub fn output_bytes(&self, stream: Option<&Stream>) -> usize {
+    pub fn output_bytes(&self, stream: Option<&ReplStream>) -> usize {
         self.out.len() + self.replstate.as_ref().map_or(0, |link| link.lag_bytes(stream))
     }
 

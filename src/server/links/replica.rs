@@ -1,8 +1,8 @@
 //! A replica as its primary sees it, as a machine: it is told what the replica says and what becomes of its snapshot,
 //! and answers with [`Action`]s and with the bytes to write. It knows no socket and no server.
 
-use super::stream::Stream;
-use super::trace::{Direction, Resync};
+use super::stream::ReplStream;
+use super::trace::{Resync, StepKind};
 use super::transfer::Transfer;
 use crate::rdb::writer::{Excluded, RdbVersion};
 use crate::resp::error::{CommandError, CommandResult};
@@ -88,7 +88,7 @@ pub(crate) struct ReplicaLink {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Log(Level, String),
-    Trace(Direction, String),
+    Trace(StepKind, String),
     TraceResync(Resync),
     /// An answer, for its output.
     Send(String),
@@ -308,7 +308,7 @@ impl ReplicaLink {
     }
 
     /// Bytes of the stream that it has not been sent.
-    pub fn lag_bytes(&self, stream: Option<&Stream>) -> usize {
+    pub fn lag_bytes(&self, stream: Option<&ReplStream>) -> usize {
         match (self.needs_stream_from(), stream) {
             (Some(cursor), Some(stream)) => (stream.end() - cursor) as usize,
             _ => 0,
@@ -345,7 +345,7 @@ impl ReplicaLink {
         };
         vec![
             Action::TraceResync(Resync::Partial),
-            Action::Trace(Direction::Sent, answer.trim_end().to_string()),
+            Action::Trace(StepKind::Sent, answer.trim_end().to_string()),
             Action::Send(answer),
         ]
     }
@@ -357,7 +357,7 @@ impl ReplicaLink {
             return Vec::new();
         }
         let answer = format!("+FULLRESYNC {id} {cursor}\r\n");
-        let trace = Action::Trace(Direction::Sent, answer.trim_end().to_string());
+        let trace = Action::Trace(StepKind::Sent, answer.trim_end().to_string());
         vec![trace, Action::Send(answer)]
     }
 
@@ -371,7 +371,7 @@ impl ReplicaLink {
         let ReplState::WaitBgsaveEnd { cursor } = self.state else { return Vec::new() };
         let text = format!("snapshot is made: {} bytes to send", transfer.size());
         self.state = ReplState::SendBulk { cursor, transfer };
-        vec![Action::Trace(Direction::Here, text), Action::Write]
+        vec![Action::Trace(StepKind::Here, text), Action::Write]
     }
 
     /// Its snapshot is made, and in its output, with `mark` behind it: the stream waits until it has been found.
@@ -385,7 +385,7 @@ impl ReplicaLink {
                     "Streamed replica with replica {name} succeeded. Waiting for REPLCONF ACK from replica to enable streaming"
                 ),
             ),
-            Action::Trace(Direction::Here, text.to_string()),
+            Action::Trace(StepKind::Here, text.to_string()),
         ];
         out.extend(self.put_online(true, name, now));
         out
@@ -402,7 +402,7 @@ impl ReplicaLink {
             self.state = ReplState::RdbTransmitted;
             let text = "RDB transfer completed, rdb only replica should be disconnected asap";
             return vec![
-                Action::Trace(Direction::Here, "snapshot is sent".to_string()),
+                Action::Trace(StepKind::Here, "snapshot is sent".to_string()),
                 Action::Log(Level::Notice, text.to_string()),
                 Action::CloseAfterReply,
             ];
@@ -412,7 +412,7 @@ impl ReplicaLink {
         self.heard_seconds = now_seconds;
         let text = format!("Synchronization with replica {name} succeeded");
         vec![
-            Action::Trace(Direction::Here, "online".to_string()),
+            Action::Trace(StepKind::Here, "online".to_string()),
             Action::CountGoodReplicas,
             Action::Log(Level::Notice, text),
         ]
@@ -429,7 +429,7 @@ impl ReplicaLink {
         self.acknowledged = self.acknowledged.max(Some(offset));
         self.durable = self.durable.max(durable);
         self.heard_seconds = now_seconds;
-        let trace = || Action::Trace(Direction::Received, format!("REPLCONF ACK {offset}"));
+        let trace = || Action::Trace(StepKind::Received, format!("REPLCONF ACK {offset}"));
         let mut out = Vec::new();
         match &mut self.state {
             ReplState::Online { held, .. } if *held => {
@@ -469,7 +469,7 @@ impl ReplicaLink {
     ///
     /// # Errors
     /// If its snapshot can't be read.
-    pub fn next<'a>(&'a mut self, stream: Option<&'a Stream>) -> io::Result<Next<'a>> {
+    pub fn next<'a>(&'a mut self, stream: Option<&'a ReplStream>) -> io::Result<Next<'a>> {
         match &mut self.state {
             ReplState::SendBulk { transfer, .. } => {
                 let bytes = transfer.pending()?;
@@ -528,14 +528,14 @@ mod tests {
         Transfer::new(Rc::new(File::open(path).expect("the file")), text.len() as u64)
     }
 
-    fn stream(bytes: usize) -> Stream {
-        let mut stream = Stream::new(500, 0);
+    fn stream(bytes: usize) -> ReplStream {
+        let mut stream = ReplStream::new(500, 0);
         stream.append(&vec![b's'; bytes], true);
         stream
     }
 
     /// What is written to it in pieces of so many bytes, and whether its snapshot was all sent on the way.
-    fn written(link: &mut ReplicaLink, stream: &Stream, piece: usize) -> (Vec<u8>, bool) {
+    fn written(link: &mut ReplicaLink, stream: &ReplStream, piece: usize) -> (Vec<u8>, bool) {
         let (mut all, mut sent) = (Vec::new(), false);
         loop {
             let bytes = match link.next(Some(stream)).expect("a file that can be read") {
@@ -617,13 +617,13 @@ mod tests {
         let answer = format!("+FULLRESYNC {ID} 500");
         assert_eq!(
             link.snapshot_begun(500, ID),
-            [Action::Trace(Direction::Sent, answer.clone()), Action::Send(format!("{answer}\r\n"))]
+            [Action::Trace(StepKind::Sent, answer.clone()), Action::Send(format!("{answer}\r\n"))]
         );
         assert_eq!((link.state_name(), link.snapshot_offset()), ("wait_bgsave", Some(500)));
         assert!(link.wants_newline(true) && !link.wants_newline(false));
         assert!(matches!(link.next(Some(&stream(3))), Ok(Next::Nothing)));
         let text = "snapshot is made: 8 bytes to send".to_string();
-        let made = [Action::Trace(Direction::Here, text), Action::Write];
+        let made = [Action::Trace(StepKind::Here, text), Action::Write];
         assert_eq!(link.snapshot_is_file(file("snapshot")), made);
         assert_eq!((link.state_name(), link.needs_snapshot()), ("send_bulk", true));
         // The stream follows, from where the snapshot stands.

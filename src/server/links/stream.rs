@@ -24,7 +24,7 @@ impl Block {
 
 /// The kept part of the stream. Offsets count the bytes of the history from its beginning.
 #[derive(Debug)]
-pub struct Stream {
+pub struct ReplStream {
     blocks: VecDeque<Block>,
     end: u64,
     /// `repl-backlog-size`, in bytes.
@@ -33,10 +33,10 @@ pub struct Stream {
     memory: usize,
 }
 
-impl Stream {
+impl ReplStream {
     /// An empty stream that goes on at `offset`.
-    pub fn new(offset: u64, backlog_size: u64) -> Stream {
-        Stream { blocks: VecDeque::new(), end: offset, backlog_size, memory: 0 }
+    pub fn new(offset: u64, backlog_size: u64) -> ReplStream {
+        ReplStream { blocks: VecDeque::new(), end: offset, backlog_size, memory: 0 }
     }
 
     /// Heeds another `repl-backlog-size`.
@@ -129,7 +129,7 @@ mod tests {
             kept in any::<prop::sample::Index>(),
         ) {
             let mut all = Vec::new();
-            let mut stream = Stream::new(1000, 0);
+            let mut stream = ReplStream::new(1000, 0);
             for (i, len) in pieces.iter().enumerate() {
                 let piece = vec![i as u8; *len];
                 all.extend_from_slice(&piece);

@@ -17,7 +17,7 @@ const MAX_TEXT: usize = 240;
 
 /// Who spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum StepKind {
     Sent,
     Received,
     /// Nobody: something happened here.
@@ -31,7 +31,7 @@ pub struct Step {
     pub at_us: i64,
     /// Since the step before, in microseconds.
     pub after_us: i64,
-    pub direction: Direction,
+    pub kind: StepKind,
     pub text: String,
     /// How often in a row it happened, if only this one is remembered.
     pub times: u32,
@@ -39,7 +39,7 @@ pub struct Step {
 
 /// What this server is on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum LinkRole {
     /// The other side is a replica.
     Primary,
     /// The other side is the primary.
@@ -69,7 +69,7 @@ impl Resync {
 #[derive(Debug)]
 pub struct LinkTrace {
     pub id: u64,
-    pub role: Role,
+    pub role: LinkRole,
     /// The other side's address, as far as it is known.
     pub peer: String,
     /// Seconds since 1970; `None`: it is not over.
@@ -95,11 +95,11 @@ impl LinkTrace {
         FIRST_STEPS
     }
 
-    fn add(&mut self, at_us: i64, direction: Direction, text: &str) {
+    fn add(&mut self, at_us: i64, kind: StepKind, text: &str) {
         let after_us = at_us - std::mem::replace(&mut self.last_us, at_us);
         let text = shorten(text);
         if let Some(last) = self.steps.back_mut()
-            && last.direction == direction
+            && last.kind == kind
             && last.text == text
         {
             last.times = last.times.saturating_add(1);
@@ -110,7 +110,7 @@ impl LinkTrace {
             self.steps.remove(FIRST_STEPS);
             self.forgotten += 1;
         }
-        self.steps.push_back(Step { at_us, after_us, direction, text, times: 1 });
+        self.steps.push_back(Step { at_us, after_us, kind, text, times: 1 });
     }
 }
 
@@ -134,7 +134,7 @@ pub struct Traces {
 
 impl Traces {
     /// Begins to trace a link; its id.
-    pub fn begin(&mut self, role: Role, peer: String, at_us: i64) -> u64 {
+    pub fn begin(&mut self, role: LinkRole, peer: String, at_us: i64) -> u64 {
         if self.links.len() == MAX_LINKS {
             let oldest = self.links.iter().position(|link| link.ended.is_some()).unwrap_or(0);
             self.links.remove(oldest);
@@ -157,9 +157,9 @@ impl Traces {
     }
 
     /// Notes a step of a link; one that has been forgotten is not revived.
-    pub fn step(&mut self, id: u64, at_us: i64, direction: Direction, text: &str) {
+    pub fn step(&mut self, id: u64, at_us: i64, kind: StepKind, text: &str) {
         if let Some(link) = self.get_mut(id) {
-            link.add(at_us, direction, text);
+            link.add(at_us, kind, text);
         }
     }
 
@@ -207,16 +207,16 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_beginning_kept() {
         let mut traces = Traces::default();
-        let id = traces.begin(Role::Primary, "peer".to_string(), 0);
+        let id = traces.begin(LinkRole::Primary, "peer".to_string(), 0);
         for n in 0..1000 {
-            traces.step(id, n, Direction::Here, &format!("step {n}"));
+            traces.step(id, n, StepKind::Here, &format!("step {n}"));
         }
         let link = traces.get(id).expect("it is working");
         let texts: Vec<&str> = link.steps().map(|s| s.text.as_str()).collect();
         assert_eq!((texts.len(), link.forgotten), (MAX_STEPS, 1000 - MAX_STEPS as u64));
         assert_eq!((texts[0], texts[MAX_STEPS - 1]), ("step 0", "step 999"));
         for _ in 0..1000 {
-            let id = traces.begin(Role::Replica, String::new(), 0);
+            let id = traces.begin(LinkRole::Replica, String::new(), 0);
             traces.get_mut(id).expect("just begun").ended = Some(1);
         }
         assert_eq!(traces.links().count(), MAX_LINKS);
@@ -226,11 +226,11 @@ mod tests {
     #[test]
     fn repetition_is_counted_and_texts_are_short_lines() {
         let mut traces = Traces::default();
-        let id = traces.begin(Role::Primary, String::new(), 0);
+        let id = traces.begin(LinkRole::Primary, String::new(), 0);
         for _ in 0..5 {
-            traces.step(id, 0, Direction::Here, "connection refused");
+            traces.step(id, 0, StepKind::Here, "connection refused");
         }
-        traces.step(id, 0, Direction::Received, &"a\r\nü".repeat(1000));
+        traces.step(id, 0, StepKind::Received, &"a\r\nü".repeat(1000));
         let link = traces.get(id).expect("it is working");
         let steps: Vec<&Step> = link.steps().collect();
         assert_eq!((steps.len(), steps[0].times), (2, 5));

@@ -12,19 +12,19 @@ const HTTP_PERIOD_SECONDS: i64 = 60;
 
 /// Who writes a line, as the letter behind the process id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ProcessRole {
     Master,
     Slave,
     /// The child that saves.
     Child,
 }
 
-impl Role {
+impl ProcessRole {
     fn letter(self) -> char {
         match self {
-            Role::Master => 'M',
-            Role::Slave => 'S',
-            Role::Child => 'C',
+            ProcessRole::Master => 'M',
+            ProcessRole::Slave => 'S',
+            ProcessRole::Child => 'C',
         }
     }
 }
@@ -75,7 +75,7 @@ impl Log {
     }
 
     /// Writes one line. The file is opened each time, so that it can be rotated away at any moment.
-    pub fn line(&self, role: Role, level: Level, unix_us: i64, text: &str) {
+    pub fn line(&self, role: ProcessRole, level: Level, unix_us: i64, text: &str) {
         if !self.wants(level) {
             return;
         }
@@ -102,9 +102,9 @@ impl Server {
     /// Writes a line to the log.
     pub fn log(&self, level: Level, text: &str) {
         let role = match self.repl.is_replica() {
-            _ if self.process.is_fork_child() => Role::Child,
-            true => Role::Slave,
-            false => Role::Master,
+            _ if self.process.is_fork_child() => ProcessRole::Child,
+            true => ProcessRole::Slave,
+            false => ProcessRole::Master,
         };
         self.observer.log.line(role, level, self.ks.clock.unix_us(), text);
     }

@@ -26,7 +26,7 @@ use crate::resp::encode::{encode_command, for_each_piece};
 use crate::server::links::history::History;
 use crate::server::links::primary::{CachedPrimary, PrimaryLink};
 use crate::server::links::replica::ReplicaLink;
-use crate::server::links::stream::Stream;
+use crate::server::links::stream::ReplStream;
 use crate::server::links::trace::Traces;
 use failover::Failover;
 use primary::dual_channel::Reservation;
@@ -36,7 +36,7 @@ pub struct Replication {
     /// The history that this server writes or follows.
     history: History,
     /// `None` until the first replica comes.
-    stream: Option<Stream>,
+    stream: Option<ReplStream>,
     replicas: Vec<Token>,
     /// Parts of the stream that are kept for replicas which will come for them.
     reservations: Vec<Reservation>,
@@ -128,7 +128,7 @@ impl Replication {
     }
 
     /// What of the stream is kept.
-    pub fn stream(&self) -> Option<&Stream> {
+    pub fn stream(&self) -> Option<&ReplStream> {
         self.stream.as_ref()
     }
 
@@ -238,7 +238,7 @@ impl Replication {
 
     /// Begins to keep the stream, from here on.
     fn create_stream(&mut self, backlog_size: u64) {
-        self.stream = Some(Stream::new(self.offset(), backlog_size));
+        self.stream = Some(ReplStream::new(self.offset(), backlog_size));
     }
 
     /// Appends a command that belongs to no database.

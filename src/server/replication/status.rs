@@ -3,7 +3,7 @@
 use super::primary::feed;
 use super::replica_name;
 use crate::server::Server;
-use crate::server::links::trace::{LinkTrace, Role};
+use crate::server::links::trace::{LinkRole, LinkTrace};
 
 /// How a link is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +54,8 @@ pub(crate) fn condition(server: &Server, link: &LinkTrace) -> (String, Condition
         return (link.peer.clone(), Condition::Over { seconds });
     }
     match link.role {
-        Role::Primary => of_replica(server, link),
-        Role::Replica => (link.peer.clone(), of_primary(server)),
+        LinkRole::Primary => of_replica(server, link),
+        LinkRole::Replica => (link.peer.clone(), of_primary(server)),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Replication;
 use crate::server::Server;
 use crate::server::client::{Client, Token};
-use crate::server::links::trace::{Direction, Resync, Role};
+use crate::server::links::trace::{LinkRole, Resync, StepKind};
 use crate::server::replication;
 
 /// The trace of a replica's connection, begun with its first step.
@@ -13,17 +13,17 @@ fn replica_trace(server: &mut Server, token: Token) -> u64 {
     }
     let client = &server.clients[token];
     let peer = client.conn.peer(&server.unix_path());
-    let id = server.repl.traces.begin(Role::Primary, peer, server.ks.clock.unix_us());
+    let id = server.repl.traces.begin(LinkRole::Primary, peer, server.ks.clock.unix_us());
     replication::replica_link(server, token).set_trace(id);
     id
 }
 
 /// Notes a step on the connection of a replica.
-pub(crate) fn trace_replica(server: &mut Server, token: Token, direction: Direction, text: &str) {
+pub(crate) fn trace_replica(server: &mut Server, token: Token, kind: StepKind, text: &str) {
     let id = replica_trace(server, token);
     let now = server.ks.clock.unix_us();
     if replication::replica_link(server, token).announced.listening_port != 0
-        && direction == Direction::Received
+        && kind == StepKind::Received
     {
         // While it can still be asked who it is.
         let peer = replication::replica_name(server, token);
@@ -31,7 +31,7 @@ pub(crate) fn trace_replica(server: &mut Server, token: Token, direction: Direct
             link.peer = peer;
         }
     }
-    server.repl.traces.step(id, now, direction, text);
+    server.repl.traces.step(id, now, kind, text);
 }
 
 /// Notes how a replica's resynchronisation goes: full, or partial, or why it could not be partial.
@@ -40,7 +40,7 @@ pub(crate) fn trace_resync(server: &mut Server, token: Token, outcome: Resync) {
     let refusal = outcome.refusal();
     server.repl.traces.resync(id, outcome);
     if let Some(text) = refusal {
-        trace_replica(server, token, Direction::Here, &text);
+        trace_replica(server, token, StepKind::Here, &text);
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn trace_replica_gone(server: &mut Server, token: Token) {
     let Some(id) = server.clients[token].replstate.as_ref().and_then(|link| link.trace()) else {
         return;
     };
-    trace_replica(server, token, Direction::Here, "connection closed");
+    trace_replica(server, token, StepKind::Here, "connection closed");
     let now = server.now_seconds();
     if let Some(link) = server.repl.traces.get_mut(id) {
         link.ended = Some(now);
@@ -62,7 +62,7 @@ impl Replication {
         let primary = self.primary.as_ref().filter(|link| link.token() == Some(token));
         let of_replica = client.replstate.as_ref().and_then(|link| link.trace());
         if let Some(id) = of_replica.or(primary.map(|link| link.trace())) {
-            self.traces.step(id, at_us, Direction::Here, why);
+            self.traces.step(id, at_us, StepKind::Here, why);
         }
     }
 }
@@ -74,10 +74,10 @@ pub(crate) fn trace_end(server: &mut Server, token: Token, why: &str) {
 }
 
 /// Notes a step on the link to the primary.
-pub(crate) fn trace_primary(server: &mut Server, direction: Direction, text: &str) {
+pub(crate) fn trace_primary(server: &mut Server, kind: StepKind, text: &str) {
     let Some(link) = &server.repl.primary else { return };
     let (id, now) = (link.trace(), server.ks.clock.unix_us());
-    server.repl.traces.step(id, now, direction, text);
+    server.repl.traces.step(id, now, kind, text);
 }
 
 /// Notes how a resynchronisation with the primary goes.
@@ -86,13 +86,13 @@ pub(crate) fn trace_primary_resync(server: &mut Server, outcome: Resync) {
     let (id, refusal) = (link.trace(), outcome.refusal());
     server.repl.traces.resync(id, outcome);
     if let Some(text) = refusal {
-        trace_primary(server, Direction::Here, &text);
+        trace_primary(server, StepKind::Here, &text);
     }
 }
 
 /// A primary is followed no more.
 pub(crate) fn trace_primary_gone(server: &mut Server, why: &str) {
-    trace_primary(server, Direction::Here, why);
+    trace_primary(server, StepKind::Here, why);
     let now = server.now_seconds();
     let Some(id) = server.repl.primary.as_ref().map(|link| link.trace()) else { return };
     if let Some(link) = server.repl.traces.get_mut(id) {

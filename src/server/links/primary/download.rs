@@ -4,7 +4,7 @@ use super::{Action, Channel, Context, Place};
 use crate::rdb::format::HEADER_LEN;
 use crate::rdb::parser::check_header;
 use crate::server::config::ReplDisklessLoad;
-use crate::server::links::trace::Direction;
+use crate::server::links::trace::StepKind;
 use crate::server::observe::log::Level;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -250,7 +250,7 @@ impl Coming {
     /// All has come.
     fn finish(&mut self, out: &mut Vec<Action>) -> Result<Taken, String> {
         let text = format!("snapshot has come: {} bytes", self.received);
-        out.push(Action::Trace(Direction::Here, text));
+        out.push(Action::Trace(StepKind::Here, text));
         let marked = matches!(self.ending, Ending::Mark { .. });
         match std::mem::replace(&mut self.target, Target::Memory) {
             Target::File(file) => {

@@ -10,7 +10,7 @@ use super::download::{Download, Taken};
 use super::handshake::{SNAPSHOT_VERSION, announced_port};
 use super::kept_stream::{Kept, KeptStream};
 use super::{
-    Action, Channel, Context, LinkState, Online, Place, PrimaryLink, Request, STREAM_TIMEOUT,
+    Action, Channel, Context, LinkRequest, LinkState, Online, Place, PrimaryLink, STREAM_TIMEOUT,
 };
 use crate::server::client::Token;
 use crate::server::config::Config;
@@ -132,7 +132,7 @@ impl TwoChannels {
     }
 
     /// What is said first on the RDB channel: what it is for.
-    pub fn greeting(&self, token: Token, config: &Config) -> Option<Vec<Request>> {
+    pub fn greeting(&self, token: Token, config: &Config) -> Option<Vec<LinkRequest>> {
         const FAILED: &str = "Error condition on socket for dual channel replication";
         let Stage::Opening { rdb, step: RdbStep::Connecting, .. } = &self.stage else {
             return None;

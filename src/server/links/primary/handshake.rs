@@ -2,7 +2,7 @@
 
 use super::CachedPrimary;
 use super::download::Download;
-use super::{Action, Channel, Context, LinkState, Place, PrimaryLink, Request};
+use super::{Action, Channel, Context, LinkRequest, LinkState, Place, PrimaryLink};
 use crate::server::config::Config;
 use crate::server::links::history::NO_ID;
 use crate::server::links::trace::Resync;
@@ -129,7 +129,7 @@ impl PrimaryLink {
         let offers_dual_channel = config.dual_channel_replication_enabled && !self.no_dual_channel;
         let Some(main) = self.main() else { return };
         let port = announced_port(config).to_string();
-        let mut say = |request: Request| out.push(Action::Send(request));
+        let mut say = |request: LinkRequest| out.push(Action::Send(request));
         if let Some(auth) = main.auth(config, FAILED) {
             say(auth);
         }

@@ -17,7 +17,7 @@ use crate::resp::encode::encode_command;
 use crate::server::client::Token;
 use crate::server::config::Config;
 use crate::server::links::history::NO_ID;
-use crate::server::links::trace::{Direction, Resync};
+use crate::server::links::trace::{Resync, StepKind};
 use crate::server::observe::log::Level;
 pub(crate) use download::SnapshotFile;
 use download::{Download, Taken};
@@ -67,9 +67,9 @@ impl Context<'_> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     Log(Level, String),
-    Trace(Direction, String),
+    Trace(StepKind, String),
     TraceResync(Resync),
-    Send(Request),
+    Send(LinkRequest),
     /// The handing over has succeeded.
     FailoverDone,
     /// It has not: this server is the primary again, and the link no more.
@@ -144,7 +144,7 @@ impl Place {
 
 /// A command for the primary.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Request {
+pub(crate) struct LinkRequest {
     pub to: Token,
     pub bytes: Vec<u8>,
     /// For the trace.
@@ -188,12 +188,12 @@ impl Channel {
         let line: Vec<u8> = self.input.drain(..=end).collect();
         let line = String::from_utf8_lossy(&line).trim_end().to_string();
         if !line.is_empty() {
-            out.push(Action::Trace(Direction::Received, format!("{}{line}", self.label)));
+            out.push(Action::Trace(StepKind::Received, format!("{}{line}", self.label)));
         }
         Ok(Some(line))
     }
 
-    pub fn request(&self, args: &[&[u8]], failure: &'static str) -> Request {
+    pub fn request(&self, args: &[&[u8]], failure: &'static str) -> LinkRequest {
         let mut bytes = Vec::new();
         encode_command(args, &mut bytes);
         let words: Vec<String> = match args {
@@ -201,11 +201,11 @@ impl Channel {
             _ => args.iter().map(|word| word.escape_ascii().to_string()).collect(),
         };
         let shown = format!("{}{}", self.label, words.join(" "));
-        Request { to: self.token, bytes, shown, failure }
+        LinkRequest { to: self.token, bytes, shown, failure }
     }
 
     /// Logs in, if there is a password for it.
-    pub fn auth(&self, config: &Config, failure: &'static str) -> Option<Request> {
+    pub fn auth(&self, config: &Config, failure: &'static str) -> Option<LinkRequest> {
         let password = config.masterauth.as_ref()?;
         Some(match &config.masteruser {
             Some(user) => self.request(&[b"AUTH", user, password], failure),
@@ -417,7 +417,7 @@ impl PrimaryLink {
     }
 
     /// What is said first on a connection that is still being made; `None`: it is made already.
-    pub(crate) fn greeting(&self, token: Token, context: &Context<'_>) -> Option<Vec<Request>> {
+    pub(crate) fn greeting(&self, token: Token, context: &Context<'_>) -> Option<Vec<LinkRequest>> {
         match &self.state {
             LinkState::Handshake { main, step: Step::Connecting } if main.token == token => {
                 Some(vec![main.request(&[b"PING"], "Error condition on socket for SYNC")])

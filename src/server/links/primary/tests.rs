@@ -5,7 +5,7 @@ use super::CachedPrimary;
 use super::{Action, Closed, Context, Online, Place, PrimaryLink};
 use crate::server::client::Token;
 use crate::server::config::{Config, ReplDisklessLoad};
-use crate::server::links::trace::{Direction, Resync};
+use crate::server::links::trace::{Resync, StepKind};
 use crate::server::observe::log::Level;
 
 const MAIN: Token = 1;
@@ -149,14 +149,14 @@ impl Fixture {
             Action::Log(Level::Verbose, text) => format!("- {text}"),
             Action::Log(Level::Notice, text) => format!("* {text}"),
             Action::Log(Level::Warning, text) => format!("# {text}"),
-            Action::Trace(direction, text) => {
-                self.traces.push(format!("{direction:?} {text}"));
+            Action::Trace(kind, text) => {
+                self.traces.push(format!("{kind:?} {text}"));
                 return None;
             }
             Action::TraceResync(Resync::Refused(why)) => format!("refused: {why}"),
             Action::TraceResync(outcome) => format!("{outcome:?}").to_lowercase(),
             Action::Send(request) => {
-                self.traces.push(format!("{:?} {}", Direction::Sent, request.shown));
+                self.traces.push(format!("{:?} {}", StepKind::Sent, request.shown));
                 format!("> {}", String::from_utf8_lossy(&request.bytes).escape_debug())
             }
             Action::Load(bytes) => {

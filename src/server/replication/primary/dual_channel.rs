@@ -12,7 +12,7 @@
 use crate::server::Server;
 use crate::server::client::Token;
 use crate::server::links::replica::ReplicaLink;
-use crate::server::links::trace::Direction;
+use crate::server::links::trace::StepKind;
 use crate::server::observe::log::Level;
 use crate::server::output;
 use crate::server::persistence;
@@ -84,7 +84,7 @@ pub(super) fn open_rdb_channels(server: &mut Server, waiting: &[Token], offset: 
         );
         let holds = !empty;
         server.repl.reservations.push(Reservation { client, cursor: offset, holds, left_at: None });
-        trace::trace_replica(server, token, Direction::Sent, line.trim_end());
+        trace::trace_replica(server, token, StepKind::Sent, line.trim_end());
         told.push(token);
     }
     told

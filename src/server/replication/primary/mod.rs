@@ -17,7 +17,7 @@ pub use feed::{DurableAt, WAITAOF_WITHOUT_AOF};
 use crate::server::client::{ClientFlags, Token};
 use crate::server::client_info;
 use crate::server::links::replica::{Action, ReplicaLink};
-use crate::server::links::trace::Direction;
+use crate::server::links::trace::StepKind;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
 use crate::server::replication;
@@ -53,8 +53,8 @@ pub(super) fn with_link(
     for action in actions {
         match action {
             Action::Log(level, text) => server.log(level, &text),
-            Action::Trace(direction, text) => {
-                trace::trace_replica(server, token, direction, &text);
+            Action::Trace(kind, text) => {
+                trace::trace_replica(server, token, kind, &text);
             }
             Action::TraceResync(outcome) => trace::trace_resync(server, token, outcome),
             Action::Send(text) => send_to_replica(server, token, text),
@@ -199,7 +199,7 @@ fn check_replica_timeout(server: &mut Server, token: Token) {
         let name = replication::replica_name(server, token);
         server.warning(&format!("Disconnecting timedout replica ({phase}): {name}"));
         let text = format!("timed out ({phase}): nothing heard for {silent} seconds");
-        trace::trace_replica(server, token, Direction::Here, &text);
+        trace::trace_replica(server, token, StepKind::Here, &text);
         server.free_client(token);
     }
 }

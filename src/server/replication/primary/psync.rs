@@ -5,7 +5,7 @@ use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::links::history::{Kept, Refusal, Wanted};
 use crate::server::links::replica::Capabilities;
-use crate::server::links::trace::{Direction, Resync};
+use crate::server::links::trace::{Resync, StepKind};
 use crate::server::output;
 use crate::server::replication;
 use crate::server::replication::primary;
@@ -56,7 +56,7 @@ pub(crate) fn sync_command(
         if announced.capabilities.contains(Capabilities::DUAL_CHANNEL) && !encrypted {
             server.notice(&format!("Replica {name} is capable of dual channel synchronization, and partial sync isn't possible. Full sync will continue with dedicated RDB channel."));
             call.reply.raw(b"+DUALCHANNELSYNC\r\n");
-            trace::trace_replica(server, token, Direction::Sent, "+DUALCHANNELSYNC");
+            trace::trace_replica(server, token, StepKind::Sent, "+DUALCHANNELSYNC");
             return Ok(());
         }
     }
@@ -181,6 +181,6 @@ fn resume(server: &mut Server, token: Token, from: u64) {
     server.notice(&format!("Partial resynchronization request from {name} accepted. Sending {sent} bytes of backlog starting from offset {offset}."));
     let text =
         format!("partial resynchronisation: {sent} bytes of the backlog from offset {offset} on");
-    trace::trace_replica(server, token, Direction::Here, &text);
+    trace::trace_replica(server, token, StepKind::Here, &text);
     primary::refresh_good_replicas(server);
 }

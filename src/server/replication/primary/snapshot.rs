@@ -4,7 +4,7 @@ use crate::rdb::writer::{Excluded, RdbVersion};
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::links::replica::{Capabilities, ReplicaLink};
-use crate::server::links::trace::Direction;
+use crate::server::links::trace::StepKind;
 use crate::server::links::transfer::{Transfer, read_pipe};
 use crate::server::output;
 use crate::server::persistence;
@@ -158,7 +158,7 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     };
     let text = format!("snapshot at offset {offset} is being made by child {by}, into {how}");
     for &token in &waiting {
-        trace::trace_replica(server, token, Direction::Here, &text);
+        trace::trace_replica(server, token, StepKind::Here, &text);
     }
     if channels {
         return;
@@ -315,7 +315,7 @@ fn snapshot_done(server: &mut Server, SaveEnd { child, ok }: &SaveEnd) {
     for token in receivers {
         match (target, &file) {
             _ if !ok => {
-                trace::trace_replica(server, token, Direction::Here, "making the snapshot failed");
+                trace::trace_replica(server, token, StepKind::Here, "making the snapshot failed");
                 server.warning("SYNC failed. BGSAVE child returned an error");
                 server.free_client(token);
             }

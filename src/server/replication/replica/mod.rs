@@ -20,7 +20,7 @@ use crate::server::client::Token;
 use crate::server::config::PrimaryAddress;
 use crate::server::expiry;
 use crate::server::links::primary::{CachedPrimary, PrimaryLink};
-use crate::server::links::trace::{Direction, Role};
+use crate::server::links::trace::{LinkRole, StepKind};
 use crate::server::oom_score;
 use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
@@ -75,7 +75,7 @@ pub(crate) fn replication_set_primary(server: &mut Server, host: String, port: u
 /// This server has a primary, to which the link is to be made.
 pub(crate) fn become_replica(server: &mut Server, host: String, port: u16) {
     let peer = format!("{host}:{port}");
-    let trace = server.repl.traces.begin(Role::Replica, peer, server.ks.clock.unix_us());
+    let trace = server.repl.traces.begin(LinkRole::Replica, peer, server.ks.clock.unix_us());
     server.repl.primary = Some(Box::new(PrimaryLink::new(host, port, trace)));
     server.ks.role = ExpiryRole::Hide;
 }
@@ -172,7 +172,7 @@ pub(crate) fn replica_cron(server: &mut Server) {
             with_link(server, |link, context| link.timeout(heard, context)).flatten()
         {
             server.warning(&text);
-            trace::trace_primary(server, Direction::Here, &text);
+            trace::trace_primary(server, StepKind::Here, &text);
             leave_primary(server);
         }
     }

@@ -14,7 +14,7 @@ pub use exposition::Format;
 use crate::server::Server;
 use crate::server::VERSION;
 use crate::server::info::info_text;
-use crate::server::links::trace::Role;
+use crate::server::links::trace::LinkRole;
 use crate::server::replication::status;
 use crate::server::table::Command;
 use exposition::{Exposition, Kind};
@@ -338,8 +338,8 @@ fn replication_links(server: &Server, out: &mut Exposition) {
         .filter(|link| link.ended.is_none())
         .map(|link| {
             let role = match link.role {
-                Role::Primary => "replica",
-                Role::Replica => "primary",
+                LinkRole::Primary => "replica",
+                LinkRole::Replica => "primary",
             };
             let (peer, condition) = status::condition(server, link);
             (link, link.id.to_string(), role, peer, condition)

@@ -6,7 +6,7 @@ use crate::resp::reply::Protocol;
 use crate::server::Server;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::links::primary::{CachedPrimary, Closed};
-use crate::server::links::trace::{Direction, Resync};
+use crate::server::links::trace::{Resync, StepKind};
 use crate::server::output;
 use crate::server::replication::primary;
 use crate::server::replication::trace;
@@ -18,7 +18,7 @@ pub(super) fn resume(server: &mut Server, token: Token, id: Option<String>, inpu
     trace::trace_primary_resync(server, Resync::Partial);
     let offset = cached.offset;
     let text = format!("partial resynchronisation: online from offset {offset} on");
-    trace::trace_primary(server, Direction::Here, &text);
+    trace::trace_primary(server, StepKind::Here, &text);
     match id {
         Some(id) => {
             server.notice(&format!("Master replication ID changed to {id}"));
@@ -136,7 +136,7 @@ pub(crate) fn replication_handle_primary_disconnection(server: &mut Server, toke
     server.repl.down_since = server.now_seconds();
     server.repl.reconnect = true;
     server.notice("Connection with master lost.");
-    trace::trace_primary(server, Direction::Here, &format!("connection lost at offset {offset}"));
+    trace::trace_primary(server, StepKind::Here, &format!("connection lost at offset {offset}"));
     if resumable {
         server.notice("Caching the disconnected master state.");
     }
@@ -144,7 +144,7 @@ pub(crate) fn replication_handle_primary_disconnection(server: &mut Server, toke
 
 /// The primary's stream can't be understood. What was applied of it may be wrong already: it is not resumed.
 pub(crate) fn primary_stream_is_corrupt(server: &mut Server) {
-    trace::trace_primary(server, Direction::Here, "the stream can't be understood");
+    trace::trace_primary(server, StepKind::Here, "the stream can't be understood");
     server.warning(
         "The stream from the master is corrupt: closing the link and discarding the cached master.",
     );

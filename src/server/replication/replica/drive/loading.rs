@@ -6,7 +6,7 @@ use crate::server::Server;
 use crate::server::blocking;
 use crate::server::config::ReplDisklessLoad;
 use crate::server::links::primary::{Online, Place, SnapshotFile};
-use crate::server::links::trace::Direction;
+use crate::server::links::trace::StepKind;
 use crate::server::persistence;
 use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::load;
@@ -114,7 +114,7 @@ pub(crate) fn continue_loading_snapshot(server: &mut Server) {
         Err(error) => {
             let text = format!("{FROM_DISK}: {error}");
             server.warning(&text);
-            trace::trace_primary(server, Direction::Here, &format!("given up: {text}"));
+            trace::trace_primary(server, StepKind::Here, &format!("given up: {text}"));
             flush_all_for_resync(server);
             cancel_replication_handshake(server);
         }
@@ -138,7 +138,7 @@ pub(super) fn full_sync_loaded(server: &mut Server, online: Online) {
     server.ks.changes.dirty = 0;
     server.notice("MASTER <-> REPLICA sync: Finished with success");
     let text = format!("snapshot is loaded: online from offset {offset} on");
-    trace::trace_primary(server, Direction::Here, &text);
+    trace::trace_primary(server, StepKind::Here, &text);
     rewrite::restart_aof_after_sync(server);
     let db = server.repl.primary.as_ref().map_or(0, |link| link.stream_db());
     let counts = place != Place::Uncounted;

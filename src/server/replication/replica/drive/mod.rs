@@ -10,8 +10,8 @@ pub(crate) mod loading;
 
 use crate::server::Server;
 use crate::server::client::Token;
-use crate::server::links::primary::{Action, CHUNK, Context, PrimaryLink, Request};
-use crate::server::links::trace::Direction;
+use crate::server::links::primary::{Action, CHUNK, Context, LinkRequest, PrimaryLink};
+use crate::server::links::trace::StepKind;
 use crate::server::replication::Replication;
 use crate::server::replication::primary::snapshot;
 use crate::server::replication::trace;
@@ -45,11 +45,11 @@ pub(super) fn connect_with_primary(server: &mut Server) {
             if let Some(link) = &mut server.repl.primary {
                 link.connecting(token);
             }
-            trace::trace_primary(server, Direction::Here, "connecting");
+            trace::trace_primary(server, StepKind::Here, "connecting");
             server.notice("MASTER <-> REPLICA sync started");
         }
         Err(error) => {
-            trace::trace_primary(server, Direction::Here, &format!("unable to connect: {error}"));
+            trace::trace_primary(server, StepKind::Here, &format!("unable to connect: {error}"));
             server.warning(&format!("Unable to connect to MASTER: {error}"));
         }
     }
@@ -135,13 +135,13 @@ fn read(server: &mut Server, token: Token, most: usize) -> Result<usize, String>
     }
 }
 
-fn send(server: &mut Server, request: &Request) -> io::Result<()> {
+fn send(server: &mut Server, request: &LinkRequest) -> io::Result<()> {
     // The handshake's few bytes always fit into an empty socket buffer.
     let n = server.clients[request.to].conn.write(&request.bytes)?;
     if n < request.bytes.len() {
         return Err(ErrorKind::WriteZero.into());
     }
-    trace::trace_primary(server, Direction::Sent, &request.shown);
+    trace::trace_primary(server, StepKind::Sent, &request.shown);
     Ok(())
 }
 
@@ -158,7 +158,7 @@ pub(super) fn perform(server: &mut Server, actions: Vec<Action>) {
 fn perform_one(server: &mut Server, action: Action) -> Result<(), String> {
     match action {
         Action::Log(level, text) => server.log(level, &text),
-        Action::Trace(direction, text) => trace::trace_primary(server, direction, &text),
+        Action::Trace(kind, text) => trace::trace_primary(server, kind, &text),
         Action::TraceResync(outcome) => trace::trace_primary_resync(server, outcome),
         Action::Send(request) => {
             let failed = |error| format!("{}: {error}", request.failure);
@@ -199,7 +199,7 @@ fn open_rdb_channel(server: &mut Server) -> Result<(), String> {
 /// The link can't be made.
 fn give_up(server: &mut Server, reason: &str) {
     server.warning(reason);
-    trace::trace_primary(server, Direction::Here, &format!("given up: {reason}"));
+    trace::trace_primary(server, StepKind::Here, &format!("given up: {reason}"));
     cancel_replication_handshake(server);
 }
 
