@@ -1,18 +1,29 @@
 //! This process: its limits, its usage, its pipes and its terminal.
 
+use rustix::param::page_size;
+use rustix::pipe::fcntl_setpipe_size;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit, setsid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::system::sysinfo;
+use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 /// Sends this process a signal.
 pub fn raise(signal: i32) {
-    // SAFETY: kill(2) has no memory preconditions.
-    unsafe { libc::kill(std::process::id().cast_signed(), signal) };
+    send_signal(std::process::id().cast_signed(), signal);
+}
+
+/// Sends a process a signal. Best effort: it may have ended.
+pub(super) fn send_signal(pid: i32, signal: i32) {
+    if let (Some(pid), Some(signal)) = (Pid::from_raw(pid), Signal::from_named_raw(signal)) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Lets a pipe hold a megabyte, so that its writer seldom waits. Best effort: an unprivileged user's share is limited.
-pub fn widen_pipe(pipe: &impl AsRawFd) {
-    // SAFETY: the call has no memory preconditions.
-    unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+pub fn widen_pipe(pipe: &impl AsFd) {
+    let _ = fcntl_setpipe_size(pipe, 1 << 20);
 }
 
 /// CPU time in seconds: user and system.
@@ -48,27 +59,16 @@ pub fn cpu_times() -> [CpuTime; 3] {
 
 /// Raises the limit of open files to at least `wanted`, as far as allowed; answers the limit in force.
 pub fn raise_open_files(wanted: u64) -> u64 {
-    // SAFETY: the calls read and write the local struct only.
-    unsafe {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
-            return 1024;
-        }
-        if limit.rlim_cur >= wanted {
-            return limit.rlim_cur;
-        }
-        let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
-            return wanted;
-        }
-        let capped =
-            libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), rlim_max: limit.rlim_max };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &capped) == 0 {
-            capped.rlim_cur
-        } else {
-            limit.rlim_cur
-        }
+    let limit = getrlimit(Resource::Nofile);
+    let (now, most) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    if now >= wanted {
+        return now;
     }
+    let set = |current: u64, maximum: u64| {
+        let maximum = Some(maximum).filter(|maximum| *maximum < u64::MAX);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).map(|()| current)
+    };
+    set(wanted, most.max(wanted)).or_else(|_| set(wanted.min(most), most)).unwrap_or(now)
 }
 
 /// Resident memory of this process, in bytes.
@@ -82,21 +82,16 @@ pub struct Resident {
 /// What this process holds now; zeros if the system does not tell.
 pub fn resident_memory() -> Resident {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut bytes = statm.split(' ').skip(1).map(|n| n.parse().unwrap_or(0) * page_size());
+    let mut bytes =
+        statm.split(' ').skip(1).map(|n| n.parse::<u64>().unwrap_or(0) * page_size() as u64);
     let mut next = || bytes.next().unwrap_or(0);
     Resident { total: next(), files: next() }
 }
 
 /// All memory of the machine, in bytes.
 pub fn total_memory() -> u64 {
-    // SAFETY: sysconf has no preconditions.
-    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
-    u64::try_from(pages).unwrap_or(0) * page_size()
-}
-
-fn page_size() -> u64 {
-    // SAFETY: sysconf has no preconditions.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    let info = sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
 }
 
 /// Private memory that this process has written to since it was forked (or in all), in bytes.
@@ -123,16 +118,11 @@ pub fn daemonize() -> io::Result<()> {
             0 => {}
             _ => libc::_exit(0),
         }
-        libc::setsid();
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        if null >= 0 {
-            for fd in 0..3 {
-                libc::dup2(null, fd);
-            }
-            if null > 2 {
-                libc::close(null);
-            }
-        }
+    }
+    // Neither is a reason not to go on.
+    let _ = setsid();
+    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = dup2_stdin(&null).and(dup2_stdout(&null)).and(dup2_stderr(&null));
     }
     Ok(())
 }

@@ -1,19 +1,18 @@
 //! Reading from a socket into memory that has not been written to.
 
+use rustix::net::{RecvFlags, recv};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 /// Appends to `buf` what the socket has, at most `room` bytes: answers how many. The buffer grows once, and is not
 /// zeroed.
 ///
 /// # Errors
 /// What recv(2) reports.
-pub fn read_append(socket: &impl AsRawFd, buf: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+pub fn read_append(socket: &impl AsFd, buf: &mut Vec<u8>, room: usize) -> io::Result<usize> {
     buf.reserve_exact(room);
     let spare = &mut buf.spare_capacity_mut()[..room];
-    // SAFETY: the kernel writes at most `room` bytes to the start of the spare capacity, which is that long.
-    let got = unsafe { libc::recv(socket.as_raw_fd(), spare.as_mut_ptr().cast(), room, 0) };
-    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    let (_, got) = recv(socket, spare, RecvFlags::empty())?;
     // SAFETY: so many bytes behind the length have just been written.
     unsafe { buf.set_len(buf.len() + got) };
     Ok(got)

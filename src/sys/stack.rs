@@ -1,6 +1,7 @@
 //! A stack that is large enough, whatever `ulimit -s` says: Lua's calls of itself, and sources that are nested deep,
 //! need a megabyte before they meet Lua's own limits.
 
+use rustix::process::{Resource, getrlimit};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::thread::{Builder, scope};
@@ -11,7 +12,7 @@ pub const STACK_BYTES: usize = 8 << 20;
 /// Runs the program: where the process was given a smaller stack, on a thread that has one, while the first thread
 /// waits. Answers its exit code.
 pub fn run_with_room(program: impl FnOnce() -> i32 + Send) -> i32 {
-    if stack_limit() >= STACK_BYTES as libc::rlim_t {
+    if getrlimit(Resource::Stack).current.is_none_or(|limit| limit >= STACK_BYTES as u64) {
         return program();
     }
     scope(|scope| match Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, program) {
@@ -24,17 +25,6 @@ pub fn run_with_room(program: impl FnOnce() -> i32 + Send) -> i32 {
             1
         }
     })
-}
-
-fn stack_limit() -> libc::rlim_t {
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
-    // SAFETY: getrlimit writes the whole struct if it succeeds.
-    unsafe {
-        match libc::getrlimit(libc::RLIMIT_STACK, limit.as_mut_ptr()) {
-            0 => limit.assume_init().rlim_cur,
-            _ => libc::RLIM_INFINITY,
-        }
-    }
 }
 
 /// Blocks all signals in this thread, so that the one that does the work gets them, as reports of it shall show where

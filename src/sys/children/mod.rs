@@ -2,6 +2,9 @@
 
 pub mod simulated;
 
+use super::process;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, waitpid};
 use std::io;
 
 /// How a child ended.
@@ -66,21 +69,15 @@ pub fn try_wait(pid: i32) -> Option<ChildEnd> {
     if let Some(end) = simulated::try_wait(pid) {
         return end;
     }
-    let mut status = 0;
-    // SAFETY: status is a valid place for the result.
-    let got = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
-    if got == 0 {
-        return None;
-    }
-    if got == -1 {
+    match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
+        Ok(None) => None,
+        Ok(Some((_, status))) => Some(match status.terminating_signal() {
+            Some(signal) => ChildEnd::Signaled(signal),
+            None => ChildEnd::Exited(status.exit_status().unwrap_or(255)),
+        }),
         // Not ours any more: it must have ended.
-        return Some(ChildEnd::Exited(255));
+        Err(_) => Some(ChildEnd::Exited(255)),
     }
-    Some(if libc::WIFSIGNALED(status) {
-        ChildEnd::Signaled(libc::WTERMSIG(status))
-    } else {
-        ChildEnd::Exited(libc::WEXITSTATUS(status))
-    })
 }
 
 /// Waits until a child has ended.
@@ -88,11 +85,7 @@ pub fn wait(pid: i32) {
     if simulated::try_wait(pid).is_some() {
         return;
     }
-    let mut status = 0;
-    // SAFETY: status is a valid place for the result.
-    while unsafe { libc::waitpid(pid, &mut status, 0) } == -1
-        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
-    {}
+    while matches!(waitpid(Pid::from_raw(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
 }
 
 /// Sends a signal to a process.
@@ -100,6 +93,5 @@ pub fn kill(pid: i32, signal: i32) {
     if simulated::kill(pid) {
         return;
     }
-    // SAFETY: kill(2) has no memory preconditions.
-    unsafe { libc::kill(pid, signal) };
+    process::send_signal(pid, signal);
 }
