@@ -1,4 +1,5 @@
-//! Benches of the parts: the request parser, the hash table, and the way of a request through the server.
+//! Benches of the parts: the request parser, the hash beside those of others, the hash table, and the way of a request
+//! through the server.
 
 use aeolis::cli;
 use aeolis::db::Entry;
@@ -9,9 +10,10 @@ use aeolis::server::Server;
 use aeolis::server::config::Config;
 use aeolis::server::connection::Connection;
 use aeolis::server::turn::{self, ClientEvent, Event};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use std::hash::{BuildHasher, Hasher};
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -49,6 +51,38 @@ fn parser(c: &mut Criterion) {
             black_box(spans.len())
         });
     });
+    group.finish();
+}
+
+/// The hash of keys of each length, beside what could stand in its place.
+fn hash(c: &mut Criterion) {
+    fn with(state: &impl BuildHasher, key: &[u8]) -> u64 {
+        let mut hasher = state.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+    let seed = HashSeed::new([1, 2]);
+    let foldhash = foldhash::quality::RandomState::default();
+    let rapidhash = rapidhash::quality::RandomState::default();
+    let siphash = std::hash::RandomState::new();
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut group = c.benchmark_group("hash");
+    group.throughput(Throughput::Elements(256));
+    for len in [8, 16, 32, 64, 256, 1024] {
+        let keys: Vec<Vec<u8>> =
+            (0..256).map(|_| (0..len).map(|_| rng.random()).collect()).collect();
+        let mut bench = |name: &str, hash: &dyn Fn() -> u64| {
+            group.bench_function(BenchmarkId::new(name, len), |b| b.iter(hash));
+        };
+        bench("ours", &|| keys.iter().fold(0, |all, key| all ^ seed.hash(black_box(key))));
+        bench("foldhash", &|| {
+            keys.iter().fold(0, |all, key| all ^ with(&foldhash, black_box(key)))
+        });
+        bench("rapidhash", &|| {
+            keys.iter().fold(0, |all, key| all ^ with(&rapidhash, black_box(key)))
+        });
+        bench("siphash", &|| keys.iter().fold(0, |all, key| all ^ with(&siphash, black_box(key))));
+    }
     group.finish();
 }
 
@@ -122,5 +156,5 @@ fn dispatch(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parser, table, dispatch);
+criterion_group!(benches, parser, hash, table, dispatch);
 criterion_main!(benches);

@@ -130,6 +130,31 @@ mod tests {
         assert_ne!(HashSeed::new([0, 0]).hash(b"a"), 0);
     }
 
+    /// What is public, the constants and what they make of each other, is of no use to who chooses the keys: no word of
+    /// a key makes a factor zero, whatever stands beside it, where the seed is not known.
+    #[test]
+    fn no_word_cancels_what_is_public() {
+        let mut words: Vec<u64> = PI.iter().flat_map(|a| PI.map(|b| a ^ b)).collect();
+        words.extend(PI);
+        words.extend(PI.map(|word| !word));
+        let keys = |word: u64, len: usize, at: usize| {
+            (0..64u64).map(move |n| {
+                let mut key: Vec<u8> = n.to_le_bytes().into_iter().cycle().take(len).collect();
+                key[at..at + 8].copy_from_slice(&word.to_le_bytes());
+                key
+            })
+        };
+        for seed in (0..8).map(|n| HashSeed::new([n, n << 32])) {
+            for (len, at) in [(16, 0), (16, 8), (24, 0), (32, 8), (48, 16), (80, 24), (80, 40)] {
+                for &word in &words {
+                    let hashes: HashSet<u64> =
+                        keys(word, len, at).map(|key| seed.hash(&key)).collect();
+                    assert_eq!(hashes.len(), 64, "{word:x} at {at} of {len}");
+                }
+            }
+        }
+    }
+
     /// Each bit of a key, at every length (from 3 on, where there are enough keys), flips every bit
     /// of the hash about half of the time.
     #[test]

@@ -273,7 +273,7 @@ fn manual_of_program() -> String {
          aeolis \\- a Redis\\-compatible server\n\
          .SH SYNOPSIS\n\
          .B aeolis\n[\\fIFILE\\fR] [\\-] [\\fB\\-\\-\\fIDIRECTIVE VALUE\\fR...]...\n.br\n\
-         .B aeolis\n\\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR\n.br\n\
+         .B aeolis\n\\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR | \\fB\\-\\-completions\\fR \\fISHELL\\fR\n.br\n\
          .B aeolis\\-check\\-rdb\n\\fIFILE\\fR\n.br\n\
          .B aeolis\\-check\\-aof\n[\\fB\\-\\-fix\\fR] \\fIFILE\\fR\n\
          .SH DESCRIPTION\n\
@@ -281,7 +281,8 @@ fn manual_of_program() -> String {
          primaries of Redis and Valkey talk to it as to one of their own; it reads their configuration, snapshots and\n\
          append\\-only files.\n.PP\n\
          \\fIFILE\\fR is a configuration as\n.BR aeolis.conf (5)\ndescribes it, \\fB\\-\\fR reads one from standard input, and every\n\
-         directive can be an option, which wins over the file.\n.PP\n\
+         directive can be an option, which wins over the file. \\fB\\-\\-help\\fR lists them all.\n.PP\n\
+         \\fB\\-\\-completions\\fR prints a script for bash, zsh, fish, elvish or powershell that completes arguments.\n.PP\n\
          Called by the name \\fBvalkey\\-server\\fR it does as Valkey does where the two differ.\n\
          .SH SIGNALS\n\
          SIGTERM and SIGINT save, if the configuration says so, and end the server.\n\

@@ -1,4 +1,8 @@
 //! The command line, and everything between it and the running loop.
+//!
+//! * [`arguments`]: help, version, completions, and what a misspelt directive may have been meant for.
+
+mod arguments;
 
 use crate::command::config::update_title;
 use crate::event_loop;
@@ -85,7 +89,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
     if let Some(code) = other_program(&args) {
         return code;
     }
-    if let Some(code) = help_or_version(&args) {
+    if let Some(code) = arguments::without_server(&args, &mut std::io::stdout()) {
         return code;
     }
     let words: Vec<Vec<u8>> = args.iter().skip(1).cloned().map(OsString::into_vec).collect();
@@ -95,6 +99,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
         Ok(startup) => startup,
         Err(error) => {
             eprintln!("{error}");
+            arguments::tip(&error).inspect(|tip| eprintln!("{tip}"));
             return 1;
         }
     };
@@ -115,39 +120,6 @@ fn other_program(args: &[OsString]) -> Option<i32> {
         Some(1)
     } else {
         None
-    }
-}
-
-/// `--help` and `--version`, which start no server.
-fn help_or_version(args: &[OsString]) -> Option<i32> {
-    let only = args.get(1).filter(|_| args.len() == 2)?;
-    let usage = "aeolis [FILE] [-] [--DIRECTIVE VALUE...]...";
-    let command = clap::Command::new("aeolis")
-        .version(VERSION)
-        .about("A Redis-compatible server.")
-        .override_usage(usage)
-        .disable_version_flag(true)
-        .disable_help_flag(true)
-        .after_help(
-            "FILE is a redis.conf; '-' reads one from standard input. Every directive can be given as an option and \
-             overrides the file:\n\n  aeolis /etc/redis/redis.conf --port 7777 --loglevel verbose\n  aeolis --replicaof \
-             \"127.0.0.1 6379\"",
-        );
-    match only.to_str()? {
-        "--help" | "-h" => {
-            println!("{}", command.clone().render_help());
-            Some(0)
-        }
-        "--version" | "-v" => {
-            // As Redis words it: test harnesses of client libraries take the first number for the server's version.
-            println!(
-                "Redis server v={REDIS_VERSION} sha=00000000:0 malloc={} bits={} build=aeolis-{VERSION}",
-                alloc::NAME,
-                usize::BITS
-            );
-            Some(0)
-        }
-        _ => None,
     }
 }
 
