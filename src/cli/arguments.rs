@@ -96,8 +96,8 @@ pub(super) fn without_server(args: &[OsString], out: &mut impl Write) -> Option<
         args.get(at).and_then(|arg| arg.to_str()).is_some_and(|arg| names.contains(&arg))
     };
     // Among others these are values, or directives that there are not, as in Redis.
-    let asks = args.len() == 2 && is(1, &["-h", "--help", "-v", "--version"])
-        || is(1, &["--completions"]);
+    let asks =
+        args.len() == 2 && is(1, &["-h", "--help", "-v", "--version"]) || is(1, &["--completions"]);
     if !asks {
         return None;
     }
@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn what_starts_a_server_is_not_for_clap() {
-        for args in [&[][..], &["--port", "1"], &["--help", "x"], &["x.conf", "--version"], &["-"]] {
+        for args in [&[][..], &["--port", "1"], &["--help", "x"], &["x.conf", "--version"], &["-"]]
+        {
             assert_eq!(asked(args), None, "{args:?}");
         }
         let (code, version) = asked(&["-v"]).expect("the version");

@@ -252,7 +252,7 @@ impl Filter {
             && self.user.is_none_or(|user| user == client.user && !client.is(ClientFlags::MASTER))
             && is(&self.addr, &|| client.conn.peer(&unix_path))
             && is(&self.laddr, &|| client.conn.local(&unix_path))
-            && self.max_age.is_none_or(|age| s.now_seconds() - client.created >= age)
+            && self.max_age.is_none_or(|age| s.now_seconds() - client.created_seconds >= age)
             && !(self.skip_me && call.client == token)
     }
 }

@@ -247,12 +247,12 @@ fn blocking_pop(
     timeout: &[u8],
     how: PopFirst,
 ) -> CommandResult {
-    let deadline = args::timeout(timeout, Unit::Seconds, s.ks.now_ms)?;
+    let deadline_ms = args::timeout(timeout, Unit::Seconds, s.ks.now_ms)?;
     if pop_first(s, call, keys, how)? {
         return Ok(());
     }
     if blocking::may_block(s, call) {
-        blocking::block_for_keys(s, call, args, keys, A_LIST, deadline);
+        blocking::block_for_keys(s, call, args, keys, A_LIST, deadline_ms);
     } else {
         call.reply.null_array();
     }
@@ -354,13 +354,13 @@ fn blocking_move(
     call: &mut Call,
     args: &[&[u8]],
     ends: (End, End),
-    deadline: Option<i64>,
+    deadline_ms: Option<i64>,
     effect: &[&[u8]],
 ) -> CommandResult {
     if move_element(s, call, (args[1], ends.0), (args[2], ends.1))? {
         propagate::propagate_instead(s, call, effect);
     } else if blocking::may_block(s, call) {
-        blocking::block_for_keys(s, call, args, &args[1..2], A_LIST, deadline);
+        blocking::block_for_keys(s, call, args, &args[1..2], A_LIST, deadline_ms);
     } else {
         call.reply.null();
     }
@@ -369,18 +369,18 @@ fn blocking_move(
 
 fn blmove(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let ends = (End::parse(args[3])?, End::parse(args[4])?);
-    let deadline = args::timeout(args[5], Unit::Seconds, s.ks.now_ms)?;
-    blocking_move(s, call, args, ends, deadline, &[b"LMOVE", args[1], args[2], args[3], args[4]])
+    let deadline_ms = args::timeout(args[5], Unit::Seconds, s.ks.now_ms)?;
+    blocking_move(s, call, args, ends, deadline_ms, &[b"LMOVE", args[1], args[2], args[3], args[4]])
 }
 
 fn brpoplpush(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let deadline = args::timeout(args[3], Unit::Seconds, s.ks.now_ms)?;
+    let deadline_ms = args::timeout(args[3], Unit::Seconds, s.ks.now_ms)?;
     blocking_move(
         s,
         call,
         args,
         (End::Tail, End::Head),
-        deadline,
+        deadline_ms,
         &[b"RPOPLPUSH", args[1], args[2]],
     )
 }

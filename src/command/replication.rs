@@ -193,7 +193,7 @@ fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         ));
     }
     let wanted = parse_i64(args[1]).ok_or(CommandError::NOT_AN_INTEGER)?;
-    let deadline = timeout(args[2], Unit::Milliseconds, s.ks.now_ms)?;
+    let deadline_ms = timeout(args[2], Unit::Milliseconds, s.ks.now_ms)?;
     let token = call.client;
     let offset = s.clients[token].write_offset;
     let reached = feed::replicas_at(s, offset);
@@ -202,7 +202,7 @@ fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     let wanted = usize::try_from(wanted).unwrap_or(0);
-    blocking::block_client(s, token, Blocked::Replicas { wanted, offset }, deadline);
+    blocking::block_client(s, token, Blocked::Replicas { wanted, offset }, deadline_ms);
     s.repl.ask_for_acks();
     Ok(())
 }
@@ -216,18 +216,18 @@ fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         call.reply.ok();
         return Ok(());
     }
-    let mut asked = Handover { target: None, deadline: None, force: false };
+    let mut asked = Handover { target: None, deadline_ms: None, force: false };
     let mut at = 1;
     while let Some(option) = args.get(at) {
         let option = option.to_ascii_lowercase();
         let values = &args[at + 1..];
         match (option.as_slice(), values) {
-            (b"timeout", [ms, ..]) if asked.deadline.is_none() => {
+            (b"timeout", [ms, ..]) if asked.deadline_ms.is_none() => {
                 let ms = parse_i64(ms).ok_or(CommandError::NOT_AN_INTEGER)?;
                 if ms <= 0 {
                     return Err(CommandError::err("FAILOVER timeout must be greater than 0"));
                 }
-                asked.deadline = Some(s.ks.now_ms.saturating_add(ms));
+                asked.deadline_ms = Some(s.ks.now_ms.saturating_add(ms));
                 at += 2;
             }
             (b"to", [host, port, ..]) if asked.target.is_none() => {
@@ -252,7 +252,7 @@ fn failover(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn waitaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let local = zero_or_one(args[1])?;
     let replicas = usize::try_from(positive(args[2], None)?).unwrap_or(usize::MAX);
-    let deadline = timeout(args[3], Unit::Milliseconds, s.ks.now_ms)?;
+    let deadline_ms = timeout(args[3], Unit::Milliseconds, s.ks.now_ms)?;
     if s.repl.is_replica() {
         return Err(CommandError::err(
             "WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
@@ -268,7 +268,7 @@ fn waitaof(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         reached.reply(&mut call.reply);
         return Ok(());
     }
-    blocking::block_client(s, token, Blocked::Durable { local, replicas, offset }, deadline);
+    blocking::block_client(s, token, Blocked::Durable { local, replicas, offset }, deadline_ms);
     s.repl.ask_for_acks();
     Ok(())
 }

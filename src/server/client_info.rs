@@ -95,8 +95,8 @@ pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]])
     field("laddr", &client.conn.local(&unix_path));
     field("fd", &client.conn.fd());
     field("name", &client.shown_name());
-    field("age", &(now - client.created));
-    field("idle", &(now - client.last_interaction));
+    field("age", &(now - client.created_seconds));
+    field("idle", &(now - client.last_interaction_seconds));
     field("flags", &client.flag_letters());
     field("db", &client.db);
     let subscribed = |topic| client.subscriptions.as_ref().map_or(0, |s| s.len(topic));

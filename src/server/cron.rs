@@ -131,7 +131,9 @@ fn clients_cron(server: &mut Server) {
     let idle: Vec<Token> = server
         .clients
         .iter()
-        .filter(|(_, c)| timeout > 0 && !c.is_any(exempt) && now - c.last_interaction > timeout)
+        .filter(|(_, c)| {
+            timeout > 0 && !c.is_any(exempt) && now - c.last_interaction_seconds > timeout
+        })
         .map(|(token, _)| token)
         .collect();
     for token in idle {
@@ -139,7 +141,7 @@ fn clients_cron(server: &mut Server) {
         server.free_client(token);
     }
     for (_, client) in server.clients.iter_mut() {
-        if now - client.last_interaction > IDLE_QUERY_SECONDS
+        if now - client.last_interaction_seconds > IDLE_QUERY_SECONDS
             && client.query.capacity() - client.query.len() > SPARE_QUERY
         {
             // The rest of its request may never come.
@@ -150,7 +152,7 @@ fn clients_cron(server: &mut Server) {
     let loaded: Vec<Token> = server
         .clients
         .iter()
-        .filter(|(_, c)| !c.out.is_empty() || c.soft_limit_since.is_some())
+        .filter(|(_, c)| !c.out.is_empty() || c.soft_limit_since_seconds.is_some())
         .map(|(token, _)| token)
         .collect();
     for token in loaded {

@@ -346,7 +346,7 @@ impl Server {
     fn note_read(&mut self, token: Token, n: usize) {
         let now = self.now_seconds();
         let client = &mut self.clients[token];
-        client.last_interaction = now;
+        client.last_interaction_seconds = now;
         client.net_in += n as u64;
         let from_primary = client.is(ClientFlags::MASTER);
         if from_primary {

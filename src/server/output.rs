@@ -303,7 +303,7 @@ pub(crate) fn reply_to(server: &mut Server, token: Token, write: impl FnOnce(&mu
 
 /// A client has been written to: it may be below its soft limit again, and another excess would be a new one.
 pub(crate) fn output_written(server: &mut Server, token: Token) {
-    if server.clients.get(token).is_some_and(|c| c.soft_limit_since.is_some()) {
+    if server.clients.get(token).is_some_and(|c| c.soft_limit_since_seconds.is_some()) {
         check_output_limit(server, token);
     }
     server.memory.count_client(&server.clients, token, 0);
@@ -333,7 +333,7 @@ pub(crate) fn write_output(server: &mut Server, token: Token) -> bool {
                 client.net_out += n as u64;
                 server.observer.count_write(n);
                 if !client.is(ClientFlags::MASTER) {
-                    client.last_interaction = server.ks.now_ms / 1000;
+                    client.last_interaction_seconds = server.ks.now_ms / 1000;
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
@@ -376,11 +376,11 @@ pub(crate) fn check_output_limit(server: &mut Server, token: Token) {
     }
     let over = |bound: u64| bound > 0 && pending as u64 >= bound;
     let soft = over(limit.soft) && {
-        let since = *client.soft_limit_since.get_or_insert(now);
+        let since = *client.soft_limit_since_seconds.get_or_insert(now);
         (now - since) as u64 > limit.soft_seconds
     };
     if !over(limit.soft) {
-        client.soft_limit_since = None;
+        client.soft_limit_since_seconds = None;
     }
     if soft || over(limit.hard) {
         close_for_output_limit(server, token, pending);

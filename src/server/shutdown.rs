@@ -102,8 +102,8 @@ fn begin_shutdown(server: &mut Server, flags: ShutdownFlags) -> bool {
     server.lifecycle.shutdown.begin(flags);
     let timeout = i64::from(server.config.shutdown_timeout) * 1000;
     if !flags.contains(ShutdownFlags::NOW) && timeout > 0 && lagging_replicas(server) > 0 {
-        let deadline = server.ks.now_ms + timeout;
-        server.lifecycle.shutdown.wait_until(deadline);
+        let deadline_ms = server.ks.now_ms + timeout;
+        server.lifecycle.shutdown.wait_until(deadline_ms);
         // Nothing new is written, so that the replicas can catch up.
         pause::pause_clients(server, PausePurpose::Shutdown, PauseKind::Write, i64::MAX);
         feed::request_acks(server);

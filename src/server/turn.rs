@@ -310,7 +310,7 @@ fn next(server: &Server, now_us: u64) -> Next {
     if has_work {
         return Next::Now;
     }
-    let deadlines = [server.blocking.waits.next_deadline(), server.blocking.pause.deadline()];
+    let deadlines = [server.blocking.waits.next_deadline(), server.blocking.pause.deadline_ms()];
     let left_us = |at_ms: i64| {
         let left_ms = at_ms.saturating_add(1).saturating_sub(server.ks.now_ms).max(1);
         left_ms.unsigned_abs().saturating_mul(1000)

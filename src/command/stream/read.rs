@@ -156,7 +156,7 @@ impl<'a> ReadRequest<'a> {
     }
 
     /// Waits for any of the streams, with the present's IDs in place of `$`.
-    fn block(&self, s: &mut Server, call: &mut Call, positions: &[From], deadline: Option<i64>) {
+    fn block(&self, s: &mut Server, call: &mut Call, positions: &[From], deadline_ms: Option<i64>) {
         let resolved: Vec<_> = positions
             .iter()
             .zip(self.ids)
@@ -174,7 +174,7 @@ impl<'a> ReadRequest<'a> {
         }
         // A reader of a group has to learn when the group is gone.
         let interest = KeyInterest { kind: Type::Stream, on_no_key: self.group.is_some() };
-        blocking::block_for_keys(s, call, &command, self.keys, interest, deadline);
+        blocking::block_for_keys(s, call, &command, self.keys, interest, deadline_ms);
     }
 }
 
@@ -374,8 +374,8 @@ fn finish(
     match request.block {
         _ if streams > 0 && call.reply.is_resp3() => call.reply.set_map(at, streams),
         _ if streams > 0 => call.reply.set_array(at, streams),
-        Some(deadline) if blocking::may_block(s, call) => {
-            request.block(s, call, positions, deadline)
+        Some(deadline_ms) if blocking::may_block(s, call) => {
+            request.block(s, call, positions, deadline_ms)
         }
         _ => call.reply.null_array(),
     }

@@ -166,9 +166,9 @@ pub fn zmpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 /// BZMPOP timeout numkeys key [key ...] <MIN | MAX> [COUNT count]
 pub fn bzmpop(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let wanted = MultiPop::parse(&args[2..])?;
-    let deadline = args::timeout(args[1], Unit::Seconds, s.ks.now_ms)?;
+    let deadline_ms = args::timeout(args[1], Unit::Seconds, s.ks.now_ms)?;
     if !wanted.pop(s, call)? {
-        wait(s, call, args, wanted.keys, deadline);
+        wait(s, call, args, wanted.keys, deadline_ms);
     }
     Ok(())
 }
@@ -185,21 +185,21 @@ pub fn bzpopmax(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResul
 
 fn bzpop(s: &mut Server, call: &mut Call, args: &[&[u8]], end: End) -> CommandResult {
     let (timeout, keys) = args[1..].split_last().ok_or(CommandError::SYNTAX)?;
-    let deadline = args::timeout(timeout, Unit::Seconds, s.ks.now_ms)?;
+    let deadline_ms = args::timeout(timeout, Unit::Seconds, s.ks.now_ms)?;
     match pop(s, call, keys, end, 1, Form::KeyAndPair)? {
         Some((key, _)) => {
             propagate::propagate_instead(s, call, &[end.command().to_uppercase().as_bytes(), key])
         }
-        None => wait(s, call, args, keys, deadline),
+        None => wait(s, call, args, keys, deadline_ms),
     }
     Ok(())
 }
 
 /// Has the client wait for one of the keys, or answers at once if it may not.
-fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]], keys: &[&[u8]], deadline: Option<i64>) {
+fn wait(s: &mut Server, call: &mut Call, args: &[&[u8]], keys: &[&[u8]], deadline_ms: Option<i64>) {
     if blocking::may_block(s, call) {
         let interest = KeyInterest { kind: Type::Zset, on_no_key: false };
-        blocking::block_for_keys(s, call, args, keys, interest, deadline);
+        blocking::block_for_keys(s, call, args, keys, interest, deadline_ms);
     } else {
         call.reply.null_array();
     }

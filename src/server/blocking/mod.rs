@@ -81,21 +81,26 @@ pub(crate) fn block_for_keys(
     command: &[&[u8]],
     keys: &[&[u8]],
     interest: KeyInterest,
-    deadline: Option<i64>,
+    deadline_ms: Option<i64>,
 ) {
     let token = call.client;
-    let deadline = server.blocking.waits.deadline(deadline);
+    let deadline_ms = server.blocking.waits.deadline_ms(deadline_ms);
     let owned = |args: &[&[u8]]| args.iter().map(|&arg| arg.into()).collect::<Vec<Box<[u8]>>>();
     let (db, keys, command) = (call.db, owned(keys), owned(command));
     let KeyInterest { kind, on_no_key } = interest;
     let waiter = Waiter { client: (token, server.clients[token].id), kind, on_no_key };
     let ticket = server.ks.changes.blocked.add(db, &keys, waiter);
     let wait = Box::new(KeyWait { db, keys, ticket, command });
-    block_client(server, token, Blocked::Keys(wait), deadline);
+    block_client(server, token, Blocked::Keys(wait), deadline_ms);
 }
 
 /// Has a client wait.
-pub(crate) fn block_client(server: &mut Server, token: Token, on: Blocked, deadline: Option<i64>) {
+pub(crate) fn block_client(
+    server: &mut Server,
+    token: Token,
+    on: Blocked,
+    deadline_ms: Option<i64>,
+) {
     let for_keys = matches!(on, Blocked::Keys(_));
     if !for_keys {
         server.clients.begin_wait(token);
@@ -103,8 +108,8 @@ pub(crate) fn block_client(server: &mut Server, token: Token, on: Blocked, deadl
     let noted = server.clients.noted(token);
     let client = &mut server.clients[token];
     client.flags |= ClientFlags::BLOCKED;
-    client.blocked = Some(Box::new(BlockState { on, deadline }));
-    server.blocking.waits.begin(noted, for_keys, deadline);
+    client.blocked = Some(Box::new(BlockState { on, deadline_ms }));
+    server.blocking.waits.begin(noted, for_keys, deadline_ms);
 }
 
 /// Ends a client's wait; the rest of its input is processed in the next turn of the loop.
@@ -119,7 +124,7 @@ pub(crate) fn end_wait(server: &mut Server, token: Token) -> Option<BlockState> 
     let noted = (token, client.id);
     let state = *client.blocked.take()?;
     let for_keys = matches!(state.on, Blocked::Keys(_));
-    server.blocking.waits.end(noted, for_keys, state.deadline);
+    server.blocking.waits.end(noted, for_keys, state.deadline_ms);
     if let Blocked::Keys(wait) = &state.on {
         server.ks.changes.blocked.remove(wait.db, &wait.keys, wait.ticket);
     } else {

@@ -45,7 +45,7 @@ impl Pause {
     }
 
     /// When a pause ends next, in milliseconds since 1970; `None`: there is none, or it has no end.
-    pub fn deadline(&self) -> Option<i64> {
+    pub fn deadline_ms(&self) -> Option<i64> {
         self.current.iter().flatten().map(|(_, until)| *until).filter(|at| *at != i64::MAX).min()
     }
 
@@ -91,7 +91,7 @@ pub(crate) fn unpause_clients(server: &mut Server, purpose: PausePurpose) {
 /// Ends the pauses whose time is over.
 pub(crate) fn check_pause(server: &mut Server) {
     if server.blocking.pause.is_active()
-        && server.blocking.pause.deadline().is_some_and(|at| at <= server.ks.now_ms)
+        && server.blocking.pause.deadline_ms().is_some_and(|at| at <= server.ks.now_ms)
     {
         server.blocking.pause.end(None, server.ks.now_ms);
         paused_clients_go_on(server);

@@ -14,23 +14,23 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// A client begins to wait until `deadline`, in milliseconds since 1970; `None`: for ever.
-    pub fn begin(&mut self, client: Noted, for_keys: bool, deadline: Option<i64>) {
+    /// A client begins to wait until `deadline_ms`, in milliseconds since 1970; `None`: for ever.
+    pub fn begin(&mut self, client: Noted, for_keys: bool, deadline_ms: Option<i64>) {
         self.for_keys += usize::from(for_keys);
-        self.deadlines.extend(deadline.map(|at| (at, client)));
+        self.deadlines.extend(deadline_ms.map(|at| (at, client)));
     }
 
     /// Its wait is over. The arguments are those that it began with.
-    pub fn end(&mut self, client: Noted, for_keys: bool, deadline: Option<i64>) {
+    pub fn end(&mut self, client: Noted, for_keys: bool, deadline_ms: Option<i64>) {
         self.for_keys -= usize::from(for_keys);
-        if let Some(at) = deadline {
+        if let Some(at) = deadline_ms {
             self.deadlines.remove(&(at, client));
         }
     }
 
     /// A command that a client blocked with is executed again: should it block again, it has this deadline.
-    pub fn begin_resuming(&mut self, deadline: Option<i64>) {
-        self.resumed = Some(deadline);
+    pub fn begin_resuming(&mut self, deadline_ms: Option<i64>) {
+        self.resumed = Some(deadline_ms);
     }
 
     pub fn end_resuming(&mut self) {
@@ -44,7 +44,7 @@ impl Waits {
     }
 
     /// The deadline of a command that blocks: the one that it asks for, unless it has blocked before.
-    pub fn deadline(&self, asked_for: Option<i64>) -> Option<i64> {
+    pub fn deadline_ms(&self, asked_for: Option<i64>) -> Option<i64> {
         self.resumed.unwrap_or(asked_for)
     }
 
@@ -92,11 +92,11 @@ mod tests {
     #[test]
     fn a_command_that_goes_on_keeps_its_deadline() {
         let mut waits = Waits::default();
-        assert_eq!(waits.deadline(Some(5)), Some(5));
+        assert_eq!(waits.deadline_ms(Some(5)), Some(5));
         waits.begin_resuming(None);
         assert!(waits.is_resuming());
-        assert_eq!(waits.deadline(Some(5)), None);
+        assert_eq!(waits.deadline_ms(Some(5)), None);
         waits.end_resuming();
-        assert_eq!(waits.deadline(Some(5)), Some(5));
+        assert_eq!(waits.deadline_ms(Some(5)), Some(5));
     }
 }

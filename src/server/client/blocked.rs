@@ -32,5 +32,5 @@ pub enum Blocked {
 #[derive(Clone, Debug)]
 pub struct BlockState {
     pub on: Blocked,
-    pub deadline: Option<i64>,
+    pub deadline_ms: Option<i64>,
 }

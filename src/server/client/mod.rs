@@ -48,8 +48,8 @@ pub struct Client {
     pub lib_name: Box<str>,
     pub lib_ver: Box<str>,
     /// Seconds since 1970.
-    pub created: i64,
-    pub last_interaction: i64,
+    pub created_seconds: i64,
+    pub last_interaction_seconds: i64,
     /// The last command's full name.
     pub last_command: Option<&'static str>,
     /// A request's beginning, while its rest has not come.
@@ -57,7 +57,7 @@ pub struct Client {
     pub partial: Option<Box<Partial>>,
     pub out: Output,
     /// Since when the output is over the soft limit, in seconds since 1970.
-    pub soft_limit_since: Option<i64>,
+    pub soft_limit_since_seconds: Option<i64>,
     pub blocked: Option<Box<BlockState>>,
     /// What it has queued since `MULTI`, and what it watches.
     pub transaction: Option<Box<Transaction>>,
@@ -86,13 +86,13 @@ impl Client {
             name: None,
             lib_name: "".into(),
             lib_ver: "".into(),
-            created: now_seconds,
-            last_interaction: now_seconds,
+            created_seconds: now_seconds,
+            last_interaction_seconds: now_seconds,
             last_command: None,
             query: Vec::new(),
             partial: None,
             out: Output::default(),
-            soft_limit_since: None,
+            soft_limit_since_seconds: None,
             blocked: None,
             transaction: None,
             subscriptions: None,

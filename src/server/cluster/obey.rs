@@ -22,8 +22,8 @@ pub(super) fn data_age_ms(server: &Server) -> u64 {
             .repl
             .primary_token()
             .and_then(|token| server.clients.get(token))
-            .map(|client| client.last_interaction),
-        false => server.repl.down_since(),
+            .map(|client| client.last_interaction_seconds),
+        false => server.repl.down_since_seconds(),
     };
     heard.map_or(u64::MAX, |at_s| {
         u64::try_from(server.ks.now_ms - at_s.saturating_mul(1000)).unwrap_or(0)

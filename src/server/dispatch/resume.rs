@@ -48,7 +48,8 @@ fn serve_key(server: &mut Server, db: usize, key: &[u8]) {
 
 /// Executes the command again that a client waits with.
 fn resume_blocked(server: &mut Server, token: Token) {
-    let Some(BlockState { on: Blocked::Keys(wait), deadline }) = blocking::end_wait(server, token)
+    let Some(BlockState { on: Blocked::Keys(wait), deadline_ms }) =
+        blocking::end_wait(server, token)
     else {
         return;
     };
@@ -60,7 +61,7 @@ fn resume_blocked(server: &mut Server, token: Token) {
     let role = server.ks.role;
     expiry::restore_role(server);
     let args: Vec<&[u8]> = wait.command.iter().map(|arg| &arg[..]).collect();
-    server.blocking.waits.begin_resuming(deadline);
+    server.blocking.waits.begin_resuming(deadline_ms);
 
     let started = server.observer.latency.is_on().then(|| server.ks.clock.nanos());
     super::reprocess_command(server, &mut call, &args);

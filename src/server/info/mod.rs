@@ -481,7 +481,7 @@ fn primary_link(s: &Server, link: &PrimaryLink, lines: &mut Lines) {
         lines.add("master_sync_last_io_seconds_ago", now - link.heard_seconds());
     }
     if !connected {
-        let since = s.repl.down_since();
+        let since = s.repl.down_since_seconds();
         lines.add("master_link_down_since_seconds", since.map_or(-1, |since| now - since));
     }
     lines.add("slave_priority", s.config.replica_priority);
@@ -521,7 +521,7 @@ fn handshakes(s: &Server, lines: &mut Lines) {
     for (i, (client, link)) in strangers.enumerate() {
         let ip = client.conn.peer_ip().map_or_else(String::new, |ip| ip.to_string());
         let (port, step) = (link.announced.listening_port, client.last_command.unwrap_or("none"));
-        let age = s.now_seconds() - client.created;
+        let age = s.now_seconds() - client.created_seconds;
         lines.add(
             format!("handshake{i}"),
             format_args!("ip={ip},port={port},step={step},age={age}"),

@@ -32,7 +32,7 @@ pub struct Handover {
     /// The replica; `None`: whichever has caught up first.
     pub target: Option<(String, u16)>,
     /// Until when it has to catch up, in milliseconds since 1970.
-    pub deadline: Option<i64>,
+    pub deadline_ms: Option<i64>,
     /// It becomes the primary then even if it has not.
     pub force: bool,
 }
@@ -80,7 +80,7 @@ pub(crate) fn start_failover(server: &mut Server, asked: Handover) -> CommandRes
     if server.repl.replicas.is_empty() {
         return Err(CommandError::err("FAILOVER requires connected replicas."));
     }
-    if asked.force && (asked.deadline.is_none() || asked.target.is_none()) {
+    if asked.force && (asked.deadline_ms.is_none() || asked.target.is_none()) {
         return Err(CommandError::err(
             "FAILOVER with force option requires both a timeout and target HOST and IP.",
         ));
@@ -126,7 +126,7 @@ fn find_replica(server: &Server, host: &str, port: u16) -> Option<Token> {
 pub(crate) fn check_failover(server: &mut Server) {
     let Failover::WaitForSync(asked) = &server.repl.failover else { return };
     let asked = asked.clone();
-    if asked.deadline.is_some_and(|at| at <= server.ks.now_ms) {
+    if asked.deadline_ms.is_some_and(|at| at <= server.ks.now_ms) {
         match asked.target {
             Some((host, port)) if asked.force => {
                 server

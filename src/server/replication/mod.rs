@@ -41,7 +41,7 @@ pub struct Replication {
     /// Parts of the stream that are kept for replicas which will come for them.
     reservations: Vec<Reservation>,
     /// How long after its RDB channel was closed a replica may come, in seconds.
-    rdb_channel_grace: i64,
+    rdb_channel_grace_seconds: i64,
     failover: Failover,
     traces: Traces,
     /// `DEBUG PAUSE-AFTER-FORK`: the process stops itself where a test wants to look at it.
@@ -51,7 +51,7 @@ pub struct Replication {
     /// The database that the stream has selected; `None`: the next command selects its own.
     selected_db: Option<usize>,
     /// Since when there has been no replica, in seconds since 1970.
-    no_replicas_since: i64,
+    no_replicas_since_seconds: i64,
     /// The primary that this server follows.
     primary: Option<Box<PrimaryLink>>,
     /// The primary that this server followed until the link broke.
@@ -65,7 +65,7 @@ pub struct Replication {
     /// Seconds of the replication cron.
     cron_loops: u64,
     /// When the link to the primary went down, in seconds since 1970; 0: it has not been up, or is.
-    down_since: i64,
+    down_since_seconds: i64,
     /// When it was last logged that commands are applied which can't be written to disk, in milliseconds since 1970.
     disk_error_logged_ms: i64,
     /// The link to the primary broke in this turn of the loop.
@@ -82,20 +82,20 @@ impl Replication {
             stream: None,
             replicas: Vec::new(),
             reservations: Vec::new(),
-            rdb_channel_grace: RDB_CHANNEL_GRACE,
+            rdb_channel_grace_seconds: RDB_CHANNEL_GRACE,
             failover: Failover::None,
             traces: Traces::default(),
             pause_after_fork: false,
             fields_expire_up_to: 0,
             selected_db: None,
-            no_replicas_since: 0,
+            no_replicas_since_seconds: 0,
             primary: None,
             cached: None,
             get_ack: false,
             good_replicas: 0,
             file_for_replicas: false,
             cron_loops: 0,
-            down_since: 0,
+            down_since_seconds: 0,
             disk_error_logged_ms: 0,
             reconnect: false,
         }
@@ -176,8 +176,8 @@ impl Replication {
     }
 
     /// When the link to the primary went down, in seconds since 1970; `None`: it has not been up, or is.
-    pub(crate) fn down_since(&self) -> Option<i64> {
-        Some(self.down_since).filter(|since| *since > 0)
+    pub(crate) fn down_since_seconds(&self) -> Option<i64> {
+        Some(self.down_since_seconds).filter(|since| *since > 0)
     }
 
     /// The database that the stream has selected; the first, if none.
@@ -204,7 +204,7 @@ impl Replication {
 
     /// For how many seconds the stream is kept for a replica whose RDB channel is closed.
     pub(crate) fn set_rdb_channel_grace(&mut self, seconds: i64) {
-        self.rdb_channel_grace = seconds;
+        self.rdb_channel_grace_seconds = seconds;
     }
 
     /// Has the replicas asked for acknowledgements before the loop sleeps.

@@ -48,7 +48,7 @@ fn persistence_origin_loaded(server: &mut Server, origin: SnapshotOrigin) {
             // Restarted as a primary: replicas that were in the old history may go on, if nothing was written.
             server.repl.history.continues(origin.id, origin.offset);
             server.repl.create_stream(server.config.repl_backlog_size);
-            server.repl.no_replicas_since = server.now_seconds();
+            server.repl.no_replicas_since_seconds = server.now_seconds();
         }
     }
 }

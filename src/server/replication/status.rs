@@ -86,7 +86,7 @@ fn of_primary(server: &Server) -> Condition {
     let (state, now) = (primary.role_name(), server.now_seconds());
     if !primary.is_connected() && !primary.is_syncing() {
         let waits_seconds = now - primary.since_seconds();
-        let down_seconds = server.repl.down_since().map(|since| now - since);
+        let down_seconds = server.repl.down_since_seconds().map(|since| now - since);
         return Condition::Down { state, waits_seconds, down_seconds };
     }
     let client = primary.token().filter(|_| primary.is_connected());

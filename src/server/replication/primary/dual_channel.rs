@@ -29,7 +29,7 @@ pub struct Reservation {
     /// Whether there is anything to keep: the stream has gone on since.
     pub holds: bool,
     /// When the RDB channel was closed, in seconds since 1970: the main channel has a grace from then on.
-    pub left_at: Option<i64>,
+    pub left_at_seconds: Option<i64>,
 }
 
 /// Whether a replica's connection is an RDB channel.
@@ -83,7 +83,12 @@ pub(super) fn open_rdb_channels(server: &mut Server, waiting: &[Token], offset: 
             &format!("Add rdb replica {name} to waiting psync, with cid {client}, {kept}"),
         );
         let holds = !empty;
-        server.repl.reservations.push(Reservation { client, cursor: offset, holds, left_at: None });
+        server.repl.reservations.push(Reservation {
+            client,
+            cursor: offset,
+            holds,
+            left_at_seconds: None,
+        });
         trace::trace_replica(server, token, StepKind::Sent, line.trim_end());
         told.push(token);
     }
@@ -114,9 +119,9 @@ pub(super) fn rdb_channel_closed(server: &mut Server, token: Token) {
         // The child holds the socket too: closing ours would not end the connection.
         server.clients[token].conn.shutdown();
     }
-    let grace = server.repl.rdb_channel_grace;
+    let grace = server.repl.rdb_channel_grace_seconds;
     let Some(kept) = server.repl.reservations.iter_mut().find(|r| r.client == id) else { return };
-    kept.left_at = Some(now);
+    kept.left_at_seconds = Some(now);
     server.log(
         Level::Verbose,
         &format!("Postpone RDB client id={id} ({name}) free for {grace} seconds"),
@@ -128,7 +133,7 @@ pub(super) fn check_reservations(server: &mut Server) {
     if server.repl.reservations.is_empty() {
         return;
     }
-    let (now, grace) = (server.now_seconds(), server.repl.rdb_channel_grace);
+    let (now, grace) = (server.now_seconds(), server.repl.rdb_channel_grace_seconds);
     let end = server.repl.offset();
     let limit = output::replica_output_limit(server);
     let mut gone = Vec::new();
@@ -138,7 +143,7 @@ pub(super) fn check_reservations(server: &mut Server) {
             kept.holds = true;
             attached.push(kept.client);
         }
-        let waited = kept.left_at.map_or(0, |since| now - since);
+        let waited = kept.left_at_seconds.map_or(0, |since| now - since);
         let over = limit > 0 && end - kept.cursor >= limit;
         if waited > grace || over {
             gone.push((kept.client, waited, over));

@@ -112,7 +112,7 @@ pub(crate) fn replication_forget_client(server: &mut Server, token: Token) {
         snapshot::kill_save_child(server);
     }
     if server.repl.replicas.is_empty() {
-        server.repl.no_replicas_since = server.now_seconds();
+        server.repl.no_replicas_since_seconds = server.now_seconds();
     }
     refresh_good_replicas(server);
 }
@@ -193,7 +193,8 @@ fn check_replica_timeout(server: &mut Server, token: Token) {
     let Some(client) = server.clients.get(token) else { return };
     let Some(link) = &client.replstate else { return };
     let is_piped = server.persistence.child_target() == Some(SaveTarget::Replicas);
-    let stalled_since = (is_piped && !client.out.is_empty()).then_some(client.last_interaction);
+    let stalled_since =
+        (is_piped && !client.out.is_empty()).then_some(client.last_interaction_seconds);
     let Some((silent, phase)) = link.silence(stalled_since, server.now_seconds()) else { return };
     if silent > i64::from(server.config.repl_timeout) {
         let name = replication::replica_name(server, token);
@@ -215,7 +216,7 @@ fn expire_backlog(server: &mut Server) {
     {
         return;
     }
-    if server.now_seconds() - server.repl.no_replicas_since > ttl {
+    if server.now_seconds() - server.repl.no_replicas_since_seconds > ttl {
         let id = random_id(&mut server.rng);
         server.repl.change_id(id);
         server.repl.stream = None;

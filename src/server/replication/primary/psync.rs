@@ -175,7 +175,7 @@ fn resume(server: &mut Server, token: Token, from: u64) {
     replication_create_slave(server, token);
     let id = server.repl.id().to_string();
     primary::with_link(server, token, |link, _, now| link.resume(from, behind_snapshot, &id, now));
-    server.repl.no_replicas_since = 0;
+    server.repl.no_replicas_since_seconds = 0;
     let (offset, sent) = (from + 1, server.repl.offset() - from);
     let name = replication::replica_name(server, token);
     server.notice(&format!("Partial resynchronization request from {name} accepted. Sending {sent} bytes of backlog starting from offset {offset}."));

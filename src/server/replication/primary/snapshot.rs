@@ -249,7 +249,7 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
     for &token in &receivers {
         let now = server.now_seconds();
         server.clients[token].out.push(bytes.clone());
-        server.clients[token].last_interaction = now;
+        server.clients[token].last_interaction_seconds = now;
         server.clients.queue_write(token);
     }
     if ended {

@@ -104,7 +104,7 @@ pub(crate) fn replication_unset_primary(server: &mut Server) {
     server.repl.cached = None;
     let _ = oom_score::apply_oom_score(server);
     // Another primary will not have been lost for as long as this one.
-    server.repl.down_since = 0;
+    server.repl.down_since_seconds = 0;
     server.ks.replica_keys.clear();
     let id = random_id(&mut server.rng);
     server.repl.history.shift_id(id);
@@ -114,7 +114,7 @@ pub(crate) fn replication_unset_primary(server: &mut Server) {
         // A synchronisation that did not succeed has turned it off.
         rewrite::restart_aof_after_sync(server);
     }
-    server.repl.no_replicas_since = server.now_seconds();
+    server.repl.no_replicas_since_seconds = server.now_seconds();
     primary::disconnect_replicas(server);
     let text = format!(
         "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
@@ -167,7 +167,7 @@ pub(crate) fn replica_cron(server: &mut Server) {
     } else {
         // A large request is heard of long before it is complete and applied.
         let client = link.token().and_then(|token| server.clients.get(token));
-        let heard = client.map_or(0, |client| client.last_interaction);
+        let heard = client.map_or(0, |client| client.last_interaction_seconds);
         if let Some(text) =
             with_link(server, |link, context| link.timeout(heard, context)).flatten()
         {

@@ -61,7 +61,7 @@ pub(super) fn become_primary_client(server: &mut Server, token: Token, begin: Cl
     client.applied_offset = begin.offset;
     client.read_offset = begin.offset + begin.input.len() as u64;
     client.query = begin.input;
-    server.repl.down_since = 0;
+    server.repl.down_since_seconds = 0;
     server.clients.queue_input(token);
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn replication_handle_primary_disconnection(server: &mut Server, toke
         offset,
         stream_db: db,
     });
-    server.repl.down_since = server.now_seconds();
+    server.repl.down_since_seconds = server.now_seconds();
     server.repl.reconnect = true;
     server.notice("Connection with master lost.");
     trace::trace_primary(server, StepKind::Here, &format!("connection lost at offset {offset}"));
@@ -176,7 +176,7 @@ pub(crate) fn replay_kept_stream(server: &mut Server, token: Token) {
     };
     let client = &mut server.clients[token];
     client.read_offset += piece.len() as u64;
-    client.last_interaction = server.ks.now_ms / 1000;
+    client.last_interaction_seconds = server.ks.now_ms / 1000;
     let mut query = std::mem::take(&mut client.query);
     query.extend_from_slice(&piece);
     let used = server.process_input_buffer(token, &query);
