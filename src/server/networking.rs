@@ -650,7 +650,7 @@ impl Server {
         let Some(client) = self.clients.get(token) else { return Gates::all() };
         let is_replica = self.repl.is_replica();
         let mut gates = Gates::COMMAND;
-        gates.set(Gates::CLIENT, client.is(UNUSUAL) || self.acl.needs_auth(client));
+        gates.set(Gates::CLIENT, client.is_any(UNUSUAL) || self.acl.needs_auth(client));
         gates.set(Gates::CLUSTER, self.cluster.is_some());
         let tracked = self.tracking.clients() + self.tracking.keys();
         gates.set(Gates::OBSERVERS, tracked > 0 || !self.observer.monitors.is_empty());

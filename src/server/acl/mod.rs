@@ -401,7 +401,8 @@ mod tests {
         });
         assert_eq!(set(&mut acl, &mut clients, &[b"-get"]), []);
         assert_eq!(set(&mut acl, &mut clients, &[b"resetchannels", b"&ax"]), [other]);
-        assert!(clients[listener].is(ClientFlags::AUTHENTICATED | ClientFlags::RESTRICTED));
+        let client = &clients[listener];
+        assert!(client.is(ClientFlags::AUTHENTICATED) && client.is(ClientFlags::RESTRICTED));
         assert_eq!(acl.delete_user(&mut clients, b"u"), Some(vec![listener, other]));
         assert!(!clients[listener].is(ClientFlags::AUTHENTICATED));
         assert_eq!(acl.delete_user(&mut clients, b"u"), None);

@@ -107,7 +107,9 @@ impl Client {
         }
     }
 
+    /// Whether it has this one flag.
     pub fn is(&self, flag: ClientFlags) -> bool {
+        debug_assert_eq!(flag.bits().count_ones(), 1, "several flags: is_any");
         self.flags.contains(flag)
     }
 
