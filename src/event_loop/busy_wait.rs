@@ -1,9 +1,9 @@
 //! Whether to wait awake before sleeping.
 //!
 //! A server that sleeps has to be woken, which takes the client's system call longer and the answer later than the
-//! command itself. Where the next request comes within microseconds, looking for it a few times costs less than sleeping.
-//! So a loop whose sleeps have been short waits awake for a moment first; where that is in vain it soon stops, and each
-//! time it needs to see more short sleeps before it begins again. An idle server always sleeps.
+//! command itself. Where the next request comes within microseconds, looking for it a few times costs less than
+//! sleeping. So a loop whose sleeps have been short waits awake for a moment first; where that is in vain it soon
+//! stops, and each time it needs to see more short sleeps before it begins again. An idle server always sleeps.
 
 use std::time::Duration;
 
