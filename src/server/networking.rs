@@ -212,11 +212,12 @@ impl Server {
         for turn in 0.. {
             let Some(client) = self.clients.get(token) else { return };
             // What it has sent before comes first, and may be all that is taken from it in this turn.
-            if client.is(ClientFlags::CLOSE_ASAP
-                | ClientFlags::CLOSE_AFTER_REPLY
-                | ClientFlags::REPLAYING
-                | ClientFlags::PENDING_INPUT)
-            {
+            if client.is_any(
+                ClientFlags::CLOSE_ASAP
+                    | ClientFlags::CLOSE_AFTER_REPLY
+                    | ClientFlags::REPLAYING
+                    | ClientFlags::PENDING_INPUT,
+            ) {
                 return;
             }
             let is_over = |since| self.ks.clock.nanos() - since > CLIENT_TURN_NS;
