@@ -63,7 +63,7 @@ fn quit(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 fn select(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let index = db_index(args[1], s.ks.dbs.len())?;
-    if index > 0 && s.cluster.is_some() {
+    if index > 0 && cluster::has_one_database(s) {
         return Err(CommandError::err("SELECT is not allowed in cluster mode"));
     }
     select_db(s, call, index);

@@ -9,6 +9,7 @@ use crate::db::{EntryRef, ExpiryRole, Keyspace};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::server::cluster;
 use crate::server::table::Row;
 use crate::util::glob::glob_match;
 use crate::util::slot::pattern_slot;
@@ -196,7 +197,7 @@ fn copy(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             && let Some(index) = rest.next()
         {
             db = db_index(index, s.ks.dbs.len())?;
-            if db != call.db && s.cluster.is_some() {
+            if db != call.db && cluster::has_one_database(s) {
                 return Err(CommandError::err(
                     "Copying to another database is not allowed in cluster mode",
                 ));
@@ -222,7 +223,7 @@ fn copy(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn move_(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    if s.cluster.is_some() {
+    if cluster::has_one_database(s) {
         return Err(CommandError::err("MOVE is not allowed in cluster mode"));
     }
     let (key, from) = (args[1], call.db);

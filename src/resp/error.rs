@@ -27,6 +27,8 @@ macro_rules! error_codes {
 }
 
 error_codes! {
+    /// Another node has the key, for this request.
+    Ask = "ASK",
     Busy = "BUSY",
     BusyGroup = "BUSYGROUP",
     BusyKey = "BUSYKEY",
@@ -40,6 +42,8 @@ error_codes! {
     Loading = "LOADING",
     MasterDown = "MASTERDOWN",
     Misconf = "MISCONF",
+    /// Another node has the slot.
+    Moved = "MOVED",
     NoAuth = "NOAUTH",
     NoGroup = "NOGROUP",
     NoMasterLink = "NOMASTERLINK",
@@ -52,6 +56,7 @@ error_codes! {
     Oom = "OOM",
     ReadOnly = "READONLY",
     Redirect = "REDIRECT",
+    TryAgain = "TRYAGAIN",
     Unblocked = "UNBLOCKED",
     Unkillable = "UNKILLABLE",
     WrongPass = "WRONGPASS",

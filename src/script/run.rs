@@ -16,8 +16,7 @@ use crate::server::acl::log::Context;
 use crate::server::busy;
 use crate::server::call::Call;
 use crate::server::client::Token;
-use crate::server::cluster;
-use crate::server::cluster::SlotError;
+use crate::server::cluster::redirect::{SlotError, check_slots};
 use crate::server::dispatch;
 use crate::server::memory::evict;
 use crate::server::persistence::DiskError;
@@ -483,8 +482,9 @@ impl Run {
     /// In a cluster: whether the keys of a command belong together, to this node and, unless the script has its way,
     /// to the keys before.
     fn check_slots(&mut self, server: &Server, id: CommandId, args: &[&[u8]]) -> CommandResult {
-        let name = server.commands.get(id).name;
-        let checked = cluster::check_slots(server, self.token, id, args);
+        let command = server.commands.get(id);
+        let name = command.name;
+        let checked = check_slots(server, self.token, id, args, command.flags, self.db);
         let slot = checked.map_err(|error| match error {
             SlotError::CrossSlot => CommandError::err_with(format!(
                 "Command '{name}' in script attempted to access keys that don't hash to the same slot"
@@ -493,6 +493,13 @@ impl Run {
             SlotError::DownForWrites => CommandError::err(
                 "Script attempted to execute a write command while the cluster is down and readonly",
             ),
+            SlotError::Unstable => CommandError::err_with(format!(
+                "Unable to execute command '{name}' in script because undeclared keys were accessed during \
+                 rehashing of the slot"
+            )),
+            SlotError::Moved(_) | SlotError::Ask(_) => {
+                CommandError::err("Script attempted to access a non local key in a cluster node")
+            }
             SlotError::Down => {
                 CommandError::err("Script attempted to execute a command while the cluster is down")
             }

@@ -67,6 +67,7 @@ const UNUSUAL: ClientFlags = ClientFlags::SLAVE
     .union(ClientFlags::PUBSUB)
     .union(ClientFlags::TRACKING)
     .union(ClientFlags::REDIRECT)
+    .union(ClientFlags::ASKING)
     .union(ClientFlags::RESTRICTED);
 
 /// A parsed request of a batch.

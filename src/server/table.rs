@@ -7,6 +7,7 @@ use crate::server::call::Call;
 use crate::server::flavour::Flavour;
 use crate::server::gates::Gates;
 use crate::spec::catalogue::{AclId, Catalogue};
+use crate::spec::keys::only_key;
 use crate::spec::{COMMANDS, CommandFlags, CommandSpec};
 use crate::util::c_string;
 use crate::util::histogram::Histogram;
@@ -37,6 +38,8 @@ pub struct Command {
     pub acl_id: AclId,
     /// The position of the first key, where it is fixed; else 0.
     pub first_key: usize,
+    /// Whether that is its only one.
+    pub has_one_key: bool,
     pub handler: Handler,
     /// A container (`CONFIG`): the subcommands that it has.
     pub subcommands: Vec<CommandId>,
@@ -322,6 +325,7 @@ impl Command {
             arity: spec.arity,
             gates: Gates::of_command(spec.flags),
             first_key: usize::try_from(spec.first_key).unwrap_or(0),
+            has_one_key: only_key(&spec).is_some(),
             handler,
             subcommands: Vec::new(),
             stats: CommandStats::default(),

@@ -103,6 +103,8 @@ named_flags! {
         RUNS_FUNCTION = 29, "runs_function";
         /// Refused unless `enable-module-command` allows it.
         PROTECTED_MODULE = 30, "protected_module";
+        /// What it allows it allows to the request behind it (`ASKING`).
+        ALLOWS_NEXT = 31, "allows_next";
     }
 }
 

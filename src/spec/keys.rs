@@ -78,13 +78,17 @@ pub fn get_keys_from_command(spec: &CommandSpec, args: &[&[u8]]) -> Vec<KeyRef> 
     described.unwrap_or_else(|| get_keys_by_finder(spec.key_finder, args))
 }
 
+/// The position of the only key (or channel) that a request can have, if it always has just one, at the same place.
+pub fn only_key(spec: &CommandSpec) -> Option<usize> {
+    let is_one = spec.first_key == spec.last_key && spec.key_specs.len() == 1;
+    usize::try_from(spec.first_key).ok().filter(|&first| first > 0 && is_one)
+}
+
 /// Gives the keys (and channels) that decide about a request's slot to `visit`.
 pub fn for_each_slot_key(spec: &CommandSpec, args: &[&[u8]], mut visit: impl FnMut(&[u8])) {
     let is_channel = |key_spec: &&KeySpec| key_spec.flags.contains(KeySpecFlags::NOT_KEY);
-    if spec.first_key > 0 && spec.first_key == spec.last_key && spec.key_specs.len() == 1 {
-        if let Some(key) = args.get(spec.first_key as usize) {
-            visit(key);
-        }
+    if let Some(only) = only_key(spec) {
+        args.get(only).into_iter().for_each(|key| visit(key));
         return;
     }
     for key in get_keys_from_command(spec, args) {

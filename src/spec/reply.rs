@@ -17,7 +17,8 @@ const HIDDEN: CommandFlags = CommandFlags::MAY_REPLICATE
     .union(CommandFlags::NEVER_QUEUED)
     .union(CommandFlags::EXECUTES_QUEUE)
     .union(CommandFlags::FOR_SUBSCRIBERS)
-    .union(CommandFlags::SHOWS_DISK_ERRORS);
+    .union(CommandFlags::SHOWS_DISK_ERRORS)
+    .union(CommandFlags::ALLOWS_NEXT);
 
 /// COMMAND, and COMMAND INFO without names.
 pub fn reply_command<'a>(reply: &mut Reply, specs: impl ExactSizeIterator<Item = &'a CommandSpec>) {

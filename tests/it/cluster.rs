@@ -222,3 +222,48 @@ fn keys_are_found_by_the_slot() {
     }
     s.check(&[("FLUSHALL", "OK"), ("CLUSTER COUNTKEYSINSLOT 12182", ":0"), ("RANDOMKEY", "nil")]);
 }
+
+#[test]
+fn slots_show_what_they_hold_and_cost() {
+    let mut s = node();
+    s.check(&[
+        ("SET foo 1", "OK"),
+        ("SET bar 1", "OK"),
+        ("SET {bar}2 1", "OK"),
+        ("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182", "[[:12182 [key-count :1]]]"),
+        (
+            "CLUSTER SLOT-STATS ORDERBY KEY-COUNT LIMIT 3",
+            "[[:5061 [key-count :2]] [:12182 [key-count :1]] [:0 [key-count :0]]]",
+        ),
+        ("CLUSTER SLOT-STATS ORDERBY key-count LIMIT 1 ASC", "[[:0 [key-count :0]]]"),
+        ("CLUSTER SLOT-STATS ORDERBY cpu-usec", "ERR Unrecognized sort metric for ORDERBY."),
+        (
+            "CLUSTER SLOT-STATS SLOTSRANGE 2 1",
+            "ERR Start slot number 2 is greater than end slot number 1",
+        ),
+        ("CLUSTER SLOT-STATS SLOTSRANGE 0 16384", "ERR Invalid or out of range slot"),
+        (
+            "CLUSTER SLOT-STATS ORDERBY key-count LIMIT 0",
+            "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
+        ),
+        (
+            "CLUSTER SLOT-STATS ORDERBY key-count ASC DESC",
+            "ERR Multiple filters of the same type are disallowed.",
+        ),
+        ("CLUSTER SLOT-STATS ORDERBY key-count LIMIT", "ERR syntax error"),
+        ("CONFIG SET cluster-slot-stats-enabled yes", "OK"),
+        ("GET foo", "1"),
+        ("MULTI", "OK"),
+        ("GET foo", "QUEUED"),
+        ("EXEC", "[1]"),
+    ]);
+    let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
+    // GET, MULTI, GET and EXEC came; a bulk string went out, and an array with another.
+    let bytes = "network-bytes-in :73 network-bytes-out :18]";
+    assert!(stats.contains("[key-count :1 cpu-usec :") && stats.contains(bytes), "{stats}");
+    let busiest = s.line("CLUSTER SLOT-STATS ORDERBY network-bytes-in LIMIT 1");
+    assert!(busiest.starts_with("[[:12182 "), "{busiest}");
+    s.check(&[("CONFIG RESETSTAT", "OK")]);
+    let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
+    assert!(stats.contains("network-bytes-in :0"), "{stats}");
+}

@@ -31,6 +31,7 @@ mod output;
 mod persistence;
 mod protocol;
 mod pubsub;
+mod redirect;
 mod replication;
 mod sandbox;
 mod sandbox_cve;

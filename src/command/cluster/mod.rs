@@ -1,12 +1,13 @@
 //! CLUSTER, and what else only a node of a cluster has. What is known of the cluster is in `server::cluster`.
 //!
 //! * [`nodes`]: who is in the cluster, and whose place who takes.
-//! * [`slots`]: who owns what. [`keys`]: the keys of a slot.
+//! * [`slots`]: who owns what. [`keys`]: the keys of a slot. [`slot_stats`]: what a slot costs.
 //! * [`show`]: what this node knows.
 
 mod keys;
 mod nodes;
 mod show;
+mod slot_stats;
 mod slots;
 
 use crate::resp::error::{CommandError, CommandResult};
@@ -97,6 +98,8 @@ fn help(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         "    Set the state of a slot.",
         "SHARDS",
         "    Show slots and nodes, shard by shard.",
+        "SLOT-STATS (SLOTSRANGE <start slot> <end slot>|ORDERBY <metric> [LIMIT <limit>] [ASC|DESC])",
+        "    Show how many keys slots hold, and what they cost.",
         "SLOTS",
         "    Show slots and their nodes.",
     ];
@@ -104,9 +107,10 @@ fn help(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// A request that follows may be for a slot that is only being imported. Alone, no slot ever is.
+/// The next request may be for a slot that is on its way to this node.
 fn asking(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     cluster(s)?;
+    s.client(call).flags |= ClientFlags::ASKING;
     call.reply.ok();
     Ok(())
 }
@@ -157,6 +161,7 @@ pub const COMMANDS: &[Row] = &[
     ("cluster|setslot", slots::setslot),
     ("cluster|shards", show::shards),
     ("cluster|slaves", show::replicas),
+    ("cluster|slot-stats", slot_stats::slot_stats),
     ("cluster|slots", show::slots),
     ("asking", asking),
     ("readonly", readonly),

@@ -29,6 +29,8 @@ bitflags! {
         const PENDING_WRITE = 1 << 12;
         /// In the list of clients with input to process that no event will announce.
         const PENDING_INPUT = 1 << 13;
+        /// The next request may be for a slot that is on its way to this node (`ASKING`).
+        const ASKING = 1 << 14;
         /// Replies go to this client although it is the primary (`REPLCONF GETACK`).
         const MASTER_FORCE_REPLY = 1 << 15;
         /// The primary speaks no `PSYNC`: it counts no offsets.

@@ -14,6 +14,7 @@ use std::rc::Rc;
 const CAUSES: CommandFlags = CommandFlags::READONLY
     .union(CommandFlags::WRITE)
     .union(CommandFlags::DENYOOM)
+    .union(CommandFlags::PUBSUB)
     .union(CommandFlags::MAY_REPLICATE);
 /// What `EXEC` may do only if every queued command may.
 const PERMISSIONS: CommandFlags = CommandFlags::STALE.union(CommandFlags::LOADING);

@@ -7,6 +7,7 @@ use super::cluster_save;
 use super::links::{Broken, Step};
 use super::machine::{Action, Cluster, Facts, LinkId, Now};
 use super::obey;
+use super::redirect;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::server::dial;
@@ -70,7 +71,7 @@ fn carry_out(server: &mut Server, action: Action) {
         Action::Unpause => obey::unpause(server),
         Action::DropSlotKeys(slot) => obey::drop_slot_keys(server, slot),
         Action::Flush => obey::flush(server),
-        Action::SlotsChanged(slots) => obey::slots_changed(server, &slots),
+        Action::SlotsChanged(slots) => redirect::slots_changed(server, &slots),
         Action::Publish { shard, channel, message } => {
             obey::publish(server, shard, &channel, &message);
         }
@@ -190,6 +191,7 @@ pub(crate) fn cron(server: &mut Server) {
         return;
     }
     operate(server, Cluster::tick);
+    redirect::cron(server);
     let limit = server.config.cluster_link_sendbuf_limit;
     let limit = if limit == 0 { usize::MAX } else { limit as usize };
     for (link, bytes) in server.net.bus_mut().over(limit.min(MOST_FOR_INBOUND)) {

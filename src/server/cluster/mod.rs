@@ -1,6 +1,7 @@
 //! The cluster that this server is a node of.
 //!
 //! * [`machine`]: what is known of it, and what has to be done, as a machine without sockets.
+//! * [`redirect`]: which requests this node executes, and where others are sent.
 //! * [`drive`]: tells the machine what it has to know, and does what it wants done.
 //! * [`obey`]: what it wants of the rest of the server. [`links`]: the bus's sockets.
 //! * [`file`]: `nodes.conf`, where what is known outlives the process. [`describe`]: nodes as lines of text.
@@ -11,44 +12,12 @@ pub mod file;
 pub(crate) mod links;
 pub mod machine;
 mod obey;
+pub(crate) mod redirect;
 
 pub use machine::{Cluster, Facts, Node, Now};
 
 use super::Server;
-use crate::resp::error::{CommandError, ErrorCode};
-use crate::server::client::Token;
-use crate::server::table::CommandId;
-use crate::spec::CommandFlags;
-use crate::spec::keys::for_each_slot_key;
-use crate::util::slot::key_slot;
 use file::{ClusterFile, ClusterFileError};
-
-/// Why this node of a cluster can't execute a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotError {
-    /// Its keys do not belong together.
-    CrossSlot,
-    /// They belong to no node.
-    NotServed,
-    Down,
-    DownForWrites,
-}
-
-impl From<SlotError> for CommandError {
-    fn from(error: SlotError) -> CommandError {
-        use ErrorCode::{ClusterDown, CrossSlot};
-        match error {
-            SlotError::CrossSlot => {
-                CommandError::new(CrossSlot, "Keys in request don't hash to the same slot")
-            }
-            SlotError::NotServed => CommandError::new(ClusterDown, "Hash slot not served"),
-            SlotError::Down => CommandError::new(ClusterDown, "The cluster is down"),
-            SlotError::DownForWrites => {
-                CommandError::new(ClusterDown, "The cluster is down and only accepts read commands")
-            }
-        }
-    }
-}
 
 /// Enters the cluster that the configuration file of the cluster tells of, or a new one.
 ///
@@ -102,60 +71,7 @@ pub(crate) fn config_changed(server: &mut Server) {
     drive::operate(server, |cluster, _, facts| cluster.announce(facts.config));
 }
 
-/// Whether the slots that are needed are served.
-pub(crate) fn cluster_is_up(server: &Server) -> bool {
-    server.cluster.as_ref().is_some_and(|cluster| cluster.is_up())
-}
-
-/// In a cluster: refuses what this node can't execute. `EXEC` stands for all that is queued. Returns the slot of
-/// the keys, if there are any.
-#[cold]
-pub(crate) fn check_slots(
-    server: &Server,
-    token: Token,
-    id: CommandId,
-    args: &[&[u8]],
-) -> Result<Option<u16>, SlotError> {
-    let Some(cluster) = &server.cluster else { return Ok(None) };
-    let mut slot = None;
-    let mut outcome = Ok(());
-    let mut check = |key: &[u8]| {
-        let own = key_slot(key);
-        if outcome.is_ok() {
-            outcome = match *slot.get_or_insert(own) {
-                first if first != own => Err(SlotError::CrossSlot),
-                _ if !cluster.owns(own) => Err(SlotError::NotServed),
-                _ => Ok(()),
-            };
-        }
-    };
-    let command = server.commands.get(id);
-    let transaction = server.clients[token].transaction.as_deref();
-    match transaction.filter(|_| command.is(CommandFlags::EXECUTES_QUEUE)) {
-        Some(transaction) => transaction.for_each(|id, args| {
-            for_each_slot_key(&server.commands.get(id).spec, args, &mut check);
-        }),
-        None => for_each_slot_key(&command.spec, args, &mut check),
-    }
-    outcome?;
-    if slot.is_none() || cluster_is_up(server) {
-        return Ok(slot);
-    }
-    if command.is(CommandFlags::PUBSUB) {
-        return if server.config.cluster_allow_pubsubshard_when_down {
-            Ok(slot)
-        } else {
-            Err(SlotError::Down)
-        };
-    }
-    match (server.config.cluster_allow_reads_when_down, command.is(CommandFlags::WRITE)) {
-        (false, _) => Err(SlotError::Down),
-        (true, true) => Err(SlotError::DownForWrites),
-        (true, false) => Ok(slot),
-    }
-}
-
-/// Whether an error tells a client that its request belongs elsewhere, so that a transaction is not to blame.
-pub fn is_redirection(error: &CommandError) -> bool {
-    matches!(error.code, ErrorCode::CrossSlot | ErrorCode::ClusterDown | ErrorCode::Redirect)
+/// Whether keys are all in one database, which has no number: as it was before clusters could have several.
+pub(crate) fn has_one_database(server: &Server) -> bool {
+    server.cluster.is_some() && server.config.cluster_databases == 1
 }

@@ -7,7 +7,6 @@ use crate::server::empty;
 use crate::server::output;
 use crate::server::propagate;
 use crate::server::replication::replica;
-use crate::util::slot_set::SlotSet;
 
 /// Keys of a slot that are deleted at once.
 const DELETED_AT_ONCE: usize = 1024;
@@ -82,9 +81,6 @@ pub(super) fn flush(server: &mut Server) {
     empty::empty_databases(server, 0..server.ks.dbs.len(), false);
     propagate::tell_changes(server);
 }
-
-/// Slots have left their owners: clients that wait in one of them are sent on.
-pub(super) fn slots_changed(_server: &mut Server, _slots: &SlotSet) {}
 
 /// Publishes what came over the bus to the subscribers here.
 pub(super) fn publish(server: &mut Server, is_sharded: bool, channel: &[u8], message: &[u8]) {

@@ -603,8 +603,10 @@ directives! {
     cluster_preferred_endpoint_type: ClusterEndpointType = ClusterEndpointType::Ip, choice, "cluster-preferred-endpoint-type";
     /// Seconds for which a forgotten node stays forgotten.
     cluster_blacklist_ttl: u64 = 60, int(0, u64::MAX), "cluster-blacklist-ttl", NO_EFFECT, VALKEY;
+    /// Databases of a cluster.
+    cluster_databases: u32 = 1, int(1, INT_MAX), "cluster-databases", IMMUTABLE, VALKEY;
     /// Count the traffic of each slot.
-    cluster_slot_stats_enabled: bool = false, bool, "cluster-slot-stats-enabled", NO_EFFECT, VALKEY;
+    cluster_slot_stats_enabled: bool = false, bool, "cluster-slot-stats-enabled", VALKEY;
 }
 
 /// Redis's words where the allocator gives no help with defragmentation.

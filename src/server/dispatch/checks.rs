@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::server::acl;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
-use crate::server::cluster;
+use crate::server::cluster::redirect::check_slots;
 use crate::server::memory::evict;
 use crate::server::memory::evict::EvictionOutcome;
 use crate::server::output;
@@ -25,7 +25,8 @@ const NO_AUTH: CommandError = CommandError::new(ErrorCode::NoAuth, "Authenticati
 const REPLICA_ACCESS: CommandError = CommandError::err("Replica can't interact with the keyspace");
 const NO_MULTI: CommandError = CommandError::err("Command not allowed inside a transaction");
 
-/// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed.
+/// The checks before execution, in Redis's order. `in_mode`: the client is in a transaction, or subscribed. In a
+/// cluster, returns the slot of the keys if there are any.
 pub(super) fn may_run(
     server: &mut Server,
     call: &mut Call,
@@ -33,7 +34,7 @@ pub(super) fn may_run(
     args: &[&[u8]],
     flags: CommandFlags,
     in_mode: bool,
-) -> CommandResult {
+) -> CommandResult<Option<u16>> {
     let token = call.client;
     let client = &server.clients[token];
     let client_flags = client.flags;
@@ -63,10 +64,11 @@ pub(super) fn may_run(
         None => {}
         Some(Redirection::Elsewhere(error)) => return Err(error),
         // It is not for this server to judge.
-        Some(Redirection::Undecided) => return Ok(()),
+        Some(Redirection::Undecided) => return Ok(None),
     }
+    let mut slot = None;
     if server.cluster.is_some() && !from_primary {
-        cluster::check_slots(server, token, id, args)?;
+        slot = check_slots(server, token, id, args, flags, call.db)?;
     }
     // A queue may grow without end, too.
     let grows =
@@ -76,7 +78,8 @@ pub(super) fn may_run(
     if in_mode {
         check_subscriber_mode(server, token, id)?;
     }
-    check_data(server, flags, from_primary)
+    check_data(server, flags, from_primary)?;
+    Ok(slot)
 }
 
 /// Makes room, and refuses what `needs_room` if there is none.

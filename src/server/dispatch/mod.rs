@@ -13,10 +13,12 @@ use crate::server::blocking;
 use crate::server::blocking::pause::PauseKind;
 use crate::server::call::{Call, Propagation};
 use crate::server::client::{Blocked, ClientFlags, Token};
-use crate::server::cluster::is_redirection;
+use crate::server::cluster::redirect::{is_plainly_ours, is_redirection};
 use crate::server::config::PropagationErrorBehavior;
+use crate::server::gates::Gates;
 use crate::server::http;
 use crate::server::monitoring;
+use crate::server::observe::slot_stats::{Usage, request_bytes};
 use crate::server::output;
 use crate::server::propagate;
 use crate::server::redact::redact;
@@ -67,8 +69,11 @@ pub(crate) fn process_command(
     let token = call.client;
     if let Some(id) = command {
         let command = server.commands.get(id);
-        if !call.gates.intersects(command.gates) && command.arity_allows(args.len()) {
-            debug_assert!(!server.gates_for(token).intersects(command.gates));
+        let closed = call.gates & command.gates;
+        let is_plain = closed.is_empty()
+            || (closed == Gates::CLUSTER && is_plainly_ours(server, command, args));
+        if is_plain && command.arity_allows(args.len()) {
+            debug_assert!(closed.contains(server.gates_for(token) & command.gates));
             call_plain(server, call, id, args);
             return Verdict::Plain;
         }
@@ -97,6 +102,7 @@ fn process_with_care(
         }
         Err((known, error)) => {
             refuse(server, call, known, &error);
+            end_asking(server, token, known);
             after_command(server, call, start);
             return Verdict::Done;
         }
@@ -110,11 +116,15 @@ fn process_with_care(
     if flags.intersects(CommandFlags::RUNS_SCRIPT) {
         flags = scripting::flags_of_script(server, id, args);
     }
-    if let Err(error) = may_run(server, call, id, args, flags, in_mode) {
-        refuse(server, call, Some(id), &error);
-        after_command(server, call, start);
-        return Verdict::Done;
-    }
+    let slot = match may_run(server, call, id, args, flags, in_mode) {
+        Ok(slot) => slot,
+        Err(error) => {
+            refuse(server, call, Some(id), &error);
+            end_asking(server, token, Some(id));
+            after_command(server, call, start);
+            return Verdict::Done;
+        }
+    };
     let undecided =
         matches!(redirect::redirection(server, token, flags), Some(Redirection::Undecided));
     if undecided || (server.blocking.pause.is_active() && is_paused(server, token, flags)) {
@@ -123,9 +133,11 @@ fn process_with_care(
     }
     if in_mode && is_to_be_queued(server, token, id) {
         transaction::queue_multi_command(server, call, id, flags, args);
+        count_queued_for_slot(server, slot, args);
     } else {
-        self::call(server, call, id, args);
+        call_in_slot(server, call, id, args, slot);
     }
+    end_asking(server, token, Some(id));
     after_command(server, call, start);
     if server.ks.changes.blocked.has_ready() && !server.scripting.is_busy() {
         resume::handle_clients_blocked_on_keys(server);
@@ -133,12 +145,21 @@ fn process_with_care(
     Verdict::Done
 }
 
+/// What `ASKING` allows ends with the request behind it, or with the transaction that this has begun.
+fn end_asking(server: &mut Server, token: Token, id: Option<CommandId>) {
+    let Some(client) = server.clients.get_mut(token) else { return };
+    let lasts = id.is_some_and(|id| server.commands.get(id).is(CommandFlags::ALLOWS_NEXT));
+    if client.is(ClientFlags::ASKING) && !lasts && !client.is(ClientFlags::MULTI) {
+        client.flags.remove(ClientFlags::ASKING);
+    }
+}
+
 /// Executes the command again that a client blocked with.
 pub(crate) fn reprocess_command(server: &mut Server, call: &mut Call, args: &[&[u8]]) {
     let start = call.reply.len();
     let Some(id) = server.commands.find(args[0]) else { return };
     match may_run(server, call, id, args, server.commands.get(id).flags, false) {
-        Ok(()) => self::call(server, call, id, args),
+        Ok(slot) => call_in_slot(server, call, id, args, slot),
         Err(error) => refuse(server, call, Some(id), &error),
     }
     after_command(server, call, start);
@@ -244,6 +265,43 @@ fn abort_exec(server: &mut Server, call: &mut Call, id: CommandId, reason: &Comm
         // They have seen MULTI, and are to see its end.
         let flags = server.commands.get(id).flags;
         monitoring::feed_monitors(server, call, flags, &[b"EXEC"]);
+    }
+}
+
+/// Executes a command whose keys are in a slot, and counts what it costs if that is asked for.
+fn call_in_slot(
+    server: &mut Server,
+    call: &mut Call,
+    id: CommandId,
+    args: &[&[u8]],
+    slot: Option<u16>,
+) {
+    let Some(slot) = slot.filter(|_| server.config.cluster_slot_stats_enabled) else {
+        return self::call(server, call, id, args);
+    };
+    let (started, start) = (server.ks.clock.nanos(), call.reply.len());
+    let fed = server.repl.offset();
+    self::call(server, call, id, args);
+    if server.clients.get(call.client).is_some_and(|client| client.is_blocked_on_keys()) {
+        // It counts when it goes on.
+        return;
+    }
+    let is_exec = server.commands.get(id).is(CommandFlags::EXECUTES_QUEUE);
+    let begin = if is_exec { request_bytes(&[b"MULTI"]) } else { 0 };
+    let to_replicas = (server.repl.offset() - fed) * server.repl.replicas().len() as u64;
+    let usage = Usage {
+        cpu_ns: server.ks.clock.nanos().saturating_sub(started),
+        bytes_in: begin + request_bytes(args),
+        bytes_out: (call.reply.len().saturating_sub(start)) as u64 + to_replicas,
+    };
+    server.observer.slot_stats.count(slot, usage);
+}
+
+/// A request that waits for the end of its transaction has come all the same.
+fn count_queued_for_slot(server: &mut Server, slot: Option<u16>, args: &[&[u8]]) {
+    if let Some(slot) = slot.filter(|_| server.config.cluster_slot_stats_enabled) {
+        let usage = Usage { bytes_in: request_bytes(args), ..Usage::default() };
+        server.observer.slot_stats.count(slot, usage);
     }
 }
 

@@ -3,6 +3,7 @@
 //! * [`stats`]: the counters of `INFO`, and rates sampled from them.
 //! * [`slowlog`]: commands that took long, with their arguments, for `SLOWLOG`.
 //! * [`latency`]: everything else that took long, for `LATENCY`.
+//! * [`slot_stats`]: what the requests of each slot cost, for `CLUSTER SLOT-STATS`.
 //! * [`monitors`]: who sees every command, and the lines that they have not been sent yet.
 //! * [`log`]: the log file, and the methods of the server that write to it.
 //!
@@ -11,6 +12,7 @@
 pub(crate) mod latency;
 pub mod log;
 pub(crate) mod monitors;
+pub(crate) mod slot_stats;
 pub(crate) mod slowlog;
 pub(crate) mod stats;
 
@@ -19,6 +21,7 @@ use crate::resp::error::ErrorCode;
 use latency::LatencyMonitor;
 use log::Log;
 use monitors::Monitors;
+use slot_stats::SlotStats;
 use slowlog::SlowLog;
 use stats::Stats;
 use std::time::Duration;
@@ -30,6 +33,7 @@ pub struct Observer {
     pub(crate) slow_log: SlowLog,
     pub(crate) latency: LatencyMonitor,
     pub(crate) monitors: Monitors,
+    pub(crate) slot_stats: SlotStats,
     pub(crate) log: Log,
 }
 
@@ -40,6 +44,7 @@ impl Observer {
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
             monitors: Monitors::default(),
+            slot_stats: SlotStats::default(),
             log,
         };
         observer.apply_config(config);
@@ -62,6 +67,7 @@ impl Observer {
     /// Forgets what is counted of the past: see [`Stats::reset`].
     pub(crate) fn reset_stats(&mut self) {
         self.stats.reset();
+        self.slot_stats.reset();
     }
 
     /// Notes how much memory is used, in bytes, and takes a sample for each rate if it is time for one.

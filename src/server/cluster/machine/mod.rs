@@ -184,6 +184,12 @@ impl Cluster {
         self.slots.owner(slot) == Some(self.my_primary_key())
     }
 
+    /// Whether a slot belongs to this node with all its keys.
+    #[inline]
+    pub fn holds(&self, slot: u16) -> bool {
+        self.owns(slot) && self.slots.migrating(slot).is_none()
+    }
+
     /// The node that a slot of this one is about to go to.
     pub fn migrating_to(&self, slot: u16) -> Option<&Node> {
         self.slots.migrating(slot).map(|key| &self.nodes[key])
