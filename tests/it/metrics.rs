@@ -1,4 +1,5 @@
-//! The HTTP listener: metrics and probes, as a scraper, an orchestrator and their enemies see them.
+//! The HTTP listener: metrics, probes and the live page's events, as a scraper, an orchestrator, a page and their
+//! enemies see them.
 
 use crate::harness::certificates::Certificates;
 use crate::harness::{PATIENCE, Raw, Server, free_port, wait_for};
@@ -340,6 +341,106 @@ fn a_scraper_that_does_not_read_holds_nobody_up() {
     for _ in 0..SCRAPES {
         let answer = Answer::read(&mut slow, true);
         assert!(answer.status == 200 && answer.body.contains("redis_up 1\n"));
+    }
+}
+
+/// The next event of a stream, as its text.
+fn next_event(stream: &mut impl Read) -> String {
+    let mut event = Vec::new();
+    let mut byte = [0];
+    while !event.ends_with(b"\n\n") {
+        stream.read_exact(&mut byte).expect("an event");
+        event.push(byte[0]);
+    }
+    let event = String::from_utf8(event).expect("a text");
+    event.strip_prefix("data: {").unwrap_or_else(|| panic!("{event}")).to_string()
+}
+
+/// Asks for the page's events, and reads the head of the answer.
+fn listen(port: u16) -> TcpStream {
+    let mut stream = connect(port);
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the server reads");
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("a text");
+    assert!(head.contains("Content-Type: text/event-stream\r\n"), "{head}");
+    stream
+}
+
+#[test]
+fn a_page_is_told_what_happens() {
+    let (mut server, port) =
+        start(&["--slowlog-log-slower-than", "0", "--maxmemory-policy", "allkeys-lfu"]);
+    let mut page = listen(port);
+    let first = next_event(&mut page);
+    assert!(first.contains("\"keyspace\":[]") && first.contains("\"role\":\"master\""), "{first}");
+    server.cmd(&["RPUSH", "a \"list\"", "value"]);
+    let event = wait_for("the list", || {
+        let event = next_event(&mut page);
+        event.contains("\"type\":\"list\"").then_some(event)
+    });
+    for part in [
+        "\"keys\":1",
+        "\"command\":\"RPUSH a \\\"list\\\" value\"",
+        "\"key\":\"a \\\"list\\\"\"",
+        "\"frequency\":",
+        "\"name\":\"rpush\"",
+    ] {
+        assert!(event.contains(part), "no {part} in {event}");
+    }
+    assert_eq!(get(port, "/metrics").sample("aeolis_page_viewers"), 1.0);
+    drop(page);
+    wait_for("the page to be gone", || {
+        (get(port, "/metrics").sample("aeolis_page_viewers") == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn pages_that_do_not_read_or_are_too_many_harm_nobody() {
+    let (mut server, port) = start(&[]);
+    for n in 0..200 {
+        server.cmd(&["SET", &format!("key:{n}"), "value"]);
+    }
+    let mut pages: Vec<TcpStream> = (0..16).map(|_| listen(port)).collect();
+    assert_eq!(get(port, "/events").status, 503);
+    let before = server.info("used_memory");
+    // One of them reads.
+    for _ in 0..3 {
+        next_event(&mut pages[0]);
+    }
+    assert!(server.info("used_memory") < before + 16 * 256 * 1024);
+    drop(pages);
+    wait_for("room", || (get(port, "/metrics").sample("aeolis_page_viewers") == 0.0).then_some(()));
+    drop(listen(port));
+}
+
+#[test]
+fn the_page_is_for_those_who_may_see_what_is_on_it() {
+    let (mut server, port) = start(&[]);
+    let page = get(port, "/");
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("Content-Security-Policy: default-src 'self';"), "{}", page.head);
+    for line in page.body.lines() {
+        let file = line.split_once("href=\"").or(line.split_once("src=\""));
+        if let Some((file, _)) = file.and_then(|(_, rest)| rest.split_once('"'))
+            && !file.starts_with('#')
+        {
+            assert_eq!(get(port, &format!("/{file}")).status, 200, "{file}");
+        }
+    }
+    server.line("ACL SETUSER watcher on >secret +info");
+    server.line("ACL SETUSER other on >secret +@all ~mine:*");
+    server.line("ACL SETUSER admin on >secret +@all ~*");
+    // watcher:secret, other:secret, admin:secret
+    for (credentials, status) in
+        [("d2F0Y2hlcjpzZWNyZXQ=", 403), ("b3RoZXI6c2VjcmV0", 403), ("YWRtaW46c2VjcmV0", 200)]
+    {
+        let line = format!("Authorization: Basic {credentials}\r\n");
+        assert_eq!(ask(port, "/", &line).status, status, "{credentials}");
     }
 }
 

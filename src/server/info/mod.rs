@@ -3,6 +3,8 @@
 //! Sections and fields are those of Redis 7.2, in its order. A field of a feature that this server does not have
 //! says what Redis says where the feature is not in use: tools look for the field, not for the feature.
 
+pub(crate) mod fields;
+
 use crate::server::blocking;
 use crate::server::client::ClientFlags;
 use crate::server::cluster;

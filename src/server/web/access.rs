@@ -8,7 +8,16 @@ use crate::server::connection::Connection;
 use crate::server::token::{DEFAULT_USER, UserId};
 use std::net::IpAddr;
 
-/// Whether a request may be answered with what these commands tell, by their full names.
+/// What a user needs to see something.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// The commands that tell the same, by their full names.
+    pub commands: &'static [&'static str],
+    /// Whether any key may be seen by it.
+    pub all_keys: bool,
+}
+
+/// Whether who asks may see what needs this.
 ///
 /// # Errors
 /// Why not. Who gave a wrong password is in the log of users.
@@ -16,15 +25,19 @@ pub(super) fn check(
     server: &mut Server,
     visitor: usize,
     request: &Request,
-    commands: &[&str],
+    needs: Needs,
 ) -> Result<(), Status> {
     let user = log_in(server, visitor, request)?;
     let user = server.acl.get(user);
     let may = |name: &&str| {
+        let args: Vec<&[u8]> = name.split('|').map(str::as_bytes).collect();
         let command = server.commands.iter().find(|command| command.spec.name == *name);
-        command.is_some_and(|command| user.check(command, &[name.as_bytes()]).is_ok())
+        command.is_some_and(|command| match needs.all_keys {
+            true => user.may_read_all_keys(command, &args),
+            false => user.check(command, &args).is_ok(),
+        })
     };
-    if commands.iter().all(may) { Ok(()) } else { Err(Status::Forbidden) }
+    if needs.commands.iter().all(may) { Ok(()) } else { Err(Status::Forbidden) }
 }
 
 fn log_in(server: &mut Server, visitor: usize, request: &Request) -> Result<UserId, Status> {

@@ -15,6 +15,9 @@ use httparse::{EMPTY_HEADER, Header};
 /// The longest head of a request, in bytes, and the most lines in it.
 const MAX_HEAD: usize = 8 * 1024;
 const MAX_HEADERS: usize = 64;
+/// What an event stream holds back for a reader that does not keep up: beyond that it misses events.
+const MAX_UNREAD_EVENTS: usize = 256 * 1024;
+
 /// A user and a password, as they were sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -39,6 +42,8 @@ enum State {
     Serving,
     /// The last answer is on its way; nothing is read any more.
     Closing,
+    /// An answer that does not end: events are added to it.
+    Streaming,
 }
 
 /// How the answer to a request is to be written.
@@ -79,6 +84,10 @@ impl Exchange {
         !self.output.is_empty()
     }
 
+    pub fn is_streaming(&self) -> bool {
+        self.state == State::Streaming
+    }
+
     /// Whether all has been said.
     pub fn is_over(&self) -> bool {
         self.state == State::Closing && self.output.is_empty()
@@ -94,7 +103,7 @@ impl Exchange {
         self.output.consume(n);
     }
 
-    /// Bytes came. Behind the last request they are dropped.
+    /// Bytes came. Who only listens to events has nothing to say: that is dropped.
     pub fn receive(&mut self, bytes: &[u8]) {
         if self.state == State::Serving {
             self.input.extend_from_slice(bytes);
@@ -150,6 +159,25 @@ impl Exchange {
             self.close_with(bytes.into());
         } else {
             self.output.push(bytes.into());
+        }
+    }
+
+    /// Answers it with events from now on, as they come.
+    pub fn stream_events(&mut self) {
+        let head = Response::head_of_events();
+        if self.manner.head_only {
+            self.close_with(head.into());
+            return;
+        }
+        self.state = State::Streaming;
+        self.input = Vec::new();
+        self.output.push(head.into());
+    }
+
+    /// Adds an event to a stream, unless its reader is too far behind.
+    pub fn push_event(&mut self, event: Bytes) {
+        if self.is_streaming() && self.output.len() < MAX_UNREAD_EVENTS {
+            self.output.push(event);
         }
     }
 
@@ -313,5 +341,19 @@ mod tests {
         assert_eq!(credentials(b"basic dXNlcg=="), ["user", ""]);
         assert_eq!(credentials(b"Basic ?"), ["", ""]);
         assert_eq!(credentials(b"Bearer dXNlcjpwYXNz"), ["", ""]);
+    }
+
+    #[test]
+    fn a_stream_forgets_events_that_nobody_reads() {
+        let (mut exchange, _) = after(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+        exchange.stream_events();
+        assert!(written(&mut exchange).contains("text/event-stream"));
+        let event = Bytes::from(vec![b'x'; MAX_UNREAD_EVENTS / 2]);
+        for _ in 0..10 {
+            exchange.push_event(event.clone());
+        }
+        assert_eq!(exchange.output().len(), MAX_UNREAD_EVENTS);
+        exchange.receive(b"anything");
+        assert!(exchange.is_streaming() && !exchange.is_amid_request());
     }
 }

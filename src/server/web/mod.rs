@@ -1,9 +1,10 @@
-//! The HTTP listener (`metrics-port`): metrics and probes, read only, served by the same loop as everything else.
+//! The HTTP listener (`metrics-port`): metrics, probes and a live page, read only, served by the same loop as
+//! everything else.
 //!
 //! * [`exchange`]: what is said on a connection, as a machine without a socket. Heads are parsed by `httparse`.
 //! * [`response`]: answers.
 //! * [`access`]: who may see what.
-//! * [`metrics`], [`health`]: what is served.
+//! * [`metrics`], [`health`], [`page`], [`live`]: what is served.
 //!
 //! Here: connections come, are read from and written to, and go. All is bounded: how many there are, what they may
 //! send, what waits for them, and how long they may take.
@@ -11,13 +12,17 @@
 mod access;
 mod exchange;
 mod health;
+mod live;
 mod metrics;
+mod page;
 mod response;
 
 use crate::server::connection::Connection;
 use crate::server::observe::log::Level;
 use crate::server::{FIRST_VISITOR, Server};
+use bytes::Bytes;
 use exchange::{Exchange, Request};
+use live::Live;
 use metrics::{Format, Scrapes};
 use response::{Response, Status};
 use slab::Slab;
@@ -36,6 +41,8 @@ const STALLED_MS: i64 = 30_000;
 /// the answer back.
 const LINGER_MS: i64 = 2_000;
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// Pages that are told what happens at a time.
+const MAX_VIEWERS: usize = 16;
 /// Bytes of one read.
 const READ: usize = 4096;
 /// Reads from one connection before others have their turn.
@@ -60,6 +67,8 @@ impl Visitor {
             LINGER_MS
         } else if self.exchange.has_output() {
             STALLED_MS
+        } else if self.exchange.is_streaming() {
+            return i64::MAX;
         } else if self.exchange.is_amid_request() || !self.is_known {
             HEAD_MS
         } else {
@@ -131,12 +140,19 @@ pub(crate) struct Web {
     /// Those with more to be dealt with that no event will announce.
     busy: Vec<usize>,
     scrapes: Scrapes,
+    /// What the live page is told, while there are viewers.
+    live: Option<Box<Live>>,
 }
 
 impl Web {
     /// Whether there is something to be done that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
         !self.busy.is_empty()
+    }
+
+    /// How many have the live page open.
+    fn viewers(&self) -> usize {
+        self.visitors.iter().filter(|(_, visitor)| visitor.exchange.is_streaming()).count()
     }
 
     fn connection(&self, visitor: usize) -> &Connection {
@@ -152,6 +168,14 @@ impl Web {
         if let Some((visitor, _)) = quietest {
             // Dropping it closes it.
             self.visitors.remove(visitor);
+        }
+    }
+
+    /// Hands an event to each viewer.
+    fn tell(&mut self, event: &Bytes) {
+        for (token, visitor) in &mut self.visitors {
+            visitor.exchange.push_event(event.clone());
+            self.busy.push(token);
         }
     }
 
@@ -181,9 +205,22 @@ pub(crate) fn accept(server: &mut Server, mut conn: Connection) {
     server.net.web_mut().visitors.insert(visitor);
 }
 
-/// Closes the connections that have taken too long.
+/// Closes the connections that have taken too long, and tells viewers what has happened.
 pub(crate) fn cron(server: &mut Server) {
-    server.net.web_mut().close_overdue(server.ks.now_ms);
+    let now_ms = server.ks.now_ms;
+    let web = server.net.web_mut();
+    web.close_overdue(now_ms);
+    if web.viewers() == 0 {
+        web.live = None;
+        return;
+    }
+    let mut live = web.live.take().unwrap_or_default();
+    let event = live.event(server);
+    let web = server.net.web_mut();
+    web.live = Some(live);
+    if let Some(event) = event {
+        web.tell(&event);
+    }
 }
 
 /// Goes on with what was left for this turn.
@@ -235,19 +272,35 @@ fn attend(server: &mut Server, token: usize) -> io::Result<()> {
 
 fn respond(server: &mut Server, token: usize, request: &Request) {
     let response = match &request.path[..] {
-        "/health" => Response::text("ok\n".to_string()),
-        "/ready" => match health::obstacle(server) {
-            None => Response::text("ready\n".to_string()),
-            Some(why) => Response {
-                status: Status::ServiceUnavailable,
-                ..Response::text(format!("{why}\n"))
-            },
+        "/health" => Ok(Response::text("ok\n".to_string())),
+        "/ready" => Ok(ready(server)),
+        "/metrics" => access::check(server, token, request, metrics::NEEDS)
+            .map(|()| scrape(server, Format::preferred(&request.accept))),
+        "/events" => match access::check(server, token, request, live::NEEDS) {
+            Ok(()) if server.net.web().viewers() < MAX_VIEWERS => {
+                server.net.web_mut().visitors[token].exchange.stream_events();
+                return;
+            }
+            Ok(()) => Err(Status::ServiceUnavailable),
+            Err(status) => Err(status),
         },
-        "/metrics" => access::check(server, token, request, &["info"])
-            .map_or_else(Response::of, |()| scrape(server, Format::preferred(&request.accept))),
-        _ => Response::of(Status::NotFound),
+        path => match page::file(path) {
+            Some(file) => access::check(server, token, request, live::NEEDS).map(|()| file),
+            None => Err(Status::NotFound),
+        },
     };
+    let response = response.unwrap_or_else(Response::of);
     server.net.web_mut().visitors[token].exchange.answer(&response);
+}
+
+fn ready(server: &Server) -> Response {
+    match health::obstacle(server) {
+        None => Response::text("ready\n".to_string()),
+        Some(why) => {
+            let status = Status::ServiceUnavailable;
+            Response { status, ..Response::text(format!("{why}\n")) }
+        }
+    }
 }
 
 fn scrape(server: &mut Server, format: Format) -> Response {
@@ -255,4 +308,58 @@ fn scrape(server: &mut Server, format: Format) -> Response {
     let body = metrics::metrics(server, format, server.net.web().scrapes).into();
     server.net.web_mut().scrapes.record(server.ks.clock.nanos() - started);
     Response { status: Status::Ok, content_type: format.content_type(), body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::connection::Nobody;
+
+    fn visitor(since_ms: i64) -> Visitor {
+        Visitor {
+            conn: Connection::Virtual(Box::new(Nobody)),
+            exchange: Exchange::new(),
+            since_ms,
+            is_known: false,
+            lingering: None,
+        }
+    }
+
+    #[test]
+    fn nobody_may_take_for_ever() {
+        let mut visitor = visitor(0);
+        assert_eq!(visitor.deadline_ms(), HEAD_MS, "who has asked for nothing yet");
+        for byte in b"GET /health HTTP/1.1\r\nHost: a\r\n\r" {
+            visitor.exchange.receive(&[*byte]);
+            assert_eq!(visitor.exchange.next_request(), None);
+            assert_eq!(visitor.deadline_ms(), HEAD_MS, "who sends a head byte by byte");
+        }
+        visitor.exchange.receive(b"\n");
+        assert!(visitor.exchange.next_request().is_some());
+        visitor.is_known = true;
+        visitor.exchange.answer(&Response::text("ok\n".to_string()));
+        assert_eq!(visitor.deadline_ms(), STALLED_MS, "who does not take an answer");
+        assert!(visitor.write(7).unwrap());
+        assert_eq!(visitor.deadline_ms(), 7 + IDLE_MS, "who may ask for more");
+        visitor.exchange.stream_events();
+        assert!(visitor.write(8).unwrap());
+        assert_eq!(visitor.deadline_ms(), i64::MAX, "who listens to events");
+        visitor.exchange.push_event(Bytes::from_static(b"data: 1\n\n"));
+        assert_eq!(visitor.deadline_ms(), 8 + STALLED_MS, "but does not read them");
+    }
+
+    #[test]
+    fn the_quietest_makes_room() {
+        let mut web = Web::default();
+        for n in 0..MAX_VISITORS as i64 {
+            web.make_room();
+            web.visitors.insert(visitor((n + 5) % MAX_VISITORS as i64));
+        }
+        assert!(web.visitors.iter().any(|(_, visitor)| visitor.since_ms == 0));
+        web.make_room();
+        assert_eq!(web.visitors.len(), MAX_VISITORS - 1);
+        assert!(web.visitors.iter().all(|(_, visitor)| visitor.since_ms > 0));
+        web.close_overdue(HEAD_MS + 10);
+        assert!(web.visitors.iter().all(|(_, visitor)| visitor.since_ms > 10));
+    }
 }

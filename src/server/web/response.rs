@@ -32,7 +32,7 @@ impl Status {
             ),
             Status::Forbidden => (403, "Forbidden", "This user may not see that.\n"),
             Status::NotFound => {
-                (404, "Not Found", "There are /metrics, /health and /ready here.\n")
+                (404, "Not Found", "There are /, /metrics, /health and /ready here.\n")
             }
             Status::MethodNotAllowed => {
                 (405, "Method Not Allowed", "Nothing can be changed here: only GET and HEAD.\n")
@@ -48,7 +48,9 @@ impl Status {
                 "Request Header Fields Too Large",
                 "The head of a request has at most 8 KB and 64 lines here.\n",
             ),
-            Status::ServiceUnavailable => (503, "Service Unavailable", ""),
+            Status::ServiceUnavailable => {
+                (503, "Service Unavailable", "So many look at the page already.\n")
+            }
             Status::VersionNotSupported => {
                 (505, "HTTP Version Not Supported", "HTTP/1.1 is spoken here.\n")
             }
@@ -107,5 +109,10 @@ impl Response {
         }
         head.push_str("\r\n");
         head.into_bytes()
+    }
+
+    /// The head of an answer that consists of events, and does not end.
+    pub fn head_of_events() -> Vec<u8> {
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n{ALWAYS}\r\n").into_bytes()
     }
 }

@@ -11,14 +11,18 @@ mod fields;
 
 pub use exposition::Format;
 
+use super::access::Needs;
 use crate::server::Server;
 use crate::server::VERSION;
+use crate::server::info::fields::{Fields, Parts};
 use crate::server::info::info_text;
 use crate::server::links::trace::LinkRole;
 use crate::server::replication::status;
 use crate::server::table::Command;
 use exposition::{Exposition, Kind};
 
+/// Whoever sees them could have asked for them with `INFO`.
+pub const NEEDS: Needs = Needs { commands: &["info"], all_keys: false };
 /// Databases that are shown although they are empty.
 const EMPTY_DBS_SHOWN: u32 = 16;
 /// The shortest and the longest time that histograms have a bound for: 2^8 and 2^32 nanoseconds, 256 ns and 4.3 s.
@@ -41,41 +45,6 @@ impl Scrapes {
     }
 }
 
-/// The fields of `INFO`.
-struct Info<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Info<'a> {
-    fn of(text: &'a str) -> Info<'a> {
-        Info(text.lines().filter_map(|line| line.split_once(':')).collect())
-    }
-
-    /// A field, empty if it is not there.
-    fn get(&self, field: &str) -> &'a str {
-        self.0.iter().find(|(name, _)| *name == field).map_or("", |(_, value)| value)
-    }
-
-    /// Fields called so and numbered, as `slave0` is: each as a list of names and values.
-    fn numbered(&self, name: &str) -> impl Iterator<Item = (&'a str, Parts<'a>)> {
-        let is_numbered = move |field: &str| {
-            let number = field.strip_prefix(name);
-            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
-        };
-        let found = self.0.iter().filter(move |(field, _)| is_numbered(field));
-        found.map(|(field, value)| (*field, Parts(value)))
-    }
-}
-
-/// A value of the form `a=1,b=2`.
-#[derive(Clone, Copy)]
-struct Parts<'a>(&'a str);
-
-impl<'a> Parts<'a> {
-    fn get(self, name: &str) -> &'a str {
-        let parts = self.0.split(',').filter_map(|part| part.split_once('='));
-        parts.into_iter().find(|(part, _)| *part == name).map_or("", |(_, value)| value)
-    }
-}
-
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
@@ -84,7 +53,7 @@ fn seconds(nanos: u64) -> f64 {
 pub fn metrics(server: &Server, format: Format, scrapes: Scrapes) -> Vec<u8> {
     let text = info_text(server, &[]);
     let text = String::from_utf8_lossy(&text);
-    let info = Info::of(&text);
+    let info = Fields::of(&text);
     let mut out = Exposition::new(format);
     info_fields(&info, &mut out);
     identity(&info, &mut out);
@@ -96,12 +65,13 @@ pub fn metrics(server: &Server, format: Format, scrapes: Scrapes) -> Vec<u8> {
     loop_turns(server, &mut out);
     replicas_and_primary(&info, &mut out);
     replication_links(server, &mut out);
+    viewers(server, &mut out);
     exporter(scrapes, &mut out);
     out.finish()
 }
 
-fn info_fields(info: &Info<'_>, out: &mut Exposition) {
-    for (field, value) in &info.0 {
+fn info_fields(info: &Fields<'_>, out: &mut Exposition) {
+    for (field, value) in info.iter() {
         if let Some((metric, kind)) = fields::metric_of(field)
             && let Some(value) = fields::value_of(value)
         {
@@ -110,7 +80,7 @@ fn info_fields(info: &Info<'_>, out: &mut Exposition) {
     }
 }
 
-fn identity(info: &Info<'_>, out: &mut Exposition) {
+fn identity(info: &Fields<'_>, out: &mut Exposition) {
     out.head("redis_instance_info", Kind::Gauge, "Information about this server.");
     let names = [
         "role",
@@ -135,7 +105,7 @@ fn identity(info: &Info<'_>, out: &mut Exposition) {
     out.single("redis_latest_fork_seconds", Kind::Gauge, help, number("latest_fork_usec") / 1e6);
 }
 
-fn databases(server: &Server, info: &Info<'_>, out: &mut Exposition) {
+fn databases(server: &Server, info: &Fields<'_>, out: &mut Exposition) {
     let used: Vec<(&str, Parts<'_>)> = info.numbered("db").collect();
     let empty: Vec<String> = (0..server.config.databases.min(EMPTY_DBS_SHOWN))
         .map(|n| format!("db{n}"))
@@ -292,7 +262,7 @@ fn loop_turns(server: &Server, out: &mut Exposition) {
     out.single("aeolis_event_loop_turn_seconds_max", Kind::Gauge, help, longest);
 }
 
-fn replicas_and_primary(info: &Info<'_>, out: &mut Exposition) {
+fn replicas_and_primary(info: &Fields<'_>, out: &mut Exposition) {
     for (metric, part, help) in [
         (
             "redis_connected_slave_lag_seconds",
@@ -374,6 +344,12 @@ fn replication_links(server: &Server, out: &mut Exposition) {
             out.sample(&[("link", id), ("peer", peer), ("outcome", outcome)], n);
         }
     }
+}
+
+/// Who looks at the page.
+fn viewers(server: &Server, out: &mut Exposition) {
+    let help = "Connections that the live page has open for its events.";
+    out.single("aeolis_page_viewers", Kind::Gauge, help, server.net.web().viewers());
 }
 
 /// What redis_exporter says of itself: there is none between this server and who reads this, but dashboards ask for it.
