@@ -9,7 +9,7 @@ use aeolis::server::config::{Config, LogLevel};
 use aeolis::server::connection::{Connection, Dialer, VirtualStream};
 use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
-use aeolis::server::turn::{self, ClientEvent, Event, EventSource, Next};
+use aeolis::server::turn::{self, Event, EventSource, Next};
 use aeolis::util::clock::Clock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -202,6 +202,14 @@ impl Host {
         Some(Link(wire))
     }
 
+    /// A connection to the cluster bus.
+    pub fn connect_to_bus(&mut self) -> Link {
+        let wire = Rc::default();
+        self.server.update_time();
+        self.server.accept_node(Connection::Virtual(Box::new(Plug(Rc::clone(&wire)))));
+        Link(wire)
+    }
+
     /// A connection that the server has made.
     pub fn take_dialed(&mut self) -> Option<Link> {
         self.dialed.borrow_mut().pop().map(Link)
@@ -253,8 +261,8 @@ impl Host {
             let wire = link.0.borrow();
             let (readable, writable, closed) = (true, true, wire.ended);
             if let Some(token) = wire.token {
-                let event = ClientEvent { token, readable, writable, closed };
-                turn::happened(&mut self.server, Event::Client(event));
+                let event = Event::of_virtual(token, readable, writable, closed);
+                turn::happened(&mut self.server, event);
             }
         }
         let next = turn::turn(&mut self.server, self.clock.get().unsigned_abs());

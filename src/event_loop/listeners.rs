@@ -10,6 +10,10 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+/// There is no port for the bus.
+const PORT_TOO_HIGH: &str = "Redis port number too high. Cluster communication port is 10,000 port numbers higher than \
+     your Redis port. Your Redis port number must be 55535 or less.";
+
 /// Tokens of listeners start here.
 pub const FIRST_LISTENER: usize = 16;
 
@@ -158,6 +162,7 @@ impl Listeners {
     fn open_bus(&mut self, registry: &Registry, server: &mut Server) -> io::Result<()> {
         if server.config.cluster_enabled {
             let (addresses, port) = (server.config.bind.clone(), bus_port(&server.config));
+            let port = port.ok_or_else(|| io::Error::other(PORT_TOO_HIGH))?;
             self.bind(registry, server, (&addresses, port), "cluster", Listener::Bus)?;
         }
         Ok(())

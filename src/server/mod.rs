@@ -255,6 +255,11 @@ impl Server {
         self.net.dial_with(dialer);
     }
 
+    /// Takes in a connection of the cluster bus.
+    pub fn accept_node(&mut self, connection: connection::Connection) {
+        cluster::drive::accept(self, connection);
+    }
+
     /// The client whose command it is.
     pub fn client(&mut self, call: &Call) -> &mut Client {
         &mut self.clients[call.client]

@@ -10,6 +10,7 @@ use super::token::Token;
 use crate::server::blocking::pause;
 use crate::server::busy;
 use crate::server::cluster::drive as bus;
+use crate::server::cluster::links::FIRST_BUS_LINK;
 use crate::server::cron;
 use crate::server::dispatch::resume;
 use crate::server::expiry;
@@ -66,6 +67,16 @@ pub struct ClientEvent {
     pub writable: bool,
     /// No further event will say that there is more.
     pub closed: bool,
+}
+
+impl Event {
+    /// What has happened to a virtual stream that was attached to this token.
+    pub fn of_virtual(token: Token, readable: bool, writable: bool, closed: bool) -> Event {
+        match token.checked_sub(FIRST_BUS_LINK) {
+            Some(link) => Event::Bus { link: link as u64, writable },
+            None => Event::Client(ClientEvent { token, readable, writable, closed }),
+        }
+    }
 }
 
 /// Where events come from.

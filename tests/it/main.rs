@@ -9,6 +9,7 @@ mod harness;
 mod acl;
 mod aof;
 mod bits;
+mod bus;
 mod client_memory;
 mod cluster;
 mod compatibility;

@@ -3,6 +3,7 @@
 
 pub mod acl;
 pub mod aof;
+pub mod bus;
 pub mod commands;
 pub mod config;
 pub mod lua;
@@ -65,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", generate: config::generate, run: config::run },
     Target { name: "acl", generate: acl::generate, run: acl::run },
     Target { name: "nodes", generate: nodes::generate, run: nodes::run },
+    Target { name: "bus", generate: bus::generate, run: bus::run },
 ];
 
 /// Sections of an input that consists of several: each begins behind a line of its own that says so.

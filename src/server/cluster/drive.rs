@@ -8,6 +8,7 @@ use super::links::{Broken, Step};
 use super::machine::{Action, Cluster, Facts, LinkId, Now};
 use super::obey;
 use super::redirect;
+use crate::bus::NodeId;
 use crate::server::Server;
 use crate::server::connection::Connection;
 use crate::server::dial;
@@ -167,7 +168,11 @@ fn read(server: &mut Server, link: LinkId) {
 fn broken(server: &mut Server, link: LinkId, why: &Broken) {
     let (level, text) = match why {
         Broken::Unconnected(error) => {
-            (Level::Verbose, format!("Connection with Node failed: {}", io_reason(error)))
+            let cluster = server.cluster.as_ref();
+            let (id, address) = cluster.and_then(|cluster| cluster.link_goes_to(link)).unzip();
+            let (id, address) = (id.unwrap_or(NodeId::NONE), address.unwrap_or_default());
+            let reason = io_reason(error);
+            (Level::Verbose, format!("Connection with Node {id} at {address} failed: {reason}"))
         }
         Broken::Closed => {
             (Level::Debug, "I/O error reading from node link: connection closed".into())

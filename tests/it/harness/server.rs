@@ -345,10 +345,19 @@ pub fn send_signal(pid: u32, name: &str) {
 fn with_options(mut command: Command, port: u16, options: &[&str]) -> Command {
     let files = usize::from(options.first().is_some_and(|first| !first.starts_with("--")));
     let (file, options) = options.split_at(files);
-    command
-        .args(file)
-        .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
-        .args(options);
+    command.args(file).args([
+        "--port",
+        &port.to_string(),
+        "--save",
+        "",
+        "--enable-debug-command",
+        "yes",
+    ]);
+    if options.contains(&"--cluster-enabled") {
+        // The system's free ports lie too high for the bus to be 10000 above them.
+        command.args(["--cluster-port", &free_port().to_string()]);
+    }
+    command.args(options);
     command
 }
 

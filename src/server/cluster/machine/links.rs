@@ -1,7 +1,7 @@
 //! The connections of the bus: to each node one that this node made, and one that the other made.
 
 use super::{Action, Cluster, Facts, LinkId, NodeKey, Now};
-use crate::bus::{Kind, NodeFlags};
+use crate::bus::{Kind, NodeFlags, NodeId};
 use std::collections::BTreeMap;
 
 /// What is known of a connection.
@@ -58,6 +58,12 @@ impl Cluster {
     /// A connection of the bus, while it is known.
     pub fn link(&self, link: LinkId) -> Option<&Link> {
         self.links.get(link)
+    }
+
+    /// The node that a connection goes to, and where its bus is.
+    pub fn link_goes_to(&self, link: LinkId) -> Option<(NodeId, String)> {
+        let node = &self.nodes[self.links.get(link)?.node?];
+        Some((node.id, format!("{}:{}", node.address.ip, node.address.bus_port)))
     }
 
     /// A peer has connected, from `peer_ip` to `local_ip`; an address may be empty, if it is not known.

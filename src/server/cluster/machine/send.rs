@@ -7,10 +7,12 @@ use crate::server::config::Config;
 /// The bus's port lies so far behind the clients', unless it is configured.
 const BUS_PORT_DISTANCE: u16 = 10_000;
 
-/// The port that the bus listens at.
-pub fn bus_port(config: &Config) -> u16 {
+/// The port that the bus listens at; `None`: the clients' is too high for there to be one.
+pub fn bus_port(config: &Config) -> Option<u16> {
     let clients = if config.tls_cluster { config.tls_port } else { config.port };
-    or(config.cluster_port, clients.saturating_add(BUS_PORT_DISTANCE))
+    Some(config.cluster_port)
+        .filter(|&port| port != 0)
+        .or_else(|| clients.checked_add(BUS_PORT_DISTANCE))
 }
 
 /// Where this node is found, as it is configured to tell.
@@ -19,7 +21,7 @@ pub fn announced_address(config: &Config) -> NodeAddress {
         ip: config.cluster_announce_ip.clone().unwrap_or_default(),
         tcp_port: or(config.cluster_announce_port, config.port),
         tls_port: or(config.cluster_announce_tls_port, config.tls_port),
-        bus_port: or(config.cluster_announce_bus_port, bus_port(config)),
+        bus_port: or(config.cluster_announce_bus_port, bus_port(config).unwrap_or(0)),
     }
 }
 
