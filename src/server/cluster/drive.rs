@@ -20,6 +20,8 @@ use std::net::IpAddr;
 
 /// Bytes read from one link in a turn, so that none keeps all others waiting.
 const BYTES_A_TURN: usize = 1 << 20;
+/// Connections of the bus, beside two with each known node.
+const MOST_STRANGERS: usize = 1000;
 /// The longest message, in bytes, of a peer that is not known.
 const MOST_OF_STRANGERS: usize = 16 << 20;
 /// What may wait, in bytes, for a peer that has connected to this node: it is told no more than answers.
@@ -113,6 +115,11 @@ fn close(server: &mut Server, link: LinkId) {
 
 /// A node has connected.
 pub(crate) fn accept(server: &mut Server, connection: Connection) {
+    let known = server.cluster.as_ref().map_or(0, |cluster| cluster.known_nodes());
+    if server.net.bus.len() >= 2 * known + MOST_STRANGERS {
+        return server
+            .log(Level::Verbose, "Refusing a cluster node connection: there are too many");
+    }
     // The addresses are what both would call each other by; a port is no part of them.
     let (local_ip, peer_ip) = (connection.local_ip(), connection.peer_ip());
     let text = format!("Accepting cluster node connection from {}", connection.peer(""));

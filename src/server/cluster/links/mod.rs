@@ -97,6 +97,11 @@ impl BusLinks {
         Ok(())
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
     /// Closes a connection, if it is there. What waits is dropped.
     pub(super) fn close(&mut self, link: LinkId, registry: Option<&Registry>) {
         if let Some(mut link) = self.links.remove(&link)

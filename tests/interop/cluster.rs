@@ -1,0 +1,270 @@
+//! Clusters of Aeolis with the servers of others, run with `redis-cli --cluster`: made, resharded and failed over in both
+//! directions, with nodes that come and go, while a client writes. No write that was confirmed may be lost.
+
+use crate::harness::{Server, wait_for};
+use crate::memory::tempdir;
+use crate::peers::{Kind, on_path};
+use redis::{Cmd, Connection, ErrorKind, RedisError, RedisResult, cmd};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+/// Keys that the client writes, over and over.
+const KEYS: usize = 400;
+const ALL_COVERED: &str = "[OK] All 16384 slots covered.";
+
+fn start(kind: Kind) -> Option<Server> {
+    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"];
+    let options = [&options[..], &["--repl-diskless-sync-delay", "0"]].concat();
+    Some(Server::start_program(&kind.program()?, tempdir().expect("a directory"), &options))
+}
+
+fn address(server: &Server) -> String {
+    format!("127.0.0.1:{}", server.port)
+}
+
+/// What a client of the cluster does: it asks whom it knows, and goes where it is sent.
+#[derive(Default)]
+struct Client {
+    ports: Vec<u16>,
+    connections: HashMap<u16, Connection>,
+    /// Where keys were found last.
+    homes: HashMap<usize, u16>,
+}
+
+impl Client {
+    fn new(ports: Vec<u16>) -> Client {
+        Client { ports, ..Client::default() }
+    }
+
+    fn connection(&mut self, port: u16) -> RedisResult<&mut Connection> {
+        if !self.connections.contains_key(&port) {
+            let connection = redis::Client::open(("127.0.0.1", port))?.get_connection()?;
+            self.connections.insert(port, connection);
+        }
+        Ok(self.connections.get_mut(&port).expect("it was just made"))
+    }
+
+    fn ask<T: redis::FromRedisValue>(&mut self, key: usize, command: &Cmd) -> T {
+        let mut asks_at = None;
+        wait_for("an answer of the cluster", || {
+            let home = self.homes.get(&key).copied().unwrap_or(self.ports[key % self.ports.len()]);
+            let port = asks_at.unwrap_or(home);
+            let is_asking = asks_at.take().is_some();
+            let outcome = self.connection(port).and_then(|connection| {
+                if is_asking {
+                    cmd("ASKING").exec(connection)?;
+                }
+                command.query(connection)
+            });
+            match outcome {
+                Ok(answer) => Some(answer),
+                Err(error) => {
+                    let port = redirection(&error);
+                    match error.kind() {
+                        ErrorKind::Ask => asks_at = port,
+                        ErrorKind::Moved => _ = self.homes.insert(key, port.unwrap_or(home)),
+                        _ => {
+                            // Whoever is asked next knows better.
+                            self.connections.remove(&home);
+                            self.homes.insert(key, self.ports[key % self.ports.len()]);
+                        }
+                    }
+                    None
+                }
+            }
+        })
+    }
+}
+
+fn redirection(error: &RedisError) -> Option<u16> {
+    error.redirect_node()?.0.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Writes until it is stopped; returns what was confirmed last of each key.
+struct Load {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<HashMap<usize, u64>>,
+}
+
+impl Load {
+    fn start(ports: Vec<u16>) -> Load {
+        let ends = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ends);
+        let thread = thread::spawn(move || {
+            let mut client = Client::new(ports);
+            let mut confirmed = HashMap::new();
+            for round in 1_u64.. {
+                for key in 0..KEYS {
+                    if is_over.load(Ordering::Relaxed) {
+                        return confirmed;
+                    }
+                    client.ask::<()>(key, cmd("SET").arg(format!("key:{key}")).arg(round));
+                    confirmed.insert(key, round);
+                }
+            }
+            confirmed
+        });
+        Load { ends, thread }
+    }
+
+    fn stop(self) -> HashMap<usize, u64> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("all writes are answered in the end")
+    }
+}
+
+/// A cluster, and the tool that it is run with.
+struct Cluster {
+    cli: PathBuf,
+    nodes: Vec<Server>,
+}
+
+impl Cluster {
+    fn cli(&self, args: &[&str]) -> String {
+        let output = Command::new(&self.cli).arg("--cluster").args(args).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{args:?}\n{text}{}", self.logs());
+        text
+    }
+
+    fn logs(&self) -> String {
+        let logs = self.nodes.iter().map(|node| format!("\n--- {}\n{}", node.port, node.log()));
+        logs.collect()
+    }
+
+    /// Waits until all nodes agree, and no slot is on its way.
+    fn settles(&self) {
+        let mut last = String::new();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while std::time::Instant::now() < deadline {
+            let node = address(&self.nodes[0]);
+            let output = Command::new(&self.cli).args(["--cluster", "check", &node]).output();
+            last = String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned();
+            let is_clean = !last.contains("[ERR]") && !last.contains("[WARNING]");
+            if is_clean && last.contains(ALL_COVERED) {
+                return;
+            }
+            thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("{last}{}", self.logs());
+    }
+
+    fn id(&mut self, node: usize) -> String {
+        self.nodes[node].line("CLUSTER MYID")
+    }
+
+    fn move_slots(&mut self, count: usize, from: usize, to: usize) {
+        let (from, to, count) = (self.id(from), self.id(to), count.to_string());
+        let node = address(&self.nodes[0]);
+        self.cli(&[
+            "reshard",
+            &node,
+            "--cluster-from",
+            &from,
+            "--cluster-to",
+            &to,
+            "--cluster-slots",
+            &count,
+            "--cluster-yes",
+        ]);
+        self.settles();
+    }
+
+    /// Has a replica take its primary's place.
+    fn fail_over_to(&mut self, node: usize) {
+        let answer = self.nodes[node].line("CLUSTER FAILOVER");
+        assert_eq!(answer, "OK");
+        self.nodes[node].wait_for("ROLE", |role| role.contains("master"));
+        self.settles();
+    }
+
+    fn add(&mut self, kind: Kind) {
+        let node = start(kind).expect("it was there before");
+        self.cli(&["add-node", &address(&node), &address(&self.nodes[0])]);
+        self.nodes.push(node);
+        self.settles();
+    }
+
+    fn remove_last(&mut self) {
+        let last = self.nodes.len() - 1;
+        let id = self.id(last);
+        self.cli(&["del-node", &address(&self.nodes[0]), &id]);
+        self.nodes.pop();
+        self.settles();
+    }
+}
+
+/// Three primaries and three replicas, every other of them Aeolis.
+fn create(peer: Kind) -> Option<Cluster> {
+    let Some(cli) = on_path("redis-cli") else {
+        peer.is_missing();
+        return None;
+    };
+    let kinds = [Kind::Aeolis, peer].repeat(3);
+    let nodes: Vec<Server> = kinds.into_iter().map(start).collect::<Option<_>>()?;
+    let cluster = Cluster { cli, nodes };
+    let addresses: Vec<String> = cluster.nodes.iter().map(address).collect();
+    let mut args = vec!["create"];
+    args.extend(addresses.iter().map(String::as_str));
+    args.extend(["--cluster-replicas", "1", "--cluster-yes"]);
+    assert!(cluster.cli(&args).contains(ALL_COVERED));
+    cluster.settles();
+    Some(cluster)
+}
+
+fn plays_along(peer: Kind) {
+    let Some(mut cluster) = create(peer) else { return };
+    for replica in &mut cluster.nodes[3..] {
+        replica.wait_info("master_link_status", "up");
+    }
+    let load = Load::start(cluster.nodes.iter().map(|node| node.port).collect());
+
+    cluster.move_slots(200, 0, 1);
+    cluster.move_slots(200, 1, 0);
+    let primaries: Vec<usize> = (3..6)
+        .map(|replica| {
+            let port: u16 = cluster.nodes[replica].info("master_port") as u16;
+            cluster.nodes.iter().position(|node| node.port == port).expect("one of them")
+        })
+        .collect();
+    for (replica, primary) in (3..6).zip(primaries) {
+        cluster.fail_over_to(replica);
+        cluster.nodes[primary].wait_info("master_link_status", "up");
+        cluster.fail_over_to(primary);
+        cluster.nodes[replica].wait_info("master_link_status", "up");
+    }
+    for kind in [peer, Kind::Aeolis] {
+        cluster.add(kind);
+        cluster.move_slots(300, 2, 6);
+        cluster.move_slots(300, 6, 2);
+        cluster.remove_last();
+    }
+
+    let confirmed = load.stop();
+    assert_eq!(confirmed.len(), KEYS);
+    let mut client = Client::new(cluster.nodes.iter().map(|node| node.port).collect());
+    for (key, round) in confirmed {
+        let found: Option<u64> = client.ask(key, cmd("GET").arg(format!("key:{key}")));
+        assert!(found >= Some(round), "{key}: {found:?}, confirmed {round}{}", cluster.logs());
+    }
+    cluster.settles();
+}
+
+#[test]
+fn a_cluster_with_redis_7() {
+    plays_along(Kind::Redis7);
+}
+
+#[test]
+fn a_cluster_with_redis_8() {
+    plays_along(Kind::Redis8);
+}
+
+#[test]
+fn a_cluster_with_valkey() {
+    plays_along(Kind::Valkey);
+}
