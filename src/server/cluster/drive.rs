@@ -116,7 +116,7 @@ fn close(server: &mut Server, link: LinkId) {
 /// A node has connected.
 pub(crate) fn accept(server: &mut Server, connection: Connection) {
     let known = server.cluster.as_ref().map_or(0, |cluster| cluster.known_nodes());
-    if server.net.bus.len() >= 2 * known + MOST_STRANGERS {
+    if server.net.bus().len() >= 2 * known + MOST_STRANGERS {
         return server
             .log(Level::Verbose, "Refusing a cluster node connection: there are too many");
     }
