@@ -19,7 +19,7 @@ const ALL_COVERED: &str = "[OK] All 16384 slots covered.";
 fn start(kind: Kind) -> Option<Server> {
     let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"];
     let options = [&options[..], &["--repl-diskless-sync-delay", "0"]].concat();
-    Some(Server::start_program(&kind.program()?, tempdir().expect("a directory"), &options))
+    Some(Server::start_program(&kind.program()?, tempdir(), &options))
 }
 
 fn address(server: &Server) -> String {
