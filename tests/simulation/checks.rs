@@ -54,7 +54,7 @@ impl Checks {
             let asked = asked_for(&network.borrow().inbox(i, event.token));
             let is_follower = |t: usize| {
                 server.clients().get(t).is_some_and(|c| {
-                    !c.is(ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::SLAVE)
+                    !c.is_any(ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::SLAVE)
                 })
             };
             // Nobody can be answered on a connection that is broken by now.
