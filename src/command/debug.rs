@@ -1,5 +1,6 @@
 //! DEBUG: for developers and tests.
 
+use super::cluster;
 use super::config::rewrite_config_file;
 use crate::db::{Entry, EntryRef};
 use crate::ds::quicklist::{Direction, NodeBytes, Quicklist, set_packed_threshold};
@@ -31,6 +32,10 @@ const HELP: &[&str] = &[
     "CHANGE-REPL-ID",
     "    Change the replication IDs of the instance.",
     "    Dangerous: should be used only for testing the replication subsystem.",
+    "CLOSE-CLUSTER-LINK-ON-PACKET-DROP <0|1>",
+    "    Close the link of a packet that is dropped by DROP-CLUSTER-PACKET-FILTER.",
+    "CLUSTERLINK KILL <to|from|all> <node-id>",
+    "    Close the links to and from a node of the cluster.",
     "CONFIG-REWRITE-FORCE-ALL",
     "    Like CONFIG REWRITE but writes all configuration options, including",
     "    keywords not listed in original configuration file or default values.",
@@ -42,6 +47,8 @@ const HELP: &[&str] = &[
     "    Output a hex signature representing the current DB content.",
     "DIGEST-VALUE <key> [<key> ...]",
     "    Output a hex signature of the values of all the specified keys.",
+    "DROP-CLUSTER-PACKET-FILTER <packet-type>",
+    "    Drop all packets of that type from other nodes of the cluster; -1 for none.",
     "ERROR <string>",
     "    Return a protocol error with <string> as message. Useful for clients",
     "    unit tests to simulate errors.",
@@ -190,6 +197,15 @@ fn set_switch(s: &mut Server, name: &[u8], args: &[&[u8]]) -> CommandResult<bool
         (b"delay-rdb-client-free-seconds", [seconds]) => {
             let seconds = parse_i64(seconds).ok_or(CommandError::NOT_AN_INTEGER)?;
             s.repl.set_rdb_channel_grace(seconds);
+        }
+        (b"drop-cluster-packet-filter", [kind]) => {
+            cluster::debug::drop_messages(s, parse_i64(kind).ok_or(CommandError::NOT_AN_INTEGER)?);
+        }
+        (b"close-cluster-link-on-packet-drop", [flag]) => {
+            cluster::debug::close_on_drop(s, is_on(flag));
+        }
+        (b"clusterlink", [kill, way, id]) if kill.eq_ignore_ascii_case(b"kill") => {
+            cluster::debug::kill_links(s, way, id)?;
         }
         (b"pause-cron", [flag]) => s.lifecycle.debug.pause_cron = is_on(flag),
         (b"dict-resizing", [flag]) => {

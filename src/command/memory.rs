@@ -46,7 +46,7 @@ pub fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         ("replication.backlog", m.backlog),
         ("clients.slaves", m.replicas),
         ("clients.normal", m.normal_clients),
-        ("cluster.links", 0),
+        ("cluster.links", s.net.bus().total_memory() as u64),
         ("aof.buffer", s.persistence.aof.appender().buffer_memory() as u64),
         ("lua.caches", s.scripting.scripts.memory() as u64),
         ("functions.caches", s.scripting.libraries.memory() as u64),

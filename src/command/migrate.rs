@@ -86,6 +86,8 @@ impl<'a> Migration<'a> {
             encode_command(&[&[&b"AUTH"[..]], &self.credentials[..]].concat(), &mut requests);
             before += 1;
         }
+        // In a cluster the slot is yet another node's, from where the target stands.
+        let restore: &[u8] = if s.cluster.is_some() { b"RESTORE-ASKING" } else { b"RESTORE" };
         let mut digits = itoa::Buffer::new();
         if target.db != Some(self.db) {
             encode_command(&[b"SELECT", digits.format(self.db).as_bytes()], &mut requests);
@@ -97,7 +99,7 @@ impl<'a> Migration<'a> {
             let version = s.config.expiring_fields_version();
             let payload = dump(entry.value(), s.config.rdbcompression, version);
             let ttl = digits.format(ttl).as_bytes();
-            let mut request = vec![&b"RESTORE"[..], key, ttl, &payload];
+            let mut request = vec![restore, key, ttl, &payload];
             if self.replace {
                 request.push(b"REPLACE");
             }

@@ -1,10 +1,12 @@
 //! Publish and subscribe: PUBLISH, (P|S)SUBSCRIBE, (P|S)UNSUBSCRIBE, PUBSUB and their kin for shard channels.
 
+use crate::bus::Publication;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{Client, ClientFlags};
+use crate::server::cluster::drive;
 use crate::server::output;
 use crate::server::pubsub::Topic;
 use crate::server::subscribe;
@@ -29,14 +31,24 @@ const HELP: &[&str] = &[
 
 fn publish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let receivers = output::publish(s, args[1], args[2]);
-    call.propagate_to_replicas();
+    pass_on(s, call, args, false);
     call.reply.int(receivers as i64);
     Ok(())
 }
 
+/// Tells others of a message: replicas by the stream; in a cluster all nodes, or those of the shard, by the bus.
+fn pass_on(s: &mut Server, call: &mut Call, args: &[&[u8]], is_sharded: bool) {
+    if s.cluster.is_none() {
+        return call.propagate_to_replicas();
+    }
+    let (channel, message) = (args[1].to_vec(), args[2].to_vec());
+    let publication = Publication { is_sharded, channel, message };
+    drive::operate(s, |cluster, _, facts| cluster.publish(publication, facts));
+}
+
 fn spublish(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let receivers = output::publish_on_shard(s, args[1], args[2]);
-    call.propagate_to_replicas();
+    pass_on(s, call, args, true);
     call.reply.int(receivers as i64);
     Ok(())
 }

@@ -41,6 +41,7 @@ pub(crate) mod redirect;
 pub mod replication;
 pub mod scripting;
 pub(crate) mod shutdown;
+pub(crate) mod slot_change;
 pub mod startup;
 pub(crate) mod subscribe;
 pub(crate) mod table;

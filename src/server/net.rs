@@ -112,7 +112,7 @@ impl Net {
     }
 
     /// Connections with other nodes of the cluster.
-    pub(super) fn bus(&self) -> &BusLinks {
+    pub(crate) fn bus(&self) -> &BusLinks {
         &self.bus
     }
 

@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::client::{Blocked, Token};
+use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;
 use crate::server::blocking;
 use crate::server::output;
@@ -32,6 +33,10 @@ pub(crate) fn unblock_client_on_timeout(server: &mut Server, token: Token) -> bo
         Some(&Blocked::Durable { offset, .. }) => {
             let reached = feed::durable_at(server, offset);
             output::reply_to(server, token, |reply| reached.reply(reply));
+        }
+        Some(Blocked::SlotChange(_)) => {
+            let error = CommandError::NO_REPLICAS;
+            return blocking::unblock_client_on_error(server, token, &error);
         }
         Some(Blocked::Pause | Blocked::Shutdown) | None => return false,
     }

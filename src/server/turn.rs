@@ -11,6 +11,7 @@ use crate::server::blocking::pause;
 use crate::server::busy;
 use crate::server::cluster::drive as bus;
 use crate::server::cluster::links::FIRST_BUS_LINK;
+use crate::server::cluster::set_slot;
 use crate::server::cron;
 use crate::server::dispatch::resume;
 use crate::server::expiry;
@@ -244,6 +245,7 @@ fn load_on(server: &mut Server) {
 
 /// The loop is about to sleep: whatever this turn has left to do is done now.
 fn before_sleep(server: &mut Server) {
+    set_slot::before_sleep(server);
     bus::before_sleep(server);
     cron::expire_if_much_is_stale(server);
     if server.memory.eviction().is_running() {

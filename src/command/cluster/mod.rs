@@ -2,8 +2,9 @@
 //!
 //! * [`nodes`]: who is in the cluster, and whose place who takes.
 //! * [`slots`]: who owns what. [`keys`]: the keys of a slot. [`slot_stats`]: what a slot costs.
-//! * [`show`]: what this node knows.
+//! * [`show`]: what this node knows. [`debug`]: what DEBUG has for tests.
 
+pub mod debug;
 mod keys;
 mod nodes;
 mod show;

@@ -54,8 +54,18 @@ pub(super) fn forget(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
     Ok(())
 }
 
-/// CLUSTER REPLICATE node-id
+/// CLUSTER REPLICATE node-id, or NO ONE
 pub(super) fn replicate(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    cluster(s)?;
+    match args[2..] {
+        [_] => {}
+        [no, one] if is(no, "NO") && is(one, "ONE") => {
+            operate(s, |cluster, now, facts| cluster.replicate_no_one(now, facts))?;
+            call.reply.ok();
+            return Ok(());
+        }
+        _ => return Err(CommandError::SYNTAX),
+    }
     let has_keys = !s.ks.is_empty();
     operate(s, |cluster, now, facts| cluster.replicate(args[2], has_keys, now, facts))?
         .map_err(|error| about(args[2], error))?;

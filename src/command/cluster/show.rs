@@ -242,7 +242,7 @@ fn reply_shard_node(reply: &mut Reply, node: &Node, audience: Audience) {
 }
 
 pub(super) fn links(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let cluster = cluster(s)?;
+    let (cluster, bus) = (cluster(s)?, s.net.bus());
     let both = |node: &Node| node.link().into_iter().chain(node.inbound());
     let links: Vec<(LinkId, NodeId)> =
         cluster.nodes().flat_map(|node| both(node).map(|link| (link, node.id()))).collect();
@@ -250,6 +250,7 @@ pub(super) fn links(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResu
     reply.array(links.len());
     for (id, node) in links {
         let link = cluster.link(id);
+        let (_, waiting) = bus.memory(id);
         reply.map(6);
         reply.bulk_str("direction");
         reply.bulk_str(if link.is_some_and(|link| link.is_inbound()) { "from" } else { "to" });
@@ -258,11 +259,11 @@ pub(super) fn links(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResu
         reply.bulk_str("create-time");
         reply.int(link.map_or(0, |link| link.created_ms()));
         reply.bulk_str("events");
-        reply.bulk_str("r");
+        reply.bulk_str(if waiting > 0 { "rw" } else { "r" });
         reply.bulk_str("send-buffer-allocated");
-        reply.int(0);
+        reply.int(waiting as i64);
         reply.bulk_str("send-buffer-used");
-        reply.int(0);
+        reply.int(waiting as i64);
     }
     Ok(())
 }

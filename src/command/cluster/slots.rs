@@ -1,15 +1,22 @@
 //! Who owns what: CLUSTER ADDSLOTS, DELSLOTS, FLUSHSLOTS and SETSLOT.
 
 use super::{cluster, operate, slot, unknown_node};
-use crate::command::args::is;
+use crate::bus::NodeId;
+use crate::command::args::{Unit, is, timeout};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::server::cluster::machine::{SetSlot, SetSlotError};
+use crate::server::client::ClientFlags;
+use crate::server::cluster::machine::SetSlotError;
+use crate::server::cluster::set_slot;
+use crate::server::slot_change::SetSlot;
 use std::ops::RangeInclusive;
 
 const NOT_EMPTY: CommandError =
     CommandError::err("DB must be empty to perform CLUSTER FLUSHSLOTS.");
+const NO_TIMEOUT_VALUE: CommandError = CommandError::err("Missing timeout value");
+/// How long replicas may take, in milliseconds, unless the command says otherwise.
+const REPLICATION_TIMEOUT_MS: i64 = 2000;
 const BAD_ACTION: CommandError =
     CommandError::err("Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
 
@@ -85,42 +92,44 @@ pub(super) fn flushslots(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> Comman
     Ok(())
 }
 
-/// CLUSTER SETSLOT slot IMPORTING|MIGRATING|NODE id, or STABLE
+/// CLUSTER SETSLOT slot IMPORTING|MIGRATING|NODE id, or STABLE, \[TIMEOUT milliseconds]
 pub(super) fn setslot(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    if cluster(s)?.myself().is_replica() {
+    let from_primary = s.clients[call.client].is(ClientFlags::MASTER);
+    if cluster(s)?.myself().is_replica() && !from_primary {
         return Err(CommandError::err("Please use SETSLOT only with masters."));
     }
     let slot = slot(args[2])?;
-    let change = match args[3..] {
-        [how, node] if is(how, "MIGRATING") => SetSlot::Migrating(node),
-        [how, node] if is(how, "IMPORTING") => SetSlot::Importing(node),
-        [how, node] if is(how, "NODE") => SetSlot::Node(node),
-        [how] if is(how, "STABLE") => SetSlot::Stable,
+    // One that can't be an id is no node's.
+    let id = |arg: &[u8]| NodeId::new(arg).unwrap_or(NodeId::NONE);
+    let (change, options) = match args[3..] {
+        [how, node, ref options @ ..] if is(how, "MIGRATING") => {
+            (SetSlot::Migrating(id(node)), options)
+        }
+        [how, node, ref options @ ..] if is(how, "IMPORTING") => {
+            (SetSlot::Importing(id(node)), options)
+        }
+        [how, node, ref options @ ..] if is(how, "NODE") => (SetSlot::Node(id(node)), options),
+        [how, ref options @ ..] if is(how, "STABLE") => (SetSlot::Stable, options),
         _ => return Err(BAD_ACTION),
     };
-    operate(s, |cluster, now, facts| cluster.set_slot(slot, change, now, facts))?
-        .map_err(|error| set_slot_error(change, error))?;
-    call.reply.ok();
-    Ok(())
+    let checked = operate(s, |cluster, _, facts| cluster.check_set_slot(slot, change, facts))?;
+    checked.map_err(|error| set_slot_error(change, args, error))?;
+    let deadline = match options {
+        [] => Some(s.ks.now_ms + REPLICATION_TIMEOUT_MS),
+        [option] if is(option, "TIMEOUT") => return Err(NO_TIMEOUT_VALUE),
+        [option, ms] if is(option, "TIMEOUT") => timeout(ms, Unit::Milliseconds, s.ks.now_ms)?,
+        _ => return Err(BAD_ACTION),
+    };
+    set_slot::set_slot(s, call, (slot, change), args, deadline)
+        .map_err(|error| set_slot_error(change, args, error))
 }
 
-fn set_slot_error(change: SetSlot, error: SetSlotError) -> CommandError {
-    let text = match error {
-        SetSlotError::NotOwner(slot) => format!("I'm not the owner of hash slot {slot}"),
-        SetSlotError::AlreadyOwner(slot) => format!("I'm already the owner of hash slot {slot}"),
-        SetSlotError::NotAPrimary => "Target node is not a master".into(),
-        SetSlotError::HoldsKeys(slot) => format!(
-            "Can't assign hashslot {slot} to a different node while I still hold keys for this hash slot."
-        ),
-        SetSlotError::UnknownNode => {
-            return match change {
-                SetSlot::Migrating(id) | SetSlot::Importing(id) => {
-                    CommandError::err_with([b"I don't know about node ", id].concat())
-                }
-                SetSlot::Node(id) => unknown_node(id),
-                SetSlot::Stable => BAD_ACTION,
-            };
+fn set_slot_error(change: SetSlot, args: &[&[u8]], error: SetSlotError) -> CommandError {
+    match (error, change) {
+        (SetSlotError::UnknownNode, SetSlot::Node(_)) => unknown_node(args[4]),
+        (SetSlotError::UnknownNode, _) => {
+            CommandError::err_with([b"I don't know about node ", args[4]].concat())
         }
-    };
-    CommandError::err_with(text)
+        (error, _) => CommandError::err_with(error.to_string()),
+    }
 }

@@ -142,7 +142,7 @@ pub(crate) fn unblock_client_on_error(
 ) -> bool {
     match server.clients[token].blocked.as_ref().map(|b| &b.on) {
         Some(Blocked::Keys(_)) => count_unblocked(server, token, true),
-        Some(Blocked::Replicas { .. } | Blocked::Durable { .. }) => {}
+        Some(Blocked::Replicas { .. } | Blocked::Durable { .. } | Blocked::SlotChange(_)) => {}
         Some(Blocked::Pause | Blocked::Shutdown) | None => return false,
     }
     server.observer.count_error(&error.code);

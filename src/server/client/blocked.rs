@@ -1,6 +1,7 @@
 //! What a blocked client waits for, and until when.
 
 use crate::db::blocked::Ticket;
+use crate::server::slot_change::WaitingChange;
 
 /// What a client that waits for keys is to do when one is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Blocked {
     Replicas { wanted: usize, offset: Option<u64> },
     /// `WAITAOF`: this server (if `local`) and so many replicas to have this offset in their append-only files.
     Durable { local: bool, replicas: usize, offset: Option<u64> },
+    /// `CLUSTER SETSLOT`, until replicas know of it.
+    SlotChange(WaitingChange),
     /// The end of a pause; then its command is tried again.
     Pause,
     /// `SHUTDOWN`, until the replicas have caught up.

@@ -2,6 +2,7 @@
 //!
 //! * [`machine`]: what is known of it, and what has to be done, as a machine without sockets.
 //! * [`redirect`]: which requests this node executes, and where others are sent.
+//! * [`set_slot`]: changes of slots that replicas have to know of first.
 //! * [`drive`]: tells the machine what it has to know, and does what it wants done.
 //! * [`obey`]: what it wants of the rest of the server. [`links`]: the bus's sockets.
 //! * [`file`]: `nodes.conf`, where what is known outlives the process. [`describe`]: nodes as lines of text.
@@ -13,6 +14,7 @@ pub(crate) mod links;
 pub mod machine;
 mod obey;
 pub(crate) mod redirect;
+pub(crate) mod set_slot;
 
 pub use machine::{Cluster, Facts, Node, Now};
 

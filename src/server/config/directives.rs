@@ -562,47 +562,47 @@ directives! {
     /// File of the cluster's state.
     cluster_config_file: String = "nodes.conf".into(), text(cluster_config_file), "cluster-config-file", IMMUTABLE;
     /// Milliseconds after which a node is taken for lost.
-    cluster_node_timeout: u64 = 15000, int(0, LONG_MAX), "cluster-node-timeout", NO_EFFECT;
+    cluster_node_timeout: u64 = 15000, int(0, LONG_MAX), "cluster-node-timeout";
     /// Milliseconds between PINGs to nodes.
-    cluster_ping_interval: u64 = 0, int(0, LONG_MAX), "cluster-ping-interval", HIDDEN, NO_EFFECT;
+    cluster_ping_interval: u64 = 0, int(0, LONG_MAX), "cluster-ping-interval", HIDDEN;
     /// Port of the cluster bus; 0: `port` + 10000.
     cluster_port: u16 = 0, int(0, 65535), "cluster-port", IMMUTABLE;
     /// How old a replica's data may be for a failover.
-    cluster_replica_validity_factor: u32 = 10, int(0, INT_MAX), "cluster-replica-validity-factor" | "cluster-slave-validity-factor", NO_EFFECT;
+    cluster_replica_validity_factor: u32 = 10, int(0, INT_MAX), "cluster-replica-validity-factor" | "cluster-slave-validity-factor";
     /// Replicas that a primary keeps when others are in need.
-    cluster_migration_barrier: u32 = 1, int(0, INT_MAX), "cluster-migration-barrier", NO_EFFECT;
+    cluster_migration_barrier: u32 = 1, int(0, INT_MAX), "cluster-migration-barrier";
     /// Replicas may move to other primaries.
-    cluster_allow_replica_migration: bool = true, bool, "cluster-allow-replica-migration", NO_EFFECT;
+    cluster_allow_replica_migration: bool = true, bool, "cluster-allow-replica-migration";
     /// Serve only while all slots are covered.
     cluster_require_full_coverage: bool = true, bool, "cluster-require-full-coverage";
     /// A replica does not try to become a primary.
-    cluster_replica_no_failover: bool = false, bool, "cluster-replica-no-failover" | "cluster-slave-no-failover", NO_EFFECT;
+    cluster_replica_no_failover: bool = false, bool, "cluster-replica-no-failover" | "cluster-slave-no-failover";
     /// Serve reads while the cluster is down.
     cluster_allow_reads_when_down: bool = false, bool, "cluster-allow-reads-when-down";
     /// Serve sharded pub/sub while the cluster is down.
     cluster_allow_pubsubshard_when_down: bool = true, bool, "cluster-allow-pubsubshard-when-down";
     /// Bytes that may wait on a cluster link; 0: any.
-    cluster_link_sendbuf_limit: u64 = 0, memory(0, u64::MAX), "cluster-link-sendbuf-limit", NO_EFFECT;
+    cluster_link_sendbuf_limit: u64 = 0, memory(0, u64::MAX), "cluster-link-sendbuf-limit";
     /// Address told to other nodes.
     cluster_announce_ip: Option<String> = None, optional, "cluster-announce-ip";
     /// IPv4 address told to clients.
-    cluster_announce_client_ipv4: Option<String> = None, optional(ipv4), "cluster-announce-client-ipv4", NO_EFFECT, VALKEY;
+    cluster_announce_client_ipv4: Option<String> = None, optional(ipv4), "cluster-announce-client-ipv4", VALKEY;
     /// IPv6 address told to clients.
-    cluster_announce_client_ipv6: Option<String> = None, optional(ipv6), "cluster-announce-client-ipv6", NO_EFFECT, VALKEY;
+    cluster_announce_client_ipv6: Option<String> = None, optional(ipv6), "cluster-announce-client-ipv6", VALKEY;
     /// Host name told to clients.
     cluster_announce_hostname: Option<String> = None, optional(hostname), "cluster-announce-hostname";
     /// Name of the node for people.
-    cluster_announce_human_nodename: Option<String> = None, optional(nodename), "cluster-announce-human-nodename", NO_EFFECT;
+    cluster_announce_human_nodename: Option<String> = None, optional(nodename), "cluster-announce-human-nodename";
     /// Port told to other nodes; 0: `port`.
     cluster_announce_port: u16 = 0, int(0, 65535), "cluster-announce-port";
     /// TLS port told to other nodes; 0: `tls-port`.
-    cluster_announce_tls_port: u16 = 0, int(0, 65535), "cluster-announce-tls-port", NO_EFFECT;
+    cluster_announce_tls_port: u16 = 0, int(0, 65535), "cluster-announce-tls-port";
     /// Port of the bus told to other nodes; 0: the port + 10000.
     cluster_announce_bus_port: u16 = 0, int(0, 65535), "cluster-announce-bus-port";
     /// Endpoint that clients are told.
     cluster_preferred_endpoint_type: ClusterEndpointType = ClusterEndpointType::Ip, choice, "cluster-preferred-endpoint-type";
     /// Seconds for which a forgotten node stays forgotten.
-    cluster_blacklist_ttl: u64 = 60, int(0, u64::MAX), "cluster-blacklist-ttl", NO_EFFECT, VALKEY;
+    cluster_blacklist_ttl: u64 = 60, int(0, u64::MAX), "cluster-blacklist-ttl", VALKEY;
     /// Databases of a cluster.
     cluster_databases: u32 = 1, int(1, INT_MAX), "cluster-databases", IMMUTABLE, VALKEY;
     /// Count the traffic of each slot.

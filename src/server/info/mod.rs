@@ -205,7 +205,9 @@ impl Census {
 fn clients(s: &Server, lines: &mut Lines) {
     let census = Census::of(s);
     lines.add("connected_clients", census.ordinary);
-    lines.add("cluster_connections", 0);
+    // One each way with each other node.
+    let others = s.cluster.as_ref().map_or(0, |cluster| cluster.known_nodes() - 1);
+    lines.add("cluster_connections", 2 * others);
     lines.add("maxclients", s.config.maxclients);
     lines.add("client_recent_max_input_buffer", census.largest_input);
     lines.add("client_recent_max_output_buffer", census.largest_output);
@@ -269,7 +271,7 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("mem_total_replication_buffers", m.backlog + m.replicas);
     lines.add("mem_clients_slaves", m.replicas);
     lines.add("mem_clients_normal", m.normal_clients);
-    lines.add("mem_cluster_links", 0);
+    lines.add("mem_cluster_links", s.net.bus().total_memory());
     lines.add("mem_aof_buffer", s.persistence.aof.appender().buffer_memory());
     lines.add("mem_allocator", alloc::NAME);
     lines.add_zeros(&["active_defrag_running"]);

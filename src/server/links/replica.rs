@@ -159,6 +159,11 @@ impl Announced {
         };
     }
 
+    /// Whether this replica has announced this version, as in `0x080001`, or a later one.
+    pub fn is_since(&self, version: u32) -> bool {
+        self.version >= version
+    }
+
     /// The version of RDB in which this replica reads hashes whose fields expire; `None`: there is none, and it does
     /// not know such fields. What listens on no port is no server, but a tool: it gets `own`.
     pub fn expiring_fields_version(&self, own: RdbVersion) -> Option<RdbVersion> {

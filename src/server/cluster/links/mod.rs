@@ -144,6 +144,11 @@ impl BusLinks {
         self.links.get(&link).map_or((0, 0), |link| (link.inbox.memory(), link.outbox.memory()))
     }
 
+    /// Memory that all links hold, in bytes.
+    pub(crate) fn total_memory(&self) -> usize {
+        self.links.values().map(|link| link.inbox.memory() + link.outbox.memory()).sum()
+    }
+
     /// Links on which more waits than so many bytes, with how many.
     pub(super) fn over(&self, limit: usize) -> Vec<(LinkId, usize)> {
         let queues = self.links.iter().map(|(&id, link)| (id, link.outbox.memory()));

@@ -1,6 +1,7 @@
 //! Slots that commands give and take.
 
 use super::{Cluster, Facts, NodeKey, Now, Todo};
+use crate::server::slot_change::SetSlot;
 use crate::util::slot_set::SlotSet;
 use std::fmt;
 
@@ -22,19 +23,6 @@ impl fmt::Display for SlotAssignError {
     }
 }
 
-/// What `CLUSTER SETSLOT` asks for; nodes by their ids, as they were given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetSlot<'a> {
-    /// The slot is about to go to a node.
-    Migrating(&'a [u8]),
-    /// The slot is about to come from a node.
-    Importing(&'a [u8]),
-    /// The slot stays where it is.
-    Stable,
-    /// The slot belongs to a node.
-    Node(&'a [u8]),
-}
-
 /// Why a slot can't be set so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetSlotError {
@@ -43,6 +31,21 @@ pub enum SetSlotError {
     UnknownNode,
     NotAPrimary,
     HoldsKeys(u16),
+}
+
+impl fmt::Display for SetSlotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOwner(slot) => write!(f, "I'm not the owner of hash slot {slot}"),
+            Self::AlreadyOwner(slot) => write!(f, "I'm already the owner of hash slot {slot}"),
+            Self::UnknownNode => f.write_str("Unknown node"),
+            Self::NotAPrimary => f.write_str("Target node is not a master"),
+            Self::HoldsKeys(slot) => write!(
+                f,
+                "Can't assign hashslot {slot} to a different node while I still hold keys for this hash slot."
+            ),
+        }
+    }
 }
 
 impl Cluster {
@@ -115,7 +118,7 @@ impl Cluster {
         match change {
             SetSlot::Stable => Ok(None),
             SetSlot::Migrating(id) | SetSlot::Importing(id) | SetSlot::Node(id) => {
-                self.find(id).map(Some).ok_or(SetSlotError::UnknownNode)
+                self.nodes.key_of(&id).map(Some).ok_or(SetSlotError::UnknownNode)
             }
         }
     }
@@ -156,6 +159,26 @@ impl Cluster {
         }
         self.changed();
         Ok(())
+    }
+
+    /// Whether slots are about to move.
+    pub fn has_open_slots(&self) -> bool {
+        self.slots.all_migrating().next().is_some() || self.slots.all_importing().next().is_some()
+    }
+
+    /// The slots that are about to move, if one of these replicas of this node, by their clients' ids, is new: it has
+    /// to be told.
+    pub fn open_slots_for(&mut self, replicas: Vec<u64>) -> Vec<(u16, SetSlot)> {
+        let is_new = |id: &u64| !self.told_replicas.contains(id);
+        let has_new = self.myself().is_primary() && replicas.iter().any(is_new);
+        self.told_replicas = replicas;
+        if !has_new {
+            return Vec::new();
+        }
+        let migrating = self.all_migrating().map(|(slot, to)| (slot, SetSlot::Migrating(to.id)));
+        let importing = self.all_importing();
+        let importing = importing.map(|(slot, from)| (slot, SetSlot::Importing(from.id)));
+        migrating.chain(importing).collect()
     }
 
     /// A slot belongs to a node from now on, because somebody said so.

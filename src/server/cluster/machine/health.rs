@@ -39,10 +39,6 @@ impl Health {
         Health { restarted_ms: Some(Restart::JustNow), ..Health::default() }
     }
 
-    pub fn voters(&self) -> usize {
-        self.voters
-    }
-
     /// How many votes decide.
     pub fn quorum(&self) -> usize {
         self.voters / 2 + 1

@@ -34,9 +34,8 @@ mod tick;
 mod update;
 
 pub use action::{Action, Facts, LinkId, Now};
-pub use assign::{SetSlot, SetSlotError, SlotAssignError};
-pub use links::Link;
-pub use manual_failover::{FailoverError, FailoverKind};
+pub use assign::SetSlotError;
+pub use manual_failover::FailoverKind;
 pub use membership::{MembershipError, SavedCluster, SavedNode};
 pub use node::{Announced, Node, NodeAddress, NodeKey};
 pub use send::bus_port;
@@ -94,6 +93,8 @@ pub struct Cluster {
     stats: BusStats,
     /// Slots that have left their owners, until it has been told.
     moved: SlotSet,
+    /// The replicas of this node, by their clients' ids, that know which slots are about to move.
+    told_replicas: Vec<u64>,
     /// Whether this node's address is one that was configured.
     announces_ip: bool,
     debug: Debug,
@@ -124,6 +125,7 @@ impl Cluster {
             links: Links::default(),
             stats: BusStats::default(),
             moved: SlotSet::default(),
+            told_replicas: Vec::new(),
             announces_ip: false,
             debug: Debug::default(),
             ticks: 0,
@@ -146,10 +148,6 @@ impl Cluster {
     /// How many nodes are known, this one among them.
     pub fn known_nodes(&self) -> usize {
         self.nodes.len()
-    }
-
-    pub fn node(&self, id: &NodeId) -> Option<&Node> {
-        self.nodes.key_of(id).map(|key| &self.nodes[key])
     }
 
     /// The node that a node follows.

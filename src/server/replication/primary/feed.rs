@@ -195,6 +195,12 @@ pub(crate) fn replicas_at(server: &Server, offset: Option<u64>) -> usize {
     primary::replicas_that(server, has_it).len()
 }
 
+/// The replicas that are online and have announced this version, as in `0x080001`, or a later one.
+pub(crate) fn online_replicas_since(server: &Server, version: u32) -> Vec<Token> {
+    let is_so = |link: &ReplicaLink| link.is_online() && link.announced.is_since(version);
+    primary::replicas_that(server, is_so)
+}
+
 /// Lets go clients in `WAIT` whose replicas have acknowledged.
 pub(crate) fn process_clients_waiting_replicas(server: &mut Server) {
     for noted in server.clients.waiting().to_vec() {
