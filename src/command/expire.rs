@@ -8,6 +8,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::propagate;
 use crate::server::table::Row;
+use crate::util::c_string;
 
 /// Whether an expiry to be set has passed already, so that its key can go at once. On a replica only the primary may
 /// decide that.
@@ -61,7 +62,9 @@ impl Conditions {
             } else if is(arg, "LT") {
                 c.lt = true;
             } else {
-                return Err(CommandError::err_with([b"Unsupported option ", *arg].concat()));
+                return Err(CommandError::err_with(
+                    [b"Unsupported option ", c_string(arg)].concat(),
+                ));
             }
         }
         if c.nx && (c.xx || c.gt || c.lt) {

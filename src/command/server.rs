@@ -1,4 +1,5 @@
-//! Commands about the server as a whole: COMMAND, TIME, SAVE and its kin, SHUTDOWN, SLOWLOG, LATENCY, LOLWUT.
+//! Commands about the server as a whole: COMMAND, TIME, SAVE and its kin, SHUTDOWN, SLOWLOG, COMMANDLOG, LATENCY,
+//! LOLWUT.
 
 use super::args::{int, is};
 use super::set::reply_entry;
@@ -8,6 +9,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
 use crate::server::config::ShutdownFlags;
+use crate::server::observe::command_log::Measure;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
 use crate::server::persistence::aof::rewrite;
@@ -32,6 +34,22 @@ const SLOWLOG_HELP: &[&str] = &[
     "    Return the length of the slowlog.",
     "RESET",
     "    Reset the slowlog.",
+];
+
+const COMMANDLOG_HELP: &[&str] = &[
+    "GET <count> <type>",
+    "    Return top <count> entries of the specified <type> from the commandlog (-1 mean all).",
+    "    Entries are made of:",
+    "    id, timestamp,",
+    "        time in microseconds for type of slow,",
+    "        or size in bytes for type of large-request,",
+    "        or size in bytes for type of large-reply",
+    "    arguments array, client IP and port,",
+    "    client name",
+    "LEN <type>",
+    "    Return the length of the specified type of commandlog.",
+    "RESET <type>",
+    "    Reset the specified type of commandlog.",
 ];
 
 const LATENCY_HELP: &[&str] = &[
@@ -232,34 +250,41 @@ fn slowlog_get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult
     if args.len() > 3 {
         return Err(subcommand_syntax_error("SLOWLOG", args));
     }
-    let mut count = 10;
-    if let Some(arg) = args.get(2) {
-        let wanted = parse_i64(arg).filter(|n| *n >= -1);
-        let wanted = wanted
-            .ok_or_else(|| CommandError::err("count should be greater than or equal to -1"))?;
-        count = usize::try_from(wanted).unwrap_or(usize::MAX);
-    }
-    let entries = s.observer.slow_log.entries();
+    let count = args.get(2).map_or(Ok(10), |arg| log_count(arg))?;
+    reply_command_log(s, call, Measure::Duration, count);
+    Ok(())
+}
+
+/// How many entries of a log are wanted.
+fn log_count(arg: &[u8]) -> CommandResult<usize> {
+    let wanted = parse_i64(arg).filter(|n| *n >= -1);
+    let wanted =
+        wanted.ok_or_else(|| CommandError::err("count should be greater than or equal to -1"))?;
+    Ok(usize::try_from(wanted).unwrap_or(usize::MAX))
+}
+
+/// Replies with the newest entries of a log.
+fn reply_command_log(s: &mut Server, call: &mut Call, measure: Measure, count: usize) {
+    let entries = s.observer.command_logs.of(measure).entries();
     let reply = &mut call.reply;
     reply.array(entries.len().min(count));
     for entry in entries.take(count) {
         reply.array(6);
         reply.int(entry.id as i64);
         reply.int(entry.time);
-        reply.int(entry.micros as i64);
+        reply.int(entry.measured as i64);
         reply.array(entry.arg_count());
         entry.args().chain(entry.client()).for_each(|text| reply_entry(reply, text));
     }
-    Ok(())
 }
 
 fn slowlog_len(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    call.reply.int(s.observer.slow_log.entries().len() as i64);
+    call.reply.int(s.observer.command_logs.of(Measure::Duration).entries().len() as i64);
     Ok(())
 }
 
 fn slowlog_reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    s.observer.slow_log.clear();
+    s.observer.command_logs.of_mut(Measure::Duration).clear();
     call.reply.ok();
     Ok(())
 }
@@ -267,6 +292,43 @@ fn slowlog_reset(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult 
 fn slowlog_help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     reply_help(&mut call.reply, "SLOWLOG", SLOWLOG_HELP);
     Ok(())
+}
+
+/// COMMANDLOG GET count SLOW|LARGE-REQUEST|LARGE-REPLY
+fn commandlog_get(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    let count = log_count(args[2])?;
+    reply_command_log(s, call, measure_of(args[3])?, count);
+    Ok(())
+}
+
+/// COMMANDLOG LEN SLOW|LARGE-REQUEST|LARGE-REPLY
+fn commandlog_len(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    call.reply.int(s.observer.command_logs.of(measure_of(args[2])?).entries().len() as i64);
+    Ok(())
+}
+
+/// COMMANDLOG RESET SLOW|LARGE-REQUEST|LARGE-REPLY
+fn commandlog_reset(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
+    s.observer.command_logs.of_mut(measure_of(args[2])?).clear();
+    call.reply.ok();
+    Ok(())
+}
+
+fn commandlog_help(_: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
+    reply_help(&mut call.reply, "COMMANDLOG", COMMANDLOG_HELP);
+    Ok(())
+}
+
+/// Which of the command logs a client means.
+fn measure_of(arg: &[u8]) -> CommandResult<Measure> {
+    match arg {
+        _ if is(arg, "SLOW") => Ok(Measure::Duration),
+        _ if is(arg, "LARGE-REQUEST") => Ok(Measure::Request),
+        _ if is(arg, "LARGE-REPLY") => Ok(Measure::Reply),
+        _ => Err(CommandError::err(
+            "type should be one of the following: slow, large-request, large-reply",
+        )),
+    }
 }
 
 fn latency_histogram(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -433,6 +495,10 @@ pub const COMMANDS: &[Row] = &[
     ("slowlog|len", slowlog_len),
     ("slowlog|reset", slowlog_reset),
     ("slowlog|help", slowlog_help),
+    ("commandlog|get", commandlog_get),
+    ("commandlog|len", commandlog_len),
+    ("commandlog|reset", commandlog_reset),
+    ("commandlog|help", commandlog_help),
     ("latency|histogram", latency_histogram),
     ("latency|latest", latency_latest),
     ("latency|history", latency_history),

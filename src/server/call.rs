@@ -44,6 +44,10 @@ pub struct Call {
     pub in_script: bool,
     /// What is in the way of the client's requests.
     pub gates: Gates,
+    /// A request has at most so many bytes.
+    pub largest_request: usize,
+    /// Bytes of replies that have left `reply` already.
+    pub handed_over: usize,
 }
 
 impl Call {
@@ -57,6 +61,8 @@ impl Call {
             deny_blocking: false,
             in_script: false,
             gates,
+            largest_request: usize::MAX,
+            handed_over: 0,
         }
     }
 
@@ -70,12 +76,15 @@ impl Call {
             deny_blocking: true,
             in_script: self.in_script,
             gates: self.gates,
+            largest_request: usize::MAX,
+            handed_over: 0,
         }
     }
 
     /// The transaction's commands have been executed.
     pub fn end_transaction(&mut self, queued: Call) {
         (self.reply, self.db) = (queued.reply, queued.db);
+        self.handed_over += queued.handed_over;
     }
 
     /// For a command that a script calls.
@@ -98,11 +107,19 @@ impl Call {
             deny_blocking: true,
             in_script: false,
             gates: Gates::all(),
+            largest_request: usize::MAX,
+            handed_over: 0,
         }
     }
 }
 
 impl Call {
+    /// Bytes of all replies so far.
+    #[inline]
+    pub fn reply_bytes(&self) -> usize {
+        self.handed_over + self.reply.len()
+    }
+
     /// Replies with an error, and counts it.
     pub fn reply_error(&mut self, observer: &mut Observer, error: &CommandError) {
         observer.count_error(&error.code);

@@ -45,13 +45,17 @@ pub(crate) fn reply_large_string(server: &mut Server, call: &mut Call, key: &[u8
         server.observer.count_write(written);
     }
     server.buffers.add_turn_cost(written as u64 * NANOS_PER_BYTE);
-    if written == parts.iter().map(|part| part.len()).sum::<usize>() {
+    let all = parts.iter().map(|part| part.len()).sum::<usize>();
+    call.handed_over += all;
+    if written == all {
         call.reply.clear();
         return true;
     }
     let [header, value, end] = left_of(parts.map(<[u8]>::len), written);
     let header = Bytes::copy_from_slice(&call.reply.as_bytes()[header..]);
     call.reply.clear();
+    // What goes on in the reply is counted there.
+    call.handed_over -= 2 - end;
     call.reply.raw(&b"\r\n"[end..]);
     output::keep(server, token, header);
     if value < len
@@ -72,6 +76,7 @@ pub(crate) fn reply_argument(server: &mut Server, call: &mut Call, argument: &[u
     };
     call.reply.bulk_header(bytes.len());
     output::flush_reply(server, call);
+    call.handed_over += bytes.len();
     output::keep(server, call.client, bytes);
     call.reply.raw(b"\r\n");
 }

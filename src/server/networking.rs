@@ -406,6 +406,7 @@ impl Server {
     /// The replies are written, or wait in the client's output.
     pub fn process_input_buffer(&mut self, token: Token, buf: &[u8]) -> usize {
         let mut call = self.enter_client(token);
+        call.largest_request = buf.len();
         let mut batch = std::mem::take(&mut self.buffers.batch);
         let mut used = 0;
         let stop = loop {

@@ -137,6 +137,7 @@ pub(crate) fn flush_reply(server: &mut Server, call: &mut Call) {
         close_for_output_limit(server, token, pending);
         return;
     }
+    call.handed_over += call.reply.len();
     server.buffers.add_turn_cost(call.reply.len() as u64 * NANOS_PER_BYTE);
     let mut sent = 0;
     for mut piece in call.reply.take_pieces() {

@@ -65,18 +65,11 @@ impl CommandStats {
         self.histogram.get_or_insert_default().record(nanos);
     }
 
-    /// An upper bound of the time that `percent` of the calls took, in microseconds.
+    /// The time in microseconds that `percent` of the calls did not exceed.
     pub fn percentile_us(&self, percent: f64) -> f64 {
-        let Some(histogram) = &self.histogram else { return 0.0 };
-        let wanted = (self.calls as f64 * percent / 100.0).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        for (bits, n) in histogram.iter() {
-            seen += n;
-            if seen >= wanted {
-                return ((1u64 << bits) - 1) as f64 / 1000.0;
-            }
-        }
-        0.0
+        self.histogram
+            .as_ref()
+            .map_or(0.0, |histogram| histogram.percentile(percent) as f64 / 1000.0)
     }
 }
 

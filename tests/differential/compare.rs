@@ -133,24 +133,25 @@ fn heard(sides: &mut [Side; 2], kind: Kind) -> io::Result<[Heard; 2]> {
     Ok([ours.heard(kind)?, theirs.heard(kind)?])
 }
 
-/// What differs, with how often and the first time.
+/// What differs, with how often.
 #[derive(Default)]
 pub struct Report {
     pub commands: u64,
     pub rounds: u64,
-    pub found: BTreeMap<String, (u64, String)>,
+    pub found: BTreeMap<String, u64>,
 }
 
 impl Report {
-    fn add(&mut self, what: String, example: String) {
-        self.found.entry(what).or_insert((0, example)).0 += 1;
-    }
-
-    fn merge(&mut self, round: Report) {
-        self.commands += round.commands;
-        self.rounds += round.rounds;
-        for (what, (times, example)) in round.found {
-            self.found.entry(what).or_insert((0, example)).0 += times;
+    /// Adds a round with the differences that it showed; one of a new kind is told at once.
+    fn add(&mut self, commands: u64, found: Vec<(String, String)>) {
+        self.commands += commands;
+        self.rounds += 1;
+        for (what, example) in found {
+            let times = self.found.entry(what).or_insert_with_key(|what| {
+                println!("* {what}: first with {example}");
+                0
+            });
+            *times += 1;
         }
     }
 }
@@ -205,39 +206,43 @@ fn work(plan: &Plan, shared: &Mutex<Shared>) -> io::Result<()> {
     let mut sides = [Side::start(&plan.ours, plan.kind)?, Side::start(&plan.peer, plan.kind)?];
     let known = sides[1].main.line("COMMAND LIST")?;
     let known: BTreeSet<&[u8]> = known.items().iter().map(Reply::bytes).collect();
-    let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64);
-    let mut grammar = Grammar::new(now_ms, |spec| known.contains(spec.name.as_bytes()));
+    let mut grammar = Grammar::new(now_ms(), |spec| known.contains(spec.name.as_bytes()));
     grammar.min_ttl_ms = 200_000;
     let lock = || shared.lock().expect("no worker has panicked");
     loop {
         let Some(seed) = lock().next(plan) else { return Ok(()) };
-        let mut report = Report::default();
+        grammar.now_ms = now_ms();
         let mut round = Round {
             seed,
             plan,
             sides: &mut sides,
-            report: &mut report,
+            found: Vec::new(),
             sent: Vec::new(),
             events_differ: false,
         };
         let ended = round.run(&grammar);
         if let Err(error) = &ended {
             let last = round.sent.last().map(shown).unwrap_or_default();
-            report.add("a server went away".into(), format!("seed {seed}, {error}, behind {last}"));
+            let example = format!("seed {seed}, {error}, behind {last}");
+            round.found.push(("a server went away".into(), example));
         }
-        report.rounds = 1;
-        lock().report.merge(report);
+        lock().report.add(round.sent.len() as u64, round.found);
         if ended.is_err() {
             return Ok(());
         }
     }
 }
 
+fn now_ms() -> i64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64)
+}
+
 struct Round<'a> {
     seed: u64,
     plan: &'a Plan,
     sides: &'a mut [Side; 2],
-    report: &'a mut Report,
+    /// What differs, each with an example.
+    found: Vec<(String, String)>,
     /// All commands of the round so far.
     sent: Vec<Words>,
     /// There was an error which may be found sooner on one side, before anything is looked up: events need not agree.
@@ -264,7 +269,6 @@ impl Round<'_> {
                 self.sent.push(request.words.clone());
                 let (our_pushes, ours) = self.sides[0].main_reply()?;
                 let (their_pushes, theirs) = self.sides[1].main_reply()?;
-                self.report.commands += 1;
                 self.judge(request, &ours, &theirs, &mut queued);
                 // What expires in the same moment goes in no order.
                 let all = |pushes: &[Reply]| {
@@ -454,7 +458,7 @@ impl Round<'_> {
             text(ours),
             text(theirs)
         );
-        self.report.add(what, example);
+        self.found.push((what, example));
     }
 }
 

@@ -117,6 +117,19 @@ const ROW: Difference = Difference {
 pub const DIFFERENCES: &[Difference] = &[
     // What one of them does not know, or knows otherwise.
     Difference {
+        peers: &[Kind::Redis7],
+        commands: &["lrem"],
+        when: When::Has("-9223372036854775808"),
+        reason: "a count that has no opposite overflows there; later versions refuse it",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7],
+        commands: &["xclaim", "xautoclaim"],
+        reason: "a consumer that gets nothing does not come into being there",
+        ..ROW
+    },
+    Difference {
         commands: &["xgroup|create", "xgroup|setid"],
         when: When::Has("ENTRIESREAD"),
         reason: "a number beyond what was ever added is clamped, as only 8.2 does, which refuses repeated options instead",

@@ -7,9 +7,9 @@
 //! cargo test --test differential -- --document > docs/differences.md
 //! ```
 //!
-//! A round is one pipeline of commands, which its seed decides, on an empty server; at its end, a quiet point, all is
-//! compared. `--jobs` says how many pairs of servers play rounds at the same time. `AEOLIS_PROGRAM` names another
-//! binary than the one of this build, and the variables in [`peers`] those of the peers, whose version matters.
+//! A round is one pipeline of commands, which its seed decides, on an empty server; behind it all data is compared.
+//! `--jobs` says how many pairs of servers play rounds at the same time. `AEOLIS_PROGRAM` names another binary than the
+//! one of this build, and the variables in [`peers`] those of the peers, whose version matters.
 
 mod compare;
 pub mod differences;
@@ -113,9 +113,9 @@ fn run(kind: Kind, peer: PathBuf, options: &Options) -> bool {
         found.len()
     );
     let mut sorted: Vec<_> = found.iter().collect();
-    sorted.sort_by_key(|(_, (times, _))| std::cmp::Reverse(*times));
-    for (what, (times, example)) in sorted {
-        println!("* {what}: {times} times, first with {example}");
+    sorted.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    for (what, times) in sorted {
+        println!("* {what}: {times} times");
     }
     found.is_empty()
 }

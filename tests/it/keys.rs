@@ -138,6 +138,7 @@ fn expiry() {
         ("TTL a", ":-1"),
         ("EXPIRE a x", NOT_AN_INTEGER),
         ("EXPIRE a 1 FOO", "ERR Unsupported option FOO"),
+        ("EXPIRE a 1 F\0O", "ERR Unsupported option F"),
         ("EXPIRE a 1 NX XX", "ERR NX and XX, GT or LT options at the same time are not compatible"),
         ("EXPIRE a 1 NX LT", "ERR NX and XX, GT or LT options at the same time are not compatible"),
         ("EXPIRE a 1 GT LT", "ERR GT and LT options at the same time are not compatible"),

@@ -121,12 +121,73 @@ fn commands_are_described() {
         "[client|kill]"
     );
     assert!(server.text(&["COMMAND", "DOCS", "ping"]).starts_with("[ping [summary "));
-    for container in ["CLIENT", "CONFIG", "COMMAND", "SLOWLOG", "LATENCY", "DEBUG"] {
+    for container in ["CLIENT", "CONFIG", "COMMAND", "SLOWLOG", "COMMANDLOG", "LATENCY", "DEBUG"] {
         let start =
             format!("[{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
         let help = server.text(&[container, "HELP"]);
         assert!(help.starts_with(&start) && help.ends_with("HELP     Print this help.]"), "{help}");
     }
+}
+
+/// The sizes are those of the requests and replies as they are sent.
+#[test]
+fn large_requests_and_replies_are_remembered() {
+    let mut server = Server::start(&[
+        "--commandlog-request-larger-than",
+        "2000",
+        "--commandlog-reply-larger-than",
+        "2000",
+    ]);
+    let entry = |server: &mut Server, kind: &str| {
+        let entries = array(server.cmd(&["COMMANDLOG", "GET", "-1", kind]));
+        entries
+            .into_iter()
+            .map(array)
+            .map(|entry| (entry[2].clone(), words(entry[3].clone())))
+            .collect::<Vec<_>>()
+    };
+    let sized = |bytes: i64, command: &[&str]| {
+        (Value::Int(bytes), command.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (small, large) = ("x".repeat(1970), "x".repeat(1971));
+    let shown = format!("{}... (1843 more bytes)", "x".repeat(128));
+    server.text(&["SET", "k", &small]);
+    server.text(&["SET", "k", &large]);
+    server.text(&["GET", "k"]);
+    assert_eq!(entry(&mut server, "large-request"), [sized(2000, &["SET", "k", &shown])]);
+    assert_eq!(entry(&mut server, "LARGE-REPLY"), []);
+    // Whether it is copied, or goes out as it lies, or is a transaction's.
+    for size in [3_000, 300_000] {
+        let value = "x".repeat(size);
+        server.check(&[("COMMANDLOG RESET large-reply", "OK")]);
+        server.text(&["SET", "k", &value]);
+        assert!(server.text(&["GET", "k"]) == value);
+        let bytes = (size + 5 + size.to_string().len()) as i64;
+        assert_eq!(entry(&mut server, "large-reply"), [sized(bytes, &["GET", "k"])]);
+        server.check(&[("MULTI", "OK"), ("PING", "QUEUED"), ("GET k", "QUEUED")]);
+        server.text(&["EXEC"]);
+        let logged = entry(&mut server, "large-reply");
+        // EXEC itself is kept in no log.
+        assert_eq!(logged, [sized(bytes, &["GET", "k"]), sized(bytes, &["GET", "k"])]);
+    }
+    server.check(&[
+        ("COMMANDLOG LEN large-reply", ":2"),
+        ("COMMANDLOG LEN slow", ":0"),
+        ("CONFIG SET commandlog-reply-larger-than -1 commandlog-large-request-max-len 0", "OK"),
+        ("COMMANDLOG RESET large-reply", "OK"),
+        ("STRLEN k", ":300000"),
+        ("COMMANDLOG LEN large-reply", ":0"),
+        ("COMMANDLOG GET -2 foo", "ERR count should be greater than or equal to -1"),
+        (
+            "COMMANDLOG GET 1 foo",
+            "ERR type should be one of the following: slow, large-request, large-reply",
+        ),
+        ("COMMANDLOG LEN", "ERR wrong number of arguments for 'commandlog|len' command"),
+        ("CONFIG SET commandlog-execution-slower-than 0", "OK"),
+        ("CONFIG GET slowlog-log-slower-than", "[slowlog-log-slower-than 0]"),
+        ("COMMANDLOG LEN slow", ":2"),
+        ("SLOWLOG LEN", ":3"),
+    ]);
 }
 
 #[test]

@@ -516,9 +516,17 @@ directives! {
     /// Bytes that scripts of one kind may use together; 0: any number. A directive of Aeolis.
     lua_memory_limit: u64 = 1024 * MB, memory(0, LONG_MAX), "lua-memory-limit";
     /// Microseconds from which a command is slow; -1: none is.
-    slowlog_log_slower_than: i64 = 10000, int(-1, LONG_MAX), "slowlog-log-slower-than";
+    slowlog_log_slower_than: i64 = 10000, int(-1, LONG_MAX), "slowlog-log-slower-than" | "commandlog-execution-slower-than", VALKEYS_ALIAS;
     /// Entries of the slow log.
-    slowlog_max_len: u64 = 128, int(0, LONG_MAX), "slowlog-max-len";
+    slowlog_max_len: u64 = 128, int(0, LONG_MAX), "slowlog-max-len" | "commandlog-slow-execution-max-len", VALKEYS_ALIAS;
+    /// Bytes from which a request is large; -1: none is.
+    commandlog_request_larger_than: i64 = 1024 * 1024, int(-1, LONG_MAX), "commandlog-request-larger-than", VALKEY;
+    /// Entries of the log of large requests.
+    commandlog_large_request_max_len: u64 = 128, int(0, LONG_MAX), "commandlog-large-request-max-len", VALKEY;
+    /// Bytes from which a reply is large; -1: none is.
+    commandlog_reply_larger_than: i64 = 1024 * 1024, int(-1, LONG_MAX), "commandlog-reply-larger-than", VALKEY;
+    /// Entries of the log of large replies.
+    commandlog_large_reply_max_len: u64 = 128, int(0, LONG_MAX), "commandlog-large-reply-max-len", VALKEY;
     /// Milliseconds from which an event is a latency spike; 0: none is.
     latency_monitor_threshold: u64 = 0, int(0, LONG_MAX), "latency-monitor-threshold";
     /// Keep a histogram for each command.

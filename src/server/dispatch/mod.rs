@@ -18,6 +18,7 @@ use crate::server::config::PropagationErrorBehavior;
 use crate::server::gates::Gates;
 use crate::server::http;
 use crate::server::monitoring;
+use crate::server::observe::command_log::{MEASURES, Measured};
 use crate::server::observe::slot_stats::{Usage, request_bytes};
 use crate::server::output;
 use crate::server::propagate;
@@ -48,8 +49,9 @@ pub enum Verdict {
 struct Executed {
     outcome: CommandResult,
     nanos: u64,
-    /// Bytes of replies before it.
+    /// Bytes of replies before it: those in the writer, and all.
     start_reply: usize,
+    start_bytes: usize,
     /// Changes of the keyspace before it.
     dirty_before: u64,
 }
@@ -354,7 +356,7 @@ fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]
 #[inline(always)]
 fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) -> Executed {
     let handler = server.commands.get(id).handler;
-    let start_reply = call.reply.len();
+    let (start_reply, start_bytes) = (call.reply.len(), call.reply_bytes());
     let dirty_before = server.ks.changes.dirty;
     call.propagation = Propagation::Automatic;
     let started = server.ks.clock.nanos();
@@ -363,7 +365,7 @@ fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8
     if nanos > CHEAP_COMMAND_NS {
         note_cost(server, nanos);
     }
-    Executed { outcome, nanos, start_reply, dirty_before }
+    Executed { outcome, nanos, start_reply, start_bytes, dirty_before }
 }
 
 /// Notes that a command was not cheap: its client may have had its turn, and for the next command it is later, unless
@@ -394,8 +396,11 @@ fn note_call(
     if let Err(error) = executed.outcome {
         answer_failure(server, call, id, &error, executed.start_reply);
     }
-    if server.observer.slow_log.wants(micros, flags) {
-        log_slow_command(server, token, micros, &redact(args));
+    let reply_bytes = call.reply_bytes().saturating_sub(executed.start_bytes) as u64;
+    if server.observer.command_logs.want([micros, call.largest_request as u64, reply_bytes])
+        && !flags.contains(CommandFlags::SKIP_SLOWLOG)
+    {
+        log_command(server, token, [micros, request_bytes(args), reply_bytes], args);
     }
     if server.observer.latency.wants(micros / 1000) {
         let event = if flags.contains(CommandFlags::FAST) { "fast-command" } else { "command" };
@@ -403,14 +408,23 @@ fn note_call(
     }
 }
 
-/// Adds a command to the slow log.
+/// Adds a command to the logs that it belongs to.
 #[cold]
-fn log_slow_command(server: &mut Server, token: Token, micros: u64, args: &[&[u8]]) {
+fn log_command(server: &mut Server, token: Token, measured: Measured, args: &[&[u8]]) {
+    if !server.observer.command_logs.want(measured) {
+        return;
+    }
     let now = server.now_seconds();
     let Some(client) = server.clients.get(token) else { return };
     let peer = client.conn.peer(&server.unix_path());
     let name = client.name.as_deref().unwrap_or_default();
-    server.observer.slow_log.push(micros, now, args, &peer, name);
+    let args = redact(args);
+    for (measure, measured) in MEASURES.into_iter().zip(measured) {
+        let log = server.observer.command_logs.of_mut(measure);
+        if log.wants(measured) {
+            log.push(measured, now, &args, &peer, name);
+        }
+    }
 }
 
 /// A command's error is its reply, in place of what it may have written.

@@ -1,7 +1,7 @@
 //! What the server notes of its own work, for those who watch over it.
 //!
 //! * [`stats`]: the counters of `INFO`, and rates sampled from them.
-//! * [`slowlog`]: commands that took long, with their arguments, for `SLOWLOG`.
+//! * [`command_log`]: commands that took long, or many bytes, with their arguments, for `SLOWLOG` and `COMMANDLOG`.
 //! * [`latency`]: everything else that took long, for `LATENCY`.
 //! * [`slot_stats`]: what the requests of each slot cost, for `CLUSTER SLOT-STATS`.
 //! * [`monitors`]: who sees every command, and the lines that they have not been sent yet.
@@ -9,20 +9,20 @@
 //!
 //! An [`Observer`] is told what happened and changes nothing else. What counts in every command is inline.
 
+pub(crate) mod command_log;
 pub(crate) mod latency;
 pub mod log;
 pub(crate) mod monitors;
 pub(crate) mod slot_stats;
-pub(crate) mod slowlog;
 pub(crate) mod stats;
 
 use super::config::Config;
 use crate::resp::error::ErrorCode;
+use command_log::{CommandLogs, Measure};
 use latency::LatencyMonitor;
 use log::Log;
 use monitors::Monitors;
 use slot_stats::SlotStats;
-use slowlog::SlowLog;
 use stats::Stats;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Observer {
     stats: Stats,
-    pub(crate) slow_log: SlowLog,
+    pub(crate) command_logs: CommandLogs,
     pub(crate) latency: LatencyMonitor,
     pub(crate) monitors: Monitors,
     pub(crate) slot_stats: SlotStats,
@@ -41,7 +41,7 @@ impl Observer {
     pub(crate) fn new(config: &Config, log: Log) -> Observer {
         let mut observer = Observer {
             stats: Stats::default(),
-            slow_log: SlowLog::default(),
+            command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),
             monitors: Monitors::default(),
             slot_stats: SlotStats::default(),
@@ -53,8 +53,21 @@ impl Observer {
 
     /// Carries the thresholds over from the configuration.
     pub(crate) fn apply_config(&mut self, config: &Config) {
-        let max_len = config.slowlog_max_len as usize;
-        self.slow_log.configure(config.slowlog_log_slower_than, max_len);
+        for (measure, threshold, max_len) in [
+            (Measure::Duration, config.slowlog_log_slower_than, config.slowlog_max_len),
+            (
+                Measure::Request,
+                config.commandlog_request_larger_than,
+                config.commandlog_large_request_max_len,
+            ),
+            (
+                Measure::Reply,
+                config.commandlog_reply_larger_than,
+                config.commandlog_large_reply_max_len,
+            ),
+        ] {
+            self.command_logs.of_mut(measure).configure(threshold, max_len);
+        }
         self.latency.set_threshold(config.latency_monitor_threshold);
     }
 

@@ -11,7 +11,7 @@ use crate::server::client::{Client, ClientFlags};
 use crate::server::info::fields::{Fields, Parts};
 use crate::server::info::info_text;
 use crate::server::links::trace::{LinkRole, LinkTrace, Step, StepKind};
-use crate::server::observe::slowlog::SlowEntry;
+use crate::server::observe::command_log::{LogEntry, Measure};
 use crate::server::replication::status::{self, Condition};
 use crate::util::histogram::Histogram;
 use bytes::Bytes;
@@ -67,13 +67,14 @@ fn snapshot(server: &Server, keys: &KeySampler) -> Value {
     let fields = Fields::of(&text);
     let bounds = Histogram::default();
     let bounds: Vec<f64> = bounds.buckets(BOUNDS).map(|(nanos, _)| nanos as f64 / 1000.0).collect();
+    let slow_log = server.observer.command_logs.of(Measure::Duration);
     json!({
         "at_ms": server.ks.now_ms,
         "info": info(&fields),
         "keyspace": keyspace(&fields),
         "bounds_us": bounds,
         "commands": commands(server),
-        "slow_log": server.observer.slow_log.entries().take(SLOW_COMMANDS).map(slow).collect::<Value>(),
+        "slow_log": slow_log.entries().take(SLOW_COMMANDS).map(slow).collect::<Value>(),
         "clients": clients(server),
         "links": replication_links(server),
         "keys": keys.show(server.ks.access.lfu),
@@ -111,7 +112,7 @@ fn commands(server: &Server) -> Value {
     shown.collect()
 }
 
-fn slow(entry: &SlowEntry) -> Value {
+fn slow(entry: &LogEntry) -> Value {
     let text = |entry: ListpackEntry<'_>| match entry {
         ListpackEntry::Str(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         ListpackEntry::Int(n) => n.to_string(),
@@ -119,7 +120,7 @@ fn slow(entry: &SlowEntry) -> Value {
     let args: Vec<String> = entry.args().map(text).collect();
     let command: String = args.join(" ").chars().take(MAX_SHOWN).collect();
     let client = entry.client().next().map(text);
-    json!({ "at": entry.time, "us": entry.micros, "command": command, "client": client })
+    json!({ "at": entry.time, "us": entry.measured, "command": command, "client": client })
 }
 
 fn clients(server: &Server) -> Value {

@@ -17,6 +17,7 @@ use crate::server::VERSION;
 use crate::server::info::fields::{Fields, Parts};
 use crate::server::info::info_text;
 use crate::server::links::trace::LinkRole;
+use crate::server::observe::command_log::Measure;
 use crate::server::replication::status;
 use crate::server::table::Command;
 use exposition::{Exposition, Kind};
@@ -150,7 +151,7 @@ fn errors_and_spikes(server: &Server, out: &mut Exposition) {
 }
 
 fn slow_log(server: &Server, out: &mut Exposition) {
-    let mut entries = server.observer.slow_log.entries();
+    let mut entries = server.observer.command_logs.of(Measure::Duration).entries();
     let len = entries.len();
     let last = entries.next();
     let mut gauge = |name, help: &str, value: f64| out.single(name, Kind::Gauge, help, value);
@@ -160,7 +161,7 @@ fn slow_log(server: &Server, out: &mut Exposition) {
     gauge(
         "redis_last_slow_execution_duration_seconds",
         "How long its command took, in seconds.",
-        last.map_or(0.0, |entry| entry.micros as f64 / 1e6),
+        last.map_or(0.0, |entry| entry.measured as f64 / 1e6),
     );
 }
 

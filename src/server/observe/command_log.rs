@@ -1,8 +1,8 @@
-//! The slow log: commands that took longer than `slowlog-log-slower-than`.
+//! The command logs: which commands took long, for `SLOWLOG`, and which were or were answered with many bytes, for
+//! `COMMANDLOG`, each with its threshold.
 
 use crate::ds::listpack::{Listpack, ListpackEntry};
 use crate::ds::packed::Packed;
-use crate::spec::CommandFlags;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
@@ -12,18 +12,57 @@ const MAX_ARG_LEN: usize = 128;
 /// The texts of an entry that come before its arguments.
 const CLIENT_TEXTS: usize = 2;
 
-/// One slow command.
+/// What a log looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// How long a command took, in microseconds.
+    Duration,
+    /// Bytes of the request.
+    Request,
+    /// Bytes of the reply.
+    Reply,
+}
+
+pub const MEASURES: [Measure; 3] = [Measure::Duration, Measure::Request, Measure::Reply];
+
+/// What was measured of one command, or an upper bound of it, in the order of [`MEASURES`].
+pub type Measured = [u64; MEASURES.len()];
+
+/// The logs.
+#[derive(Debug, Default)]
+pub struct CommandLogs([CommandLog; MEASURES.len()]);
+
+impl CommandLogs {
+    pub fn of(&self, measure: Measure) -> &CommandLog {
+        &self.0[measure as usize]
+    }
+
+    pub fn of_mut(&mut self, measure: Measure) -> &mut CommandLog {
+        &mut self.0[measure as usize]
+    }
+
+    /// Whether a command may belong into one of them.
+    #[inline]
+    pub fn want(&self, measured: Measured) -> bool {
+        let [duration, request, reply] = &self.0;
+        let [micros, request_bytes, reply_bytes] = measured;
+        duration.wants(micros) || request.wants(request_bytes) || reply.wants(reply_bytes)
+    }
+}
+
+/// One command.
 #[derive(Clone, Debug)]
-pub struct SlowEntry {
+pub struct LogEntry {
     pub id: u64,
     /// Seconds since 1970.
     pub time: i64,
-    pub micros: u64,
+    /// What the log looks at.
+    pub measured: u64,
     /// The client's address and name, then the arguments, in one allocation.
     texts: Packed,
 }
 
-impl SlowEntry {
+impl LogEntry {
     /// The client's address, then its name.
     pub fn client(&self) -> impl Iterator<Item = ListpackEntry<'_>> {
         self.texts.view().iter().take(CLIENT_TEXTS)
@@ -38,24 +77,31 @@ impl SlowEntry {
     }
 }
 
-/// The newest slow commands, newest first.
-#[derive(Debug, Default)]
-pub struct SlowLog {
-    entries: VecDeque<SlowEntry>,
+/// The newest commands of one kind, newest first.
+#[derive(Debug)]
+pub struct CommandLog {
+    entries: VecDeque<LogEntry>,
     next_id: u64,
-    /// Microseconds; negative: nothing is logged.
-    threshold_us: i64,
+    /// From which measure on commands are logged; the largest: none is.
+    threshold: u64,
     max_len: usize,
 }
 
-impl SlowLog {
-    /// Logs commands that take at least so many microseconds (negative: none) from now on, and keeps so many of them.
-    pub fn configure(&mut self, threshold_us: i64, max_len: usize) {
-        (self.threshold_us, self.max_len) = (threshold_us, max_len);
+impl Default for CommandLog {
+    fn default() -> CommandLog {
+        CommandLog { entries: VecDeque::new(), next_id: 0, threshold: u64::MAX, max_len: 0 }
+    }
+}
+
+impl CommandLog {
+    /// Logs commands of which at least so much is measured (negative: none) from now on, and keeps so many of them.
+    pub fn configure(&mut self, threshold: i64, max_len: u64) {
+        let threshold = u64::try_from(threshold).ok().filter(|_| max_len > 0);
+        (self.threshold, self.max_len) = (threshold.unwrap_or(u64::MAX), max_len as usize);
     }
 
     /// The newest first.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &SlowEntry> {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &LogEntry> {
         self.entries.iter()
     }
 
@@ -63,17 +109,14 @@ impl SlowLog {
         self.entries = VecDeque::new();
     }
 
-    /// Whether a command that took so long belongs here.
+    /// Whether a command of which so much is measured belongs here.
     #[inline]
-    pub fn wants(&self, micros: u64, flags: CommandFlags) -> bool {
-        self.threshold_us >= 0
-            && self.max_len > 0
-            && micros >= self.threshold_us as u64
-            && !flags.contains(CommandFlags::SKIP_SLOWLOG)
+    pub fn wants(&self, measured: u64) -> bool {
+        measured >= self.threshold
     }
 
     /// Adds a command, which a client of this address and name has sent.
-    pub fn push(&mut self, micros: u64, time: i64, args: &[&[u8]], peer: &str, name: &[u8]) {
+    pub fn push(&mut self, measured: u64, time: i64, args: &[&[u8]], peer: &str, name: &[u8]) {
         let mut texts = Listpack::new();
         texts.push_back(peer.as_bytes());
         texts.push_back(name);
@@ -85,7 +128,8 @@ impl SlowLog {
             let text = format!("... ({} more arguments)", args.len() - shown);
             texts.push_back(text.as_bytes());
         }
-        self.entries.push_front(SlowEntry { id: self.next_id, time, micros, texts: texts.into() });
+        let entry = LogEntry { id: self.next_id, time, measured, texts: texts.into() };
+        self.entries.push_front(entry);
         self.next_id += 1;
         self.entries.truncate(self.max_len);
     }
@@ -106,25 +150,26 @@ mod tests {
 
     #[test]
     fn slow_commands_are_kept_newest_first() {
-        let mut log = SlowLog::default();
+        let mut log = CommandLog::default();
         log.configure(10, 2);
-        assert!(log.wants(10, CommandFlags::empty()) && !log.wants(9, CommandFlags::empty()));
-        assert!(!log.wants(10, CommandFlags::SKIP_SLOWLOG));
+        assert!(log.wants(10) && !log.wants(9));
         for micros in [10, 20, 30] {
             log.push(micros, 0, &[b"get", b"k"], "peer", b"");
         }
-        let kept: Vec<_> = log.entries().map(|entry| (entry.id, entry.micros)).collect();
+        let kept: Vec<_> = log.entries().map(|entry| (entry.id, entry.measured)).collect();
         assert_eq!(kept, [(2, 30), (1, 20)]);
         log.clear();
         log.push(40, 0, &[b"get", b"k"], "peer", b"");
         assert_eq!(log.entries().map(|entry| entry.id).collect::<Vec<_>>(), [3]);
         log.configure(-1, 2);
-        assert!(!log.wants(u64::MAX, CommandFlags::empty()));
+        assert!(!log.wants(i64::MAX as u64));
+        log.configure(10, 0);
+        assert!(!log.wants(10));
     }
 
     #[test]
     fn what_is_long_is_shortened() {
-        let mut log = SlowLog::default();
+        let mut log = CommandLog::default();
         log.configure(0, 1);
         let long = [b'x'; MAX_ARG_LEN + 5];
         log.push(1, 0, &[&long[..]; MAX_ARGS + 1], "peer", b"name");
