@@ -85,6 +85,8 @@ const NO_SENTINEL: &str = "Sentinel is a program of its own, which is not part o
 /// Runs the program with these arguments (the first is its name); answers the exit code.
 pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
     alloc::init();
+    // Before the first large block: a huge page that it has got stays one, however little of it is used.
+    process::allow_huge_pages(false);
     let args: Vec<OsString> = args.collect();
     if let Some(code) = other_program(&args) {
         return code;
@@ -228,8 +230,8 @@ fn start(server: &mut Server) -> Result<(), Box<dyn Error>> {
         return Err("Failed to configure TLS. Check logs for more info.".into());
     }
     event_loop::open(server).map_err(|error| format!("Failed to start: {error}"))?;
-    if server.config.disable_thp {
-        process::disable_huge_pages();
+    if !server.config.disable_thp {
+        process::allow_huge_pages(true);
     }
     update_title(server);
     write_pid_file(server);

@@ -127,9 +127,9 @@ pub fn daemonize() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the kernel from backing memory with huge pages: one written byte would copy two megabytes while a child shares
-/// them, and zeroing one takes milliseconds.
-pub fn disable_huge_pages() {
+/// Keeps the kernel from backing memory with huge pages, or lets it: one written byte would copy two megabytes while a
+/// child shares them, and zeroing one takes milliseconds.
+pub fn allow_huge_pages(allowed: bool) {
     // SAFETY: PR_SET_THP_DISABLE takes no pointers.
-    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, libc::c_ulong::from(!allowed), 0, 0, 0) };
 }

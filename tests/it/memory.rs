@@ -90,6 +90,18 @@ fn deleted_collections_are_given_back() {
     }
 }
 
+/// A huge page is resident as a whole, however little of it is used. One may be had before the program begins.
+#[test]
+fn an_empty_server_has_no_huge_pages() {
+    let mut server = Server::start(&[]);
+    let pid = server.info("process_id");
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("its memory");
+    let line = smaps.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+    let kilobytes: i64 =
+        line.expect("the field").trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kilobytes <= 2048, "{kilobytes} kB");
+}
+
 /// Growing by pieces must not take the old and the new place of a large string at once, nor keep what it outgrew.
 #[test]
 fn a_string_that_grows_does_not_take_its_size_twice() {
