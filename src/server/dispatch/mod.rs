@@ -281,7 +281,7 @@ fn call_in_slot(
     let Some(slot) = slot.filter(|_| server.config.cluster_slot_stats_enabled) else {
         return self::call(server, call, id, args);
     };
-    let (started, start) = (server.ks.clock.nanos(), call.reply.len());
+    let (started, start) = (server.ks.clock.nanos(), call.reply_bytes());
     let fed = server.repl.offset();
     self::call(server, call, id, args);
     if server.clients.get(call.client).is_some_and(|client| client.is_blocked_on_keys()) {
@@ -294,7 +294,7 @@ fn call_in_slot(
     let usage = Usage {
         cpu_ns: server.ks.clock.nanos().saturating_sub(started),
         bytes_in: begin + request_bytes(args),
-        bytes_out: (call.reply.len().saturating_sub(start)) as u64 + to_replicas,
+        bytes_out: call.reply_bytes().saturating_sub(start) as u64 + to_replicas,
     };
     server.observer.slot_stats.count(slot, usage);
 }
