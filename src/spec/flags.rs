@@ -108,15 +108,6 @@ named_flags! {
     }
 }
 
-impl CommandFlags {
-    /// Runs a script: its keys are read and changed by the commands that the script calls, not by itself.
-    pub const RUNS_SCRIPT: CommandFlags =
-        CommandFlags::RUNS_TEXT.union(CommandFlags::RUNS_KNOWN).union(CommandFlags::RUNS_FUNCTION);
-    /// Refused unless the configuration allows it.
-    pub const PROTECTED: CommandFlags =
-        CommandFlags::PROTECTED_DEBUG.union(CommandFlags::PROTECTED_MODULE);
-}
-
 named_flags! {
     /// The categories of ACL rules; their names here are without the `@`.
     pub struct AclCategories: u32 {

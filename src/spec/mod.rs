@@ -23,6 +23,15 @@ pub use flags::{AclCategories, ArgFlags, CommandFlags, DocFlags, KeySpecFlags};
 
 include!(concat!(env!("OUT_DIR"), "/commands.rs"));
 
+impl CommandFlags {
+    /// Runs a script: its keys are read and changed by the commands that the script calls, not by itself.
+    pub const RUNS_SCRIPT: CommandFlags =
+        CommandFlags::RUNS_TEXT.union(CommandFlags::RUNS_KNOWN).union(CommandFlags::RUNS_FUNCTION);
+    /// Refused unless the configuration allows it.
+    pub const PROTECTED: CommandFlags =
+        CommandFlags::PROTECTED_DEBUG.union(CommandFlags::PROTECTED_MODULE);
+}
+
 /// A command, a container of subcommands, or a subcommand.
 #[derive(Clone, Debug)]
 pub struct CommandSpec {

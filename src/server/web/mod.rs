@@ -2,7 +2,7 @@
 //! everything else.
 //!
 //! * [`exchange`]: what is said on a connection, as a machine without a socket. Heads are parsed by `httparse`.
-//! * [`response`]: answers.
+//! * `response`: answers.
 //! * [`access`]: who may see what.
 //! * [`metrics`], [`health`], [`page`], [`live`]: what is served.
 //!

@@ -72,8 +72,9 @@ impl Outbox {
     /// So many of the bytes to send next have gone.
     pub(super) fn advance(&mut self, bytes: usize) {
         self.sent += bytes;
-        if let Some(first) = self.messages.pop_front_if(|first| first.len() <= self.sent) {
-            self.queued -= first.len();
+        if self.messages.front().is_some_and(|first| first.len() <= self.sent) {
+            self.queued -= self.sent;
+            self.messages.pop_front();
             self.sent = 0;
         }
     }
