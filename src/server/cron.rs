@@ -11,6 +11,7 @@ use crate::server::output;
 use crate::server::persistence;
 use crate::server::persistence::aof::rewrite;
 use crate::server::persistence::aof::write;
+use crate::server::progress;
 use crate::server::propagate;
 use crate::server::replication::primary;
 use crate::server::replication::primary::snapshot;
@@ -74,6 +75,7 @@ pub(crate) fn cron(server: &mut Server) {
     persistence::check_save_points(server);
     rewrite::check_aof_rewrite(server);
     write::retry_aof_write(server, server.lifecycle.begins_second(server.config.hz));
+    progress::log_progress(server);
     clients_cron(server);
     web::cron(server);
     server.net.targets_mut().close_unused(now);

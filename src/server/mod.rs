@@ -34,6 +34,7 @@ pub(crate) mod oom_score;
 pub mod output;
 pub mod persistence;
 pub(crate) mod process;
+pub(crate) mod progress;
 pub(crate) mod propagate;
 pub(crate) mod pubsub;
 pub(crate) mod redact;

@@ -5,6 +5,7 @@
 //! * [`latency`]: everything else that took long, for `LATENCY`.
 //! * [`slot_stats`]: what the requests of each slot cost, for `CLUSTER SLOT-STATS`.
 //! * [`monitors`]: who sees every command, and the lines that they have not been sent yet.
+//! * [`progress`]: how far long work is, for the log.
 //! * [`log`]: the log file, and the methods of the server that write to it.
 //!
 //! An [`Observer`] is told what happened and changes nothing else. What counts in every command is inline.
@@ -13,6 +14,7 @@ pub(crate) mod command_log;
 pub(crate) mod latency;
 pub mod log;
 pub(crate) mod monitors;
+pub(crate) mod progress;
 pub(crate) mod slot_stats;
 pub(crate) mod stats;
 
@@ -22,6 +24,7 @@ use command_log::{CommandLogs, Measure};
 use latency::LatencyMonitor;
 use log::Log;
 use monitors::Monitors;
+use progress::Progress;
 use slot_stats::SlotStats;
 use stats::Stats;
 use std::time::Duration;
@@ -33,6 +36,7 @@ pub struct Observer {
     pub(crate) command_logs: CommandLogs,
     pub(crate) latency: LatencyMonitor,
     pub(crate) monitors: Monitors,
+    pub(crate) progress: Progress,
     pub(crate) slot_stats: SlotStats,
     pub(crate) log: Log,
 }
@@ -44,6 +48,7 @@ impl Observer {
             command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),
             monitors: Monitors::default(),
+            progress: Progress::default(),
             slot_stats: SlotStats::default(),
             log,
         };
