@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::cluster::describe::{Reader, nodes_text, write_node};
 use crate::server::cluster::machine::LinkId;
-use crate::server::cluster::{Cluster, Node, drive};
+use crate::server::cluster::{Cluster, Node, drive, obey};
 use crate::server::config::ClusterEndpointType;
 use crate::util::slot::SLOTS;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl Audience {
             endpoint_type: s.config.cluster_preferred_endpoint_type,
             ipv6: conn.peer_ip().is_some_and(|ip| ip.is_ipv6()),
             tls: conn.is_encrypted(),
-            offset: s.repl.offset(),
+            offset: obey::offset(s),
         }
     }
 

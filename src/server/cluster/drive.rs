@@ -42,7 +42,7 @@ pub(crate) fn operate<T>(
     let now = now(server);
     let facts = Facts {
         config: &server.config,
-        offset: server.repl.offset(),
+        offset: obey::offset(server),
         follows: server.repl.is_replica(),
         data_age_ms: obey::data_age_ms(server),
         keys_in_slot: &|slot| server.ks.slot_len(slot),

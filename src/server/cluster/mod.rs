@@ -12,7 +12,7 @@ pub(crate) mod drive;
 pub mod file;
 pub(crate) mod links;
 pub mod machine;
-mod obey;
+pub(crate) mod obey;
 pub(crate) mod redirect;
 pub(crate) mod set_slot;
 

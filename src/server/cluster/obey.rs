@@ -29,6 +29,18 @@ pub(super) fn data_age_ms(server: &Server) -> u64 {
     })
 }
 
+/// How far this node's data goes in its shard's stream; 0 for a replica that has none of its primary's yet.
+pub(crate) fn offset(server: &Server) -> u64 {
+    if !server.repl.is_replica() {
+        return server.repl.offset();
+    }
+    let token = server.repl.primary_token().filter(|_| server.repl.is_connected_to_primary());
+    match token.and_then(|token| server.clients.get(token)) {
+        Some(primary) => primary.applied_offset,
+        None => server.repl.cached_offset().unwrap_or(0),
+    }
+}
+
 /// Follows a primary. `full`: the history of this server's data is no part of that primary's.
 pub(super) fn follow(server: &mut Server, host: String, port: u16, full: bool) {
     replica::replication_set_primary(server, host, port);
