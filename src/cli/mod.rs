@@ -59,6 +59,7 @@ const FAMILIES: &[&[Row]] = &[
     command::object::COMMANDS,
     command::info::COMMANDS,
     command::cluster::COMMANDS,
+    command::clustertrace::COMMANDS,
     command::config::COMMANDS,
     command::server::COMMANDS,
     command::sort::COMMANDS,

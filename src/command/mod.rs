@@ -7,6 +7,7 @@ pub mod bitfield;
 pub mod bits;
 pub mod client;
 pub mod cluster;
+pub mod clustertrace;
 pub mod config;
 pub mod connection;
 pub mod database;

@@ -2,6 +2,7 @@
 //! other servers come from, what encrypts them, and what has happened to them.
 
 use super::cluster::links::BusLinks;
+use super::cluster::machine::LinkId;
 use super::connection::{Connection, Dialer};
 use super::targets::CachedTargets;
 use super::tls::Tls;
@@ -114,6 +115,11 @@ impl Net {
     /// Connections with other nodes of the cluster.
     pub(crate) fn bus(&self) -> &BusLinks {
         &self.bus
+    }
+
+    /// What waits on a link of the bus, in bytes: read, and to be written.
+    pub(crate) fn link_memory(&self, link: LinkId) -> (usize, usize) {
+        self.bus.memory(link)
     }
 
     pub(super) fn bus_mut(&mut self) -> &mut BusLinks {

@@ -429,6 +429,7 @@ pub const DIFFERENCES: &[Difference] = &[
             "lastsave",
             "dump",
             "repltrace",
+            "clustertrace",
             "monitor",
             "acl|log",
             "acl|genpass",

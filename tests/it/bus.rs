@@ -185,3 +185,32 @@ fn two_processes_do_not_share_a_file() {
         "{log}"
     );
 }
+
+#[test]
+fn what_happened_is_shown() {
+    let (mut one, mut other) = (node(&[]), node(&[]));
+    let (port, bus) = (other.port.to_string(), bus_port(&mut other).to_string());
+    one.check(&[
+        ("CLUSTER ADDSLOTSRANGE 0 16383", "OK"),
+        (&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"), "OK"),
+        ("CLUSTER BUMPEPOCH", "BUMPED 1"),
+    ]);
+    let (id, other_id) = (one.line("CLUSTER MYID"), other.line("CLUSTER MYID"));
+    one.wait_for("CLUSTERTRACE LINKS", |links| {
+        links.contains(&format!("link to {other_id}: made"))
+            && links.contains(&format!("link from {other_id}: made"))
+    });
+    other.wait_for("CLUSTERTRACE SLOTS", |slots| {
+        slots.contains("slots 0-16383: ")
+            && slots.contains(&format!(
+                "from nobody to {id}, because the new owner claimed it in epoch"
+            ))
+    });
+    assert!(one.line("CLUSTERTRACE SLOTS").ends_with("because ADDSLOTS or DELSLOTS]"));
+    assert!(one.line("CLUSTERTRACE").contains("cluster ok: 2 nodes, 16384 slots have an owner"));
+    drop(other);
+    one.wait_for("CLUSTERTRACE NODES", |nodes| {
+        nodes.contains(&format!("node {other_id} ")) && nodes.contains("waited for since")
+    });
+    one.check(&[("CLUSTERTRACE RESET", "OK"), ("CLUSTERTRACE x", "ERR syntax error")]);
+}

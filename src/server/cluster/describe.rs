@@ -101,7 +101,8 @@ fn write_address(text: &mut String, node: &Node, reader: Reader) -> std::fmt::Re
     write!(text, ",shard-id={}", node.shard_id())
 }
 
-fn flag_names(flags: NodeFlags) -> String {
+/// As `CLUSTER NODES` shows them.
+pub fn flag_names(flags: NodeFlags) -> String {
     let names: Vec<&str> = FLAG_NAMES
         .iter()
         .filter(|(flag, _)| flags.contains(*flag))

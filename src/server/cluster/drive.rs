@@ -47,6 +47,7 @@ pub(crate) fn operate<T>(
         data_age_ms: obey::data_age_ms(server),
         keys_in_slot: &|slot| server.ks.slot_len(slot),
     };
+    cluster.note_time(now);
     let result = operation(&mut cluster, now, &facts);
     let actions = cluster.take_actions();
     server.cluster = Some(cluster);

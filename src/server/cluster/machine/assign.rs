@@ -1,5 +1,6 @@
 //! Slots that commands give and take.
 
+use super::trace::SlotReason;
 use super::{Cluster, Facts, NodeKey, Now, Todo};
 use crate::server::slot_change::SetSlot;
 use crate::util::slot_set::SlotSet;
@@ -70,7 +71,7 @@ impl Cluster {
         let owner = own.then_some(self.nodes.my_key());
         for slot in slots {
             self.slots.set_importing(slot, None);
-            self.set_owner(slot, owner);
+            self.set_owner(slot, owner, SlotReason::Assigned);
         }
         self.changed();
         Ok(())
@@ -190,7 +191,7 @@ impl Cluster {
         }
         let mine = self.my_primary_key();
         let was_mine = self.slots.owner(slot) == Some(mine);
-        self.set_owner(slot, Some(key));
+        self.set_owner(slot, Some(key), SlotReason::SetSlot);
         if was_mine && key != mine && self.nodes[mine].slots.is_empty() {
             self.give_last_slot(key, now, facts);
         }
@@ -225,8 +226,11 @@ impl Cluster {
     }
 
     /// Changes a slot's owner.
-    pub(super) fn set_owner(&mut self, slot: u16, owner: Option<NodeKey>) {
-        if let Some(old) = self.slots.owner(slot) {
+    pub(super) fn set_owner(&mut self, slot: u16, owner: Option<NodeKey>, reason: SlotReason) {
+        let old = self.slots.owner(slot);
+        let id = |key: Option<NodeKey>| key.map(|key| self.nodes[key].id);
+        self.trace.slot_moved(slot, id(old), id(owner), reason);
+        if let Some(old) = old {
             self.nodes[old].slots.remove(slot);
             self.moved.insert(slot);
         }
@@ -246,7 +250,7 @@ impl Cluster {
     /// A node's slots are nobody's; returns how many there were.
     pub(super) fn release_slots_of(&mut self, key: NodeKey) -> usize {
         let slots: Vec<u16> = self.nodes[key].slots.iter().collect();
-        slots.iter().for_each(|&slot| self.set_owner(slot, None));
+        slots.iter().for_each(|&slot| self.set_owner(slot, None, SlotReason::Released));
         slots.len()
     }
 }

@@ -1,5 +1,6 @@
 //! Elections: a replica asks the primaries for their votes and takes its failed primary's place.
 
+use super::trace::SlotReason;
 use super::{Cluster, Facts, NodeKey, Now, Todo};
 use crate::bus::{Body, Header, MessageFlags, NodeFlags};
 use rand::Rng;
@@ -199,7 +200,8 @@ impl Cluster {
         self.set_as_primary(me);
         self.actions.push(super::Action::Promote);
         let slots: Vec<u16> = self.nodes[old].slots.iter().collect();
-        slots.into_iter().for_each(|slot| self.set_owner(slot, Some(me)));
+        let reason = SlotReason::TookOver { epoch: self.myself().config_epoch };
+        slots.into_iter().for_each(|slot| self.set_owner(slot, Some(me), reason));
         self.update_health(now, facts);
         self.save(true);
         self.broadcast_pong(false, now, facts);

@@ -1,6 +1,6 @@
 //! Who has failed: what the majority of the primaries says.
 
-use super::{Cluster, Facts, NodeKey, Now};
+use super::{Cluster, Facts, Node, NodeKey, Now};
 use crate::bus::{Body, NodeFlags, NodeId};
 
 /// In node time-outs: how long a report counts, and after which time a primary that is back is believed to be, if
@@ -9,6 +9,16 @@ const REPORT_VALIDITY: u64 = 2;
 const UNDO_TIME: u64 = 2;
 
 impl Cluster {
+    /// Who reports a node failing, and when last, in milliseconds since 1970.
+    pub fn reports_of<'a>(
+        &'a self,
+        node: &'a Node,
+        now: Now,
+    ) -> impl Iterator<Item = (NodeId, i64)> {
+        let reports = node.failure_reports.iter();
+        reports.map(move |(&reporter, &at)| (self.nodes[reporter].id, now.wall_of(Some(at))))
+    }
+
     /// How many other nodes report a node failing.
     pub fn failure_reports(&mut self, key: NodeKey, now: Now, facts: &Facts) -> usize {
         let validity_ms = facts.config.cluster_node_timeout.saturating_mul(REPORT_VALIDITY);

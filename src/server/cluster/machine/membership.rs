@@ -2,6 +2,7 @@
 
 use super::health::Health;
 use super::node::{Announced, Node, NodeAddress};
+use super::trace::SlotReason;
 use super::{Action, Cluster, Facts, NodeKey, Now, Todo, random_id};
 use crate::bus::{NodeFlags, NodeId};
 use crate::server::config::Config;
@@ -125,7 +126,7 @@ impl Cluster {
         for slot in
             saved.slots.iter().filter(|&slot| self.slots.owner(slot).is_none()).collect::<Vec<_>>()
         {
-            self.set_owner(slot, Some(key));
+            self.set_owner(slot, Some(key), SlotReason::Loaded);
         }
         for &(slot, to) in &saved.migrating {
             let to = self.named_or_new(to, now);
@@ -318,7 +319,7 @@ impl Cluster {
         self.slots.close_all();
         self.reset_manual_failover();
         self.election.forget_attempt();
-        (0..SLOTS).for_each(|slot| self.set_owner(slot, None));
+        (0..SLOTS).for_each(|slot| self.set_owner(slot, None, SlotReason::Reset));
         for key in self.nodes.others() {
             self.remove_node(key);
         }

@@ -31,6 +31,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod tick;
+pub mod trace;
 mod update;
 
 pub use action::{Action, Facts, LinkId, Now};
@@ -54,6 +55,7 @@ use nodes::Nodes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use slot_map::SlotMap;
+use trace::Trace;
 
 /// What `DEBUG` has a node do wrong.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +97,7 @@ pub struct Cluster {
     moved: SlotSet,
     /// The replicas of this node, by their clients' ids, that know which slots are about to move.
     told_replicas: Vec<u64>,
+    trace: Trace,
     /// Whether this node's address is one that was configured.
     announces_ip: bool,
     debug: Debug,
@@ -126,6 +129,7 @@ impl Cluster {
             stats: BusStats::default(),
             moved: SlotSet::default(),
             told_replicas: Vec::new(),
+            trace: Trace::default(),
             announces_ip: false,
             debug: Debug::default(),
             ticks: 0,
@@ -226,6 +230,21 @@ impl Cluster {
         &self.stats
     }
 
+    /// What happened, and why slots are where they are.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// What happens next, happens now.
+    pub fn note_time(&mut self, now: Now) {
+        self.trace.at(now);
+    }
+
+    /// Forgets what happened.
+    pub fn reset_trace(&mut self) {
+        self.trace.reset();
+    }
+
     /// What is to be done since this was asked last, in this order.
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
@@ -263,10 +282,12 @@ impl Cluster {
     }
 
     fn notice(&mut self, text: String) {
+        self.trace.note(&text);
         self.actions.push(Action::Log(Level::Notice, text));
     }
 
     fn warn(&mut self, text: String) {
+        self.trace.note(&text);
         self.actions.push(Action::Log(Level::Warning, text));
     }
 

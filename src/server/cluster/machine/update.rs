@@ -1,5 +1,6 @@
 //! Slots that other nodes claim: the newer epoch has them.
 
+use super::trace::SlotReason;
 use super::{Action, Cluster, Facts, NodeKey, Now, Todo};
 use crate::bus::NodeId;
 use crate::util::slot::SLOTS;
@@ -112,7 +113,7 @@ impl Cluster {
         if let Some(from) = self.slots.importing(slot).filter(|&from| from != claimant) {
             self.move_import(slot, from, claimant);
         }
-        self.set_owner(slot, Some(claimant));
+        self.set_owner(slot, Some(claimant), SlotReason::Claimed { epoch });
         self.changed();
         self.todo |= Todo::SYNC;
     }
@@ -167,7 +168,7 @@ impl Cluster {
             self.slots.set_importing(slot, None);
             // The source has let go of it, and whoever was to have it, this node or its old primary, missed that.
             if self.slots.owner(slot) != Some(self.nodes.my_key()) {
-                self.set_owner(slot, Some(self.nodes.my_key()));
+                self.set_owner(slot, Some(self.nodes.my_key()), SlotReason::LetGo);
                 self.bump_epoch();
                 self.changed();
                 self.todo |= Todo::SYNC;
