@@ -70,7 +70,7 @@ mod tests {
         let table: [(&[&[u8]], &str); 3] = [
             (&[b"GET", b"foo"], "*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n"),
             (&[b""], "*1\r\n$0\r\n\r\n"),
-            (&[b"0123456789"; 10], &format!("*10\r\n{}", "$10\r\n0123456789\r\n".repeat(10))),
+            (&[&b"0123456789"[..]; 10], &format!("*10\r\n{}", "$10\r\n0123456789\r\n".repeat(10))),
         ];
         for (args, sent) in table {
             assert_eq!(request_bytes(args), sent.len() as u64, "{sent:?}");
