@@ -174,12 +174,19 @@ impl Cluster {
         self.settles();
     }
 
-    /// Has a replica take its primary's place.
-    fn fail_over_to(&mut self, node: usize) {
+    /// Has a replica take its primary's place, and waits until all nodes know: before, none would vote for the other.
+    fn fail_over(&mut self, primary: usize, node: usize) {
         let answer = self.nodes[node].line("CLUSTER FAILOVER");
         assert_eq!(answer, "OK");
-        self.nodes[node].wait_for("ROLE", |role| role.contains("master"));
+        let (old, new) = (self.id(primary), self.id(node));
+        for node in &mut self.nodes {
+            node.wait_for("CLUSTER NODES", |nodes| {
+                let line = nodes.lines().find(|line| line.starts_with(&old));
+                line.is_some_and(|line| line.contains(&format!("slave {new} ")))
+            });
+        }
         self.settles();
+        self.nodes[primary].wait_info("master_link_status", "up");
     }
 
     fn add(&mut self, kind: Kind) {
@@ -232,10 +239,8 @@ fn plays_along(peer: Kind) {
         })
         .collect();
     for (replica, primary) in (3..6).zip(primaries) {
-        cluster.fail_over_to(replica);
-        cluster.nodes[primary].wait_info("master_link_status", "up");
-        cluster.fail_over_to(primary);
-        cluster.nodes[replica].wait_info("master_link_status", "up");
+        cluster.fail_over(primary, replica);
+        cluster.fail_over(replica, primary);
     }
     for kind in [peer, Kind::Aeolis] {
         cluster.add(kind);
