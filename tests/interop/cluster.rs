@@ -193,6 +193,12 @@ impl Cluster {
         let node = start(kind).expect("it was there before");
         self.cli(&["add-node", &address(&node), &address(&self.nodes[0])]);
         self.nodes.push(node);
+        let count = self.nodes.len();
+        for node in &mut self.nodes {
+            node.wait_for("CLUSTER NODES", |nodes| {
+                nodes.lines().count() == count && !nodes.contains("handshake")
+            });
+        }
         self.settles();
     }
 
