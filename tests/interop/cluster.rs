@@ -236,8 +236,8 @@ fn plays_along(peer: Kind) {
     }
     let load = Load::start(cluster.nodes.iter().map(|node| node.port).collect());
 
-    cluster.move_slots(200, 0, 1);
-    cluster.move_slots(200, 1, 0);
+    cluster.move_slots(60, 0, 1);
+    cluster.move_slots(60, 1, 0);
     let primaries: Vec<usize> = (3..6)
         .map(|replica| {
             let port: u16 = cluster.nodes[replica].info("master_port") as u16;
@@ -250,8 +250,8 @@ fn plays_along(peer: Kind) {
     }
     for kind in [peer, Kind::Aeolis] {
         cluster.add(kind);
-        cluster.move_slots(300, 2, 6);
-        cluster.move_slots(300, 6, 2);
+        cluster.move_slots(40, 2, 6);
+        cluster.move_slots(40, 6, 2);
         cluster.remove_last();
     }
 
