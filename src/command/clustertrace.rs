@@ -171,6 +171,9 @@ fn slot_line(change: &SlotChange) -> String {
         SlotReason::Released => "its owner has no slots any more".into(),
         SlotReason::Claimed { epoch } => format!("the new owner claimed it in epoch {epoch}"),
         SlotReason::TookOver { epoch } => format!("this node took over in epoch {epoch}"),
+        SlotReason::Migrated { epoch } => {
+            format!("it was sent here with all its keys, and claimed in epoch {epoch}")
+        }
         SlotReason::LetGo => "the node that it was imported from let go of it".into(),
     };
     format!(

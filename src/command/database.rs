@@ -12,7 +12,7 @@ use crate::server::transaction;
 
 /// DBSIZE
 fn dbsize(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    call.reply.int(s.ks.dbs[call.db].len() as i64);
+    call.reply.int(s.ks.dbs[call.db].table.len_shown() as i64);
     Ok(())
 }
 

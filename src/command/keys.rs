@@ -84,7 +84,7 @@ fn keys(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let table = &dbs[call.db].table;
     match pattern_slot(pattern).filter(|_| s.cluster.is_some()) {
         Some(slot) => table.slot_iter(slot).for_each(&mut visit),
-        None => table.iter().for_each(&mut visit),
+        None => table.iter_shown().for_each(&mut visit),
     }
     call.reply.set_array(at, n);
     Ok(())

@@ -14,6 +14,7 @@ use super::volatile_hashes::VolatileHashes;
 use crate::ds::hash::HashSeed;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::util::clock::Clock;
+use crate::util::slot_set::SlotSet;
 use crate::value::{Collection, Type, Value, ValueRef};
 use bytes::Bytes;
 use std::time::Duration;
@@ -603,6 +604,11 @@ impl Keyspace {
     /// In a cluster: how many keys a slot has in all databases.
     pub fn slot_len(&self, slot: u16) -> usize {
         self.dbs.iter().map(|db| db.table.slot_len(slot)).sum()
+    }
+
+    /// In a cluster: hides the keys of slots from all who do not ask for a key by its name, or shows them again.
+    pub fn hide_slots(&mut self, slots: &SlotSet, hidden: bool) {
+        self.dbs.iter_mut().for_each(|db| db.table.hide_slots(slots, hidden));
     }
 
     /// In a cluster: the keys of a slot, database by database.

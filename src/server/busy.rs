@@ -24,7 +24,8 @@ pub(crate) fn kill_script(
 /// Whether what a client asks for has been done already, by the primary or before the file was written, so that it
 /// is not for this server to refuse.
 pub(crate) fn must_obey(server: &Server, token: Token) -> bool {
-    server.clients[token].is(ClientFlags::MASTER) || server.persistence.aof.is_replaying()
+    server.clients[token].is_any(ClientFlags::MASTER | ClientFlags::MOVES_SLOTS)
+        || server.persistence.aof.is_replaying()
 }
 
 /// Whether what a client sends has to wait until the script has ended: it runs the script itself, or its stream

@@ -129,6 +129,7 @@ fn clients_cron(server: &mut Server) {
         | ClientFlags::MASTER
         | ClientFlags::BLOCKED
         | ClientFlags::PUBSUB
+        | ClientFlags::MOVES_SLOTS
         | ClientFlags::HANDSHAKE;
     let idle: Vec<Token> = server
         .clients

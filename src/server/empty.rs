@@ -17,6 +17,7 @@ pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bo
         server.ks.changes.blocked.signal_database(db);
         old.push(full);
     }
+    server.net.migrations.note_flush();
     tracking::tracking_invalidate_everything(server);
     server.memory.free_databases(old, lazy);
 }

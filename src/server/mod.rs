@@ -26,6 +26,7 @@ pub(crate) mod large_reply;
 pub(crate) mod lifecycle;
 pub mod links;
 pub(crate) mod memory;
+pub(crate) mod migration_feed;
 pub(crate) mod monitoring;
 pub(crate) mod net;
 pub(crate) mod networking;

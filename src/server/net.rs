@@ -4,6 +4,7 @@
 use super::cluster::links::BusLinks;
 use super::cluster::machine::LinkId;
 use super::connection::{Connection, Dialer};
+use super::links::migration::jobs::Jobs;
 use super::targets::CachedTargets;
 use super::tls::Tls;
 use super::turn::Events;
@@ -27,6 +28,8 @@ pub(crate) struct Net {
     rebind: bool,
     /// Connections with other nodes of the cluster.
     bus: BusLinks,
+    /// Slots that move to or from other nodes.
+    pub(crate) migrations: Jobs,
     /// Where `MIGRATE` sent keys lately.
     targets: CachedTargets,
     /// Who speaks HTTP, for metrics.

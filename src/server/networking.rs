@@ -68,6 +68,7 @@ const UNUSUAL: ClientFlags = ClientFlags::SLAVE
     .union(ClientFlags::TRACKING)
     .union(ClientFlags::REDIRECT)
     .union(ClientFlags::ASKING)
+    .union(ClientFlags::MOVES_SLOTS)
     .union(ClientFlags::RESTRICTED);
 
 /// A parsed request of a batch.
@@ -639,7 +640,9 @@ impl Server {
         self.clients.begin_turn(token);
         let client = &self.clients[token];
         self.ks.no_touch = client.is(ClientFlags::NO_TOUCH);
-        if client.is_any(ClientFlags::MASTER | ClientFlags::IMPORT_SOURCE) {
+        if client
+            .is_any(ClientFlags::MASTER | ClientFlags::IMPORT_SOURCE | ClientFlags::MOVES_SLOTS)
+        {
             expiry::restore_role(self);
         }
         let client = &self.clients[token];

@@ -10,6 +10,7 @@ use super::call::{Call, Propagation};
 use crate::db::keyspace::Modified;
 use crate::db::notify::Class;
 use crate::resp::encode::encode_command;
+use crate::server::migration_feed::feed_migrations;
 use crate::server::observe::latency;
 use crate::server::output;
 use crate::server::tracking;
@@ -59,6 +60,7 @@ impl Effects {
 /// Whether anybody is told: if not, a handler need not work out what.
 pub(crate) fn is_propagated(server: &Server) -> bool {
     server.persistence.records_commands()
+        || server.net.migrations.wants_writes()
         || (server.repl.stream().is_some() && !server.repl.is_replica())
 }
 
@@ -231,6 +233,9 @@ pub(crate) fn propagate_deletion(server: &mut Server, db: usize, key: &[u8], laz
 pub(crate) fn propagate(server: &mut Server, db: usize, args: &[&[u8]]) {
     if server.persistence.aof.is_replaying() {
         return;
+    }
+    if server.net.migrations.wants_writes() {
+        feed_migrations(server, db, args);
     }
     let targets = server.effects.targets;
     let records = targets.aof && server.persistence.records_commands();

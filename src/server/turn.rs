@@ -11,6 +11,7 @@ use crate::server::blocking::pause;
 use crate::server::busy;
 use crate::server::cluster::drive as bus;
 use crate::server::cluster::links::FIRST_BUS_LINK;
+use crate::server::cluster::migration;
 use crate::server::cluster::set_slot;
 use crate::server::cron;
 use crate::server::dispatch::resume;
@@ -207,8 +208,12 @@ fn handle_client(server: &mut Server, event: ClientEvent) {
         replica::sync_with_master(server, token);
         return;
     }
+    let moves_slots = client.is(ClientFlags::MOVES_SLOTS);
     if writable {
         networking::send_reply_to_client(server, token);
+    }
+    if moves_slots && migration::shake_hands(server, token) {
+        return;
     }
     if readable {
         server.read_query_from_client(token, closed);
@@ -247,6 +252,7 @@ fn load_on(server: &mut Server) {
 fn before_sleep(server: &mut Server) {
     set_slot::before_sleep(server);
     bus::before_sleep(server);
+    migration::before_sleep(server);
     cron::expire_if_much_is_stale(server);
     if server.memory.eviction().is_running() {
         evict::perform_evictions(server);
@@ -317,6 +323,7 @@ fn next(server: &Server, now_us: u64) -> Next {
         || server.net.web().has_work()
         || !server.buffers.output().is_empty()
         || server.net.bus().has_work()
+        || migration::has_work(server)
         || server.observer.monitors.has_lines()
         || server.memory.eviction().is_running()
         || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed());

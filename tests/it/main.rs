@@ -39,6 +39,7 @@ mod sandbox_cve;
 mod scripting;
 mod server;
 mod set;
+mod slot_migration;
 mod sorted_set;
 mod stages;
 mod stream;

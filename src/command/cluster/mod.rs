@@ -1,11 +1,13 @@
 //! CLUSTER, and what else only a node of a cluster has. What is known of the cluster is in `server::cluster`.
 //!
 //! * [`nodes`]: who is in the cluster, and whose place who takes.
+//! * [`migrate_slots`]: slots that move as one.
 //! * [`slots`]: who owns what. [`keys`]: the keys of a slot. [`slot_stats`]: what a slot costs.
 //! * [`show`]: what this node knows. [`debug`]: what DEBUG has for tests.
 
 pub mod debug;
 mod keys;
+mod migrate_slots;
 mod nodes;
 mod show;
 mod slot_stats;
@@ -55,6 +57,8 @@ fn help(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         "    Make this node serve the slots of ranges.",
         "BUMPEPOCH",
         "    Take the newest configuration epoch.",
+        "CANCELSLOTMIGRATIONS",
+        "    Stop the moves of slots from this node.",
         "COUNT-FAILURE-REPORTS <node-id>",
         "    Count the nodes that report a node as failing.",
         "COUNTKEYSINSLOT <slot>",
@@ -71,6 +75,8 @@ fn help(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         "    Remove a node from what this one knows.",
         "GETKEYSINSLOT <slot> <count>",
         "    Show keys of a slot.",
+        "GETSLOTMIGRATIONS",
+        "    Show moves of slots from and to this node.",
         "INFO",
         "    Show the state of the cluster.",
         "KEYSLOT <key>",
@@ -79,6 +85,8 @@ fn help(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         "    Show the connections to other nodes.",
         "MEET <ip> <port> [<bus-port>]",
         "    Join the cluster of another node.",
+        "MIGRATESLOTS SLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...] NODE <node-id> [...]",
+        "    Move slots with all their keys to another node.",
         "MYID",
         "    Show this node's id.",
         "MYSHARDID",
@@ -138,6 +146,7 @@ pub const COMMANDS: &[Row] = &[
     ("cluster|addslots", slots::addslots),
     ("cluster|addslotsrange", slots::addslotsrange),
     ("cluster|bumpepoch", nodes::bumpepoch),
+    ("cluster|cancelslotmigrations", migrate_slots::cancelslotmigrations),
     ("cluster|count-failure-reports", show::count_failure_reports),
     ("cluster|countkeysinslot", keys::countkeysinslot),
     ("cluster|delslots", slots::delslots),
@@ -146,11 +155,13 @@ pub const COMMANDS: &[Row] = &[
     ("cluster|flushslots", slots::flushslots),
     ("cluster|forget", nodes::forget),
     ("cluster|getkeysinslot", keys::getkeysinslot),
+    ("cluster|getslotmigrations", migrate_slots::getslotmigrations),
     ("cluster|help", help),
     ("cluster|info", show::info),
     ("cluster|keyslot", keys::keyslot),
     ("cluster|links", show::links),
     ("cluster|meet", nodes::meet),
+    ("cluster|migrateslots", migrate_slots::migrateslots),
     ("cluster|myid", show::myid),
     ("cluster|myshardid", show::myshardid),
     ("cluster|nodes", show::nodes),
@@ -164,6 +175,7 @@ pub const COMMANDS: &[Row] = &[
     ("cluster|slaves", show::replicas),
     ("cluster|slot-stats", slot_stats::slot_stats),
     ("cluster|slots", show::slots),
+    ("cluster|syncslots", migrate_slots::syncslots),
     ("asking", asking),
     ("readonly", readonly),
     ("readwrite", readwrite),

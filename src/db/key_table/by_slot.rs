@@ -7,10 +7,13 @@ use crate::db::entry::{Entry, EntryRef};
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Table, below, prefetch};
 use crate::util::slot::SLOTS;
+use crate::util::slot_set::SlotSet;
 use std::mem;
 
 /// Bits of a scan's cursor that say the slot; those above are the cursor in its table.
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
+/// How often chance may hit a slot that is hidden.
+const TRIES: usize = 100;
 /// Slots that the timer looks at in one go.
 const TENDED: usize = 1024;
 
@@ -21,6 +24,8 @@ pub(super) struct BySlot {
     tables: Box<[Option<Box<Table<Entry>>>]>,
     counts: SlotCounts,
     resize_allowed: bool,
+    /// Slots whose keys clients do not see.
+    hidden: SlotSet,
     /// The slot that the timer looks at next.
     tended: usize,
 }
@@ -32,12 +37,35 @@ impl BySlot {
             tables: Box::default(),
             counts: SlotCounts::NONE,
             resize_allowed: true,
+            hidden: SlotSet::default(),
             tended: 0,
         }
     }
 
     pub fn len(&self) -> usize {
         self.counts.keys.all
+    }
+
+    /// Keys of slots that are not hidden.
+    pub fn len_shown(&self) -> usize {
+        let hidden = self.hidden.iter().filter_map(|slot| self.table(slot));
+        self.len() - hidden.map(Table::len).sum::<usize>()
+    }
+
+    pub fn hide(&mut self, slots: &SlotSet, hidden: bool) {
+        for slot in slots.iter() {
+            match hidden {
+                true => self.hidden.insert(slot),
+                false => self.hidden.remove(slot),
+            };
+        }
+    }
+
+    /// The tables of slots that are not hidden.
+    pub fn iter_shown(&self) -> impl Iterator<Item = &Table<Entry>> {
+        let all = (0..SLOTS).zip(self.tables.iter());
+        all.filter(|(slot, _)| !self.hidden.contains(*slot))
+            .filter_map(|(_, table)| table.as_deref())
     }
 
     pub fn len_marked(&self) -> usize {
@@ -47,6 +75,11 @@ impl BySlot {
     #[inline]
     pub fn table(&self, slot: u16) -> Option<&Table<Entry>> {
         self.tables.get(usize::from(slot))?.as_deref()
+    }
+
+    /// The same, unless its keys are hidden.
+    fn shown(&self, slot: u16) -> Option<&Table<Entry>> {
+        self.table(slot).filter(|_| !self.hidden.contains(slot))
     }
 
     #[inline]
@@ -124,7 +157,7 @@ impl BySlot {
     }
 
     fn scan_table(&self, slot: u16, position: u64, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
-        self.table(slot).map_or(0, |table| table.scan(position, |entry, _| visit(entry)))
+        self.shown(slot).map_or(0, |table| table.scan(position, |entry, _| visit(entry)))
     }
 
     pub fn scan_marked(
@@ -159,24 +192,28 @@ impl BySlot {
 
     /// The first slot from `slot` on that has keys.
     fn next_slot(&self, slot: usize) -> Option<u16> {
-        self.counts.keys.next_slot(slot, |slot| self.table(slot).is_some_and(|t| !t.is_empty()))
+        self.counts.keys.next_slot(slot, |slot| self.shown(slot).is_some_and(|t| !t.is_empty()))
     }
 
     fn next_marked_slot(&self, slot: usize) -> Option<u16> {
-        let has_any = |slot| self.table(slot).is_some_and(|table| table.len_marked() > 0);
+        let has_any = |slot| self.shown(slot).is_some_and(|table| table.len_marked() > 0);
         self.counts.marked.next_slot(slot, has_any)
     }
 
     pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<EntryRef<'_>> {
         let len = |slot| self.table(slot).map_or(0, Table::len);
-        let slot = self.counts.keys.slot_of(below(rng, self.len()), len)?;
-        self.table(slot)?.random(rng)
+        (0..TRIES).find_map(|_| {
+            let slot = self.counts.keys.slot_of(below(rng, self.len()), len)?;
+            self.shown(slot)?.random(rng)
+        })
     }
 
     pub fn random_marked(&self, rng: &mut impl FnMut() -> u64) -> Option<EntryRef<'_>> {
         let len = |slot| self.table(slot).map_or(0, Table::len_marked);
-        let slot = self.counts.marked.slot_of(below(rng, self.len_marked()), len)?;
-        self.table(slot)?.random_marked(rng)
+        (0..TRIES).find_map(|_| {
+            let slot = self.counts.marked.slot_of(below(rng, self.len_marked()), len)?;
+            self.shown(slot)?.random_marked(rng)
+        })
     }
 
     pub fn set_resize_allowed(&mut self, allowed: bool) {

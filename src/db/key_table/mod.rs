@@ -13,8 +13,9 @@ pub use self::found::Found;
 use self::by_slot::BySlot;
 use super::entry::{Entry, EntryMut, EntryRef};
 use crate::ds::hash::HashSeed;
-use crate::ds::table::{Table, TableStats};
+use crate::ds::table::{Table, TableStats, position};
 use crate::util::slot::key_slot;
+use crate::util::slot_set::SlotSet;
 
 /// Cache lines of an entry that are fetched ahead: its header and key, and the start of its value.
 const LINES_AHEAD: usize = 2;
@@ -30,6 +31,11 @@ pub struct KeyHash {
 impl KeyHash {
     pub fn slot(self) -> u16 {
         self.slot
+    }
+
+    /// Where the key lies in the order of its table.
+    pub fn position(self) -> u64 {
+        position(self.hash)
     }
 }
 
@@ -79,6 +85,22 @@ impl KeyTable {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The keys that clients may see.
+    pub fn len_shown(&self) -> usize {
+        match &self.0 {
+            Tables::One(table) => table.len(),
+            Tables::BySlot(tables) => tables.len_shown(),
+        }
+    }
+
+    /// Hides the keys of slots from all who do not ask for a key by its name, or shows them again. They neither expire
+    /// nor are they evicted meanwhile.
+    pub fn hide_slots(&mut self, slots: &SlotSet, hidden: bool) {
+        if let Tables::BySlot(tables) = &mut self.0 {
+            tables.hide(slots, hidden);
+        }
     }
 
     /// Keys with an expiry: those that are marked.
@@ -155,6 +177,27 @@ impl KeyTable {
     /// All entries, each once; in a cluster slot by slot.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.tables().flat_map(Table::iter)
+    }
+
+    /// The entries that clients may see.
+    pub fn iter_shown(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        let (one, by_slot) = match &self.0 {
+            Tables::One(table) => (Some(table), None),
+            Tables::BySlot(tables) => (None, Some(tables)),
+        };
+        let shown = by_slot.into_iter().flat_map(|tables| tables.iter_shown());
+        one.into_iter().chain(shown).flat_map(Table::iter)
+    }
+
+    /// In a cluster: visits the entries of one bucket of a slot, from a position on; returns the position for the next
+    /// step, or 0 if there is nothing behind. Each key is visited once, however the table is resized.
+    pub fn walk_slot(&self, slot: u16, from: u64, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
+        let Some(table) = self.slot(slot) else { return 0 };
+        table.scan(from, |entry, _| {
+            if position(table.hash(entry.key())) >= from {
+                visit(entry);
+            }
+        })
     }
 
     /// Visits the entries of one bucket, about six. Returns the cursor for the next step; a scan starts with 0 and is

@@ -36,6 +36,7 @@ use super::hash::HashSeed;
 pub(crate) use self::bucket::prefetch;
 pub use self::entry::Occupied;
 pub(crate) use self::sample::below;
+pub(crate) use self::scan::position;
 
 /// An owning thin pointer that a [`Table`] can store.
 ///

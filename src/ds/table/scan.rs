@@ -26,6 +26,12 @@ use super::{Item, Table};
 /// Buckets that a walk fetches ahead: 6 entries each, which is about as many as a core can wait for.
 const AHEAD: usize = 2;
 
+/// Where in the order of a table an entry with this hash lies: what a cursor counts.
+#[inline]
+pub(crate) fn position(hash: u64) -> u64 {
+    hash >> (64 - POSITION_BITS)
+}
+
 impl<T: Item> Table<T> {
     /// Visits the entries of one bucket, about six, and tells whether they have a mark. Returns the
     /// cursor for the next step, less than 2^48; a scan starts with 0 and is done when it gets 0.

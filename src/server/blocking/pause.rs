@@ -20,13 +20,15 @@ pub enum PausePurpose {
     Command,
     Shutdown,
     Failover,
+    /// Slots move to another node.
+    SlotMigration,
 }
 
 /// The pauses in force.
 #[derive(Clone, Debug, Default)]
 pub struct Pause {
     /// By purpose: what, and until when, in milliseconds since 1970 (`i64::MAX`: until it is ended).
-    current: [Option<(PauseKind, i64)>; 3],
+    current: [Option<(PauseKind, i64)>; 4],
     /// Whether there may be any: cheap to ask.
     active: bool,
 }
@@ -42,6 +44,11 @@ impl Pause {
     pub fn kind(&self, now_ms: i64) -> Option<PauseKind> {
         let running = self.current.iter().flatten().filter(|(_, until)| *until > now_ms);
         running.map(|(kind, _)| *kind).max()
+    }
+
+    /// Whether somebody's pause is running.
+    pub fn is_running(&self, purpose: PausePurpose, now_ms: i64) -> bool {
+        self.current[purpose as usize].is_some_and(|(_, until)| until > now_ms)
     }
 
     /// When a pause ends next, in milliseconds since 1970; `None`: there is none, or it has no end.

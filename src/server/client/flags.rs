@@ -5,7 +5,7 @@ use bitflags::bitflags;
 bitflags! {
     /// What a client is and what is to happen to it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub struct ClientFlags: u32 {
+    pub struct ClientFlags: u64 {
         /// A replica: `PSYNC` or `SYNC` came over this connection.
         const SLAVE = 1 << 0;
         /// Our primary.
@@ -64,5 +64,7 @@ bitflags! {
         const LUA_DEBUG_SYNC = 1 << 30;
         /// Brings data whose expiry another server decides about (`CLIENT IMPORT-SOURCE`).
         const IMPORT_SOURCE = 1 << 31;
+        /// The other side of a move of slots: what it sends has been decided there.
+        const MOVES_SLOTS = 1 << 32;
     }
 }

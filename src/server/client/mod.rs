@@ -120,7 +120,8 @@ impl Client {
 
     /// Whether keys are there for this client until somebody deletes them: for the primary, and for who imports data.
     pub fn sees_expired(&self, is_importing: bool) -> bool {
-        self.is(ClientFlags::MASTER) || is_importing && self.is(ClientFlags::IMPORT_SOURCE)
+        self.is_any(ClientFlags::MASTER | ClientFlags::MOVES_SLOTS)
+            || is_importing && self.is(ClientFlags::IMPORT_SOURCE)
     }
 
     /// Whether it waits for something in a key.

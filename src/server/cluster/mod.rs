@@ -3,6 +3,7 @@
 //! * [`machine`]: what is known of it, and what has to be done, as a machine without sockets.
 //! * [`redirect`]: which requests this node executes, and where others are sent.
 //! * [`set_slot`]: changes of slots that replicas have to know of first.
+//! * [`migration`]: slots that move as one.
 //! * [`drive`]: tells the machine what it has to know, and does what it wants done.
 //! * [`obey`]: what it wants of the rest of the server. [`links`]: the bus's sockets.
 //! * [`file`]: `nodes.conf`, where what is known outlives the process. [`describe`]: nodes as lines of text.
@@ -12,6 +13,7 @@ pub(crate) mod drive;
 pub mod file;
 pub(crate) mod links;
 pub mod machine;
+pub(crate) mod migration;
 pub(crate) mod obey;
 pub(crate) mod redirect;
 pub(crate) mod set_slot;

@@ -7,9 +7,15 @@ use crate::server::empty;
 use crate::server::output;
 use crate::server::propagate;
 use crate::server::replication::replica;
+use crate::util::slot_set::SlotSet;
+use std::time::Duration;
 
-/// Keys of a slot that are deleted at once.
+/// A slot with more keys is not emptied at once.
 const DELETED_AT_ONCE: usize = 1024;
+/// Keys that are deleted between two looks at the clock.
+const DELETED_IN_ONE_GO: usize = 64;
+/// How long a turn may go on with what is left of slots.
+const LEFTOVERS_SLICE: Duration = Duration::from_millis(1);
 
 /// How long ago this replica last heard of its primary, in milliseconds; 0 for a primary, `u64::MAX` if it never has.
 pub(super) fn data_age_ms(server: &Server) -> u64 {
@@ -64,19 +70,60 @@ pub(super) fn unpause(server: &mut Server) {
     pause::unpause_clients(server, PausePurpose::Failover);
 }
 
-/// Deletes the keys of a slot that belongs to another node now; replicas and the append-only file are told.
+/// Deletes the keys of a slot that belongs to another node now, of a large one bit by bit, in which case nobody sees
+/// them meanwhile. Replicas and the append-only file are told.
 pub(super) fn drop_slot_keys(server: &mut Server, slot: u16) {
+    if server.ks.slot_len(slot) > DELETED_AT_ONCE {
+        let mut slots = SlotSet::default();
+        slots.insert(slot);
+        server.ks.hide_slots(&slots, true);
+        server.net.migrations.leftovers.insert(slot);
+    } else {
+        while !drop_some_keys(server, slot) {}
+    }
+}
+
+/// Deletes some keys of a slot; whether there are none left.
+fn drop_some_keys(server: &mut Server, slot: u16) -> bool {
     for db in 0..server.ks.dbs.len() {
-        loop {
-            let keys = server.ks.dbs[db].table.slot_iter(slot).take(DELETED_AT_ONCE);
-            let keys: Vec<Vec<u8>> = keys.map(|entry| entry.key().to_vec()).collect();
-            if keys.is_empty() {
-                break;
-            }
+        let keys = server.ks.dbs[db].table.slot_iter(slot).take(DELETED_IN_ONE_GO);
+        let keys: Vec<Vec<u8>> = keys.map(|entry| entry.key().to_vec()).collect();
+        if !keys.is_empty() {
             keys.iter().for_each(|key| delete_key(server, db, key));
+            propagate::tell_changes(server);
+            return false;
         }
     }
-    propagate::tell_changes(server);
+    let mut slots = SlotSet::default();
+    slots.insert(slot);
+    server.ks.hide_slots(&slots, false);
+    server.net.migrations.leftovers.remove(&slot);
+    true
+}
+
+/// Goes on with what is left of large slots, for about a millisecond.
+pub(super) fn drop_leftovers(server: &mut Server) {
+    let started = server.ks.clock.nanos();
+    while let Some(&slot) = server.net.migrations.leftovers.first()
+        && server.ks.clock.since(started) < LEFTOVERS_SLICE
+    {
+        drop_some_keys(server, slot);
+    }
+}
+
+/// Deletes at once what is left of a slot that is to have keys again.
+pub(super) fn drop_leftovers_of(server: &mut Server, slots: &SlotSet) {
+    let left: Vec<u16> = server.net.migrations.leftovers.iter().copied().collect();
+    for slot in left.into_iter().filter(|&slot| slots.contains(slot)) {
+        while !drop_some_keys(server, slot) {}
+    }
+}
+
+/// The same of slots that are this node's again.
+pub(super) fn drop_leftovers_of_own_slots(server: &mut Server) {
+    let Some(cluster) = &server.cluster else { return };
+    let slots = cluster.myself().slots().clone();
+    drop_leftovers_of(server, &slots);
 }
 
 fn delete_key(server: &mut Server, db: usize, key: &[u8]) {

@@ -8,6 +8,7 @@
 //! Clients that wait in a slot that leaves are sent on, too, and subscriptions to its shard channels end.
 
 use super::machine::{Cluster, Node};
+use super::obey;
 use crate::resp::error::{CommandError, ErrorCode};
 use crate::resp::reply::Reply;
 use crate::server::Server;
@@ -270,6 +271,8 @@ fn destination(server: &Server, token: Token, slot: u16, node: &Node) -> Destina
 /// Slots have left their owners: who waits in one of them is sent on, and hears no more of its shard channels.
 pub(super) fn slots_changed(server: &mut Server, slots: &SlotSet) {
     server.observer.slot_stats.reset_slots(slots);
+    server.net.migrations.note_owners_changed();
+    obey::drop_leftovers_of_own_slots(server);
     send_blocked_clients_on(server);
     end_shard_subscriptions(server, slots);
 }

@@ -21,6 +21,8 @@ use crate::spec::CommandFlags;
 
 /// At most one line in that time about a replica that applies what it can't write down, in milliseconds.
 const DISK_ERROR_LOG_MS: i64 = 10_000;
+/// Whose requests have been decided elsewhere.
+const OBEYED: ClientFlags = ClientFlags::MASTER.union(ClientFlags::MOVES_SLOTS);
 const NO_AUTH: CommandError = CommandError::new(ErrorCode::NoAuth, "Authentication required.");
 const REPLICA_ACCESS: CommandError = CommandError::err("Replica can't interact with the keyspace");
 const NO_MULTI: CommandError = CommandError::err("Command not allowed inside a transaction");
@@ -67,7 +69,7 @@ pub(super) fn may_run(
         Some(Redirection::Undecided) => return Ok(None),
     }
     let mut slot = None;
-    if server.cluster.is_some() && !from_primary {
+    if server.cluster.is_some() && !client_flags.intersects(OBEYED) {
         slot = check_slots(server, token, id, args, flags, call.db)?;
     }
     // A queue may grow without end, too.

@@ -223,6 +223,11 @@ fn refuse(server: &mut Server, call: &mut Call, id: Option<CommandId>, error: &C
 /// data are not the same any more.
 fn error_on_link(server: &mut Server, token: Token, error: &CommandError) {
     let Some(client) = server.clients.get(token) else { return };
+    if client.is(ClientFlags::MOVES_SLOTS) {
+        let noted = server.clients.noted(token);
+        server.net.migrations.note_error(noted, error.code == ErrorCode::Oom);
+        return;
+    }
     let primary = server.config.flavour.primary();
     let (from, to) = match client {
         _ if client.is(ClientFlags::MASTER) => ("replica", primary),

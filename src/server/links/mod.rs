@@ -8,8 +8,10 @@
 //! * [`stream`]: what is replicated, written once, shared by the backlog and every replica.
 //! * [`transfer`]: a snapshot's way to one replica.
 //! * [`trace`]: what happened on each link, for `REPLTRACE`.
+//! * [`migration`]: slots that move between nodes of a cluster.
 
 pub(crate) mod history;
+pub mod migration;
 pub(crate) mod primary;
 pub(crate) mod replica;
 pub mod stream;

@@ -296,14 +296,16 @@ fn sample(
         found = true;
     }
     if !found && volatile && table.len_marked() > 0 {
-        // Too few to be met by chance: those that come next.
-        while !found {
+        // Too few to be met by chance: those that come next. All of them may be hidden.
+        let mut rounds = 0;
+        while !found && rounds < 2 {
             let (cursor, _) =
                 table.scan_marked(server.memory.eviction.cursor, usize::MAX, |entry| {
                     visit(db, entry);
                     found = true;
                 });
             server.memory.eviction.cursor = cursor;
+            rounds += usize::from(cursor == 0);
         }
     }
     found

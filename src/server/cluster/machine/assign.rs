@@ -182,6 +182,21 @@ impl Cluster {
         migrating.chain(importing).collect()
     }
 
+    /// Slots that were sent here with all their keys are this node's from now on: with an epoch that is newer than
+    /// their old owner's, which everybody is told at once.
+    pub fn take_over(&mut self, slots: &SlotSet, now: Now, facts: &Facts) {
+        let me = self.nodes.my_key();
+        self.bump_epoch();
+        let reason = SlotReason::Migrated { epoch: self.myself().config_epoch };
+        for slot in slots.iter() {
+            self.slots.set_importing(slot, None);
+            self.set_owner(slot, Some(me), reason);
+        }
+        self.changed();
+        self.save(true);
+        self.broadcast_pong(false, now, facts);
+    }
+
     /// A slot belongs to a node from now on, because somebody said so.
     fn hand_over(&mut self, slot: u16, key: NodeKey, now: Now, facts: &Facts) {
         let (named, shard) = (self.named(key), self.nodes[key].shard_id);

@@ -149,6 +149,10 @@ impl Cluster {
         self.nodes.iter().map(|(_, node)| node)
     }
 
+    pub fn node(&self, id: &NodeId) -> Option<&Node> {
+        self.nodes.key_of(id).map(|key| &self.nodes[key])
+    }
+
     /// How many nodes are known, this one among them.
     pub fn known_nodes(&self) -> usize {
         self.nodes.len()

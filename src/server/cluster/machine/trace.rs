@@ -42,6 +42,8 @@ pub enum SlotReason {
     Claimed { epoch: u64 },
     /// This node has taken its primary's place, with this epoch.
     TookOver { epoch: u64 },
+    /// It was sent here with all its keys, and this node has claimed it, with this epoch.
+    Migrated { epoch: u64 },
     /// The node that it was being imported from has let go of it.
     LetGo,
 }

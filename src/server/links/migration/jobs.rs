@@ -1,0 +1,121 @@
+//! All moves of slots that this node takes part in, and those that are over, to be shown.
+
+use super::job::Job;
+use crate::server::token::Token;
+use std::collections::BTreeSet;
+
+/// Moves that are over are shown while there are no more than so many.
+const MOST_KEPT: usize = 1000;
+
+/// The moves, the newest first.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    all: Vec<Job>,
+    /// Slots that have left with their keys still here, which are being deleted.
+    pub(crate) leftovers: BTreeSet<u16>,
+    /// Whether any job wants the writes to its slots.
+    wants_writes: bool,
+    /// What has happened since this was asked last.
+    news: News,
+}
+
+/// What has happened to moves.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Slots have other owners.
+    pub owners_changed: bool,
+    /// All keys of a database were deleted.
+    pub flushed: bool,
+    /// What these clients, which import, sent could not be done; whether memory was short.
+    pub errors: Vec<((Token, u64), bool)>,
+}
+
+impl Jobs {
+    pub fn add(&mut self, job: Job) {
+        self.all.insert(0, job);
+        let over = self.all.len().saturating_sub(MOST_KEPT);
+        for _ in 0..over {
+            if let Some(oldest) = self.all.iter().rposition(|job| job.state.is_over()) {
+                self.all.remove(oldest);
+            }
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.all.iter()
+    }
+
+    pub fn named(&self, name: &str) -> Option<&Job> {
+        self.all.iter().find(|job| job.name == name)
+    }
+
+    pub fn named_mut(&mut self, name: &str) -> Option<&mut Job> {
+        self.all.iter_mut().find(|job| job.name == name)
+    }
+
+    /// The job whose connection a client is.
+    pub fn of_client(&self, client: (Token, u64)) -> Option<&Job> {
+        self.all.iter().find(|job| job.client == Some(client))
+    }
+
+    /// The names of those that are not over.
+    pub fn unfinished(&self) -> Vec<String> {
+        let unfinished = self.all.iter().filter(|job| !job.state.is_over());
+        unfinished.map(|job| job.name.clone()).collect()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.leftovers.is_empty() && self.all.iter().all(|job| job.state.is_over())
+    }
+
+    /// Whether a slot is on its way from this node.
+    pub fn exports(&self, slot: u16) -> bool {
+        self.has(slot, true)
+    }
+
+    /// Whether a slot is on its way to this node.
+    pub fn imports(&self, slot: u16) -> bool {
+        self.has(slot, false)
+    }
+
+    fn has(&self, slot: u16, export: bool) -> bool {
+        let mut all = self.all.iter().filter(|job| !job.state.is_over());
+        all.any(|job| job.is_export() == export && job.slots.contains(slot))
+    }
+
+    /// Whether any job wants the writes to its slots.
+    #[inline]
+    pub fn wants_writes(&self) -> bool {
+        self.wants_writes
+    }
+
+    /// Jobs have changed: finds out what follows for all of them.
+    pub fn note_states(&mut self) {
+        self.wants_writes = self.all.iter().any(Job::wants_writes);
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.all.iter_mut()
+    }
+
+    pub fn note_owners_changed(&mut self) {
+        self.news.owners_changed = true;
+    }
+
+    pub fn note_flush(&mut self) {
+        self.news.flushed = true;
+    }
+
+    pub fn note_error(&mut self, client: (Token, u64), out_of_memory: bool) {
+        self.news.errors.push((client, out_of_memory));
+    }
+
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether writes are held back.
+    pub fn pauses(&self) -> bool {
+        self.all.iter().any(Job::pauses)
+    }
+}
