@@ -1,5 +1,5 @@
-//! Clusters of Aeolis with the servers of others, run with `redis-cli --cluster`: made, resharded and failed over in both
-//! directions, with nodes that come and go, while a client writes. No write that was confirmed may be lost.
+//! Clusters of Aeolis with the servers of others, run with `redis-cli --cluster`: made, resharded and failed over in
+//! both directions, with nodes that come and go, while a client writes. No write that was confirmed may be lost.
 
 use crate::harness::{Server, wait_for};
 use crate::memory::tempdir;
