@@ -137,6 +137,11 @@ fn bitcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if args.len() == 3 && !s.config.flavour.bitcount_takes_start_alone {
         return Err(CommandError::SYNTAX);
     }
+    if let [_, _, start, end] | [_, _, start, end, _] = args {
+        // Judged before the unit, unlike those of BITPOS.
+        args::int(start)?;
+        args::int(end)?;
+    }
     let span = Span::parse(&args[2..])?;
     // Both counted from the end, and in the wrong order: not what is left of it when the start is cut off.
     let reversed = span.start < 0 && span.end.is_some_and(|end| end < 0 && span.start > end);

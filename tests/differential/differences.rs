@@ -50,7 +50,7 @@ impl When {
         match self {
             When::Always => String::new(),
             When::Has(word) => format!(" with `{}`", word.replace('\0', "\\0")),
-            When::Begins(start) => format!(" with `{start}…`"),
+            When::Begins(start) => format!(" with `{}…`", start.replace('\0', "\\0")),
             When::IsPast => " with `EXAT` or `PXAT` and a time in the past".into(),
         }
     }
@@ -175,6 +175,13 @@ pub const DIFFERENCES: &[Difference] = &[
         commands: &["client|setname", "client|setinfo"],
         when: When::Has("a\0b"),
         reason: "what follows a NUL is not judged there",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis8, Kind::Valkey],
+        commands: &["client|setname", "client|setinfo"],
+        when: When::Begins("\0"),
+        reason: "the same",
         ..ROW
     },
     Difference {

@@ -52,6 +52,8 @@ fn counting_and_finding() {
         ("BITCOUNT b -2 -1 BYTE", ":7"),
         ("BITCOUNT b -1 -5", ":0"),
         ("BITCOUNT b 5 1", ":0"),
+        ("BITCOUNT b 0 x y", "ERR value is not an integer or out of range"),
+        ("BITCOUNT b 0 1 y", "ERR syntax error"),
         ("BITCOUNT b -9223372036854775808 9223372036854775807", ":26"),
         ("BITCOUNT b 0 1 x", "ERR syntax error"),
         ("BITCOUNT none", ":0"),
