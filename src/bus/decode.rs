@@ -148,7 +148,7 @@ impl Message {
                 }
                 None => Body::Unknown(number),
             };
-            return Ok(Message::Full { header, body });
+            return Ok(Message::full(header, body));
         }
         match kind {
             Some(Kind::Publish | Kind::PublishShard) => {

@@ -59,7 +59,7 @@ mod extension {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     Full {
-        header: Header,
+        header: Box<Header>,
         body: Body,
     },
     /// With the light header, which says nothing of its sender: the link tells who that is.
@@ -293,6 +293,11 @@ impl Body {
 }
 
 impl Message {
+    /// With the header that tells of its sender.
+    pub fn full(header: Header, body: Body) -> Message {
+        Message::Full { header: Box::new(header), body }
+    }
+
     /// `None`: a kind that is not known here.
     pub fn kind(&self) -> Option<Kind> {
         match self {

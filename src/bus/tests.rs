@@ -82,7 +82,7 @@ fn every_message() -> Vec<Message> {
     let full = bodies.into_iter().map(|body| {
         let mut header = header();
         header.message_flags.set(MessageFlags::EXTENSIONS, matches!(body, Body::Ping(_)));
-        Message::Full { header, body }
+        Message::full(header, body)
     });
     full.chain([true, false].map(|sharded| Message::Light(publication(sharded)))).collect()
 }

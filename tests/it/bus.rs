@@ -33,7 +33,7 @@ fn claim(sender: NodeId, port: u16, body: Body) -> Vec<u8> {
         ..Header::default()
     };
     let mut bytes = Vec::new();
-    Message::Full { header, body }.encode(&mut bytes);
+    Message::full(header, body).encode(&mut bytes);
     bytes
 }
 

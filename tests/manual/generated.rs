@@ -20,8 +20,10 @@ const PACKAGED: [(&str, &str); 5] = [
     ("dir", "/var/lib/aeolis"),
 ];
 
-/// Each generated file with what makes it.
-const FILES: [(&str, fn() -> String); 5] = [
+/// A generated file and what makes it.
+type Generated = (&'static str, fn() -> String);
+
+const FILES: [Generated; 5] = [
     ("docs/directives.md", directives_page),
     ("docs/commands.md", commands_page),
     ("packaging/aeolis.conf", example_config),
@@ -64,9 +66,7 @@ fn the_example_file_says_what_the_defaults_are() {
 }
 
 fn defaults() -> Config {
-    let mut config = Config::default();
-    config.dir = ".".into();
-    config
+    Config { dir: ".".into(), ..Config::default() }
 }
 
 /// A directive's default as a file would say it; `None` where its absence is the default.

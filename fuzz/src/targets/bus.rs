@@ -114,7 +114,7 @@ fn message(source: &mut Source) -> Message {
         is_cluster_down: source.percent(20),
         message_flags: MessageFlags::from_bits_retain(source.below(8) as u8),
     };
-    Message::Full { header, body }
+    Message::full(header, body)
 }
 
 pub fn generate(source: &mut Source) -> Vec<u8> {

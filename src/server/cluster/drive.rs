@@ -165,7 +165,7 @@ fn read(server: &mut Server, link: LinkId) {
                 operate(server, |cluster, now, facts| cluster.link_up(link, now, facts));
             }
             Step::Message(message) => {
-                operate(server, |cluster, now, facts| cluster.receive(link, message, now, facts));
+                operate(server, |cluster, now, facts| cluster.receive(link, *message, now, facts));
             }
             Step::Unreadable(error) => server.log(Level::Warning, &error.to_string()),
             Step::Broken(why) => return broken(server, link, &why),

@@ -36,7 +36,7 @@ fn facts(server: &Server, job: Option<&Job>) -> Facts {
         now_ms: server.ks.now_ms,
         is_primary: server.cluster.as_ref().is_some_and(|c| c.myself().is_primary()),
         pending_bytes: client.map_or(0, |token| server.clients[token].out.len()),
-        timeout_ms: i64::try_from(server.config.repl_timeout).unwrap_or(i64::MAX / 2000) * 1000,
+        timeout_ms: i64::from(server.config.repl_timeout) * 1000,
         pause_ms: PAUSE_MS,
         is_paused: server.blocking.pause.is_running(PausePurpose::SlotMigration, server.ks.now_ms),
     }

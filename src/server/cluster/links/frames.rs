@@ -92,7 +92,7 @@ mod tests {
 
     fn message(body: Body) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Message::Full { header: Header::default(), body }.encode(&mut bytes);
+        Message::full(Header::default(), body).encode(&mut bytes);
         bytes
     }
 

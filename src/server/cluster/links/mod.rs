@@ -52,7 +52,7 @@ pub(super) enum Step {
     HasMore,
     /// It is connected now.
     Up,
-    Message(Message),
+    Message(Box<Message>),
     /// A message that can't be understood; the link goes on.
     Unreadable(DecodeError),
     /// The link is of no use any more.
@@ -172,7 +172,7 @@ impl BusLinks {
         loop {
             match link.inbox.next(most) {
                 Ok(None) => {}
-                Ok(Some(Ok(message))) => return Step::Message(message),
+                Ok(Some(Ok(message))) => return Step::Message(Box::new(message)),
                 Ok(Some(Err(error))) => return Step::Unreadable(error),
                 Err(_) => return Step::Broken(Broken::Nonsense(link.connection.peer(""))),
             }

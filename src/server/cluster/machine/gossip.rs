@@ -38,7 +38,7 @@ impl Cluster {
             Kind::Pong => Body::Pong(heartbeat),
             _ => Body::Ping(heartbeat),
         };
-        self.send(vec![link], Message::Full { header, body });
+        self.send(vec![link], Message::full(header, body));
     }
 
     /// The nodes to tell of: a tenth of all, by chance, and those that this node suspects.

@@ -37,7 +37,7 @@ impl Cluster {
             Message::Full { header, body } if header.sender == Some(self.myself().id) => {
                 self.receive_own(link, &header, body, now, facts);
             }
-            Message::Full { header, body } => self.receive_full(link, header, body, now, facts),
+            Message::Full { header, body } => self.receive_full(link, *header, body, now, facts),
         }
     }
 

@@ -88,14 +88,14 @@ impl Cluster {
     pub(super) fn send_to(&mut self, key: NodeKey, body: Body, facts: &Facts) {
         let to = self.nodes[key].link.into_iter().collect();
         let header = self.header(facts);
-        self.send(to, Message::Full { header, body });
+        self.send(to, Message::full(header, body));
     }
 
     /// Sends a message to all nodes that are connected and known by name.
     pub(super) fn broadcast(&mut self, header: Header, body: Body) {
         let known = self.nodes.iter().filter(|(_, node)| !node.is_in_handshake());
         let to = known.filter_map(|(_, node)| node.link).collect();
-        self.send(to, Message::Full { header, body });
+        self.send(to, Message::full(header, body));
     }
 
     /// Has other nodes publish a message: all of them, or those of this node's shard.
@@ -112,7 +112,7 @@ impl Cluster {
         if !full.is_empty() {
             let header = self.header(facts);
             let body = Body::Publish(publication.clone());
-            self.send(full, Message::Full { header, body });
+            self.send(full, Message::full(header, body));
         }
         self.send(light, Message::Light(publication));
     }

@@ -238,7 +238,7 @@ impl Network {
         let now = self.now;
         let ip = || "127.0.0.1".to_string();
         let link = self.on(at, |cluster, _, _| cluster.accept(ip(), ip(), now));
-        let message = Message::Full { header, body };
+        let message = Message::full(header, body);
         self.on(at, |cluster, now, facts| cluster.receive(link, message, now, facts));
         link
     }
@@ -480,7 +480,7 @@ fn a_flood_of_meets_is_bounded_and_passes() {
         let header = Header { bus_port: 20_000, ..greedy_header(NodeId::from_random(id)) };
         let link = net.inject(0, header.clone(), Body::Meet(Heartbeat::default()));
         // The same connection asks again.
-        let message = Message::Full { header, body: Body::Meet(Heartbeat::default()) };
+        let message = Message::full(header, Body::Meet(Heartbeat::default()));
         net.on(0, |cluster, now, facts| cluster.receive(link, message, now, facts));
     }
     assert!(net.at(0).known_nodes() <= known + 1000);
