@@ -143,7 +143,9 @@ fn apply(s: &mut Server, old: &Config, changed: &[&Directive]) -> Result<(), Set
                 })?
             }
             "import-mode" => expiry::restore_role(s),
-            name if name.starts_with("cluster-") => cluster::config_changed(s),
+            name if name.starts_with("cluster-") || name == "availability-zone" => {
+                cluster::config_changed(s)
+            }
             "maxmemory-policy" => s.memory.policy_changed(),
             _ => {}
         }

@@ -131,10 +131,8 @@ mod tests {
     fn it_gives_way_to_others() {
         let mut busy_wait = BusyWait::default();
         awake(&mut busy_wait, 1000, LIMIT);
-        let mut lost = 0;
         let mut due = 0;
-        for _ in 0..500 {
-            lost += 1;
+        for lost in 1..=500 {
             if busy_wait.is_due(|| lost) {
                 due += 1;
                 busy_wait.caught();

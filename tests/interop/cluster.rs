@@ -6,6 +6,7 @@ use crate::memory::tempdir;
 use crate::peers::{Kind, on_path};
 use redis::{Cmd, Connection, ErrorKind, RedisError, RedisResult, cmd};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -41,11 +42,13 @@ impl Client {
     }
 
     fn connection(&mut self, port: u16) -> RedisResult<&mut Connection> {
-        if !self.connections.contains_key(&port) {
-            let connection = redis::Client::open(("127.0.0.1", port))?.get_connection()?;
-            self.connections.insert(port, connection);
-        }
-        Ok(self.connections.get_mut(&port).expect("it was just made"))
+        Ok(match self.connections.entry(port) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => {
+                let client = redis::Client::open(("127.0.0.1", port))?;
+                place.insert(client.get_connection()?)
+            }
+        })
     }
 
     fn ask<T: redis::FromRedisValue>(&mut self, key: usize, command: &Cmd) -> T {

@@ -37,7 +37,10 @@ const NOT_RUN: [&str; 12] = [
 ];
 
 /// The ports that pages use.
-const PORTS: [&str; 8] = ["6379", "6380", "6381", "6382", "7777", "16379", "26379", "9121"];
+const PORTS: [&str; 14] = [
+    "6379", "6380", "6381", "6382", "7001", "7002", "7003", "7777", "9121", "16379", "17001",
+    "17002", "17003", "26379",
+];
 
 /// A reader types more slowly than a test: this one waits until the server that was started in the background listens.
 const PATIENT_CLIENT: &str = r#"#!/bin/bash

@@ -386,7 +386,7 @@ mod tests {
         let book = RuleBook { catalogue: &catalogue, all_channels: false };
         let (mut acl, mut clients, mut pubsub) =
             (Acl::default(), Clients::default(), PubSub::default());
-        let mut set = |acl: &mut Acl, clients: &mut Clients, rules: &[&[u8]]| {
+        let set = |acl: &mut Acl, clients: &mut Clients, rules: &[&[u8]]| {
             acl.set_user(clients, book, b"u", rules).expect("rules that can be")
         };
         assert!(set(&mut acl, &mut clients, &[b"on", b"nopass", b"&a*", b"+@all"]).is_empty());

@@ -78,7 +78,8 @@ fn write_address(text: &mut String, node: &Node, reader: Reader) -> std::fmt::Re
         Reader::File => (node.address().ip.as_str(), node.client_port(false)),
         Reader::Client { ipv6, tls } => (node.client_ip(ipv6), node.client_port(tls)),
     };
-    let Announced { hostname, human_name, client_ipv4, client_ipv6, .. } = node.announced();
+    let Announced { hostname, human_name, client_ipv4, client_ipv6, availability_zone } =
+        node.announced();
     write!(text, "{} {ip}:{port}@{}", node.id(), node.address().bus_port)?;
     if !hostname.is_empty() {
         write!(text, ",{hostname}")?;
@@ -89,7 +90,12 @@ fn write_address(text: &mut String, node: &Node, reader: Reader) -> std::fmt::Re
     if hostname.is_empty() {
         text.push(',');
     }
-    for (name, value) in [("client-ipv6", client_ipv6), ("client-ipv4", client_ipv4)] {
+    let optional = [
+        ("availability-zone", availability_zone),
+        ("client-ipv6", client_ipv6),
+        ("client-ipv4", client_ipv4),
+    ];
+    for (name, value) in optional {
         if !value.is_empty() {
             write!(text, ",{name}={value}")?;
         }

@@ -167,7 +167,7 @@ impl Cluster {
             human_name: text(&config.cluster_announce_human_nodename),
             client_ipv4: text(&config.cluster_announce_client_ipv4),
             client_ipv6: text(&config.cluster_announce_client_ipv6),
-            availability_zone: String::new(),
+            availability_zone: config.availability_zone.clone(),
         };
         let had_ip =
             std::mem::replace(&mut self.announces_ip, config.cluster_announce_ip.is_some());

@@ -153,7 +153,7 @@ fn kind(client: &Client) -> &'static str {
         (ClientFlags::BLOCKED, "blocked"),
         (ClientFlags::MULTI, "transaction"),
     ];
-    kinds.into_iter().find(|(flag, _)| client.is(*flag)).map_or("ordinary", |(_, name)| name)
+    kinds.into_iter().find(|(flag, _)| client.is_any(*flag)).map_or("ordinary", |(_, name)| name)
 }
 
 fn replication_links(server: &Server) -> Value {
