@@ -57,12 +57,14 @@ pub struct CommandStats {
 }
 
 impl CommandStats {
-    /// Counts a call.
+    /// Counts a call. `tracks`: its time, too, for the histogram.
     #[inline]
-    pub fn record(&mut self, nanos: u64) {
+    pub fn record(&mut self, nanos: u64, tracks: bool) {
         self.calls += 1;
         self.nanos += nanos;
-        self.histogram.get_or_insert_default().record(nanos);
+        if tracks {
+            self.histogram.get_or_insert_default().record(nanos);
+        }
     }
 
     /// The time in microseconds that `percent` of the calls did not exceed.

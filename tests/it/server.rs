@@ -55,6 +55,16 @@ fn a_loop_that_waits_awake_serves_as_one_that_sleeps() {
 }
 
 #[test]
+fn times_of_commands_are_kept_only_where_they_are_tracked() {
+    let mut server = Server::start(&["--latency-tracking", "no"]);
+    server.cmd(&["SET", "key", "value"]);
+    assert_eq!(array(server.cmd(&["LATENCY", "HISTOGRAM", "set"])), []);
+    server.cmd(&["CONFIG", "SET", "latency-tracking", "yes"]);
+    server.cmd(&["SET", "key", "value"]);
+    assert_eq!(array(server.cmd(&["LATENCY", "HISTOGRAM", "set"])).len(), 2);
+}
+
+#[test]
 fn info_tells_the_truth() {
     let mut server = Server::start(&["--min-replicas-to-write", "1"]);
     let mut client = server.raw();

@@ -158,7 +158,7 @@ pub(crate) fn count_unblocked(server: &mut Server, token: Token, failed: bool) {
     };
     let Some(id) = server.commands.find(&wait.command[0]) else { return };
     let stats = &mut server.commands.get_mut(id).stats;
-    stats.record(0);
+    stats.record(0, server.config.latency_tracking);
     stats.failed += u64::from(failed);
     server.observer.count_command(0);
     server.clients[token].commands += 1;

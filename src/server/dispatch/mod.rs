@@ -396,7 +396,7 @@ fn note_call(
     let micros = executed.nanos / 1000;
     server.observer.count_command(micros);
     let command = server.commands.get_mut(id);
-    command.stats.record(executed.nanos);
+    command.stats.record(executed.nanos, server.config.latency_tracking);
     let flags = command.flags;
     if let Err(error) = executed.outcome {
         answer_failure(server, call, id, &error, executed.start_reply);
