@@ -22,6 +22,7 @@ use crate::spec::reply::{
     COMMAND_HELP, ListFilter, reply_command, reply_command_docs, reply_command_docs_of,
     reply_command_getkeys, reply_command_info, reply_command_list,
 };
+use crate::util::histogram::Histogram;
 use crate::util::number::parse_i64;
 
 const SLOWLOG_HELP: &[&str] = &[
@@ -343,9 +344,10 @@ fn latency_histogram(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
     let reply = &mut call.reply;
     let at = reply.deferred();
     let mut shown = 0;
-    for command in chosen.into_iter().filter(|command| command.stats.calls > 0) {
+    for command in chosen {
+        let Some(histogram) = &command.stats.histogram else { continue };
         reply.bulk_str(command.name);
-        reply_histogram(reply, command);
+        reply_histogram(reply, histogram);
         shown += 1;
     }
     reply.set_map(at, shown);
@@ -359,14 +361,14 @@ fn with_subcommands(commands: &CommandTable, id: usize) -> impl Iterator<Item = 
 }
 
 /// How many calls took at most so many microseconds, for each power of two where there were more than below it.
-fn reply_histogram(reply: &mut Reply, command: &Command) {
+fn reply_histogram(reply: &mut Reply, histogram: &Histogram) {
     reply.map(2);
     reply.bulk(b"calls");
-    reply.int(command.stats.calls as i64);
+    reply.int(histogram.count() as i64);
     reply.bulk(b"histogram_usec");
     let at = reply.deferred();
     let (mut total, mut shown, mut entries) = (0, 0, 0);
-    for (bits, n) in command.stats.histogram.iter().flat_map(|h| h.iter()) {
+    for (bits, n) in histogram.iter() {
         total += n;
         // A kilo-nanosecond of 1024 is the first bound; Redis's histogram, exact to two digits, then rounds so.
         if bits < 10 || total == shown {
