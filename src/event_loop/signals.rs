@@ -63,8 +63,10 @@ impl Signals {
     /// If the system refuses.
     pub fn of_program() -> io::Result<(Signals, Ask)> {
         let (signals, writer) = Signals::unhandled()?;
-        let flag = |wanted| signals.raised.iter().find(|(signal, _)| *signal == wanted);
-        let flag = |wanted| flag(wanted).map(|(_, flag)| Arc::clone(flag)).unwrap_or_default();
+        let flag = |wanted| {
+            let raised = signals.raised.iter().find(|(signal, _)| *signal == wanted);
+            raised.map(|(_, flag)| Arc::clone(flag)).unwrap_or_default()
+        };
         signal_hook::flag::register(SIGCHLD, flag(SIGCHLD))?;
         signal_hook::low_level::pipe::register(SIGCHLD, writer.try_clone()?)?;
         let ask = Ask { to_end: flag(SIGTERM), to_insist: flag(SIGINT), wake: Some(writer) };

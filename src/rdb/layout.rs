@@ -11,7 +11,7 @@ use super::format::{opcode, value_type as t};
 use super::reader::Reader;
 
 /// One part of a record.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Item {
     Bytes(u64),
     Length,
@@ -67,35 +67,17 @@ pub(super) fn layout(first: u8) -> Option<&'static [Item]> {
 const STREAM: &[Item] = &[Str, LISTPACKS, Length, Length, Length, Each(GROUP)];
 const GROUP: &[Item] = &[Str, Length, Length, PENDING, Each(CONSUMER)];
 /// Since version 2 also first ID, largest deleted ID, entries added; in groups the entries read.
-const STREAM_2: &[Item] = &[
-    Str,
-    LISTPACKS,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Each(GROUP_2),
-];
+const STREAM_2: &[Item] = &stream(GROUP_2);
 const GROUP_2: &[Item] = &[Str, Length, Length, Length, PENDING, Each(CONSUMER)];
 /// Since version 3 consumers have two times, seen and active.
-const STREAM_3: &[Item] = &[
-    Str,
-    LISTPACKS,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Length,
-    Each(GROUP_3),
-];
+const STREAM_3: &[Item] = &stream(GROUP_3);
 const GROUP_3: &[Item] = &[Str, Length, Length, Length, PENDING, Each(CONSUMER_3)];
+
+/// Later versions differ in their groups.
+const fn stream(group: &'static [Item]) -> [Item; 11] {
+    let (l, groups) = (Length, Each(group));
+    [Str, LISTPACKS, l, l, l, l, l, l, l, l, groups]
+}
 
 const LISTPACKS: Item = Each(&[Str, Str]);
 /// ID, time, how often it was delivered.

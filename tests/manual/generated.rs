@@ -73,7 +73,6 @@ fn defaults() -> Config {
 fn default_in_file(directive: &Directive) -> Option<String> {
     let value = String::from_utf8(directive.value(&defaults())).expect("defaults in UTF-8");
     match &directive.kind {
-        // The number of bytes that is configured last counts for both names of a list.
         Kind::Special { .. } if directive.name == "dir" => Some("./".into()),
         Kind::Special { .. } if value.is_empty() => None,
         Kind::Text { .. } if value.is_empty() || value.contains(' ') => {
@@ -115,6 +114,14 @@ fn state(directive: &Directive) -> String {
         notes.push("Valkey");
     }
     notes.join("; ")
+}
+
+/// The same behind a sentence; empty if there is nothing.
+fn state_in_parentheses(directive: &Directive) -> String {
+    match state(directive).as_str() {
+        "" => String::new(),
+        state => format!(" ({state})"),
+    }
 }
 
 fn sections() -> Vec<&'static str> {
@@ -240,8 +247,7 @@ fn example_config() -> String {
         let _ = write!(text, "\n{0}\n# {1}\n{0}\n", "#".repeat(80), section);
         for directive in in_section(section) {
             text.push('\n');
-            let notes = Some(state(directive)).filter(|state| !state.is_empty());
-            let notes = notes.map(|state| format!(" ({state})")).unwrap_or_default();
+            let notes = state_in_parentheses(directive);
             let values = match &directive.kind {
                 Kind::Enum { words, .. } => format!(" One of {}.", words().join(", ")),
                 _ => String::new(),
@@ -314,8 +320,7 @@ fn manual_of_config() -> String {
                 roff(directive.name),
                 default.unwrap_or_default()
             );
-            let notes = Some(state(directive)).filter(|state| !state.is_empty());
-            let notes = notes.map(|state| format!(" ({state})")).unwrap_or_default();
+            let notes = state_in_parentheses(directive);
             let text =
                 format!("{} Values: {}.{notes}", directive.summary.trim(), values(directive));
             let _ = writeln!(page, "{}", roff(&text));
