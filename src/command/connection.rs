@@ -1,6 +1,6 @@
 //! Connection commands: PING, ECHO, QUIT, RESET, HELLO, AUTH, SELECT.
 
-use super::args::db_index;
+use super::args::{existing_db, int32};
 use super::client::{check_client_text, set_client_name};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Protocol;
@@ -62,11 +62,11 @@ fn quit(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 }
 
 fn select(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let index = db_index(args[1], s.ks.dbs.len())?;
-    if index > 0 && cluster::has_one_database(s) {
+    let index = int32(args[1], None)?;
+    if index != 0 && cluster::has_one_database(s) {
         return Err(CommandError::err("SELECT is not allowed in cluster mode"));
     }
-    select_db(s, call, index);
+    select_db(s, call, existing_db(index, s.ks.dbs.len())?);
     call.reply.ok();
     Ok(())
 }

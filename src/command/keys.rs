@@ -196,12 +196,12 @@ fn copy(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         } else if is(arg, "DB")
             && let Some(index) = rest.next()
         {
-            db = db_index(index, s.ks.dbs.len())?;
-            if db != call.db && cluster::has_one_database(s) {
+            if db_index(index, s.config.databases as usize)? != 0 && cluster::has_one_database(s) {
                 return Err(CommandError::err(
                     "Copying to another database is not allowed in cluster mode",
                 ));
             }
+            db = db_index(index, s.ks.dbs.len())?;
         } else {
             return Err(CommandError::SYNTAX);
         }

@@ -147,10 +147,9 @@ impl Server {
     ) -> Server {
         let seed = HashSeed::new([rng.random(), rng.random()]);
         hash::set_seed(seed);
-        let mut ks = match (config.cluster_enabled, config.cluster_databases) {
-            (false, _) => Keyspace::new(config.databases as usize, seed),
-            (true, 1) => Keyspace::by_slot(config.databases as usize, seed),
-            (true, databases) => Keyspace::by_slot(databases as usize, seed),
+        let mut ks = match config.cluster_enabled {
+            false => Keyspace::new(config.databases as usize, seed),
+            true => Keyspace::by_slot(config.cluster_databases as usize, seed),
         };
         ks.now_ms = clock.unix_ms();
         ks.clock = clock;

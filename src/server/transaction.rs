@@ -8,6 +8,7 @@ use super::Server;
 use super::call::Call;
 use super::client::transaction::Watched;
 use super::client::{ClientFlags, Token};
+use super::cluster::redirect;
 use crate::server::table::CommandId;
 use crate::server::tracking;
 use crate::spec::CommandFlags;
@@ -31,7 +32,12 @@ pub(crate) fn queue_multi_command(
 ) {
     let client = &mut server.clients[call.client];
     if !client.is_any(ClientFlags::DIRTY_CAS | ClientFlags::DIRTY_EXEC) {
-        client.transaction.get_or_insert_default().push(id, flags, args, &server.ks.lent);
+        let transaction = client.transaction.get_or_insert_default();
+        transaction.push(id, flags, args, &server.ks.lent);
+        if flags.contains(CommandFlags::SELECTS_DATABASE) {
+            let selected = redirect::selected_db(args, server.ks.dbs.len());
+            transaction.selected_db = selected.or(transaction.selected_db);
+        }
         server.exceeds_query_limit(call.client, 0);
     }
     call.reply.simple("QUEUED");

@@ -40,7 +40,7 @@ macro_rules! named_flags {
 
 named_flags! {
     /// What a command does and where it may run: looked at before every call.
-    pub struct CommandFlags: u32 {
+    pub struct CommandFlags: u64 {
         /// May change the keyspace.
         WRITE = 0, "write";
         /// Reads keys and changes none.
@@ -105,6 +105,8 @@ named_flags! {
         PROTECTED_MODULE = 30, "protected_module";
         /// What it allows it allows to the request behind it (`ASKING`).
         ALLOWS_NEXT = 31, "allows_next";
+        /// Has what follows work on the database that its first argument names.
+        SELECTS_DATABASE = 32, "selects_database";
     }
 }
 

@@ -172,9 +172,26 @@ fn a_cluster_has_as_many_databases_as_it_is_told() {
         ("CLUSTER COUNTKEYSINSLOT 5061", ":4"),
         ("SWAPDB 0 1", "ERR SWAPDB is not allowed in cluster mode"),
     ]);
+    // Which keys of a transaction are here depends on the database that it selects.
+    let ask = ask(BAR);
+    s.check(&[
+        ("SELECT 0", "OK"),
+        ("DEL bar", ":1"),
+        (&format!("CLUSTER SETSLOT {BAR} MIGRATING {OTHER}"), "OK"),
+        ("MULTI", "OK"),
+        ("SELECT 3", "QUEUED"),
+        ("GET bar", "QUEUED"),
+        ("EXEC", "[OK 3]"),
+        ("MULTI", "OK"),
+        ("SELECT 4", "QUEUED"),
+        ("SELECT 0", "QUEUED"),
+        ("GET bar", &ask),
+        ("EXEC", "EXECABORT Transaction discarded because of previous errors."),
+    ]);
     let mut s = primary(&[]);
     s.check(&[
         ("SELECT 1", "ERR SELECT is not allowed in cluster mode"),
+        ("SELECT 1000", "ERR SELECT is not allowed in cluster mode"),
         ("MOVE bar 1", "ERR MOVE is not allowed in cluster mode"),
         ("COPY bar {bar}2 DB 1", "ERR Copying to another database is not allowed in cluster mode"),
     ]);

@@ -93,6 +93,8 @@ pub struct Transaction {
     /// Flags that any queued command has, and flags that all have.
     any: CommandFlags,
     all: CommandFlags,
+    /// The database that a queued command selects, the last of them; `None`: that of the client stays.
+    pub selected_db: Option<usize>,
     pub watched: Vec<Watched>,
 }
 
@@ -114,6 +116,7 @@ impl Default for Transaction {
             full_memory: 0,
             any: CommandFlags::empty(),
             all: CommandFlags::all(),
+            selected_db: None,
             watched: Vec::new(),
         }
     }

@@ -21,6 +21,7 @@ use crate::server::subscribe;
 use crate::server::table::{Command, CommandId};
 use crate::spec::keys::for_each_slot_key;
 use crate::spec::{CommandFlags, KeyFinder};
+use crate::util::number::parse_i64;
 use crate::util::slot::key_slot;
 use crate::util::slot_set::SlotSet;
 use bytes::Bytes;
@@ -149,7 +150,7 @@ pub(crate) fn check_slots(
     let mut keys = Keys::default();
     let mut first: Option<Box<[u8]>> = None;
     let mut open = false;
-    let mut visit = |key: &[u8]| {
+    let mut visit = |db: usize, key: &[u8]| {
         let slot = server.ks.hash(key).slot();
         match keys.slot {
             None => {
@@ -168,10 +169,20 @@ pub(crate) fn check_slots(
         }
     };
     match client.transaction.as_deref().filter(|_| command.is(CommandFlags::EXECUTES_QUEUE)) {
-        Some(transaction) => transaction.for_each(|id, args| {
-            for_each_slot_key(&server.commands.get(id).spec, args, &mut visit);
-        }),
-        None => for_each_slot_key(&command.spec, args, &mut visit),
+        Some(transaction) => {
+            let mut db = db;
+            transaction.for_each(|id, args| {
+                let command = server.commands.get(id);
+                if command.is(CommandFlags::SELECTS_DATABASE) {
+                    db = selected_db(args, server.ks.dbs.len()).unwrap_or(db);
+                }
+                for_each_slot_key(&command.spec, args, |key| visit(db, key));
+            });
+        }
+        None => {
+            let queued = client.transaction.as_deref().and_then(|queue| queue.selected_db);
+            for_each_slot_key(&command.spec, args, |key| visit(queued.unwrap_or(db), key));
+        }
     }
     let Some(slot) = keys.slot else { return Ok(None) };
     let destination = |node| destination(server, token, slot, node);
@@ -181,6 +192,12 @@ pub(crate) fn check_slots(
         Err(Elsewhere::Ask(node)) => Err(SlotError::Ask(destination(node))),
         Err(Elsewhere::Nowhere(error)) => Err(error),
     }
+}
+
+/// The database that a command is going to select, of so many; `None`: it is going to fail.
+pub(crate) fn selected_db(args: &[&[u8]], databases: usize) -> Option<usize> {
+    let index = parse_i64(args.get(1)?).and_then(|number| usize::try_from(number).ok());
+    index.filter(|&index| index < databases)
 }
 
 /// Where a slot of this node's shard is about to go, or whether it is about to come: a replica heeds that only for

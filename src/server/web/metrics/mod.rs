@@ -25,7 +25,7 @@ use exposition::{Exposition, Kind};
 /// Whoever sees them could have asked for them with `INFO`.
 pub const NEEDS: Needs = Needs { commands: &["info"], all_keys: false };
 /// Databases that are shown although they are empty.
-const EMPTY_DBS_SHOWN: u32 = 16;
+const EMPTY_DBS_SHOWN: usize = 16;
 /// The shortest and the longest time that histograms have a bound for: 2^8 and 2^32 nanoseconds, 256 ns and 4.3 s.
 const BOUNDS: std::ops::RangeInclusive<usize> = 8..=32;
 
@@ -108,7 +108,7 @@ fn identity(info: &Fields<'_>, out: &mut Exposition) {
 
 fn databases(server: &Server, info: &Fields<'_>, out: &mut Exposition) {
     let used: Vec<(&str, Parts<'_>)> = info.numbered("db").collect();
-    let empty: Vec<String> = (0..server.config.databases.min(EMPTY_DBS_SHOWN))
+    let empty: Vec<String> = (0..server.ks.dbs.len().min(EMPTY_DBS_SHOWN))
         .map(|n| format!("db{n}"))
         .filter(|name| !used.iter().any(|(used, _)| used == name))
         .collect();
