@@ -6,6 +6,7 @@ mod arguments;
 
 use crate::command::config::update_title;
 use crate::event_loop;
+use crate::server::cluster;
 use crate::server::config::{Config, ConfigError, Startup, Supervised};
 use crate::server::flavour::Flavour;
 use crate::server::observe::log::{Level, Log};
@@ -264,15 +265,16 @@ fn absolute(path: &str) -> String {
 /// Says who is here: a picture on a terminal, or if `always-show-logo` wants it; else a line.
 fn greet(server: &Server) {
     let config = &server.config;
+    let mode = cluster::mode(server);
     let on_terminal = config.logfile.is_empty() && std::io::stdout().is_terminal();
     if !on_terminal && !config.always_show_logo {
-        server.notice(&format!("Running mode=standalone, port={}.", config.main_port()));
+        server.notice(&format!("Running mode={mode}, port={}.", config.main_port()));
         return;
     }
     let (port, pid) = (config.main_port(), std::process::id());
     server.notice(&format!(
         "\n\n    ~~~~~   ~~~~   Aeolis {VERSION} (Redis {REDIS_VERSION}), 64 bit\n  ~~~  ~~~~~    ~~ \n ~~~~~~~   ~~~~~   Running in \
-         standalone mode\n   ~~~  ~~~~  ~~~  Port: {port}\n     ~~~~   ~~~~   PID: {pid}\n"
+         {mode} mode\n   ~~~  ~~~~  ~~~  Port: {port}\n     ~~~~   ~~~~   PID: {pid}\n"
     ));
 }
 

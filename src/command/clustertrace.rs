@@ -92,6 +92,13 @@ fn ago(now: Now, at_ms: i64) -> String {
     }
 }
 
+fn seen(now: Now, at: Option<Now>) -> String {
+    match at {
+        None => "never".into(),
+        Some(_) => format!("{:.1} s ago", now.since_seen(at) as f64 / 1000.0),
+    }
+}
+
 fn nodes(cluster: &Cluster, now: Now, lines: &mut Vec<String>) {
     for node in cluster.nodes() {
         lines.push(node_line(cluster, node, now));
@@ -121,9 +128,9 @@ fn node_line(cluster: &Cluster, node: &Node, now: Now) -> String {
         node.offset()
     );
     if !node.flags().contains(NodeFlags::MYSELF) {
-        line += &format!(", answered {}", ago(now, node.pong_received_ms(now)));
-        if node.ping_sent_ms(now) != 0 {
-            line += &format!(", waited for since {}", ago(now, node.ping_sent_ms(now)));
+        line += &format!(", answered {}", seen(now, node.pong_received()));
+        if node.ping_sent().is_some() {
+            line += &format!(", waited for since {}", seen(now, node.ping_sent()));
         }
     }
     line

@@ -34,7 +34,10 @@ pub(crate) fn waits_for_script(server: &Server, token: Token) -> bool {
     if !server.scripting.is_busy() {
         return false;
     }
-    let stream = ClientFlags::MASTER | ClientFlags::HANDSHAKE | ClientFlags::REPLAYING;
+    let stream = ClientFlags::MASTER
+        | ClientFlags::HANDSHAKE
+        | ClientFlags::REPLAYING
+        | ClientFlags::MOVES_SLOTS;
     server.scripting.is_busy_for(token)
         || server.clients.get(token).is_some_and(|client| client.is_any(stream))
 }

@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::cluster::describe::{Reader, nodes_text, write_node};
 use crate::server::cluster::machine::LinkId;
-use crate::server::cluster::{Cluster, Node, drive, obey};
+use crate::server::cluster::{Cluster, Node, obey};
 use crate::server::config::ClusterEndpointType;
 use crate::util::slot::SLOTS;
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ fn write_counts(text: &mut String, way: &str, counts: impl Iterator<Item = (Kind
 
 pub(super) fn nodes(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     let reader = Audience::new(s, call).reader();
-    let text = nodes_text(cluster(s)?, drive::now(s), reader);
+    let text = nodes_text(cluster(s)?, reader);
     call.reply.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
@@ -108,7 +108,7 @@ pub(super) fn nodes(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResu
 /// CLUSTER REPLICAS node-id
 pub(super) fn replicas(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let reader = Audience::new(s, call).reader();
-    let (cluster, now) = (cluster(s)?, drive::now(s));
+    let cluster = cluster(s)?;
     let key = cluster.find(args[2]).ok_or_else(|| unknown_node(args[2]))?;
     let node = cluster.by_key(key);
     if node.is_replica() {
@@ -117,7 +117,7 @@ pub(super) fn replicas(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Comma
     call.reply.array(cluster.replicas_of(node).count());
     for replica in cluster.replicas_of(node) {
         let mut line = String::new();
-        write_node(&mut line, cluster, replica, now, reader);
+        write_node(&mut line, cluster, replica, reader);
         call.reply.bulk_str(&line);
     }
     Ok(())

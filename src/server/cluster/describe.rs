@@ -33,11 +33,11 @@ pub(super) const FLAG_NAMES: [(NodeFlags, &str); 8] = [
 ];
 
 /// All nodes, a line each; in the file those are missing whose names are not known yet.
-pub fn nodes_text(cluster: &Cluster, now: Now, reader: Reader) -> String {
+pub fn nodes_text(cluster: &Cluster, reader: Reader) -> String {
     let mut text = String::new();
     for node in cluster.nodes() {
         if reader != Reader::File || !node.is_in_handshake() {
-            write_node(&mut text, cluster, node, now, reader);
+            write_node(&mut text, cluster, node, reader);
             text.push('\n');
         }
     }
@@ -45,7 +45,7 @@ pub fn nodes_text(cluster: &Cluster, now: Now, reader: Reader) -> String {
 }
 
 /// A node's line, without its end.
-pub fn write_node(text: &mut String, cluster: &Cluster, node: &Node, now: Now, reader: Reader) {
+pub fn write_node(text: &mut String, cluster: &Cluster, node: &Node, reader: Reader) {
     // Writing to a string can't fail.
     let _ = write_address(text, node, reader);
     let _ = write!(text, " {}", flag_names(node.flags()));
@@ -53,7 +53,8 @@ pub fn write_node(text: &mut String, cluster: &Cluster, node: &Node, now: Now, r
         Some(primary) => _ = write!(text, " {}", primary.id()),
         None => text.push_str(" -"),
     }
-    let (sent_ms, received_ms) = (node.ping_sent_ms(now), node.pong_received_ms(now));
+    let at_ms = |at: Option<Now>| at.map_or(0, |at| at.wall_ms);
+    let (sent_ms, received_ms) = (at_ms(node.ping_sent()), at_ms(node.pong_received()));
     let is_connected = node.is_myself() || node.link().is_some();
     let link = if is_connected { "connected" } else { "disconnected" };
     let _ = write!(text, " {sent_ms} {received_ms} {} {link}", cluster.epoch_of(node));
@@ -64,11 +65,12 @@ pub fn write_node(text: &mut String, cluster: &Cluster, node: &Node, now: Now, r
         };
     }
     if node.is_myself() {
-        for (slot, to) in cluster.all_migrating() {
-            let _ = write!(text, " [{slot}->-{}]", to.id());
-        }
-        for (slot, from) in cluster.all_importing() {
-            let _ = write!(text, " [{slot}-<-{}]", from.id());
+        let migrating = cluster.all_migrating().map(|(slot, to)| (slot, '>', to.id()));
+        let importing = cluster.all_importing().map(|(slot, from)| (slot, '<', from.id()));
+        let mut open: Vec<_> = migrating.chain(importing).collect();
+        open.sort_by_key(|&(slot, ..)| slot);
+        for (slot, direction, id) in open {
+            let _ = write!(text, " [{slot}-{direction}-{id}]");
         }
     }
 }

@@ -49,7 +49,11 @@ pub(crate) fn operate<T>(
     };
     cluster.note_time(now);
     let result = operation(&mut cluster, now, &facts);
-    let actions = cluster.take_actions();
+    // A script that runs for long sees its data to its end. What is kept back is done before the loop sleeps.
+    let actions = match server.scripting.is_busy() {
+        true => cluster.take_actions_during_script(),
+        false => cluster.take_actions(),
+    };
     server.cluster = Some(cluster);
     actions.into_iter().for_each(|action| carry_out(server, action));
     Some(result)

@@ -143,7 +143,7 @@ impl ClusterFile {
     /// # Errors
     /// What the system reports; then the file is as it was.
     pub fn save(&mut self, cluster: &Cluster, now: Now, durably: bool) -> io::Result<()> {
-        let mut text = nodes_text(cluster, now, Reader::File);
+        let mut text = nodes_text(cluster, Reader::File);
         let (current, voted) = (cluster.current_epoch(), cluster.last_vote_epoch());
         let _ = writeln!(text, "vars currentEpoch {current} lastVoteEpoch {voted}");
         let mut temporary = self.path.as_os_str().to_owned();

@@ -24,6 +24,11 @@ impl Now {
         then.map_or(u64::MAX, |then| self.mono_ms.saturating_sub(then))
     }
 
+    /// Milliseconds since `then`; endless if that never was.
+    pub fn since_seen(self, then: Option<Now>) -> u64 {
+        self.since(then.map(|then| then.mono_ms))
+    }
+
     /// When something was, in milliseconds since 1970; 0: never.
     pub(super) fn wall_of(self, then: Option<u64>) -> i64 {
         then.map_or(0, |then| self.wall_ms - self.mono_ms.saturating_sub(then) as i64)
@@ -91,4 +96,12 @@ pub enum Action {
         message: Vec<u8>,
     },
     Log(Level, String),
+}
+
+impl Action {
+    /// Whether keys go, or come from another node.
+    pub(super) fn changes_data(&self) -> bool {
+        use Action::{DropSlotKeys, Flush, Follow, Promote};
+        matches!(self, DropSlotKeys(_) | Flush | Follow { .. } | Promote)
+    }
 }

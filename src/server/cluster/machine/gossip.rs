@@ -19,7 +19,7 @@ impl Cluster {
         let Some(known) = self.links.get(link) else { return };
         let (node, is_inbound) = (known.node, known.is_inbound);
         if let Some(key) = node.filter(|_| kind == Kind::Ping && !is_inbound) {
-            self.nodes[key].ping_sent_ms = Some(now.mono_ms);
+            self.nodes[key].ping_sent = Some(now);
         }
         let gossip = self.pick_gossip(node).into_iter().map(|key| self.gossip_of(key, now, facts));
         let gossip = gossip.collect();
@@ -77,12 +77,14 @@ impl Cluster {
 
     fn gossip_of(&self, key: NodeKey, now: Now, facts: &Facts) -> Gossip {
         let node = &self.nodes[key];
-        let seconds = |then| u32::try_from(now.wall_of(then) / 1000).unwrap_or(0);
+        let seconds = |then: Option<Now>| {
+            u32::try_from(now.wall_of(then.map(|then| then.mono_ms)) / 1000).unwrap_or(0)
+        };
         let (port, other_port) = node.address.ports(facts.config);
         Gossip {
             node: node.id,
-            ping_sent_s: seconds(node.ping_sent_ms),
-            pong_received_s: seconds(node.pong_received_ms),
+            ping_sent_s: seconds(node.ping_sent),
+            pong_received_s: seconds(node.pong_received),
             ip: node.address.ip.clone(),
             port,
             other_port,
@@ -157,12 +159,16 @@ impl Cluster {
         let address = address_of(news, facts);
         let reports = self.failure_reports(key, now, facts);
         let node = &mut self.nodes[key];
-        if !says_failing && node.ping_sent_ms.is_none() && reports == 0 {
+        if !says_failing && node.ping_sent.is_none() && reports == 0 {
             // A pong that another got is as good as one of one's own, unless it lies in the future.
             let age_ms = now.wall_ms - i64::from(news.pong_received_s) * 1000;
-            let pong = now.mono_ms.saturating_sub(age_ms.max(0).unsigned_abs());
-            if age_ms >= -CLOCK_TOLERANCE_MS && node.pong_received_ms.is_none_or(|at| pong > at) {
-                node.pong_received_ms = Some(pong);
+            let pong = Now {
+                wall_ms: now.wall_ms - age_ms.max(0),
+                mono_ms: now.mono_ms.saturating_sub(age_ms.max(0).unsigned_abs()),
+            };
+            let is_news = node.pong_received.is_none_or(|at| pong.mono_ms > at.mono_ms);
+            if age_ms >= -CLOCK_TOLERANCE_MS && is_news {
+                node.pong_received = Some(pong);
             }
         }
         // A node that can't be reached here, but by another one at another address, has moved.

@@ -29,6 +29,12 @@ impl Links {
         self.links.get(&link)
     }
 
+    /// Those of which nobody knows who made them, and when they were made.
+    pub(super) fn strangers(&self) -> impl Iterator<Item = (LinkId, Now)> {
+        let strangers = self.links.iter().filter(|(_, link)| link.node.is_none());
+        strangers.map(|(&id, link)| (id, link.created))
+    }
+
     fn add(&mut self, link: Link) -> LinkId {
         let id = LinkId(self.made);
         self.made += 1;
@@ -94,11 +100,11 @@ impl Cluster {
         let Some(key) = self.links.get(link).and_then(|link| link.node) else { return };
         // It is pinged at once, so that it does not seem to have failed. A ping that waits for its answer since before
         // the connection was lost still does.
-        let waits_since = self.nodes[key].ping_sent_ms;
+        let waits_since = self.nodes[key].ping_sent;
         let meets = self.nodes[key].flags.contains(NodeFlags::MEET);
         self.send_heartbeat(link, if meets { Kind::Meet } else { Kind::Ping }, now, facts);
         if waits_since.is_some() {
-            self.nodes[key].ping_sent_ms = waits_since;
+            self.nodes[key].ping_sent = waits_since;
         }
     }
 
@@ -108,8 +114,8 @@ impl Cluster {
         let node = &mut self.nodes[key];
         // A node that can't be connected to can't be pinged, either: it counts as pinged, or it would never be found
         // failing.
-        if node.link.is_none() && node.ping_sent_ms.is_none() {
-            node.ping_sent_ms = Some(now.mono_ms);
+        if node.link.is_none() && node.ping_sent.is_none() {
+            node.ping_sent = Some(now);
         }
     }
 

@@ -109,8 +109,8 @@ impl Cluster {
         let is_replica = saved.flags.contains(NodeFlags::REPLICA) && saved.primary.is_some();
         node.config_epoch = if is_replica { 0 } else { saved.config_epoch };
         node.failed_ms = node.has_failed().then_some(now.mono_ms);
-        node.ping_sent_ms = saved.was_pinged.then_some(now.mono_ms);
-        node.pong_received_ms = saved.has_answered.then_some(now.mono_ms);
+        node.ping_sent = saved.was_pinged.then_some(now);
+        node.pong_received = saved.has_answered.then_some(now);
         key
     }
 

@@ -254,6 +254,13 @@ impl Cluster {
         std::mem::take(&mut self.actions)
     }
 
+    /// The same, but what would change the data under a script that runs is left for later.
+    pub fn take_actions_during_script(&mut self) -> Vec<Action> {
+        let (later, now) = self.take_actions().into_iter().partition(Action::changes_data);
+        self.actions = later;
+        now
+    }
+
     /// Loses messages of the kind with this number from now on; a number that is no kind's: none.
     pub fn debug_drop(&mut self, kind: i64) {
         self.debug.drops = Some(kind);

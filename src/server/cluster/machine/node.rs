@@ -47,8 +47,8 @@ pub struct Node {
     pub(super) replicas: Vec<NodeKey>,
     pub(super) created_ms: u64,
     /// When the ping was sent that has not been answered; `None`: all were.
-    pub(super) ping_sent_ms: Option<u64>,
-    pub(super) pong_received_ms: Option<u64>,
+    pub(super) ping_sent: Option<Now>,
+    pub(super) pong_received: Option<Now>,
     pub(super) data_received_ms: Option<u64>,
     /// When it was found failing by the majority.
     pub(super) failed_ms: Option<u64>,
@@ -82,8 +82,8 @@ impl Node {
             primary: None,
             replicas: Vec::new(),
             created_ms: now_ms,
-            ping_sent_ms: None,
-            pong_received_ms: None,
+            ping_sent: None,
+            pong_received: None,
             data_received_ms: None,
             failed_ms: None,
             voted_ms: None,
@@ -131,14 +131,14 @@ impl Node {
         self.offset
     }
 
-    /// When a ping was sent to it that it has not answered, in milliseconds since 1970; 0: it has answered all.
-    pub fn ping_sent_ms(&self, now: Now) -> i64 {
-        now.wall_of(self.ping_sent_ms)
+    /// When a ping was sent to it that it has not answered; `None`: it has answered all.
+    pub fn ping_sent(&self) -> Option<Now> {
+        self.ping_sent
     }
 
-    /// When it last answered, in milliseconds since 1970; 0: never.
-    pub fn pong_received_ms(&self, now: Now) -> i64 {
-        now.wall_of(self.pong_received_ms)
+    /// When it last answered.
+    pub fn pong_received(&self) -> Option<Now> {
+        self.pong_received
     }
 
     /// The connection that this node made to it.

@@ -331,8 +331,8 @@ impl Cluster {
         let known = self.links.get(link).filter(|link| !link.is_inbound);
         let Some(key) = known.and_then(|link| link.node) else { return };
         let node = &mut self.nodes[key];
-        node.pong_received_ms = Some(now.mono_ms);
-        node.ping_sent_ms = None;
+        node.pong_received = Some(now);
+        node.ping_sent = None;
         if node.is_suspected() {
             node.flags.remove(NodeFlags::PFAIL);
             self.changed();

@@ -498,3 +498,19 @@ fn what_is_lost_on_purpose_is_not_heard() {
     net.inject(0, header, Body::Fail(about));
     assert!(!net.node(0, about).unwrap().has_failed());
 }
+
+#[test]
+fn who_does_not_say_who_it_is_is_cut_off_in_time() {
+    let mut net = Network::new(2);
+    net.meet_all();
+    let now = net.now;
+    let silent = net.on(0, |cluster, _, _| cluster.accept(String::new(), String::new(), now));
+    let header = Header { sender: Some(NodeId::NONE), ..Header::default() };
+    let stranger = net.inject(0, header, Body::Ping(Heartbeat::default()));
+    let from_peer = net.node(0, net.id(1)).and_then(Node::inbound).expect("it is connected");
+    net.run(2000);
+    assert!(net.at(0).link(silent).is_some() && net.at(0).link(stranger).is_some());
+    net.run(2000);
+    assert!(net.at(0).link(silent).is_none() && net.at(0).link(stranger).is_none());
+    assert!(net.at(0).link(from_peer).is_some());
+}

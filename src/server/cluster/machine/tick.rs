@@ -11,11 +11,17 @@ const PING_CANDIDATES: usize = 5;
 /// Calls of [`Cluster::tick`] in a second.
 const TICKS_PER_SECOND: u64 = 10;
 
+/// How long others may take to say who they are, in milliseconds.
+fn handshake_ms(facts: &Facts) -> u64 {
+    facts.config.cluster_node_timeout.max(LEAST_HANDSHAKE_MS)
+}
+
 impl Cluster {
     /// What is done ten times a second.
     pub fn tick(&mut self, now: Now, facts: &Facts) {
         self.ticks += 1;
         self.reconnect(now, facts);
+        self.close_strangers(now, facts);
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
             self.ping_any(now, facts);
         }
@@ -67,7 +73,7 @@ impl Cluster {
 
     /// Connects to those who are not connected, and gives handshakes up that take too long.
     fn reconnect(&mut self, now: Now, facts: &Facts) {
-        let handshake_ms = facts.config.cluster_node_timeout.max(LEAST_HANDSHAKE_MS);
+        let handshake_ms = handshake_ms(facts);
         self.health.suspected = 0;
         for key in self.nodes.others() {
             let node = &self.nodes[key];
@@ -83,18 +89,27 @@ impl Cluster {
         }
     }
 
+    /// Closes connections over which no known node has spoken in time.
+    fn close_strangers(&mut self, now: Now, facts: &Facts) {
+        let handshake_ms = handshake_ms(facts);
+        let is_late = |created: Now| now.since(Some(created.mono_ms)) > handshake_ms;
+        let strangers = self.links.strangers();
+        let late = strangers.filter(|&(_, created)| is_late(created)).map(|(link, _)| link);
+        late.collect::<Vec<_>>().into_iter().for_each(|link| self.close(Some(link)));
+    }
+
     /// Pings a node that was not heard of for long.
     fn ping_any(&mut self, now: Now, facts: &Facts) {
         let mut oldest: Option<NodeKey> = None;
         for _ in 0..PING_CANDIDATES {
             let key = self.nodes.random(&mut self.rng);
             let node = &self.nodes[key];
-            let is_busy = node.link.is_none() || node.ping_sent_ms.is_some();
+            let is_busy = node.link.is_none() || node.ping_sent.is_some();
             if is_busy || node.flags.intersects(NodeFlags::MYSELF | NodeFlags::HANDSHAKE) {
                 continue;
             }
-            let age = now.since(node.pong_received_ms);
-            if oldest.is_none_or(|other| age > now.since(self.nodes[other].pong_received_ms)) {
+            let age = now.since_seen(node.pong_received);
+            if oldest.is_none_or(|other| age > now.since_seen(self.nodes[other].pong_received)) {
                 oldest = Some(key);
             }
         }
@@ -117,10 +132,10 @@ impl Cluster {
         let data_delay = now.since(node.data_received_ms);
         // A connection over which nothing comes may be broken while the node is alive.
         if let Some(link) = node.link
-            && let Some(ping_sent) = node.ping_sent_ms
+            && let Some(ping_sent) = node.ping_sent
             && let Some(known) = self.link(link)
             && now.since(Some(known.created.mono_ms)) > timeout_ms
-            && now.since(Some(ping_sent)) > timeout_ms / 2
+            && now.since_seen(Some(ping_sent)) > timeout_ms / 2
             && data_delay > timeout_ms / 2
         {
             self.close(Some(link));
@@ -130,15 +145,15 @@ impl Cluster {
             interval_ms => interval_ms,
         };
         let node = &self.nodes[key];
-        let is_due = node.ping_sent_ms.is_none() && now.since(node.pong_received_ms) > interval_ms;
+        let is_due = node.ping_sent.is_none() && now.since_seen(node.pong_received) > interval_ms;
         // The replica of a manual failover waits for this node's offset.
         let waits = self.manual.replica() == Some(key) && self.myself().is_primary();
         if let Some(link) = node.link.filter(|_| is_due || waits) {
             return self.send_heartbeat(link, Kind::Ping, now, facts);
         }
-        let Some(ping_sent) = node.ping_sent_ms else { return };
+        let Some(ping_sent) = node.ping_sent else { return };
         // Whatever comes shows that the node is alive.
-        if now.since(Some(ping_sent)).min(data_delay) > timeout_ms {
+        if now.since_seen(Some(ping_sent)).min(data_delay) > timeout_ms {
             self.suspect(key, now, facts);
         }
     }
