@@ -113,7 +113,9 @@ impl Record {
             _ if parser.offset() == 0 => "start",
             None | Some(&(opcode::IDLE | opcode::FREQ)) => "read-type",
             Some(&(opcode::EXPIRETIME | opcode::EXPIRETIME_MS)) => "read-expire",
-            Some(&(opcode::SELECTDB | opcode::RESIZEDB | opcode::SLOT_INFO)) => "read-len",
+            Some(
+                &(opcode::SELECTDB | opcode::RESIZEDB | opcode::SLOT_INFO | opcode::SLOT_IMPORT),
+            ) => "read-len",
             Some(&opcode::AUX) => "read-aux",
             Some(&opcode::MODULE_AUX) => "read-module-aux",
             Some(&(opcode::FUNCTION2 | opcode::FUNCTION_PRE_GA)) => "read-functions",

@@ -29,6 +29,7 @@ use Item::{Bytes, Each, Length, ModuleFields, Str, TextScore};
 /// What follows a record's first byte; `None` if that byte is unknown or its record is never read.
 pub(super) fn layout(first: u8) -> Option<&'static [Item]> {
     Some(match first {
+        opcode::SLOT_IMPORT => &[Str, Each(&[Length, Length])],
         opcode::SLOT_INFO => &[Length, Length, Length],
         opcode::FUNCTION2 => &[Str],
         opcode::MODULE_AUX => &[Length, Length, Length, ModuleFields],

@@ -19,6 +19,9 @@ use std::borrow::Cow;
 /// Size of the buffer as long as no record needs more: few system calls, and it stays in the cache.
 const BUFFER: usize = 256 * 1024;
 
+/// The least bytes of a range of slots.
+const MIN_RANGE: usize = 2;
+
 /// What an RDB says, in its order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
@@ -43,6 +46,12 @@ pub enum Event<'a> {
         slot: u64,
         keys: u64,
         expires: u64,
+    },
+    /// Slots of a cluster whose keys have been coming to the writer, but are another node's still: the name of the move,
+    /// and the first and last slots of ranges.
+    SlotImport {
+        name: Cow<'a, [u8]>,
+        ranges: Vec<(u64, u64)>,
     },
     Entry(RdbEntry<'a>),
     /// A key whose value has no elements, to be passed over.
@@ -286,6 +295,7 @@ impl State {
             opcode::SLOT_INFO => {
                 Event::SlotInfo { slot: r.length()?, keys: r.length()?, expires: r.length()? }
             }
+            opcode::SLOT_IMPORT => slot_import(r)?,
             opcode::AUX => Event::Aux { name: r.string()?, value: r.string()? },
             opcode::FUNCTION2 => Event::Function(r.string()?),
             opcode::FUNCTION_PRE_GA => return Err(Fault::Bad(ErrorKind::PreReleaseFunctions)),
@@ -391,6 +401,16 @@ impl State {
     fn error(&self, pos: usize, kind: ErrorKind) -> RdbError {
         RdbError { offset: self.base + (self.start + pos) as u64, kind }
     }
+}
+
+/// Slots that have been coming to the writer.
+fn slot_import<'a>(r: &mut Reader<'a>) -> Result<Event<'a>, Fault> {
+    let (name, count) = (r.string()?, r.length()?);
+    let mut ranges = Vec::with_capacity(r.at_most(count, MIN_RANGE));
+    for _ in 0..count {
+        ranges.push((r.length()?, r.length()?));
+    }
+    Ok(Event::SlotImport { name, ranges })
 }
 
 /// Skips the data of a module: its ID, when it was saved (an integer), its fields.
@@ -669,6 +689,28 @@ mod tests {
         assert!(checked);
         assert_eq!(sum, 99_999 * 100_000 / 2);
         assert_eq!(parser.buf.len(), BUFFER);
+    }
+
+    #[test]
+    fn slots_that_were_on_their_way() {
+        let name = [b'7'; 40];
+        let options = WriterOptions { version: RdbVersion::Valkey80, ..WriterOptions::default() };
+        let mut w = RdbWriter::new(Vec::new(), options);
+        w.header().unwrap();
+        w.slot_import(&name, &[1..=1, 5000..=16383]).unwrap();
+        let (file, _) = w.finish().unwrap();
+        let ranges = vec![(1, 1), (5000, 16383)];
+        let expected = Event::SlotImport { name: Cow::Borrowed(&name), ranges };
+        for size in [1, 7, file.len()] {
+            let events = events(file.chunks(size), true).unwrap();
+            assert_eq!(events[1], format!("{expected:?}"));
+        }
+        // What is claimed takes no memory.
+        let claim = b"VALKEY080\xf3\x01n\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01";
+        let mut parser = RdbParser::new(true);
+        parser.feed(claim);
+        assert!(matches!(parser.next_event(), Ok(Some(Event::Header { .. }))));
+        assert_eq!(parser.next_event(), Ok(None));
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

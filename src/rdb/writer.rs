@@ -9,6 +9,7 @@ use crate::util::lzf;
 use crate::util::number::parse_i64;
 use bitflags::bitflags;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 
 /// Bytes gathered before they are written: few system calls, and still in the cache when the
 /// checksum reads them.
@@ -20,8 +21,8 @@ const MIN_COMPRESSED: usize = 21;
 /// A compressed string has to save this many bytes, as much as its longer header may cost.
 const MIN_SAVING: usize = 4;
 
-/// Which version is written. They differ in their header, which shuts out older readers, and in hashes whose fields
-/// expire: there is no form of those that all servers read.
+/// Which version is written. They differ in their header, which shuts out older readers, in hashes whose fields expire
+/// (there is no form of those that all servers read), and in whether slots can be told of that are on their way here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RdbVersion {
     /// For Redis since 7.0 and Valkey, where no fields expire.
@@ -110,6 +111,19 @@ impl<W: Write> RdbWriter<W> {
         self.byte(opcode::RESIZEDB)?;
         self.length(keys)?;
         self.length(expires)
+    }
+
+    /// Slots, as the first and last of ranges, whose keys come from another node of a cluster, which owns them. Only
+    /// readers of [`RdbVersion::Valkey80`] know it.
+    pub fn slot_import(&mut self, name: &[u8], ranges: &[RangeInclusive<u16>]) -> io::Result<()> {
+        self.byte(opcode::SLOT_IMPORT)?;
+        self.raw_string(name)?;
+        self.length(ranges.len() as u64)?;
+        for range in ranges {
+            self.length((*range.start()).into())?;
+            self.length((*range.end()).into())?;
+        }
+        Ok(())
     }
 
     /// The source of a function library.

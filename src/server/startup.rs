@@ -61,6 +61,7 @@ pub(crate) fn finished(server: &mut Server) {
         server.lifecycle.shutdown.exit_with(1);
         return;
     }
+    cluster::verify_data(server);
     if server.config.port != 0 {
         server.notice("Ready to accept connections tcp");
     }

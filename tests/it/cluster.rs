@@ -267,3 +267,30 @@ fn slots_show_what_they_hold_and_cost() {
     let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
     assert!(stats.contains("network-bytes-in :0"), "{stats}");
 }
+
+/// A node that has keys of slots that are not its own, as far as its file knows.
+#[test]
+fn at_the_start_keys_follow_their_slots() {
+    let mut s = node();
+    s.check(&[("SET bar 1", "OK"), ("SET foo 2", "OK"), ("SET baz 3", "OK"), ("SAVE", "OK")]);
+    let (me, other) = (s.line("CLUSTER MYID"), "a".repeat(40));
+    let dir = s.into_dir();
+    let nodes = format!(
+        "{me} 127.0.0.1:1@1,,tls-port=0,shard-id={me} myself,master - 0 0 2 connected 5061\n\
+         {other} 127.0.0.1:1@1,,tls-port=0,shard-id={other} master - 0 0 1 connected 12182\n\
+         vars currentEpoch 2 lastVoteEpoch 0\n"
+    );
+    std::fs::write(dir.path().join("nodes.conf"), nodes).unwrap();
+    let no = ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "600000"];
+    let mut s = Server::start_in(dir, &[&["--cluster-enabled", "yes"], &no[..]].concat());
+    s.wait_for("CLUSTER INFO", |info| info.contains("cluster_state:ok"));
+    s.check(&[
+        ("GET bar", "1"),
+        ("GET baz", "3"),
+        ("CLUSTER COUNTKEYSINSLOT 12182", ":0"),
+        ("GET foo", "MOVED 12182 127.0.0.1:1"),
+    ]);
+    let log = s.log();
+    assert!(log.contains("I have keys for unassigned slot 4813. Taking responsibility for it."));
+    assert!(log.contains("I have keys for slot 12182, but the slot is assigned to another node."));
+}

@@ -1,26 +1,31 @@
 //! Slots that move as one, from one node to another.
 
-use crate::harness::{Server, free_port, wait_for};
+use crate::harness::replication::FakePrimary;
+use crate::harness::{Raw, Server, free_port, wait_for};
+
+/// A node that knows no other and owns nothing, and the port of its bus.
+fn node() -> (Server, String) {
+    let bus = free_port().to_string();
+    let mut s = Server::start(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus,
+        "--cluster-require-full-coverage",
+        "no",
+        "--cluster-node-timeout",
+        "60000",
+        "--cluster-allow-replica-migration",
+        "no",
+        "--repl-diskless-sync-delay",
+        "0",
+    ]);
+    s.line("CLUSTER BUMPEPOCH");
+    (s, bus)
+}
 
 /// A node that owns all slots, and one that owns none.
 fn pair() -> (Server, Server) {
-    let node = || {
-        let bus = free_port().to_string();
-        let mut s = Server::start(&[
-            "--cluster-enabled",
-            "yes",
-            "--cluster-port",
-            &bus,
-            "--cluster-require-full-coverage",
-            "no",
-            "--cluster-node-timeout",
-            "60000",
-            "--cluster-allow-replica-migration",
-            "no",
-        ]);
-        s.line("CLUSTER BUMPEPOCH");
-        (s, bus)
-    };
     let ((mut source, _), (mut target, bus)) = (node(), node());
     source.check(&[("CLUSTER ADDSLOTSRANGE 0 16383", "OK")]);
     let port = target.port;
@@ -36,6 +41,18 @@ fn pair() -> (Server, Server) {
 fn migrate(source: &mut Server, target: &mut Server, ranges: &str) {
     let id = target.line("CLUSTER MYID");
     source.check(&[(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE {ranges} NODE {id}"), "OK")]);
+}
+
+/// Has the target import the slot of `bar`. The source's side is the test's.
+fn import(source: &mut Server, target: &mut Server) -> Raw {
+    let id = source.line("CLUSTER MYID");
+    let mut link = target.raw();
+    let name = "b".repeat(40);
+    let establish = ["CLUSTER", "SYNCSLOTS", "ESTABLISH", "SOURCE", &id, "NAME", &name];
+    link.command(&[&establish[..], &["SLOTSRANGE", "5061", "5061"]].concat());
+    assert_eq!(link.line(), "+OK");
+    link.command(&["CLUSTER", "SYNCSLOTS", "ACK"]);
+    link
 }
 
 /// Waits until so many moves have come to this end.
@@ -164,23 +181,7 @@ fn what_can_not_move_is_refused() {
 #[test]
 fn what_was_imported_is_hidden_and_deleted_when_the_source_leaves() {
     let (mut source, mut target) = pair();
-    let id = source.line("CLUSTER MYID");
-    let mut link = target.raw();
-    let name = "b".repeat(40);
-    link.command(&[
-        "CLUSTER",
-        "SYNCSLOTS",
-        "ESTABLISH",
-        "SOURCE",
-        &id,
-        "NAME",
-        &name,
-        "SLOTSRANGE",
-        "5061",
-        "5061",
-    ]);
-    assert_eq!(link.line(), "+OK");
-    link.command(&["CLUSTER", "SYNCSLOTS", "ACK"]);
+    let mut link = import(&mut source, &mut target);
     link.command(&["SET", "bar", "1"]);
     target.wait_for("CLUSTER COUNTKEYSINSLOT 5061", |count| count == ":1");
     target.check(&[
@@ -194,4 +195,92 @@ fn what_was_imported_is_hidden_and_deleted_when_the_source_leaves() {
     wait_until(&mut target, "failed", 1);
     target.check(&[("CLUSTER COUNTKEYSINSLOT 5061", ":0")]);
     wait_for("the source to be asked again", || source.line("SET bar 2").eq("OK").then_some(()));
+}
+
+/// What the bus tells of waits until a script has ended.
+#[test]
+fn a_script_sees_its_keys_to_its_end() {
+    let (mut source, mut target) = pair();
+    source.check(&[("CONFIG SET busy-reply-threshold 1", "OK"), ("SET bar 1", "OK")]);
+    let (from, to) = (source.line("CLUSTER MYID"), target.line("CLUSTER MYID"));
+    let script = "redis.call('get', KEYS[1])
+        repeat
+            local slots = cjson.encode(redis.call('cluster', 'slots'))
+        until string.find(slots, ARGV[1], 1, true)
+        return redis.call('dbsize')";
+    let mut link = source.raw();
+    link.command(&["EVAL", script, "1", "bar", &to]);
+    wait_for("the script to be busy", || source.line("GET bar").starts_with("BUSY").then_some(()));
+    target.check(&[
+        (&format!("CLUSTER SETSLOT 5061 IMPORTING {from}"), "OK"),
+        (&format!("CLUSTER SETSLOT 5061 NODE {to}"), "OK"),
+    ]);
+    assert_eq!(link.line(), ":1");
+    source.wait_for("DBSIZE", |size| size == ":0");
+    source.check(&[("GET bar", &format!("MOVED 5061 127.0.0.1:{}", target.port))]);
+}
+
+/// So does what comes of a slot that moves.
+#[test]
+fn an_import_waits_for_a_script() {
+    let (mut source, mut target) = pair();
+    target.check(&[("CONFIG SET busy-reply-threshold 1", "OK")]);
+    let mut link = import(&mut source, &mut target);
+    let _script = target.busy("while true do end");
+    link.command(&["SET", "bar", "1"]);
+    assert!(target.line("PING").starts_with("BUSY"));
+    target.check(&[("SCRIPT KILL", "OK")]);
+    target.wait_for("CLUSTER COUNTKEYSINSLOT 5061", |count| count == ":1");
+    assert!(target.line("CLUSTER GETSLOTMIGRATIONS").contains("state receiving-snapshot"));
+}
+
+/// What a replica of an importing primary gets with the snapshot is hidden there, too.
+#[test]
+fn a_replica_that_comes_in_the_midst_knows_what_is_imported() {
+    let (mut source, mut target) = pair();
+    let mut link = import(&mut source, &mut target);
+    link.command(&["SET", "bar", "1"]);
+    target.wait_for("CLUSTER COUNTKEYSINSLOT 5061", |count| count == ":1");
+    let (mut replica, bus) = node();
+    let id = target.line("CLUSTER MYID");
+    target.check(&[(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", replica.port), "OK")]);
+    replica.wait_for(&format!("CLUSTER REPLICATE {id}"), |answer| answer == "OK");
+    replica.wait_info("master_link_status", "up");
+    replica.check(&[("CLUSTER COUNTKEYSINSLOT 5061", ":1"), ("DBSIZE", ":0")]);
+    assert!(replica.line("CLUSTER GETSLOTMIGRATIONS").contains("state occurring-on-primary "));
+    drop(link);
+    wait_until(&mut replica, "failed", 1);
+    replica.wait_for("CLUSTER COUNTKEYSINSLOT 5061", |count| count == ":0");
+}
+
+/// So is what an importing Valkey sends, which also tells of slots that move key by key.
+#[test]
+fn a_replica_hears_of_slots_that_move_with_the_snapshot() {
+    let fake = FakePrimary::new();
+    let [me, primary, other, job] = ["a", "b", "c", "d"].map(|name| name.repeat(40));
+    let (dir, bus, port) = (tempfile::tempdir().unwrap(), free_port(), fake.port);
+    let nodes = format!(
+        "{me} 127.0.0.1:1@{bus},,tls-port=0,shard-id={primary} myself,slave {primary} 0 0 2 connected\n\
+         {primary} 127.0.0.1:{port}@{bus},,tls-port=0,shard-id={primary} master - 0 0 2 connected 0-8191\n\
+         {other} 127.0.0.1:1@{bus},,tls-port=0,shard-id={other} master - 0 0 1 connected 8192-16383\n\
+         vars currentEpoch 2 lastVoteEpoch 0\n"
+    );
+    std::fs::write(dir.path().join("nodes.conf"), nodes).unwrap();
+    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "600000"];
+    let mut replica = Server::start_in(dir, &options);
+    let states = format!("5061>{other},1<{other},2>{job},no slot,");
+    let mut rdb = b"VALKEY080\xfa\x13cluster-slot-states".to_vec();
+    rdb.extend([0x40, states.len() as u8]);
+    rdb.extend(states.as_bytes());
+    rdb.extend(b"\xf3\x28");
+    rdb.extend(job.as_bytes());
+    rdb.extend(b"\x01\x6f\x96\x6f\x96\xfe\x00\x00\x03foo\x011\x00\x03bar\x012\xff\0\0\0\0\0\0\0\0");
+    let mut link = fake.full_sync(1, &rdb);
+    replica.wait_info("master_link_status", "up");
+    replica.check(&[("KEYS *", "[bar]"), ("CLUSTER COUNTKEYSINSLOT 12182", ":1")]);
+    let nodes = replica.line("CLUSTER NODES");
+    assert!(nodes.contains(&format!(" [1-<-{other}] [5061->-{other}]\n")), "{nodes}");
+    link.command(&["CLUSTER", "SYNCSLOTS", "FINISH", "STATE", "SUCCESS", "NAME", &job]);
+    wait_until(&mut replica, "success", 1);
+    replica.check(&[("DBSIZE", ":2")]);
 }

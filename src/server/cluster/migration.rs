@@ -171,6 +171,29 @@ pub(crate) fn import(
     server.net.migrations.add(job);
 }
 
+/// The data that the primary of this replica imports into has been replaced: what follows is in the new data.
+pub(crate) fn data_replaced(server: &mut Server) {
+    for name in server.net.migrations.unfinished() {
+        if server.net.migrations.named(&name).is_some_and(|job| !job.is_export()) {
+            let text = "A full synchronization replaced the data during slot import";
+            with_job(server, &name, |job, facts| job.fail(text, facts));
+        }
+    }
+}
+
+/// A snapshot tells of slots that were on their way to whoever has written it.
+pub(crate) fn imports_found(server: &mut Server, imports: Vec<(String, SlotSet)>) {
+    if server.cluster.is_none() {
+        return;
+    }
+    for (name, slots) in imports {
+        let ranges = slots.ranges();
+        let ranges = ranges.iter().map(|range| format!("{}-{}", range.start(), range.end()));
+        let ranges = ranges.collect::<Vec<_>>().join(" ");
+        import(server, name, (slots, ranges), None);
+    }
+}
+
 /// The other side of a job says something; `false`: the client is none.
 pub(crate) fn heard(server: &mut Server, token: Token, message: Message) -> bool {
     let Some(name) = job_of(server, token) else { return false };

@@ -21,6 +21,7 @@ pub(crate) mod set_slot;
 pub use machine::{Cluster, Facts, Node, Now};
 
 use super::Server;
+use crate::util::slot::SLOTS;
 use file::{ClusterFile, ClusterFileError};
 
 /// Enters the cluster that the configuration file of the cluster tells of, or a new one.
@@ -51,6 +52,34 @@ pub(crate) fn cluster_start(server: &mut Server) -> Result<(), ClusterFileError>
     }
     drive::operate(server, |_, _, _| ());
     Ok(())
+}
+
+/// The data has been loaded. Keys of slots that nobody owns make them this node's; those of others' slots go.
+pub(crate) fn verify_data(server: &mut Server) {
+    let Some(cluster) = server.cluster.as_ref().filter(|cluster| cluster.myself().is_primary())
+    else {
+        return;
+    };
+    let is_explained = |slot| {
+        cluster.owns(slot)
+            || cluster.importing_from(slot).is_some()
+            || server.net.migrations.imports(slot)
+    };
+    let slots = (0..SLOTS).filter(|&slot| server.ks.slot_len(slot) > 0 && !is_explained(slot));
+    let (unowned, foreign): (Vec<u16>, Vec<u16>) =
+        slots.partition(|&slot| cluster.slot_owner(slot).is_none());
+    for slot in &unowned {
+        server.notice(&format!(
+            "I have keys for unassigned slot {slot}. Taking responsibility for it."
+        ));
+    }
+    drive::operate(server, |cluster, _, _| cluster.assign_slots(unowned.into_iter(), true));
+    for slot in foreign {
+        server.notice(&format!(
+            "I have keys for slot {slot}, but the slot is assigned to another node. Deleting keys in the slot."
+        ));
+        obey::drop_slot_keys(server, slot);
+    }
 }
 
 /// What the server is to clients, as `HELLO` and `INFO` name it.

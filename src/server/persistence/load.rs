@@ -14,6 +14,7 @@ use crate::server::scripting;
 use crate::server::transaction;
 use crate::util::io_reason;
 use crate::util::slot::SLOTS;
+use crate::util::slot_set::SlotSet;
 use crate::value::Value;
 use std::fs::File;
 use std::io::{self, Read};
@@ -61,7 +62,7 @@ pub struct Loading {
     finished: bool,
 }
 
-/// What is found while loading that concerns replication.
+/// What is found while loading that concerns replication and the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Where in whose history the snapshot stands.
@@ -69,6 +70,10 @@ pub(crate) struct Found {
     /// Keys, with their databases, that a restarted primary has left out because their time had come. Replicas that go
     /// on in its old history have them still, and must be told.
     pub stale: Vec<(usize, Box<[u8]>)>,
+    /// Which slots of a cluster were about to move, as the primary tells it.
+    pub open_slots: Option<Vec<u8>>,
+    /// Slots that were on their way to the snapshot's writer, with the names of their moves.
+    pub slot_imports: Vec<(String, SlotSet)>,
 }
 
 /// Where a snapshot comes from.
@@ -256,6 +261,9 @@ pub(crate) fn begin_loading_file(server: &mut Server, path: &Path) -> io::Result
 /// Begins to load a snapshot.
 pub(crate) fn begin_loading(server: &mut Server, mut loading: Loading) {
     loading.started_ns = server.ks.clock.nanos();
+    // Of a snapshot that could not be loaded.
+    server.persistence.found.open_slots = None;
+    server.persistence.found.slot_imports.clear();
     server.persistence.loading = Some(Box::new(loading));
 }
 
@@ -368,6 +376,9 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                 };
                 server.log(Level::Debug, &format!("Loading RDB version {version}{whose}"));
             }
+            Event::Aux { name, value } if *name == *b"cluster-slot-states" => {
+                server.persistence.found.open_slots = Some(value.into_owned());
+            }
             Event::Aux { name, value } => {
                 note_aux(server, &name, &value, &mut loading.origin, &mut loading.rdb_used_mem);
             }
@@ -402,6 +413,10 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                 if let Some(slot) = u16::try_from(slot).ok().filter(|&slot| slot < SLOTS) {
                     server.ks.dbs[loading.db].table.reserve_slot(slot, keys);
                 }
+            }
+            Event::SlotImport { name, ranges } => {
+                let import = slot_import(&name, &ranges)?;
+                server.persistence.found.slot_imports.push(import);
             }
             Event::Function(code) => {
                 scripting::load_library(server, &code, loading.options.merge, true)
@@ -454,6 +469,23 @@ fn note_aux(
         }
         _ => {}
     }
+}
+
+/// A move of slots that a snapshot tells of.
+fn slot_import(name: &[u8], ranges: &[(u64, u64)]) -> Result<(String, SlotSet), LoadError> {
+    let name = str::from_utf8(name).ok().filter(|name| name.len() == NO_ID.len());
+    let name = name.ok_or_else(|| {
+        LoadError::Content("Invalid slot import job name length in RDB".to_string())
+    })?;
+    let mut slots = SlotSet::default();
+    for &(start, end) in ranges {
+        if start > end || end >= SLOTS.into() {
+            let text = format!("Invalid slot import range in RDB: start={start} end={end}");
+            return Err(LoadError::Content(text));
+        }
+        (start..=end).for_each(|slot| _ = slots.insert(slot as u16));
+    }
+    Ok((name.to_string(), slots))
 }
 
 /// The place of a database that a snapshot has.

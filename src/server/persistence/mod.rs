@@ -245,13 +245,18 @@ pub(crate) fn rdb_path(server: &Server) -> PathBuf {
 
 /// All data, as this server writes them for itself.
 pub(crate) fn all_contents(server: &Server) -> Contents {
-    let version = rdb_version(server, server.config.expiring_fields_version());
+    let version = match server.net.migrations.imports_any() {
+        true => RdbVersion::Valkey80,
+        false => rdb_version(server, server.config.expiring_fields_version()),
+    };
     Contents { excluded: Excluded::empty(), version }
 }
 
-/// The version of RDB to write: `expiring`, if there are hashes whose fields expire, else one that all can read.
+/// The version of RDB to write: `expiring`, if there are hashes whose fields expire, else one that all can read, unless
+/// it has to tell of slots that are on their way here.
 pub(crate) fn rdb_version(server: &Server, expiring: RdbVersion) -> RdbVersion {
-    if server.ks.has_expiring_fields() { expiring } else { RdbVersion::V10 }
+    let imports = server.net.migrations.imports_any() && expiring == RdbVersion::Valkey80;
+    if imports || server.ks.has_expiring_fields() { expiring } else { RdbVersion::V10 }
 }
 
 /// Writes all data as an RDB file.
@@ -294,6 +299,11 @@ pub(crate) fn write_snapshot<W: Write>(
     }
     if excluded.contains(Excluded::DATA) {
         return Ok(rdb.finish()?.0);
+    }
+    if version == RdbVersion::Valkey80 {
+        for job in server.net.migrations.imports_under_way() {
+            rdb.slot_import(job.name.as_bytes(), &job.slots.ranges())?;
+        }
     }
     let lfu = server.config.maxmemory_policy.is_lfu();
     let lru = server.config.maxmemory_policy.is_lru();

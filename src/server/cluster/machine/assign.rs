@@ -2,7 +2,10 @@
 
 use super::trace::SlotReason;
 use super::{Cluster, Facts, NodeKey, Now, Todo};
+use crate::bus::NodeId;
 use crate::server::slot_change::SetSlot;
+use crate::util::number::parse_i64;
+use crate::util::slot::SLOTS;
 use crate::util::slot_set::SlotSet;
 use std::fmt;
 
@@ -180,6 +183,25 @@ impl Cluster {
         let importing = self.all_importing();
         let importing = importing.map(|(slot, from)| (slot, SetSlot::Importing(from.id)));
         migrating.chain(importing).collect()
+    }
+
+    /// The slots that are about to move, as a Valkey tells its new replicas: `<slot>>`node`,` or `<slot><`node`,` for each.
+    /// What can't be understood is left out.
+    pub fn adopt_open_slots(&mut self, states: &[u8]) {
+        for state in states.split(|&byte| byte == b',') {
+            let Some(at) = state.iter().position(|byte| matches!(byte, b'<' | b'>')) else {
+                continue;
+            };
+            let (slot, id) = (parse_i64(&state[..at]), NodeId::new(&state[at + 1..]));
+            let slot = slot.and_then(|slot| u16::try_from(slot).ok()).filter(|&slot| slot < SLOTS);
+            let key = id.ok().and_then(|id| self.nodes.key_of(&id));
+            let (Some(slot), Some(_)) = (slot, key) else { continue };
+            match state[at] {
+                b'<' => self.slots.set_importing(slot, key),
+                _ => self.slots.set_migrating(slot, key),
+            }
+            self.changed();
+        }
     }
 
     /// Slots that were sent here with all their keys are this node's from now on: with an epoch that is newer than

@@ -78,6 +78,16 @@ impl Jobs {
         self.has(slot, false)
     }
 
+    /// The moves to this node, or to its primary, that are not over.
+    pub fn imports_under_way(&self) -> impl Iterator<Item = &Job> {
+        self.all.iter().filter(|job| !job.is_export() && !job.state.is_over())
+    }
+
+    /// Whether any slot is on its way to this node, or to its primary.
+    pub fn imports_any(&self) -> bool {
+        self.imports_under_way().next().is_some()
+    }
+
     fn has(&self, slot: u16, export: bool) -> bool {
         let mut all = self.all.iter().filter(|job| !job.state.is_over());
         all.any(|job| job.is_export() == export && job.slots.contains(slot))
