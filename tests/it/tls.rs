@@ -1,7 +1,7 @@
 //! Encrypted connections, as a client with certificates of its own sees them.
 
 use crate::harness::certificates::Certificates;
-use crate::harness::{PATIENCE, Server, free_port, wait_for};
+use crate::harness::{PATIENCE, Raw, Server, free_port, wait_for};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -279,4 +279,57 @@ fn what_is_missing_is_told_at_the_start() {
     let log = String::from_utf8_lossy(&out.stdout);
     assert!(log.contains("No tls-cert-file configured!"), "{log}");
     assert!(log.contains("Failed to configure TLS. Check logs for more info."), "{log}");
+}
+
+/// A node of a cluster that speaks TLS with other nodes and its primary, and where.
+fn cluster_node(keys: &Keys) -> (Server, u16, String) {
+    let bus = free_port().to_string();
+    let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--tls-cluster", "yes"];
+    let others = ["--tls-replication", "yes", "--cluster-node-timeout", "2000"];
+    let (server, port) = keys.start(&[&options[..], &others].concat());
+    (server, port, bus)
+}
+
+#[test]
+fn a_cluster_over_tls() {
+    let keys = Keys::new();
+    let mut nodes = [(); 4].map(|()| cluster_node(&keys));
+    let (_, first_port, first_bus) = &nodes[0];
+    let meet = format!("CLUSTER MEET 127.0.0.1 {first_port} {first_bus}");
+    let ranges = ["0 5000", "5001 10000", "10001 16383"];
+    for (at, (server, ..)) in nodes.iter_mut().enumerate() {
+        if let Some(range) = ranges.get(at) {
+            server.check(&[(&format!("CLUSTER ADDSLOTSRANGE {range}"), "OK")]);
+        }
+        server.check(&[(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1), "OK"), (&meet, "OK")]);
+    }
+    for (server, ..) in &mut nodes {
+        server.wait_for("CLUSTER NODES", |nodes| {
+            nodes.lines().count() == 4 && !nodes.contains("handshake")
+        });
+        server.wait_for("CLUSTER INFO", |info| info.contains("cluster_state:ok"));
+    }
+    let [(primary, port, bus), _, (asked, asked_port, _), (replica, ..)] = &mut nodes;
+    replica.check(&[(&format!("CLUSTER REPLICATE {}", primary.line("CLUSTER MYID")), "OK")]);
+    replica.wait_info("master_link_status", "up");
+    assert_eq!(replica.info("master_port"), i64::from(*port));
+    primary.check(&[("SET b 1", "OK"), ("WAIT 1 0", ":1")]);
+
+    // Clients are sent to a port where what they speak is spoken.
+    asked.check(&[("GET b", &format!("MOVED 3300 127.0.0.1:{}", primary.port))]);
+    let mut client = keys.client(*asked_port, Some("client")).unwrap();
+    client.ask(b"GET b\r\n", format!("-MOVED 3300 127.0.0.1:{port}\r\n").as_bytes());
+    // And nodes that do not speak it are not heard.
+    let mut stranger = Raw::to_port(bus.parse().unwrap()).unwrap();
+    stranger.try_send("RCmb");
+    stranger.read_to_end();
+
+    let is_primary = |nodes: &str| nodes.contains("myself,master");
+    replica.check(&[("CLUSTER FAILOVER", "OK")]);
+    replica.wait_for("CLUSTER NODES", is_primary);
+    primary.wait_info("master_link_status", "up");
+    replica.check(&[("SET b 2", "OK"), ("WAIT 1 0", ":1")]);
+    replica.kill();
+    primary.wait_for("CLUSTER NODES", is_primary);
+    primary.wait_for("GET b", |value| value == "2");
 }
