@@ -78,7 +78,8 @@ def parse_arguments(description: str, requests: int) -> argparse.Namespace:
         name, _, path = text.partition("=")
         if not Path(path).is_file():
             raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH of a server")
-        return name, Path(path).resolve()
+        # Not resolved: a program may do what it is called by.
+        return name, Path(path).absolute()
 
     parser = argparse.ArgumentParser(description=description, epilog="The first server is ours.")
     parser.add_argument("servers", metavar="NAME=PATH", type=named, nargs="+")

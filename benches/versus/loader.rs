@@ -11,7 +11,8 @@
 //! In `load`, an argument may hold numbers that change with each request, written as
 //! `{rand:WIDTH}`, `{seq:WIDTH}` or `{same:WIDTH}`: a random number below RANGE, the request's
 //! count modulo RANGE, and once more the number before it. All are padded with zeros to WIDTH
-//! digits, so that a pipeline is encoded once and then only its digits are rewritten. LINES is how
+//! digits, so that a pipeline is encoded once and then only its digits are rewritten. Braces without
+//! a colon between them are sent as they are. LINES is how
 //! many lines each reply has: counting line ends is all the parsing that replies get.
 
 use std::collections::VecDeque;
@@ -210,7 +211,12 @@ fn parse_argument(arg: &str) -> Result<(Vec<u8>, Vec<Number>)> {
     let mut rest = arg;
     while let Some((before, after)) = rest.split_once('{') {
         let (token, after) = after.split_once('}').ok_or("a { without its }")?;
-        let (kind, width) = token.split_once(':').ok_or("a number without its width")?;
+        let Some((kind, width)) = token.split_once(':') else {
+            // The tag of a key, as clusters know them.
+            text.extend(format!("{before}{{{token}}}").bytes());
+            rest = after;
+            continue;
+        };
         let kind = match kind {
             "rand" => Kind::Rand,
             "seq" => Kind::Seq,

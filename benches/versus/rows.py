@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cluster
 from client import Load, Loader, redis_benchmark
 from server import CLIENT_CORE, Connection, ReplyError, Server
 from slow import slow_link, steady_writer
@@ -112,19 +113,60 @@ def set_get_row(command: str, pipeline: int, throughput: float, cpu: float | Non
     return Row(f"{command.lower()}-p{pipeline}", readings, measure, times=1 if pipeline > 1 else 3)
 
 
+# In a cluster, beside the same server alone
+
+
+def cluster_row(command: str, pipeline: int) -> Row:
+    """A cluster of one node, and before it the same server outside of any."""
+
+    def measure(lab: Lab) -> tuple[float, ...]:
+        requests = lab.requests if pipeline > 1 else lab.requests // 8
+        keys = lab.size(1_000_000)
+        alone = set_get(lab, command, pipeline, requests)
+        with cluster.Node(lab.program) as server:
+            cluster.own_all(server)
+            if command == "GET":
+                lab.fill_keys(server, keys)
+            load = drive(lab, server, command, keys, pipeline, requests)
+        return load.throughput, load.throughput / alone.throughput, load.cpu_per_request / alone.cpu_per_request
+
+    readings = (
+        Reading("throughput", "req/s", "higher"),
+        Reading("throughput / alone", "x", "higher", 0.95, absolute=True),
+        Reading("CPU per request / alone", "x", "lower"),
+    )
+    return Row(f"cluster-{command.lower()}-p{pipeline}", readings, measure, times=1 if pipeline > 1 else 3)
+
+
+def cluster_bytes(lab: Lab) -> tuple[float, ...]:
+    with lab.server() as server:
+        alone = bytes_each(lab, server, KEYS)
+    with cluster.Node(lab.program) as server:
+        cluster.own_all(server)
+        in_cluster = bytes_each(lab, server, KEYS)
+    return in_cluster, in_cluster - alone
+
+
+def fail_over(lab: Lab) -> tuple[float, ...]:
+    return (cluster.fail_over_seconds(lab.program) * 1e3,)
+
+
 # Memory
 
 
-def bytes_row(name: str, unit: str, target: float, fill: Fill) -> Row:
+def bytes_each(lab: Lab, server: Server, fill: "Fill") -> float:
     """Growth of VmRSS, divided by the requests that `fill` sends."""
+    # The loader's connections and buffers are not what is measured.
+    lab.loader.load(server, "PING", requests=10_000)
+    before = server.settled_resident()
+    count = fill(lab, server)
+    return (server.settled_resident() - before) / count
 
+
+def bytes_row(name: str, unit: str, target: float, fill: Fill) -> Row:
     def measure(lab: Lab) -> tuple[float, ...]:
         with lab.server() as server:
-            # The loader's connections and buffers are not what is measured.
-            lab.loader.load(server, "PING", requests=10_000)
-            before = server.settled_resident()
-            count = fill(lab, server)
-            return ((server.settled_resident() - before) / count,)
+            return (bytes_each(lab, server, fill),)
 
     return Row(f"bytes-{name}", (Reading("memory", unit, "lower", target),), measure, once=True)
 
@@ -371,6 +413,17 @@ ROWS = (
     set_get_row("GET", 16, throughput=1.1, cpu=0.6),
     set_get_row("SET", 1, throughput=0.97, cpu=0.95),
     set_get_row("GET", 1, throughput=0.97, cpu=0.95),
+    *(cluster_row(command, pipeline) for pipeline in (64, 1) for command in ("SET", "GET")),
+    Row(
+        "cluster-bytes",
+        (
+            Reading("memory", "B/key", "lower"),
+            Reading("memory beside alone", "B/key", "lower", 2.0, absolute=True),
+        ),
+        cluster_bytes,
+        once=True,
+    ),
+    Row("cluster-fail-over", (Reading("kill -9 to the first write", "ms", "lower", 1.0),), fail_over),
     bytes_row("string", "B/key", 0.85, KEYS),
     bytes_row("int", "B/key", 0.85, Fill(("SET", NEXT_KEY, "1{seq:7}"))),
     bytes_row("ttl", "B/key", 0.85, Fill(("SET", NEXT_KEY, VALUE, "EX", "100000"))),
