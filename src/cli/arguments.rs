@@ -17,6 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
 const USAGE: &str = "aeolis [FILE] [-] [--DIRECTIVE VALUE...]...\n       \
+                     aeolis --check-config <FILE> [--DIRECTIVE VALUE...]...\n       \
                      aeolis --help | --version | --completions <SHELL>";
 
 const EXAMPLES: &str = "Every directive can be given as an option and overrides the file:\n\n  \
@@ -51,6 +52,14 @@ fn command() -> Command {
         )
         .arg(alone("help", 'h').help("Shows this; --help shows every directive"))
         .arg(alone("version", 'v').help("Shows the version"))
+        .arg(
+            Arg::new("check-config")
+                .long("check-config")
+                .value_name("FILE")
+                .value_hint(ValueHint::FilePath)
+                .conflicts_with("FILE")
+                .help("Tells what is wrong with a configuration, all of it, and starts no server"),
+        )
         .arg(
             Arg::new("completions")
                 .long("completions")
@@ -96,8 +105,8 @@ pub(super) fn without_server(args: &[OsString], out: &mut impl Write) -> Option<
         args.get(at).and_then(|arg| arg.to_str()).is_some_and(|arg| names.contains(&arg))
     };
     // Among others these are values, or directives that there are not, as in Redis.
-    let asks =
-        args.len() == 2 && is(1, &["-h", "--help", "-v", "--version"]) || is(1, &["--completions"]);
+    let asks = args.len() == 2 && is(1, &["-h", "--help", "-v", "--version", "--check-config"])
+        || is(1, &["--completions"]);
     if !asks {
         return None;
     }
@@ -189,6 +198,8 @@ mod tests {
         assert!(code == 0 && version.starts_with("Redis server v=7."), "{version}");
         assert_eq!(asked(&["--completions", "nosuchshell"]).expect("an error").0, 2);
         assert_eq!(asked(&["--completions"]).expect("an error").0, 2);
+        assert_eq!(asked(&["--check-config"]).expect("an error").0, 2);
+        assert_eq!(asked(&["--check-config", "x.conf"]), None);
     }
 
     #[test]

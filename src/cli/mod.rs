@@ -1,8 +1,10 @@
 //! The command line, and everything between it and the running loop.
 //!
 //! * [`arguments`]: help, version, completions, and what a misspelt directive may have been meant for.
+//! * [`check`]: what is wrong with a configuration.
 
 mod arguments;
+mod check;
 
 use crate::command::config::update_title;
 use crate::event_loop;
@@ -96,9 +98,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> i32 {
     if let Some(code) = arguments::without_server(&args, &mut std::io::stdout()) {
         return code;
     }
-    let words: Vec<Vec<u8>> = args.iter().skip(1).cloned().map(OsString::into_vec).collect();
+    let mut words: Vec<Vec<u8>> = args.iter().skip(1).cloned().map(OsString::into_vec).collect();
     let flavour = Flavour::of(args.first().map(OsString::as_os_str).unwrap_or_default());
     let base = Config::defaults_of(flavour);
+    if words.first().is_some_and(|word| word == b"--check-config") {
+        words.remove(0);
+        return check::run(base, &words, &mut std::io::stdin(), &mut std::io::stdout());
+    }
     let startup = match Config::from_args(base, &words, &mut std::io::stdin()) {
         Ok(startup) => startup,
         Err(error) => {
@@ -165,7 +171,10 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Err
     crash::install(file.as_deref());
     let log = Log::new(config.loglevel, file);
     crash::report_crashes(config.crash_log_enabled);
-    let commands = renamed_commands(&config)?;
+    let (commands, faults) = renamed_commands(&config);
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(fault.into());
+    }
     let wanted = config.maxclients;
     let visitors = if config.metrics_port == 0 { 0 } else { web::MAX_VISITORS as u64 };
     let reserved = RESERVED_FILES + visitors;
@@ -191,17 +200,18 @@ fn make_server(startup: Startup, executable: &str) -> Result<Server, Box<dyn Err
     Ok(server)
 }
 
-/// All commands, by the names that `rename-command` gives them.
-fn renamed_commands(config: &Config) -> Result<CommandTable, ConfigError> {
+/// All commands, by the names that `rename-command` gives them, and what is wrong with these.
+fn renamed_commands(config: &Config) -> (CommandTable, Vec<ConfigError>) {
     let mut commands = command_table();
     commands.adapt(config.flavour);
+    let mut faults = Vec::new();
     for line in &config.rename_command {
         if !commands.rename(&line.args[1], &line.args[2]) {
             let why = "No such command in rename-command, or the new name is taken";
-            return Err(line.error(why));
+            faults.push(line.error(why));
         }
     }
-    Ok(commands)
+    (commands, faults)
 }
 
 /// The first lines of the log.

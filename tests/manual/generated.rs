@@ -279,6 +279,7 @@ fn manual_of_program() -> String {
          aeolis \\- a Redis\\-compatible server\n\
          .SH SYNOPSIS\n\
          .B aeolis\n[\\fIFILE\\fR] [\\-] [\\fB\\-\\-\\fIDIRECTIVE VALUE\\fR...]...\n.br\n\
+         .B aeolis\n\\fB\\-\\-check\\-config\\fR \\fIFILE\\fR [\\fB\\-\\-\\fIDIRECTIVE VALUE\\fR...]...\n.br\n\
          .B aeolis\n\\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR | \\fB\\-\\-completions\\fR \\fISHELL\\fR\n.br\n\
          .B aeolis\\-check\\-rdb\n\\fIFILE\\fR\n.br\n\
          .B aeolis\\-check\\-aof\n[\\fB\\-\\-fix\\fR] \\fIFILE\\fR\n\
@@ -288,6 +289,9 @@ fn manual_of_program() -> String {
          append\\-only files.\n.PP\n\
          \\fIFILE\\fR is a configuration as\n.BR aeolis.conf (5)\ndescribes it, \\fB\\-\\fR reads one from standard input, and every\n\
          directive can be an option, which wins over the file. \\fB\\-\\-help\\fR lists them all.\n.PP\n\
+         \\fB\\-\\-check\\-config\\fR starts no server, but tells all that one would complain about if it were started with the\n\
+         rest of the line, each fault with its line, and which directives have no effect. It exits with 1 if there is a\n\
+         fault, else with 0.\n.PP\n\
          \\fB\\-\\-completions\\fR prints a script for bash, zsh, fish, elvish or powershell that completes arguments.\n.PP\n\
          Called by the name \\fBvalkey\\-server\\fR it does as Valkey does where the two differ.\n\
          .SH SIGNALS\n\

@@ -5,7 +5,7 @@ use super::user::User;
 use super::{DEFAULT_NAME, Server};
 use crate::resp::error::CommandError;
 use crate::server::acl;
-use crate::server::config::ConfigError;
+use crate::server::config::{ConfigError, SourceLine};
 use crate::server::token::Token;
 use crate::sys::durable::write_durably;
 use crate::util::io_reason;
@@ -89,42 +89,79 @@ pub(crate) fn load_users_at_startup(server: &mut Server) -> Result<(), UsersErro
 }
 
 fn load_configured_users(server: &mut Server) -> Result<(), UsersError> {
-    let mut seen = HashSet::new();
-    for line in &server.config.user.clone() {
-        let wrong = |what: &[u8], why: &dyn std::fmt::Display| {
-            let what = String::from_utf8_lossy(what);
-            UsersError::Line(line.error(format!("Error in user declaration '{what}': {why}")))
-        };
-        let name = &line.args[1];
-        if !seen.insert(name.clone()) {
-            let why = "Duplicate user found. A user can only be defined once in config files";
-            return Err(wrong(name, &why));
-        }
-        if has_spaces(name) {
-            return Err(UsersError::SpacesInName);
-        }
-        let words: Vec<&[u8]> = line.args[2..].iter().map(Vec::as_slice).collect();
-        let rules = merge_selectors(&words).map_err(|open| wrong(open, &RuleError::Syntax))?;
-        let book = acl::rule_book(&server.commands, &server.config);
-        let mut user = User::new(name, book.all_channels);
-        for rule in &rules {
-            book.apply(&mut user, rule).map_err(|error| match error {
-                RuleError::Unknown => {
-                    UsersError::UnknownRule { rule: rule.to_vec(), user: name.clone() }
-                }
-                _ => wrong(rule, &error),
-            })?;
-        }
+    let users: Result<Vec<User>, UsersError> =
+        configured_users(server).map(|(_, user)| user).collect();
+    for user in users? {
         if !user.enabled {
             server.notice(&format!(
                 "The user '{}' is disabled (there is no 'on' modifier in the user description). Make sure this is \
                  not a configuration error.",
-                String::from_utf8_lossy(name)
+                String::from_utf8_lossy(&user.name)
             ));
         }
         server.acl.put_user(&mut server.clients, user);
     }
     Ok(())
+}
+
+/// The users that lines of the configuration make, or what is wrong with these.
+fn configured_users(
+    server: &Server,
+) -> impl Iterator<Item = (&SourceLine, Result<User, UsersError>)> {
+    let mut seen = HashSet::new();
+    server.config.user.iter().map(move |line| {
+        let user = if seen.insert(&line.args[1]) {
+            configured_user(server, line)
+        } else {
+            let why = "Duplicate user found. A user can only be defined once in config files";
+            Err(wrong_word(line, &line.args[1], &why))
+        };
+        (line, user)
+    })
+}
+
+fn configured_user(server: &Server, line: &SourceLine) -> Result<User, UsersError> {
+    let name = &line.args[1];
+    if has_spaces(name) {
+        return Err(UsersError::SpacesInName);
+    }
+    let words: Vec<&[u8]> = line.args[2..].iter().map(Vec::as_slice).collect();
+    let rules =
+        merge_selectors(&words).map_err(|open| wrong_word(line, open, &RuleError::Syntax))?;
+    let book = acl::rule_book(&server.commands, &server.config);
+    let mut user = User::new(name, book.all_channels);
+    for rule in &rules {
+        book.apply(&mut user, rule).map_err(|error| match error {
+            RuleError::Unknown => {
+                UsersError::UnknownRule { rule: rule.to_vec(), user: name.clone() }
+            }
+            _ => wrong_word(line, rule, &error),
+        })?;
+    }
+    Ok(user)
+}
+
+fn wrong_word(line: &SourceLine, what: &[u8], why: &dyn fmt::Display) -> UsersError {
+    let what = String::from_utf8_lossy(what);
+    UsersError::Line(line.error(format!("Error in user declaration '{what}': {why}")))
+}
+
+/// All that [`load_users_at_startup`] may complain about, as errors of the configuration.
+pub(crate) fn faults(server: &mut Server) -> Vec<ConfigError> {
+    if !server.config.aclfile.is_empty() {
+        let error = load_users_at_startup(server).err();
+        return error
+            .map(|error| ConfigError::Whole(error.to_string().into()))
+            .into_iter()
+            .collect();
+    }
+    let wrong = configured_users(server).filter_map(|(line, user)| Some((line, user.err()?)));
+    wrong
+        .map(|(line, error)| match error {
+            UsersError::Line(error) => error,
+            error => line.error(error.to_string()),
+        })
+        .collect()
 }
 
 /// `ACL LOAD`: replaces all users by those of the ACL file, or changes nothing. Returns the clients whose connections

@@ -5,12 +5,25 @@ use super::values::Reason;
 use std::fmt;
 use std::path::PathBuf;
 
+/// Where lines of configuration come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    StandardInput,
+    /// The arguments of the program.
+    CommandLine,
+}
+
 /// Why the server cannot start with its configuration. Prints as what Redis writes to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigError {
     /// A line is wrong.
     Line {
-        /// Number of the line in its file, from 1. Options of the command line follow the last line of the file.
+        /// Where the line comes from.
+        origin: Origin,
+        /// Number of the line in its file, from 1. What comes from elsewhere follows the last line of the file.
         line_no: usize,
         /// The line, without spaces around it.
         line: String,
@@ -35,7 +48,7 @@ impl fmt::Display for ConfigError {
         }
         write!(f, "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n")?;
         match self {
-            Self::Line { line_no, line, reason } => {
+            Self::Line { line_no, line, reason, .. } => {
                 writeln!(f, "Reading the configuration file, at line {line_no}")?;
                 write!(f, ">>> '{line}'\n{reason}")
             }
@@ -50,7 +63,9 @@ impl std::error::Error for ConfigError {}
 /// A line that is kept for someone else to make sense of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceLine {
-    /// Number of the line in its file, from 1.
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Number of the line, counted as [`ConfigError::Line`] does.
     pub line_no: usize,
     /// The line, without spaces around it.
     pub line: String,
@@ -61,6 +76,11 @@ pub struct SourceLine {
 impl SourceLine {
     /// The error that this line is wrong.
     pub fn error(&self, reason: impl Into<Reason>) -> ConfigError {
-        ConfigError::Line { line_no: self.line_no, line: self.line.clone(), reason: reason.into() }
+        ConfigError::Line {
+            origin: self.origin.clone(),
+            line_no: self.line_no,
+            line: self.line.clone(),
+            reason: reason.into(),
+        }
     }
 }

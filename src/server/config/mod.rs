@@ -19,8 +19,9 @@ mod startup;
 mod values;
 
 pub use directives::{Config, DIRECTIVES};
-pub use error::{ConfigError, SourceLine};
+pub use error::{ConfigError, Origin, SourceLine};
 pub use kind::{Flags, Kind, Unit};
+pub use parse::Reading;
 pub use rewrite::{RewriteOptions, rewrite, rewrite_file};
 pub use startup::Startup;
 pub use values::*;

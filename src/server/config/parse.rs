@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::directives::{Config, DIRECTIVES};
-use super::error::{ConfigError, SourceLine};
+use super::error::{ConfigError, Origin, SourceLine};
 use super::kind::Flags;
 use super::values::Reason;
 use super::{Directive, lookup};
@@ -20,56 +20,118 @@ const MAX_INCLUDE_DEPTH: usize = 32;
 const DEPRECATED: [&[u8]; 3] =
     [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
 
+/// Text with lines of configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub origin: Origin,
+    pub text: Vec<u8>,
+}
+
+/// What some sources say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// The configuration, without the lines that are wrong.
+    pub config: Config,
+    /// Lines to log, about directives without effect.
+    pub log: Vec<String>,
+    /// What is wrong.
+    pub faults: Vec<ConfigError>,
+}
+
+impl Reading {
+    /// # Errors
+    /// The first fault.
+    pub(super) fn without_fault(self) -> Result<(Config, Vec<String>), ConfigError> {
+        match self.faults.into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Ok((self.config, self.log)),
+        }
+    }
+}
+
 impl Config {
     /// Reads the text of a configuration file over the defaults of `base`. Also returns lines to log, about directives
     /// without effect.
     ///
     /// Paths of `include` start from `dir`, as it is at that line.
     pub fn load(base: Self, text: &[u8]) -> Result<(Self, Vec<String>), ConfigError> {
-        let mut loader = Loader { config: base, ..Loader::default() };
-        loader.load(text, 0)?;
-        let Loader { mut config, mut log, .. } = loader;
+        let source = Source { origin: Origin::StandardInput, text: text.to_vec() };
+        Self::read(base, &[source], 1).without_fault()
+    }
+
+    /// Reads one source after the other, until there are so many faults.
+    pub(super) fn read(base: Self, sources: &[Source], max_faults: usize) -> Reading {
+        let mut loader = Loader {
+            config: base,
+            log: Vec::new(),
+            faults: Vec::new(),
+            max_faults,
+            save_seen: false,
+        };
+        loader.load(sources, 0);
+        let Loader { mut config, mut log, mut faults, .. } = loader;
         if config.cluster_enabled && config.replicaof.is_some() {
-            return Err(ConfigError::Whole(
-                "replicaof directive not allowed in cluster mode".into(),
-            ));
+            let reason = "replicaof directive not allowed in cluster mode";
+            faults.push(ConfigError::Whole(reason.into()));
         }
         config.normalize();
         let defaults = Self::default();
         let idle = DIRECTIVES.iter().filter(|directive| directive.flags.contains(Flags::NO_EFFECT));
         let set = idle.filter(|directive| directive.value(&config) != directive.value(&defaults));
         log.extend(set.map(Directive::no_effect_line));
-        Ok((config, log))
+        Reading { config, log, faults }
     }
 }
 
-#[derive(Default)]
 struct Loader {
     config: Config,
     log: Vec<String>,
+    faults: Vec<ConfigError>,
+    max_faults: usize,
     /// The first `save` replaces the default points, the next ones add to it.
     save_seen: bool,
 }
 
 impl Loader {
-    fn load(&mut self, text: &[u8], depth: usize) -> Result<(), ConfigError> {
-        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-            let line = line.trim_ascii();
-            if line.is_empty() || line[0] == b'#' {
-                continue;
+    fn load(&mut self, sources: &[Source], depth: usize) {
+        let mut before = 0;
+        for source in sources {
+            if matches!(source.origin, Origin::File(_)) {
+                before = 0;
             }
-            let mut source = SourceLine {
-                line_no: index + 1,
-                line: String::from_utf8_lossy(line).into_owned(),
-                args: Vec::new(),
-            };
-            source.args = split_args(line)
-                .ok_or_else(|| source.error("Unbalanced quotes in configuration line"))?;
-            if !source.args.is_empty() {
-                self.line(source, depth)?;
+            let lines = source.text.split(|&byte| byte == b'\n');
+            for (line_no, line) in (before + 1..).zip(lines) {
+                if self.faults.len() >= self.max_faults {
+                    return;
+                }
+                if let Err(fault) = self.text_line(&source.origin, line_no, line, depth) {
+                    self.faults.push(fault);
+                }
             }
+            before += source.text.iter().filter(|&&byte| byte == b'\n').count();
         }
-        Ok(())
+    }
+
+    fn text_line(
+        &mut self,
+        origin: &Origin,
+        line_no: usize,
+        line: &[u8],
+        depth: usize,
+    ) -> Result<(), ConfigError> {
+        let line = line.trim_ascii();
+        if line.is_empty() || line[0] == b'#' {
+            return Ok(());
+        }
+        let mut source = SourceLine {
+            origin: origin.clone(),
+            line_no,
+            line: String::from_utf8_lossy(line).into_owned(),
+            args: Vec::new(),
+        };
+        source.args = split_args(line)
+            .ok_or_else(|| source.error("Unbalanced quotes in configuration line"))?;
+        if source.args.is_empty() { Ok(()) } else { self.line(source, depth) }
     }
 
     fn line(&mut self, source: SourceLine, depth: usize) -> Result<(), ConfigError> {
@@ -84,7 +146,7 @@ impl Loader {
                     return Err(source.error("Too many levels of include"));
                 }
                 let path = self.config.dir.join(std::ffi::OsStr::from_bytes(path));
-                self.load(&read(&path)?, depth + 1)?;
+                self.load(&read(&path)?, depth + 1);
             }
             (b"rename-command", [_, _]) => self.config.rename_command.push(source),
             (b"user", [_, ..]) => self.config.user.push(source),
@@ -134,21 +196,21 @@ impl Loader {
     }
 }
 
-/// The text of a file, or of all files that a path with wildcards matches (there may be none), one after the other.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+/// A file, or all files that a path with wildcards matches (there may be none).
+pub(super) fn read(path: &Path) -> Result<Vec<Source>, ConfigError> {
     let files = if has_wildcard(path.as_os_str().as_bytes()) {
         expand(path)
     } else {
         vec![path.to_owned()]
     };
-    let mut text = Vec::new();
-    for path in files {
-        let file = fs::read(&path);
-        let unreadable = |error| ConfigError::Unreadable { path, reason: io_reason(&error) };
-        text.extend(file.map_err(unreadable)?);
-        text.push(b'\n');
-    }
-    Ok(text)
+    let read = |path: PathBuf| match fs::read(&path) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            Ok(Source { origin: Origin::File(path), text })
+        }
+        Err(error) => Err(ConfigError::Unreadable { path, reason: io_reason(&error) }),
+    };
+    files.into_iter().map(read).collect()
 }
 
 fn has_wildcard(path: &[u8]) -> bool {

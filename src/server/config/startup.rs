@@ -7,11 +7,11 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::directives::Config;
-use super::error::ConfigError;
-use super::parse::read;
+use super::error::{ConfigError, Origin};
+use super::parse::{Reading, Source, read};
 use crate::util::args::{quote, split_args};
 use crate::util::io_reason;
 
@@ -35,29 +35,66 @@ struct Options {
     text: Vec<u8>,
 }
 
+/// Faults of which [`Config::check_args`] tells.
+const MAX_FAULTS: usize = 100;
+
 impl Config {
     /// Reads the configuration that a program's arguments (without its name) ask for, over the defaults of `base`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
     pub fn from_args(
         base: Self,
         args: &[Vec<u8>],
         stdin: &mut dyn Read,
     ) -> Result<Startup, ConfigError> {
         let options = parse_options(args);
-        let config_file = options.file.map(|file| base.dir.join(OsStr::from_bytes(&file)));
-        let mut text = match &config_file {
-            Some(path) => read(path)?,
-            None => Vec::new(),
-        };
-        if options.from_stdin {
+        let config_file = options.path(&base);
+        let sources = options.sources(config_file.as_deref(), stdin)?;
+        let (config, log) = Self::read(base, &sources, 1).without_fault()?;
+        Ok(Startup { config, log, config_file })
+    }
+
+    /// Reads the same, and goes on behind what is wrong, but for an end of it.
+    ///
+    /// # Errors
+    /// If a source can't be read.
+    pub fn check_args(
+        base: Self,
+        args: &[Vec<u8>],
+        stdin: &mut dyn Read,
+    ) -> Result<Reading, ConfigError> {
+        let options = parse_options(args);
+        let sources = options.sources(options.path(&base).as_deref(), stdin)?;
+        Ok(Self::read(base, &sources, MAX_FAULTS))
+    }
+}
+
+impl Options {
+    /// The configuration file's path.
+    fn path(&self, base: &Config) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| base.dir.join(OsStr::from_bytes(file)))
+    }
+
+    /// What is to be read: the file, standard input, the options.
+    fn sources(
+        &self,
+        file: Option<&Path>,
+        stdin: &mut dyn Read,
+    ) -> Result<Vec<Source>, ConfigError> {
+        let mut sources = file.map_or(Ok(Vec::new()), read)?;
+        if self.from_stdin {
+            let mut text = Vec::new();
             stdin.read_to_end(&mut text).map_err(|error| ConfigError::Unreadable {
                 path: "-".into(),
                 reason: io_reason(&error),
             })?;
+            sources.push(Source { origin: Origin::StandardInput, text });
         }
-        text.push(b'\n');
-        text.extend(options.text);
-        let (config, log) = Self::load(base, &text)?;
-        Ok(Startup { config, log, config_file })
+        // What comes before may not end with a line's end.
+        let text = [b"\n", &self.text[..]].concat();
+        sources.push(Source { origin: Origin::CommandLine, text });
+        Ok(sources)
     }
 }
 
