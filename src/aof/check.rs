@@ -5,6 +5,7 @@
 use super::manifest::Manifest;
 use super::reader::is_rdb;
 use crate::rdb::check::check_rdb;
+use crate::sys::bar::Bar;
 use crate::util::io_reason;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -214,7 +215,9 @@ impl Checker<'_> {
             file.seek(SeekFrom::Start(start))?;
         }
         let mut walk = Walk::new(path, &file, start, self.line);
-        let stopped = self.walk(name, &mut walk, is_last)?;
+        let mut bar = Bar::new(size);
+        let stopped = self.walk(name, &mut walk, &mut bar, is_last)?;
+        drop(bar);
         let (ok_up_to, offset) = (walk.ok_up_to, walk.offset);
         self.line = walk.line;
         if let (Stop::TooLate, Mode::TruncateTo(time)) = (&stopped, self.mode) {
@@ -243,8 +246,15 @@ impl Checker<'_> {
     }
 
     /// Walks through a file's records until it ends, makes no sense, or goes on after the wanted time.
-    fn walk(&mut self, name: &str, walk: &mut Walk<'_>, is_last: bool) -> Outcome<Stop> {
+    fn walk(
+        &mut self,
+        name: &str,
+        walk: &mut Walk<'_>,
+        bar: &mut Bar,
+        is_last: bool,
+    ) -> Outcome<Stop> {
         loop {
+            bar.set(walk.offset);
             if walk.multi == 0 {
                 walk.ok_up_to = walk.offset;
             }
@@ -267,7 +277,7 @@ impl Checker<'_> {
                     Err(stop) => stop,
                 },
                 Some(_) => {
-                    writeln!(self.out, "AOF {name} format error")?;
+                    bar.above(|| writeln!(self.out, "AOF {name} format error"))?;
                     Stop::End
                 }
             };

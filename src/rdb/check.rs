@@ -4,6 +4,7 @@ use super::error::ErrorKind;
 use super::format::{opcode, value_type};
 use super::parser::{Event, RdbParser};
 use super::reader::Reader;
+use crate::sys::bar::Bar;
 use crate::util::io_reason;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -58,20 +59,23 @@ pub fn check_rdb(file: &mut File, path: &Path, out: &mut dyn Write) -> io::Resul
     writeln!(out, "[offset 0] Checking RDB file {}", path.display())?;
     let mut parser = RdbParser::new(true);
     let mut found = Found::default();
+    let mut bar = Bar::new(file.metadata()?.len());
     let fault = loop {
-        match check_events(&mut parser, &mut found, out)? {
+        match check_events(&mut parser, &mut found, &bar, out)? {
             Ok(true) => break None,
             Ok(false) => {}
             Err(error) => break Some(error),
         }
         let n = file.read(parser.space())?;
         parser.filled(n);
+        bar.set(parser.offset());
         if n == 0
             && let Err(error) = parser.finish()
         {
             break Some(error);
         }
     };
+    drop(bar);
     if let Some(error) = fault {
         writeln!(out, "--- RDB ERROR DETECTED ---")?;
         match error.kind {
@@ -136,6 +140,7 @@ impl Record {
 fn check_events(
     parser: &mut RdbParser,
     found: &mut Found,
+    bar: &Bar,
     out: &mut dyn Write,
 ) -> io::Result<Result<bool, super::RdbError>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
@@ -159,11 +164,11 @@ fn check_events(
                 } else {
                     "RDB file was saved with checksum disabled: no check performed."
                 };
-                writeln!(out, "[offset {}] {what}", parser.offset())?;
+                bar.above(|| writeln!(out, "[offset {}] {what}", parser.offset()))?;
                 return Ok(Ok(true));
             }
             Ok(Some(_)) => continue,
         };
-        writeln!(out, "[offset {}] {line}", parser.offset())?;
+        bar.above(|| writeln!(out, "[offset {}] {line}", parser.offset()))?;
     }
 }

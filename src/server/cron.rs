@@ -75,7 +75,7 @@ pub(crate) fn cron(server: &mut Server) {
     persistence::check_save_points(server);
     rewrite::check_aof_rewrite(server);
     write::retry_aof_write(server, server.lifecycle.begins_second(server.config.hz));
-    progress::log_progress(server);
+    progress::note_progress(server);
     clients_cron(server);
     web::cron(server);
     server.net.targets_mut().close_unused(now);

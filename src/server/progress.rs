@@ -1,10 +1,12 @@
-//! Long work that goes on says in the log how far it is.
+//! Long work that goes on says how far it is: the observer is told.
 
 use super::Server;
-use crate::server::observe::progress::{Done, Work};
+use crate::server::links::migration::job::{Job, State};
+use crate::server::observe::progress::Work;
+use crate::util::pace::Done;
 
-/// Writes the lines for which it is time.
-pub(crate) fn log_progress(server: &mut Server) {
+/// Takes note of all of it, and writes the lines of the log for which it is time.
+pub(crate) fn note_progress(server: &mut Server) {
     for work in Work::ALL {
         let done = how_far(server, work);
         let line = server.observer.progress.note(work, done, server.ks.now_ms);
@@ -27,6 +29,11 @@ fn how_far(server: &Server, work: Work) -> Option<Done> {
             let (total, done) = server.repl.primary()?.transfer_progress()?;
             Some(Done { done, total: u64::try_from(total).ok() })
         }
+        Work::Sending => {
+            let replicas = server.repl.replicas().iter();
+            let links = replicas.filter_map(|&token| server.clients.get(token)?.replstate.as_ref());
+            sum(links.filter_map(|link| link.transfer_progress()))
+        }
         Work::Saving | Work::Rewriting => {
             let rewrites = server.persistence.is_rewriting_aof();
             let child =
@@ -34,5 +41,26 @@ fn how_far(server: &Server, work: Work) -> Option<Done> {
             let reports = child?.reports();
             Some(Done { done: reports.keys_done, total: Some(reports.keys_total) })
         }
+        Work::Freeing => {
+            let (done, total) = server.memory.lazyfree().progress()?;
+            Some(Done { done: done as u64, total: Some(total as u64) })
+        }
+        Work::Exporting => {
+            let jobs = server.net.migrations.iter();
+            sum(jobs.filter(|job| job.state == State::Snapshotting).filter_map(Job::keys_sent))
+        }
+        Work::Importing => {
+            let jobs = server.net.migrations.iter();
+            let imports = jobs.filter(|job| !job.is_export() && job.state.is_in_progress());
+            let keys = imports.map(|job| job.slots.iter().map(|slot| server.ks.slot_len(slot)));
+            let done = keys.map(|of_slots| of_slots.sum::<usize>() as u64).reduce(|a, b| a + b)?;
+            Some(Done { done, total: None })
+        }
     }
+}
+
+/// Several works of a kind as one.
+fn sum(works: impl Iterator<Item = (u64, u64)>) -> Option<Done> {
+    let (done, total) = works.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+    Some(Done { done, total: Some(total) })
 }

@@ -15,6 +15,7 @@ pub(crate) mod long_double;
 pub(crate) mod lzf;
 pub(crate) mod memory_units;
 pub(crate) mod number;
+pub(crate) mod pace;
 pub(crate) mod simd;
 pub(crate) mod slot;
 pub mod slot_set;

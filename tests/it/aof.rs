@@ -295,6 +295,27 @@ fn the_checkers_are_names_of_the_binary() {
     assert!(text.contains("--- RDB ERROR DETECTED ---"), "{text}");
 }
 
+/// On a terminal, and only there, a bar shows how far a large file has been checked.
+#[test]
+fn a_bar_is_for_terminals() {
+    let dir = TempDir::new().expect("a directory");
+    let value = "x".repeat(500_000);
+    let path = dir.path().join("large.aof");
+    fs::write(&path, commands(&[&format!("SET key {value}")]).repeat(40)).expect("a file");
+    let checker = dir.path().join("redis-check-aof");
+    std::os::unix::fs::symlink(crate::harness::program(), &checker).expect("a link");
+    let run = |program: &str, args: &[&str]| {
+        let Output { stdout, stderr, .. } =
+            Command::new(program).args(args).output().expect("the program runs");
+        String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()
+    };
+    let (checker, path) = (checker.to_str().expect("a text"), path.to_str().expect("a text"));
+    let plain = run(checker, &[path]);
+    assert!(plain.contains("is valid") && !plain.contains("% of"), "{plain}");
+    let shown = run("script", &["-qec", &format!("{checker} {path}"), "/dev/null"]);
+    assert!(shown.contains("is valid") && shown.contains("% of 19.07M done"), "{shown}");
+}
+
 #[test]
 fn faults_are_found_where_redis_finds_them() {
     let dir = TempDir::new().expect("a directory");

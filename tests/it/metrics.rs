@@ -2,6 +2,7 @@
 //! enemies see them.
 
 use crate::harness::certificates::Certificates;
+use crate::harness::replication::{FakePrimary, HISTORY};
 use crate::harness::{PATIENCE, Raw, Server, free_port, wait_for};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -397,6 +398,56 @@ fn a_page_is_told_what_happens() {
     wait_for("the page to be gone", || {
         (get(port, "/metrics").sample("aeolis_page_viewers") == 0.0).then_some(())
     });
+}
+
+#[test]
+fn long_work_says_how_far_it_is() {
+    let (mut server, port) = start(&["--rdb-key-save-delay", "10000"]);
+    server.line("DEBUG POPULATE 5000");
+    assert_eq!(server.line("BGSAVE"), "Background saving started");
+    let mut page = listen(port);
+    let course = wait_for("a rate", || {
+        let course = server.info_text("progress_saving")?;
+        course.contains("seconds_left=").then_some(course)
+    });
+    let part = |name: &str| course.split(',').find_map(|part| part.strip_prefix(name));
+    assert_eq!(part("unit="), Some("keys"), "{course}");
+    assert_eq!(part("total="), Some("5000"), "{course}");
+    let answer = get(port, "/metrics");
+    let of = |metric: &str| answer.sample(&format!("{metric}{{work=\"saving\",unit=\"keys\"}}"));
+    assert_eq!(of("aeolis_progress_total"), 5000.0);
+    assert!(of("aeolis_progress_done") < 5000.0 && of("aeolis_progress_per_second") > 0.0);
+    wait_for("an event that tells of it", || {
+        let event = next_event(&mut page);
+        event.contains("\"title\":\"Saving\"").then_some(())
+    });
+    server.line("FLUSHALL");
+    wait_for("its end", || server.info_text("progress_saving").is_none().then_some(()));
+    assert_eq!(
+        get(port, "/metrics").find("aeolis_progress_total{work=\"saving\",unit=\"keys\"}"),
+        None
+    );
+}
+
+#[test]
+fn synchronisations_say_how_far_they_are_on_both_sides() {
+    let (mut primary, _) = start(&["--repl-diskless-sync", "no", "--rdbcompression", "no"]);
+    primary.line("SETRANGE big 50000000 x");
+    // A replica that does not read.
+    let mut raw = primary.raw();
+    raw.command(&["PSYNC", "?", "-1"]);
+    let course = wait_for("the transfer", || primary.info_text("progress_sending"));
+    assert!(course.starts_with("unit=bytes,done=") && course.contains(",total=50000"), "{course}");
+
+    let other = FakePrimary::new();
+    let mut replica = other.start_replica(&[]);
+    let (mut raw, _) = other.handshake();
+    raw.send(format!("+FULLRESYNC {HISTORY} 1\r\n$1000\r\nREDIS0011"));
+    let course = wait_for("the other transfer", || {
+        replica.info_text("progress_receiving").filter(|course| course.contains("done=9,"))
+    });
+    assert!(course.starts_with("unit=bytes,done=9,total=1000"), "{course}");
+    assert!(course.ends_with("percent=0.90"), "{course}");
 }
 
 #[test]

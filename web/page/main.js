@@ -4,6 +4,7 @@ import { at, element, list, table } from "./elements.js";
 import { bytes, count, micros, seconds, time } from "./format.js";
 import { Chart } from "./charts.js";
 import { drawTopology, listLinks } from "./topology.js";
+import { drawCluster } from "./cluster.js";
 import { drawHeat } from "./heat.js";
 
 const perSecond = (format) => (n) => `${format(n)}/s`;
@@ -46,25 +47,28 @@ function show(now) {
     ["evicted/s", count(rate(now, "evicted_keys"))],
     ["errors/s", count(rate(now, "total_error_replies"))],
   ]);
-  showProgress(info);
+  showProgress(now.progress);
   showMemory(info);
   showPersistence(now, info);
   drawTopology(info, now.links);
   listLinks(now.links);
+  drawCluster(now.cluster);
   drawHeat(now.bounds_us, now.commands);
   showTables(now);
   before = now;
 }
 
-function showProgress(info) {
-  const running = [];
-  if (info.loading) running.push(["Loading", info.loading_loaded_bytes, info.loading_total_bytes, bytes]);
-  if (info.rdb_bgsave_in_progress) running.push(["Saving a snapshot", info.current_save_keys_processed, info.current_save_keys_total, count]);
-  if (info.aof_rewrite_in_progress) running.push(["Rewriting the append-only file", info.current_save_keys_processed, info.current_save_keys_total, count]);
-  if (info.master_sync_in_progress) running.push(["Synchronising with the primary", info.master_sync_read_bytes, info.master_sync_total_bytes, bytes]);
-  at("progress").replaceChildren(...running.map(([what, done, all, format]) =>
-    element("label", {}, `${what}: ${format(done)} of ${all > 0 ? format(all) : "?"}`,
-      element("progress", all > 0 ? { value: done, max: all } : {}))));
+function showProgress(running) {
+  at("progress").replaceChildren(...running.map((work) => {
+    const amount = work.unit === "bytes" ? bytes : (n) => `${count(n)} ${work.unit}`;
+    const said = [
+      work.total ? `${amount(work.done)} of ${amount(work.total)}` : amount(work.done),
+      ...(work.per_second ? [`${amount(work.per_second)}/s`] : []),
+      ...(work.seconds_left === null ? [] : [`${seconds(work.seconds_left)} left`]),
+    ];
+    return element("label", {}, `${work.title}: ${said.join(", ")}`,
+      element("progress", work.total ? { value: work.done, max: work.total } : {}));
+  }));
 }
 
 function showMemory(info) {

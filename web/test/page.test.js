@@ -1,106 +1,27 @@
 // The live page in a real browser: it loads, follows what happens, and can be used by everybody.
 //
-// AEOLIS_PROGRAM is the server, CHROMIUM the browser (else the one of the system). SCREENSHOTS names a folder to take
-// pictures for the README into.
+// SCREENSHOTS names a folder to take pictures for the README into.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import axe from "axe-core";
-import { chromium } from "playwright-core";
-
-const PROGRAM = process.env.AEOLIS_PROGRAM ?? new URL("../../target/debug/aeolis", import.meta.url).pathname;
-const PATIENCE = 30_000;
-
-function freePort() {
-  return new Promise((resolve) => {
-    const listener = createServer();
-    listener.listen(0, "127.0.0.1", () => {
-      const { port } = listener.address();
-      listener.close(() => resolve(port));
-    });
-  });
-}
-
-async function until(what, condition) {
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    if (await condition()) return;
-    assert.ok(Date.now() < end, `waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-/** A server process, and one connection to it. */
-class Server {
-  static async start(...options) {
-    const server = new Server();
-    [server.port, server.metrics] = [await freePort(), await freePort()];
-    server.dir = mkdtempSync(join(tmpdir(), "aeolis-page-"));
-    server.process = spawn(PROGRAM, ["--port", server.port, "--metrics-port", server.metrics, "--dir", server.dir,
-      "--save", "", ...options].map(String), { stdio: "ignore" });
-    await until("the server", async () => (await server.ask("PING").catch(() => "")).startsWith("+PONG"));
-    return server;
-  }
-
-  /** Sends inline commands; the first bytes of what comes back for them. */
-  ask(commands) {
-    return new Promise((resolve, reject) => {
-      const socket = connect(this.port, "127.0.0.1", () => socket.write(`${commands}\r\n`));
-      socket.on("error", reject);
-      socket.on("data", (bytes) => {
-        socket.destroy();
-        resolve(bytes.toString());
-      });
-    });
-  }
-
-  async metric(name) {
-    const text = await (await fetch(`http://127.0.0.1:${this.metrics}/metrics`)).text();
-    return Number(text.split("\n").find((line) => line.startsWith(`${name} `))?.split(" ")[1]);
-  }
-
-  stop() {
-    this.process.kill("SIGKILL");
-    rmSync(this.dir, { recursive: true, force: true });
-  }
-}
+import { Browser, Server, until } from "../harness.js";
 
 let browser, primary, replica;
-const faults = [];
+const open = (options) => browser.open(primary, options);
 
 before(async () => {
   primary = await Server.start("--repl-diskless-sync-delay", 0, "--slowlog-log-slower-than", 0, "--maxmemory-policy", "allkeys-lfu");
   replica = await Server.start("--replicaof", `127.0.0.1 ${primary.port}`);
   for (let n = 0; n < 200; n++) await primary.ask(`SET key:${n} ${"v".repeat(n + 1)}\r\nGET key:${n}\r\nINCR counter\r\nLPUSH list ${n}`);
   await primary.ask(`SET large ${"v".repeat(10_000)}`);
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+  browser = await Browser.launch();
 });
 
 after(async () => {
   await browser?.close();
   [primary, replica].forEach((server) => server?.stop());
 });
-
-async function open(options) {
-  const context = await browser.newContext(options);
-  const page = await context.newPage();
-  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
-  page.on("pageerror", (error) => faults.push(String(error)));
-  await page.goto(`http://127.0.0.1:${primary.metrics}/`);
-  await page.getByText("live", { exact: true }).waitFor();
-  return page;
-}
-
-async function assertAccessible(page) {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run());
-  assert.deepEqual(violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" ")}`), []);
-}
 
 async function picture(page, name) {
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `page-${name}.png`) });
@@ -115,7 +36,7 @@ for (const theme of ["light", "dark"]) {
       for (let m = 0; m < 10 * (n % 4 + 1); m++) await primary.ask(`GET key:${m}\r\nGET none\r\nINCR counter`);
       await page.waitForTimeout(process.env.SCREENSHOTS ? 1000 : 0);
     }
-    await assertAccessible(page);
+    await browser.assertAccessible(page);
     await picture(page, theme);
     await page.context().close();
   });
@@ -177,4 +98,4 @@ test("it can be used by keyboard, and on a phone", async () => {
   await page.context().close();
 });
 
-test("nothing went wrong in the browser", () => assert.deepEqual(faults, []));
+test("nothing went wrong in the browser", () => assert.deepEqual(browser.faults, []));

@@ -373,7 +373,8 @@ fn begin_sending(server: &mut Server, name: &str, token: Token) {
     with_job(server, name, Job::established);
     let databases = server.ks.dbs.len();
     if let Some(job) = server.net.migrations.named_mut(name) {
-        job.walk = Some(Walk::new(&job.slots, databases));
+        let keys = job.slots.iter().map(|slot| server.ks.slot_len(slot) as u64).sum();
+        job.walk = Some(Walk::new(&job.slots, databases, keys));
         let text = format!("Beginning snapshot of slot migration {}.", job.description);
         server.notice(&text);
     }
@@ -483,6 +484,7 @@ fn send_keys(server: &mut Server, name: &str) {
 /// The next keys as commands; where the walk is then, and which database is selected.
 fn next_piece(server: &Server, mut walk: Walk, mut db: usize) -> (Walk, usize, Vec<u8>) {
     let mut bytes = Vec::new();
+    let mut keys = 0;
     while bytes.len() < PIECE
         && let Some(place) = walk.next()
     {
@@ -492,8 +494,10 @@ fn next_piece(server: &Server, mut walk: Walk, mut db: usize) -> (Walk, usize, V
                 db = place.db;
             }
             encode_entry(server, entry, &mut bytes);
+            keys += 1;
         });
         walk.advance(next);
     }
+    walk.count(keys);
     (walk, db, bytes)
 }

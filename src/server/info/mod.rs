@@ -12,6 +12,7 @@ use crate::server::config::Choice;
 use crate::server::links::primary::PrimaryLink;
 use crate::server::memory::evict;
 use crate::server::memory::overhead::{Excess, MemoryOverhead};
+use crate::server::observe::progress::Work;
 use crate::server::observe::stats::Stats;
 use crate::server::persistence::child::ChildReports;
 use crate::server::persistence::child::SaveChild;
@@ -21,6 +22,7 @@ use crate::server::{Server, VALKEY_VERSION, VERSION};
 use crate::sys::process;
 use crate::util::alloc;
 use crate::util::memory_units::human;
+use crate::util::pace::Pace;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::Write;
@@ -341,6 +343,26 @@ fn persistence(s: &Server, lines: &mut Lines) {
         lines.add("loading_loaded_perc", format_args!("{:.2}", ratio(loaded, total) * 100.0));
         lines.add("loading_eta_seconds", loading.eta_seconds(s.ks.now_ms));
     }
+    for (work, pace) in s.observer.progress.running() {
+        lines.add(format!("progress_{}", work.name()), course(work, pace));
+    }
+}
+
+/// How far some work is; what is not known is left out.
+fn course(work: Work, pace: &Pace) -> String {
+    let mut text = format!("unit={},done={}", work.unit(), pace.done());
+    let mut add = |name: &str, figure: Option<u64>| {
+        if let Some(figure) = figure {
+            text += &format!(",{name}={figure}");
+        }
+    };
+    add("total", pace.total());
+    add("per_second", pace.per_second());
+    add("seconds_left", pace.seconds_left());
+    if let Some(percent) = pace.percent() {
+        text += &format!(",percent={percent:.2}");
+    }
+    text
 }
 
 fn stats(s: &Server, lines: &mut Lines) {

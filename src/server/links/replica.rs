@@ -247,6 +247,14 @@ impl ReplicaLink {
         matches!(self.state, ReplState::WaitBgsaveEnd { .. })
     }
 
+    /// Bytes of its snapshot that have been sent, and all of them, while it is sent from a file.
+    pub fn transfer_progress(&self) -> Option<(u64, u64)> {
+        match &self.state {
+            ReplState::SendBulk { transfer, .. } => Some((transfer.done(), transfer.size())),
+            _ => None,
+        }
+    }
+
     /// Where in the stream the snapshot stands that is being made for it.
     pub fn snapshot_offset(&self) -> Option<u64> {
         self.cursor().filter(|_| self.waits_for_end())

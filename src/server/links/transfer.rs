@@ -30,6 +30,11 @@ impl Transfer {
         self.size
     }
 
+    /// Bytes of the file that have been sent.
+    pub fn done(&self) -> u64 {
+        self.at.saturating_sub((self.chunk.len() - self.sent) as u64)
+    }
+
     /// The next bytes to send; empty: all have been sent.
     ///
     /// # Errors

@@ -60,6 +60,8 @@ pub struct LazyFree {
     worker: Option<Worker>,
     // The books are brought up to date when somebody reads them.
     pending: Cell<usize>,
+    /// All that was handed over since nothing was pending.
+    batch: usize,
     freed: Cell<u64>,
     is_purging: Cell<bool>,
     purged: Cell<Option<i64>>,
@@ -87,6 +89,12 @@ impl LazyFree {
     pub fn pending(&self) -> usize {
         self.settle();
         self.pending.get()
+    }
+
+    /// How much is freed of what was handed over since nothing was pending, and all of it; `None`: nothing is.
+    pub fn progress(&self) -> Option<(usize, usize)> {
+        let pending = self.pending();
+        (pending > 0).then(|| (self.batch.saturating_sub(pending), self.batch))
     }
 
     /// Keys and values freed in the background so far (`lazyfreed_objects`).
@@ -123,6 +131,7 @@ impl LazyFree {
     fn hand_over(&mut self, objects: usize, garbage: Garbage) {
         self.settle();
         if self.send(Job::Free { objects, garbage }) {
+            self.batch = if self.pending.get() == 0 { objects } else { self.batch + objects };
             self.pending.update(|n| n + objects);
         }
     }

@@ -5,7 +5,7 @@
 //! * [`latency`]: everything else that took long, for `LATENCY`.
 //! * [`slot_stats`]: what the requests of each slot cost, for `CLUSTER SLOT-STATS`.
 //! * [`monitors`]: who sees every command, and the lines that they have not been sent yet.
-//! * [`progress`]: how far long work is, for the log.
+//! * [`progress`]: how far long work is.
 //! * [`log`]: the log file, and the methods of the server that write to it.
 //!
 //! An [`Observer`] is told what happened and changes nothing else. What counts in every command is inline.

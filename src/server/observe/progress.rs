@@ -1,8 +1,9 @@
-//! How far long work is: a line of the log every few seconds while it goes on.
+//! How far the long work is that goes on: for `INFO`, metrics and the live page, and every few seconds for the log.
 
 use crate::util::memory_units::human;
+use crate::util::pace::{Done, Pace};
 
-/// How often there is a line, in milliseconds. What takes less has none.
+/// How often there is a line of the log, in milliseconds. What takes less has none.
 const PERIOD_MS: i64 = 5_000;
 
 /// What may take long.
@@ -12,80 +13,111 @@ pub(crate) enum Work {
     Loading,
     /// A primary's snapshot is received.
     Receiving,
-    /// A child writes a snapshot.
+    /// A snapshot's file is sent to replicas.
+    Sending,
+    /// A snapshot is written.
     Saving,
-    /// A child rewrites the append-only file.
+    /// The append-only file is rewritten.
     Rewriting,
+    /// Memory is freed in the background.
+    Freeing,
+    /// Slots move to other nodes of the cluster.
+    Exporting,
+    /// Slots come from other nodes.
+    Importing,
 }
 
 impl Work {
-    pub(crate) const ALL: [Work; 4] =
-        [Work::Loading, Work::Receiving, Work::Saving, Work::Rewriting];
+    pub(crate) const ALL: [Work; 8] = [
+        Work::Loading,
+        Work::Receiving,
+        Work::Sending,
+        Work::Saving,
+        Work::Rewriting,
+        Work::Freeing,
+        Work::Exporting,
+        Work::Importing,
+    ];
 
-    fn name(self) -> &'static str {
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Work::Loading => "Loading",
             Work::Receiving => "Receiving the primary's snapshot",
+            Work::Sending => "Sending a snapshot to replicas",
             Work::Saving => "Saving",
             Work::Rewriting => "Rewriting the append-only file",
+            Work::Freeing => "Freeing memory",
+            Work::Exporting => "Sending slots to other nodes",
+            Work::Importing => "Receiving slots from other nodes",
+        }
+    }
+
+    /// For programs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Work::Loading => "loading",
+            Work::Receiving => "receiving",
+            Work::Sending => "sending",
+            Work::Saving => "saving",
+            Work::Rewriting => "rewriting",
+            Work::Freeing => "freeing",
+            Work::Exporting => "exporting",
+            Work::Importing => "importing",
+        }
+    }
+
+    /// What it is counted in.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Work::Loading | Work::Receiving | Work::Sending => "bytes",
+            Work::Freeing => "objects",
+            Work::Saving | Work::Rewriting | Work::Exporting | Work::Importing => "keys",
         }
     }
 
     fn amount(self, n: u64) -> String {
-        match self {
-            Work::Loading | Work::Receiving => human(n),
-            Work::Saving | Work::Rewriting => format!("{n} keys"),
+        match self.unit() {
+            "bytes" => human(n),
+            unit => format!("{n} {unit}"),
         }
     }
 }
 
-/// How much is done, and how much there is to do in all, in bytes or keys; `None`: nobody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub done: u64,
-    pub total: Option<u64>,
-}
-
-/// When a line was written last, or the work was first seen, and how much was done then.
+/// Work that goes on.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
-    at_ms: i64,
-    done: u64,
+struct Course {
+    pace: Pace,
+    /// When it was first seen, or a line was written last, in milliseconds.
+    told_ms: i64,
 }
 
 /// What is known of the work that goes on.
 #[derive(Debug, Default)]
-pub(crate) struct Progress([Option<Mark>; Work::ALL.len()]);
+pub(crate) struct Progress([Option<Course>; Work::ALL.len()]);
 
 impl Progress {
     /// Takes note of how far some work is (`None`: it does not go on); a line for the log, if it is time for one.
     pub(crate) fn note(&mut self, work: Work, done: Option<Done>, now_ms: i64) -> Option<String> {
-        let mark = &mut self.0[work as usize];
-        let Some(Done { done, total }) = done else {
-            *mark = None;
+        let course = &mut self.0[work as usize];
+        let Some(done) = done else {
+            *course = None;
             return None;
         };
-        let last = mark.get_or_insert(Mark { at_ms: now_ms, done });
-        let elapsed_ms = now_ms - last.at_ms;
-        if elapsed_ms < PERIOD_MS {
+        let new = || Course { pace: Pace::new(done, now_ms), told_ms: now_ms };
+        let Course { pace, told_ms } = course.get_or_insert_with(new);
+        pace.note(done, now_ms);
+        if now_ms - *told_ms < PERIOD_MS {
             return None;
         }
-        let rate = done.saturating_sub(last.done) * 1000 / elapsed_ms.unsigned_abs();
-        *last = Mark { at_ms: now_ms, done };
-        let how_fast = format!("{}/s", work.amount(rate));
-        Some(match total.filter(|total| *total > 0) {
-            None => format!("{}: {} done, {how_fast}", work.name(), work.amount(done)),
-            Some(total) => {
-                let left = total.saturating_sub(done);
-                let left = match left.checked_div(rate) {
-                    Some(seconds) => format!(", {seconds} s left"),
-                    None => String::new(),
-                };
-                let percent = done.min(total) as f64 / total as f64 * 100.0;
-                let all = work.amount(total);
-                format!("{}: {percent:.0}% of {all} done, {how_fast}{left}", work.name())
-            }
-        })
+        *told_ms = now_ms;
+        Some(format!("{}: {}", work.title(), pace.describe(|n| work.amount(n))))
+    }
+
+    /// What goes on, and how far it is.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (Work, &Pace)> {
+        let course = |work: Work| Some((work, &self.0[work as usize].as_ref()?.pace));
+        Work::ALL.into_iter().filter_map(course)
     }
 }
 
@@ -101,10 +133,9 @@ mod tests {
         assert_eq!(note(Work::Saving, 0, Some(1000), 100), None);
         assert_eq!(note(Work::Saving, 400, Some(1000), 5_099), None, "short work says nothing");
         let line = note(Work::Saving, 500, Some(1000), 5_100).unwrap();
-        assert_eq!(line, "Saving: 50% of 1000 keys done, 100 keys/s, 5 s left");
+        assert_eq!(line, "Saving: 50% of 1000 keys done, 80 keys/s, 6 s left");
         assert_eq!(note(Work::Saving, 600, Some(1000), 10_000), None);
-        let line = note(Work::Saving, 500, Some(1000), 10_100).unwrap();
-        assert_eq!(line, "Saving: 50% of 1000 keys done, 0 keys/s");
+        assert!(note(Work::Saving, 600, Some(1000), 10_100).is_some());
         assert_eq!(note(Work::Receiving, 0, None, 0), None);
         let line = note(Work::Receiving, 50 << 20, None, 10_000).unwrap();
         assert_eq!(line, "Receiving the primary's snapshot: 50.00M done, 5.00M/s");
@@ -115,8 +146,17 @@ mod tests {
         let mut progress = Progress::default();
         let done = Some(Done { done: 1, total: Some(2) });
         assert_eq!(progress.note(Work::Loading, done, 0), None);
+        assert_eq!(progress.running().count(), 1);
         assert_eq!(progress.note(Work::Loading, None, 4_000), None);
+        assert_eq!(progress.running().count(), 0);
         assert_eq!(progress.note(Work::Loading, done, 6_000), None);
         assert!(progress.note(Work::Loading, done, 11_000).is_some());
+    }
+
+    #[test]
+    fn each_work_has_its_place() {
+        for (place, work) in Work::ALL.into_iter().enumerate() {
+            assert_eq!(work as usize, place);
+        }
     }
 }

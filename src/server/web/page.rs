@@ -20,6 +20,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     file!("/icon.svg", "image/svg+xml", "page/icon.svg"),
     file!("/main.js", SCRIPT, "page/main.js"),
     file!("/charts.js", SCRIPT, "page/charts.js"),
+    file!("/cluster.js", SCRIPT, "page/cluster.js"),
     file!("/elements.js", SCRIPT, "page/elements.js"),
     file!("/format.js", SCRIPT, "page/format.js"),
     file!("/heat.js", SCRIPT, "page/heat.js"),

@@ -224,6 +224,11 @@ impl Job {
         }
     }
 
+    /// Keys that have been sent, and all of them, while they are sent.
+    pub fn keys_sent(&self) -> Option<(u64, u64)> {
+        self.walk.as_ref().map(Walk::progress)
+    }
+
     pub fn is_export(&self) -> bool {
         self.operation == Operation::Export
     }

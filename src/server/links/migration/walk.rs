@@ -21,13 +21,27 @@ pub struct Walk {
     databases: usize,
     /// The next place; what lies before it has been sent. `None`: all has.
     next: Option<Place>,
+    /// Keys that have been sent, and those that there were in all when the walk began.
+    sent: u64,
+    keys: u64,
 }
 
 impl Walk {
-    pub fn new(slots: &SlotSet, databases: usize) -> Walk {
+    /// One through so many keys.
+    pub fn new(slots: &SlotSet, databases: usize, keys: u64) -> Walk {
         let slots: Vec<u16> = slots.iter().collect();
         let next = slots.first().map(|&slot| Place { db: 0, slot, position: 0 });
-        Walk { slots, databases, next: next.filter(|_| databases > 0) }
+        Walk { slots, databases, next: next.filter(|_| databases > 0), sent: 0, keys }
+    }
+
+    /// Keys that have been sent, and how many it will be, if none comes and none goes.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.sent, self.keys)
+    }
+
+    /// So many more keys have been sent.
+    pub fn count(&mut self, keys: u64) {
+        self.sent += keys;
     }
 
     /// Where to go on; `None`: all has been sent.
@@ -75,7 +89,7 @@ mod tests {
         let (foo, bar) = (hasher.hash(b"foo"), hasher.hash(b"bar"));
         slots.insert(foo.slot());
         slots.insert(bar.slot());
-        let mut walk = Walk::new(&slots, 2);
+        let mut walk = Walk::new(&slots, 2, 0);
         assert_eq!(walk.next(), Some(Place { db: 0, slot: bar.slot(), position: 0 }));
         assert!(!walk.has_passed(0, bar));
         walk.advance(bar.position());
@@ -90,6 +104,6 @@ mod tests {
         walk.advance(0);
         assert_eq!(walk.next(), None);
         assert!(walk.has_passed(1, foo));
-        assert_eq!(Walk::new(&SlotSet::default(), 2).next(), None);
+        assert_eq!(Walk::new(&SlotSet::default(), 2, 0).next(), None);
     }
 }

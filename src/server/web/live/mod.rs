@@ -2,6 +2,7 @@
 //!
 //! An event is one object of JSON with all of it, bounded: no list in it grows with the keys or the clients.
 
+mod cluster;
 mod keys;
 
 use super::access::Needs;
@@ -12,8 +13,10 @@ use crate::server::info::fields::{Fields, Parts};
 use crate::server::info::info_text;
 use crate::server::links::trace::{LinkRole, LinkTrace, Step, StepKind};
 use crate::server::observe::command_log::{LogEntry, Measure};
+use crate::server::observe::progress::Work;
 use crate::server::replication::status::{self, Condition};
 use crate::util::histogram::Histogram;
+use crate::util::pace::Pace;
 use bytes::Bytes;
 use keys::KeySampler;
 use rand::Rng;
@@ -22,7 +25,7 @@ use std::cmp::Reverse;
 
 /// Whoever sees an event could have asked for it with commands.
 pub const NEEDS: Needs = Needs {
-    commands: &["info", "slowlog|get", "client|list", "repltrace", "randomkey"],
+    commands: &["info", "slowlog|get", "client|list", "repltrace", "cluster|nodes", "randomkey"],
     all_keys: true,
 };
 /// How often there is one, in milliseconds.
@@ -77,7 +80,9 @@ fn snapshot(server: &Server, keys: &KeySampler) -> Value {
         "slow_log": slow_log.entries().take(SLOW_COMMANDS).map(slow).collect::<Value>(),
         "clients": clients(server),
         "links": replication_links(server),
+        "cluster": cluster::map(server),
         "keys": keys.show(server.ks.access.lfu),
+        "progress": server.observer.progress.running().map(progress).collect::<Value>(),
     })
 }
 
@@ -91,6 +96,18 @@ fn info(fields: &Fields<'_>) -> Value {
         Err(_) => json!(text),
     };
     fields.iter().map(|(name, text)| (name.to_string(), value(text))).collect::<Map<_, _>>().into()
+}
+
+/// What is not known is null.
+fn progress((work, pace): (Work, &Pace)) -> Value {
+    json!({
+        "title": work.title(),
+        "unit": work.unit(),
+        "done": pace.done(),
+        "total": pace.total(),
+        "per_second": pace.per_second(),
+        "seconds_left": pace.seconds_left(),
+    })
 }
 
 fn keyspace(fields: &Fields<'_>) -> Value {

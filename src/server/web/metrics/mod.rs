@@ -20,6 +20,7 @@ use crate::server::links::trace::LinkRole;
 use crate::server::observe::command_log::Measure;
 use crate::server::replication::status;
 use crate::server::table::Command;
+use crate::util::pace::Pace;
 use exposition::{Exposition, Kind};
 
 /// Whoever sees them could have asked for them with `INFO`.
@@ -66,6 +67,7 @@ pub fn metrics(server: &Server, format: Format, scrapes: Scrapes) -> Vec<u8> {
     loop_turns(server, &mut out);
     replicas_and_primary(&info, &mut out);
     replication_links(server, &mut out);
+    long_work(server, &mut out);
     viewers(server, &mut out);
     exporter(scrapes, &mut out);
     out.finish()
@@ -343,6 +345,27 @@ fn replication_links(server: &Server, out: &mut Exposition) {
             [("full", link.full), ("partial", link.partial), ("refused", link.refused)]
         {
             out.sample(&[("link", id), ("peer", peer), ("outcome", outcome)], n);
+        }
+    }
+}
+
+/// Loading, saving and the like, while they go on.
+fn long_work(server: &Server, out: &mut Exposition) {
+    type Figure = fn(&Pace) -> Option<u64>;
+    let figures: [(&'static str, &str, Figure); 4] = [
+        ("aeolis_progress_done", "How much of long work is done, in its unit.", |pace| {
+            Some(pace.done())
+        }),
+        ("aeolis_progress_total", "How much that is in all, if it is known.", Pace::total),
+        ("aeolis_progress_per_second", "How much is done in a second.", Pace::per_second),
+        ("aeolis_progress_seconds_left", "How long it will take at that rate.", Pace::seconds_left),
+    ];
+    for (metric, help, figure) in figures {
+        out.head(metric, Kind::Gauge, help);
+        for (work, pace) in server.observer.progress.running() {
+            if let Some(value) = figure(pace) {
+                out.sample(&[("work", work.name()), ("unit", work.unit())], value);
+            }
         }
     }
 }
