@@ -30,7 +30,7 @@ fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn flushall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let lazy = wants_async(s, args)?;
     empty::empty_databases(s, 0..s.ks.dbs.len(), lazy);
-    snapshot::kill_save_child(s);
+    snapshot::kill_saver(s);
     if !s.config.save.is_empty() {
         // The file must not bring back what was flushed. A failure has been logged, and does not undo the flush.
         persistence::rdb_save(s);

@@ -24,6 +24,7 @@ use crate::value::hash::FOREVER_YOUNG;
 use crate::value::stream::StreamId;
 use crate::value::{Type, ValueRef};
 use sha1::{Digest, Sha1};
+use std::mem;
 use std::time::Duration;
 
 const HELP: &[&str] = &[
@@ -299,9 +300,9 @@ fn reload(s: &mut Server, call: &mut Call, options: &[&[u8]]) -> CommandResult {
         return Err(SAVE_FAILED);
     }
     if flush {
-        for db in 0..s.ks.dbs.len() {
-            s.ks.dbs[db] = s.ks.new_db();
-        }
+        let fresh = s.ks.new_dbs();
+        let old = mem::replace(&mut s.ks.dbs, fresh);
+        persistence::free_databases(s, old, false);
         s.scripting.libraries.clear();
     }
     load(s, LoadOptions { merge, ignore_origin: true })?;

@@ -8,7 +8,7 @@ use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
-use crate::server::config::ShutdownFlags;
+use crate::server::config::{ShutdownFlags, SnapshotMethod};
 use crate::server::observe::command_log::Measure;
 use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
@@ -169,33 +169,38 @@ fn save(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+/// BGSAVE [SCHEDULE] [FORK | FORKLESS]
 fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let schedule = match args[1..] {
-        [] => false,
-        [option] if option.eq_ignore_ascii_case(b"schedule") => true,
+    let schedule = args.get(1).is_some_and(|option| is(option, "SCHEDULE"));
+    let method = match args[if schedule { 2 } else { 1 }..] {
+        [] => None,
+        [how] if is(how, "FORK") => Some(SnapshotMethod::Fork),
+        [how] if is(how, "FORKLESS") => Some(SnapshotMethod::Incremental),
         _ => return Err(CommandError::SYNTAX),
     };
     if is_saving(s) {
         return Err(SAVE_IN_PROGRESS);
     }
     let in_exec = s.client(call).is(ClientFlags::MULTI);
-    if s.persistence.child().is_some() || in_exec {
+    if s.persistence.saver().is_some() || in_exec {
         if !schedule && !in_exec {
             return Err(OTHER_CHILD);
         }
-        s.persistence.snapshots.schedule();
+        s.persistence.snapshots.schedule(method);
         call.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    persistence::rdb_save_background(s, SaveTarget::Disk, persistence::all_contents(s), &[])
+    let method = method.unwrap_or(s.config.snapshot_method);
+    let contents = persistence::all_contents(s);
+    persistence::rdb_save_background(s, SaveTarget::Disk, contents, &[], method)
         .map_err(|_| FAILED)?;
     call.reply.simple("Background saving started");
     Ok(())
 }
 
-/// Whether a child writes a snapshot, as opposed to rewriting the append-only file.
+/// Whether a snapshot is being made, as opposed to rewriting the append-only file.
 fn is_saving(s: &Server) -> bool {
-    s.persistence.child().is_some() && !s.persistence.is_rewriting_aof()
+    s.persistence.saver().is_some() && !s.persistence.is_rewriting_aof()
 }
 
 fn bgrewriteaof(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {

@@ -328,7 +328,7 @@ impl Keyspace {
     /// The bytes of a long string, for a reply to keep while the key goes its way.
     pub fn share_string(&mut self, db: usize, key: &[u8]) -> Option<Bytes> {
         let hash = self.hash(key);
-        self.dbs[db].table.get_mut(hash, key)?.share_string()
+        self.dbs[db].table.find(hash, key)?.share_string()
     }
 
     /// Finds a key that is about to be changed.

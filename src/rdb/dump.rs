@@ -5,7 +5,7 @@ use super::error::{ErrorKind, Fault, RdbError};
 use super::format::{CHECKSUM_LEN, REDIS_VERSION_MAX, VALKEY_VERSION, opcode};
 use super::object;
 use super::reader::Reader;
-use super::writer::{RdbVersion, RdbWriter, WriterOptions};
+use super::writer::{RdbVersion, RdbWriter, Records, WriterOptions};
 use crate::util::crc64::crc64;
 use crate::value::{Value, ValueRef};
 use std::io;

@@ -6,11 +6,11 @@
 use super::error::Fault;
 use super::format::value_type;
 use super::reader::Reader;
-use super::writer::{RdbVersion, RdbWriter};
+use super::writer::{RdbVersion, Records};
 use crate::ds::legacy::{Ziplist, Zipmap};
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, ListpackRef};
 use crate::value::hash::{FOREVER_YOUNG, Hash, HashLimits, Pair};
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 
 /// Bytes that a field and its value take at least, but for the few that are shorter.
@@ -40,11 +40,11 @@ pub(super) fn value_type(hash: &Hash, version: RdbVersion) -> u8 {
     }
 }
 
-pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, hash: &Hash) -> io::Result<()> {
+pub(super) fn write(w: &mut impl Records, hash: &Hash) -> io::Result<()> {
     if let Some(list) = hash.listpack() {
         return w.string(list.as_bytes());
     }
-    let form = value_type(hash, w.version());
+    let form = value_type(hash, w.options().version);
     let earliest = match form {
         value_type::HASH_METADATA => hash.earliest_expire().unwrap_or(0),
         _ => 0,

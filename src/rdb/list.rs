@@ -3,15 +3,15 @@
 
 use super::error::Fault;
 use super::reader::Reader;
-use super::writer::RdbWriter;
+use super::writer::Records;
 use crate::ds::legacy::Ziplist;
 use crate::ds::listpack::Listpack;
 use crate::ds::quicklist::{Container, NodeBytes, Quicklist};
 use crate::value::list::{List, ListLimits};
-use std::io::{self, Write};
+use std::io;
 
 /// Writes the nodes, which is the form [`parse_quicklist_2`] reads.
-pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, list: &List) -> io::Result<()> {
+pub(super) fn write(w: &mut impl Records, list: &List) -> io::Result<()> {
     if let Some(listpack) = list.as_listpack() {
         w.length(1)?;
         w.length(Container::Packed as u64)?;

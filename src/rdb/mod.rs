@@ -4,6 +4,7 @@
 //! * [`mod@format`]: the numbers of the format (opcodes, types, length prefixes).
 //! * [`error`]: what can be wrong with an RDB, and where.
 //! * [`writer`]: [`writer::RdbWriter`], buffers, checksums and writes records.
+//! * [`draft`]: records that another thread will write.
 //! * `reader`: a cursor over one record's bytes: lengths, strings, integers.
 //! * `object`: which code writes and reads the value of which type; `string` is the first such
 //!   type.
@@ -14,6 +15,7 @@
 //! * [`dump`]: one value with a footer, for `DUMP` and `RESTORE`.
 
 pub mod check;
+pub(crate) mod draft;
 pub(crate) mod dump;
 pub(crate) mod error;
 pub(crate) mod format;
@@ -34,5 +36,6 @@ mod zset;
 
 pub use error::{ErrorKind, RdbError};
 pub use loaded::Loaded;
+pub use object::write_entry;
 pub use parser::{Event, RdbParser};
 pub use writer::RdbWriter;

@@ -6,37 +6,38 @@ use super::list;
 use super::loaded::Loaded;
 use super::reader::Reader;
 use super::stream;
-use super::writer::{RdbVersion, RdbWriter};
+use super::writer::{RdbVersion, Records};
 use super::{hash, set, string, zset};
 use crate::value::{Collection, ValueRef};
-use std::io::{self, Write};
+use std::io;
 
-impl<W: Write> RdbWriter<W> {
-    /// A key with its value; expiry as Unix time in ms, and what the eviction policy in force knows
-    /// of it: its idle time in seconds (LRU) or its access frequency (LFU).
-    pub fn entry(
-        &mut self,
-        key: &[u8],
-        value: ValueRef<'_>,
-        expire_ms: Option<i64>,
-        idle_secs: Option<u64>,
-        freq: Option<u8>,
-    ) -> io::Result<()> {
-        if let Some(ms) = expire_ms {
-            self.byte(opcode::EXPIRETIME_MS)?;
-            self.raw(&ms.to_le_bytes())?;
-        }
-        if let Some(secs) = idle_secs {
-            self.byte(opcode::IDLE)?;
-            self.length(secs)?;
-        }
-        if let Some(freq) = freq {
-            self.raw(&[opcode::FREQ, freq])?;
-        }
-        self.byte(value_type(value, self.version()))?;
-        self.string(key)?;
-        write(self, value)
+/// Writes a key with its value; expiry as Unix time in ms, and what the eviction policy in force knows of it: its idle
+/// time in seconds (LRU) or its access frequency (LFU).
+///
+/// # Errors
+/// What writing reports.
+pub fn write_entry(
+    w: &mut impl Records,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expire_ms: Option<i64>,
+    idle_secs: Option<u64>,
+    freq: Option<u8>,
+) -> io::Result<()> {
+    if let Some(ms) = expire_ms {
+        w.byte(opcode::EXPIRETIME_MS)?;
+        w.raw(&ms.to_le_bytes())?;
     }
+    if let Some(secs) = idle_secs {
+        w.byte(opcode::IDLE)?;
+        w.length(secs)?;
+    }
+    if let Some(freq) = freq {
+        w.raw(&[opcode::FREQ, freq])?;
+    }
+    w.byte(value_type(value, w.options().version))?;
+    w.string(key)?;
+    write(w, value)
 }
 
 /// The type byte under which [`write`] writes `value` in a file of this version.
@@ -52,7 +53,7 @@ pub(super) fn value_type(value: ValueRef<'_>, version: RdbVersion) -> u8 {
 }
 
 /// Writes `value` without its type.
-pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, value: ValueRef<'_>) -> io::Result<()> {
+pub(super) fn write(w: &mut impl Records, value: ValueRef<'_>) -> io::Result<()> {
     match value {
         ValueRef::Int(n) => w.int(n),
         ValueRef::Str(s) => w.string(s),

@@ -446,8 +446,9 @@ fn module_name(id: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::object::write_entry;
     use super::super::vectors::{REDIS_7, REDIS_8, VALKEY_9};
-    use super::super::writer::{RdbVersion, RdbWriter, WriterOptions};
+    use super::super::writer::{RdbVersion, RdbWriter, Records, WriterOptions};
     use super::*;
     use crate::value::{Value, ValueRef};
     use proptest::prelude::*;
@@ -667,9 +668,9 @@ mod tests {
         let options = WriterOptions { compress: false, ..WriterOptions::default() };
         let mut w = RdbWriter::new(Vec::new(), options);
         w.header().unwrap();
-        w.entry(b"big", ValueRef::Str(&big), None, None, None).unwrap();
+        write_entry(&mut w, b"big", ValueRef::Str(&big), None, None, None).unwrap();
         for i in 0..100_000_i64 {
-            w.entry(b"small", ValueRef::Int(i), None, None, None).unwrap();
+            write_entry(&mut w, b"small", ValueRef::Int(i), None, None, None).unwrap();
         }
         let (file, len) = w.finish().unwrap();
         assert_eq!(file.len() as u64, len);
@@ -743,7 +744,7 @@ mod tests {
             w.header().unwrap();
             for (db, key, value, expire, idle, freq) in &written {
                 w.select_db(*db).unwrap();
-                w.entry(key, ValueRef::from(value), *expire, *idle, *freq).unwrap();
+                write_entry(&mut w, key, ValueRef::from(value), *expire, *idle, *freq).unwrap();
             }
             let (file, len) = w.finish().unwrap();
             prop_assert_eq!(file.len() as u64, len);

@@ -3,11 +3,11 @@
 use super::error::Fault;
 use super::format::value_type;
 use super::reader::Reader;
-use super::writer::RdbWriter;
+use super::writer::Records;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{INT_TEXT_MAX, ListpackRef};
 use crate::value::set::{Set, SetLimits};
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 
 fn twice() -> Fault {
@@ -19,7 +19,7 @@ pub(super) fn value_type(set: &Set) -> u8 {
     if set.intset().is_some() { value_type::SET_INTSET } else { value_type::SET }
 }
 
-pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, set: &Set) -> io::Result<()> {
+pub(super) fn write(w: &mut impl Records, set: &Set) -> io::Result<()> {
     if let Some(intset) = set.intset() {
         return w.string(intset.as_bytes());
     }

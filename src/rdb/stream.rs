@@ -7,18 +7,18 @@ use super::error::Fault;
 use super::format::value_type;
 use super::loaded::Loaded;
 use super::reader::Reader;
-use super::writer::RdbWriter;
+use super::writer::Records;
 use crate::value::Value;
 use crate::value::stream::group::Pending;
 use crate::value::stream::log::LogInfo;
 use crate::value::stream::{Group, Log, Stream, StreamId};
-use std::io::{self, Write};
+use std::io;
 
 /// Where the files have a number for "nobody knows".
 const UNKNOWN: u64 = u64::MAX;
 
 /// Writes a stream as [`value_type::STREAM_LISTPACKS_2`].
-pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, stream: &Stream) -> io::Result<()> {
+pub(super) fn write(w: &mut impl Records, stream: &Stream) -> io::Result<()> {
     let log = &stream.log;
     w.length(log.node_count() as u64)?;
     for (master, listpack) in log.nodes() {
@@ -38,7 +38,7 @@ pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, stream: &Stream) -> io::Resu
     Ok(())
 }
 
-fn write_group<W: Write>(w: &mut RdbWriter<W>, group: &Group) -> io::Result<()> {
+fn write_group(w: &mut impl Records, group: &Group) -> io::Result<()> {
     write_id(w, group.last_id)?;
     w.length(group.entries_read.unwrap_or(UNKNOWN))?;
     w.length(group.pending_len() as u64)?;
@@ -59,7 +59,7 @@ fn write_group<W: Write>(w: &mut RdbWriter<W>, group: &Group) -> io::Result<()> 
     Ok(())
 }
 
-fn write_id<W: Write>(w: &mut RdbWriter<W>, id: StreamId) -> io::Result<()> {
+fn write_id(w: &mut impl Records, id: StreamId) -> io::Result<()> {
     w.length(id.ms)?;
     w.length(id.seq)
 }

@@ -1,7 +1,8 @@
 //! Writes RDB files, replication snapshots and the bodies of `DUMP` payloads.
 //!
-//! Records gather in a buffer; the checksum runs over whole buffers, and strings larger than the
-//! buffer pass it by. After an error the output is useless, and so is the writer.
+//! What is written is said to [`Records`], which knows the format but not what becomes of the bytes. [`RdbWriter`]
+//! writes them: they gather in a buffer; the checksum runs over whole buffers, and strings larger than the buffer pass
+//! it by. After an error the output is useless, and so is the writer.
 
 use super::format::{length, opcode, string_encoding};
 use crate::util::crc64::crc64;
@@ -59,7 +60,7 @@ impl Default for WriterOptions {
     }
 }
 
-/// Writes the records of an RDB to `W`, in the order of the calls: [`header`](Self::header), then
+/// Writes the records of an RDB to `W`, in the order of the calls: [`header`](Records::header), then
 /// anything, then [`finish`](Self::finish).
 pub struct RdbWriter<W> {
     out: W,
@@ -75,39 +76,47 @@ pub struct RdbWriter<W> {
     packed: Vec<u8>,
 }
 
-impl<W: Write> RdbWriter<W> {
-    pub fn new(out: W, options: WriterOptions) -> Self {
-        let buf = Vec::with_capacity(BUFFER);
-        Self { out, options, buf, limit: BUFFER, written: 0, crc: 0, packed: Vec::new() }
-    }
+/// What records are said to.
+pub trait Records {
+    fn options(&self) -> &WriterOptions;
 
-    pub fn header(&mut self) -> io::Result<()> {
-        self.raw(match self.options.version {
+    /// Bytes as they are.
+    ///
+    /// # Errors
+    /// What writing reports.
+    fn raw(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// A string that is worth a try to compress it.
+    ///
+    /// # Errors
+    /// What writing reports.
+    fn long_string(&mut self, text: &[u8]) -> io::Result<()>;
+
+    /// What a file begins with.
+    fn header(&mut self) -> io::Result<()> {
+        let version = self.options().version;
+        self.raw(match version {
             RdbVersion::V10 => b"REDIS0010",
             RdbVersion::V12 => b"REDIS0012",
             RdbVersion::Valkey80 => b"VALKEY080",
         })
     }
 
-    pub(super) fn version(&self) -> RdbVersion {
-        self.options.version
-    }
-
     /// A fact about the file. Readers skip names they don't know.
-    pub fn aux(&mut self, name: &[u8], value: &[u8]) -> io::Result<()> {
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> io::Result<()> {
         self.byte(opcode::AUX)?;
         self.string(name)?;
         self.string(value)
     }
 
     /// The keys that follow belong to database `n`.
-    pub fn select_db(&mut self, n: u64) -> io::Result<()> {
+    fn select_db(&mut self, n: u64) -> io::Result<()> {
         self.byte(opcode::SELECTDB)?;
         self.length(n)
     }
 
     /// How many keys the database has, and how many of them an expiry.
-    pub fn resize_db(&mut self, keys: u64, expires: u64) -> io::Result<()> {
+    fn resize_db(&mut self, keys: u64, expires: u64) -> io::Result<()> {
         self.byte(opcode::RESIZEDB)?;
         self.length(keys)?;
         self.length(expires)
@@ -115,7 +124,7 @@ impl<W: Write> RdbWriter<W> {
 
     /// Slots, as the first and last of ranges, whose keys come from another node of a cluster, which owns them. Only
     /// readers of [`RdbVersion::Valkey80`] know it.
-    pub fn slot_import(&mut self, name: &[u8], ranges: &[RangeInclusive<u16>]) -> io::Result<()> {
+    fn slot_import(&mut self, name: &[u8], ranges: &[RangeInclusive<u16>]) -> io::Result<()> {
         self.byte(opcode::SLOT_IMPORT)?;
         self.raw_string(name)?;
         self.length(ranges.len() as u64)?;
@@ -127,35 +136,24 @@ impl<W: Write> RdbWriter<W> {
     }
 
     /// The source of a function library.
-    pub fn function(&mut self, code: &[u8]) -> io::Result<()> {
+    fn function(&mut self, code: &[u8]) -> io::Result<()> {
         self.byte(opcode::FUNCTION2)?;
         self.string(code)
     }
 
-    /// Writes the end mark, the checksum and what is still in the buffer (without flushing or
-    /// syncing `W`). Returns `W` and the number of bytes written.
-    pub fn finish(mut self) -> io::Result<(W, u64)> {
-        self.byte(opcode::EOF)?;
-        self.flush()?;
-        let trailer = if self.options.checksum { self.crc } else { 0 };
-        self.raw(&trailer.to_le_bytes())?;
-        self.flush()?;
-        Ok((self.out, self.written))
-    }
-
     /// A string, in the shortest way that readers know.
-    pub(super) fn string(&mut self, text: &[u8]) -> io::Result<()> {
+    fn string(&mut self, text: &[u8]) -> io::Result<()> {
         if let Some(n) = small_int(text) {
             return self.small_int(n);
         }
-        if self.options.compress && text.len() >= MIN_COMPRESSED && self.compressed(text)? {
-            return Ok(());
+        if self.options().compress && text.len() >= MIN_COMPRESSED {
+            return self.long_string(text);
         }
         self.raw_string(text)
     }
 
     /// A string of `len` bytes that is compressed already.
-    pub(super) fn lzf_string(&mut self, compressed: &[u8], len: usize) -> io::Result<()> {
+    fn lzf_string(&mut self, compressed: &[u8], len: usize) -> io::Result<()> {
         self.byte(string_encoding::LZF)?;
         self.length(compressed.len() as u64)?;
         self.length(len as u64)?;
@@ -163,7 +161,7 @@ impl<W: Write> RdbWriter<W> {
     }
 
     /// An integer, as the string that it is.
-    pub(super) fn int(&mut self, n: i64) -> io::Result<()> {
+    fn int(&mut self, n: i64) -> io::Result<()> {
         match i32::try_from(n) {
             Ok(n) => self.small_int(n),
             Err(_) => self.raw_string(itoa::Buffer::new().format(n).as_bytes()),
@@ -181,28 +179,13 @@ impl<W: Write> RdbWriter<W> {
         }
     }
 
-    /// Writes `text` compressed if that pays, and says whether it did.
-    fn compressed(&mut self, text: &[u8]) -> io::Result<bool> {
-        let mut packed = std::mem::take(&mut self.packed);
-        packed.clear();
-        let pays = lzf::compress(text, &mut packed) && packed.len() + MIN_SAVING <= text.len();
-        if pays {
-            self.byte(string_encoding::LZF)?;
-            self.length(packed.len() as u64)?;
-            self.length(text.len() as u64)?;
-            self.raw(&packed)?;
-        }
-        self.packed = packed;
-        Ok(pays)
-    }
-
     fn raw_string(&mut self, text: &[u8]) -> io::Result<()> {
         self.length(text.len() as u64)?;
         self.raw(text)
     }
 
     /// A number in length encoding.
-    pub(super) fn length(&mut self, n: u64) -> io::Result<()> {
+    fn length(&mut self, n: u64) -> io::Result<()> {
         let [.., hi, lo] = n.to_be_bytes();
         if n < 1 << 6 {
             self.byte(lo)
@@ -218,20 +201,41 @@ impl<W: Write> RdbWriter<W> {
     }
 
     #[inline]
-    pub(super) fn byte(&mut self, b: u8) -> io::Result<()> {
+    fn byte(&mut self, b: u8) -> io::Result<()> {
         self.raw(&[b])
     }
+}
 
-    #[inline]
-    pub(super) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.len() > self.limit - self.buf.len() {
-            return self.raw_full(bytes);
-        }
-        self.buf.extend_from_slice(bytes);
-        Ok(())
+impl<W: Write> RdbWriter<W> {
+    pub fn new(out: W, options: WriterOptions) -> Self {
+        let buf = Vec::with_capacity(BUFFER);
+        Self { out, options, buf, limit: BUFFER, written: 0, crc: 0, packed: Vec::new() }
     }
 
-    /// [`raw`](Self::raw) where the buffer has no room for `bytes`.
+    /// Writes the end mark, the checksum and what is still in the buffer (without flushing or
+    /// syncing `W`). Returns `W` and the number of bytes written.
+    pub fn finish(mut self) -> io::Result<(W, u64)> {
+        self.byte(opcode::EOF)?;
+        self.flush()?;
+        let trailer = if self.options.checksum { self.crc } else { 0 };
+        self.raw(&trailer.to_le_bytes())?;
+        self.flush()?;
+        Ok((self.out, self.written))
+    }
+
+    /// Writes `text` compressed if that pays, and says whether it did.
+    fn compressed(&mut self, text: &[u8]) -> io::Result<bool> {
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        let pays = lzf::compress(text, &mut packed) && packed.len() + MIN_SAVING <= text.len();
+        if pays {
+            self.lzf_string(&packed, text.len())?;
+        }
+        self.packed = packed;
+        Ok(pays)
+    }
+
+    /// [`raw`](Records::raw) where the buffer has no room for `bytes`.
     #[cold]
     fn raw_full(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
@@ -259,6 +263,25 @@ impl<W: Write> RdbWriter<W> {
     }
 }
 
+impl<W: Write> Records for RdbWriter<W> {
+    fn options(&self) -> &WriterOptions {
+        &self.options
+    }
+
+    #[inline]
+    fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > self.limit - self.buf.len() {
+            return self.raw_full(bytes);
+        }
+        self.buf.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn long_string(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.compressed(text)? { Ok(()) } else { self.raw_string(text) }
+    }
+}
+
 /// A writer that keeps everything in its buffer, for `DUMP`: there is no `W` to fail.
 impl RdbWriter<io::Empty> {
     pub(super) fn in_memory(options: WriterOptions) -> Self {
@@ -281,6 +304,7 @@ fn small_int(text: &[u8]) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rdb::object::write_entry;
     use crate::value::ValueRef;
 
     fn string(text: &[u8]) -> Vec<u8> {
@@ -338,8 +362,8 @@ mod tests {
         w.function(b"code").unwrap();
         w.select_db(0).unwrap();
         w.resize_db(2, 1).unwrap();
-        w.entry(b"k", ValueRef::Str(b"v"), Some(1), None, Some(5)).unwrap();
-        w.entry(b"42", ValueRef::Int(7), None, Some(100), None).unwrap();
+        write_entry(&mut w, b"k", ValueRef::Str(b"v"), Some(1), None, Some(5)).unwrap();
+        write_entry(&mut w, b"42", ValueRef::Int(7), None, Some(100), None).unwrap();
         let (file, len) = w.finish().unwrap();
         let expected = b"REDIS0010\xfa\x0aredis-bits\xc0\x40\xf5\x04code\xfe\0\xfb\x02\x01\
             \xfc\x01\0\0\0\0\0\0\0\xf9\x05\0\x01k\x01v\xf8\x40\x64\0\xc0\x2a\xc0\x07\xff\0\0\0\0\0\0\0\0";

@@ -4,13 +4,13 @@
 use super::error::Fault;
 use super::format::value_type;
 use super::reader::Reader;
-use super::writer::RdbWriter;
+use super::writer::Records;
 use crate::ds::legacy::Ziplist;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack};
 use crate::ds::sorted_set::Builder;
 use crate::util::number::parse_f64;
 use crate::value::zset::{Zset, ZsetLimits};
-use std::io::{self, Write};
+use std::io;
 
 /// Room is made for so many members of a set before they have been seen.
 const MAX_EXPECTED: u64 = 1 << 16;
@@ -30,7 +30,7 @@ pub(super) fn value_type(zset: &Zset) -> u8 {
     }
 }
 
-pub(super) fn write<W: Write>(w: &mut RdbWriter<W>, zset: &Zset) -> io::Result<()> {
+pub(super) fn write(w: &mut impl Records, zset: &Zset) -> io::Result<()> {
     if let Some(listpack) = zset.listpack() {
         return w.string(listpack.as_bytes());
     }

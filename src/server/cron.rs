@@ -70,8 +70,8 @@ pub(crate) fn cron(server: &mut Server) {
         expire_for(server, Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
     }
     shutdown::heed_signal(server);
-    server.persistence.receive_child_reports(server.ks.now_ms);
-    snapshot::check_children_done(server);
+    server.persistence.receive_reports(server.ks.now_ms);
+    snapshot::check_saver_done(server);
     persistence::check_save_points(server);
     rewrite::check_aof_rewrite(server);
     write::retry_aof_write(server, server.lifecycle.begins_second(server.config.hz));

@@ -1,6 +1,7 @@
 //! Databases that are emptied at once.
 
 use super::Server;
+use super::persistence;
 use super::tracking;
 use super::transaction;
 use std::mem;
@@ -19,5 +20,5 @@ pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bo
     }
     server.net.migrations.note_flush();
     tracking::tracking_invalidate_everything(server);
-    server.memory.free_databases(old, lazy);
+    persistence::free_databases(server, old, lazy);
 }

@@ -37,7 +37,7 @@ fn how_far(server: &Server, work: Work) -> Option<Done> {
         Work::Saving | Work::Rewriting => {
             let rewrites = server.persistence.is_rewriting_aof();
             let child =
-                server.persistence.child().filter(|_| rewrites == (work == Work::Rewriting));
+                server.persistence.saver().filter(|_| rewrites == (work == Work::Rewriting));
             let reports = child?.reports();
             Some(Done { done: reports.keys_done, total: Some(reports.keys_total) })
         }

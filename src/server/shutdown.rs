@@ -170,7 +170,7 @@ fn close_aof(server: &mut Server, force: bool) -> bool {
             server.warning("Writing initial AOF. Exit anyway.");
         }
         server.warning("There is a child rewriting the AOF. Killing it!");
-        rewrite::kill_aof_child(server);
+        rewrite::kill_aof_rewrite(server);
     }
     server.notice("Calling fsync() on the AOF file.");
     write::flush_append_only_file(server, true);
@@ -191,10 +191,10 @@ fn finish_shutdown(server: &mut Server) -> bool {
 
 fn write_and_exit(server: &mut Server) -> bool {
     let flags = server.lifecycle.shutdown.flags();
-    if server.persistence.child_target() == Some(SaveTarget::Disk) {
+    if server.persistence.save_target() == Some(SaveTarget::Disk) {
         server.warning("There is a child saving an .rdb. Killing it!");
     }
-    snapshot::kill_save_child(server);
+    snapshot::kill_saver(server);
     if !close_aof(server, flags.contains(ShutdownFlags::FORCE)) {
         return false;
     }

@@ -22,9 +22,10 @@ use crate::server::monitoring;
 use crate::server::networking;
 use crate::server::output;
 use crate::server::persistence::aof::write;
-use crate::server::persistence::child::SaveChild;
+use crate::server::persistence::forkless::{self, Forkless};
 use crate::server::persistence::load;
 use crate::server::persistence::load::{LoadError, LoadProgress};
+use crate::server::persistence::saver::Saver;
 use crate::server::replication::failover;
 use crate::server::replication::primary::{feed, snapshot};
 use crate::server::replication::replica;
@@ -184,6 +185,8 @@ pub fn watched_turn(
         with_source(server, |source, server| source.listen_anew(server));
     }
     before_sleep(server);
+    let served_ns = server.ks.clock.nanos() - started;
+    forkless::go_on(server, Duration::from_nanos(served_ns));
     next(server, now_us)
 }
 
@@ -257,8 +260,8 @@ fn before_sleep(server: &mut Server) {
     if server.memory.eviction().is_running() {
         evict::perform_evictions(server);
     }
-    if server.persistence.take_child_signal() {
-        snapshot::check_children_done(server);
+    if server.persistence.take_saver_news() {
+        snapshot::check_saver_done(server);
     }
     pause::check_pause(server);
     timeout::handle_blocked_clients_timeout(server);
@@ -278,7 +281,7 @@ fn before_sleep(server: &mut Server) {
     write_replies(server);
     client_eviction::evict_clients(server);
     snapshot::abandon_unwanted_snapshot(server);
-    if server.persistence.child().is_some_and(SaveChild::has_pipe) {
+    if server.persistence.saver().is_some_and(Saver::has_pipe) {
         // The pipe may hold bytes that were left there while a replica lagged.
         snapshot::read_snapshot_pipe(server);
     }
@@ -326,7 +329,8 @@ fn next(server: &Server, now_us: u64) -> Next {
         || migration::has_work(server)
         || server.observer.monitors.has_lines()
         || server.memory.eviction().is_running()
-        || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed());
+        || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed())
+        || server.persistence.walk().is_some_and(Forkless::has_work);
     if has_work {
         return Next::Now;
     }

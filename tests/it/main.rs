@@ -21,6 +21,7 @@ mod divergence;
 mod embed;
 mod eviction;
 mod flavour;
+mod forkless;
 mod functions;
 mod hash;
 mod keys;

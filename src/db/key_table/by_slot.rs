@@ -1,8 +1,8 @@
 //! A hash table for each slot, and how many keys there are in runs of neighbouring slots: so that keys by chance, and
 //! slots that have any, are found in a few hundred steps however the keys are spread.
 
-use super::Found;
 use super::slot_counts::SlotCounts;
+use super::{Found, Walk};
 use crate::db::entry::{Entry, EntryRef};
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Table, below, prefetch};
@@ -87,9 +87,21 @@ impl BySlot {
         self.tables.get_mut(usize::from(slot))?.as_deref_mut()
     }
 
-    pub fn find(&mut self, slot: u16, hash: u64, key: &[u8]) -> Option<Found<'_>> {
+    pub fn find<'a>(
+        &'a mut self,
+        slot: u16,
+        hash: u64,
+        key: &[u8],
+        walk: Option<&'a mut Walk>,
+    ) -> Option<Found<'a>> {
         let table = self.tables.get_mut(usize::from(slot))?.as_deref_mut()?;
-        Some(Found::in_slot(table.find(hash, key)?, &mut self.counts, slot))
+        Some(Found::in_slot(table.find(hash, key)?, &mut self.counts, slot, walk))
+    }
+
+    /// The first table that there is from a slot on, and its slot.
+    pub fn next_table(&self, from: u16) -> Option<(u16, &Table<Entry>)> {
+        let tables = (0..SLOTS).zip(self.tables.iter()).skip(from.into());
+        tables.filter_map(|(slot, table)| Some((slot, table.as_deref()?))).next()
     }
 
     pub fn insert_unique(&mut self, slot: u16, hash: u64, entry: Entry, mark: bool) {
@@ -112,14 +124,6 @@ impl BySlot {
 
     pub fn reserve(&mut self, slot: u16, capacity: usize) {
         self.table_or_new(slot).reserve(capacity);
-    }
-
-    /// Takes the table of a slot with all its keys.
-    pub fn take(&mut self, slot: u16) -> Option<Box<Table<Entry>>> {
-        let table = self.tables.get_mut(usize::from(slot))?.take()?;
-        self.counts.keys.subtract(slot, table.len());
-        self.counts.marked.subtract(slot, table.len_marked());
-        Some(table)
     }
 
     /// Starts to load the table of a slot itself; its buckets can be fetched then.

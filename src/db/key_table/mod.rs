@@ -7,8 +7,10 @@
 mod by_slot;
 mod found;
 mod slot_counts;
+mod walk;
 
 pub use self::found::Found;
+pub use self::walk::{Scribe, Walk};
 
 use self::by_slot::BySlot;
 use super::entry::{Entry, EntryMut, EntryRef};
@@ -58,8 +60,12 @@ impl KeyHasher {
     }
 }
 
-/// The keys of a database.
-pub struct KeyTable(Tables);
+/// The keys of a database. Whatever changes one goes through here or through its [`Found`], so that a walk which has
+/// not come to it yet is told first.
+pub struct KeyTable {
+    keys: Tables,
+    walk: Option<Box<Walk>>,
+}
 
 enum Tables {
     One(Table<Entry>),
@@ -69,15 +75,16 @@ enum Tables {
 impl KeyTable {
     /// An empty one. Takes next to no memory until something is inserted.
     pub fn new(hasher: KeyHasher) -> KeyTable {
-        KeyTable(match hasher.by_slot {
+        let keys = match hasher.by_slot {
             false => Tables::One(Table::new(hasher.seed)),
             true => Tables::BySlot(Box::new(BySlot::new(hasher.seed))),
-        })
+        };
+        KeyTable { keys, walk: None }
     }
 
     #[inline]
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.len(),
             Tables::BySlot(tables) => tables.len(),
         }
@@ -89,7 +96,7 @@ impl KeyTable {
 
     /// The keys that clients may see.
     pub fn len_shown(&self) -> usize {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.len(),
             Tables::BySlot(tables) => tables.len_shown(),
         }
@@ -98,14 +105,14 @@ impl KeyTable {
     /// Hides the keys of slots from all who do not ask for a key by its name, or shows them again. They neither expire
     /// nor are they evicted meanwhile.
     pub fn hide_slots(&mut self, slots: &SlotSet, hidden: bool) {
-        if let Tables::BySlot(tables) = &mut self.0 {
+        if let Tables::BySlot(tables) = &mut self.keys {
             tables.hide(slots, hidden);
         }
     }
 
     /// Keys with an expiry: those that are marked.
     pub fn len_marked(&self) -> usize {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.len_marked(),
             Tables::BySlot(tables) => tables.len_marked(),
         }
@@ -113,15 +120,17 @@ impl KeyTable {
 
     #[inline]
     pub fn get(&self, at: KeyHash, key: &[u8]) -> Option<EntryRef<'_>> {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.get(at.hash, key),
             Tables::BySlot(tables) => tables.table(at.slot)?.get(at.hash, key),
         }
     }
 
+    /// A key that is about to be changed.
     #[inline]
     pub fn get_mut(&mut self, at: KeyHash, key: &[u8]) -> Option<EntryMut<'_>> {
-        match &mut self.0 {
+        self.before_change(at);
+        match &mut self.keys {
             Tables::One(table) => table.get_mut(at.hash, key),
             Tables::BySlot(tables) => tables.table_mut(at.slot)?.get_mut(at.hash, key),
         }
@@ -130,16 +139,18 @@ impl KeyTable {
     /// Finds a key to change, replace or remove.
     #[inline]
     pub fn find(&mut self, at: KeyHash, key: &[u8]) -> Option<Found<'_>> {
-        match &mut self.0 {
-            Tables::One(table) => table.find(at.hash, key).map(Found::alone),
-            Tables::BySlot(tables) => tables.find(at.slot, at.hash, key),
+        let walk = self.walk.as_deref_mut();
+        match &mut self.keys {
+            Tables::One(table) => Some(Found::alone(table.find(at.hash, key)?, walk)),
+            Tables::BySlot(tables) => tables.find(at.slot, at.hash, key, walk),
         }
     }
 
     /// Inserts an entry whose key is not there yet.
     #[inline]
     pub fn insert_unique(&mut self, at: KeyHash, entry: Entry, mark: bool) {
-        match &mut self.0 {
+        self.before_change(at);
+        match &mut self.keys {
             Tables::One(table) => table.insert_unique(at.hash, entry, mark),
             Tables::BySlot(tables) => tables.insert_unique(at.slot, at.hash, entry, mark),
         }
@@ -153,7 +164,7 @@ impl KeyTable {
     /// Starts to load what the search for a key begins with.
     #[inline]
     pub fn prefetch(&self, at: KeyHash) {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.prefetch_bucket(at.hash),
             Tables::BySlot(tables) => tables.prefetch_table(at.slot),
         }
@@ -162,7 +173,7 @@ impl KeyTable {
     /// Starts to load the entries of keys, some time after [`KeyTable::prefetch`] was called for each.
     #[inline]
     pub fn prefetch_entries(&self, keys: impl Iterator<Item = KeyHash> + Clone) {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => {
                 keys.for_each(|at| table.prefetch_entries(at.hash, LINES_AHEAD));
             }
@@ -181,7 +192,7 @@ impl KeyTable {
 
     /// The entries that clients may see.
     pub fn iter_shown(&self) -> impl Iterator<Item = EntryRef<'_>> {
-        let (one, by_slot) = match &self.0 {
+        let (one, by_slot) = match &self.keys {
             Tables::One(table) => (Some(table), None),
             Tables::BySlot(tables) => (None, Some(tables)),
         };
@@ -189,21 +200,66 @@ impl KeyTable {
         one.into_iter().chain(shown).flat_map(Table::iter)
     }
 
+    /// Starts to hand all keys, as they are now, to `scribe`: [`KeyTable::walk_on`] has to be called until there are no
+    /// more. Only one walk can be under way.
+    pub fn begin_walk(&mut self, scribe: Box<dyn Scribe>) {
+        self.walk = Some(Box::new(Walk::new(scribe)));
+    }
+
+    /// The walk that is under way.
+    pub fn walk(&self) -> Option<&Walk> {
+        self.walk.as_deref()
+    }
+
+    /// Goes on with the walk by so many buckets (of one slot).
+    pub fn walk_on(&mut self, buckets: usize) {
+        let Some(walk) = &mut self.walk else { return };
+        match &self.keys {
+            Tables::One(table) => {
+                if !walk.go_on(table, buckets) {
+                    walk.end();
+                }
+            }
+            Tables::BySlot(tables) => match tables.next_table(walk.slot()) {
+                Some((slot, table)) => {
+                    walk.go_to(slot);
+                    if !walk.go_on(table, buckets) {
+                        walk.go_to(slot + 1);
+                    }
+                }
+                None => walk.end(),
+            },
+        }
+    }
+
+    /// Ends the walk, wherever it is.
+    pub fn end_walk(&mut self) -> Option<Box<Walk>> {
+        self.walk.take()
+    }
+
+    /// Something is about to change at this place.
+    #[inline]
+    fn before_change(&mut self, at: KeyHash) {
+        if let Some(walk) = &mut self.walk {
+            let table = match &self.keys {
+                Tables::One(table) => Some(table),
+                Tables::BySlot(tables) => tables.table(at.slot),
+            };
+            walk.before_change(table, at.slot, at.position());
+        }
+    }
+
     /// In a cluster: visits the entries of one bucket of a slot, from a position on; returns the position for the next
     /// step, or 0 if there is nothing behind. Each key is visited once, however the table is resized.
     pub fn walk_slot(&self, slot: u16, from: u64, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
         let Some(table) = self.slot(slot) else { return 0 };
-        table.scan(from, |entry, _| {
-            if position(table.hash(entry.key())) >= from {
-                visit(entry);
-            }
-        })
+        table.walk(from, 1, |entry, _| visit(entry))
     }
 
     /// Visits the entries of one bucket, about six. Returns the cursor for the next step; a scan starts with 0 and is
     /// done when it gets 0. What [`Table::scan`] promises of a table holds for all of them together.
     pub fn scan(&self, cursor: u64, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.scan(cursor, |entry, _| visit(entry)),
             Tables::BySlot(tables) => tables.scan(cursor, visit),
         }
@@ -211,7 +267,7 @@ impl KeyTable {
 
     /// The same for the keys of one slot; without slots there is but one.
     pub fn scan_slot(&self, slot: u16, cursor: u64, visit: impl FnMut(EntryRef<'_>)) -> u64 {
-        match &self.0 {
+        match &self.keys {
             Tables::One(_) => self.scan(cursor, visit),
             Tables::BySlot(tables) => tables.scan_slot(slot, cursor, visit),
         }
@@ -225,7 +281,7 @@ impl KeyTable {
         buckets: usize,
         visit: impl FnMut(EntryRef<'_>),
     ) -> (u64, usize) {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.scan_marked(cursor, buckets, visit),
             Tables::BySlot(tables) => tables.scan_marked(cursor, buckets, visit),
         }
@@ -233,7 +289,7 @@ impl KeyTable {
 
     /// An entry, each with the same chance.
     pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<EntryRef<'_>> {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.random(rng),
             Tables::BySlot(tables) => tables.random(rng),
         }
@@ -241,7 +297,7 @@ impl KeyTable {
 
     /// A marked entry, not with quite the same chance; `None` if there is none among a few hundred buckets.
     pub fn random_marked(&self, rng: &mut impl FnMut() -> u64) -> Option<EntryRef<'_>> {
-        match &self.0 {
+        match &self.keys {
             Tables::One(table) => table.random_marked(rng),
             Tables::BySlot(tables) => tables.random_marked(rng),
         }
@@ -257,31 +313,23 @@ impl KeyTable {
         self.slot(slot).into_iter().flat_map(Table::iter)
     }
 
-    /// Takes the keys of a slot out, all at once.
-    pub fn take_slot(&mut self, slot: u16) -> Option<Box<Table<Entry>>> {
-        match &mut self.0 {
-            Tables::One(_) => None,
-            Tables::BySlot(tables) => tables.take(slot),
-        }
-    }
-
     /// Makes room for so many keys in all. In a cluster, where nobody knows whose they will be, it does nothing.
     pub fn reserve(&mut self, capacity: usize) {
-        if let Tables::One(table) = &mut self.0 {
+        if let Tables::One(table) = &mut self.keys {
             table.reserve(capacity);
         }
     }
 
     /// Makes room for so many keys in a slot, if keys are kept by the slot.
     pub fn reserve_slot(&mut self, slot: u16, capacity: usize) {
-        if let Tables::BySlot(tables) = &mut self.0 {
+        if let Tables::BySlot(tables) = &mut self.keys {
             tables.reserve(slot, capacity);
         }
     }
 
     /// Whether tables may resize; see [`Table::set_resize_allowed`].
     pub fn set_resize_allowed(&mut self, allowed: bool) {
-        match &mut self.0 {
+        match &mut self.keys {
             Tables::One(table) => table.set_resize_allowed(allowed),
             Tables::BySlot(tables) => tables.set_resize_allowed(allowed),
         }
@@ -289,7 +337,7 @@ impl KeyTable {
 
     /// Goes on with a resize that nobody's writes drive on, by so many buckets. For a timer.
     pub fn rehash_step(&mut self, buckets: usize) {
-        match &mut self.0 {
+        match &mut self.keys {
             Tables::One(table) if table.is_rehashing() => _ = table.rehash_step(buckets),
             Tables::One(_) => {}
             Tables::BySlot(tables) => tables.tend(buckets),
@@ -298,7 +346,7 @@ impl KeyTable {
 
     /// Bytes that the tables take, without the entries.
     pub fn memory(&self) -> usize {
-        let own = match &self.0 {
+        let own = match &self.keys {
             Tables::One(_) => 0,
             Tables::BySlot(tables) => tables.overhead(),
         };
@@ -317,7 +365,7 @@ impl KeyTable {
     }
 
     fn slot(&self, slot: u16) -> Option<&Table<Entry>> {
-        match &self.0 {
+        match &self.keys {
             Tables::One(_) => None,
             Tables::BySlot(tables) => tables.table(slot),
         }
@@ -325,7 +373,7 @@ impl KeyTable {
 
     /// The tables, those of slots in order.
     fn tables(&self) -> impl Iterator<Item = &Table<Entry>> {
-        let (one, by_slot) = match &self.0 {
+        let (one, by_slot) = match &self.keys {
             Tables::One(table) => (Some(table), None),
             Tables::BySlot(tables) => (None, Some(tables)),
         };

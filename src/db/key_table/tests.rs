@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 /// Keys, each with whether it is marked.
 type Model = BTreeMap<Vec<u8>, bool>;
@@ -18,7 +19,6 @@ enum Step {
     Insert(Vec<u8>, bool),
     Remove(Vec<u8>),
     Mark(Vec<u8>, bool),
-    TakeSlot(Vec<u8>),
     Tend,
 }
 
@@ -35,7 +35,6 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (key(), any::<bool>()).prop_map(|(key, mark)| Step::Insert(key, mark)),
         4 => key().prop_map(Step::Remove),
         4 => (key(), any::<bool>()).prop_map(|(key, mark)| Step::Mark(key, mark)),
-        1 => key().prop_map(Step::TakeSlot),
         1 => Just(Step::Tend),
     ]
 }
@@ -60,13 +59,6 @@ fn apply(table: &mut KeyTable, model: &mut Model, step: Step) {
                 found.set_mark(mark);
                 model.insert(key, mark);
             }
-        }
-        Step::TakeSlot(key) => {
-            let slot = key_slot(&key);
-            let taken = table.take_slot(slot).map_or(0, |table| table.len());
-            let before = model.len();
-            model.retain(|key, _| key_slot(key) != slot);
-            assert_eq!(taken, before - model.len());
         }
         Step::Tend => table.rehash_step(4),
     }
@@ -147,7 +139,7 @@ proptest! {
         }
         let (mut seen, mut marked) = (BTreeSet::new(), BTreeSet::new());
         let (mut cursor, mut marked_cursor) = (0, 0);
-        let mut steps = steps.into_iter().filter(|step| !matches!(step, Step::TakeSlot(_)));
+        let mut steps = steps.into_iter();
         let (mut done, mut marked_done) = (false, false);
         while !done || !marked_done {
             if !done {
@@ -200,5 +192,122 @@ fn any_number_is_a_cursor() {
             table.scan_slot(12182, at, |_| {});
             table.scan(at, |entry| _ = keys.insert(entry.key().to_vec()))
         });
+    }
+}
+
+/// Notes keys with their values and expiries.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<(Vec<u8>, String, Option<i64>)>>>);
+
+impl Scribe for Notes {
+    fn take_down(&mut self, entry: EntryRef<'_>) {
+        let note = (entry.key().to_vec(), format!("{:?}", entry.value()), entry.expire());
+        self.0.lock().unwrap().push(note);
+    }
+
+    fn end(&mut self) {
+        self.0.lock().unwrap().push((b"the end".to_vec(), String::new(), None));
+    }
+}
+
+/// What happens between two steps of a walk.
+#[derive(Clone, Debug)]
+enum Meanwhile {
+    Set(Vec<u8>, u8),
+    Expire(Vec<u8>, i64),
+    Append(Vec<u8>),
+    Remove(Vec<u8>),
+    /// Many keys come or go, so that tables are resized.
+    Fill(u16),
+    Clear(u16),
+    Tend,
+    Walk(usize),
+}
+
+fn meanwhile() -> impl Strategy<Value = Meanwhile> {
+    prop_oneof![
+        6 => (key(), any::<u8>()).prop_map(|(key, value)| Meanwhile::Set(key, value)),
+        3 => (key(), 0..1000i64).prop_map(|(key, at)| Meanwhile::Expire(key, at)),
+        3 => key().prop_map(Meanwhile::Append),
+        6 => key().prop_map(Meanwhile::Remove),
+        1 => (1..400u16).prop_map(Meanwhile::Fill),
+        1 => (1..400u16).prop_map(Meanwhile::Clear),
+        2 => Just(Meanwhile::Tend),
+        6 => (1..6usize).prop_map(Meanwhile::Walk),
+    ]
+}
+
+fn set(table: &mut KeyTable, hasher: KeyHasher, key: &[u8], value: &[u8]) {
+    let at = hasher.hash(key);
+    let entry = Entry::string(key, value, None);
+    match table.find(at, key) {
+        Some(mut found) => {
+            found.set_mark(false);
+            found.replace(entry);
+        }
+        None => table.insert_unique(at, entry, false),
+    }
+}
+
+fn change(table: &mut KeyTable, hasher: KeyHasher, what: Meanwhile) {
+    let filler = |n: u16| format!("{{tag}}filler{n}").into_bytes();
+    match what {
+        Meanwhile::Set(key, value) => set(table, hasher, &key, &[value; 30]),
+        Meanwhile::Expire(key, at) => {
+            if let Some(mut found) = table.find(hasher.hash(&key), &key) {
+                found.update(|entry| entry.with_expire(Some(at)));
+                found.set_mark(true);
+            }
+        }
+        Meanwhile::Append(key) => {
+            if let Some(mut found) = table.find(hasher.hash(&key), &key) {
+                found.update(|entry| entry.modify_string(|bytes| bytes.push(b'+')));
+            }
+        }
+        Meanwhile::Remove(key) => drop(table.remove(hasher.hash(&key), &key)),
+        Meanwhile::Fill(n) => (0..n).for_each(|n| set(table, hasher, &filler(n), b"filler")),
+        Meanwhile::Clear(n) => {
+            (0..n).for_each(|n| drop(table.remove(hasher.hash(&filler(n)), &filler(n))));
+        }
+        Meanwhile::Tend => table.rehash_step(4),
+        Meanwhile::Walk(buckets) => {
+            if table.walk().is_some_and(|walk| !walk.is_done()) {
+                table.walk_on(buckets);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever happens while it goes on: what a walk hands over is what there was when it began.
+    #[test]
+    fn a_walk_hands_over_what_there_was(
+        by_slot: bool,
+        before in prop::collection::vec(meanwhile(), 0..80),
+        during in prop::collection::vec(meanwhile(), 0..120),
+    ) {
+        let hasher = KeyHasher::new(HashSeed::new([1, 2]), by_slot);
+        let mut table = KeyTable::new(hasher);
+        before.into_iter().for_each(|what| change(&mut table, hasher, what));
+        let mut expected = Notes::default();
+        table.iter().for_each(|entry| expected.take_down(entry));
+        expected.end();
+
+        let notes = Notes::default();
+        table.begin_walk(Box::new(notes.clone()));
+        during.into_iter().for_each(|what| change(&mut table, hasher, what));
+        while !table.walk().expect("there is one").is_done() {
+            table.walk_on(3);
+        }
+        let walked = table.end_walk().expect("there is one").keys();
+        let sorted = |notes: &Notes| {
+            let mut all = notes.0.lock().unwrap().clone();
+            all.sort();
+            all
+        };
+        prop_assert_eq!(walked as usize + 1, notes.0.lock().unwrap().len());
+        prop_assert_eq!(sorted(&notes), sorted(&expected));
     }
 }

@@ -19,6 +19,12 @@ impl<'a, T: Item> Occupied<'a, T> {
         Self { table, place }
     }
 
+    /// The table that it is an entry of.
+    #[inline]
+    pub fn table(&self) -> &Table<T> {
+        self.table
+    }
+
     #[inline]
     pub fn get(&self) -> T::Ref<'_> {
         // SAFETY: the table owns the item and is borrowed as long as the view lives.

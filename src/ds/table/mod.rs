@@ -38,6 +38,9 @@ pub use self::entry::Occupied;
 pub(crate) use self::sample::below;
 pub(crate) use self::scan::position;
 
+/// How many positions there are: see [`position`].
+pub(crate) const POSITIONS: u64 = 1 << array::POSITION_BITS;
+
 /// An owning thin pointer that a [`Table`] can store.
 ///
 /// # Safety

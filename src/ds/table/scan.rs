@@ -17,7 +17,7 @@
 //! visited. Between two steps entries move to other buckets, chains and arrays, but no entry ever
 //! changes its position, so the claim stays true whatever resizes come in between. At the end,
 //! `end` is 2^48, all has been visited, and 0 is returned. Only a resize in between makes a step
-//! visit entries below c again.
+//! visit entries below c again, which [`Table::walk`] leaves out.
 
 use super::array::POSITION_BITS;
 use super::bucket::{Bucket, Occupant};
@@ -71,6 +71,57 @@ impl<T: Item> Table<T> {
             }
             if found || cursor == 0 || passed >= buckets {
                 return (cursor, passed);
+            }
+        }
+    }
+
+    /// Visits the entries of up to so many buckets (1 at least), from position `from` on, and tells where they lie.
+    /// Returns the position to go on from, or 0 if there is nothing behind. Unlike [`scan`](Self::scan) it visits each
+    /// entry once, however the table is resized between two steps: no entry below `from`.
+    pub fn walk(&self, from: u64, buckets: usize, mut visit: impl FnMut(T::Ref<'_>, u64)) -> u64 {
+        let (mut at, mut ahead) = (from, Some(from));
+        let mut fetch_next = |table: &Self| {
+            if let Some((bucket, end)) = ahead.and_then(|ahead| table.bucket_at(ahead)) {
+                bucket.prefetch_entries();
+                ahead = (end != 0).then_some(end);
+            }
+        };
+        (0..AHEAD).for_each(|_| fetch_next(self));
+        for _ in 0..buckets.max(1) {
+            fetch_next(self);
+            let Some((head, end)) = self.bucket_at(at) else { return 0 };
+            self.visit_from(head, at, &mut visit);
+            at = end;
+            if at == 0 {
+                break;
+            }
+        }
+        at
+    }
+
+    /// Visits the entries with positions from `from` on and below `to`, each once.
+    pub fn visit_range(&self, from: u64, to: u64, mut visit: impl FnMut(T::Ref<'_>)) {
+        let mut at = from;
+        while at < to
+            && let Some((head, end)) = self.bucket_at(at)
+        {
+            self.visit_from(head, at, |entry, position| {
+                if position < to {
+                    visit(entry);
+                }
+            });
+            at = if end == 0 { to } else { end };
+        }
+    }
+
+    /// Visits the entries of a chain that do not lie below a position.
+    #[inline]
+    fn visit_from(&self, head: &Bucket, from: u64, mut visit: impl FnMut(T::Ref<'_>, u64)) {
+        for entry in head.entries() {
+            // SAFETY: the entry is this table's own.
+            let position = position(self.hash(unsafe { T::raw_key(entry.raw) }));
+            if position >= from {
+                visit(self.view(entry), position);
             }
         }
     }

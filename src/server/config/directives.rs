@@ -418,6 +418,10 @@ directives! {
     dbfilename: String = "dump.rdb".into(), text(dbfilename), "dbfilename", PROTECTED;
     /// Remove snapshots for replication when nothing else needs them.
     rdb_del_sync_files: bool = false, bool, "rdb-del-sync-files";
+    /// How snapshots are made: by a forked child, or in slices by the server itself.
+    snapshot_method: SnapshotMethod = SnapshotMethod::Fork, choice, "snapshot-method" | "bgsave-default-method";
+    /// Bytes that may wait to be written of what changes during an incremental snapshot; 0: no limit.
+    snapshot_buffer_limit: u64 = 256 * MB, memory(0, LONG_MAX), "snapshot-buffer-limit";
     /// Flush a snapshot to disk while it is written.
     rdb_save_incremental_fsync: bool = true, bool, "rdb-save-incremental-fsync";
     /// Microseconds to wait after each key that is saved; negative: keys in a microsecond. For tests.

@@ -80,6 +80,14 @@ macro_rules! choices {
 }
 
 choices! {
+    /// How snapshots are made.
+    SnapshotMethod {
+        /// By a forked child.
+        Fork = "fork",
+        /// By the server itself, in slices between turns of the loop.
+        Incremental = "incremental" | "forkless",
+    }
+
     /// What to do when `maxmemory` is reached.
     MaxmemoryPolicy {
         /// Evict the least recently used of the keys with a time to live.

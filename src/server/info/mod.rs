@@ -9,13 +9,13 @@ use crate::server::blocking;
 use crate::server::client::ClientFlags;
 use crate::server::cluster;
 use crate::server::config::Choice;
+use crate::server::config::SnapshotMethod;
 use crate::server::links::primary::PrimaryLink;
 use crate::server::memory::evict;
 use crate::server::memory::overhead::{Excess, MemoryOverhead};
 use crate::server::observe::progress::Work;
 use crate::server::observe::stats::Stats;
-use crate::server::persistence::child::ChildReports;
-use crate::server::persistence::child::SaveChild;
+use crate::server::persistence::saver::{Reports, Saver};
 use crate::server::pubsub::Topic;
 use crate::server::table::CommandStats;
 use crate::server::{Server, VALKEY_VERSION, VERSION};
@@ -283,16 +283,16 @@ fn memory(s: &Server, lines: &mut Lines) {
 
 fn persistence(s: &Server, lines: &mut Lines) {
     let now = s.now_seconds();
-    let (child, snapshots) = (s.persistence.child(), &s.persistence.snapshots);
+    let (saver, snapshots) = (s.persistence.saver(), &s.persistence.snapshots);
     let status = |ok: bool| if ok { "ok" } else { "err" };
     let is_async = s.persistence.loading.as_ref().is_some_and(|l| l.is_async());
     lines.add_flag("loading", s.persistence.is_loading() && !is_async);
     lines.add_flag("async_loading", is_async);
-    let reports = child.map(SaveChild::reports);
-    let of_child = |figure: fn(&ChildReports) -> u64| reports.map_or(0, figure);
-    let (done, total) = (of_child(|r| r.keys_done), of_child(|r| r.keys_total));
-    lines.add("current_cow_peak", of_child(|r| r.cow_peak));
-    lines.add("current_cow_size", of_child(|r| r.cow));
+    let reports = saver.map(Saver::reports);
+    let figure = |of: fn(&Reports) -> u64| reports.map_or(0, of);
+    let (done, total) = (figure(|r| r.keys_done), figure(|r| r.keys_total));
+    lines.add("current_cow_peak", figure(|r| r.cow_peak));
+    lines.add("current_cow_size", figure(|r| r.cow));
     lines.add(
         "current_cow_size_age",
         reports.map_or(0, |r| (s.ks.now_ms - r.updated_ms).max(0) / 1000),
@@ -301,14 +301,21 @@ fn persistence(s: &Server, lines: &mut Lines) {
     lines.add("current_save_keys_processed", done);
     lines.add("current_save_keys_total", total);
     lines.add("rdb_changes_since_last_save", s.ks.changes.dirty);
-    let saving = child.filter(|_| !s.persistence.is_rewriting_aof());
-    let rewriting = child.filter(|_| s.persistence.is_rewriting_aof());
-    let seconds_of = |child: Option<&SaveChild>| child.map_or(-1, |child| now - child.started());
+    let saving = saver.filter(|_| !s.persistence.is_rewriting_aof());
+    let rewriting = saver.filter(|_| s.persistence.is_rewriting_aof());
+    let seconds_of = |saver: Option<&Saver>| saver.map_or(-1, |saver| now - saver.started());
     lines.add_flag("rdb_bgsave_in_progress", saving.is_some());
     lines.add("rdb_last_save_time", snapshots.last_save());
     lines.add("rdb_last_bgsave_status", status(snapshots.last_ok()));
     lines.add("rdb_last_bgsave_time_sec", snapshots.last_duration().unwrap_or(-1));
     lines.add("rdb_current_bgsave_time_sec", seconds_of(saving));
+    let method = |method: Option<SnapshotMethod>| match method {
+        None => "none",
+        Some(SnapshotMethod::Fork) => "fork",
+        Some(SnapshotMethod::Incremental) => "forkless",
+    };
+    lines.add("rdb_current_bgsave_type", method(saving.map(Saver::method)));
+    lines.add("rdb_last_bgsave_type", method(snapshots.last_method()));
     lines.add("rdb_saves", snapshots.saves());
     lines.add("rdb_last_cow_size", snapshots.last_cow_bytes());
     lines.add("rdb_last_load_keys_expired", snapshots.keys_expired());

@@ -51,6 +51,11 @@ impl Bio {
         self.waker = Some(Arc::new(waker));
     }
 
+    /// What wakes the loop.
+    pub fn waker(&self) -> Option<Arc<mio::Waker>> {
+        self.waker.clone()
+    }
+
     /// Whether a sync of the file that is written to is under way.
     pub fn is_syncing(&self) -> bool {
         self.pending_fsyncs > 0

@@ -1,6 +1,6 @@
 //! The child that saves or rewrites: how it is made, what it reports while it works, how it is ended.
 
-use crate::rdb::writer::RdbVersion;
+use super::task::SaveTarget;
 use crate::server::Server;
 use crate::server::observe::latency;
 use crate::server::oom_score;
@@ -82,199 +82,50 @@ impl Progress {
     }
 }
 
-/// What the parent knows of its child's progress.
-#[derive(Debug)]
-pub struct ChildReports {
-    pipe: Receiver,
-    pub keys_total: u64,
-    pub keys_done: u64,
-    /// Bytes; the latest figure, and the largest.
+/// What a saver tells of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Report {
+    pub keys: u64,
+    /// Bytes that it takes beside the data.
     pub cow: u64,
-    pub cow_peak: u64,
-    /// When the latest figure came, in milliseconds since 1970.
-    pub updated_ms: i64,
-}
-
-impl ChildReports {
-    fn receive(&mut self, now_ms: i64) {
-        let mut report = [0; REPORT_LEN];
-        // Reports are written whole, and smaller than what a pipe takes at once.
-        while matches!(self.pipe.read(&mut report), Ok(REPORT_LEN)) {
-            let number = |half: &[u8]| half.try_into().map(u64::from_le_bytes).unwrap_or(0);
-            self.keys_done = number(&report[..8]);
-            self.cow = number(&report[8..]);
-            self.cow_peak = self.cow_peak.max(self.cow);
-            self.updated_ms = now_ms;
-        }
-    }
-}
-
-/// What a child makes, and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SaveTarget {
-    /// `dbfilename`; replicas that wait are sent that file.
-    Disk,
-    /// A pipe, and from it to the replicas that wait.
-    Replicas,
-    /// Straight to the connections that replicas have opened for it.
-    RdbChannels,
-    /// A new base file of the append-only file; `rdb`: as a snapshot.
-    Aof { rdb: bool },
-}
-
-impl SaveTarget {
-    /// What the child's memory was copied for, in the log's words.
-    pub fn purpose(self) -> &'static str {
-        match self {
-            SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => "RDB",
-            SaveTarget::Aof { .. } => "AOF rewrite",
-        }
-    }
-
-    /// What the child calls itself.
-    pub fn process_title(self) -> &'static str {
-        match self {
-            SaveTarget::Disk => "aeolis-rdb-bgsave",
-            SaveTarget::Replicas | SaveTarget::RdbChannels => "aeolis-rdb-to-slaves",
-            SaveTarget::Aof { .. } => "aeolis-aof-rewrite",
-        }
-    }
-}
-
-/// What comes through a diskless snapshot's pipe goes from it to the replicas.
-#[derive(Debug)]
-pub(crate) enum Pipe {
-    Open(Receiver),
-    /// Its end has been seen.
-    Drained,
-}
-
-/// What a child makes, with what the server needs for that meanwhile. A mark is what ends the bytes that a replica
-/// gets, of which nobody knows in advance how many there will be.
-#[derive(Debug)]
-pub(crate) enum Task {
-    File { version: RdbVersion },
-    Pipe { version: RdbVersion, mark: String, pipe: Pipe },
-    Channels { version: RdbVersion, mark: String },
-    AofBase { rdb: bool },
-}
-
-impl Task {
-    fn target(&self) -> SaveTarget {
-        match self {
-            Task::File { .. } => SaveTarget::Disk,
-            Task::Pipe { .. } => SaveTarget::Replicas,
-            Task::Channels { .. } => SaveTarget::RdbChannels,
-            Task::AofBase { rdb } => SaveTarget::Aof { rdb: *rdb },
-        }
-    }
-}
-
-/// How far a child is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    AtWork,
-    /// The system tells only once how it ended.
-    Ended(ChildEnd),
 }
 
 /// A child that saves.
 #[derive(Debug)]
-pub struct SaveChild {
+pub struct Child {
     pid: i32,
-    task: Task,
-    life: Life,
-    /// Seconds since 1970.
-    started: i64,
-    reports: ChildReports,
+    /// The system tells only once how it ended.
+    end: Option<ChildEnd>,
+    reports: Receiver,
 }
 
-impl SaveChild {
-    pub(crate) fn new(pid: i32, task: Task, started: i64, reports: ChildReports) -> SaveChild {
-        SaveChild { pid, task, life: Life::AtWork, started, reports }
+impl Child {
+    /// `end`: how it ended, if that is known already.
+    pub(super) fn new(pid: i32, reports: Receiver, end: Option<ChildEnd>) -> Child {
+        Child { pid, end, reports }
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    pub(super) fn pid(&self) -> i32 {
         self.pid
     }
 
-    pub(crate) fn target(&self) -> SaveTarget {
-        self.task.target()
-    }
-
-    /// When it began, in seconds since 1970.
-    pub(crate) fn started(&self) -> i64 {
-        self.started
-    }
-
-    pub(crate) fn reports(&self) -> &ChildReports {
-        &self.reports
-    }
-
-    /// The version of the snapshot that it writes, if that is for others.
-    pub(crate) fn version(&self) -> Option<RdbVersion> {
-        match self.task {
-            Task::File { version }
-            | Task::Pipe { version, .. }
-            | Task::Channels { version, .. } => Some(version),
-            Task::AofBase { .. } => None,
+    /// The latest report, if one has come.
+    pub(super) fn receive_report(&mut self) -> Option<Report> {
+        let (mut report, mut latest) = ([0; REPORT_LEN], None);
+        // Reports are written whole, and smaller than what a pipe takes at once.
+        while matches!(self.reports.read(&mut report), Ok(REPORT_LEN)) {
+            let number = |half: &[u8]| half.try_into().map(u64::from_le_bytes).unwrap_or(0);
+            latest = Some(Report { keys: number(&report[..8]), cow: number(&report[8..]) });
         }
-    }
-
-    /// What ends the bytes that a replica gets; empty for a file.
-    pub(crate) fn mark(&self) -> &str {
-        match &self.task {
-            Task::Pipe { mark, .. } | Task::Channels { mark, .. } => mark,
-            Task::File { .. } | Task::AofBase { .. } => "",
-        }
-    }
-
-    /// What a diskless snapshot comes through, until its end has been seen.
-    pub(crate) fn pipe(&mut self) -> Option<&mut Receiver> {
-        match &mut self.task {
-            Task::Pipe { pipe: Pipe::Open(pipe), .. } => Some(pipe),
-            _ => None,
-        }
-    }
-
-    /// Whether that end has not been seen yet.
-    pub(crate) fn has_pipe(&self) -> bool {
-        matches!(&self.task, Task::Pipe { pipe: Pipe::Open(_), .. })
-    }
-
-    /// The pipe's end has been seen: it is given away.
-    pub(crate) fn pipe_drained(&mut self) -> Option<Receiver> {
-        let Task::Pipe { pipe, .. } = &mut self.task else { return None };
-        match std::mem::replace(pipe, Pipe::Drained) {
-            Pipe::Open(receiver) => Some(receiver),
-            Pipe::Drained => None,
-        }
-    }
-
-    /// Takes note of what it has reported; the most memory that it had of its own, in bytes.
-    pub(crate) fn receive_reports(&mut self, now_ms: i64) -> u64 {
-        self.reports.receive(now_ms);
-        self.reports.cow_peak
+        latest
     }
 
     /// How it ended; `None`: it is at work.
-    fn end(&mut self) -> Option<ChildEnd> {
-        if self.life == Life::AtWork
-            && let Some(end) = children::try_wait(self.pid)
-        {
-            self.life = Life::Ended(end);
+    pub(super) fn end(&mut self) -> Option<ChildEnd> {
+        if self.end.is_none() {
+            self.end = children::try_wait(self.pid);
         }
-        match self.life {
-            Life::AtWork => None,
-            Life::Ended(end) => Some(end),
-        }
-    }
-
-    /// How it ended, once nothing of what it made is left to be taken: what is in the pipe goes to the replicas first,
-    /// unless it is half a snapshot, which would be of no use to them.
-    pub(crate) fn finished(&mut self) -> Option<ChildEnd> {
-        let has_pipe = self.has_pipe();
-        self.end().filter(|end| !has_pipe || *end != ChildEnd::Exited(0))
+        self.end
     }
 }
 
@@ -285,20 +136,18 @@ pub(crate) fn become_fork_child(server: &mut Server) {
     let _ = oom_score::apply_oom_score(server);
 }
 
-/// Starts a child that writes what is in memory; the loop goes on. The child has the descriptors `inherited`, and
-/// is told its process id.
+/// Starts a child that writes what is in memory for `target`; the loop goes on. The child has the descriptors
+/// `inherited`, and is told its process id.
 ///
 /// # Errors
 /// If none can be made.
-pub(crate) fn fork_saver(
+pub(super) fn fork_saver(
     server: &mut Server,
-    task: Task,
+    target: SaveTarget,
     inherited: &[i32],
     body: impl FnOnce(&Server, i32, &mut Progress) -> io::Result<()>,
-) -> io::Result<i32> {
+) -> io::Result<Child> {
     let (report_to, reports) = pipe::new()?;
-    let target = task.target();
-    let keys_total = server.ks.len() as u64;
     let started = server.ks.clock.nanos();
     let inherited = [inherited, &[report_to.as_raw_fd()]].concat();
     for db in &mut server.ks.dbs {
@@ -327,21 +176,11 @@ pub(crate) fn fork_saver(
     let pid = forked.inspect_err(|_| child_is_gone(server))?;
     server.observer.count_fork(server.ks.clock.since(started));
     latency::note_since(server, "fork", started);
-    let reports = ChildReports {
-        pipe: reports,
-        keys_total,
-        keys_done: 0,
-        cow: 0,
-        cow_peak: 0,
-        updated_ms: server.ks.now_ms,
-    };
-    let started = server.now_seconds();
-    server.persistence.set_child(SaveChild::new(pid, task, started, reports));
-    Ok(pid)
+    Ok(Child::new(pid, reports, None))
 }
 
 /// Ends a child and waits until it has gone.
-pub(crate) fn end_child(server: &mut Server, child: &mut SaveChild, signal: i32) {
+pub(super) fn end_child(server: &mut Server, child: &mut Child, signal: i32) {
     // The process id of one that has ended may be somebody else's by now.
     if child.end().is_none() {
         children::kill(child.pid, signal);
@@ -351,7 +190,7 @@ pub(crate) fn end_child(server: &mut Server, child: &mut SaveChild, signal: i32)
 }
 
 /// No child shares the memory any more.
-pub(crate) fn child_is_gone(server: &mut Server) {
+pub(super) fn child_is_gone(server: &mut Server) {
     for db in &mut server.ks.dbs {
         db.table.set_resize_allowed(true);
     }
@@ -366,53 +205,4 @@ pub fn wait_after_key(micros: i32, n: u64) {
         _ => u32::from(n.is_multiple_of(micros.unsigned_abs().into())),
     };
     std::thread::sleep(Duration::from_micros(pause.into()));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn child(task: Task) -> SaveChild {
-        let (_, pipe) = pipe::new().expect("a pipe");
-        let reports =
-            ChildReports { pipe, keys_total: 0, keys_done: 0, cow: 0, cow_peak: 0, updated_ms: 0 };
-        SaveChild::new(0, task, 0, reports)
-    }
-
-    fn through_pipe() -> SaveChild {
-        let (_, receiver) = pipe::new().expect("a pipe");
-        let (version, mark) = (RdbVersion::V10, "mark".to_string());
-        child(Task::Pipe { version, mark, pipe: Pipe::Open(receiver) })
-    }
-
-    #[test]
-    fn a_pipe_is_emptied_before_its_child_has_finished() {
-        let mut child = through_pipe();
-        child.life = Life::Ended(ChildEnd::Exited(0));
-        assert!(child.has_pipe());
-        assert_eq!(child.finished(), None);
-        assert!(child.pipe_drained().is_some());
-        assert!(!child.has_pipe() && child.pipe_drained().is_none());
-        assert_eq!(child.finished(), Some(ChildEnd::Exited(0)));
-        assert_eq!(child.mark(), "mark");
-    }
-
-    #[test]
-    fn nobody_waits_for_half_a_snapshot() {
-        for end in [ChildEnd::Exited(1), ChildEnd::Signaled(libc::SIGKILL)] {
-            let mut child = through_pipe();
-            child.life = Life::Ended(end);
-            assert_eq!(child.finished(), Some(end));
-        }
-    }
-
-    #[test]
-    fn what_a_child_makes_says_where_it_goes() {
-        let version = RdbVersion::V10;
-        let file = child(Task::File { version });
-        assert_eq!((file.target(), file.version()), (SaveTarget::Disk, Some(version)));
-        let base = child(Task::AofBase { rdb: true });
-        assert_eq!((base.target(), base.version()), (SaveTarget::Aof { rdb: true }, None));
-        assert_eq!((file.mark(), base.mark()), ("", ""));
-    }
 }

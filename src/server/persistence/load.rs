@@ -1,6 +1,6 @@
 //! Snapshots are loaded in slices between turns of the loop, from a file or from what a primary sends.
 
-use super::SnapshotOrigin;
+use super::{SnapshotOrigin, free_databases};
 use crate::db::{Db, Entry, ExpiryRole};
 use crate::lua::library::Libraries;
 use crate::rdb::parser::{Event, Origin, RdbEntry};
@@ -542,7 +542,7 @@ pub(crate) fn finish_loading(server: &mut Server) -> bool {
     if let Some((dbs, libraries)) = loading.staging.take() {
         transaction::touch_all_watched_keys(server);
         let old = std::mem::replace(&mut server.ks.dbs, dbs);
-        server.memory.free_databases(old, true);
+        free_databases(server, old, true);
         server.scripting.libraries = libraries;
     }
     server.ks.replica_keys.clear();

@@ -1,48 +1,59 @@
-//! What is on disk: snapshots and the append-only file, and the child that writes either.
+//! What is on disk: snapshots and the append-only file, and the saver that writes either.
 //!
 //! * [`aof`]: the append-only file at run time: writing, rewriting, executing it again.
 //! * [`snapshots`]: how the last snapshots went, and whether another one is due.
 //! * [`load`]: a snapshot is loaded, from a file or from a primary.
-//! * [`child`]: the process that saves, and what it reports.
-//! * [`rdb_channels`]: the connections that a snapshot for replicas goes to, where it has some of its own.
+//! * [`saver`]: who saves in the background, and how far it is; [`mod@task`]: what it makes.
+//! * [`child`]: a process that saves, and what it reports.
+//! * [`forkless`]: a snapshot without one, made in slices between turns of the loop; [`drafts`]: the thread that writes
+//!   what these have to say.
+//! * [`output`]: what a snapshot is written to; [`rdb_channels`]: the connections that it goes to, where replicas have
+//!   some of their own for it.
 //! * [`bio`]: calls to the file system that are too slow for the loop.
 
 pub mod aof;
 pub(crate) mod bio;
 pub(crate) mod child;
+mod drafts;
+pub(crate) mod forkless;
 pub mod load;
+mod output;
 mod rdb_channels;
+pub(crate) mod saver;
 pub(crate) mod snapshots;
+mod task;
 
-pub use child::SaveTarget;
+pub use task::SaveTarget;
 
 use super::Server;
 use super::client::Token;
-use crate::rdb::RdbWriter;
-use crate::rdb::writer::{Excluded, RdbVersion, WriterOptions};
+use crate::db::Db;
+use crate::rdb::writer::{Excluded, RdbVersion, Records, WriterOptions};
+use crate::rdb::{RdbWriter, write_entry};
 use crate::resp::error::{CommandError, ErrorCode};
-use crate::server::config::{Config, SavePoint};
+use crate::server::config::{Config, SavePoint, SnapshotMethod};
 use crate::server::observe::latency;
 use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
 use crate::sys::children::ChildEnd;
-use crate::sys::durable::{IncrementalSync, sync_dir_of};
 use crate::sys::process;
 use crate::util::alloc;
 use crate::util::io_reason;
 use aof::Aof;
 use bio::Bio;
-use child::{Pipe, Progress, SaveChild, Task};
+use child::Progress;
+use forkless::Forkless;
 use load::{Found, LoadError, LoadProgress, Loading};
-use mio::unix::pipe::Sender;
+use output::{Plan, temporary_rdb};
 use rdb_channels::RdbChannelWriter;
+use saver::{Saver, Worker};
 use snapshots::{SaveReason, Snapshots};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use task::{Pipe, Task};
 
 /// Why writes may not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,27 +99,15 @@ pub enum SnapshotUse<'a> {
     AofBase,
 }
 
-/// What a child writes a snapshot to.
-enum Output {
-    File,
-    Pipe(Sender),
-    Channels(RdbChannelWriter),
-}
-
-impl Output {
-    /// What the child has to keep open.
-    fn descriptors(&self) -> Vec<i32> {
-        match self {
-            Output::File => Vec::new(),
-            Output::Pipe(pipe) => vec![pipe.as_raw_fd()],
-            Output::Channels(channels) => channels.descriptors(),
-        }
+impl SnapshotUse<'_> {
+    fn excludes(self, what: Excluded) -> bool {
+        matches!(self, SnapshotUse::Snapshot { contents, .. } if contents.excluded.contains(what))
     }
 }
 
-/// A child that made a snapshot has ended.
+/// One that made a snapshot has ended.
 pub(crate) struct SaveEnd {
-    pub child: SaveChild,
+    pub saver: Saver,
     pub ok: bool,
 }
 
@@ -122,8 +121,10 @@ pub struct Persistence {
     pub(crate) loading: Option<Box<Loading>>,
     /// What was found while loading that concerns replication, which has not taken it yet.
     found: Found,
-    /// Who saves.
-    child: Option<SaveChild>,
+    /// Who saves in the background.
+    saver: Option<Saver>,
+    /// Snapshots made without a child so far.
+    walks: u64,
     /// A signal has told that a child has ended: it need not wait for the cron.
     is_child_signalled: bool,
 }
@@ -136,7 +137,8 @@ impl Persistence {
             bio: Bio::default(),
             loading: None,
             found: Found::default(),
-            child: None,
+            saver: None,
+            walks: 0,
             is_child_signalled: false,
         }
     }
@@ -157,23 +159,32 @@ impl Persistence {
         std::mem::take(&mut self.found)
     }
 
-    /// The child that saves, if there is one.
-    pub(crate) fn child(&self) -> Option<&SaveChild> {
-        self.child.as_ref()
+    /// Who saves, if anybody does.
+    pub(crate) fn saver(&self) -> Option<&Saver> {
+        self.saver.as_ref()
     }
 
-    pub(crate) fn child_mut(&mut self) -> Option<&mut SaveChild> {
-        self.child.as_mut()
+    pub(crate) fn saver_mut(&mut self) -> Option<&mut Saver> {
+        self.saver.as_mut()
     }
 
-    /// What the child makes, if there is one.
-    pub(crate) fn child_target(&self) -> Option<SaveTarget> {
-        self.child.as_ref().map(SaveChild::target)
+    /// The snapshot that is made without a child, if one is.
+    pub(crate) fn walk(&self) -> Option<&Forkless> {
+        self.saver.as_ref()?.walk()
     }
 
-    /// Whether a child rewrites the append-only file.
+    fn walk_mut(&mut self) -> Option<&mut Forkless> {
+        self.saver.as_mut()?.walk_mut()
+    }
+
+    /// What is being made, if anything is.
+    pub(crate) fn save_target(&self) -> Option<SaveTarget> {
+        self.saver.as_ref().map(Saver::target)
+    }
+
+    /// Whether the append-only file is being rewritten.
     pub(crate) fn is_rewriting_aof(&self) -> bool {
-        matches!(self.child_target(), Some(SaveTarget::Aof { .. }))
+        matches!(self.save_target(), Some(SaveTarget::Aof { .. }))
     }
 
     /// Whether what is executed goes to the append-only file.
@@ -182,14 +193,20 @@ impl Persistence {
         self.aof.records(self.is_rewriting_aof())
     }
 
-    /// A child is at work from now on.
-    fn set_child(&mut self, child: SaveChild) {
-        self.child = Some(child);
+    /// One is at work from now on.
+    fn set_saver(&mut self, saver: Saver) {
+        self.saver = Some(saver);
     }
 
-    /// Takes the child away from where it is waited for, if it is of the kind.
-    fn take_child_if(&mut self, is_meant: impl Fn(SaveTarget) -> bool) -> Option<SaveChild> {
-        self.child.take_if(|child| is_meant(child.target()))
+    /// Takes the saver away from where it is waited for, if it is of the kind.
+    fn take_saver_if(&mut self, is_meant: impl Fn(SaveTarget) -> bool) -> Option<Saver> {
+        self.saver.take_if(|saver| is_meant(saver.target()))
+    }
+
+    /// What the next snapshot that is made without a child is known by.
+    fn next_walk_id(&mut self) -> String {
+        self.walks += 1;
+        format!("{}.{}", std::process::id(), self.walks)
     }
 
     /// A signal has told that a child has ended.
@@ -197,16 +214,16 @@ impl Persistence {
         self.is_child_signalled = true;
     }
 
-    /// Whether a signal has told so since the last call.
-    pub(crate) fn take_child_signal(&mut self) -> bool {
-        std::mem::take(&mut self.is_child_signalled)
+    /// Whether there is reason to look, since the last call, whether the saver has ended.
+    pub(crate) fn take_saver_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_child_signalled) || self.walk().is_some_and(Forkless::has_ended)
     }
 
-    /// Takes note of what the child has reported.
-    pub(crate) fn receive_child_reports(&mut self, now_ms: i64) {
-        let Some(child) = &mut self.child else { return };
-        let peak = child.receive_reports(now_ms);
-        match child.target() {
+    /// Takes note of what the saver reports.
+    pub(crate) fn receive_reports(&mut self, now_ms: i64) {
+        let Some(saver) = &mut self.saver else { return };
+        let peak = saver.receive_reports(now_ms);
+        match saver.target() {
             SaveTarget::Aof { .. } => self.aof.note_cow(peak),
             SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => {
                 self.snapshots.note_cow(peak);
@@ -259,26 +276,21 @@ pub(crate) fn rdb_version(server: &Server, expiring: RdbVersion) -> RdbVersion {
     if imports || server.ks.has_expiring_fields() { expiring } else { RdbVersion::V10 }
 }
 
-/// Writes all data as an RDB file.
-///
-/// # Errors
-/// What writing reports.
-pub(crate) fn write_snapshot<W: Write>(
-    server: &Server,
-    out: W,
-    purpose: SnapshotUse<'_>,
-    progress: &mut Progress,
-) -> io::Result<W> {
-    let Contents { excluded, version } = match purpose {
+/// How a snapshot is encoded.
+fn writer_options(server: &Server, purpose: SnapshotUse<'_>) -> WriterOptions {
+    let contents = match purpose {
         SnapshotUse::Snapshot { contents, .. } => contents,
         SnapshotUse::AofBase => all_contents(server),
     };
-    let options = WriterOptions {
-        version,
+    WriterOptions {
+        version: contents.version,
         compress: server.config.rdbcompression,
         checksum: server.config.rdbchecksum,
-    };
-    let mut rdb = RdbWriter::new(out, options);
+    }
+}
+
+/// Writes what comes before the keys.
+fn write_head(server: &Server, rdb: &mut impl Records, purpose: SnapshotUse<'_>) -> io::Result<()> {
     let mut digits = itoa::Buffer::new();
     rdb.header()?;
     rdb.aux(b"redis-ver", super::REDIS_VERSION.as_bytes())?;
@@ -292,18 +304,33 @@ pub(crate) fn write_snapshot<W: Write>(
     }
     let is_base = matches!(purpose, SnapshotUse::AofBase);
     rdb.aux(b"aof-base", if is_base { b"1" } else { b"0" })?;
-    if !excluded.contains(Excluded::FUNCTIONS) {
+    if !purpose.excludes(Excluded::FUNCTIONS) {
         for library in server.scripting.libraries.iter() {
             rdb.function(&library.code)?;
         }
     }
-    if excluded.contains(Excluded::DATA) {
-        return Ok(rdb.finish()?.0);
-    }
-    if version == RdbVersion::Valkey80 {
+    if !purpose.excludes(Excluded::DATA) && rdb.options().version == RdbVersion::Valkey80 {
         for job in server.net.migrations.imports_under_way() {
             rdb.slot_import(job.name.as_bytes(), &job.slots.ranges())?;
         }
+    }
+    Ok(())
+}
+
+/// Writes all data as an RDB file.
+///
+/// # Errors
+/// What writing reports.
+pub(crate) fn write_snapshot<W: Write>(
+    server: &Server,
+    out: W,
+    purpose: SnapshotUse<'_>,
+    progress: &mut Progress,
+) -> io::Result<W> {
+    let mut rdb = RdbWriter::new(out, writer_options(server, purpose));
+    write_head(server, &mut rdb, purpose)?;
+    if purpose.excludes(Excluded::DATA) {
+        return Ok(rdb.finish()?.0);
     }
     let lfu = server.config.maxmemory_policy.is_lfu();
     let lru = server.config.maxmemory_policy.is_lru();
@@ -313,24 +340,30 @@ pub(crate) fn write_snapshot<W: Write>(
         for entry in db.table.iter() {
             let idle = lru.then(|| server.ks.access.idle_seconds(entry));
             let freq = lfu.then(|| server.ks.access.frequency(entry));
-            rdb.entry(entry.key(), entry.value(), entry.expire(), idle, freq)?;
+            write_entry(&mut rdb, entry.key(), entry.value(), entry.expire(), idle, freq)?;
             progress.key_saved(server.config.rdb_key_save_delay)?;
         }
     }
     Ok(rdb.finish()?.0)
 }
 
-/// Writes all data as a snapshot between marks, as a reader needs it that can't see the end.
-fn write_marked_snapshot(
+/// Writes all data to where it is to go. A failure is logged.
+fn save_to(
     server: &Server,
-    mut out: impl Write,
-    mark: &str,
+    plan: Plan,
+    id: &str,
     purpose: SnapshotUse<'_>,
     progress: &mut Progress,
 ) -> io::Result<()> {
-    write!(out, "$EOF:{mark}\r\n")?;
-    out = write_snapshot(server, out, purpose, progress)?;
-    out.write_all(mark.as_bytes())
+    let failed = |text: String| {
+        server.warning(&text);
+        io::Error::other(text)
+    };
+    let output = plan.open(id).map_err(failed)?;
+    let words = output.words();
+    let output = write_snapshot(server, output, purpose, progress)
+        .map_err(|error| failed(format!("{words}: {}", io_reason(&error))))?;
+    output.finish(&Mutex::new(false)).map_err(failed)
 }
 
 /// The replication state to put into a snapshot, if there is any.
@@ -352,54 +385,17 @@ pub(crate) fn snapshot_origin(server: &Server) -> Option<SnapshotOrigin> {
     })
 }
 
-/// Writes the snapshot file: to a temporary file, made durable, and only then in place of the old one. A failure is
-/// logged.
-fn write_rdb_file(
-    server: &Server,
-    pid: i32,
-    purpose: SnapshotUse<'_>,
-    progress: &mut Progress,
-) -> io::Result<()> {
-    let (temporary, target) = (temporary_rdb(server, pid), rdb_path(server));
-    let name = temporary.file_name().unwrap_or_default().display();
-    let dir = server.config.dir.display();
-    let failed = |what: &str, error: &io::Error| {
-        server.warning(&format!("{what}: {}", io_reason(error)));
-    };
-    let mut write = || {
-        let file = File::create(&temporary).inspect_err(|error| {
-            let what = format!(
-                "Failed opening the temp RDB file {name} (in server root dir {dir}) for saving"
-            );
-            failed(&what, error);
-        })?;
-        let file = IncrementalSync::new(file, server.config.rdb_save_incremental_fsync);
-        let file = write_snapshot(server, file, purpose, progress).inspect_err(|error| {
-            failed("Write error while saving DB to the disk(rdbSaveRio)", error);
-        })?;
-        file.file.sync_all().inspect_err(|error| {
-            failed("Write error while saving DB to the disk(fsync)", error);
-        })?;
-        fs::rename(&temporary, &target).inspect_err(|error| {
-            let what = format!(
-                "Error moving temp DB file {name} on the final destination {} (in server root dir {dir})",
-                server.config.dbfilename
-            );
-            failed(&what, error);
-        })?;
-        sync_dir_of(&target).inspect_err(|error| {
-            failed("Failed to fsync directory while saving DB", error);
-        })
-    };
-    let outcome = write();
-    if outcome.is_err() {
-        let _ = fs::remove_file(&temporary);
+/// The snapshot file.
+fn file_plan(server: &Server) -> Plan {
+    Plan::Rdb {
+        dir: server.config.dir.clone(),
+        name: server.config.dbfilename.clone(),
+        incremental_fsync: server.config.rdb_save_incremental_fsync,
     }
-    outcome
 }
 
-fn temporary_rdb(server: &Server, pid: i32) -> PathBuf {
-    server.config.dir.join(format!("temp-{pid}.rdb"))
+fn remove_temporary(server: &Server, saver: &Saver) {
+    let _ = fs::remove_file(server.config.dir.join(temporary_rdb(&saver.id())));
 }
 
 /// `SAVE`: writes the snapshot while everybody waits.
@@ -411,8 +407,8 @@ pub(crate) fn rdb_save(server: &mut Server) -> bool {
 pub(crate) fn rdb_save_until(server: &mut Server, signals: &[Arc<AtomicBool>]) -> bool {
     let (origin, contents) = (snapshot_origin(server), all_contents(server));
     let purpose = SnapshotUse::Snapshot { origin: origin.as_ref(), contents };
-    let pid = std::process::id() as i32;
-    match write_rdb_file(server, pid, purpose, &mut Progress::until(signals)) {
+    let id = std::process::id().to_string();
+    match save_to(server, file_plan(server), &id, purpose, &mut Progress::until(signals)) {
         Ok(()) => {
             server.notice("DB saved on disk");
             note_saved(server);
@@ -428,18 +424,19 @@ fn note_saved(server: &mut Server) {
     server.persistence.snapshots.saved(now);
 }
 
-/// Starts a child that saves these contents; the loop goes on. `channels`: the replicas whose connections it writes to,
-/// if they are its target.
+/// Starts to save these contents; the loop goes on. `channels`: the replicas whose connections it is written to, if
+/// they are its target.
 ///
 /// # Errors
-/// If there is a child already, or none can be made.
+/// If somebody saves already, or it can't be started.
 pub(crate) fn rdb_save_background(
     server: &mut Server,
     target: SaveTarget,
     contents: Contents,
     channels: &[Token],
+    method: SnapshotMethod,
 ) -> io::Result<()> {
-    if server.persistence.child().is_some() {
+    if server.persistence.saver().is_some() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let now = server.now_seconds();
@@ -449,100 +446,153 @@ pub(crate) fn rdb_save_background(
     server.persistence.snapshots.begin(server.ks.changes.dirty, now);
     let mark = random_id(&mut server.rng);
     let origin = snapshot_origin(server);
-    let prepared = output_for(server, target, contents.version, &mark, channels);
-    let forked = prepared.and_then(|(output, task)| {
-        let inherited = output.descriptors();
-        child::fork_saver(server, task, &inherited, |server, pid, progress| {
-            let purpose = SnapshotUse::Snapshot { origin: origin.as_ref(), contents };
-            let outcome = match output {
-                Output::File => write_rdb_file(server, pid, purpose, progress),
-                Output::Pipe(pipe) => write_snapshot(server, pipe, purpose, progress).map(drop),
-                Output::Channels(channels) => {
-                    write_marked_snapshot(server, channels, &mark, purpose, progress)
-                }
-            };
-            match &outcome {
-                Ok(()) if target == SaveTarget::Disk => server.notice("DB saved on disk"),
-                Err(error) if target != SaveTarget::Disk => {
-                    server.warning(&format!("Write error saving DB: {}", io_reason(error)));
-                }
-                _ => {}
-            }
-            outcome
-        })
-    });
-    let pid = forked.inspect_err(|error| {
+    let purpose = SnapshotUse::Snapshot { origin: origin.as_ref(), contents };
+    let started =
+        prepare(server, target, contents.version, &mark, channels).and_then(|(plan, task)| {
+            let worker = start_worker(server, plan, target, purpose, method)?;
+            Ok((worker, task))
+        });
+    let (worker, task) = started.inspect_err(|error| {
         server.persistence.snapshots.failed();
-        server.warning(&format!("Can't save in background: fork: {}", io_reason(error)));
+        let how = if method == SnapshotMethod::Fork { "fork: " } else { "" };
+        server.warning(&format!("Can't save in background: {how}{}", io_reason(error)));
     })?;
+    let saver = Saver::new(task, worker, server.ks.len() as u64, now);
+    let by = match method {
+        SnapshotMethod::Fork => format!("by pid {}", saver.id()),
+        SnapshotMethod::Incremental => "without fork".to_string(),
+    };
     server.notice(&match target {
         SaveTarget::Replicas => {
-            format!("Background RDB transfer started by pid {pid} to pipe through parent process")
+            format!("Background RDB transfer started {by} to pipe through parent process")
         }
         SaveTarget::RdbChannels => {
-            format!("Background RDB transfer started by pid {pid} to direct socket to replica")
+            format!("Background RDB transfer started {by} to direct socket to replica")
         }
-        _ => format!("Background saving started by pid {pid}"),
+        _ => format!("Background saving started {by}"),
     });
+    server.persistence.set_saver(saver);
     Ok(())
 }
 
-/// What the child is to write to, and where the server reads what goes through it.
-fn output_for(
+/// Starts the one that saves.
+fn start_worker(
+    server: &mut Server,
+    plan: Plan,
+    target: SaveTarget,
+    purpose: SnapshotUse<'_>,
+    method: SnapshotMethod,
+) -> io::Result<Worker> {
+    if method == SnapshotMethod::Incremental {
+        let id = server.persistence.next_walk_id();
+        return Ok(Worker::Walk(Box::new(forkless::begin(server, plan, id, purpose)?)));
+    }
+    let inherited = plan.descriptors();
+    let child = child::fork_saver(server, target, &inherited, |server, pid, progress| {
+        save_to(server, plan, &pid.to_string(), purpose, progress)?;
+        if target == SaveTarget::Disk {
+            server.notice("DB saved on disk");
+        }
+        Ok(())
+    })?;
+    Ok(Worker::Child(child))
+}
+
+/// What is to be written to, and where the server reads what goes through it.
+fn prepare(
     server: &Server,
     target: SaveTarget,
     version: RdbVersion,
     mark: &str,
     channels: &[Token],
-) -> io::Result<(Output, Task)> {
+) -> io::Result<(Plan, Task)> {
     let mark = mark.to_string();
     Ok(match target {
-        SaveTarget::Disk => (Output::File, Task::File { version }),
-        SaveTarget::Aof { rdb } => (Output::File, Task::AofBase { rdb }),
+        SaveTarget::Disk | SaveTarget::Aof { .. } => (file_plan(server), Task::File { version }),
         SaveTarget::RdbChannels => {
-            let writer = RdbChannelWriter::new(server, channels)?;
-            (Output::Channels(writer), Task::Channels { version, mark })
+            let channels = RdbChannelWriter::new(server, channels)?;
+            let plan = Plan::Channels { channels, mark: mark.clone() };
+            (plan, Task::Channels { version, mark })
         }
         SaveTarget::Replicas => {
             let (sender, mut receiver) = mio::unix::pipe::new()?;
             sender.set_nonblocking(false)?;
             process::widen_pipe(&sender);
             server.net.register_readable(&mut receiver, super::SNAPSHOT_PIPE)?;
-            (Output::Pipe(sender), Task::Pipe { version, mark, pipe: Pipe::Open(receiver) })
+            (Plan::Pipe(sender), Task::Pipe { version, mark, pipe: Pipe::Open(receiver) })
         }
     })
 }
 
-/// Ends the child that saves, and forgets it: whoever waited for its snapshot is to be told. One that rewrites the
-/// append-only file is left alone.
-#[must_use]
-pub(crate) fn kill_save_child(server: &mut Server) -> Option<SaveEnd> {
-    let is_snapshot = |target| !matches!(target, SaveTarget::Aof { .. });
-    let mut child = server.persistence.take_child_if(is_snapshot)?;
-    child::end_child(server, &mut child, libc::SIGKILL);
-    let _ = fs::remove_file(temporary_rdb(server, child.pid()));
-    Some(SaveEnd { child, ok: false })
+/// Ends whoever saves, at once. `signal`: for a child.
+pub(crate) fn end_saver(server: &mut Server, saver: &mut Saver, signal: i32) {
+    match saver.worker_mut() {
+        Worker::Child(child) => child::end_child(server, child, signal),
+        Worker::Walk(walk) => {
+            let gone = walk.cancel(&mut server.ks.dbs);
+            server.memory.free_databases(gone, true);
+        }
+    }
 }
 
-/// Sees whether the child has ended, and draws the consequences here: whoever waited for its snapshot is to be told.
+/// Whoever saved has ended by himself.
+fn saver_has_ended(server: &mut Server, saver: &mut Saver, end: ChildEnd) {
+    let target = saver.target();
+    match saver.worker_mut() {
+        Worker::Child(_) => child::child_is_gone(server),
+        Worker::Walk(walk) => {
+            if let Some(complaint) = walk.take_complaint() {
+                server.warning(&complaint);
+            }
+            if end == ChildEnd::Exited(0) && target == SaveTarget::Disk {
+                server.notice("DB saved on disk");
+            }
+            // Of one that failed there are still walks under way.
+            end_saver(server, saver, libc::SIGKILL);
+        }
+    }
+}
+
+/// Frees databases that have been emptied; but those that a snapshot has not got through yet are its own from now on.
+pub(crate) fn free_databases(server: &mut Server, old: Vec<Db>, lazy: bool) {
+    let old = match server.persistence.walk_mut() {
+        Some(walk) => walk.keep(old),
+        None => old,
+    };
+    server.memory.free_databases(old, lazy);
+}
+
+/// Ends the one that saves, and forgets it: whoever waited for its snapshot is to be told. One that rewrites the
+/// append-only file is left alone.
 #[must_use]
-pub(crate) fn check_child(server: &mut Server) -> Option<SaveEnd> {
-    let end = server.persistence.child_mut().and_then(SaveChild::finished)?;
-    server.persistence.receive_child_reports(server.ks.now_ms);
-    let child = server.persistence.child.take()?;
-    child::child_is_gone(server);
-    if matches!(child.target(), SaveTarget::Aof { .. }) {
-        rewrite::background_rewrite_done(server, &child, end);
+pub(crate) fn kill_saver(server: &mut Server) -> Option<SaveEnd> {
+    let is_snapshot = |target| !matches!(target, SaveTarget::Aof { .. });
+    let mut saver = server.persistence.take_saver_if(is_snapshot)?;
+    end_saver(server, &mut saver, libc::SIGKILL);
+    remove_temporary(server, &saver);
+    Some(SaveEnd { saver, ok: false })
+}
+
+/// Sees whether the saver has ended, and draws the consequences here: whoever waited for its snapshot is to be told.
+#[must_use]
+pub(crate) fn check_saver(server: &mut Server) -> Option<SaveEnd> {
+    let end = server.persistence.saver_mut().and_then(Saver::finished)?;
+    server.persistence.receive_reports(server.ks.now_ms);
+    let mut saver = server.persistence.saver.take()?;
+    saver_has_ended(server, &mut saver, end);
+    if matches!(saver.target(), SaveTarget::Aof { .. }) {
+        rewrite::background_rewrite_done(server, &saver, end);
         // A replica may have come meanwhile.
         return None;
     }
-    background_save_done(server, &child, end);
-    Some(SaveEnd { child, ok: end == ChildEnd::Exited(0) })
+    background_save_done(server, &saver, end);
+    Some(SaveEnd { saver, ok: end == ChildEnd::Exited(0) })
 }
 
-fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
+fn background_save_done(server: &mut Server, saver: &Saver, end: ChildEnd) {
     let ok = end == ChildEnd::Exited(0);
-    match (child.target(), end) {
+    server.persistence.snapshots.note_method(saver.method());
+    match (saver.target(), end) {
         (SaveTarget::Disk, _) if ok => {
             server.notice("Background saving terminated with success");
             let dirty = server.ks.changes.dirty;
@@ -557,7 +607,7 @@ fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
         (SaveTarget::Disk, ChildEnd::Signaled(signal)) => {
             server.warning(&format!("Background saving terminated by signal {signal}"));
             let started = server.ks.clock.nanos();
-            let _ = fs::remove_file(temporary_rdb(server, child.pid()));
+            remove_temporary(server, saver);
             latency::note_since(server, "rdb-unlink-temp-file", started);
             // SIGUSR1 is how an operator ends a child on purpose.
             if signal != libc::SIGUSR1 {
@@ -571,8 +621,8 @@ fn background_save_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
         (SaveTarget::RdbChannels, _) => server.warning("Background RDB transfer error"),
         _ => server.warning("Background transfer error"),
     }
-    if child.target() == SaveTarget::Disk {
-        let seconds = server.now_seconds() - child.started();
+    if saver.target() == SaveTarget::Disk {
+        let seconds = server.now_seconds() - saver.started();
         server.persistence.snapshots.note_duration(seconds);
     }
 }
@@ -590,17 +640,18 @@ pub fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> {
 
 /// Starts a background save if a save point has been reached, or one was scheduled.
 pub(crate) fn check_save_points(server: &mut Server) {
-    if server.persistence.child().is_some() || server.persistence.is_loading() {
+    if server.persistence.saver().is_some() || server.persistence.is_loading() {
         return;
     }
     let (now, dirty) = (server.now_seconds(), server.ks.changes.dirty);
+    let mut method = server.config.snapshot_method;
     match server.persistence.snapshots.take_due(&server.config.save, dirty, now) {
         None => return,
-        Some(SaveReason::Scheduled) => {}
+        Some(SaveReason::Scheduled(wanted)) => method = wanted.unwrap_or(method),
         Some(SaveReason::Point(SavePoint { changes, seconds })) => {
             server.notice(&format!("{changes} changes in {seconds} seconds. Saving..."));
         }
     }
     // A failure has been logged and noted.
-    let _ = rdb_save_background(server, SaveTarget::Disk, all_contents(server), &[]);
+    let _ = rdb_save_background(server, SaveTarget::Disk, all_contents(server), &[], method);
 }

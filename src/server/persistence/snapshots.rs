@@ -1,6 +1,6 @@
 //! What is known of snapshots: how the last ones went, and whether another one is due.
 
-use crate::server::config::SavePoint;
+use crate::server::config::{SavePoint, SnapshotMethod};
 
 /// How long to wait before another attempt by itself, after a background save failed, in seconds.
 const RETRY_DELAY_SECONDS: i64 = 5;
@@ -10,20 +10,22 @@ const RETRY_DELAY_SECONDS: i64 = 5;
 pub(crate) enum SaveReason {
     /// A save point has been reached.
     Point(SavePoint),
-    /// `BGSAVE SCHEDULE` had to wait for another child.
-    Scheduled,
+    /// `BGSAVE SCHEDULE` had to wait for another child; how it is to be made, if that was said.
+    Scheduled(Option<SnapshotMethod>),
 }
 
 /// What is known of snapshots. Times are seconds since 1970.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
-    /// A `BGSAVE SCHEDULE` waits for another child.
-    is_scheduled: bool,
+    /// A `BGSAVE SCHEDULE` waits for another child, and how it is to be made.
+    scheduled: Option<Option<SnapshotMethod>>,
     last_save: i64,
     last_try: i64,
     last_ok: bool,
     /// How long the last background save took, in seconds.
     last_duration: Option<i64>,
+    /// How the last background save was made.
+    last_method: Option<SnapshotMethod>,
     saves: u64,
     last_cow_bytes: u64,
     /// Changes that were there when the background save began.
@@ -35,11 +37,12 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     pub fn new(now: i64) -> Snapshots {
         Snapshots {
-            is_scheduled: false,
+            scheduled: None,
             last_save: now,
             last_try: 0,
             last_ok: true,
             last_duration: None,
+            last_method: None,
             saves: 0,
             last_cow_bytes: 0,
             changes_before: 0,
@@ -58,16 +61,15 @@ impl Snapshots {
         let reached = points.iter().find(|p| changes >= p.changes && since > p.seconds as i64);
         let reason = match reached {
             Some(point) => SaveReason::Point(*point),
-            None if self.is_scheduled => SaveReason::Scheduled,
-            None => return None,
+            None => SaveReason::Scheduled(self.scheduled?),
         };
-        self.is_scheduled = false;
+        self.scheduled = None;
         Some(reason)
     }
 
-    /// One is to be made as soon as there is no other child.
-    pub fn schedule(&mut self) {
-        self.is_scheduled = true;
+    /// One is to be made as soon as there is no other child, in this way or else in the usual.
+    pub fn schedule(&mut self, method: Option<SnapshotMethod>) {
+        self.scheduled = Some(method);
     }
 
     /// One is made for the snapshot file.
@@ -75,7 +77,7 @@ impl Snapshots {
         self.saves += 1;
     }
 
-    /// A child is to make one, while so many changes are in none.
+    /// One is to be made, while so many changes are in none.
     pub fn begin(&mut self, changes: u64, now: i64) {
         self.changes_before = changes;
         self.last_try = now;
@@ -97,7 +99,17 @@ impl Snapshots {
         changes.saturating_sub(self.changes_before)
     }
 
-    /// The child that wrote the snapshot file has ended after so many seconds.
+    /// The last one was made in this way, or was to be.
+    pub fn note_method(&mut self, method: SnapshotMethod) {
+        self.last_method = Some(method);
+    }
+
+    /// How the last one was made.
+    pub fn last_method(&self) -> Option<SnapshotMethod> {
+        self.last_method
+    }
+
+    /// The snapshot file was written in so many seconds.
     pub fn note_duration(&mut self, seconds: i64) {
         self.last_duration = Some(seconds);
     }
@@ -166,15 +178,16 @@ mod tests {
     #[test]
     fn what_was_scheduled_is_done_once() {
         let mut snapshots = Snapshots::new(START);
-        snapshots.schedule();
-        assert_eq!(snapshots.take_due(&[], 0, START), Some(SaveReason::Scheduled));
+        snapshots.schedule(Some(SnapshotMethod::Fork));
+        let scheduled = SaveReason::Scheduled(Some(SnapshotMethod::Fork));
+        assert_eq!(snapshots.take_due(&[], 0, START), Some(scheduled));
         assert_eq!(snapshots.take_due(&[], 0, START), None);
     }
 
     #[test]
     fn a_failure_is_not_repeated_at_once() {
         let mut snapshots = Snapshots::new(START);
-        snapshots.schedule();
+        snapshots.schedule(None);
         let at = START + 4000;
         snapshots.begin(5, at);
         snapshots.failed();

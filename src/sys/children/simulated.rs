@@ -42,7 +42,8 @@ pub fn release() {
     });
 }
 
-pub(super) fn is_simulated() -> bool {
+/// Whether this thread forks no children.
+pub fn is_simulated() -> bool {
     SIMULATED.with_borrow(Option::is_some)
 }
 

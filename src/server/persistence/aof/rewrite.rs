@@ -1,5 +1,6 @@
-//! Rewriting: a child writes what is in memory as a new base file; the server goes on in a new incremental file. When
-//! the child has ended, the manifest names these two, and the files before them are history.
+//! Rewriting: what is in memory is written as a new base file, by a child or in slices between turns of the loop, while
+//! the server goes on in a new incremental file. When that has ended, the manifest names these two, and the files before
+//! them are history.
 
 use super::AofState;
 use super::rewrites::NextRewrite;
@@ -8,12 +9,17 @@ use crate::aof::rewrite::encode_entry;
 use crate::resp::encode::encode_command;
 use crate::server::Server;
 use crate::server::client::ClientFlags;
+use crate::server::config::SnapshotMethod;
 use crate::server::observe::latency;
 use crate::server::persistence;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::write;
 use crate::server::persistence::child;
-use crate::server::persistence::child::{Progress, SaveChild, Task};
+use crate::server::persistence::child::Progress;
+use crate::server::persistence::forkless;
+use crate::server::persistence::output::Plan;
+use crate::server::persistence::saver::{Saver, Worker};
+use crate::server::persistence::task::Task;
 use crate::server::persistence::{SaveTarget, SnapshotUse};
 use crate::sys::children::ChildEnd;
 use crate::sys::durable::{IncrementalSync, rename_durably};
@@ -37,7 +43,7 @@ pub(crate) fn bgrewriteaof(server: &mut Server) -> Result<&'static str, &'static
     if server.persistence.is_rewriting_aof() {
         return Err("Background append only file rewriting already in progress");
     }
-    if server.persistence.child().is_some() || is_in_exec(server) {
+    if server.persistence.saver().is_some() || is_in_exec(server) {
         server.persistence.aof.rewrites.schedule_on_demand();
         server.notice("Background append only file rewriting scheduled.");
         return Ok("Background append only file rewriting scheduled");
@@ -59,7 +65,7 @@ fn is_in_exec(server: &Server) -> bool {
 /// # Errors
 /// If there is a child already, or a file or process can't be made. It has been logged.
 pub(crate) fn rewrite_append_only_file_background(server: &mut Server) -> io::Result<()> {
-    if server.persistence.child().is_some() {
+    if server.persistence.saver().is_some() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let outcome = start_rewrite(server);
@@ -84,8 +90,38 @@ fn start_rewrite(server: &mut Server) -> io::Result<()> {
     }
     server.persistence.aof.rewrites.count_start();
     let rdb = server.config.aof_use_rdb_preamble;
-    let pid = child::fork_saver(server, Task::AofBase { rdb }, &[], |server, pid, progress| {
-        let path = rewrite_temporary(&server.config.dir, pid);
+    let keys = server.ks.len() as u64;
+    let worker = start_worker(server, rdb).inspect_err(|error| {
+        let what = "Can't rewrite append only file in background";
+        server.warning(&format!("{what}: fork: {}", io_reason(error)));
+    })?;
+    let saver = Saver::new(Task::AofBase { rdb }, worker, keys, server.now_seconds());
+    let by = match saver.method() {
+        SnapshotMethod::Fork => format!("by pid {}", saver.id()),
+        SnapshotMethod::Incremental => "without fork".to_string(),
+    };
+    server.notice(&format!("Background append only file rewriting started {by}"));
+    server.persistence.set_saver(saver);
+    server.persistence.aof.rewrites.unschedule();
+    Ok(())
+}
+
+/// Starts the one that writes the base file. Commands are written by a child in any case: which of them make a value
+/// is not known before all of it has been seen.
+fn start_worker(server: &mut Server, rdb: bool) -> io::Result<Worker> {
+    let dir = server.config.dir.clone();
+    if rdb && server.config.snapshot_method == SnapshotMethod::Incremental {
+        let id = server.persistence.next_walk_id();
+        let plan = Plan::AofBase {
+            path: rewrite_temporary(&dir, &id),
+            incremental_fsync: server.config.aof_rewrite_incremental_fsync,
+        };
+        let walk = forkless::begin(server, plan, id, SnapshotUse::AofBase)?;
+        return Ok(Worker::Walk(Box::new(walk)));
+    }
+    let target = SaveTarget::Aof { rdb };
+    let child = child::fork_saver(server, target, &[], |server, pid, progress| {
+        let path = rewrite_temporary(&dir, &pid.to_string());
         write_base_file(server, &path, rdb, progress)?;
         server.notice(&format!(
             "Successfully created the temporary AOF base file {}",
@@ -93,16 +129,8 @@ fn start_rewrite(server: &mut Server) -> io::Result<()> {
         ));
         // Without a parent nobody will take the file from there.
         progress.report().inspect_err(|_| drop(fs::remove_file(&path)))
-    });
-    let pid = pid.inspect_err(|error| {
-        server.warning(&format!(
-            "Can't rewrite append only file in background: fork: {}",
-            io_reason(error)
-        ));
     })?;
-    server.notice(&format!("Background append only file rewriting started by pid {pid}"));
-    server.persistence.aof.rewrites.unschedule();
-    Ok(())
+    Ok(Worker::Child(child))
 }
 
 /// Opens the incremental file in which the server goes on. Before the first rewrite has ended it is in no
@@ -191,9 +219,9 @@ fn write_commands<W: Write>(server: &Server, mut out: W, progress: &mut Progress
 }
 
 /// The child has ended.
-pub(crate) fn background_rewrite_done(server: &mut Server, child: &SaveChild, end: ChildEnd) {
-    let SaveTarget::Aof { rdb } = child.target() else { return };
-    let temporary = rewrite_temporary(&server.config.dir, child.pid());
+pub(crate) fn background_rewrite_done(server: &mut Server, saver: &Saver, end: ChildEnd) {
+    let SaveTarget::Aof { rdb } = saver.target() else { return };
+    let temporary = rewrite_temporary(&server.config.dir, &saver.id());
     match end {
         ChildEnd::Exited(0) => {
             server.notice("Background AOF rewrite terminated with success");
@@ -220,7 +248,7 @@ pub(crate) fn background_rewrite_done(server: &mut Server, child: &SaveChild, en
         }
     }
     server.persistence.bio.unlink(&temporary);
-    let seconds = server.now_seconds() - child.started();
+    let seconds = server.now_seconds() - saver.started();
     server.persistence.aof.rewrites.note_duration(seconds);
     if server.persistence.aof.state == AofState::WaitRewrite {
         // The next attempt starts from what is in memory then.
@@ -289,7 +317,7 @@ fn rename_aof(server: &mut Server, from: &Path, to: &Path, kind: &str) -> io::Re
 
 /// Starts a rewrite that was scheduled, or one that the file's growth calls for.
 pub(crate) fn check_aof_rewrite(server: &mut Server) {
-    if server.persistence.child().is_some() || server.persistence.is_loading() {
+    if server.persistence.saver().is_some() || server.persistence.is_loading() {
         return;
     }
     let percentage = u64::from(server.config.auto_aof_rewrite_percentage);
@@ -318,7 +346,7 @@ pub(crate) fn check_aof_rewrite(server: &mut Server) {
 /// If the rewrite can't be started; it stays off then.
 pub(crate) fn start_append_only(server: &mut Server) -> io::Result<()> {
     server.persistence.aof.state = AofState::WaitRewrite;
-    if server.persistence.child().is_some() && !server.persistence.is_rewriting_aof() {
+    if server.persistence.saver().is_some() && !server.persistence.is_rewriting_aof() {
         server.persistence.aof.rewrites.schedule();
         server.notice("AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.");
     } else if is_in_exec(server) {
@@ -328,7 +356,7 @@ pub(crate) fn start_append_only(server: &mut Server) -> io::Result<()> {
         if server.persistence.is_rewriting_aof() {
             // It has begun without an incremental file to go with it.
             server.notice("AOF was enabled but there is already an AOF rewriting in background. Stopping background AOF and starting a rewrite now.");
-            kill_aof_child(server);
+            kill_aof_rewrite(server);
         }
         if let Err(error) = rewrite_append_only_file_background(server) {
             server.persistence.aof.state = AofState::Off;
@@ -375,7 +403,7 @@ pub(crate) fn stop_append_only(server: &mut Server) {
     if aof.rewrites.unschedule() {
         server.notice("AOF was disabled but there is a scheduled AOF background, cancel it.");
     }
-    kill_aof_child(server);
+    kill_aof_rewrite(server);
 }
 
 /// Syncs the file while everybody waits.
@@ -385,16 +413,19 @@ pub(crate) fn sync_aof_now(server: &mut Server) {
     }
 }
 
-/// Ends the child that rewrites, if there is one.
-pub(crate) fn kill_aof_child(server: &mut Server) {
-    let Some(mut child) =
-        server.persistence.take_child_if(|target| matches!(target, SaveTarget::Aof { .. }))
+/// Ends whoever rewrites.
+pub(crate) fn kill_aof_rewrite(server: &mut Server) {
+    let Some(mut saver) =
+        server.persistence.take_saver_if(|target| matches!(target, SaveTarget::Aof { .. }))
     else {
         return;
     };
-    server.notice(&format!("Killing running AOF rewrite child: {}", child.pid()));
-    child::end_child(server, &mut child, libc::SIGUSR1);
-    let temporary = rewrite_temporary(&server.config.dir, child.pid());
+    server.notice(&match saver.method() {
+        SnapshotMethod::Fork => format!("Killing running AOF rewrite child: {}", saver.id()),
+        SnapshotMethod::Incremental => "Ending the running AOF rewrite".to_string(),
+    });
+    persistence::end_saver(server, &mut saver, libc::SIGUSR1);
+    let temporary = rewrite_temporary(&server.config.dir, &saver.id());
     server.persistence.bio.unlink(&temporary);
 }
 
@@ -446,7 +477,7 @@ fn temporary_incr(prefix: &str) -> String {
     format!("temp-{prefix}.incr")
 }
 
-/// Where the child writes the base file.
-fn rewrite_temporary(dir: &Path, pid: i32) -> PathBuf {
-    dir.join(format!("temp-rewriteaof-bg-{pid}.aof"))
+/// Where the saver that is known by `id` writes the base file.
+fn rewrite_temporary(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!("temp-rewriteaof-bg-{id}.aof"))
 }

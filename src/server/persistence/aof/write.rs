@@ -33,7 +33,7 @@ pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
     server.persistence.aof.rewrites.grow(grown);
     let event = if syncing {
         "aof-write-pending-fsync"
-    } else if server.persistence.child().is_some() {
+    } else if server.persistence.saver().is_some() {
         "aof-write-active-child"
     } else {
         "aof-write-alone"
@@ -92,7 +92,7 @@ fn try_fsync(server: &mut Server) {
     let offset = server.repl.offset();
     let now_ms = server.ks.now_ms;
     let spares_disk =
-        server.config.no_appendfsync_on_rewrite && server.persistence.child().is_some();
+        server.config.no_appendfsync_on_rewrite && server.persistence.saver().is_some();
     let aof = &mut server.persistence.aof;
     match aof.appender.next_sync(server.config.appendfsync, spares_disk, now_ms) {
         Sync::No => {}

@@ -106,10 +106,10 @@ pub(crate) fn replication_forget_client(server: &mut Server, token: Token) {
         dual_channel::rdb_channel_closed(server, token);
     }
     server.notice(&format!("Connection with replica {name} lost."));
-    let on_disk = server.persistence.child_target() == Some(SaveTarget::Disk);
+    let on_disk = server.persistence.save_target() == Some(SaveTarget::Disk);
     if waited && on_disk && server.config.save.is_empty() && snapshot_receivers(server).is_empty() {
         // Nobody wants the file any more.
-        snapshot::kill_save_child(server);
+        snapshot::kill_saver(server);
     }
     if server.repl.replicas.is_empty() {
         server.repl.no_replicas_since_seconds = server.now_seconds();
@@ -147,7 +147,7 @@ pub(crate) fn primary_cron(server: &mut Server) {
         server.repl.feed_without_select(&[b"PING"]);
     }
     for token in server.repl.replicas.clone() {
-        let child_target = server.persistence.child_target();
+        let child_target = server.persistence.save_target();
         let on_disk = child_target.is_none_or(|target| target == SaveTarget::Disk);
         let waits = link_of(server, token).is_some_and(|link| link.wants_newline(on_disk));
         if waits && server.clients[token].out.is_empty() {
@@ -159,7 +159,7 @@ pub(crate) fn primary_cron(server: &mut Server) {
     dual_channel::check_reservations(server);
     let waiting = snapshot::waiting_for_start(server);
     if !waiting.is_empty()
-        && server.persistence.child().is_none()
+        && server.persistence.saver().is_none()
         && !snapshot::diskless_delay_applies(server, &waiting)
     {
         snapshot::start_bgsave_for_replication(server);
@@ -192,7 +192,7 @@ fn remove_file_for_replicas(server: &mut Server) {
 fn check_replica_timeout(server: &mut Server, token: Token) {
     let Some(client) = server.clients.get(token) else { return };
     let Some(link) = &client.replstate else { return };
-    let is_piped = server.persistence.child_target() == Some(SaveTarget::Replicas);
+    let is_piped = server.persistence.save_target() == Some(SaveTarget::Replicas);
     let stalled_since =
         (is_piped && !client.out.is_empty()).then_some(client.last_interaction_seconds);
     let Some((silent, phase)) = link.silence(stalled_since, server.now_seconds()) else { return };

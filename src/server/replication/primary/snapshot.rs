@@ -8,7 +8,7 @@ use crate::server::links::trace::StepKind;
 use crate::server::links::transfer::{Transfer, read_pipe};
 use crate::server::output;
 use crate::server::persistence;
-use crate::server::persistence::child::SaveChild;
+use crate::server::persistence::saver::Saver;
 use crate::server::persistence::{Contents, SaveEnd, SaveTarget};
 use crate::server::replication;
 use crate::server::replication::primary;
@@ -25,7 +25,7 @@ const PIPE_AHEAD: usize = 4 * 1024 * 1024;
 
 /// Finds a snapshot for a replica: one that is being made, or a new one, now or soon.
 pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
-    match server.persistence.child_target() {
+    match server.persistence.save_target() {
         Some(SaveTarget::Disk) => match companion(server, token) {
             Some(offset) => {
                 replication_setup_slave_for_full_resync(server, token, offset);
@@ -61,7 +61,7 @@ pub(super) fn start_or_join_snapshot(server: &mut Server, token: Token) {
 fn companion(server: &Server, token: Token) -> Option<u64> {
     let link = primary::link_of(server, token)?;
     let contents = contents_for(server, token);
-    let made = server.persistence.child().and_then(SaveChild::version);
+    let made = server.persistence.saver().and_then(Saver::version);
     let is_readable = made == Some(RdbVersion::V10) || made == Some(contents.version);
     if link.announced.rdb_channel || !contents.excluded.is_empty() || !is_readable {
         return None;
@@ -142,7 +142,8 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     }
     let receivers = primary::snapshot_receivers(server);
     let connections = if channels { &receivers[..] } else { &[] };
-    let saves = persistence::rdb_save_background(server, target, contents, connections);
+    let method = server.config.snapshot_method;
+    let saves = persistence::rdb_save_background(server, target, contents, connections, method);
     if let Err(error) = saves {
         server.warning(&format!("BGSAVE for replication failed: {error}"));
         waiting.into_iter().for_each(|token| refuse_snapshot(server, token));
@@ -150,13 +151,13 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     }
     server.repl.file_for_replicas |= target == SaveTarget::Disk && server.config.rdb_del_sync_files;
     pause_after_fork(server);
-    let by = server.persistence.child().map_or(0, SaveChild::pid);
+    let by = server.persistence.saver().map(Saver::name).unwrap_or_default();
     let how = match target {
         SaveTarget::Disk | SaveTarget::Aof { .. } => "a file",
         SaveTarget::Replicas => "a pipe",
         SaveTarget::RdbChannels => "this connection",
     };
-    let text = format!("snapshot at offset {offset} is being made by child {by}, into {how}");
+    let text = format!("snapshot at offset {offset} is being made by {by}, into {how}");
     for &token in &waiting {
         trace::trace_replica(server, token, StepKind::Here, &text);
     }
@@ -166,7 +167,7 @@ pub(crate) fn start_bgsave_for_replication(server: &mut Server) {
     for token in waiting {
         replication_setup_slave_for_full_resync(server, token, offset);
         if target == SaveTarget::Replicas {
-            let mark = server.persistence.child().map_or("", SaveChild::mark);
+            let mark = server.persistence.saver().map_or("", Saver::mark);
             let head = format!("$EOF:{mark}\r\n");
             primary::send_to_replica(server, token, head);
         }
@@ -231,7 +232,7 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
     if slowest > PIPE_AHEAD {
         return;
     }
-    let Some(pipe) = server.persistence.child_mut().and_then(SaveChild::pipe) else {
+    let Some(pipe) = server.persistence.saver_mut().and_then(Saver::pipe) else {
         return;
     };
     let (bytes, ended) = match read_pipe(pipe, PIPE_AHEAD / 4) {
@@ -240,7 +241,7 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
             server.warning(&format!(
                 "Diskless rdb transfer, read error sending DB to replicas: {error}"
             ));
-            kill_save_child(server);
+            kill_saver(server);
             return;
         }
     };
@@ -257,51 +258,51 @@ pub(crate) fn read_snapshot_pipe(server: &mut Server) {
         server.notice(&format!(
             "Diskless rdb transfer, done reading from pipe, {up} replicas still up."
         ));
-        let pipe = server.persistence.child_mut().and_then(SaveChild::pipe_drained);
+        let pipe = server.persistence.saver_mut().and_then(Saver::pipe_drained);
         if let Some(mut pipe) = pipe {
             server.net.deregister_readable(&mut pipe);
         }
-        check_children_done(server);
+        check_saver_done(server);
     }
 }
 
-/// Sees whether the child that saves has ended, and draws the consequences.
-pub(crate) fn check_children_done(server: &mut Server) {
-    if let Some(end) = persistence::check_child(server) {
+/// Sees whether the one that saves has ended, and draws the consequences.
+pub(crate) fn check_saver_done(server: &mut Server) {
+    if let Some(end) = persistence::check_saver(server) {
         snapshot_done(server, &end);
     }
 }
 
-/// Ends the child that makes a snapshot, if there is one.
-pub(crate) fn kill_save_child(server: &mut Server) {
-    if let Some(end) = persistence::kill_save_child(server) {
+/// Ends the one that makes a snapshot, if there is one.
+pub(crate) fn kill_saver(server: &mut Server) {
+    if let Some(end) = persistence::kill_saver(server) {
         snapshot_done(server, &end);
     }
 }
 
 /// Ends a snapshot that is made for replicas when the last of them has gone.
 pub(crate) fn abandon_unwanted_snapshot(server: &mut Server) {
-    let Some(target) = server.persistence.child_target() else { return };
+    let Some(target) = server.persistence.save_target() else { return };
     if matches!(target, SaveTarget::Disk | SaveTarget::Aof { .. })
         || !primary::snapshot_receivers(server).is_empty()
     {
         return;
     }
     let channels = target == SaveTarget::RdbChannels;
-    check_children_done(server);
-    if server.persistence.child().is_some() {
+    check_saver_done(server);
+    if server.persistence.saver().is_some() {
         server.notice("Diskless rdb transfer, last replica dropped, killing fork child.");
-        kill_save_child(server);
+        kill_saver(server);
         if channels {
             server.warning("Background RDB transfer error");
         }
     }
 }
 
-/// A child has ended: those who waited for its snapshot get it, or are let go.
-fn snapshot_done(server: &mut Server, SaveEnd { child, ok }: &SaveEnd) {
+/// A snapshot has ended: those who waited for its snapshot get it, or are let go.
+fn snapshot_done(server: &mut Server, SaveEnd { saver, ok }: &SaveEnd) {
     let ok = *ok;
-    let target = child.target();
+    let target = saver.target();
     let receivers = primary::snapshot_receivers(server);
     if target == SaveTarget::RdbChannels {
         dual_channel::rdb_channels_done(server, receivers, ok);
@@ -320,7 +321,7 @@ fn snapshot_done(server: &mut Server, SaveEnd { child, ok }: &SaveEnd) {
                 server.free_client(token);
             }
             (SaveTarget::Replicas | SaveTarget::RdbChannels, _) => {
-                let mark = child.mark().to_string();
+                let mark = saver.mark().to_string();
                 primary::with_link(server, token, |link, name, now| {
                     link.snapshot_is_streamed(&mark, name, now)
                 });

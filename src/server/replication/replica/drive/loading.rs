@@ -53,7 +53,7 @@ pub(super) fn finish(server: &mut Server) -> Result<(), String> {
 /// The snapshot is in a file, which takes the place of ours and is loaded.
 pub(super) fn load_file(server: &mut Server, file: SnapshotFile) -> Result<(), String> {
     // A snapshot of our own that ends now would take the file's place, and be loaded instead.
-    snapshot::kill_save_child(server);
+    snapshot::kill_saver(server);
     let target = persistence::rdb_path(server);
     file.rename(&target).map_err(|error| {
         format!(
@@ -92,7 +92,7 @@ pub(super) fn flush_all_for_resync(server: &mut Server) {
     transaction::touch_all_watched_keys(server);
     let fresh = server.ks.new_dbs();
     let old = std::mem::replace(&mut server.ks.dbs, fresh);
-    server.memory.free_databases(old, true);
+    persistence::free_databases(server, old, true);
     server.scripting.libraries.clear();
     server.ks.replica_keys.clear();
     blocking::signal_all_databases(server);
