@@ -22,13 +22,15 @@ pub fn load_setup(server: &mut Server) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Becomes the replica that the configuration asks for, and begins to load what is on disk.
+/// Becomes the replica that the configuration or the cluster's file asks for, and begins to load what is on disk, which
+/// then is the primary's data.
 ///
 /// # Errors
 /// If it can't be loaded.
 pub fn begin(server: &mut Server) -> Result<(), LoadError> {
-    if let Some(address) = server.config.replicaof.clone() {
-        replica::become_replica(server, address.host, address.port);
+    let configured = server.config.replicaof.clone().map(|address| (address.host, address.port));
+    if let Some((host, port)) = configured.or_else(|| cluster::primary_address(server)) {
+        replica::become_replica(server, host, port);
     }
     if !begin_loading(server)? {
         finished(server);

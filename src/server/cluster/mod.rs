@@ -54,6 +54,14 @@ pub(crate) fn cluster_start(server: &mut Server) -> Result<(), ClusterFileError>
     Ok(())
 }
 
+/// Where the node is that this one is to replicate; `None`: it is a primary, or that is not known.
+pub(crate) fn primary_address(server: &Server) -> Option<(String, u16)> {
+    let cluster = server.cluster.as_ref()?;
+    let primary = cluster.primary_of(cluster.myself())?;
+    let ip = Some(primary.address().ip.clone()).filter(|ip| !ip.is_empty())?;
+    Some((ip, primary.client_port(server.config.tls_replication)))
+}
+
 /// The data has been loaded. Keys of slots that nobody owns make them this node's; those of others' slots go.
 pub(crate) fn verify_data(server: &mut Server) {
     let Some(cluster) = server.cluster.as_ref().filter(|cluster| cluster.myself().is_primary())
