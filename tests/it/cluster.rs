@@ -1,6 +1,6 @@
 //! A cluster of one node over the wire: slots, what is refused because of them, and the file that keeps them.
 
-use crate::harness::Server;
+use crate::harness::{Server, free_port};
 
 const DISABLED: &str = "ERR This instance has cluster support disabled";
 const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
@@ -266,6 +266,12 @@ fn slots_show_what_they_hold_and_cost() {
     s.check(&[("CONFIG RESETSTAT", "OK")]);
     let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
     assert!(stats.contains("network-bytes-in :0"), "{stats}");
+    // A slot is told the same time as the command.
+    s.check(&[("GET foo", "1")]);
+    let counted = s.info_text("cmdstat_get").unwrap();
+    let usec = counted.split("usec=").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
+    assert!(stats.contains(&format!("cpu-usec :{usec} ")), "{stats} {counted}");
 }
 
 /// A node that has keys of slots that are not its own, as far as its file knows.
@@ -293,4 +299,26 @@ fn at_the_start_keys_follow_their_slots() {
     let log = s.log();
     assert!(log.contains("I have keys for unassigned slot 4813. Taking responsibility for it."));
     assert!(log.contains("I have keys for slot 12182, but the slot is assigned to another node."));
+}
+
+/// Started again, a replica goes on where its snapshot ends.
+#[test]
+fn a_replica_that_was_away_resumes() {
+    let buses = [free_port().to_string(), free_port().to_string()];
+    let options = |bus| ["--cluster-enabled", "yes", "--cluster-port", bus];
+    let mut primary = Server::start(&options(&buses[0]));
+    let mut replica = Server::start(&options(&buses[1]));
+    let (id, port) = (primary.line("CLUSTER MYID"), primary.port);
+    primary.check(&[("CLUSTER ADDSLOTSRANGE 0 16383", "OK"), ("SET k 1", "OK")]);
+    replica.check(&[(&format!("CLUSTER MEET 127.0.0.1 {port} {}", buses[0]), "OK")]);
+    replica.wait_for(&format!("CLUSTER REPLICATE {id}"), |answer| answer == "OK");
+    replica.wait_info("master_link_status", "up");
+    replica.catch_up_with(&mut primary);
+    assert_eq!(replica.shut_down(&["SAVE"]), Some(0));
+    primary.check(&[("SET k 2", "OK")]);
+    let mut replica = Server::start_in(replica.into_dir(), &options(&buses[1]));
+    replica.wait_info("master_link_status", "up");
+    replica.catch_up_with(&mut primary);
+    replica.check(&[("READONLY", "OK"), ("GET k", "2")]);
+    assert_eq!((primary.info("sync_full"), primary.info("sync_partial_ok")), (1, 1));
 }

@@ -286,7 +286,7 @@ fn call_in_slot(
     let Some(slot) = slot.filter(|_| server.config.cluster_slot_stats_enabled) else {
         return self::call(server, call, id, args);
     };
-    let (started, start) = (server.ks.clock.nanos(), call.reply_bytes());
+    let (counted_ns, start) = (server.commands.get(id).stats.nanos, call.reply_bytes());
     let fed = server.repl.offset();
     self::call(server, call, id, args);
     if server.clients.get(call.client).is_some_and(|client| client.is_blocked_on_keys()) {
@@ -297,7 +297,8 @@ fn call_in_slot(
     let begin = if is_exec { request_bytes(&[b"MULTI"]) } else { 0 };
     let to_replicas = (server.repl.offset() - fed) * server.repl.replicas().len() as u64;
     let usage = Usage {
-        cpu_ns: server.ks.clock.nanos().saturating_sub(started),
+        // What was counted for the command.
+        cpu_ns: server.commands.get(id).stats.nanos.saturating_sub(counted_ns),
         bytes_in: begin + request_bytes(args),
         bytes_out: call.reply_bytes().saturating_sub(start) as u64 + to_replicas,
     };
