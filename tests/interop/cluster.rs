@@ -1,5 +1,6 @@
-//! Clusters of Aeolis with the servers of others, run with `redis-cli --cluster`: made, resharded and failed over in
-//! both directions, with nodes that come and go, while a client writes. No write that was confirmed may be lost.
+//! Clusters of Aeolis with the servers of others, run with `redis-cli --cluster`: made, resharded, rebalanced and failed
+//! over in both directions, with nodes that come, go and are killed, while a client writes. No write that was confirmed
+//! may be lost. And slots that move as one between Aeolis and Valkey.
 
 use crate::harness::{Server, wait_for};
 use crate::memory::tempdir;
@@ -34,6 +35,8 @@ struct Client {
     connections: HashMap<u16, Connection>,
     /// Where keys were found last.
     homes: HashMap<usize, u16>,
+    /// How often nobody was found where one was looked for.
+    failures: usize,
 }
 
 impl Client {
@@ -73,7 +76,8 @@ impl Client {
                         _ => {
                             // Whoever is asked next knows better.
                             self.connections.remove(&home);
-                            self.homes.insert(key, self.ports[key % self.ports.len()]);
+                            self.failures += 1;
+                            self.homes.insert(key, self.ports[self.failures % self.ports.len()]);
                         }
                     }
                     None
@@ -94,13 +98,14 @@ struct Load {
 }
 
 impl Load {
-    fn start(ports: Vec<u16>) -> Load {
+    /// `first_round`: the first number that it writes.
+    fn start(ports: Vec<u16>, first_round: u64) -> Load {
         let ends = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&ends);
         let thread = thread::spawn(move || {
             let mut client = Client::new(ports);
             let mut confirmed = HashMap::new();
-            for round in 1_u64.. {
+            for round in first_round.. {
                 for key in 0..KEYS {
                     if is_over.load(Ordering::Relaxed) {
                         return confirmed;
@@ -160,6 +165,17 @@ impl Cluster {
         self.nodes[node].line("CLUSTER MYID")
     }
 
+    fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
+    fn rebalance(&mut self) {
+        let node = address(&self.nodes[0]);
+        let text = self.cli(&["rebalance", &node, "--cluster-threshold", "1"]);
+        assert!(text.contains("Rebalancing across"), "{text}");
+        self.settles();
+    }
+
     fn move_slots(&mut self, count: usize, from: usize, to: usize) {
         let (from, to, count) = (self.id(from), self.id(to), count.to_string());
         let node = address(&self.nodes[0]);
@@ -190,6 +206,21 @@ impl Cluster {
         }
         self.settles();
         self.nodes[primary].wait_info("master_link_status", "up");
+    }
+
+    /// Kills a primary, and waits until its replica has taken its place.
+    fn kill_primary(&mut self, node: usize) {
+        let mut killed = self.nodes.remove(node);
+        let id = killed.line("CLUSTER MYID");
+        killed.line("WAIT 1 0");
+        killed.kill();
+        for node in &mut self.nodes {
+            node.wait_for("CLUSTER NODES", |nodes| {
+                let line = nodes.lines().find(|line| line.starts_with(&id)).unwrap_or_default();
+                line.contains("fail ") && line.ends_with("connected")
+            });
+        }
+        self.settles();
     }
 
     fn add(&mut self, kind: Kind) {
@@ -237,10 +268,10 @@ fn plays_along(peer: Kind) {
     for replica in &mut cluster.nodes[3..] {
         replica.wait_info("master_link_status", "up");
     }
-    let load = Load::start(cluster.nodes.iter().map(|node| node.port).collect());
+    let load = Load::start(cluster.ports(), 1);
 
     cluster.move_slots(60, 0, 1);
-    cluster.move_slots(60, 1, 0);
+    cluster.rebalance();
     let primaries: Vec<usize> = (3..6)
         .map(|replica| {
             let port: u16 = cluster.nodes[replica].info("master_port") as u16;
@@ -260,11 +291,34 @@ fn plays_along(peer: Kind) {
 
     let confirmed = load.stop();
     assert_eq!(confirmed.len(), KEYS);
-    let mut client = Client::new(cluster.nodes.iter().map(|node| node.port).collect());
-    for (key, round) in confirmed {
+    finds(&cluster, &confirmed);
+    dies_and_goes_on(&mut cluster, &confirmed);
+}
+
+/// Whether the cluster has what was confirmed, or what was written later.
+fn finds(cluster: &Cluster, confirmed: &HashMap<usize, u64>) {
+    let mut client = Client::new(cluster.ports());
+    for (&key, &round) in confirmed {
         let found: Option<u64> = client.ask(key, cmd("GET").arg(format!("key:{key}")));
         assert!(found >= Some(round), "{key}: {found:?}, confirmed {round}{}", cluster.logs());
     }
+}
+
+/// A primary of each kind is killed, while the client goes on. What was written before has reached the replicas.
+fn dies_and_goes_on(cluster: &mut Cluster, confirmed: &HashMap<usize, u64>) {
+    for node in &mut cluster.nodes {
+        assert_eq!(node.line("CONFIG SET cluster-node-timeout 2000"), "OK");
+    }
+    for node in &mut cluster.nodes[..3] {
+        assert_eq!(node.line("WAIT 1 0"), ":1");
+    }
+    let last = confirmed.values().max().expect("something was written");
+    let load = Load::start(cluster.ports(), last + 1);
+    cluster.kill_primary(0);
+    cluster.kill_primary(0);
+    let later = load.stop();
+    finds(cluster, confirmed);
+    assert!(later.values().all(|round| round > last));
     cluster.settles();
 }
 
@@ -281,4 +335,123 @@ fn a_cluster_with_redis_8() {
 #[test]
 fn a_cluster_with_valkey() {
     plays_along(Kind::Valkey);
+}
+
+/// How many keys the slot has that moves; a million take a minute or two.
+fn keys_to_move() -> usize {
+    std::env::var("AEOLIS_MIGRATION_KEYS").map_or(20_000, |n| n.parse().expect("a number"))
+}
+
+/// The slot of what has the tag `{a}`.
+const MOVED_SLOT: &str = "15495";
+
+/// What is written to a slot while it moves.
+struct Written {
+    /// How often each of some counters was incremented.
+    counters: Vec<u64>,
+    /// How many elements a list was given, which are numbers in their order.
+    pushed: usize,
+}
+
+const COUNTERS: usize = 50;
+
+fn write_until(ports: Vec<u16>, is_over: &AtomicBool) -> Written {
+    let mut client = Client::new(ports);
+    let mut written = Written { counters: vec![0; COUNTERS], pushed: 0 };
+    while !is_over.load(Ordering::Relaxed) {
+        for (n, counter) in written.counters.iter_mut().enumerate() {
+            *counter = client.ask(0, cmd("INCR").arg(format!("{{a}}counter{n}")));
+            let pushed = client.ask(0, cmd("RPUSH").arg("{a}list").arg(written.pushed));
+            written.pushed += 1;
+            assert_eq!(written.pushed, pushed, "each element is pushed once");
+        }
+    }
+    written
+}
+
+/// Moves the slot, and says what has become of that. `cancels`: once the first keys are there.
+fn move_as_one(from: &mut Server, to: &mut Server, cancels: bool) -> String {
+    let id = to.line("CLUSTER MYID");
+    let slots = format!("SLOTSRANGE {MOVED_SLOT} {MOVED_SLOT}");
+    assert_eq!(from.line(&format!("CLUSTER MIGRATESLOTS {slots} NODE {id}")), "OK");
+    let count = format!("CLUSTER COUNTKEYSINSLOT {MOVED_SLOT}");
+    if cancels {
+        to.wait_for(&count, |count| count != ":0");
+        from.line("CLUSTER CANCELSLOTMIGRATIONS");
+    }
+    let state = wait_for("the slot to have moved, or not", || {
+        let jobs = from.line("CLUSTER GETSLOTMIGRATIONS");
+        let newest = jobs.split(" state ").nth(1)?.split(' ').next()?.to_string();
+        ["success", "cancelled", "failed"].contains(&newest.as_str()).then_some(newest)
+    });
+    // Who has no right to the keys has none in the end.
+    let loser = if state == "success" { from } else { to };
+    loser.wait_for(&count, |count| count == ":0");
+    state
+}
+
+fn moves_as_one(from: Kind, to: Kind) {
+    let (Some(mut from), Some(mut to)) = (start(from), start(to)) else { return };
+    let own = to.line("CLUSTER NODES");
+    let bus = own.split(['@', ',', ' ']).nth(2).expect("the port of the bus");
+    from.check(&[
+        ("CLUSTER ADDSLOTSRANGE 0 16383", "OK"),
+        (&format!("CLUSTER MEET 127.0.0.1 {} {bus}", to.port), "OK"),
+    ]);
+    for node in [&mut from, &mut to] {
+        node.wait_for("CLUSTER INFO", |info| {
+            info.contains("cluster_state:ok") && info.contains("cluster_slots_assigned:16384")
+        });
+        node.wait_for("CLUSTER NODES", |nodes| !nodes.contains("handshake"));
+    }
+    let keys = keys_to_move();
+    let mut connection = from.connect();
+    for first in (0..keys).step_by(1000) {
+        let mut pipe = redis::pipe();
+        for n in first..keys.min(first + 1000) {
+            pipe.set(format!("{{a}}{n}"), format!("{n}-{}", "v".repeat(50))).ignore();
+        }
+        pipe.exec(&mut connection).expect("keys are taken");
+    }
+    let ports = vec![from.port, to.port];
+    let ends = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&ends);
+    let writer = thread::spawn(move || write_until(ports, &is_over));
+
+    // One that is over before it can be cancelled goes back.
+    while move_as_one(&mut from, &mut to, true) == "success" {
+        assert_eq!(move_as_one(&mut to, &mut from, false), "success");
+    }
+    assert_eq!(move_as_one(&mut from, &mut to, false), "success", "{}", from.log());
+
+    ends.store(true, Ordering::Relaxed);
+    let written = writer.join().expect("all writes are answered");
+    let mut client = Client::new(vec![to.port]);
+    assert_eq!(to.line("DBSIZE"), format!(":{}", keys + COUNTERS + 1));
+    assert_eq!(from.line("DBSIZE"), ":0");
+    for (n, counter) in written.counters.iter().enumerate() {
+        let found: u64 = client.ask(0, cmd("GET").arg(format!("{{a}}counter{n}")));
+        assert_eq!(found, *counter, "{n}");
+    }
+    let list: Vec<usize> = client.ask(0, cmd("LRANGE").arg("{a}list").arg(0).arg(-1));
+    assert_eq!(list, (0..written.pushed).collect::<Vec<_>>());
+    for n in (0..keys).step_by(97) {
+        let found: String = client.ask(0, cmd("GET").arg(format!("{{a}}{n}")));
+        assert!(found.starts_with(&format!("{n}-")), "{n}: {found}");
+    }
+}
+
+#[test]
+fn a_slot_moves_as_one() {
+    moves_as_one(Kind::Aeolis, Kind::Aeolis);
+}
+
+#[test]
+fn a_slot_moves_as_one_to_valkey() {
+    moves_as_one(Kind::Aeolis, Kind::Valkey);
+}
+
+#[test]
+fn a_slot_moves_as_one_from_valkey() {
+    moves_as_one(Kind::Valkey, Kind::Aeolis);
 }
