@@ -7,11 +7,12 @@ use rand::Rng;
 
 /// Votes are waited for no shorter than this.
 const LEAST_TIMEOUT_MS: u64 = 2000;
-/// Before an election a replica waits for the news of the failure to spread, for as long again by chance, so that two
-/// do not ask at once, and for each replica that has more of the data.
-const FIXED_DELAY_MS: u64 = 500;
-const RANDOM_DELAY_MS: u64 = 500;
-const RANK_DELAY_MS: u64 = 1000;
+/// Before an election a replica waits for the news of the failure to spread: for this part of the node time-out, and no
+/// longer than so, as in Valkey 9.
+const TIMEOUTS_PER_DELAY: u64 = 30;
+const MOST_DELAY_MS: u64 = 500;
+/// And so many times as long for each replica that has more of the data.
+const DELAYS_PER_RANK: u64 = 2;
 /// The same reason why there is no failover is logged again after this time.
 const RELOG_PERIOD_MS: u64 = 1000;
 
@@ -49,6 +50,11 @@ impl Obstacle {
             Obstacle::WaitsForVotes => "Waiting for votes, but majority still not reached.",
         }
     }
+}
+
+/// The delay that all delays of an election are made of, in milliseconds.
+fn delay_ms(facts: &Facts) -> u64 {
+    (facts.config.cluster_node_timeout / TIMEOUTS_PER_DELAY).clamp(1, MOST_DELAY_MS)
 }
 
 impl Election {
@@ -113,7 +119,11 @@ impl Cluster {
         let delay_ms = match is_manual {
             true => 0,
             false => {
-                FIXED_DELAY_MS + self.rng.random_range(0..RANDOM_DELAY_MS) + rank * RANK_DELAY_MS
+                let delay_ms = delay_ms(facts);
+                // By chance, so that two do not ask at once.
+                let chance_ms = self.rng.random_range(0..delay_ms);
+                let ranks = rank * DELAYS_PER_RANK + self.shards_that_go_first();
+                delay_ms + chance_ms + ranks * delay_ms
             }
         };
         let election = &mut self.election;
@@ -144,13 +154,20 @@ impl Cluster {
         self.replicas_of(primary).filter(goes_first).count() as u64
     }
 
+    /// How many other primaries have failed whose replicas should ask first: votes are given one after the other.
+    fn shards_that_go_first(&self) -> u64 {
+        let mine = self.my_primary().id;
+        let failed = self.nodes.iter().filter(|(_, node)| node.is_voter() && node.has_failed());
+        failed.filter(|(_, node)| node.id < mine).count() as u64
+    }
+
     fn adjust_to_rank(&mut self, facts: &Facts) {
         let rank = self.rank(facts);
         let before = std::mem::replace(&mut self.election.rank, rank);
         if rank == before {
             return;
         }
-        let change = |ranks: u64| ranks * RANK_DELAY_MS;
+        let change = |ranks: u64| ranks * DELAYS_PER_RANK * delay_ms(facts);
         let at_ms = self.election.at_ms.unwrap_or(0);
         let moved = at_ms.saturating_add(change(rank)).saturating_sub(change(before));
         self.election.at_ms = Some(moved);

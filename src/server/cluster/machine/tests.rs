@@ -514,3 +514,16 @@ fn who_does_not_say_who_it_is_is_cut_off_in_time() {
     assert!(net.at(0).link(silent).is_none() && net.at(0).link(stranger).is_none());
     assert!(net.at(0).link(from_peer).is_some());
 }
+
+#[test]
+fn shards_that_fail_at_once_ask_one_after_the_other() {
+    let mut net = Network::of_shards(6);
+    net.hosts[0].is_alive = false;
+    net.hosts[1].is_alive = false;
+    net.run_until(|net| [6, 7].iter().all(|&at| net.at(at).myself().is_primary()));
+    net.run_until(|net| net.all_agree() && net.all_up());
+    for at in [6, 7] {
+        let tries = net.hosts[at].log.iter().filter(|line| line.contains("Start of election"));
+        assert_eq!(tries.count(), 1);
+    }
+}
