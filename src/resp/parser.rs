@@ -143,15 +143,7 @@ pub fn parse_request(
         },
     };
     let first = spans.len();
-    // Nearly all arguments are short and here.
-    while missing > 0
-        && let Some(span) = short_bulk(buf, pos)
-    {
-        #[cfg(test)]
-        steps::add(1);
-        spans.push(span);
-        (missing, pos) = (missing - 1, span.end + 2);
-    }
+    (pos, missing) = short_bulks(buf, pos, missing, spans);
     if missing == 0 {
         return Ok(Parsed::Request { end: pos });
     }
@@ -188,6 +180,40 @@ fn resume(
     }
     *partial = Some(request);
     Ok(Parsed::Incomplete)
+}
+
+/// Parses what follows the name of a request that has so many further arguments: where it ends, if all of them are
+/// short, and here. Else nothing has happened, and [`parse_request`] is to look at the request.
+#[inline]
+pub fn parse_rest(buf: &[u8], name: Span, further: usize, spans: &mut Vec<Span>) -> Option<usize> {
+    let first = spans.len();
+    spans.push(name);
+    let (end, missing) = short_bulks(buf, name.end + 2, further, spans);
+    if missing == 0 && end <= buf.len() {
+        return Some(end);
+    }
+    spans.truncate(first);
+    None
+}
+
+/// Parses arguments from `pos` on as long as they are short and here, as nearly all are: where the next one begins, and
+/// how many are missing.
+#[inline(always)]
+fn short_bulks(
+    buf: &[u8],
+    mut pos: usize,
+    mut missing: usize,
+    spans: &mut Vec<Span>,
+) -> (usize, usize) {
+    while missing > 0
+        && let Some(span) = short_bulk(buf, pos)
+    {
+        #[cfg(test)]
+        steps::add(1);
+        spans.push(span);
+        (missing, pos) = (missing - 1, span.end + 2);
+    }
+    (pos, missing)
 }
 
 /// The argument at `pos`, if it has less than a hundred bytes and all of them are here. Every client may send that.

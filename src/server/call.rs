@@ -48,6 +48,9 @@ pub struct Call {
     pub largest_request: usize,
     /// Bytes of replies that have left `reply` already.
     pub handed_over: usize,
+    /// When the last command ended, by the stopwatch, if nothing worth a word has happened since: then the next one
+    /// begins.
+    pub ended_ns: Option<u64>,
 }
 
 impl Call {
@@ -63,6 +66,7 @@ impl Call {
             gates,
             largest_request: usize::MAX,
             handed_over: 0,
+            ended_ns: None,
         }
     }
 
@@ -78,6 +82,7 @@ impl Call {
             gates: self.gates,
             largest_request: usize::MAX,
             handed_over: 0,
+            ended_ns: None,
         }
     }
 
@@ -109,6 +114,7 @@ impl Call {
             gates: Gates::all(),
             largest_request: usize::MAX,
             handed_over: 0,
+            ended_ns: None,
         }
     }
 }

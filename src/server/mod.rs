@@ -32,6 +32,7 @@ pub(crate) mod net;
 pub(crate) mod networking;
 pub mod observe;
 pub(crate) mod oom_score;
+mod openings;
 pub mod output;
 pub mod persistence;
 pub(crate) mod process;

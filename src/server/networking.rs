@@ -10,12 +10,14 @@ use super::call::Call;
 use super::client::{ClientFlags, Token};
 use super::connection::Connection;
 use super::gates::Gates;
+use super::openings::{HEADERS_LEN, Opening, Openings};
 use super::output::{REPLY_FLUSH, TurnOutput};
 use crate::db::ExpiryRole;
-use crate::db::keyspace::HashHint;
+use crate::db::key_table::KeyTable;
+use crate::db::keyspace::{HashHint, Keyspace};
 use crate::db::lent::{LARGE_ARGUMENT, fills};
 use crate::resp::error::CommandError;
-use crate::resp::parser::{Parsed, ParserLimits, ProtocolError, Span, parse_request};
+use crate::resp::parser::{Parsed, ParserLimits, ProtocolError, Span, parse_request, parse_rest};
 use crate::resp::reply::Reply;
 use crate::server::blocking;
 use crate::server::busy;
@@ -137,6 +139,39 @@ pub struct Batch {
     spans: Vec<Span>,
     /// The arguments of requests that don't lie in the buffer as they are.
     inline: VecDeque<Vec<Vec<u8>>>,
+    openings: Openings,
+}
+
+/// The request at `start`, which begins so: where it ends, if the rest of it is as short and complete as most are.
+#[inline]
+fn parse_behind(
+    buf: &[u8],
+    start: usize,
+    opening: Opening,
+    spans: &mut Vec<Span>,
+) -> Option<usize> {
+    let name = start + HEADERS_LEN;
+    let name = Span { start: name, end: name + opening.name_len };
+    parse_rest(buf, name, opening.count - 1, spans)
+}
+
+/// The hash of a request's first key, of which the table begins to fetch the bucket.
+#[inline]
+fn hint_for(
+    ks: &Keyspace,
+    table: &KeyTable,
+    buf: &[u8],
+    spans: &[Span],
+    first_key: usize,
+) -> HashHint {
+    match spans.get(first_key) {
+        Some(span) if first_key > 0 => {
+            let hint = ks.hint_for(span.of(buf));
+            table.prefetch(hint.hash);
+            hint
+        }
+        _ => HashHint::default(),
+    }
 }
 
 /// Why reading or processing stops.
@@ -482,20 +517,29 @@ impl Server {
         let mut error = None;
         while batch.requests.len() < BATCH {
             let first = batch.spans.len();
+            if client.partial.is_none()
+                && let Some(opening) = batch.openings.find(buf, at)
+                && let Some(end) = parse_behind(buf, at, opening, &mut batch.spans)
+            {
+                let Opening { command, count, first_key, .. } = opening;
+                let hint = hint_for(&self.ks, table, buf, &batch.spans[first..], first_key);
+                batch.requests.push(Request { command: Some(command), first, count, end, hint });
+                at = end;
+                continue;
+            }
             match parse_request(buf, at, &mut client.partial, &mut batch.spans, limits) {
                 Ok(Parsed::Request { end }) => {
                     let spans = &batch.spans[first..];
-                    let command = self.commands.find(spans[0].of(buf));
-                    let key = command.map_or(0, |id| self.commands.get(id).first_key);
-                    let hint = match spans.get(key) {
-                        Some(span) if key > 0 => {
-                            let hint = self.ks.hint_for(span.of(buf));
-                            table.prefetch(hint.hash);
-                            hint
-                        }
-                        _ => HashHint::default(),
-                    };
+                    let name = spans[0];
+                    let command = self.commands.find(name.of(buf));
+                    let first_key = command.map_or(0, |id| self.commands.get(id).first_key);
                     let count = spans.len();
+                    if let Some(command) = command {
+                        let name_len = name.end - name.start;
+                        let opening = Opening { command, name_len, count, first_key };
+                        batch.openings.remember(buf, at, name.start, opening);
+                    }
+                    let hint = hint_for(&self.ks, table, buf, &batch.spans[first..], first_key);
                     batch.requests.push(Request { command, first, count, end, hint });
                     at = end;
                 }
@@ -543,6 +587,7 @@ impl Server {
         let token = call.client;
         let mut used = start;
         let mut stop = Stop::Drained;
+        call.ended_ns = None;
         for request in &batch.requests {
             self.ks.set_hint(request.hint);
             let spans = &batch.spans[request.first..request.first + request.count];
@@ -553,6 +598,7 @@ impl Server {
             }
             // After a command of the ordinary kind the client is still what it was.
             if verdict == Verdict::Done || self.clients.has_closing() {
+                call.ended_ns = None;
                 if self.clients.get(token).is_some_and(|c| c.is(ClientFlags::MASTER)) {
                     follow::primary_stream_applied(self, token, &buf[used..request.end]);
                 }
@@ -568,6 +614,7 @@ impl Server {
             used = request.end;
             if call.reply.len() >= REPLY_FLUSH {
                 output::flush_reply(self, call);
+                call.ended_ns = None;
                 if !self.may_process(token) {
                     stop = Stop::Held;
                     break;

@@ -317,7 +317,8 @@ fn count_queued_for_slot(server: &mut Server, slot: Option<u16>, args: &[&[u8]])
 pub(crate) fn call(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) {
     let token = call.client;
     let flags = server.commands.get(id).flags;
-    let executed = run_handler(server, call, id, args);
+    let started = server.ks.clock.nanos();
+    let executed = run_handler(server, call, id, args, started);
     if !server.observer.monitors.is_empty() && !server.blocking.waits.is_resuming() {
         monitoring::feed_monitors(server, call, flags, args);
     }
@@ -346,7 +347,8 @@ fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]
     let client = &mut server.clients[token];
     client.last_command = Some(command.name);
     client.commands += 1;
-    let executed = run_handler(server, call, id, args);
+    let started = call.ended_ns.unwrap_or_else(|| server.ks.clock.nanos());
+    let executed = run_handler(server, call, id, args, started);
     let dirty_before = executed.dirty_before;
     note_call(server, call, id, args, executed);
     tell_of_changes(server, call, flags, args, dirty_before);
@@ -355,19 +357,27 @@ fn call_plain(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]
     }
     if server.ks.changes.blocked.has_ready() {
         resume::handle_clients_blocked_on_keys(server);
+        call.ended_ns = None;
     }
 }
 
-/// Runs a command's handler, and takes the time.
+/// Runs a command's handler, and takes the time since the command was `started`, in the stopwatch's nanoseconds.
 #[inline(always)]
-fn run_handler(server: &mut Server, call: &mut Call, id: CommandId, args: &[&[u8]]) -> Executed {
+fn run_handler(
+    server: &mut Server,
+    call: &mut Call,
+    id: CommandId,
+    args: &[&[u8]],
+    started: u64,
+) -> Executed {
     let handler = server.commands.get(id).handler;
     let (start_reply, start_bytes) = (call.reply.len(), call.reply_bytes());
     let dirty_before = server.ks.changes.dirty;
     call.propagation = Propagation::Automatic;
-    let started = server.ks.clock.nanos();
     let outcome = handler(server, call, args);
-    let nanos = server.ks.clock.nanos().saturating_sub(started);
+    let ended = server.ks.clock.nanos();
+    call.ended_ns = Some(ended);
+    let nanos = ended.saturating_sub(started);
     if nanos > CHEAP_COMMAND_NS {
         note_cost(server, nanos);
     }
