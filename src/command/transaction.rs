@@ -4,7 +4,7 @@ use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::acl;
 use crate::server::acl::check::{AclDenied, Denial};
-use crate::server::acl::log::Context;
+use crate::server::acl::log::Origin;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
 use crate::server::dispatch;
@@ -83,7 +83,7 @@ fn refuse_queued(
         Denial::Key => "no permission to touch the specified keys",
         Denial::Channel => "no permission to access one of the channels used as arguments",
     };
-    acl::log_denied(s, call.client, id, args, denied, Context::Multi);
+    acl::log_denied(s, call.client, id, args, denied, Origin::Multi);
     let text = format!(
         "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no \
          longer allowed for the following reason: {reason}"

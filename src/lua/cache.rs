@@ -1,7 +1,7 @@
 //! The scripts that the server knows, by their SHA1.
 
 use super::debugger::Debugger;
-use super::engine::{Engine, Host, Kept, Purpose, sha1_hex};
+use super::engine::{Engine, Host, LuaRef, Purpose, sha1_hex};
 use super::error::plain_text;
 use super::shebang::{ScriptFlags, split_shebang};
 use crate::resp::error::{CommandError, CommandResult};
@@ -25,7 +25,7 @@ pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
 ///
 /// # Errors
 /// If it can't be compiled.
-pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, Kept)> {
+pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, LuaRef)> {
     let (flags, code) = split_shebang(body)?;
     let function = engine.compile(code, "user_script").map_err(|error| {
         let before = b"Error compiling script (new function): ";
@@ -37,7 +37,7 @@ pub fn compile(engine: &Engine, body: &[u8]) -> CommandResult<(ScriptFlags, Kept
 /// A script that has been compiled.
 #[derive(Clone)]
 pub struct Script {
-    pub function: Kept,
+    pub function: LuaRef,
     /// What errors call it: its SHA1.
     pub name: Rc<str>,
     pub flags: ScriptFlags,

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 /// A function that outlives a command. It is in Lua's registry: what the binding itself refers to is on a stack of its
 /// own, which has room for some 8,000 values.
-pub type Kept = Rc<RegistryKey>;
+pub type LuaRef = Rc<RegistryKey>;
 
 /// Where whoever runs a script puts what its functions are to find while it runs.
 pub type CurrentRun = Rc<RefCell<Option<Rc<dyn Any>>>>;
@@ -143,7 +143,7 @@ impl Engine {
     ///
     /// # Errors
     /// If it is no Lua.
-    pub fn compile(&self, script: &[u8], name: &str) -> mlua::Result<Kept> {
+    pub fn compile(&self, script: &[u8], name: &str) -> mlua::Result<LuaRef> {
         let chunk = self.lua.load(script).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
         let function = chunk.set_environment(self.env.clone()).into_function();
         function.and_then(|function| self.keep(function))
@@ -153,7 +153,7 @@ impl Engine {
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn keep(&self, function: Function) -> mlua::Result<Kept> {
+    pub fn keep(&self, function: Function) -> mlua::Result<LuaRef> {
         self.lua.create_registry_value(function).map(Rc::new)
     }
 

@@ -1,7 +1,7 @@
 //! The libraries of functions that the server knows: `FUNCTION LOAD` runs a library's code once, which registers
 //! functions that `FCALL` runs.
 
-use super::engine::{Engine, Host, Kept, Purpose};
+use super::engine::{Engine, Host, LuaRef, Purpose};
 use super::error::{LibError, LibResult, plain_text};
 use super::log::log_line;
 use super::shebang::ScriptFlags;
@@ -26,7 +26,7 @@ pub struct LibraryFunction {
     pub name: Vec<u8>,
     pub description: Option<Vec<u8>>,
     pub flags: ScriptFlags,
-    pub callback: Kept,
+    pub callback: LuaRef,
 }
 
 /// A library that has been loaded.

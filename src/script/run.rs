@@ -2,7 +2,7 @@
 //! one unit.
 
 use crate::lua::args::{guarded, to_number, truncated};
-use crate::lua::engine::{CurrentRun, Engine, Host, Kept, no_state};
+use crate::lua::engine::{CurrentRun, Engine, Host, LuaRef, no_state};
 use crate::lua::error::{COUNTED, LibError, LibResult, error_table};
 use crate::lua::guard::Guard;
 use crate::lua::log::log_line;
@@ -12,7 +12,7 @@ use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::acl;
-use crate::server::acl::log::Context;
+use crate::server::acl::log::Origin;
 use crate::server::busy;
 use crate::server::call::Call;
 use crate::server::client::Token;
@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 /// A script that is to be run.
 pub struct ScriptRequest<'a> {
     pub engine: &'a Engine,
-    pub function: &'a Kept,
+    pub function: &'a LuaRef,
     /// What errors call it.
     pub name: Rc<str>,
     pub flags: ScriptFlags,
@@ -453,7 +453,7 @@ impl Run {
             return Err(STALE);
         }
         if let Err(denied) = acl::acl_check(s, self.token, id, args) {
-            acl::log_denied(s, self.token, id, args, denied, Context::Lua);
+            acl::log_denied(s, self.token, id, args, denied, Origin::Lua);
             let text = acl::refusal_text(s, self.token, id, args, denied);
             let text = [b"ACL failure in script: ", &text[..]].concat();
             return Err(CommandError::err_with(text));

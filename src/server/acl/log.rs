@@ -10,36 +10,36 @@ const COMPARED: usize = 10;
 
 /// What was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum Subject {
     Auth,
     Denied(Denial),
 }
 
-impl Reason {
+impl Subject {
     pub fn name(self) -> &'static str {
         match self {
-            Reason::Auth => "auth",
-            Reason::Denied(Denial::Command) => "command",
-            Reason::Denied(Denial::Key) => "key",
-            Reason::Denied(Denial::Channel) => "channel",
+            Subject::Auth => "auth",
+            Subject::Denied(Denial::Command) => "command",
+            Subject::Denied(Denial::Key) => "key",
+            Subject::Denied(Denial::Channel) => "channel",
         }
     }
 }
 
 /// Where it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Context {
+pub enum Origin {
     TopLevel,
     Multi,
     Lua,
 }
 
-impl Context {
+impl Origin {
     pub fn name(self) -> &'static str {
         match self {
-            Context::TopLevel => "toplevel",
-            Context::Multi => "multi",
-            Context::Lua => "lua",
+            Origin::TopLevel => "toplevel",
+            Origin::Multi => "multi",
+            Origin::Lua => "lua",
         }
     }
 }
@@ -48,8 +48,8 @@ impl Context {
 #[derive(Clone, Debug)]
 pub struct AclLogEntry {
     pub count: u64,
-    pub reason: Reason,
-    pub context: Context,
+    pub reason: Subject,
+    pub context: Origin,
     /// The command, key or channel in question.
     pub object: Box<[u8]>,
     pub user: Box<[u8]>,
@@ -91,10 +91,10 @@ impl AclLog {
     /// Counts and notes a refusal; at most `max` entries are kept.
     pub fn add(&mut self, mut entry: AclLogEntry, max: usize) {
         let count = match entry.reason {
-            Reason::Auth => &mut self.refused.logins,
-            Reason::Denied(Denial::Command) => &mut self.refused.commands,
-            Reason::Denied(Denial::Key) => &mut self.refused.keys,
-            Reason::Denied(Denial::Channel) => &mut self.refused.channels,
+            Subject::Auth => &mut self.refused.logins,
+            Subject::Denied(Denial::Command) => &mut self.refused.commands,
+            Subject::Denied(Denial::Key) => &mut self.refused.keys,
+            Subject::Denied(Denial::Channel) => &mut self.refused.channels,
         };
         *count += 1;
         let alike = self.entries.iter().take(COMPARED).position(|known| known.is_like(&entry));
@@ -134,8 +134,8 @@ mod tests {
     fn entry(object: &str, at_ms: i64) -> AclLogEntry {
         AclLogEntry {
             count: 1,
-            reason: Reason::Denied(Denial::Command),
-            context: Context::TopLevel,
+            reason: Subject::Denied(Denial::Command),
+            context: Origin::TopLevel,
             object: object.as_bytes().into(),
             user: (*b"u").into(),
             client_info: String::new(),

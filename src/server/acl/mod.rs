@@ -25,7 +25,7 @@ use crate::resp::error::{CommandError, ErrorCode};
 use crate::server::client_info;
 use crate::server::table::{CommandId, CommandTable};
 use check::{AclDenied, Denial, allows_channel};
-use log::{AclLog, AclLogEntry, Context, Reason};
+use log::{AclLog, AclLogEntry, Origin, Subject};
 use rules::{RuleBook, SetUserError, merge_selectors};
 use slab::Slab;
 use std::collections::BTreeMap;
@@ -242,7 +242,7 @@ pub(crate) fn log_denied(
     id: CommandId,
     args: &[&[u8]],
     denied: AclDenied,
-    context: Context,
+    context: Origin,
 ) {
     let object = match denied.denial {
         Denial::Command => server.commands.get(id).spec.name.as_bytes(),
@@ -251,7 +251,7 @@ pub(crate) fn log_denied(
     let object: Box<[u8]> = object.into();
     let user = server.acl.get(server.clients[token].user).name.clone();
     let who = client_info::client_info(server, token);
-    log_refusal(server, who, Reason::Denied(denied.denial), context, object, user);
+    log_refusal(server, who, Subject::Denied(denied.denial), context, object, user);
 }
 
 /// Logs that a client was denied a command, and answers the error that it gets.
@@ -302,24 +302,24 @@ pub(crate) fn denied_text(
 /// Logs that a client did not know the password of a user that it wanted to be. `command` is what it said.
 pub(crate) fn log_failed_login(server: &mut Server, token: Token, command: &[u8], user: &[u8]) {
     let (context, who) = (acl_context(server, token), client_info::client_info(server, token));
-    log_refusal(server, who, Reason::Auth, context, command.into(), user.into());
+    log_refusal(server, who, Subject::Auth, context, command.into(), user.into());
 }
 
 /// The same for somebody who speaks HTTP, and is described so.
 pub(crate) fn log_failed_http_login(server: &mut Server, who: String, user: &[u8]) {
     let object = b"HTTP"[..].into();
-    log_refusal(server, who, Reason::Auth, Context::TopLevel, object, user.into());
+    log_refusal(server, who, Subject::Auth, Origin::TopLevel, object, user.into());
 }
 
-fn acl_context(server: &Server, token: Token) -> Context {
-    if server.clients[token].is(ClientFlags::MULTI) { Context::Multi } else { Context::TopLevel }
+fn acl_context(server: &Server, token: Token) -> Origin {
+    if server.clients[token].is(ClientFlags::MULTI) { Origin::Multi } else { Origin::TopLevel }
 }
 
 fn log_refusal(
     server: &mut Server,
     client_info: String,
-    reason: Reason,
-    context: Context,
+    reason: Subject,
+    context: Origin,
     object: Box<[u8]>,
     user: Box<[u8]>,
 ) {

@@ -33,7 +33,7 @@ pub(crate) struct Wanted<'a> {
 
 /// What of the stream there is for a replica.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Retained {
     /// The offsets, counted from 0, from which on all is here; `None`: there is no backlog.
     pub backlog: Option<RangeInclusive<u64>>,
     /// Before this one there is what the replica can't read.
@@ -124,7 +124,7 @@ impl History {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn resume(&self, wanted: Wanted<'_>, kept: &Kept) -> Result<u64, Refusal> {
+    pub fn resume(&self, wanted: Wanted<'_>, kept: &Retained) -> Result<u64, Refusal> {
         let offset = u64::try_from(wanted.offset).unwrap_or(0);
         let is = |id: &str| wanted.id.eq_ignore_ascii_case(id.as_bytes());
         if !is(&self.id) {
@@ -173,9 +173,9 @@ mod tests {
 
     #[test]
     fn who_may_go_on() {
-        let last = Kept { backlog: Some(50..=200), readable_from: 0 };
-        let none = Kept { backlog: None, readable_from: 0 };
-        let newer = Kept { backlog: Some(50..=200), readable_from: 150 };
+        let last = Retained { backlog: Some(50..=200), readable_from: 0 };
+        let none = Retained { backlog: None, readable_from: 0 };
+        let newer = Retained { backlog: Some(50..=200), readable_from: 150 };
         let upper = OURS.to_uppercase();
         let not_kept = Err(Refusal::NotKept { first: 51, last: 200 });
         let ended = Err(Refusal::HistoryEnded { up_to: 101 });
@@ -222,7 +222,7 @@ mod tests {
     fn a_history_without_a_past_is_continued_by_nobody_else() {
         let mut history = history();
         history.change_id(OTHER.to_string());
-        let kept = Kept { backlog: Some(0..=200), readable_from: 0 };
+        let kept = Retained { backlog: Some(0..=200), readable_from: 0 };
         for (id, expected) in [
             (OURS, Err(Refusal::OtherHistory)),
             (BEFORE, Err(Refusal::OtherHistory)),

@@ -8,7 +8,7 @@
 
 use super::download::{Download, Taken};
 use super::handshake::{SNAPSHOT_VERSION, announced_port};
-use super::kept_stream::{Kept, KeptStream};
+use super::kept_stream::{KeptStream, Stored};
 use super::{
     Action, Channel, Context, LinkRequest, LinkState, Online, Place, PrimaryLink, STREAM_TIMEOUT,
 };
@@ -408,7 +408,7 @@ impl PrimaryLink {
         }
         let bytes = std::mem::take(&mut two.main.input);
         match kept.push(&bytes, limit, &context.config.dir) {
-            Ok(Kept::File { begun: true }) => out.push(Action::Log(
+            Ok(Stored::File { begun: true }) => out.push(Action::Log(
                 Level::Notice,
                 "Replication buffer limit reached, the stream goes on in a file.".to_string(),
             )),

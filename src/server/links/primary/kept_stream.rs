@@ -36,7 +36,7 @@ struct Overflow {
 
 /// Where [`KeptStream::push`] has put what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Stored {
     Memory,
     /// In the file; `begun`: which was made for it.
     File {
@@ -70,15 +70,15 @@ impl KeptStream {
     ///
     /// # Errors
     /// Of making or writing the file. Then the bytes are kept in memory all the same, and it is full.
-    pub fn push(&mut self, bytes: &[u8], limit: u64, directory: &Path) -> io::Result<Kept> {
+    pub fn push(&mut self, bytes: &[u8], limit: u64, directory: &Path) -> io::Result<Stored> {
         if self.full {
             self.tail.extend_from_slice(bytes);
-            return Ok(Kept::Memory);
+            return Ok(Stored::Memory);
         }
         let fits = limit == 0 || (self.len + bytes.len()) as u64 <= limit;
         if self.file.is_none() && fits {
             self.push_to_memory(bytes);
-            return Ok(Kept::Memory);
+            return Ok(Stored::Memory);
         }
         self.push_to_file(bytes, directory).inspect_err(|_| {
             self.full = true;
@@ -101,7 +101,7 @@ impl KeptStream {
         }
     }
 
-    fn push_to_file(&mut self, bytes: &[u8], directory: &Path) -> io::Result<Kept> {
+    fn push_to_file(&mut self, bytes: &[u8], directory: &Path) -> io::Result<Stored> {
         let begun = self.file.is_none();
         if begun {
             self.file = Some(Overflow { file: nameless(directory)?, written: 0, read: 0 });
@@ -110,7 +110,7 @@ impl KeptStream {
             overflow.file.write_all_at(bytes, overflow.written)?;
             overflow.written += bytes.len() as u64;
         }
-        Ok(Kept::File { begun })
+        Ok(Stored::File { begun })
     }
 
     /// Takes the next bytes away; `None`: there are no more.
@@ -157,17 +157,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut kept = KeptStream::default();
         let stream: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
-        let places: Vec<Kept> = stream
+        let places: Vec<Stored> = stream
             .chunks(50_000)
             .map(|piece| kept.push(piece, 100_000, dir.path()).expect("a place"))
             .collect();
-        assert_eq!(places[..3], [Kept::Memory, Kept::Memory, Kept::File { begun: true }]);
-        assert!(places[3..].iter().all(|place| *place == Kept::File { begun: false }));
+        assert_eq!(places[..3], [Stored::Memory, Stored::Memory, Stored::File { begun: true }]);
+        assert!(places[3..].iter().all(|place| *place == Stored::File { begun: false }));
         assert_eq!((kept.in_memory(), kept.peak(), kept.total()), (100_000, 100_000, 300_000));
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "it has no name");
         assert_eq!(all(&mut kept), stream);
         assert!(kept.total() == 0 && !kept.is_full());
-        assert_eq!(kept.push(b"later", 100_000, dir.path()).ok(), Some(Kept::Memory));
+        assert_eq!(kept.push(b"later", 100_000, dir.path()).ok(), Some(Stored::Memory));
         assert_eq!(all(&mut kept), b"later");
     }
 
@@ -175,9 +175,9 @@ mod tests {
     fn without_a_place_for_the_file_it_is_full_and_has_lost_nothing() {
         let mut kept = KeptStream::default();
         let nowhere = Path::new("/nonexistent");
-        assert_eq!(kept.push(b"12345678", 10, nowhere).ok(), Some(Kept::Memory));
+        assert_eq!(kept.push(b"12345678", 10, nowhere).ok(), Some(Stored::Memory));
         assert!(kept.push(b"9abcd", 10, nowhere).is_err());
-        assert_eq!(kept.push(b"e", 10, nowhere).ok(), Some(Kept::Memory));
+        assert_eq!(kept.push(b"e", 10, nowhere).ok(), Some(Stored::Memory));
         assert!(kept.is_full());
         assert_eq!(all(&mut kept), b"123456789abcde");
     }
@@ -185,7 +185,10 @@ mod tests {
     #[test]
     fn without_a_limit_all_is_in_memory() {
         let mut kept = KeptStream::default();
-        assert_eq!(kept.push(&[7; 1 << 20], 0, Path::new("/nonexistent")).ok(), Some(Kept::Memory));
+        assert_eq!(
+            kept.push(&[7; 1 << 20], 0, Path::new("/nonexistent")).ok(),
+            Some(Stored::Memory)
+        );
         assert_eq!((all(&mut kept).len(), kept.in_memory(), kept.peak()), (1 << 20, 0, 1 << 20));
     }
 }

@@ -3,7 +3,7 @@
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
-use crate::server::links::history::{Kept, Refusal, Wanted};
+use crate::server::links::history::{Refusal, Retained, Wanted};
 use crate::server::links::replica::Capabilities;
 use crate::server::links::trace::{Resync, StepKind};
 use crate::server::output;
@@ -102,7 +102,7 @@ pub(super) fn master_try_partial_resynchronization(
     let backlog = server.repl.stream.as_ref().map(|stream| stream.start()..=stream.end());
     let knows_all = feed::knows_expiring_fields(server, token);
     let readable_from = if knows_all { 0 } else { server.repl.fields_expire_up_to };
-    match server.repl.history.resume(wanted, &Kept { backlog, readable_from }) {
+    match server.repl.history.resume(wanted, &Retained { backlog, readable_from }) {
         Ok(from) => {
             resume(server, token, from);
             true
