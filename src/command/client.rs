@@ -15,6 +15,7 @@ use crate::server::table::Row;
 use crate::server::timeout;
 use crate::server::token::UserId;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
+use crate::util::c_string;
 use crate::util::number::parse_i64;
 
 const HELP: &[&str] = &[
@@ -123,9 +124,9 @@ impl ClientType {
     }
 }
 
-/// Refuses what would break the lines of `CLIENT LIST`.
+/// Refuses what would break the lines of `CLIENT LIST`, which show a text up to a NUL.
 pub fn check_client_text(what: &[u8], text: &[u8]) -> CommandResult {
-    if text.iter().all(u8::is_ascii_graphic) {
+    if c_string(text).iter().all(u8::is_ascii_graphic) {
         return Ok(());
     }
     let text = [what, b" cannot contain spaces, newlines or special characters."].concat();
@@ -310,7 +311,7 @@ fn setinfo(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Err(CommandError::err_with(text));
     }
     check_client_text(option, value)?;
-    let value = String::from_utf8_lossy(value).into();
+    let value = String::from_utf8_lossy(c_string(value)).into();
     let client = s.client(call);
     if is_name {
         client.lib_name = value;

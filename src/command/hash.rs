@@ -258,7 +258,10 @@ fn hrandfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
             let hash = s.ks.read::<Hash>(call.db, key)?;
             match hash.and_then(|hash| hash.random(&mut || s.rng.next_u64(), now)) {
                 Some(pair) => reply_entry(&mut call.reply, pair.field),
-                None => call.reply.null(),
+                None => {
+                    call.reply.null();
+                    s.ks.drop_expired_hash(call.db, key);
+                }
             }
             return Ok(());
         }
@@ -292,13 +295,14 @@ fn hrandfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
         parts.reply(reply, pair);
     };
     let n = count.unsigned_abs() as usize;
+    if hash.random(random, now).is_none() {
+        reply.array(0);
+        s.ks.drop_expired_hash(call.db, args[1]);
+        return Ok(());
+    }
     if count >= 0 {
         reply.array(n.min(hash.count_live(now)) * elements);
         hash.sample(n, random, now, |pair| write(reply, pair));
-        return Ok(());
-    }
-    if hash.random(random, now).is_none() {
-        reply.array(0);
         return Ok(());
     }
     reply.array(n * elements);

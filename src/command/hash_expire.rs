@@ -385,14 +385,17 @@ fn once<T>(option: &mut Option<T>, value: T, kind: impl Display) -> CommandResul
 
 /// The fields and values behind their number, and nothing else.
 fn pairs<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<&'b [&'a [u8]]> {
-    let invalid = || CommandError::err("invalid number of fields");
-    let (count, pairs) = args.split_first().ok_or_else(invalid)?;
+    let wrong_number = CommandError::err("wrong number of arguments for 'hsetex' command");
+    let [count, pairs @ ..] = args else { return Err(wrong_number) };
+    if pairs.len() < 2 {
+        return Err(wrong_number);
+    }
     match args::int(count) {
         Ok(count) if count > 0 => match (count as u64).checked_mul(2) {
             Some(wanted) if wanted == pairs.len() as u64 => Ok(pairs),
-            _ => Err(CommandError::err("wrong number of arguments for 'hsetex' command")),
+            _ => Err(wrong_number),
         },
-        _ => Err(invalid()),
+        _ => Err(CommandError::err("invalid number of fields")),
     }
 }
 
@@ -498,7 +501,8 @@ mod tests {
             ),
             ("FIELDS 0 f v", "ERR invalid number of fields"),
             ("FIELDS x f v", "ERR invalid number of fields"),
-            ("FIELDS", "ERR invalid number of fields"),
+            ("FIELDS", "ERR wrong number of arguments for 'hsetex' command"),
+            ("FIELDS x f", "ERR wrong number of arguments for 'hsetex' command"),
             ("EX", "ERR syntax error"),
         ] {
             assert_eq!(parse(bad), Err(error.to_string()), "{bad}");

@@ -91,6 +91,13 @@ impl Keyspace {
         }
     }
 
+    /// Removes a hash of which every field's time has come.
+    pub fn drop_expired_hash(&mut self, db: usize, key: &[u8]) {
+        if self.role == ExpiryRole::Delete {
+            while self.expire_fields_of(db, key) > 0 {}
+        }
+    }
+
     fn drop_expired_among(
         &mut self,
         db: usize,

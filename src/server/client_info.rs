@@ -5,6 +5,7 @@ use super::client::tracking::TrackingOptions;
 use super::client::{Client, ClientFlags, Token};
 use super::pubsub::Topic;
 use crate::resp::encode::encode_command;
+use crate::util::c_string;
 use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
@@ -51,7 +52,7 @@ impl Client {
 
     /// The name that `CLIENT SETNAME` gave, or nothing.
     pub fn shown_name(&self) -> String {
-        String::from_utf8_lossy(self.name.as_deref().unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(c_string(self.name.as_deref().unwrap_or_default())).into_owned()
     }
 }
 

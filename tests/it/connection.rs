@@ -122,6 +122,17 @@ fn a_password_is_asked_for() {
     assert_eq!(other.ask("AUTH default anything"), "+OK");
 }
 
+/// As in a C string: what follows is kept, and neither judged nor listed.
+#[test]
+fn a_clients_name_is_judged_and_listed_up_to_a_nul() {
+    let mut server = Server::start(&[]);
+    assert_eq!(server.text(&["CLIENT", "SETNAME", "me\0 name=you"]), "OK");
+    assert_eq!(server.text(&["CLIENT", "SETINFO", "LIB-NAME", "lib\0\n"]), "OK");
+    assert_eq!(server.text(&["CLIENT", "GETNAME"]), "me\0 name=you");
+    let line = server.text(&["CLIENT", "INFO"]);
+    assert!(line.contains(" name=me age=") && line.contains(" lib-name=lib lib-ver="), "{line}");
+}
+
 #[test]
 fn a_client_is_listed_with_what_is_known_of_it() {
     let mut server = Server::start(&[]);

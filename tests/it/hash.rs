@@ -57,6 +57,19 @@ fn fields_are_set_and_read() {
 }
 
 #[test]
+fn a_random_field_of_what_has_expired_expires_it() {
+    let mut s = Server::start(&["--enable-debug-command", "yes"]);
+    s.check(&[("DEBUG SET-ACTIVE-EXPIRE 0", "OK")]);
+    for (request, reply) in
+        [("HRANDFIELD h", "nil"), ("HRANDFIELD h 3", "[]"), ("HRANDFIELD h -3", "[]")]
+    {
+        s.check(&[("HSET h a 1 b 2", ":2"), ("HPEXPIRE h 1 FIELDS 2 a b", "[:1 :1]")]);
+        s.pass(2);
+        s.check(&[("EXISTS h", ":1"), (request, reply), ("EXISTS h", ":0")]);
+    }
+}
+
+#[test]
 fn numbers_are_added() {
     let mut s = Server::start(&[]);
     s.check(&[

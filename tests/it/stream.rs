@@ -216,6 +216,7 @@ fn groups_and_their_consumers() {
         ("XREADGROUP GROUP g alice COUNT 2 STREAMS s >", "[[s [[1-0 [f 1]] [2-0 [f 2]]]]]"),
         ("XREADGROUP GROUP g bob STREAMS s >", "[[s [[3-0 [f 3]]]]]"),
         ("XREADGROUP GROUP g bob STREAMS s >", "nil"),
+        ("XREADGROUP GROUP g bob STREAMS s 18446744073709551615-18446744073709551615", "nil"),
         ("XREADGROUP GROUP g alice STREAMS s 0", "[[s [[1-0 [f 1]] [2-0 [f 2]]]]]"),
         ("XREADGROUP GROUP g alice STREAMS s 1", "[[s [[2-0 [f 2]]]]]"),
         ("XREADGROUP GROUP g carol STREAMS s 0", "[[s []]]"),

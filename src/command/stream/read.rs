@@ -149,7 +149,11 @@ impl<'a> ReadRequest<'a> {
                 }
                 b"$" => From::After(log.map_or(StreamId::MIN, |log| log.last_id)),
                 b"+" => From::After(log.map_or(StreamId::MIN, before_last)),
-                _ => From::After(id(arg, 0)?),
+                _ => match id(arg, 0)? {
+                    // To a group, `>` is another name for the last ID there is.
+                    StreamId::MAX if self.group.is_some() => From::New,
+                    id => From::After(id),
+                },
             });
         }
         Ok(positions)
