@@ -82,20 +82,28 @@ class Loader:
         """Sends `request` with `{seq:…}` counting from 0 to `count`."""
         self.load(server, *request, requests=count, keys=count, lines=lines, clients=clients)
 
-    @contextlib.contextmanager
     def pinger(self, server: Server):
         """Sends PING each millisecond inside the context; fills the Latency that it gives at the end."""
-        process = self._beside("ping", server)
+        return self._timing("ping", server)
+
+    def open_loop(self, server: Server, *request: str, rate: float, keys: int, clients: int = 50):
+        """Sends `request` at `rate` a second inside the context, answered or not; fills the Latency that it gives at
+        the end, which counts from when each request was due."""
+        return self._timing("open", server, str(clients), str(rate), str(keys), *request)
+
+    @contextlib.contextmanager
+    def _timing(self, duty: str, server: Server, *shape: str):
+        process = self._beside(duty, server, *shape)
         latency = Latency()
         try:
-            # Pings before and after belong to it: a stall may start late or outlive the reply.
+            # Requests before and after belong to it: a stall may start late or outlive the reply.
             time.sleep(0.2)
             yield latency
             time.sleep(0.5)
             out, err = process.communicate(timeout=LIMIT)
             if process.returncode:
                 raise ClientFailed(err.strip())
-            latency.count, latency.p50, latency.p999, latency.worst = map(float, out.split())
+            latency.count, latency.p50, latency.p99, latency.p999, latency.worst = map(float, out.split())
         finally:
             process.kill()
             process.wait()
@@ -114,18 +122,19 @@ class Loader:
             process.kill()
             process.wait()
 
-    def _beside(self, duty: str, server: Server) -> subprocess.Popen:
+    def _beside(self, duty: str, server: Server, *shape: str) -> subprocess.Popen:
         pipe = subprocess.PIPE
-        command = [str(self.program), duty, str(server.port)]
+        command = [str(self.program), duty, str(server.port), *shape]
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=aside)
 
 
 @dataclass
 class Latency:
-    """Of PING, in microseconds."""
+    """Of PING, or of the requests of an open loop, in microseconds."""
 
     count: float = 0
     p50: float = 0
+    p99: float = 0
     p999: float = 0
     worst: float = 0
 

@@ -1,6 +1,7 @@
 """The command line that both programs share, and the course of a comparison: rows, repetitions, servers in turn."""
 
 import argparse
+import dataclasses
 import fnmatch
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from client import ClientFailed, Loader
 from report import FAILED, NOT_SUPPORTED, Cell, Line, table
-from rows import Lab, Row
+from rows import Lab, NotSupported, Row
 from server import CLIENT_CORE, SERVER_CORE, ReplyError, ServerFailed, raise_open_files
 
 REPEAT = 3
@@ -35,7 +36,12 @@ def main(rows: tuple[Row, ...], description: str, requests: int) -> int:
     with tempfile.TemporaryDirectory(prefix="versus-") as directory:
         loader = Loader(Path(directory))
         labs = [Lab(program, loader, requests, scale) for _, program in options.servers]
-        for row in chosen(rows, options.only):
+        wanted = chosen(rows, options.only)
+        if any(row.needs_rate for row in wanted):
+            rate = max(lab.saturated_rate() for lab in labs[1:] or labs) / 2
+            print(f"latencies at {rate:,.0f} requests per second", file=sys.stderr, flush=True)
+            labs = [dataclasses.replace(lab, rate=rate) for lab in labs]
+        for row in wanted:
             found = compare(row, names, labs, 1 if row.once else repeat * row.times)
             lines += found
             for line in found:
@@ -58,10 +64,11 @@ def compare(row: Row, names: list[str], labs: list[Lab], repeat: int) -> list[Li
             try:
                 for cell, figure in zip(cells, row.measure(lab), strict=True):
                     cell.figures.append(figure)
-            except FAILURES as error:
+            except (*FAILURES, NotSupported) as error:
                 print(f"{row.name}: {name}: {error}", file=sys.stderr)
+                is_unknown = isinstance(error, NotSupported) or "unknown command" in str(error).lower()
                 for cell in cells:
-                    cell.failure = NOT_SUPPORTED if "unknown command" in str(error).lower() else FAILED
+                    cell.failure = NOT_SUPPORTED if is_unknown else FAILED
     return lines
 
 

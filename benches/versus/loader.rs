@@ -1,14 +1,18 @@
 //! The load generator of the whole-server comparison: so cheap per request that the server is the
-//! bottleneck. `rustc -O` builds it without dependencies. Three duties:
+//! bottleneck. `rustc -O` builds it without dependencies. Four duties:
 //!
 //! * `loader load PORT CLIENTS PIPELINE REQUESTS RANGE LINES ARG…` sends one command over and
 //!   over and prints the seconds until all replies were there.
-//! * `loader ping PORT` sends PING each millisecond until its input closes, then prints
-//!   `count p50 p99.9 worst` (latencies in microseconds).
+//! * `loader open PORT CLIENTS RATE RANGE ARG…` sends one command so many times a second,
+//!   whether it is answered or not, until its input closes, then prints the latencies.
+//! * `loader ping PORT` sends PING each millisecond until its input closes, then prints the
+//!   latencies.
 //! * `loader sink PORT` attaches as a replica, prints `online` after the snapshot, and throws the
 //!   stream away.
 //!
-//! In `load`, an argument may hold numbers that change with each request, written as
+//! Latencies are printed as `count p50 p99 p99.9 worst`, in microseconds.
+//!
+//! In `load` and `open`, an argument may hold numbers that change with each request, written as
 //! `{rand:WIDTH}`, `{seq:WIDTH}` or `{same:WIDTH}`: a random number below RANGE, the request's
 //! count modulo RANGE, and once more the number before it. All are padded with zeros to WIDTH
 //! digits, so that a pipeline is encoded once and then only its digits are rewritten. Braces without
@@ -21,13 +25,14 @@ use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "usage: loader load PORT CLIENTS PIPELINE REQUESTS RANGE LINES ARG…
+       loader open PORT CLIENTS RATE RANGE ARG…
        loader ping PORT
        loader sink PORT";
 
@@ -39,6 +44,7 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["load", port, ref shape @ ..] => load(port.parse()?, shape),
+        ["open", port, ref shape @ ..] => open(port.parse()?, shape),
         ["ping", port] => ping(port.parse()?),
         ["sink", port] => sink(port.parse()?),
         _ => Err(USAGE.into()),
@@ -237,15 +243,107 @@ fn parse_argument(arg: &str) -> Result<(Vec<u8>, Vec<Number>)> {
     Ok((text, numbers))
 }
 
-/// Measures PING each millisecond. A late reply delays the pings behind it, so these count from
-/// when they were due; otherwise a stall would be seen once instead of in each ping that it hit.
-fn ping(port: u16) -> Result<()> {
+/// Sends a request whenever one is due, on one connection after the other, whatever is still to be
+/// answered: so a stall is seen by each request that was due meanwhile. The n-th request is due n
+/// times the period after the start, so a connection's reader knows when each of its requests was.
+fn open(port: u16, shape: &[&str]) -> Result<()> {
+    let [clients, rate, range, command @ ..] = shape else {
+        return Err(USAGE.into());
+    };
+    let mut batch = Batch::new(command, 1, range.parse()?)?;
+    let clients: usize = clients.parse()?;
+    let period = Duration::from_secs_f64(1.0 / rate.parse::<f64>()?);
+    let stop = until_input_closes();
+    let mut connections: Vec<TcpStream> =
+        (0..clients).map(|_| connect(port)).collect::<Result<_>>()?;
+    let start = Instant::now();
+    let due = move |n: usize| start + period.mul_f64(n as f64);
+    let total = Arc::new(AtomicUsize::new(usize::MAX));
+    let mut readers = Vec::new();
+    for (first, connection) in connections.iter().enumerate() {
+        let connection = connection.try_clone()?;
+        let total = Arc::clone(&total);
+        readers.push(thread::spawn(move || {
+            let number = |nth: usize| first + nth * clients;
+            let is_complete = |nth| number(nth) >= total.load(Ordering::Relaxed);
+            read_timed(connection, |nth| due(number(nth)), is_complete)
+                .map_err(|error| error.to_string())
+        }));
+    }
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(due(sent).saturating_duration_since(Instant::now()));
+        connections[sent % clients].write_all(batch.next(1))?;
+        sent += 1;
+    }
+    total.store(sent, Ordering::Relaxed);
+    let mut latencies = Vec::with_capacity(sent);
+    for reader in readers {
+        latencies.extend(reader.join().map_err(|_| "a reader panicked")??);
+    }
+    print_latencies(latencies);
+    Ok(())
+}
+
+/// Reads replies of one line until there are as many as requests; the latencies of all, from when
+/// each of the requests was `due`. `is_complete` tells of a number of replies whether it is all.
+fn read_timed(
+    mut connection: TcpStream,
+    due: impl Fn(usize) -> Instant,
+    is_complete: impl Fn(usize) -> bool,
+) -> Result<Vec<Duration>> {
+    // How many there will be is said at the end, to somebody who may be reading.
+    connection.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut latencies: Vec<Duration> = Vec::new();
+    let mut last = Instant::now();
+    while !is_complete(latencies.len()) {
+        let n = match connection.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && last.elapsed() < PATIENCE => {
+                continue;
+            }
+            read => read?,
+        };
+        if n == 0 {
+            return Err("the server closed the connection".into());
+        }
+        last = Instant::now();
+        if buffer[0] == b'-' {
+            return Err(String::from_utf8_lossy(&buffer[..n.min(200)]).into());
+        }
+        for _ in buffer[..n].iter().filter(|&&byte| byte == b'\n') {
+            latencies.push(last.saturating_duration_since(due(latencies.len())));
+        }
+    }
+    Ok(latencies)
+}
+
+/// What tells that this program's input has been closed.
+fn until_input_closes() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopper = Arc::clone(&stop);
     thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         stopper.store(true, Ordering::Relaxed);
     });
+    stop
+}
+
+fn print_latencies(mut latencies: Vec<Duration>) {
+    latencies.sort_unstable();
+    let last = latencies.len().saturating_sub(1);
+    let at = |share: f64| {
+        let at = latencies.get((last as f64 * share) as usize);
+        at.map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
+    };
+    let (p50, p99, p999, worst) = (at(0.5), at(0.99), at(0.999), at(1.0));
+    println!("{} {p50:.1} {p99:.1} {p999:.1} {worst:.1}", latencies.len());
+}
+
+/// Measures PING each millisecond. A late reply delays the pings behind it, so these count from
+/// when they were due; otherwise a stall would be seen once instead of in each ping that it hit.
+fn ping(port: u16) -> Result<()> {
+    let stop = until_input_closes();
     let mut connection = connect(port)?;
     let mut latencies = Vec::new();
     let mut due = Instant::now();
@@ -260,16 +358,7 @@ fn ping(port: u16) -> Result<()> {
         latencies.push(start.elapsed());
         due += Duration::from_millis(1);
     }
-    latencies.sort_unstable();
-    let at =
-        |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
-    println!(
-        "{} {:.1} {:.1} {:.1}",
-        latencies.len(),
-        at(0.5),
-        at(0.999),
-        at(1.0)
-    );
+    print_latencies(latencies);
     Ok(())
 }
 

@@ -38,6 +38,12 @@ class Row:
     """Measured once however often the others are: it is long, or hardly varies."""
     times: int = 1
     """How often it is measured where the others are measured once: its figures vary more than theirs."""
+    needs_rate: bool = False
+    """It wants `Lab.rate`."""
+
+
+class NotSupported(Exception):
+    """The server lacks what the row is about."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,22 @@ class Lab:
     """Requests of one throughput measurement."""
     scale: float
     """Of all sizes: 1, or less to be quick."""
+    rate: float = 0.0
+    """Requests per second of an open loop: half of what the better peer can do, where a row needs it."""
 
     def server(self, *options: str, **where) -> Server:
         return Server(self.program, *options, **where)
 
     def size(self, full: int) -> int:
         return int(full * self.scale)
+
+    def saturated_rate(self) -> float:
+        """How many SETs a second the server answers, one at a time on each of 50 connections."""
+        with self.server() as server:
+            keys = self.size(1_000_000)
+            self.fill_keys(server, keys)
+            requests = self.requests // 8
+            return self.loader.load(server, "SET", KEY, VALUE, requests=requests, keys=keys, pipeline=1).throughput
 
     def fill_keys(self, server: Server, count: int) -> None:
         self.loader.fill(server, "SET", NEXT_KEY, VALUE, count=count)
@@ -230,7 +246,7 @@ def snapshot(lab: Lab) -> tuple[float, ...]:
 
 
 def full_sync(lab: Lab, primary: Server, count: int, limit: float = 120.0) -> float:
-    with lab.server(core=CLIENT_CORE) as replica:
+    with lab.server(cores=(CLIENT_CORE,)) as replica:
         start = time.perf_counter()
         replica.command("REPLICAOF", "127.0.0.1", primary.port)
         while "master_link_status:up" not in replica.command("INFO", "replication"):
@@ -256,7 +272,7 @@ def slow_sync_row(name: str, two_channels: bool) -> Row:
         options = ("--repl-diskless-sync-delay", "0", "--rdbcompression", "no", "--repl-backlog-size", "1mb")
         limits = ("--client-output-buffer-limit", "replica", "256mb", "256mb", "60")
         keys = lab.size(1_000_000)
-        with lab.server(*options, *limits) as primary, lab.server(core=CLIENT_CORE) as replica:
+        with lab.server(*options, *limits) as primary, lab.server(cores=(CLIENT_CORE,)) as replica:
             for server in (primary, replica):
                 set_two_channels(server, two_channels)
             lab.loader.fill(primary, "SET", NEXT_KEY, value, count=keys)

@@ -101,8 +101,10 @@ class Connection:
 class Server(contextlib.AbstractContextManager):
     """A running server; leaving the context kills it and removes its directory."""
 
-    def __init__(self, program: Path, *options: str, core: int = SERVER_CORE, wrapper: tuple[str, ...] = ()):
-        self.program, self.options, self.core, self.wrapper = program, options, core, wrapper
+    def __init__(
+        self, program: Path, *options: str, cores: tuple[int, ...] = (SERVER_CORE,), wrapper: tuple[str, ...] = ()
+    ):
+        self.program, self.options, self.cores, self.wrapper = program, options, cores, wrapper
         self.directory = Path(tempfile.mkdtemp(prefix="versus-"))
         self.connection: Connection | None = None
         self.process: subprocess.Popen | None = None
@@ -128,7 +130,7 @@ class Server(contextlib.AbstractContextManager):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=lambda: os.sched_setaffinity(0, {self.core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, self.cores),
             )
 
     def wait_ready(self, limit: float = 120.0) -> None:
