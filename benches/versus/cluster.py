@@ -147,6 +147,6 @@ def migrate(source: Node, target: Node, slot: int) -> float:
 @contextlib.contextmanager
 def source_and_target(source: Path, target: Path) -> Iterator[tuple[Node, Node]]:
     """A node that owns all slots, and one that owns none, on cores of their own."""
-    with Node(source) as one, Node(target, core=CLIENT_CORE) as other:
+    with Node(source) as one, Node(target, cores=(CLIENT_CORE,)) as other:
         join([one, other], [(0, 16383)])
         yield one, other

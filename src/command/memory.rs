@@ -59,12 +59,12 @@ pub fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
         ("dataset.percentage", Ratio(m.dataset_percent())),
         ("peak.percentage", Ratio(percent(m.used, m.peak))),
         ("allocator.allocated", Bytes(m.used)),
-        ("allocator.active", Bytes(m.allocator_resident)),
+        ("allocator.active", Bytes(m.allocator_active)),
         ("allocator.resident", Bytes(m.allocator_resident)),
         ("allocator-fragmentation.ratio", Ratio(allocator.ratio())),
         ("allocator-fragmentation.bytes", Bytes(allocator.bytes().max(0) as u64)),
-        ("allocator-rss.ratio", Ratio(1.0)),
-        ("allocator-rss.bytes", Bytes(0)),
+        ("allocator-rss.ratio", Ratio(m.allocator_rss().ratio())),
+        ("allocator-rss.bytes", Bytes(m.allocator_rss().bytes().max(0) as u64)),
         ("rss-overhead.ratio", Ratio(m.rss_overhead().ratio())),
         ("rss-overhead.bytes", Bytes(m.rss_overhead().bytes().max(0) as u64)),
         ("fragmentation", Ratio(m.fragmentation().ratio())),
@@ -126,6 +126,12 @@ fn diagnose(s: &Server, m: &MemoryOverhead, report: &mut String) {
             m.fragmentation().ratio() > 1.4 && m.fragmentation().bytes() > 10 * MIB as i64,
             "High total RSS: the process holds more than 1.4 bytes of memory for each byte that is used. After a large \
              peak that is normal; without one, the workload fragments the allocator's memory.",
+        ),
+        (
+            m.allocator_fragmentation().ratio() > 1.1
+                && m.allocator_fragmentation().bytes() > 10 * MIB as i64,
+            "High allocator fragmentation: more than a tenth of what is used lies in holes between values that are left \
+             of more. With 'activedefrag yes' values move into the holes of others, and what gets free is given back.",
         ),
         (
             replicas > 0 && m.replicas / replicas > 10 * MIB,

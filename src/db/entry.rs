@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 use crate::ds::table::Item;
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use crate::util::number::parse_i64;
 use crate::value::hash::Hash;
@@ -261,6 +262,11 @@ impl Entry {
         }
     }
 
+    /// The entry as the table's writers see it.
+    pub fn view_mut(&mut self) -> EntryMut<'_> {
+        EntryMut(self.0, PhantomData)
+    }
+
     /// The entry as the table's readers see it.
     #[inline]
     pub fn view(&self) -> EntryRef<'_> {
@@ -437,6 +443,21 @@ impl Entry {
             let rest = read::<u8>(self.0, KIND_AND_FLAGS) & !RAW;
             write::<u8>(self.0, KIND_AND_FLAGS, rest | if raw { RAW } else { 0 });
         }
+    }
+
+    /// The entry, perhaps at another address; a string's own allocation is shown to the relocator as well.
+    pub fn relocated(self, relocator: &mut Relocator) -> Entry {
+        let size = self.view().size();
+        let old = ManuallyDrop::new(self);
+        // SAFETY: `size` makes the layout that was allocated; nobody but `self` knew the address. A Rust value may lie
+        // anywhere that is aligned as well.
+        let moved = Entry(unsafe { relocator.block(old.0, layout(size)) });
+        if moved.view().raw_kind() == STR {
+            // SAFETY: a STR entry's value is a LongString, and the entry is ours alone.
+            unsafe { &mut *moved.0.as_ptr().add(shape(moved.0).value()).cast::<LongString>() }
+                .relocate(relocator);
+        }
+        moved
     }
 
     /// Frees the entry's own allocation, and not what its value owns.

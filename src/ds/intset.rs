@@ -7,6 +7,7 @@
 //! All integers have the width that the widest one needs, so any of them is found by its index. A
 //! wider one that is added widens all; nothing narrows them again.
 
+use crate::util::alloc::relocate::Relocator;
 use std::cmp::Ordering;
 use std::mem;
 
@@ -68,6 +69,11 @@ impl Intset {
     /// Bytes of memory held, without the struct itself.
     pub fn heap_bytes(&self) -> usize {
         self.0.len()
+    }
+
+    /// Shows its allocation to the relocator.
+    pub fn relocate(&mut self, relocator: &mut Relocator) {
+        relocator.slice(&mut self.0);
     }
 
     /// Number of integers.

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use super::table::{Item, prefetch};
+use crate::util::alloc::relocate::Relocator;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -145,6 +146,15 @@ impl Member {
     }
 }
 
+impl Member {
+    /// The member, perhaps at another address.
+    pub fn relocated(self, relocator: &mut Relocator) -> Member {
+        let size = self.view().size();
+        // SAFETY: the size that was allocated; `self` was the only one to know the address.
+        Member(unsafe { relocator.block(self.into_raw(), layout(size)) })
+    }
+}
+
 impl<'a> MemberRef<'a> {
     #[inline]
     pub fn bytes(self) -> &'a [u8] {
@@ -249,6 +259,15 @@ impl Field {
     #[inline]
     pub fn view(&self) -> FieldRef<'_> {
         FieldRef(self.0, PhantomData)
+    }
+}
+
+impl Field {
+    /// The field, perhaps at another address.
+    pub fn relocated(self, relocator: &mut Relocator) -> Field {
+        let size = self.view().size();
+        // SAFETY: as for a member.
+        Field(unsafe { relocator.block(self.into_raw(), layout(size)) })
     }
 }
 

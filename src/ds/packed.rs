@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 use super::listpack::{Listpack, ListpackRef};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
@@ -63,6 +64,14 @@ impl Packed {
         let len = self.view().as_bytes().len();
         // SAFETY: `from` got the block from a box of this length.
         unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(self.0.as_ptr(), len)) }
+    }
+
+    /// Shows its allocation to the relocator.
+    pub fn relocate(&mut self, relocator: &mut Relocator) {
+        let mut block = self.take();
+        relocator.slice(&mut block);
+        // SAFETY: a box is not null. `take` has taken the old block, so it is overwritten and not dropped.
+        unsafe { ptr::write(self, Packed(NonNull::new_unchecked(Box::into_raw(block).cast()))) };
     }
 
     /// Bytes of memory behind this value.
@@ -153,6 +162,21 @@ impl<T> PackedOr<T> {
     #[inline]
     fn tagged(&self) -> *mut Tagged<T> {
         self.block.0.as_ptr().cast()
+    }
+
+    /// Shows its own allocation to the relocator; what a `T` owns is the caller's business.
+    pub fn relocate(&mut self, relocator: &mut Relocator) {
+        if self.is_listpack() {
+            return self.block.relocate(relocator);
+        }
+        // SAFETY: `other` made the block as a box, which nobody but `self` knows, and which is given back.
+        unsafe {
+            let mut tagged = Box::from_raw(self.tagged());
+            relocator.boxed(&mut tagged);
+            let block = NonNull::new_unchecked(Box::into_raw(tagged).cast());
+            // Not to be dropped: the old block is gone.
+            ptr::write(&raw mut self.block, ManuallyDrop::new(Packed(block)));
+        }
     }
 
     #[inline]

@@ -17,6 +17,7 @@ use crate::server::cron;
 use crate::server::dispatch::resume;
 use crate::server::expiry;
 use crate::server::memory::client_eviction;
+use crate::server::memory::defrag;
 use crate::server::memory::evict;
 use crate::server::monitoring;
 use crate::server::networking;
@@ -181,6 +182,7 @@ pub fn watched_turn(
         server.net.events_mut().next_cron_us =
             now_us + 1_000_000 / u64::from(server.config.hz.clamp(1, 500));
     }
+    defrag::take_turn(server, now_us);
     if server.net.take_rebind() {
         with_source(server, |source, server| source.listen_anew(server));
     }
@@ -340,11 +342,8 @@ fn next(server: &Server, now_us: u64) -> Next {
         left_ms.unsigned_abs().saturating_mul(1000)
     };
     let wake = deadlines.into_iter().flatten().map(|at_ms| now_us.saturating_add(left_us(at_ms)));
-    Next::Until(
-        wake.min().map_or(server.net.events().next_cron_us, |at| {
-            at.min(server.net.events().next_cron_us)
-        }),
-    )
+    let wake = wake.chain(server.memory.defrag().due_us());
+    Next::Until(wake.fold(server.net.events().next_cron_us, u64::min))
 }
 
 /// A turn in the midst of a script that runs for long: what does not have to wait for its end. What belongs to the

@@ -8,11 +8,13 @@
 //! (and count in [`Hash::len`]) until they are overwritten, removed, or [reclaimed](Hash::reclaim); so a replica can
 //! wait for its primary's word. With `now` [`FOREVER_YOUNG`] nothing is hidden.
 
+use super::relocate_table;
 use crate::ds::hash;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, ListpackRef, Pos};
 use crate::ds::member::{Field, FieldRef, in_batches};
 use crate::ds::packed::{Exclusive, Packed, PackedOr, Shared};
 use crate::ds::table::Table;
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
 
@@ -157,6 +159,23 @@ impl Hash {
         match self.packed() {
             Some((list, _)) => list.is_empty(),
             None => self.table().is_none_or(Table::is_empty),
+        }
+    }
+
+    /// Shows its allocations to the relocator; see [`ValueMut::relocate`](super::ValueMut::relocate).
+    pub fn relocate(&mut self, from: u64, elements: usize, relocator: &mut Relocator) -> u64 {
+        if from == 0 {
+            self.0.relocate(relocator);
+        }
+        match self.0.get_mut() {
+            Exclusive::Listpack(_) => 0,
+            Exclusive::Other(Other::Volatile(volatile)) => {
+                volatile.triples.relocate(relocator);
+                0
+            }
+            Exclusive::Other(Other::Table(Fields { table, .. })) => {
+                relocate_table(table, from, elements, relocator, Field::relocated)
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use crate::ds::listpack::{Listpack, ListpackEntry, ListpackRef, Pos};
 use crate::ds::quicklist::{self, Direction, Element, Needle, Quicklist, exceeds_limit};
+use crate::util::alloc::relocate::Relocator;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
@@ -88,6 +89,22 @@ impl List {
         match &self.0 {
             Small(_) => 1,
             Big(quicklist) => quicklist.node_count(),
+        }
+    }
+
+    /// Shows its allocations to the relocator; see [`ValueMut::relocate`](super::ValueMut::relocate).
+    pub fn relocate(&mut self, from: u64, elements: usize, relocator: &mut Relocator) -> u64 {
+        match &mut self.0 {
+            Small(listpack) => {
+                listpack.relocate(relocator);
+                0
+            }
+            Big(quicklist) => {
+                if from == 0 {
+                    relocator.boxed(quicklist);
+                }
+                quicklist.relocate(from as usize, elements, relocator) as u64
+            }
         }
     }
 

@@ -10,6 +10,8 @@ pub mod stream;
 pub(crate) mod string;
 pub(crate) mod zset;
 
+use crate::ds::table::{Item, Table};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::number::parse_i64;
 use hash::{Hash, HashLimits};
 use list::{List, ListLimits};
@@ -108,6 +110,46 @@ pub enum ValueMut<'a> {
     Hash(&'a mut Hash),
     Zset(&'a mut Zset),
     Stream(&'a mut Stream),
+}
+
+impl ValueMut<'_> {
+    /// Shows the allocations of a collection to the relocator: from this position on, 0 first, until about so many
+    /// `elements` are done. Returns the position to go on from, or 0 when all are done. The collection may be changed
+    /// in between; what is added to it may be left out then.
+    pub fn relocate(self, from: u128, elements: usize, relocator: &mut Relocator) -> u128 {
+        let at = from as u64;
+        match self {
+            ValueMut::String => 0,
+            ValueMut::List(list) => list.relocate(at, elements, relocator).into(),
+            ValueMut::Set(set) => set.relocate(at, elements, relocator).into(),
+            ValueMut::Hash(hash) => hash.relocate(at, elements, relocator).into(),
+            ValueMut::Zset(zset) => zset.relocate(at, elements, relocator).into(),
+            ValueMut::Stream(stream) => stream.relocate(from, elements, relocator),
+        }
+    }
+}
+
+/// Shows the allocations of a collection's table to the relocator, as [`ValueMut::relocate`] does.
+fn relocate_table<T: Item>(
+    table: &mut Table<T>,
+    from: u64,
+    elements: usize,
+    relocator: &mut Relocator,
+    relocate: impl Fn(T, &mut Relocator) -> T,
+) -> u64 {
+    let mut done = 0;
+    let mut at = from;
+    loop {
+        at = table.relocate(at, relocator, |item, relocator| {
+            done += 1;
+            relocate(item, relocator)
+        });
+        // An empty bucket is some work, too.
+        done += 1;
+        if at == 0 || done >= elements {
+            return at;
+        }
+    }
 }
 
 impl ValueRef<'_> {

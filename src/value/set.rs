@@ -1,12 +1,14 @@
 //! The set value: an intset while all members are integers, a listpack while there are few and short ones, else a
 //! hash table.
 
+use super::relocate_table;
 use crate::ds::hash;
 use crate::ds::intset::Intset;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, parse_int};
 use crate::ds::member::{BATCH, Member, MemberRef, in_batches};
 use crate::ds::packed::Packed;
 use crate::ds::table::Table;
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
 
@@ -115,6 +117,21 @@ impl Set {
             Repr::Listpack(list) => list.view().is_empty(),
             Repr::Table(table) => table.is_empty(),
         }
+    }
+
+    /// Shows its allocations to the relocator; see [`ValueMut::relocate`](super::ValueMut::relocate).
+    pub fn relocate(&mut self, from: u64, elements: usize, relocator: &mut Relocator) -> u64 {
+        match &mut self.0 {
+            Repr::Intset(set) => set.relocate(relocator),
+            Repr::Listpack(list) => list.relocate(relocator),
+            Repr::Table(table) => {
+                if from == 0 {
+                    relocator.boxed(table);
+                }
+                return relocate_table(table, from, elements, relocator, Member::relocated);
+            }
+        }
+        0
     }
 
     /// The encoding, as `OBJECT ENCODING` names it.

@@ -1,6 +1,7 @@
 //! A long string: bytes that belong to the keyspace alone, or that replies on their way share, so that they need no
 //! copy. Who changes the string while it is shared gets a copy of it; the replies keep what it was.
 
+use crate::util::alloc::relocate::Relocator;
 use bytes::Bytes;
 use std::mem;
 use std::ops::Deref;
@@ -33,6 +34,19 @@ impl LongString {
         match self {
             LongString::Own(bytes) => bytes,
             LongString::Shared(_) => unreachable!("it was made one's own above"),
+        }
+    }
+
+    /// Shows its allocations to the relocator. Bytes that replies share stay where they are.
+    pub fn relocate(&mut self, relocator: &mut Relocator) {
+        match self {
+            LongString::Own(bytes) => relocator.vec(bytes),
+            LongString::Shared(bytes) => {
+                relocator.boxed(bytes);
+                if bytes.is_unique() && relocator.wants(bytes.as_ptr(), bytes.len().max(1)) {
+                    **bytes = Bytes::copy_from_slice(bytes);
+                }
+            }
         }
     }
 

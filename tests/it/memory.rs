@@ -90,6 +90,57 @@ fn deleted_collections_are_given_back() {
     }
 }
 
+/// What is left between deleted keys moves together, and is the same as before.
+#[test]
+fn active_defragmentation_gives_memory_back() {
+    let mut server = Server::start(&["--active-defrag-ignore-bytes", "1mb"]);
+    if server.info_text("mem_allocator").as_deref() == Some("libc") {
+        let refusal = server.line("CONFIG SET activedefrag yes");
+        assert!(refusal.contains("cannot be enabled"), "{refusal}");
+        return;
+    }
+    let script = "for i = ARGV[1], ARGV[2] do
+           local text = string.rep('x', 20 + i * 7 % 380) .. i
+           redis.call('set', 'k' .. i, text)
+           if i % 5 == 0 then
+             redis.call('sadd', 'set', text); redis.call('hset', 'hash', i, text)
+             redis.call('zadd', 'zset', i % 10, text); redis.call('rpush', 'list', text)
+             redis.call('xadd', 'stream', i .. '-1', 'field', text)
+           end
+         end";
+    let delete =
+        "for i = ARGV[1], ARGV[2] do if i % 5 ~= 0 then redis.call('del', 'k' .. i) end end";
+    for script in [script, delete] {
+        for i in (1..60_000).step_by(2000) {
+            let (from, to) = (i.to_string(), (i + 1999).to_string());
+            assert_eq!(server.text(&["EVAL", script, "0", &from, &to]), "nil");
+        }
+    }
+    let (digest, used) = (server.line("DEBUG DIGEST"), server.info("used_memory"));
+    let (holes, before) = (server.info("allocator_frag_bytes"), rss(&mut server));
+    assert!(holes > 8 * MB as i64, "{holes}");
+    server.check(&[("CONFIG SET activedefrag yes", "OK")]);
+    wait_for("holes to be filled and given back", || {
+        let is_done = server.info("allocator_frag_bytes") < holes / 4
+            && rss(&mut server) < before - holes / 2;
+        is_done.then_some(())
+    });
+    server.wait_info("active_defrag_running", "0");
+    assert_eq!(server.line("DEBUG DIGEST"), digest);
+    assert!(server.info("used_memory").abs_diff(used) < MB as u64 / 4);
+    assert!(server.info("active_defrag_hits") > server.info("active_defrag_key_hits"));
+    assert!(server.info("active_defrag_key_hits") > 3000);
+    assert_eq!(server.info("current_active_defrag_time"), 0);
+    server.check(&[("CONFIG RESETSTAT", "OK")]);
+    assert_eq!(server.info("active_defrag_hits"), 0);
+    // The order of the sorted set is whole.
+    server.check(&[
+        ("ZCARD zset", ":12000"),
+        ("ZCOUNT zset 5 5", ":6000"),
+        ("XLEN stream", ":12000"),
+    ]);
+}
+
 /// A huge page is resident as a whole, however little of it is used. Two may be had before the program begins.
 #[test]
 fn an_empty_server_has_no_huge_pages() {

@@ -6,6 +6,7 @@ use super::{Found, Walk};
 use crate::db::entry::{Entry, EntryRef};
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Table, below, prefetch};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::slot::SLOTS;
 use crate::util::slot_set::SlotSet;
 use std::mem;
@@ -156,6 +157,26 @@ impl BySlot {
         };
         match self.scan_table(slot, position, visit) {
             0 => 0,
+            next => join(slot, next),
+        }
+    }
+
+    pub fn relocate(
+        &mut self,
+        cursor: u64,
+        relocator: &mut Relocator,
+        relocate: impl FnMut(Entry, &mut Relocator) -> Entry,
+    ) -> u64 {
+        let (slot, position) = split(cursor);
+        let table = self.tables.get_mut(usize::from(slot)).and_then(Option::as_mut);
+        let next = table.map_or(0, |table| {
+            if position == 0 {
+                relocator.boxed(table);
+            }
+            table.relocate(position, relocator, relocate)
+        });
+        match next {
+            0 => self.next_slot(usize::from(slot) + 1).map_or(0, |slot| join(slot, 0)),
             next => join(slot, next),
         }
     }

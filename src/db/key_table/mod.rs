@@ -16,6 +16,7 @@ use self::by_slot::BySlot;
 use super::entry::{Entry, EntryMut, EntryRef};
 use crate::ds::hash::HashSeed;
 use crate::ds::table::{Table, TableStats, position};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::slot::key_slot;
 use crate::util::slot_set::SlotSet;
 
@@ -270,6 +271,20 @@ impl KeyTable {
         match &self.keys {
             Tables::One(_) => self.scan(cursor, visit),
             Tables::BySlot(tables) => tables.scan_slot(slot, cursor, visit),
+        }
+    }
+
+    /// Shows what the entries of one bucket lie in to the relocator, and passes them through `relocate`; cursors are
+    /// those of [`KeyTable::scan`], which hidden slots are no part of.
+    pub fn relocate(
+        &mut self,
+        cursor: u64,
+        relocator: &mut Relocator,
+        relocate: impl FnMut(Entry, &mut Relocator) -> Entry,
+    ) -> u64 {
+        match &mut self.keys {
+            Tables::One(table) => table.relocate(cursor, relocator, relocate),
+            Tables::BySlot(tables) => tables.relocate(cursor, relocator, relocate),
         }
     }
 

@@ -23,6 +23,7 @@ pub use view::{Iter, ListpackRef, Pos};
 use codec::{EOF, Encoded};
 use view::{COUNT_UNKNOWN, HEADER};
 
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 
 /// A collection must not let a listpack outgrow this, see [`Listpack::safe_to_add`]; far below what
@@ -103,6 +104,11 @@ impl Listpack {
     /// Bytes of memory held, unused ones included, without the struct itself.
     pub fn heap_bytes(&self) -> usize {
         self.0.capacity()
+    }
+
+    /// Shows its allocation to the relocator.
+    pub fn relocate(&mut self, relocator: &mut Relocator) {
+        relocator.vec(&mut self.0);
     }
 
     /// Gives back memory that is not in use.

@@ -19,10 +19,12 @@ mod packed;
 pub use node::{Container, Needle, NodeBytes};
 
 use super::listpack::{Listpack, ListpackEntry, ListpackRef, SAFETY_LIMIT};
+use crate::util::alloc::relocate::Relocator;
 use node::Node;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::{ControlFlow, Range};
 
 /// Limits in bytes for a fill of -1 to -5.
@@ -33,6 +35,9 @@ const SAFETY_BYTES: usize = 8192;
 
 /// What an element may need in a listpack besides its text, estimated high.
 const ENTRY_OVERHEAD: usize = 8;
+
+/// Bytes that are as much work to be moved as an element on its own.
+const MOVED_LIKE_ELEMENT: usize = 512;
 
 /// Bytes that two listpacks need once only when merged: header and end mark.
 const LISTPACK_OVERHEAD: usize = 7;
@@ -181,6 +186,27 @@ impl Quicklist {
     pub fn heap_bytes(&self) -> usize {
         let nodes: usize = self.nodes.iter().map(Node::heap_bytes).sum();
         nodes + self.nodes.capacity() * size_of::<Node>()
+    }
+
+    /// Shows its allocations to the relocator: from this node on, until so many `elements` are done. Returns the node
+    /// to go on with, or 0 when all are done.
+    pub fn relocate(&mut self, from: usize, elements: usize, relocator: &mut Relocator) -> usize {
+        if from == 0 {
+            let mut nodes = Vec::from(mem::take(&mut self.nodes));
+            relocator.vec(&mut nodes);
+            self.nodes = nodes.into();
+        }
+        let mut done = 0;
+        for at in from..self.nodes.len() {
+            if done >= elements {
+                return at;
+            }
+            let node = &mut self.nodes[at];
+            node.relocate(relocator);
+            // Moving bytes is work, too.
+            done += node.count().max(node.heap_bytes() / MOVED_LIKE_ELEMENT);
+        }
+        0
     }
 
     /// The nodes as they are stored, from head to tail.

@@ -3,6 +3,7 @@
 use super::packed::GappedListpack;
 use crate::ds::listpack::codec::Encoded;
 use crate::ds::listpack::{Listpack, ListpackEntry, ListpackRef};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::lzf;
 use std::borrow::Cow;
 
@@ -101,6 +102,18 @@ impl Node {
             Data::Packed(packed) => packed.heap_bytes(),
             Data::Plain(plain) => plain.capacity(),
             Data::Lzf(lzf) => size_of::<Lzf>() + lzf.compressed.len(),
+        }
+    }
+
+    /// Shows its allocations to the relocator.
+    pub(super) fn relocate(&mut self, relocator: &mut Relocator) {
+        match &mut self.data {
+            Data::Packed(packed) => packed.relocate(relocator),
+            Data::Plain(plain) => relocator.vec(plain),
+            Data::Lzf(lzf) => {
+                relocator.boxed(lzf);
+                relocator.slice(&mut lzf.compressed);
+            }
         }
     }
 

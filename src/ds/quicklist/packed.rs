@@ -11,6 +11,7 @@
 use crate::ds::listpack::codec::{self, EOF, Encoded};
 use crate::ds::listpack::view::{self, HEADER};
 use crate::ds::listpack::{Listpack, ListpackRef};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 
 #[derive(Debug, Clone)]
@@ -37,6 +38,10 @@ impl GappedListpack {
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.buf.capacity()
+    }
+
+    pub(super) fn relocate(&mut self, relocator: &mut Relocator) {
+        relocator.vec(&mut self.buf);
     }
 
     #[inline]

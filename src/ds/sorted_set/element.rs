@@ -9,6 +9,7 @@
 //! possible: whoever makes a handle has to promise that it will not outlive its element.
 
 use crate::ds::table::Item;
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -27,8 +28,8 @@ pub(super) struct Element(NonNull<u8>);
 // SAFETY: an element is plain data that belongs to its owner alone; handles are `Send` for the reason given there.
 unsafe impl Send for Element {}
 
-/// An element that somebody else owns.
-#[derive(Clone, Copy)]
+/// An element that somebody else owns. Two are equal if they are the same allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Handle(NonNull<u8>);
 
 // SAFETY: whoever made it has promised that its element lives, and goes wherever it goes: into the same sorted set.
@@ -61,6 +62,20 @@ impl Element {
             p.add(head).copy_from_nonoverlapping(NonNull::from(member).cast(), member.len());
             Element(p)
         }
+    }
+}
+
+impl Element {
+    /// The element at another address, if the relocator wants it to be; `self` is to be dropped when no handle of it
+    /// is left.
+    pub(super) fn relocated(&self, relocator: &mut Relocator) -> Option<Element> {
+        let view = self.view();
+        let wanted = relocator.wants(self.0.as_ptr(), view.size());
+        wanted.then(|| Element::new(view.member(), view.score()))
+    }
+
+    pub(super) fn view(&self) -> ElementRef<'_> {
+        ElementRef(self.0, PhantomData)
     }
 }
 
@@ -109,9 +124,15 @@ impl<'a> ElementRef<'a> {
     /// Bytes of the allocation.
     #[inline]
     pub(super) fn bytes(self) -> usize {
+        size_class(self.size())
+    }
+
+    /// Bytes that were asked for.
+    #[inline]
+    fn size(self) -> usize {
         // SAFETY: the element is borrowed for 'a.
         let (head, len) = unsafe { shape(self.0) };
-        size_class(head + len)
+        head + len
     }
 }
 

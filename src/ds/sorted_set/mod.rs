@@ -14,6 +14,7 @@ mod tree;
 
 use super::hash;
 use super::table::Table;
+use crate::util::alloc::relocate::Relocator;
 use element::{Element, ElementRef};
 use std::ops::Range;
 use tree::{Slot, Tree};
@@ -145,6 +146,48 @@ impl SortedSet {
     /// Bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         self.table.memory() + self.tree.memory() + self.element_bytes
+    }
+}
+
+/// Set in the position of a relocation that has come to the tree.
+const IN_TREE: u64 = 1 << 63;
+
+impl SortedSet {
+    /// Shows its allocations to the relocator: from this position on, 0 first, until so many `elements` are done.
+    /// Returns the position to go on from, or 0 when all are done.
+    pub fn relocate(&mut self, from: u64, elements: usize, relocator: &mut Relocator) -> u64 {
+        let mut done = 0;
+        let mut at = from;
+        while done < elements {
+            at = if at & IN_TREE == 0 {
+                match self.relocate_elements(at, &mut done, relocator) {
+                    0 => IN_TREE,
+                    next => next,
+                }
+            } else {
+                let rank = (at & !IN_TREE) as usize;
+                match self.tree.relocate(rank, &mut done, relocator) {
+                    0 => return 0,
+                    next => next as u64 | IN_TREE,
+                }
+            };
+        }
+        at
+    }
+
+    /// The elements of a bucket, and then the next position.
+    fn relocate_elements(&mut self, at: u64, done: &mut usize, relocator: &mut Relocator) -> u64 {
+        let SortedSet { table, tree, .. } = self;
+        // An empty bucket is some work, too.
+        *done += 1;
+        table.relocate(at, relocator, |element, relocator| {
+            *done += 1;
+            let Some(moved) = element.relocated(relocator) else { return element };
+            // SAFETY: the old handle goes from the tree before its element is dropped, here; the new one is used as
+            // in `insert_unique`.
+            unsafe { tree.repoint(element.view().handle(), moved.view()) };
+            moved
+        })
     }
 }
 
@@ -281,6 +324,8 @@ mod tests {
         Add(u16, u16, i16, i16),
         Remove(u16, u16),
         RemoveRange(u16, u16),
+        /// All allocations move, so many elements at a time.
+        Relocate(usize),
     }
 
     fn op() -> impl Strategy<Value = Op> {
@@ -289,6 +334,7 @@ mod tests {
                 .prop_map(|(m, n, s, step)| Op::Add(m, n, s, step)),
             2 => (0u16..3000, 1u16..300).prop_map(|(m, n)| Op::Remove(m, n)),
             1 => (0u16..2000, 0u16..1500).prop_map(|(at, n)| Op::RemoveRange(at, n)),
+            1 => (1usize..300).prop_map(Op::Relocate),
         ]
     }
 
@@ -326,6 +372,14 @@ mod tests {
                         let end = (at + usize::from(n)).min(model.len());
                         model.drain(at..end);
                         set.remove_range(at..at + usize::from(n));
+                    }
+                    Op::Relocate(elements) => {
+                        let mut relocator = Relocator::of_everything();
+                        let mut at = set.relocate(0, elements, &mut relocator);
+                        while at != 0 {
+                            at = set.relocate(at, elements, &mut relocator);
+                        }
+                        prop_assert!(relocator.moved() >= model.len() as u64);
                     }
                 }
                 set.tree.check();

@@ -9,7 +9,8 @@
 //! so waste little. Splitting at either end of the tree leaves the old node full, so that elements that come in order
 //! fill their leaves.
 
-use super::element::Handle;
+use super::element::{ElementRef, Handle};
+use crate::util::alloc::relocate::Relocator;
 use std::ops::Range;
 
 /// Slots of a leaf.
@@ -97,6 +98,69 @@ impl Tree {
             self.lower();
         }
         removed
+    }
+
+    /// Puts the handle of an element in the place of `old`, whose score and member it has.
+    ///
+    /// # Safety
+    /// As for [`ElementRef::handle`].
+    pub(super) unsafe fn repoint(&mut self, old: Handle, new: ElementRef<'_>) {
+        let (score, member) = (new.score(), new.member());
+        // SAFETY: as the caller promises.
+        let handle = unsafe { new.handle() };
+        let mut node = &mut self.root;
+        loop {
+            match node {
+                Node::Leaf(slots) => {
+                    let at = slots.partition_point(|slot| slot.is_before(score, member));
+                    if let Some(slot) = slots.get_mut(at).filter(|slot| slot.element == old) {
+                        slot.element = handle;
+                    }
+                    return;
+                }
+                Node::Inner(children) => {
+                    let at = child_of(children, score, member);
+                    let child = &mut children[at];
+                    if child.first.element == old {
+                        child.first.element = handle;
+                    }
+                    node = &mut child.node;
+                }
+            }
+        }
+    }
+
+    /// Shows the leaf that has the element of this rank to the relocator, and the inner nodes that begin with it;
+    /// counts its elements. Returns the rank of the next leaf, or 0 if there is none.
+    pub(super) fn relocate(
+        &mut self,
+        rank: usize,
+        done: &mut usize,
+        relocator: &mut Relocator,
+    ) -> usize {
+        // An empty tree has a leaf without memory.
+        if rank >= self.len {
+            return 0;
+        }
+        let mut node = &mut self.root;
+        let mut left = rank;
+        loop {
+            match node {
+                Node::Leaf(slots) => {
+                    relocator.vec(slots);
+                    *done += slots.len();
+                    let next = rank - left + slots.len();
+                    return if next < self.len { next } else { 0 };
+                }
+                Node::Inner(children) => {
+                    if left == 0 {
+                        relocator.vec(children);
+                    }
+                    let at = find_rank(children, &mut left);
+                    node = &mut children[at].node;
+                }
+            }
+        }
     }
 
     /// Removes the elements of these ranks, and passes each to `removed`.
@@ -220,10 +284,7 @@ impl Node {
                 found
             }
             Node::Inner(children) => {
-                let behind = children[1..].partition_point(|child| {
-                    child.first.is_before(score, member)
-                        || (child.first.score == score && child.first.element.member() == member)
-                });
+                let behind = child_of(children, score, member);
                 let removed = children[behind].node.remove(score, member);
                 if removed {
                     children[behind].count -= 1;
@@ -308,6 +369,14 @@ impl Node {
             }
         }
     }
+}
+
+/// The child that has the element of this score and member, if any has.
+fn child_of(children: &[Child], score: f64, member: &[u8]) -> usize {
+    children[1..].partition_point(|child| {
+        child.first.is_before(score, member)
+            || (child.first.score == score && child.first.element.member() == member)
+    })
 }
 
 fn insert_in_leaf(slots: &mut Vec<Slot>, slot: Slot, edges: Edges) -> Option<Vec<Slot>> {

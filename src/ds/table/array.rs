@@ -58,6 +58,14 @@ impl Array {
         Layout::from_size_align(bytes, align_of::<Bucket>()).unwrap_or(Layout::new::<Bucket>())
     }
 
+    /// Has the buckets moved by `relocate`, which is given the block and its layout, and returns where it is now.
+    ///
+    /// # Safety
+    /// The array has buckets and is not mapped, and nobody uses their addresses any more.
+    pub unsafe fn move_by(&mut self, relocate: impl FnOnce(NonNull<u8>, Layout) -> NonNull<u8>) {
+        self.buckets = relocate(self.buckets.cast(), Self::layout(self.bytes())).cast();
+    }
+
     /// Buckets.
     #[inline]
     pub fn len(&self) -> usize {

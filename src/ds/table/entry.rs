@@ -118,7 +118,8 @@ impl<'a, T: Item> Occupied<'a, T> {
     }
 }
 
-struct AbortOnDrop;
+/// What is on the stack while a table owns an item twice.
+pub(super) struct AbortOnDrop;
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

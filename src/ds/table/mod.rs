@@ -9,6 +9,7 @@
 //! * `entry`: the handle of an entry that has been found
 //! * `scan`: going through the entries, in one go or with a cursor that survives resizing
 //! * `sample`: entries by chance
+//! * `relocate`: moving allocations, bucket by bucket
 //!
 //! # Resizing
 //!
@@ -20,6 +21,7 @@
 mod array;
 mod bucket;
 mod entry;
+mod relocate;
 mod resize;
 mod sample;
 mod scan;

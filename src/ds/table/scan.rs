@@ -166,7 +166,7 @@ impl<T: Item> Table<T> {
     /// The head of the chain that a position belongs to, and the position up to which that chain
     /// has all entries, or 0 if there is nothing behind it.
     #[inline]
-    fn bucket_at(&self, position: u64) -> Option<(&Bucket, u64)> {
+    pub(super) fn bucket_at(&self, position: u64) -> Option<(&Bucket, u64)> {
         if position >> POSITION_BITS != 0 {
             return None;
         }

@@ -6,7 +6,7 @@
 //!
 //! | Kind | Field | Value |
 //! | --- | --- | --- |
-//! | `bool`, `bool(refusal)` | `bool` | yes or no; `refusal`: why `CONFIG SET` cannot turn it on |
+//! | `bool`, `bool(refusal)` | `bool` | yes or no; `refusal`: why `CONFIG SET` cannot turn it on, if so |
 //! | `int(min, max)`, `octal(min, max)` | an integer | a number |
 //! | `memory(min, max)`, `memory_or_percent(min, max)` | an integer | bytes; a percentage is negative |
 //! | `choice` | a [`Choice`] | one word of a list |
@@ -28,6 +28,7 @@ use super::kind::{Directive, Flags, Kind, Unit};
 use super::values::*;
 use crate::server::flavour::Flavour;
 use crate::sys::locale::can_collate;
+use crate::util::alloc::TELLS_AREAS;
 
 const INT_MAX: i32 = i32::MAX;
 const LONG_MAX: i64 = i64::MAX;
@@ -43,7 +44,7 @@ const OUTPUT_LIMITS: OutputLimits = [
 /// Makes the [`Kind`] of one entry.
 macro_rules! kind {
     ($field:ident, $ty:ty, bool) => { kind!(@bool $field, None) };
-    ($field:ident, $ty:ty, bool($refusal:expr)) => { kind!(@bool $field, Some($refusal)) };
+    ($field:ident, $ty:ty, bool($refusal:expr)) => { kind!(@bool $field, $refusal) };
     (@bool $field:ident, $refusal:expr) => {
         Kind::Bool { get: |c| c.$field, set: |c, value| c.$field = value, refusal: $refusal }
     };
@@ -388,19 +389,19 @@ directives! {
     /// Background thread of jemalloc.
     jemalloc_bg_thread: bool = true, bool, "jemalloc-bg-thread", NO_EFFECT;
     /// Move values to defragment the memory.
-    activedefrag: bool = false, bool(NO_DEFRAG), "activedefrag", NO_EFFECT;
+    activedefrag: bool = false, bool(NO_DEFRAG), "activedefrag";
     /// Fragmented bytes that start it.
-    active_defrag_ignore_bytes: u64 = 100 * MB, memory(1, LONG_MAX), "active-defrag-ignore-bytes", NO_EFFECT;
+    active_defrag_ignore_bytes: u64 = 100 * MB, memory(1, LONG_MAX), "active-defrag-ignore-bytes";
     /// Percentage of fragmentation that starts it.
-    active_defrag_threshold_lower: u32 = 10, int(0, 1000), "active-defrag-threshold-lower", NO_EFFECT;
+    active_defrag_threshold_lower: u32 = 10, int(0, 1000), "active-defrag-threshold-lower";
     /// Percentage of fragmentation for its full effort.
-    active_defrag_threshold_upper: u32 = 100, int(0, 1000), "active-defrag-threshold-upper", NO_EFFECT;
+    active_defrag_threshold_upper: u32 = 100, int(0, 1000), "active-defrag-threshold-upper";
     /// Least percentage of CPU for it.
-    active_defrag_cycle_min: u32 = 1, int(1, 99), "active-defrag-cycle-min", NO_EFFECT;
+    active_defrag_cycle_min: u32 = 1, int(1, 99), "active-defrag-cycle-min";
     /// Highest percentage of CPU for it.
-    active_defrag_cycle_max: u32 = 25, int(1, 99), "active-defrag-cycle-max", NO_EFFECT;
+    active_defrag_cycle_max: u32 = 25, int(1, 99), "active-defrag-cycle-max";
     /// Elements of a value that are moved at once.
-    active_defrag_max_scan_fields: u64 = 1000, int(1, LONG_MAX), "active-defrag-max-scan-fields", NO_EFFECT;
+    active_defrag_max_scan_fields: u64 = 1000, int(1, LONG_MAX), "active-defrag-max-scan-fields";
 
     ["Snapshots"]
 
@@ -622,8 +623,14 @@ directives! {
 }
 
 /// Redis's words where the allocator gives no help with defragmentation.
-const NO_DEFRAG: &str = "Active defragmentation cannot be enabled: it requires a Redis server compiled with a \
-    modified Jemalloc like the one shipped by default with the Redis source distribution";
+const NO_DEFRAG: Option<&str> = if TELLS_AREAS {
+    None
+} else {
+    Some(
+        "Active defragmentation cannot be enabled: it requires a Redis server compiled with a \
+        modified Jemalloc like the one shipped by default with the Redis source distribution",
+    )
+};
 
 fn default_save() -> Vec<SavePoint> {
     [(3600, 1), (300, 100), (60, 10000)]

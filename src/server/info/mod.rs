@@ -240,7 +240,7 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("used_memory_dataset", m.dataset);
     lines.add("used_memory_dataset_perc", format_args!("{:.2}%", m.dataset_percent()));
     lines.add("allocator_allocated", used);
-    lines.add("allocator_active", m.allocator_resident);
+    lines.add("allocator_active", m.allocator_active);
     lines.add("allocator_resident", m.allocator_resident);
     lines.add_bytes("total_system_memory", total);
     let lua = s.scripting.scripts.lua_memory();
@@ -265,7 +265,7 @@ fn memory(s: &Server, lines: &mut Lines) {
         lines.add(format!("{name}_bytes"), excess.bytes());
     };
     add_excess("allocator_frag", m.allocator_fragmentation());
-    add_excess("allocator_rss", Excess::NONE);
+    add_excess("allocator_rss", m.allocator_rss());
     add_excess("rss_overhead", m.rss_overhead());
     add_excess("mem_fragmentation", m.fragmentation());
     lines.add("mem_not_counted_for_evict", evict::memory_not_counted_for_eviction(s));
@@ -276,7 +276,7 @@ fn memory(s: &Server, lines: &mut Lines) {
     lines.add("mem_cluster_links", s.net.bus().total_memory());
     lines.add("mem_aof_buffer", s.persistence.aof.appender().buffer_memory());
     lines.add("mem_allocator", alloc::NAME);
-    lines.add_zeros(&["active_defrag_running"]);
+    lines.add("active_defrag_running", s.memory.defrag().running_percent(&s.config));
     lines.add("lazyfree_pending_objects", s.memory.lazyfree().pending());
     lines.add("lazyfreed_objects", s.memory.lazyfree().freed());
 }
@@ -411,14 +411,14 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("total_forks", stats.forks);
     lines.add("migrate_cached_sockets", s.net.targets().count());
     lines.add("slave_expires_tracked_keys", s.ks.replica_keys.len());
-    lines.add_zeros(&[
-        "active_defrag_hits",
-        "active_defrag_misses",
-        "active_defrag_key_hits",
-        "active_defrag_key_misses",
-        "total_active_defrag_time",
-        "current_active_defrag_time",
-    ]);
+    let moves = s.memory.defrag().counts();
+    lines.add("active_defrag_hits", moves.moved);
+    lines.add("active_defrag_misses", moves.kept);
+    lines.add("active_defrag_key_hits", moves.moved_keys);
+    lines.add("active_defrag_key_misses", moves.kept_keys);
+    let (total, current) = s.memory.defrag().spent_ms();
+    lines.add("total_active_defrag_time", total);
+    lines.add("current_active_defrag_time", current);
     lines.add("tracking_total_keys", s.tracking.keys());
     lines.add("tracking_total_items", s.tracking.items());
     lines.add("tracking_total_prefixes", s.tracking.prefixes());

@@ -1,5 +1,6 @@
 //! Memory: what the data and the clients may hold of it, and how it is given back.
 //!
+//! * [`defrag`]: values move while there are holes between them.
 //! * [`evict`]: keys go while the data are over `maxmemory`.
 //! * [`client_eviction`]: clients go while they hold more than `maxmemory-clients`.
 //! * [`lazyfree`]: the thread that frees what is large.
@@ -7,6 +8,7 @@
 //! * [`reclaim`]: when free memory is given back to the system.
 
 pub(crate) mod client_eviction;
+pub(crate) mod defrag;
 pub(crate) mod evict;
 pub(crate) mod lazyfree;
 pub(crate) mod overhead;
@@ -19,6 +21,7 @@ use crate::db::{Db, Entry};
 use crate::sys::process::resident_memory;
 use crate::util::alloc;
 use client_eviction::ClientMemory;
+use defrag::Defrag;
 use evict::Eviction;
 use lazyfree::LazyFree;
 use reclaim::Reclaim;
@@ -30,6 +33,7 @@ pub(crate) struct Memory {
     reclaim: Reclaim,
     eviction: Eviction,
     clients: ClientMemory,
+    defrag: Defrag,
 }
 
 impl Memory {
@@ -59,6 +63,10 @@ impl Memory {
         &self.lazyfree
     }
 
+    pub fn defrag(&self) -> &Defrag {
+        &self.defrag
+    }
+
     pub fn eviction(&self) -> &Eviction {
         &self.eviction
     }
@@ -83,6 +91,7 @@ impl Memory {
     pub fn reset_stats(&mut self) {
         self.eviction.reset_stats();
         self.lazyfree.reset_freed();
+        self.defrag.reset_stats();
     }
 
     /// Gives memory back to the system, if it is time to look and there is any worth it.
@@ -97,5 +106,12 @@ impl Memory {
             alloc::release();
             self.lazyfree.purge();
         }
+    }
+
+    /// Gives memory back to the system that is known to be free.
+    fn purge(&mut self) {
+        self.reclaim.look(resident_memory().total, alloc::used_memory() as u64);
+        alloc::release();
+        self.lazyfree.purge();
     }
 }

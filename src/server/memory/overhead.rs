@@ -3,6 +3,8 @@
 use crate::server::Server;
 use crate::server::client::ClientFlags;
 use crate::sys::process::{Resident, resident_memory};
+use crate::util::alloc::TELLS_AREAS;
+use crate::util::alloc::survey::Survey;
 
 /// What is used for something else than keys and values, in bytes.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +15,8 @@ pub struct MemoryOverhead {
     pub rss: u64,
     /// What of that is the allocator's.
     pub allocator_resident: u64,
+    /// What of that lies where blocks are used, with the holes between them.
+    pub allocator_active: u64,
     pub backlog: u64,
     pub normal_clients: u64,
     /// What replicas have to be sent yet.
@@ -36,6 +40,10 @@ impl MemoryOverhead {
             startup: s.process.startup_memory() as u64,
             rss,
             allocator_resident: rss.saturating_sub(files),
+            allocator_active: match TELLS_AREAS {
+                true => used + Survey::take().hole_bytes(),
+                false => rss.saturating_sub(files),
+            },
             keys: s.ks.len() as u64,
             ..MemoryOverhead::default()
         };
@@ -68,10 +76,14 @@ impl MemoryOverhead {
         Excess { whole: self.rss, part: self.used }
     }
 
-    /// What the allocator holds beside what it was asked for. mimalloc does not tell which pages are in use, so all
-    /// that are resident count as active.
+    /// What the allocator holds in holes between used blocks.
     pub fn allocator_fragmentation(&self) -> Excess {
-        Excess { whole: self.allocator_resident, part: self.used }
+        Excess { whole: self.allocator_active, part: self.used }
+    }
+
+    /// What the allocator holds where no block is used.
+    pub fn allocator_rss(&self) -> Excess {
+        Excess { whole: self.allocator_resident, part: self.allocator_active }
     }
 
     /// What the process holds beside the allocator.
@@ -88,8 +100,6 @@ pub struct Excess {
 }
 
 impl Excess {
-    pub const NONE: Excess = Excess { whole: 1, part: 1 };
-
     pub fn ratio(self) -> f64 {
         ratio(self.whole, self.part)
     }

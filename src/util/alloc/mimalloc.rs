@@ -6,6 +6,7 @@
 //! What is freed of smaller blocks is kept by the allocator until somebody calls [`purge`]: never by itself, since the
 //! thread that happens to allocate next, which is the event loop, would have to give back gigabytes in one go.
 
+use super::survey::Area;
 use libmimalloc_sys as mi;
 use std::alloc::Layout;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -13,6 +14,9 @@ use std::ptr;
 
 /// The allocator's name, as `INFO memory` prints it.
 pub const NAME: &str = "mimalloc";
+
+/// Whether it tells of the areas that it takes blocks from.
+pub const TELLS_AREAS: bool = true;
 
 /// Bytes; blocks of this size or more are mapped. What a string has outgrown before stays with the allocator for a
 /// moment.
@@ -51,6 +55,46 @@ pub fn stats() -> Option<String> {
     // SAFETY: the string outlives the call, which is the only one to use it meanwhile.
     unsafe { mi::mi_stats_print_out(Some(append), (&raw mut text).cast()) };
     Some(text)
+}
+
+/// Visits the areas from which blocks are allocated, of all threads. `visit` must not allocate.
+pub fn visit_areas(visit: &mut dyn FnMut(Area)) {
+    unsafe extern "C" fn each(
+        _: *const mi::mi_heap_t,
+        area: *const mi::mi_heap_area_t,
+        _: *mut c_void,
+        _: usize,
+        visit: *mut c_void,
+    ) -> bool {
+        // SAFETY: mimalloc passes a live area, and the pointer that it was given below.
+        let (area, visit) = unsafe { (&*area, &mut *visit.cast::<&mut dyn FnMut(Area)>()) };
+        visit(Area {
+            start: area.blocks.addr(),
+            bytes: area.reserved,
+            block_bytes: area.full_block_size,
+            touched: area.committed / area.full_block_size.max(1),
+            used: area.used,
+        });
+        true
+    }
+    let mut visit = visit;
+    // SAFETY: the visitor outlives the call, which is the only one to use it. Of areas that other threads use, numbers
+    // may be a moment old, which is all that can be wrong: an area's record stays where it is.
+    unsafe {
+        mi::mi_heap_visit_blocks(ptr::null_mut(), false, Some(each), (&raw mut visit).cast());
+    }
+}
+
+/// Whether at most so many percent of the blocks are used in the area of `block`, and the allocator is about to use
+/// others first. It does not tell of an area that no thread owns: a full one, or one in which other threads only have
+/// freed blocks since it was full.
+#[inline]
+pub fn is_in_sparse_area(block: *const u8, percent: usize) -> bool {
+    // SAFETY: an address that is no block of mimalloc's belongs to no area. In an area that other threads free from at
+    // this moment, the number of used blocks may be a moment old, and the answer too.
+    unsafe {
+        mi::mi_unsafe_heap_page_is_under_utilized(ptr::null_mut(), block.cast_mut().cast(), percent)
+    }
 }
 
 /// Whether plain `mi_malloc` aligns well enough. Its aligned cousin may take a block of the next larger class to be

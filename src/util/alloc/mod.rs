@@ -17,8 +17,10 @@ mod heap;
 #[cfg(feature = "system-allocator")]
 #[path = "system.rs"]
 mod heap;
+pub mod relocate;
+pub mod survey;
 
-pub use heap::{NAME, init, purge, release, stats};
+pub use heap::{NAME, TELLS_AREAS, init, purge, release, stats};
 
 thread_local! {
     static BALANCE: Cell<isize> = const { Cell::new(0) };
@@ -53,6 +55,22 @@ pub const fn size_class(size: usize) -> usize {
     size.saturating_add(step - 1) & !(step - 1)
 }
 
+/// Size classes up to [`MAX_CLASSED`].
+const CLASSES: usize = 60;
+
+/// Which of the classes an allocation of `size` bytes (not 0) is in; `None` if it gets slices of its own.
+#[inline]
+const fn class_of(size: usize) -> Option<usize> {
+    match size {
+        ..=64 => Some((size - 1) / 8),
+        65..=MAX_CLASSED => {
+            let log = (size - 1).ilog2();
+            Some(8 + (log as usize - 6) * 4 + ((size - 1) >> (log - 2) & 3))
+        }
+        _ => None,
+    }
+}
+
 #[inline]
 fn count(delta: isize) {
     // The cell is gone only while its thread ends; what is freed then is not worth a destructor.
@@ -69,6 +87,12 @@ pub fn flush_thread() {
 pub fn used_memory() -> usize {
     let heap = BALANCE.get() + SHARED.load(Relaxed);
     heap.max(0) as usize + MAPPED_BYTES.load(Relaxed)
+}
+
+/// Bytes that this thread has allocated and not freed, without those that it has handed over.
+#[cfg(test)]
+pub fn thread_balance() -> isize {
+    BALANCE.get()
 }
 
 // SAFETY: every call goes to the heap with the caller's own arguments; counting does not touch the memory.
@@ -99,5 +123,22 @@ unsafe impl GlobalAlloc for Counting {
         count(size_class(new_size) as isize - size_class(layout.size()) as isize);
         // SAFETY: as above.
         unsafe { heap::realloc(ptr, layout, new_size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_numbered_by_their_sizes() {
+        let mut last = (0, 0);
+        for size in 1..=MAX_CLASSED {
+            let class = class_of(size).expect("a class");
+            let expected = if size_class(size) == last.1 { last.0 } else { last.0 + 1 };
+            assert_eq!(class, if size == 1 { 0 } else { expected }, "of {size} bytes");
+            last = (class, size_class(size));
+        }
+        assert_eq!((last.0, class_of(MAX_CLASSED + 1)), (CLASSES - 1, None));
     }
 }

@@ -1,10 +1,14 @@
 //! The C library's allocator in mimalloc's place (feature `system-allocator`): AddressSanitizer, which replaces it,
 //! then sees the bounds and the end of every block.
 
+use super::survey::Area;
 use std::alloc::{GlobalAlloc, Layout, System};
 
 /// The allocator's name, as `INFO memory` prints it.
 pub const NAME: &str = "libc";
+
+/// It tells nothing of the areas that it takes blocks from.
+pub const TELLS_AREAS: bool = false;
 
 pub fn init() {}
 
@@ -15,6 +19,12 @@ pub fn release() {}
 
 pub fn stats() -> Option<String> {
     None
+}
+
+pub fn visit_areas(_: &mut dyn FnMut(Area)) {}
+
+pub fn is_in_sparse_area(_: *const u8, _: usize) -> bool {
+    false
 }
 
 /// # Safety

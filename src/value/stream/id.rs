@@ -48,6 +48,16 @@ impl StreamId {
         }
     }
 
+    /// The ID as one number, in the same order.
+    pub fn to_bits(self) -> u128 {
+        u128::from(self.ms) << 64 | u128::from(self.seq)
+    }
+
+    /// The ID of such a number.
+    pub fn from_bits(bits: u128) -> StreamId {
+        StreamId { ms: (bits >> 64) as u64, seq: bits as u64 }
+    }
+
     /// Reads `<ms>-<seq>`, or `<ms>` alone, which stands for `<ms>-<missing_seq>`.
     pub fn parse(text: &[u8], missing_seq: u64) -> Option<StreamId> {
         if text.len() > MAX_TEXT_READ {

@@ -6,6 +6,7 @@
 
 use super::id::StreamId;
 use super::node::{Fields, Node, Records};
+use crate::util::alloc::relocate::Relocator;
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 
@@ -108,6 +109,25 @@ impl Log {
             ends.map(Node::heap_bytes).sum()
         };
         bytes * count / sampled.max(1) + count * SLOT_BYTES
+    }
+
+    /// Shows the nodes from `from` on to the relocator, until so many `entries` are done. Returns where to go on, if
+    /// there is more. The map of the nodes stays where it is.
+    pub fn relocate(
+        &mut self,
+        from: StreamId,
+        entries: usize,
+        relocator: &mut Relocator,
+    ) -> Option<StreamId> {
+        let mut left = entries as u64;
+        for (id, node) in self.nodes.range_mut(from..) {
+            if left == 0 {
+                return Some(*id);
+            }
+            node.relocate(relocator);
+            left = left.saturating_sub(node.total());
+        }
+        None
     }
 
     /// The ID that the next entry gets; `None` if it would not follow the last one.

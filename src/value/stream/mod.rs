@@ -16,6 +16,7 @@ pub use group::{Group, Groups};
 pub use id::StreamId;
 pub use log::Log;
 
+use crate::util::alloc::relocate::Relocator;
 use std::ops::{Deref, DerefMut};
 
 /// A stream.
@@ -42,6 +43,16 @@ impl Stream {
     /// The encoding, as `OBJECT ENCODING` names it.
     pub fn encoding(&self) -> &'static str {
         "stream"
+    }
+
+    /// Shows its allocations to the relocator, without those of its groups; see
+    /// [`ValueMut::relocate`](super::ValueMut::relocate).
+    pub fn relocate(&mut self, from: u128, elements: usize, relocator: &mut Relocator) -> u128 {
+        if from == 0 {
+            relocator.boxed(&mut self.0);
+        }
+        let next = self.log.relocate(StreamId::from_bits(from), elements, relocator);
+        next.map_or(0, StreamId::to_bits)
     }
 
     /// Memory behind the value itself, in bytes. That of a long log is estimated from some of its nodes.

@@ -15,6 +15,7 @@ use super::id::StreamId;
 use crate::ds::listpack::codec::{self, Encoded};
 use crate::ds::listpack::view::{HEADER, recount, write_header};
 use crate::ds::listpack::{Iter, ListpackEntry, ListpackRef, Pos};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 
 /// Flags of an entry. Their piece is one byte, the number itself.
@@ -138,6 +139,10 @@ impl Node {
     /// The listpack.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(super) fn relocate(&mut self, relocator: &mut Relocator) {
+        relocator.vec(&mut self.0);
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

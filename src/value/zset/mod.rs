@@ -11,6 +11,7 @@ mod range;
 
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry};
 use crate::ds::sorted_set::{self, Builder, SortedSet};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::number::parse_f64;
 use packed::PackedZset;
 use std::ops::Range;
@@ -190,6 +191,22 @@ impl Zset {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Shows its allocations to the relocator; see [`ValueMut::relocate`](super::ValueMut::relocate).
+    pub fn relocate(&mut self, from: u64, elements: usize, relocator: &mut Relocator) -> u64 {
+        match &mut self.0 {
+            Repr::Listpack(packed) => {
+                packed.relocate(relocator);
+                0
+            }
+            Repr::Skiplist(sorted) => {
+                if from == 0 {
+                    relocator.boxed(sorted);
+                }
+                sorted.relocate(from, elements, relocator)
+            }
+        }
     }
 
     /// The encoding, as `OBJECT ENCODING` names it.

@@ -1,6 +1,7 @@
 //! A small sorted set: one listpack of members and scores by turns, in order. The bytes are Redis's.
 
 use crate::ds::listpack::{self, INT_TEXT_MAX, Listpack, ListpackEntry, Pos};
+use crate::util::alloc::relocate::Relocator;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, parse_f64};
 use std::ops::Range;
 
@@ -33,6 +34,10 @@ impl PackedZset {
     /// The set that a listpack is; its entries are known to be members and scores, in order.
     pub(super) fn from_listpack(listpack: Listpack) -> PackedZset {
         PackedZset(listpack)
+    }
+
+    pub(super) fn relocate(&mut self, relocator: &mut Relocator) {
+        self.0.relocate(relocator);
     }
 
     pub(super) fn listpack(&self) -> &Listpack {
