@@ -21,7 +21,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 /// How long a turn may send keys, and bytes that may wait to be sent before it does.
-const SLICE: Duration = Duration::from_millis(1);
+const SLICE: Duration = Duration::from_micros(250);
 const MOST_PENDING: usize = 1 << 20;
 /// Keys are handed to the connection in pieces of about so many bytes.
 const PIECE: usize = 32 * 1024;

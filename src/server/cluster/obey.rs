@@ -15,7 +15,7 @@ const DELETED_AT_ONCE: usize = 1024;
 /// Keys that are deleted between two looks at the clock.
 const DELETED_IN_ONE_GO: usize = 64;
 /// How long a turn may go on with what is left of slots.
-const LEFTOVERS_SLICE: Duration = Duration::from_millis(1);
+const LEFTOVERS_SLICE: Duration = Duration::from_micros(250);
 
 /// How long ago this replica last heard of its primary, in milliseconds; 0 for a primary, `u64::MAX` if it never has.
 pub(super) fn data_age_ms(server: &Server) -> u64 {
@@ -101,7 +101,7 @@ fn drop_some_keys(server: &mut Server, slot: u16) -> bool {
     true
 }
 
-/// Goes on with what is left of large slots, for about a millisecond.
+/// Goes on with what is left of large slots, for a short while.
 pub(super) fn drop_leftovers(server: &mut Server) {
     let started = server.ks.clock.nanos();
     while let Some(&slot) = server.net.migrations.leftovers.first()

@@ -11,8 +11,10 @@ const LEAST_TIMEOUT_MS: u64 = 2000;
 /// longer than so, as in Valkey 9.
 const TIMEOUTS_PER_DELAY: u64 = 30;
 const MOST_DELAY_MS: u64 = 500;
-/// And so many times as long for each replica that has more of the data.
-const DELAYS_PER_RANK: u64 = 2;
+/// And for each replica that has more of the data for this part of the time-out, no longer than so: on a busy machine,
+/// too, that replica has to know of the failure before this one asks.
+const TIMEOUTS_PER_RANK: u64 = 2;
+const MOST_RANK_DELAY_MS: u64 = 1000;
 /// The same reason why there is no failover is logged again after this time.
 const RELOG_PERIOD_MS: u64 = 1000;
 
@@ -55,6 +57,11 @@ impl Obstacle {
 /// The delay that all delays of an election are made of, in milliseconds.
 fn delay_ms(facts: &Facts) -> u64 {
     (facts.config.cluster_node_timeout / TIMEOUTS_PER_DELAY).clamp(1, MOST_DELAY_MS)
+}
+
+/// How long each replica that has more of the data is waited for, in milliseconds.
+fn rank_delay_ms(facts: &Facts) -> u64 {
+    (facts.config.cluster_node_timeout / TIMEOUTS_PER_RANK).min(MOST_RANK_DELAY_MS)
 }
 
 impl Election {
@@ -122,8 +129,9 @@ impl Cluster {
                 let delay_ms = delay_ms(facts);
                 // By chance, so that two do not ask at once.
                 let chance_ms = self.rng.random_range(0..delay_ms);
-                let ranks = rank * DELAYS_PER_RANK + self.shards_that_go_first();
-                delay_ms + chance_ms + ranks * delay_ms
+                let others_ms =
+                    rank * rank_delay_ms(facts) + self.shards_that_go_first() * delay_ms;
+                delay_ms + chance_ms + others_ms
             }
         };
         let election = &mut self.election;
@@ -167,7 +175,7 @@ impl Cluster {
         if rank == before {
             return;
         }
-        let change = |ranks: u64| ranks * DELAYS_PER_RANK * delay_ms(facts);
+        let change = |ranks: u64| ranks * rank_delay_ms(facts);
         let at_ms = self.election.at_ms.unwrap_or(0);
         let moved = at_ms.saturating_add(change(rank)).saturating_sub(change(before));
         self.election.at_ms = Some(moved);
