@@ -10,10 +10,10 @@ use aeolis::server::connection::{Connection, Dialer, VirtualStream};
 use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
 use aeolis::server::turn::{self, Event, EventSource, Next};
-use aeolis::util::clock::Clock;
+use aeolis::util::clock::{Clock, SimulatedTime};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -149,10 +149,16 @@ impl EventSource for Impatience {
     fn listen_anew(&mut self, _: &mut Server) {}
 }
 
+/// Microseconds since 1970, for both clocks.
+fn set_time(clock: &SimulatedTime, us: i64) {
+    clock.wall_us.set(us);
+    clock.steady_us.set(us.unsigned_abs());
+}
+
 pub struct Host {
     pub server: Server,
     pub dir: PathBuf,
-    clock: Rc<Cell<i64>>,
+    clock: Rc<SimulatedTime>,
     /// The last turn has left work for the next one.
     has_work: bool,
     dialed: Rc<RefCell<Vec<Rc<RefCell<Wire>>>>>,
@@ -171,7 +177,8 @@ impl Host {
             Config::from_args(Config::default(), &words, &mut io::empty()).ok()?.config;
         config.loglevel = LogLevel::Nothing;
         let log = Log::silent();
-        let clock = Rc::new(Cell::new(START_MS * 1000));
+        let clock = Rc::new(SimulatedTime::default());
+        set_time(&clock, START_MS * 1000);
         let simulated = Clock::Simulated(Rc::clone(&clock));
         let rng = SmallRng::seed_from_u64(1);
         let mut server = Server::with_clock(config, cli::command_table(), rng, log, simulated);
@@ -247,12 +254,12 @@ impl Host {
 
     /// The time passes.
     pub fn advance(&mut self, ms: i64) {
-        self.clock.set(self.clock.get() + ms * 1000);
+        set_time(&self.clock, self.clock.wall_us.get() + ms * 1000);
         self.turn(&[]);
     }
 
     pub fn now_ms(&self) -> i64 {
-        self.clock.get() / 1000
+        self.clock.wall_us.get() / 1000
     }
 
     /// One turn of the loop, in which `links` have something to say.
@@ -265,7 +272,7 @@ impl Host {
                 turn::happened(&mut self.server, event);
             }
         }
-        let next = turn::turn(&mut self.server, self.clock.get().unsigned_abs());
+        let next = turn::turn(&mut self.server, self.clock.steady_us.get());
         self.has_work = next == Next::Now;
     }
 

@@ -10,7 +10,7 @@ pub(crate) mod call;
 pub mod client;
 pub(crate) mod client_info;
 pub mod clients;
-pub(crate) mod cluster;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub(crate) mod cron;
@@ -64,6 +64,7 @@ use crate::util::clock::Clock;
 use call::Call;
 use client::{Client, Token};
 use config::Config;
+use links::migration::jobs::Jobs;
 use observe::Observer;
 use observe::log::Log;
 use observe::stats::Stats;
@@ -231,6 +232,16 @@ impl Server {
     /// The same of its data.
     pub fn keyspace(&self) -> &Keyspace {
         &self.ks
+    }
+
+    /// The same of the cluster that it is a node of.
+    pub fn cluster(&self) -> Option<&cluster::Cluster> {
+        self.cluster.as_deref()
+    }
+
+    /// The same of slots that move to it, or from it.
+    pub fn slot_migrations(&self) -> &Jobs {
+        &self.net.migrations
     }
 
     /// The same of its clients.

@@ -10,8 +10,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub enum Clock {
     /// The machine's.
     System(Stopwatch),
-    /// Microseconds since 1970, as a simulation has them.
-    Simulated(Rc<Cell<i64>>),
+    /// A simulation's.
+    Simulated(Rc<SimulatedTime>),
+}
+
+/// The time as a simulation has it, by two clocks.
+#[derive(Debug, Default)]
+pub struct SimulatedTime {
+    /// Microseconds since 1970. This clock may jump, forwards and back.
+    pub wall_us: Cell<i64>,
+    /// Microseconds of a clock that never jumps.
+    pub steady_us: Cell<u64>,
 }
 
 impl Default for Clock {
@@ -28,7 +37,7 @@ impl Clock {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
             }
-            Clock::Simulated(now) => now.get(),
+            Clock::Simulated(time) => time.wall_us.get(),
         }
     }
 
@@ -47,7 +56,7 @@ impl Clock {
     pub fn nanos(&self) -> u64 {
         match self {
             Clock::System(watch) => watch.nanos(),
-            Clock::Simulated(now) => now.get().unsigned_abs() * 1000,
+            Clock::Simulated(time) => time.steady_us.get() * 1000,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) mod memory_units;
 pub(crate) mod number;
 pub(crate) mod pace;
 pub(crate) mod simd;
-pub(crate) mod slot;
+pub mod slot;
 pub mod slot_set;
 pub(crate) mod sparse;
 

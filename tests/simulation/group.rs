@@ -1,37 +1,48 @@
 //! The servers of the group: started, run turn by turn, crashed, asked.
 
-use super::network::{Exchange, Plug, SharedNetwork, host};
-use super::resp::encode;
+use crate::network::{Exchange, Plug, SharedNetwork, host};
+use crate::resp::encode;
 use aeolis::cli;
 use aeolis::server::Server;
+use aeolis::server::client::Token;
 use aeolis::server::config::{Config, PrimaryAddress};
 use aeolis::server::connection::{Connection, VirtualStream};
 use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
 use aeolis::server::turn::{self, ClientEvent, Event, Next};
-use aeolis::util::clock::Clock;
+use aeolis::util::clock::{Clock, SimulatedTime};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+
+/// A day in 2026, in microseconds since 1970.
+pub const START: i64 = 1_780_000_000_000_000;
 
 /// A server, or the place where one may be started.
 pub struct Node {
     pub server: Option<Server>,
     dir: PathBuf,
     settings: Vec<String>,
-    clock: Rc<Cell<i64>>,
-    /// Microseconds by which its clock is ahead.
+    clock: Rc<SimulatedTime>,
+    /// Microseconds by which its wall clock is ahead.
     pub skew: i64,
     pub frozen_until: i64,
     pub restart_at: Option<i64>,
     wake_at: i64,
+    /// How often it was started.
+    pub starts: u32,
 }
 
 impl Node {
+    fn set_time(&self, now: i64) {
+        self.clock.wall_us.set(now + self.skew);
+        self.clock.steady_us.set(now.unsigned_abs());
+    }
+
     /// The server, which must be up.
     pub fn up(&self) -> &Server {
         self.server.as_ref().expect("the server is up")
@@ -59,7 +70,6 @@ impl Group {
         root: &std::path::Path,
         settings: Vec<Vec<String>>,
         mut rng: SmallRng,
-        now: i64,
         verbose: bool,
     ) -> Group {
         let node = |(i, settings): (usize, Vec<String>)| {
@@ -69,21 +79,23 @@ impl Group {
                 server: None,
                 dir,
                 settings,
-                clock: Rc::new(Cell::new(now)),
+                clock: Rc::default(),
                 skew: rng.random_range(0..3_000),
                 frozen_until: 0,
                 restart_at: None,
-                wake_at: now,
+                wake_at: START,
+                starts: 0,
             }
         };
         let nodes = settings.into_iter().enumerate().map(node).collect();
-        Group { network, nodes, now, rng, verbose }
+        Group { network, nodes, now: START, rng, verbose }
     }
 
     /// Starts a server on what its directory holds.
     pub fn start(&mut self, i: usize, replica_of: Option<usize>) {
         let node = &mut self.nodes[i];
-        node.clock.set(self.now + node.skew);
+        node.set_time(self.now);
+        node.starts += 1;
         let mut words = node.settings.clone();
         words.extend(["--dir".to_string(), node.dir.display().to_string()]);
         let words: Vec<Vec<u8>> = words.into_iter().map(String::into_bytes).collect();
@@ -101,6 +113,7 @@ impl Group {
         let clock = Clock::Simulated(Rc::clone(&node.clock));
         let mut server = Server::with_clock(config, cli::command_table(), rng, log, clock);
         server.dial_with(Box::new(Exchange { network: Rc::clone(&self.network), server: i }));
+        startup::load_setup(&mut server).expect("the setup can be loaded");
         startup::begin(&mut server).expect("what was written can be loaded");
         node.server = Some(server);
         (node.wake_at, node.restart_at) = (self.now, None);
@@ -138,9 +151,13 @@ impl Group {
 
     /// Takes in connections that a server must accept.
     pub fn accept(&mut self, i: usize, wire: usize) {
-        let plug = Plug::accept(&self.network, wire);
-        if let Some(server) = &mut self.nodes[i].server {
-            server.accept_common_handler(Connection::Virtual(Box::new(plug)));
+        let connection = Connection::Virtual(Box::new(Plug::accept(&self.network, wire)));
+        let is_of_bus = self.network.borrow().is_of_bus(wire);
+        self.nodes[i].set_time(self.now);
+        match &mut self.nodes[i].server {
+            Some(server) if is_of_bus => server.accept_node(connection),
+            Some(server) => _ = server.accept_common_handler(connection),
+            None => {}
         }
     }
 
@@ -152,7 +169,7 @@ impl Group {
     }
 
     /// What a turn of a server's loop would be told.
-    pub fn events(&mut self, i: usize) -> Vec<ClientEvent> {
+    pub fn events(&mut self, i: usize) -> Vec<Event> {
         if !self.nodes[i].is_up() || self.nodes[i].frozen_until > self.now {
             return Vec::new();
         }
@@ -161,23 +178,23 @@ impl Group {
 
     /// One turn of a server's loop. `around` is called before (`true`) and after each
     /// event.
-    pub fn turn(
-        &mut self,
-        i: usize,
-        events: &[ClientEvent],
-        around: impl FnMut(&Server, &Event, bool),
-    ) {
+    pub fn turn(&mut self, i: usize, events: &[Event], around: impl FnMut(&Server, &Event, bool)) {
         let (node, now) = (&mut self.nodes[i], self.now as u64);
+        node.set_time(self.now);
         let Some(server) = &mut node.server else { return };
-        node.clock.set(self.now + node.skew);
         for event in events {
-            turn::happened(server, Event::Client(*event));
+            turn::happened(server, *event);
         }
         node.wake_at = match turn::watched_turn(server, now, around) {
             Next::Now => self.now + 50,
             Next::Until(at) => at as i64,
             Next::Exit(_) => panic!("server {i} ended by itself"),
         };
+    }
+
+    /// The servers that are up, with their numbers.
+    pub fn running(&self) -> impl Iterator<Item = (usize, &Server)> {
+        self.nodes.iter().enumerate().filter_map(|(i, node)| Some((i, node.server.as_ref()?)))
     }
 
     /// The digest of a key's value.
@@ -192,9 +209,21 @@ impl Group {
         self.type_in(i, encode(args))
     }
 
-    fn type_in(&mut self, i: usize, typed: Vec<u8>) -> Vec<u8> {
+    /// The same of one that is no text.
+    pub fn ask_bytes(&mut self, i: usize, args: &[&[u8]]) -> Vec<u8> {
+        self.type_in(i, encode(args))
+    }
+
+    /// What a server shows at once to somebody who types requests.
+    pub fn type_in(&mut self, i: usize, typed: Vec<u8>) -> Vec<u8> {
+        let terminal = self.sit_down_at(i, typed);
+        self.leave(terminal)
+    }
+
+    /// An operator types something at a server, and waits for the answer.
+    pub fn sit_down_at(&mut self, i: usize, typed: Vec<u8>) -> Terminal {
         let node = &mut self.nodes[i];
-        node.clock.set(self.now + node.skew);
+        node.set_time(self.now);
         let server = node.server.as_mut().expect("only a running server is asked");
         server.update_time();
         let console = Console(Rc::new(RefCell::new((typed, Vec::new()))));
@@ -205,15 +234,42 @@ impl Group {
         let event = ClientEvent { token, readable: true, writable: false, closed: false };
         turn::happened(server, Event::Client(event));
         turn::turn(server, self.now as u64);
-        server.free_client(token);
         node.wake_at = self.now;
-        screen.take().1
+        Terminal { server: i, start: node.starts, token, screen }
+    }
+
+    /// The operator leaves a terminal; answers what it shows.
+    pub fn leave(&mut self, terminal: Terminal) -> Vec<u8> {
+        let node = &mut self.nodes[terminal.server];
+        if let Some(server) = node.server.as_mut().filter(|_| node.starts == terminal.start) {
+            server.free_client(terminal.token);
+        }
+        terminal.screen.take().1
     }
 }
 
-/// A terminal at the server itself: what is typed, and what is shown.
+/// A terminal at a server that an operator has typed something into.
+pub struct Terminal {
+    pub server: usize,
+    /// Of the server, which this is.
+    start: u32,
+    token: Token,
+    screen: Screen,
+}
+
+impl Terminal {
+    /// Whether it shows an answer.
+    pub fn has_answer(&self) -> bool {
+        !self.screen.borrow().1.is_empty()
+    }
+}
+
+/// What is typed, and what is shown.
+type Screen = Rc<RefCell<(Vec<u8>, Vec<u8>)>>;
+
+/// The server's side of a terminal.
 #[derive(Debug)]
-struct Console(Rc<RefCell<(Vec<u8>, Vec<u8>)>>);
+struct Console(Screen);
 
 impl VirtualStream for Console {
     fn attach(&mut self, _token: usize) {}

@@ -1,43 +1,54 @@
-//! A whole replication group in one process: a primary, two replicas and one chained to a replica, on a simulated
-//! network and clock. One seed decides every delay, short write, cut link, crash and promotion, and the workload; a
-//! seed that fails is printed and replays exactly.
+//! Whole worlds in one process, on a simulated network and clock: a replication group, and a cluster. One seed decides
+//! every delay, short write, cut link, crash and promotion, and the workload; a seed that fails is printed and replays
+//! exactly.
 //!
 //! * [`network`]: wires with latency, capacity and faults.
-//! * [`group`]: the servers, and the turns of their loops.
-//! * [`workload`]: clients that write all types of data.
-//! * [`faults`]: what the seed does to them, and the operator who mends it.
-//! * [`checks`]: what must hold, always and at quiet points.
+//! * [`group`]: the servers, and the turns of their loops. [`line`]: a client's connection to one.
+//! * [`replication`]: the world of a replication group.
+//! * [`cluster`]: the world of a cluster.
 //!
-//! `cargo test --test simulation` runs [`SEEDS`] seeds; `AEOLIS_SEEDS=5000` runs so many, and
-//! `cargo test --test simulation -- seed 42` replays one with the servers' logs. Each seed has a process of its own, so
-//! that nothing but the seed decides what happens in it: [`REPLAYED`] seeds are run twice with their logs, which must
-//! be the same to the byte.
+//! `cargo test --test simulation` runs seeds of both worlds; `AEOLIS_SEEDS=5000` runs so many of each,
+//! `AEOLIS_WORLD=cluster` those of one world, and `cargo test --test simulation -- cluster 42` replays one with the
+//! servers' logs. Each seed has a process of its own, so that nothing but the seed decides what happens in it:
+//! [`REPLAYED`] seeds of each world are run twice with their logs, which must be the same to the byte.
 
-mod checks;
-mod faults;
+mod cluster;
 mod group;
+mod line;
 #[path = "../it/harness/memory.rs"]
 mod memory;
 mod network;
+mod replication;
 mod resp;
-mod workload;
 
-use faults::Simulation;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Seeds of an ordinary run.
-const SEEDS: u64 = 100;
-/// As many of them, from the first on, are run once more.
-const REPLAYED: u64 = 4;
+/// As many seeds of each world, from the first on, are run once more.
+const REPLAYED: u64 = 3;
+
+/// What a seed is run in.
+struct World {
+    name: &'static str,
+    /// Seeds of an ordinary run.
+    seeds: u64,
+    run: fn(u64, bool) -> String,
+}
+
+const WORLDS: [World; 2] = [
+    World { name: "replication", seeds: 60, run: replication::run },
+    World { name: "cluster", seeds: 100, run: cluster::run },
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let seed = args.iter().position(|a| a == "seed").and_then(|at| args.get(at + 1));
-    if let Some(seed) = seed.and_then(|s| s.parse().ok()) {
-        let verbose = !args.iter().any(|a| a == "quiet");
-        println!("{}", Simulation::new(seed, verbose).run());
+    if let [world, seed, rest @ ..] = &args[..]
+        && let Some(world) = WORLDS.iter().find(|known| known.name == world)
+        && let Ok(seed) = seed.parse()
+    {
+        let verbose = rest.is_empty();
+        println!("{}", (world.run)(seed, verbose));
         return ExitCode::SUCCESS;
     }
     if args.iter().any(|a| a == "--list") {
@@ -49,40 +60,45 @@ fn main() -> ExitCode {
 /// Runs all seeds, as many at a time as there are processors.
 fn run_all() -> ExitCode {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let wanted = std::env::var("AEOLIS_WORLD").ok();
     let first = number("AEOLIS_FIRST_SEED").unwrap_or(1);
-    let end = first + number("AEOLIS_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(first);
+    let worlds =
+        WORLDS.iter().filter(|world| wanted.as_deref().is_none_or(|name| name == world.name));
+    let runs = worlds.flat_map(|world| {
+        let seeds = number("AEOLIS_SEEDS").unwrap_or(world.seeds);
+        (first..first + seeds).map(move |seed| (world, seed))
+    });
+    let runs: Vec<(&World, u64)> = runs.collect();
+    let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..parallel {
             scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
+                while let Some((world, seed)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let replays = seed - first < REPLAYED;
-                    let outcome = if replays { run_twice(seed) } else { run(seed, false) };
+                    let outcome =
+                        if replays { run_twice(world, *seed) } else { run(world, *seed, false) };
                     if let Err(report) = outcome {
-                        eprintln!("seed {seed} failed:\n{report}");
-                        eprintln!("replay: cargo test --test simulation -- seed {seed}");
-                        failed.lock().expect("no thread panics").push(seed);
+                        let name = world.name;
+                        eprintln!("{name} {seed} failed:\n{report}");
+                        eprintln!("replay: cargo test --test simulation -- {name} {seed}");
+                        failed.lock().expect("no thread panics").push(format!("{name} {seed}"));
                     }
                 }
             });
         }
     });
     let failed = failed.into_inner().expect("no thread panics");
-    println!("simulation: {} seeds, {} failed {failed:?}", end - first, failed.len());
+    println!("simulation: {} seeds, {} failed {failed:?}", runs.len(), failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a seed in a process of its own; returns what it has printed, with the servers' logs if they are wanted.
-fn run(seed: u64, with_logs: bool) -> Result<String, String> {
+fn run(world: &World, seed: u64, with_logs: bool) -> Result<String, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
-    command.args(["seed", &seed.to_string()]);
+    command.args([world.name, &seed.to_string()]);
     if !with_logs {
         command.arg("quiet");
     }
@@ -116,8 +132,8 @@ fn what_the_seed_decides(log: &str, pid: u32) -> String {
     kept
 }
 
-fn run_twice(seed: u64) -> Result<String, String> {
-    let (first, second) = (run(seed, true)?, run(seed, true)?);
+fn run_twice(world: &World, seed: u64) -> Result<String, String> {
+    let (first, second) = (run(world, seed, true)?, run(world, seed, true)?);
     if first == second {
         return Ok(first);
     }

@@ -1,15 +1,20 @@
 //! Wires between servers and clients: bytes take their time, come in pieces, wait where the reader is slow, and are
-//! lost with the wire.
+//! lost with the wire. What is sent where nothing travels at present waits, as TCP has it, and arrives later.
 
 use aeolis::server::connection::{Dialer, VirtualStream};
-use aeolis::server::turn::ClientEvent;
+use aeolis::server::turn::Event;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use slab::Slab;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+
+/// Clients find a server here, and the other nodes of its cluster so far behind.
+const PORT: u16 = 6379;
+const BUS_PORT_DISTANCE: u16 = 10_000;
 
 /// Who holds an end of a wire: a server by its number, or a client of the simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +47,8 @@ struct End {
     capacity: usize,
     ended: bool,
     broken: bool,
+    /// Whether a [`Plug`] of this end is there.
+    held: bool,
     /// Nobody holds it any more.
     dropped: bool,
     /// A write was cut short: tell when there is room.
@@ -60,6 +67,7 @@ impl End {
             capacity,
             ended: false,
             broken: false,
+            held: false,
             dropped: false,
             wants_room: false,
             readable: false,
@@ -94,20 +102,33 @@ struct Wire {
     /// The dialer's end, and the other one.
     ends: [End; 2],
     phase: Phase,
+    /// The port that was dialed.
+    port: u16,
     /// Microseconds that bytes travel, about.
     latency: i64,
+}
+
+impl Wire {
+    fn servers(&self) -> Option<[usize; 2]> {
+        match [self.ends[0].party, self.ends[1].party] {
+            [Party::Server(a), Party::Server(b)] => Some([a, b]),
+            _ => None,
+        }
+    }
 }
 
 /// All wires.
 #[derive(Debug)]
 pub struct Network {
-    wires: Vec<Wire>,
+    wires: Slab<Wire>,
     rng: SmallRng,
     pub now: i64,
     /// Servers that answer.
     pub up: Vec<bool>,
-    /// Pairs of servers between which nothing travels at present.
-    pub partitions: Vec<(usize, usize)>,
+    /// From which server to which one nothing travels at present.
+    blocked: Vec<Vec<bool>>,
+    /// Servers at whose ends something has happened.
+    stirred: Vec<bool>,
     /// How many bytes a wire between servers holds, at least and at most.
     pub capacity: (usize, usize),
 }
@@ -118,61 +139,89 @@ impl Network {
     pub fn new(seed: u64, servers: usize) -> SharedNetwork {
         let rng = SmallRng::seed_from_u64(seed);
         Rc::new(RefCell::new(Network {
-            wires: Vec::new(),
+            wires: Slab::new(),
             rng,
             now: 0,
             up: vec![false; servers],
-            partitions: Vec::new(),
+            blocked: vec![vec![false; servers]; servers],
+            stirred: vec![false; servers],
             capacity: (4096, 65536),
         }))
     }
 
-    fn connect(&mut self, from: Party, to: usize) -> usize {
+    fn connect(&mut self, from: Party, to: usize, port: u16) -> usize {
         let latency = self.rng.random_range(20..2000);
         let (least, most) = self.capacity;
         let mut end = |party| End::new(party, self.rng.random_range(least..=most));
         let ends = [end(from), end(Party::Server(to))];
         let phase = Phase::Dialing(self.now + latency);
-        self.wires.push(Wire { ends, phase, latency });
-        self.wires.len() - 1
+        self.wires.insert(Wire { ends, phase, port, latency })
     }
 
-    fn is_cut(&self, wire: usize) -> bool {
-        let [a, b] = [0, 1].map(|end| self.wires[wire].ends[end].party);
-        match (a, b) {
-            (Party::Server(a), Party::Server(b)) => {
-                self.partitions.contains(&(a, b)) || self.partitions.contains(&(b, a))
-            }
-            _ => false,
-        }
+    /// Whether a wire is one of the cluster's bus.
+    pub fn is_of_bus(&self, wire: usize) -> bool {
+        self.wires[wire].port > BUS_PORT_DISTANCE
+    }
+
+    /// Whether nothing comes to an end of a wire.
+    fn is_blocked(&self, wire: &Wire, end: usize) -> bool {
+        wire.servers().is_some_and(|servers| self.blocked[servers[1 - end]][servers[end]])
+    }
+
+    /// Whether nothing goes through a wire in one of the two directions.
+    fn is_cut(&self, wire: &Wire) -> bool {
+        self.is_blocked(wire, 0) || self.is_blocked(wire, 1)
+    }
+
+    /// Whether nothing travels from one server to another.
+    pub fn blocks(&self, from: usize, to: usize) -> bool {
+        self.blocked[from][to]
+    }
+
+    /// Nothing travels from one server to another.
+    pub fn block(&mut self, from: usize, to: usize) {
+        self.blocked[from][to] = true;
+    }
+
+    /// Nothing travels between two servers.
+    pub fn part(&mut self, a: usize, b: usize) {
+        self.block(a, b);
+        self.block(b, a);
     }
 
     /// When anything happens next, if nobody acts.
     pub fn next_arrival(&self) -> Option<i64> {
-        let wires = self.wires.iter().enumerate().filter(|(i, _)| !self.is_cut(*i));
-        wires
-            .flat_map(|(_, wire)| {
-                let dialing = match wire.phase {
-                    Phase::Dialing(at) => Some(at),
-                    _ => None,
-                };
-                wire.ends.iter().filter_map(|e| e.coming.front().map(|(at, _)| *at)).chain(dialing)
-            })
-            .min()
+        let mut next = None;
+        let mut note = |at: i64| next = Some(next.map_or(at, |next: i64| next.min(at)));
+        for (_, wire) in &self.wires {
+            match wire.phase {
+                Phase::Dialing(at) if !self.is_cut(wire) => note(at),
+                _ => {}
+            }
+            for (i, end) in wire.ends.iter().enumerate() {
+                if let Some((at, _)) = end.coming.front()
+                    && !self.is_blocked(wire, i)
+                {
+                    note(*at);
+                }
+            }
+        }
+        next
     }
 
     /// Brings what is due; answers the connections that servers must accept.
     pub fn deliver(&mut self) -> Vec<(usize, usize)> {
+        self.wires.retain(|_, wire| wire.ends.iter().any(|end| end.held));
         let mut accepted = Vec::new();
-        for i in 0..self.wires.len() {
-            if self.is_cut(i) {
-                continue;
-            }
-            let now = self.now;
-            let wire = &mut self.wires[i];
+        let (now, blocked) = (self.now, &self.blocked);
+        for (i, wire) in &mut self.wires {
+            let comes = match wire.servers() {
+                Some([a, b]) => [!blocked[b][a], !blocked[a][b]],
+                None => [true, true],
+            };
             if let Phase::Dialing(at) = wire.phase {
                 let Party::Server(to) = wire.ends[1].party else { continue };
-                if at > now || wire.ends[0].dropped {
+                if at > now || wire.ends[0].dropped || comes != [true, true] {
                     continue;
                 }
                 wire.ends[0].writable = true;
@@ -184,7 +233,7 @@ impl Network {
                     wire.ends[1].dropped = true;
                 }
             }
-            for end in &mut wire.ends {
+            for (end, _) in wire.ends.iter_mut().zip(comes).filter(|(_, comes)| *comes) {
                 while end.coming.front().is_some_and(|(at, _)| *at <= now) {
                     end.readable = true;
                     match end.coming.pop_front().expect("looked at").1 {
@@ -199,23 +248,22 @@ impl Network {
                     wire.ends[side].wants_room = false;
                     wire.ends[side].writable = true;
                 }
+                let end = &wire.ends[side];
+                if let Party::Server(server) = end.party {
+                    self.stirred[server] |= !end.dropped && (end.readable || end.writable);
+                }
             }
         }
-        self.wires_forgotten();
         accepted
     }
 
-    /// Wires that nobody holds need no look any more; indexes of others must not change.
-    fn wires_forgotten(&mut self) {
-        while self.wires.last().is_some_and(|w| w.ends.iter().all(|e| e.dropped)) {
-            self.wires.pop();
-        }
-    }
-
     /// What has happened at a server's ends since it was asked last.
-    pub fn take_events(&mut self, server: usize) -> Vec<ClientEvent> {
+    pub fn take_events(&mut self, server: usize) -> Vec<Event> {
         let mut events = Vec::new();
-        for wire in &mut self.wires {
+        if !std::mem::take(&mut self.stirred[server]) {
+            return events;
+        }
+        for (_, wire) in &mut self.wires {
             for side in 0..2 {
                 let room = wire.phase == Phase::Open && wire.ends[1 - side].room() > 0;
                 let end = &mut wire.ends[side];
@@ -223,12 +271,9 @@ impl Network {
                     continue;
                 };
                 if !end.dropped && (end.readable || end.writable) {
-                    events.push(ClientEvent {
-                        token,
-                        readable: end.readable,
-                        writable: end.writable || room,
-                        closed: end.ended || end.broken,
-                    });
+                    let closed = end.ended || end.broken;
+                    let writable = end.writable || room;
+                    events.push(Event::of_virtual(token, end.readable, writable, closed));
                     (end.readable, end.writable) = (false, false);
                 }
             }
@@ -238,26 +283,26 @@ impl Network {
 
     /// What is in the inbox of a server's client.
     pub fn inbox(&self, server: usize, token: usize) -> Vec<u8> {
-        let ends = self.wires.iter().flat_map(|w| &w.ends);
+        let ends = self.wires.iter().flat_map(|(_, wire)| &wire.ends);
         let mine =
             |e: &&End| e.party == Party::Server(server) && e.token == Some(token) && !e.dropped;
         ends.filter(mine).flat_map(|e| e.inbox.iter().copied()).collect()
     }
 
-    /// Breaks one wire between two servers, for both or only for one of them; answers whether there was one.
-    pub fn cut_one(&mut self) -> bool {
-        let wires: Vec<usize> = (0..self.wires.len())
-            .filter(|i| {
-                let wire = &self.wires[*i];
-                wire.phase == Phase::Open
-                    && !self.is_cut(*i)
-                    && wire.ends.iter().all(|e| matches!(e.party, Party::Server(_)) && !e.dropped)
-            })
-            .collect();
-        if wires.is_empty() {
-            return false;
+    /// Breaks one wire between two servers, for both or only for one of them; answers between which, if there was one.
+    pub fn cut_one(&mut self) -> Option<[usize; 2]> {
+        let is_open = |wire: &Wire| {
+            wire.phase == Phase::Open
+                && !self.is_cut(wire)
+                && wire.ends.iter().all(|end| !end.dropped)
+        };
+        let open = self.wires.iter().filter(|(_, wire)| is_open(wire));
+        let open: Vec<(usize, [usize; 2])> =
+            open.filter_map(|(i, wire)| Some((i, wire.servers()?))).collect();
+        if open.is_empty() {
+            return None;
         }
-        let wire = wires[self.rng.random_range(0..wires.len())];
+        let (wire, servers) = open[self.rng.random_range(0..open.len())];
         let side = self.rng.random_range(0..3);
         let now = self.now;
         for (i, end) in self.wires[wire].ends.iter_mut().enumerate() {
@@ -266,13 +311,13 @@ impl Network {
                 end.coming.push_back((now, Parcel::Reset));
             }
         }
-        true
+        Some(servers)
     }
 
     /// A server is gone: its wires break, for the others after a while.
     pub fn crash(&mut self, server: usize) {
         self.up[server] = false;
-        for wire in &mut self.wires {
+        for (_, wire) in &mut self.wires {
             for side in 0..2 {
                 // Who is being called has no end yet: perhaps it is up again before the call arrives.
                 let called = side == 1 && matches!(wire.phase, Phase::Dialing(_));
@@ -286,7 +331,7 @@ impl Network {
 
     /// Heals all partitions.
     pub fn heal(&mut self) {
-        self.partitions.clear();
+        self.blocked.iter_mut().for_each(|to| to.fill(false));
     }
 }
 
@@ -301,13 +346,18 @@ pub struct Plug {
 impl Plug {
     /// Connects a client of the simulation to a server.
     pub fn connect(network: &SharedNetwork, to: usize) -> Plug {
-        let wire = network.borrow_mut().connect(Party::Client, to);
-        Plug { network: Rc::clone(network), wire, side: 0 }
+        let wire = network.borrow_mut().connect(Party::Client, to, PORT);
+        Plug::new(network, wire, 0)
+    }
+
+    fn new(network: &SharedNetwork, wire: usize, side: usize) -> Plug {
+        network.borrow_mut().wires[wire].ends[side].held = true;
+        Plug { network: Rc::clone(network), wire, side }
     }
 
     /// The server's end of a wire that was dialed.
     pub fn accept(network: &SharedNetwork, wire: usize) -> Plug {
-        Plug { network: Rc::clone(network), wire, side: 1 }
+        Plug::new(network, wire, 1)
     }
 
     /// Whether it has been established that nothing will come any more.
@@ -321,10 +371,13 @@ impl Plug {
 
 impl VirtualStream for Plug {
     fn attach(&mut self, token: usize) {
-        let mut network = self.network.borrow_mut();
+        let network = &mut *self.network.borrow_mut();
         let end = &mut network.wires[self.wire].ends[self.side];
         end.token = Some(token);
         end.readable |= !end.inbox.is_empty();
+        if let Party::Server(server) = end.party {
+            network.stirred[server] = true;
+        }
     }
 
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -336,11 +389,7 @@ impl VirtualStream for Plug {
         if end.inbox.is_empty() {
             return if end.ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
-        let n = buf.len().min(end.inbox.len());
-        for (to, from) in buf.iter_mut().zip(end.inbox.drain(..n)) {
-            *to = from;
-        }
-        Ok(n)
+        end.inbox.read(buf)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -354,6 +403,9 @@ impl VirtualStream for Plug {
         }
         if matches!(wire.phase, Phase::Dialing(_)) && self.side == 0 {
             return Err(ErrorKind::NotConnected.into());
+        }
+        if bytes.is_empty() {
+            return Ok(0);
         }
         let latency = wire.latency;
         let there = &wire.ends[1 - self.side];
@@ -402,7 +454,10 @@ impl Drop for Plug {
         let mut network = self.network.borrow_mut();
         let now = network.now;
         let wire = &mut network.wires[self.wire];
-        wire.ends[self.side].dropped = true;
+        wire.ends[self.side].held = false;
+        if std::mem::replace(&mut wire.ends[self.side].dropped, true) {
+            return;
+        }
         let latency = wire.latency;
         let there = &mut wire.ends[1 - self.side];
         let last = there.coming.back().map_or(0, |(at, _)| *at);
@@ -413,7 +468,7 @@ impl Drop for Plug {
 /// Servers are 10.0.0.N:6379.
 fn address(party: Party, wire: usize) -> SocketAddr {
     let (host, port) = match party {
-        Party::Server(n) => (n as u8, 6379),
+        Party::Server(n) => (n as u8, PORT),
         Party::Client => (200, 10_000 + (wire % 50_000) as u16),
     };
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)), port)
@@ -431,10 +486,10 @@ pub struct Exchange {
 }
 
 impl Dialer for Exchange {
-    fn dial(&mut self, host: &str, _port: u16) -> io::Result<Box<dyn VirtualStream>> {
+    fn dial(&mut self, host: &str, port: u16) -> io::Result<Box<dyn VirtualStream>> {
         let to = host.rsplit('.').next().and_then(|n| n.parse().ok());
         let to = to.ok_or(ErrorKind::AddrNotAvailable)?;
-        let wire = self.network.borrow_mut().connect(Party::Server(self.server), to);
-        Ok(Box::new(Plug { network: Rc::clone(&self.network), wire, side: 0 }))
+        let wire = self.network.borrow_mut().connect(Party::Server(self.server), to, port);
+        Ok(Box::new(Plug::new(&self.network, wire, 0)))
     }
 }

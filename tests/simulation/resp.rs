@@ -32,6 +32,24 @@ pub fn reply_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// The bulk string that a reply is, or those of an array.
+pub fn bulks(reply: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut rest = reply;
+    while let Some(line) = rest.iter().position(|b| *b == b'\n') {
+        let head = &rest[..line];
+        rest = &rest[line + 1..];
+        let length = head
+            .strip_prefix(b"$")
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.trim_end().parse::<usize>().ok());
+        if let Some(length) = length {
+            found.push(rest[..length].to_vec());
+            rest = &rest[length + 2..];
+        }
+    }
+    found
+}
+
 /// The reply's integer, if it is one.
 pub fn integer(reply: &[u8]) -> Option<i64> {
     std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()

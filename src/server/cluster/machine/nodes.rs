@@ -117,14 +117,13 @@ impl Nodes {
         }
     }
 
-    /// The primary at the end of a chain; of a primary, itself.
+    /// The primary at the end of a chain; of a primary, itself. Peers can say that nodes follow each other in a circle,
+    /// which has no end.
     pub fn top_primary(&self, key: NodeKey) -> NodeKey {
         let mut at = key;
-        while let Some(primary) = self[at].primary {
+        for _ in 0..self.nodes.len() {
+            let Some(primary) = self[at].primary else { break };
             at = primary;
-            if at == key {
-                break;
-            }
         }
         at
     }

@@ -346,6 +346,9 @@ impl Cluster {
         let Some(id) = header.primary else { return self.set_as_primary(key) };
         let primary = self.nodes.key_of(&id).filter(|&primary| primary != key);
         if self.nodes[key].is_primary() {
+            if self.is_stale_demotion(key, primary, header.config_epoch) {
+                return;
+            }
             self.hear_demotion(key, primary, header.config_epoch);
         }
         if !self.nodes[key].flags.intersects(NodeFlags::PRIMARY | NodeFlags::REPLICA) {
@@ -364,16 +367,32 @@ impl Cluster {
         self.todo |= Todo::SAVE;
     }
 
+    /// Whether a primary says in an old message, which another connection has brought later than newer ones, that it is
+    /// a replica of the one whose slots it has taken since.
+    fn is_stale_demotion(
+        &mut self,
+        key: NodeKey,
+        primary: Option<NodeKey>,
+        config_epoch: u64,
+    ) -> bool {
+        let node = &self.nodes[key];
+        let in_shard = primary.is_some_and(|key| self.nodes[key].shard_id == node.shard_id);
+        let is_stale = in_shard && node.is_voter() && node.config_epoch > config_epoch;
+        if is_stale {
+            let (named, shard, current) = (self.named(key), node.shard_id, node.config_epoch);
+            self.notice(format!(
+                "Ignore stale message from {named} in shard {shard}; gossip config epoch: {config_epoch}, \
+                 current config epoch: {current}"
+            ));
+        }
+        is_stale
+    }
+
     /// A primary has become a replica.
     fn hear_demotion(&mut self, key: NodeKey, primary: Option<NodeKey>, config_epoch: u64) {
         let (named, shard) = (self.named(key), self.nodes[key].shard_id);
         let in_shard = primary.filter(|&primary| self.nodes[primary].shard_id == shard);
         match in_shard {
-            Some(_) if self.nodes[key].config_epoch > config_epoch => self.notice(format!(
-                "Ignore stale message from {named} in shard {shard}; gossip config epoch: {config_epoch}, \
-                 current config epoch: {}",
-                self.nodes[key].config_epoch
-            )),
             Some(primary) => {
                 if primary != self.nodes.my_key() {
                     self.set_as_primary(primary);

@@ -458,6 +458,53 @@ fn what_an_unknown_node_claims_is_not_believed() {
     assert!(net.all_agree() && net.all_up());
 }
 
+/// What a node says of itself in a ping.
+fn header_of(node: &Node, primary: Option<NodeId>, config_epoch: u64) -> Header {
+    Header {
+        sender: Some(node.id()),
+        current_epoch: config_epoch,
+        config_epoch,
+        slots: if primary.is_none() { node.slots().clone() } else { SlotSet::default() },
+        primary,
+        port: node.address().tcp_port,
+        bus_port: node.address().bus_port,
+        flags: if primary.is_none() { NodeFlags::PRIMARY } else { NodeFlags::REPLICA },
+        ..Header::default()
+    }
+}
+
+/// Messages of one node come over two connections: an old one may arrive behind a newer one.
+#[test]
+fn a_new_primary_is_none_the_less_for_what_it_said_as_a_replica() {
+    let mut net = Network::of_shards(3);
+    let old = (net.id(0), net.at(0).myself().config_epoch());
+    net.on(3, |cluster, now, facts| cluster.failover(FailoverKind::Plain, now, facts).unwrap());
+    net.run_until(|net| net.at(3).myself().is_primary() && net.all_agree());
+    net.run_until(|net| net.at(0).myself().is_replica());
+    let stale = header_of(net.at(3).myself(), Some(old.0), old.1);
+    for at in [0, 1, 4] {
+        net.inject(at, stale.clone(), Body::Ping(Heartbeat::default()));
+        assert!(net.node(at, net.id(3)).unwrap().is_primary());
+    }
+}
+
+/// Nodes that are said to follow each other, and one that is said to follow one of them, keep nobody busy.
+#[test]
+fn a_circle_of_replicas_has_an_end() {
+    let mut net = Network::of_shards(2);
+    let (a, b, c) = (net.id(0), net.id(2), net.id(3));
+    for (node, primary) in [(2, a), (0, b), (3, b), (1, c)] {
+        let header = Header {
+            message_flags: MessageFlags::EXTENSIONS,
+            ..header_of(net.at(node).myself(), Some(primary), u64::MAX)
+        };
+        for at in (0..4).filter(|at| *at != node) {
+            net.inject(at, header.clone(), Body::Ping(Heartbeat::default()));
+        }
+    }
+    net.run(1000);
+}
+
 /// A known node is believed, as Redis believes it; at the last epoch there is, nothing overflows.
 #[test]
 fn a_known_node_is_believed_up_to_the_last_epoch() {

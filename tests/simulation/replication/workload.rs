@@ -1,8 +1,8 @@
 //! Clients of the group: they write all types of data, and now and then a marker that a replica must acknowledge.
 
-use super::network::{Plug, SharedNetwork};
-use super::resp::{encode, integer, reply_end};
-use aeolis::server::connection::VirtualStream;
+use crate::line::Line;
+use crate::network::SharedNetwork;
+use crate::resp::integer;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use std::collections::VecDeque;
@@ -40,10 +40,7 @@ pub struct Acknowledged {
 
 pub struct Client {
     number: usize,
-    plug: Option<Plug>,
-    pub target: usize,
-    received: Vec<u8>,
-    unsent: Vec<u8>,
+    line: Option<Line>,
     awaited: VecDeque<Awaited>,
     since: i64,
     pub next_at: i64,
@@ -52,24 +49,12 @@ pub struct Client {
 
 impl Client {
     pub fn new(number: usize) -> Client {
-        Client {
-            number,
-            plug: None,
-            target: usize::MAX,
-            received: Vec::new(),
-            unsent: Vec::new(),
-            awaited: VecDeque::new(),
-            since: 0,
-            next_at: 0,
-            markers: 0,
-        }
+        Client { number, line: None, awaited: VecDeque::new(), since: 0, next_at: 0, markers: 0 }
     }
 
     /// Goes away, as clients do.
     pub fn disconnect(&mut self) {
-        self.plug = None;
-        self.received.clear();
-        self.unsent.clear();
+        self.line = None;
         self.awaited.clear();
     }
 
@@ -83,9 +68,9 @@ impl Client {
         offset: u64,
         rng: &mut SmallRng,
     ) -> Learnt {
-        let dead = self.plug.as_ref().is_some_and(Plug::is_dead);
+        let is_of_no_use = |line: &Line| line.is_dead() || target.is_some_and(|t| t != line.server);
         let tired = !self.awaited.is_empty() && now - self.since > PATIENCE;
-        if dead || tired || target.is_some_and(|t| t != self.target) {
+        if tired || self.line.as_ref().is_some_and(is_of_no_use) {
             self.disconnect();
         }
         let learnt = self.read(offset);
@@ -93,40 +78,22 @@ impl Client {
             && self.awaited.is_empty()
             && now >= self.next_at
         {
-            if self.plug.is_none() {
-                self.plug = Some(Plug::connect(network, target));
-                self.target = target;
-            }
-            self.request(rng);
+            let mut line = self.line.take().unwrap_or_else(|| Line::connect(network, target));
+            self.request(&mut line, rng);
+            self.line = Some(line);
             self.since = now;
             self.next_at = now + rng.random_range(100..60_000);
         }
-        self.send();
-        learnt
-    }
-
-    fn send(&mut self) {
-        let Some(plug) = &mut self.plug else { return };
-        while !self.unsent.is_empty() {
-            match plug.write(&self.unsent) {
-                Ok(n) => drop(self.unsent.drain(..n)),
-                Err(_) => return,
-            }
+        if let Some(line) = &mut self.line {
+            line.send();
         }
+        learnt
     }
 
     fn read(&mut self, offset: u64) -> Learnt {
         let mut learnt = Learnt::default();
-        let Some(plug) = &mut self.plug else { return learnt };
-        let mut buf = [0; 4096];
-        while let Ok(n) = plug.read(&mut buf) {
-            if n == 0 {
-                break;
-            }
-            self.received.extend_from_slice(&buf[..n]);
-        }
-        while let Some(end) = reply_end(&self.received) {
-            let reply: Vec<u8> = self.received.drain(..end).collect();
+        let Some(line) = &mut self.line else { return learnt };
+        for reply in line.replies() {
             match self.awaited.pop_front() {
                 Some(Awaited::Marker(marker)) if reply == b"+OK\r\n" => {
                     learnt.written.push(marker.clone());
@@ -149,13 +116,13 @@ impl Client {
         learnt
     }
 
-    fn request(&mut self, rng: &mut SmallRng) {
+    fn request(&mut self, line: &mut Line, rng: &mut SmallRng) {
         if rng.random_bool(0.1) {
             self.markers += 1;
             let marker = format!("marker:{}:{}", self.number, self.markers);
-            self.unsent.extend(encode(&["SELECT", "0"]));
-            self.unsent.extend(encode(&["SET", &marker, "written"]));
-            self.unsent.extend(encode(&["WAIT", "1", "1000"]));
+            line.request(&["SELECT", "0"]);
+            line.request(&["SET", &marker, "written"]);
+            line.request(&["WAIT", "1", "1000"]);
             self.awaited.push_back(Awaited::Any);
             self.awaited.push_back(Awaited::Marker(marker));
             self.awaited.push_back(Awaited::Wait { marker: String::new(), offset: 0 });
@@ -169,7 +136,7 @@ impl Client {
             requests.push(vec!["EXEC".to_string()]);
         }
         for request in requests {
-            self.unsent.extend(encode(&request));
+            line.request(&request);
             self.awaited.push_back(Awaited::Any);
         }
     }

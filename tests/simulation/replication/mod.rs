@@ -1,25 +1,34 @@
-//! One simulation: the group under its workload, the faults that the seed has for it, and the operator who keeps it
-//! going.
+//! A replication group: a primary, two replicas and one chained to a replica, under a workload, the faults that the
+//! seed has for them, and the operator who keeps the group going.
+//!
+//! * [`workload`]: clients that write all types of data.
+//! * [`checks`]: what must hold, always and at quiet points.
 
-use super::checks::Checks;
-use super::group::Group;
-use super::memory;
-use super::network::{Network, SharedNetwork, host};
-use super::workload::{Acknowledged, Client};
+mod checks;
+mod workload;
+
+use crate::group::{self, Group, START};
+use crate::memory;
+use crate::network::{Network, SharedNetwork, host};
 use aeolis::sys::children::simulated;
+use checks::Checks;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::rc::Rc;
+use workload::{Acknowledged, Client};
 
 const SERVERS: usize = 4;
 const CLIENTS: usize = 3;
 const SECOND: i64 = 1_000_000;
 /// How long the group may take to become one again when all faults have ended.
 const MENDING: i64 = 120 * SECOND;
-/// A day in 2026, in microseconds since 1970.
-const START: i64 = 1_780_000_000 * SECOND;
 
-pub struct Simulation {
+/// Runs a seed to the end; answers a line about what happened.
+pub fn run(seed: u64, verbose: bool) -> String {
+    Simulation::new(seed, verbose).run()
+}
+
+struct Simulation {
     group: Group,
     network: SharedNetwork,
     clients: Vec<Client>,
@@ -45,7 +54,7 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    pub fn new(seed: u64, verbose: bool) -> Simulation {
+    fn new(seed: u64, verbose: bool) -> Simulation {
         simulated::simulate();
         let mut rng = SmallRng::seed_from_u64(seed);
         let network = Network::new(rng.random(), SERVERS);
@@ -62,7 +71,6 @@ impl Simulation {
             root.path(),
             vec![settings; SERVERS],
             SmallRng::from_rng(&mut rng),
-            START,
             verbose,
         );
         Simulation {
@@ -87,8 +95,7 @@ impl Simulation {
         }
     }
 
-    /// Runs to the end; answers a line about what happened.
-    pub fn run(mut self) -> String {
+    fn run(mut self) -> String {
         for i in 0..SERVERS {
             self.group.start(i, self.followed_by(i));
         }
@@ -214,12 +221,12 @@ impl Simulation {
         match self.rng.random_range(0..13) {
             0..=3 => {
                 let cut = self.network.borrow_mut().cut_one();
-                self.say(if cut { "a link is cut" } else { "there is no link to cut" });
+                self.say(if cut.is_some() { "a link is cut" } else { "there is no link to cut" });
             }
             4 => {
                 let other = (victim + self.rng.random_range(1..SERVERS)) % SERVERS;
                 self.say(&format!("servers {victim} and {other} can't reach each other"));
-                self.network.borrow_mut().partitions.push((victim, other));
+                self.network.borrow_mut().part(victim, other);
             }
             5 | 6 => {
                 self.say("all servers can reach each other again");
@@ -365,7 +372,7 @@ impl Simulation {
     }
 
     fn places(&self) -> String {
-        let place = |(i, node): (usize, &super::group::Node)| match &node.server {
+        let place = |(i, node): (usize, &group::Node)| match &node.server {
             None => format!("\n  {i}: down"),
             Some(s) => {
                 let link = s.replication().primary().map(|p| (p.host().to_string(), p.role_name()));

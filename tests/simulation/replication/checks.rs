@@ -1,7 +1,7 @@
 //! What must hold: about every resynchronisation, about buffers in every turn, about the data at quiet points.
 
-use super::group::Group;
-use super::network::SharedNetwork;
+use crate::group::Group;
+use crate::network::SharedNetwork;
 use aeolis::server::Server;
 use aeolis::server::client::ClientFlags;
 use aeolis::server::links::NO_ID;
