@@ -19,7 +19,7 @@ mod packed;
 pub use node::{Container, Needle, NodeBytes};
 
 use super::listpack::{Listpack, ListpackEntry, ListpackRef, SAFETY_LIMIT};
-use crate::util::alloc::relocate::Relocator;
+use crate::util::alloc::relocate::{Relocator, can_move};
 use node::Node;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -191,7 +191,8 @@ impl Quicklist {
     /// Shows its allocations to the relocator: from this node on, until so many `elements` are done. Returns the node
     /// to go on with, or 0 when all are done.
     pub fn relocate(&mut self, from: usize, elements: usize, relocator: &mut Relocator) -> usize {
-        if from == 0 {
+        // To have them in one piece may take a while: many nodes stay where they are.
+        if from == 0 && can_move(self.nodes.capacity() * size_of::<Node>()) {
             let mut nodes = Vec::from(mem::take(&mut self.nodes));
             relocator.vec(&mut nodes);
             self.nodes = nodes.into();

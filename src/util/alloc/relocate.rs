@@ -4,6 +4,7 @@
 //! decides, and moves it: same bytes, same size, another address. What is moved stays what it was for everybody who
 //! looks at it through its owner; nobody else may know its address.
 
+use super::class_of;
 use super::survey::Sparse;
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem;
@@ -15,6 +16,11 @@ pub struct Relocator {
     sparse: Option<Sparse>,
     moved: u64,
     kept: u64,
+}
+
+/// Whether a block of so many bytes can move: a larger one is alone in its area, and leaves no hole.
+pub fn can_move(bytes: usize) -> bool {
+    bytes > 0 && class_of(bytes).is_some()
 }
 
 impl Relocator {

@@ -62,7 +62,7 @@ impl Class {
 
 /// What the allocator held at one moment.
 pub struct Survey {
-    classes: Box<[Class; CLASSES]>,
+    classes: [Class; CLASSES],
     used_bytes: u64,
     hole_bytes: u64,
 }
@@ -70,8 +70,7 @@ pub struct Survey {
 impl Survey {
     /// Looks at all areas, which takes about a microsecond for a hundred of them.
     pub fn take() -> Survey {
-        let mut survey =
-            Survey { classes: Box::new([Class::NONE; CLASSES]), used_bytes: 0, hole_bytes: 0 };
+        let mut survey = Survey { classes: [Class::NONE; CLASSES], used_bytes: 0, hole_bytes: 0 };
         heap::visit_areas(&mut |area| survey.add(area));
         survey
     }
@@ -223,8 +222,7 @@ mod tests {
     }
 
     fn survey(areas: impl IntoIterator<Item = Area>) -> Survey {
-        let mut survey =
-            Survey { classes: Box::new([Class::NONE; CLASSES]), used_bytes: 0, hole_bytes: 0 };
+        let mut survey = Survey { classes: [Class::NONE; CLASSES], used_bytes: 0, hole_bytes: 0 };
         areas.into_iter().for_each(|area| survey.add(area));
         survey
     }
