@@ -117,7 +117,7 @@ fn end_import(server: &mut Server, name: &str) {
     let mut slots = job.slots.clone();
     let outcome = if job.state == State::Success { "SUCCESS" } else { "FAILED" };
     let message = job.message.clone();
-    server.net.migrations.leftovers.iter().for_each(|&slot| _ = slots.remove(slot));
+    server.net.migrations.leftovers.keys().for_each(|&slot| _ = slots.remove(slot));
     server.ks.hide_slots(&slots, false);
     if server.cluster.as_ref().is_some_and(|cluster| cluster.myself().is_primary()) {
         let mut command: Vec<&[u8]> = vec![b"CLUSTER", b"SYNCSLOTS", b"FINISH", b"STATE"];

@@ -4,6 +4,7 @@ use crate::db::notify::Class;
 use crate::server::Server;
 use crate::server::blocking::pause::{self, PauseKind, PausePurpose};
 use crate::server::empty;
+use crate::server::links::migration::walk::Walk;
 use crate::server::output;
 use crate::server::propagate;
 use crate::server::replication::replica;
@@ -77,45 +78,72 @@ pub(super) fn drop_slot_keys(server: &mut Server, slot: u16) {
         let mut slots = SlotSet::default();
         slots.insert(slot);
         server.ks.hide_slots(&slots, true);
-        server.net.migrations.leftovers.insert(slot);
+        let walk = walk_of(server, slot);
+        server.net.migrations.leftovers.insert(slot, walk);
     } else {
-        while !drop_some_keys(server, slot) {}
+        drop_all_keys(server, slot, walk_of(server, slot));
     }
 }
 
-/// Deletes some keys of a slot; whether there are none left.
-fn drop_some_keys(server: &mut Server, slot: u16) -> bool {
-    for db in 0..server.ks.dbs.len() {
-        let keys = server.ks.dbs[db].table.slot_iter(slot).take(DELETED_IN_ONE_GO);
-        let keys: Vec<Vec<u8>> = keys.map(|entry| entry.key().to_vec()).collect();
-        if !keys.is_empty() {
-            keys.iter().for_each(|key| delete_key(server, db, key));
-            propagate::tell_changes(server);
-            return false;
-        }
+/// The way through the keys of a slot.
+fn walk_of(server: &Server, slot: u16) -> Walk {
+    let mut slots = SlotSet::default();
+    slots.insert(slot);
+    Walk::new(&slots, server.ks.dbs.len(), server.ks.slot_len(slot) as u64)
+}
+
+fn drop_all_keys(server: &mut Server, slot: u16, mut walk: Walk) {
+    while !drop_some_keys(server, slot, &mut walk) {}
+}
+
+/// Deletes the next keys of a slot; whether there are none left. Where it has come to is remembered: to look for the
+/// next ones from the start would be to pass all buckets again that are empty by now.
+fn drop_some_keys(server: &mut Server, slot: u16, walk: &mut Walk) -> bool {
+    let mut keys: Vec<(usize, Vec<u8>)> = Vec::new();
+    while keys.len() < DELETED_IN_ONE_GO
+        && let Some(place) = walk.next()
+    {
+        let table = &server.ks.dbs[place.db].table;
+        let next = table.walk_slot(slot, place.position, |entry| {
+            keys.push((place.db, entry.key().to_vec()));
+        });
+        walk.advance(next);
+    }
+    keys.iter().for_each(|(db, key)| delete_key(server, *db, key));
+    propagate::tell_changes(server);
+    if walk.next().is_some() {
+        return false;
+    }
+    if server.ks.slot_len(slot) > 0 {
+        // They have come behind the walk.
+        *walk = walk_of(server, slot);
+        return false;
     }
     let mut slots = SlotSet::default();
     slots.insert(slot);
     server.ks.hide_slots(&slots, false);
-    server.net.migrations.leftovers.remove(&slot);
     true
 }
 
 /// Goes on with what is left of large slots, for a short while.
 pub(super) fn drop_leftovers(server: &mut Server) {
     let started = server.ks.clock.nanos();
-    while let Some(&slot) = server.net.migrations.leftovers.first()
-        && server.ks.clock.since(started) < LEFTOVERS_SLICE
+    while server.ks.clock.since(started) < LEFTOVERS_SLICE
+        && let Some((slot, mut walk)) = server.net.migrations.leftovers.pop_first()
     {
-        drop_some_keys(server, slot);
+        if !drop_some_keys(server, slot, &mut walk) {
+            server.net.migrations.leftovers.insert(slot, walk);
+        }
     }
 }
 
 /// Deletes at once what is left of a slot that is to have keys again.
 pub(super) fn drop_leftovers_of(server: &mut Server, slots: &SlotSet) {
-    let left: Vec<u16> = server.net.migrations.leftovers.iter().copied().collect();
+    let left: Vec<u16> = server.net.migrations.leftovers.keys().copied().collect();
     for slot in left.into_iter().filter(|&slot| slots.contains(slot)) {
-        while !drop_some_keys(server, slot) {}
+        if let Some(walk) = server.net.migrations.leftovers.remove(&slot) {
+            drop_all_keys(server, slot, walk);
+        }
     }
 }
 

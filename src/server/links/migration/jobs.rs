@@ -1,8 +1,9 @@
 //! All moves of slots that this node takes part in, and those that are over, to be shown.
 
 use super::job::Job;
+use super::walk::Walk;
 use crate::server::token::Token;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Moves that are over are shown while there are no more than so many.
 const MOST_KEPT: usize = 1000;
@@ -11,8 +12,8 @@ const MOST_KEPT: usize = 1000;
 #[derive(Debug, Default)]
 pub struct Jobs {
     all: Vec<Job>,
-    /// Slots that have left with their keys still here, which are being deleted.
-    pub(crate) leftovers: BTreeSet<u16>,
+    /// Slots that have left with their keys still here, which are being deleted, and how far that has come.
+    pub(crate) leftovers: BTreeMap<u16, Walk>,
     /// Whether any job wants the writes to its slots.
     wants_writes: bool,
     /// What has happened since this was asked last.
