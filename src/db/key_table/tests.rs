@@ -195,9 +195,12 @@ fn any_number_is_a_cursor() {
     }
 }
 
-/// Notes keys with their values and expiries.
+/// A key with its value and expiry.
+type Note = (Vec<u8>, String, Option<i64>);
+
+/// Notes what it is handed.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<(Vec<u8>, String, Option<i64>)>>>);
+struct Notes(Arc<Mutex<Vec<Note>>>);
 
 impl Scribe for Notes {
     fn take_down(&mut self, entry: EntryRef<'_>) {
