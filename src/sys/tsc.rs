@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 /// How long the counter is compared with the monotonic clock at start.
-const CALIBRATION: Duration = Duration::from_millis(5);
+const CALIBRATION: Duration = Duration::from_millis(2);
 /// Readings of both clocks, of which one is undisturbed.
 const READINGS: usize = 8;
 

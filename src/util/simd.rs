@@ -1,5 +1,5 @@
-//! Loops over bytes with the vector instructions of the processor that runs them, which may have wider ones than those
-//! that the binary was built for.
+//! Loops over bytes with the vector instructions of the processor that runs them, which may have wider and other ones
+//! than those that the binary was built for.
 
 #![allow(unsafe_code)]
 
@@ -19,4 +19,88 @@ pub fn widest<R>(work: impl FnOnce() -> R) -> R {
 #[target_feature(enable = "avx2,popcnt")]
 fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
     work()
+}
+
+/// Bytes that [`fold`] takes at a time: eight lanes of 16.
+pub const BLOCK: usize = 128;
+const LANE: usize = 16;
+
+/// Remainders by which the two words of a lane are multiplied, the first that of higher degree: they lie 63 and -1 bits
+/// behind the distance that is folded over, since the product of two reflected words is one bit short.
+pub struct FoldKeys {
+    /// Over as many bytes as a block has.
+    pub over_blocks: [u64; 2],
+    /// Over as many as a lane has.
+    pub over_lanes: [u64; 2],
+}
+
+/// Folds a message (a polynomial over GF(2), reflected) whose first bytes are combined with `crc` into 16 bytes that
+/// leave the same remainder. `None`: there is nothing to fold, or the processor can't.
+pub fn fold(crc: u64, blocks: &[[u8; BLOCK]], keys: &FoldKeys) -> Option<[u8; LANE]> {
+    let (first, rest) = blocks.split_first()?;
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("pclmulqdq") {
+        // SAFETY: the processor has the instructions that the function is compiled for.
+        return Some(unsafe { clmul::fold(crc, first, rest, keys) });
+    }
+    let _ = (crc, first, rest, keys);
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+mod clmul {
+    use super::{BLOCK, FoldKeys, LANE};
+    use std::arch::x86_64::{
+        __m128i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x,
+        _mm_unpackhi_epi64, _mm_xor_si128,
+    };
+
+    #[target_feature(enable = "sse2")]
+    fn words([first, second]: [u64; 2]) -> __m128i {
+        _mm_set_epi64x(second.cast_signed(), first.cast_signed())
+    }
+
+    #[target_feature(enable = "sse2")]
+    fn lane(block: &[u8; BLOCK], at: usize) -> __m128i {
+        let word = |at: usize| {
+            let bytes = block[at..].first_chunk().copied();
+            u64::from_le_bytes(bytes.unwrap_or_default())
+        };
+        words([word(at * LANE), word(at * LANE + 8)])
+    }
+
+    #[target_feature(enable = "pclmulqdq")]
+    fn shifted(lane: __m128i, keys: __m128i) -> __m128i {
+        let first = _mm_clmulepi64_si128::<0x00>(lane, keys);
+        _mm_xor_si128(first, _mm_clmulepi64_si128::<0x11>(lane, keys))
+    }
+
+    #[target_feature(enable = "pclmulqdq")]
+    pub fn fold(
+        crc: u64,
+        first: &[u8; BLOCK],
+        rest: &[[u8; BLOCK]],
+        keys: &FoldKeys,
+    ) -> [u8; LANE] {
+        let mut lanes: [__m128i; BLOCK / LANE] = [words([0, 0]); BLOCK / LANE];
+        for (at, sum) in lanes.iter_mut().enumerate() {
+            *sum = lane(first, at);
+        }
+        lanes[0] = _mm_xor_si128(lanes[0], _mm_cvtsi64_si128(crc.cast_signed()));
+        let over_blocks = words(keys.over_blocks);
+        for block in rest {
+            for (at, sum) in lanes.iter_mut().enumerate() {
+                *sum = _mm_xor_si128(shifted(*sum, over_blocks), lane(block, at));
+            }
+        }
+        let over_lanes = words(keys.over_lanes);
+        let [mut all, others @ ..] = lanes;
+        for lane in others {
+            all = _mm_xor_si128(shifted(all, over_lanes), lane);
+        }
+        let mut bytes = [0; LANE];
+        bytes[..8].copy_from_slice(&_mm_cvtsi128_si64(all).to_le_bytes());
+        bytes[8..].copy_from_slice(&_mm_cvtsi128_si64(_mm_unpackhi_epi64(all, all)).to_le_bytes());
+        bytes
+    }
 }
