@@ -217,6 +217,14 @@ impl Host {
         Link(wire)
     }
 
+    /// A connection to the HTTP listener.
+    pub fn connect_to_http(&mut self) -> Link {
+        let wire = Rc::default();
+        self.server.update_time();
+        self.server.accept_visitor(Connection::Virtual(Box::new(Plug(Rc::clone(&wire)))));
+        Link(wire)
+    }
+
     /// A connection that the server has made.
     pub fn take_dialed(&mut self) -> Option<Link> {
         self.dialed.borrow_mut().pop().map(Link)

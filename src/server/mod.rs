@@ -83,6 +83,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Tokens below this belong to the loop; that of a connection of the HTTP listener is its place plus this.
 pub const FIRST_VISITOR: usize = 1 << 15;
+/// The same where a connection is no socket: clients have their places as tokens there.
+pub const FIRST_VIRTUAL_VISITOR: usize = 1 << (usize::BITS - 3);
 /// A client's token is its place in the slab plus this.
 pub const FIRST_CLIENT: usize = 1 << 16;
 /// The event loop's token for the pipe of a diskless snapshot.
@@ -272,6 +274,11 @@ impl Server {
     /// Takes in a connection of the cluster bus.
     pub fn accept_node(&mut self, connection: connection::Connection) {
         cluster::drive::accept(self, connection);
+    }
+
+    /// Takes in a connection of the HTTP listener.
+    pub fn accept_visitor(&mut self, connection: connection::Connection) {
+        web::accept(self, connection);
     }
 
     /// The client whose command it is.

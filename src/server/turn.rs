@@ -7,6 +7,7 @@
 use super::Server;
 use super::client::ClientFlags;
 use super::token::Token;
+use crate::server::FIRST_VIRTUAL_VISITOR;
 use crate::server::blocking::pause;
 use crate::server::busy;
 use crate::server::cluster::drive as bus;
@@ -76,9 +77,10 @@ pub struct ClientEvent {
 impl Event {
     /// What has happened to a virtual stream that was attached to this token.
     pub fn of_virtual(token: Token, readable: bool, writable: bool, closed: bool) -> Event {
-        match token.checked_sub(FIRST_BUS_LINK) {
-            Some(link) => Event::Bus { link: link as u64, writable },
-            None => Event::Client(ClientEvent { token, readable, writable, closed }),
+        match token {
+            FIRST_BUS_LINK.. => Event::Bus { link: (token - FIRST_BUS_LINK) as u64, writable },
+            FIRST_VIRTUAL_VISITOR.. => Event::Visitor(token - FIRST_VIRTUAL_VISITOR),
+            _ => Event::Client(ClientEvent { token, readable, writable, closed }),
         }
     }
 }

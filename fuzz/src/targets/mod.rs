@@ -6,6 +6,7 @@ pub mod aof;
 pub mod bus;
 pub mod commands;
 pub mod config;
+pub mod http;
 pub mod lua;
 pub mod nodes;
 pub mod primary;
@@ -67,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "acl", generate: acl::generate, run: acl::run },
     Target { name: "nodes", generate: nodes::generate, run: nodes::run },
     Target { name: "bus", generate: bus::generate, run: bus::run },
+    Target { name: "http", generate: http::generate, run: http::run },
 ];
 
 /// Sections of an input that consists of several: each begins behind a line of its own that says so.

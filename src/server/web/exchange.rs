@@ -122,7 +122,8 @@ impl Exchange {
         }
         let mut headers = [EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);
-        let outcome = match head.parse(&self.input) {
+        // What is behind the longest head is not looked at, so that it does not matter in which pieces all of it came.
+        let outcome = match head.parse(&self.input[..self.input.len().min(MAX_HEAD)]) {
             Ok(httparse::Status::Complete(len)) => read_head(&head).map(|found| (len, found)),
             Ok(httparse::Status::Partial) if self.input.len() < MAX_HEAD => return None,
             Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
@@ -196,11 +197,13 @@ const SPEAKS_HTTP_TO_RESP: &[u8] =
 fn read_head(head: &httparse::Request<'_, '_>) -> Result<(Request, Manner), Status> {
     let header = |name: &str| find(head.headers, name);
     let is_old = head.version == Some(0);
+    let all = |name| head.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name));
     let host = header("Host").map(|host| String::from_utf8_lossy(host).into_owned());
-    if host.is_none() && !is_old {
+    // Of two, others might believe the other one.
+    if (host.is_none() && !is_old) || all("Host").count() > 1 {
         return Err(Status::BadRequest);
     }
-    let has_body = header("Content-Length").is_some_and(|len| len != b"0")
+    let has_body = all("Content-Length").any(|length| length.value != b"0")
         || header("Transfer-Encoding").is_some();
     if has_body {
         // Nothing here takes one, and where it ends need not be known if nothing follows it.
@@ -285,7 +288,14 @@ mod tests {
         let long = [b"GET / HTTP/1.1\r\nHost: ", &[b'a'; MAX_HEAD][..]].concat();
         let many =
             [b"GET / HTTP/1.1\r\n", &b"A: b\r\n".repeat(MAX_HEADERS + 1)[..], b"\r\n"].concat();
-        let table: [(&[u8], &str); 9] = [
+        let at_the_end = [&[b'A'; MAX_HEAD][..], b"\0 / HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+        let table: [(&[u8], &str); 12] = [
+            (&at_the_end, "HTTP/1.1 431 "),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", "HTTP/1.1 400 "),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\nabc",
+                "HTTP/1.1 413 ",
+            ),
             (b"*1\r\n$4\r\nPING\r\n", "-ERR this port speaks HTTP"),
             (b"PING\r\n", "HTTP/1.1 400 "),
             (b"\x16\x03\x01\x02\0", "HTTP/1.1 400 "),

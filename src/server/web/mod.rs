@@ -19,7 +19,7 @@ mod response;
 
 use crate::server::connection::Connection;
 use crate::server::observe::log::Level;
-use crate::server::{FIRST_VISITOR, Server};
+use crate::server::{FIRST_VIRTUAL_VISITOR, FIRST_VISITOR, Server};
 use bytes::Bytes;
 use exchange::{Exchange, Request};
 use live::Live;
@@ -196,6 +196,9 @@ pub(crate) fn accept(server: &mut Server, mut conn: Connection) {
     let now_ms = server.ks.now_ms;
     server.net.web_mut().make_room();
     let key = server.net.web().visitors.vacant_key();
+    if let Connection::Virtual(stream) = &mut conn {
+        stream.attach(FIRST_VIRTUAL_VISITOR + key);
+    }
     if let Err(error) = server.net.register(&mut conn, mio::Token(FIRST_VISITOR + key)) {
         server.log(Level::Warning, &format!("Error registering fd event: {error}"));
         return;
