@@ -4,7 +4,7 @@
 //! full synchronisation, loses its link twice, resumes partially, and in the end has the primary's data and offset.
 //! [`sentinel`] has three Sentinels watch over a group. [`files`] exchanges snapshot files, [`expiring_fields`] is
 //! about the form of what not all know, [`tls`] encrypts links. [`cluster`] makes clusters of both. [`metrics`] are
-//! compared with redis_exporter's.
+//! compared with redis_exporter's. [`tools`] are those that people have.
 //! [`peers`] finds the servers to pair with, [`data`] compares what they have.
 
 #[allow(dead_code, unused_imports, reason = "what `it` alone uses")]
@@ -24,3 +24,4 @@ mod pairings;
 mod peers;
 mod sentinel;
 mod tls;
+mod tools;

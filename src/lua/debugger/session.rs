@@ -2,8 +2,8 @@
 //! as arrays of simple strings.
 
 use crate::sys::poll::{wait_readable, wait_writable};
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Breakpoints there may be.
@@ -20,9 +20,14 @@ const MAX_WORD: i64 = 1024;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
+/// The connection to the client, which does not block.
+pub trait Wire: Read + Write + AsFd {}
+
+impl<T: Read + Write + AsFd> Wire for T {}
+
 /// A script that is debugged.
 pub struct Session {
-    wire: File,
+    wire: Box<dyn Wire>,
     source: Vec<Vec<u8>>,
     line: usize,
     breakpoints: Vec<usize>,
@@ -46,7 +51,7 @@ pub enum NoRequest {
 }
 
 impl Session {
-    pub fn new(wire: File, body: &[u8]) -> Session {
+    pub fn new(wire: Box<dyn Wire>, body: &[u8]) -> Session {
         let mut body = body;
         while let Some(rest) = body.strip_suffix(b"\n").or_else(|| body.strip_suffix(b"\r")) {
             body = rest;
@@ -222,7 +227,36 @@ impl Session {
             out.extend(line.into_iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }));
             out.extend_from_slice(b"\r\n");
         }
-        write_all(&self.wire, &out);
+        self.write_all(&out);
+    }
+
+    /// The script has ended: what it answers is the last that is said.
+    pub fn end(&mut self, reply: &[u8]) {
+        self.log(b"<endsession>".to_vec());
+        self.send();
+        self.write_all(reply);
+    }
+
+    /// Waits where the client does not take it. If it has gone, reading will show it.
+    fn write_all(&mut self, mut bytes: &[u8]) {
+        loop {
+            let outcome = match bytes {
+                // What is encrypted may wait still.
+                [] => self.wire.flush().map(|()| 0),
+                bytes => self.wire.write(bytes),
+            };
+            match outcome {
+                Ok(_) if bytes.is_empty() => return,
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !wait_writable(&self.wire, WRITE_TIMEOUT).unwrap_or(false) {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// Waits for a request, and answers its words, at least one.
@@ -255,22 +289,6 @@ impl Session {
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             Err(_) => Err(NoRequest::Gone),
-        }
-    }
-}
-
-/// Writes to a socket that does not block, and waits where it would. If the other end has gone, reading will show it.
-pub fn write_all(mut wire: &File, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match wire.write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if !wait_writable(wire, WRITE_TIMEOUT).unwrap_or(false) {
-                    return;
-                }
-            }
-            Err(_) => return,
         }
     }
 }

@@ -272,16 +272,24 @@ impl Connection {
         };
     }
 
-    /// Another descriptor of the same connection, for a child to write to.
+    /// Another process goes on with it: closing it here is not to say farewell.
+    pub fn abandon(&mut self) {
+        if let Connection::Tls(stream) = self {
+            stream.abandon();
+        }
+    }
+
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// If there is none, or the system has none left.
     pub fn duplicate(&self) -> io::Result<std::fs::File> {
         use std::os::fd::AsFd;
         let fd = match self {
             Connection::Tcp(stream) => stream.as_fd(),
             Connection::Unix(stream) => stream.as_fd(),
-            // A child would need the keys, too.
-            Connection::Tls(_) | Connection::Virtual(_) => {
-                return Err(io::ErrorKind::Unsupported.into());
-            }
+            Connection::Tls(stream) => stream.socket().as_fd(),
+            Connection::Virtual(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(fd.try_clone_to_owned()?.into())
     }

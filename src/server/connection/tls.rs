@@ -12,11 +12,18 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 pub struct TlsStream {
     socket: TcpStream,
     session: Session,
+    /// Another process has it now.
+    is_abandoned: bool,
 }
 
 impl TlsStream {
     pub fn new(socket: TcpStream, session: impl Into<Session>) -> TlsStream {
-        TlsStream { socket, session: session.into() }
+        TlsStream { socket, session: session.into(), is_abandoned: false }
+    }
+
+    /// Another process goes on with it: nothing more is said here.
+    pub fn abandon(&mut self) {
+        self.is_abandoned = true;
     }
 
     pub fn socket(&self) -> &TcpStream {
@@ -121,6 +128,9 @@ impl TlsStream {
 impl TlsStream {
     /// Says that nothing more will be written.
     pub fn close_notify(&mut self) {
+        if self.is_abandoned {
+            return;
+        }
         self.session.send_close_notify();
         // The peer may be gone, or not take it now: it will see the end in any case.
         let _ = self.flush();
