@@ -4,8 +4,8 @@
 
 use super::manifest::Manifest;
 use super::reader::is_rdb;
+use crate::rdb::bar::Bar;
 use crate::rdb::check::check_rdb;
-use crate::sys::bar::Bar;
 use crate::util::io_reason;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};

@@ -1,10 +1,10 @@
 //! `redis-check-rdb`: whether a snapshot can be read, and where not.
 
+use super::bar::Bar;
 use super::error::ErrorKind;
 use super::format::{opcode, value_type};
 use super::parser::{Event, RdbParser};
 use super::reader::Reader;
-use crate::sys::bar::Bar;
 use crate::util::io_reason;
 use std::fs::File;
 use std::io::{self, Read, Write};

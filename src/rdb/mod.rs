@@ -11,9 +11,10 @@
 //! * `loaded`: a value on its way from the parser to the keyspace.
 //! * `layout`: the shape of every record, to find the end of one that arrives in pieces.
 //! * [`parser`]: [`parser::RdbParser`], turns bytes into events.
-//! * [`mod@check`]: what `redis-check-rdb` does.
+//! * [`mod@check`]: what `redis-check-rdb` does, with a [`bar`] while that takes long.
 //! * [`dump`]: one value with a footer, for `DUMP` and `RESTORE`.
 
+pub(crate) mod bar;
 pub mod check;
 pub(crate) mod draft;
 pub(crate) mod dump;

@@ -1,7 +1,6 @@
-//! The system's edge: what needs a system call that neither the standard library nor a crate offers safely, and the terminal.
+//! The system's edge: what needs a system call that neither the standard library nor a crate offers safely.
 #![allow(unsafe_code)]
 
-pub(crate) mod bar;
 pub mod children;
 pub(crate) mod crash;
 pub(crate) mod durable;

@@ -61,76 +61,76 @@ fn check_config(dir: &Path, text: &str, options: &[&str]) -> (i32, String) {
     (output.status.code().expect("an exit code"), text)
 }
 
+/// A file, options, and what is said of them; of the last ones it matters only that there are faults.
+const CHECKED: [(&str, &[&str], &str); 12] = [
+    ("port 1\n\n# comment\nsave 1 2\n", &["--port", "2"], "The configuration is right"),
+    (
+        "prot 1\nport abc\nport \"1\nport 7\n",
+        &["--bla", "1", "--hz", "x"],
+        "a.conf:1: 'prot 1': Bad directive or wrong number of arguments. Did you mean 'port'?\n\
+         a.conf:2: 'port abc': argument couldn't be parsed into an integer\n\
+         a.conf:3: 'port \"1': Unbalanced quotes in configuration line\n\
+         command line: '--bla \"1\"': Bad directive or wrong number of arguments\n\
+         command line: '--hz \"x\"': argument couldn't be parsed into an integer\n\
+         5 faults",
+    ),
+    (
+        "include b.conf\ninclude c.conf\nport x",
+        &[],
+        "b.conf:2: 'hz x': argument couldn't be parsed into an integer\n\
+         c.conf: No such file or directory\n\
+         a.conf:3: 'port x': argument couldn't be parsed into an integer\n3 faults",
+    ),
+    (
+        "io-threads 4\nactivedefrag no\nloadmodule x.so",
+        &[],
+        "Module 'x.so' is not loaded: modules have no effect yet\n\
+         Directive 'io-threads' is accepted but has no effect yet\nThe configuration is right",
+    ),
+    (
+        "rename-command nosuch a\nrename-command GET SET",
+        &[],
+        "a.conf:1: 'rename-command nosuch a': No such command in rename-command, or the new name is taken\n\
+         a.conf:2: 'rename-command GET SET': No such command in rename-command, or the new name is taken\n2 faults",
+    ),
+    (
+        "user a on\nuser a on\nuser b +nosuch\nuser c x\nuser d (on",
+        &[],
+        "a.conf:2: 'user a on': Error in user declaration 'a': Duplicate user found. A user can only be defined once \
+         in config files\n\
+         a.conf:3: 'user b +nosuch': Error loading ACL rule '+nosuch' for the user named 'b': Unknown command or \
+         category name in ACL\n\
+         a.conf:4: 'user c x': Error in user declaration 'x': Syntax error\n\
+         a.conf:5: 'user d (on': Error in user declaration '(on': Syntax error\n4 faults",
+    ),
+    (
+        "aclfile users",
+        &[],
+        "Aborting Redis startup because of ACL errors: users:1: Error in applying operation '+nosuch': Unknown command \
+         or category name in ACL. users:3 should start with user keyword followed by the username. WARNING: ACL errors \
+         detected, no change to the previously active ACL rules was performed\n1 fault",
+    ),
+    ("dir /no/such", &[], "a.conf:1: 'dir /no/such': No such file or directory\n1 fault"),
+    (
+        "cluster-enabled yes\nreplicaof h 1",
+        &[],
+        "replicaof directive not allowed in cluster mode\n1 fault",
+    ),
+    ("tls-port 7\ntls-cert-file no.crt\ntls-key-file no.key\ntls-ca-cert-file no.crt", &[], ""),
+    ("include a.conf\ninclude a.conf\nport x", &[], ""),
+    (
+        "sentinel monitor x",
+        &[],
+        "a.conf:1: 'sentinel monitor x': sentinel directive while not in sentinel mode\n1 fault",
+    ),
+];
+
 #[test]
 fn a_configuration_is_checked_without_starting() {
     let dir = TempDir::new().expect("a directory");
     std::fs::write(dir.path().join("b.conf"), "port 1\nhz x\n").expect("a writable file");
     std::fs::write(dir.path().join("users"), "user a +nosuch\nuser b on\nx\n").expect("a file");
-    let unknown = "No such command in rename-command, or the new name is taken";
-    let table: [(&str, &[&str], &str); 12] = [
-        ("port 1\n\n# comment\nsave 1 2\n", &["--port", "2"], "The configuration is right"),
-        (
-            "prot 1\nport abc\nport \"1\nport 7\n",
-            &["--bla", "1", "--hz", "x"],
-            "a.conf:1: 'prot 1': Bad directive or wrong number of arguments. Did you mean 'port'?\n\
-             a.conf:2: 'port abc': argument couldn't be parsed into an integer\n\
-             a.conf:3: 'port \"1': Unbalanced quotes in configuration line\n\
-             command line: '--bla \"1\"': Bad directive or wrong number of arguments\n\
-             command line: '--hz \"x\"': argument couldn't be parsed into an integer\n\
-             5 faults",
-        ),
-        (
-            "include b.conf\ninclude c.conf\nport x",
-            &[],
-            "b.conf:2: 'hz x': argument couldn't be parsed into an integer\n\
-             c.conf: No such file or directory\n\
-             a.conf:3: 'port x': argument couldn't be parsed into an integer\n3 faults",
-        ),
-        (
-            "io-threads 4\nactivedefrag no\nloadmodule x.so",
-            &[],
-            "Module 'x.so' is not loaded: modules have no effect yet\n\
-             Directive 'io-threads' is accepted but has no effect yet\nThe configuration is right",
-        ),
-        (
-            "rename-command nosuch a\nrename-command GET SET",
-            &[],
-            &format!(
-                "a.conf:1: 'rename-command nosuch a': {unknown}\na.conf:2: 'rename-command GET SET': {unknown}\n2 faults"
-            ),
-        ),
-        (
-            "user a on\nuser a on\nuser b +nosuch\nuser c x\nuser d (on",
-            &[],
-            "a.conf:2: 'user a on': Error in user declaration 'a': Duplicate user found. A user can only be defined once \
-             in config files\n\
-             a.conf:3: 'user b +nosuch': Error loading ACL rule '+nosuch' for the user named 'b': Unknown command or \
-             category name in ACL\n\
-             a.conf:4: 'user c x': Error in user declaration 'x': Syntax error\n\
-             a.conf:5: 'user d (on': Error in user declaration '(on': Syntax error\n4 faults",
-        ),
-        (
-            "aclfile users",
-            &[],
-            "Aborting Redis startup because of ACL errors: users:1: Error in applying operation '+nosuch': Unknown command \
-             or category name in ACL. users:3 should start with user keyword followed by the username. WARNING: ACL errors \
-             detected, no change to the previously active ACL rules was performed\n1 fault",
-        ),
-        ("dir /no/such", &[], "a.conf:1: 'dir /no/such': No such file or directory\n1 fault"),
-        (
-            "cluster-enabled yes\nreplicaof h 1",
-            &[],
-            "replicaof directive not allowed in cluster mode\n1 fault",
-        ),
-        ("tls-port 7\ntls-cert-file no.crt\ntls-key-file no.key\ntls-ca-cert-file no.crt", &[], ""),
-        ("include a.conf\ninclude a.conf\nport x", &[], ""),
-        (
-            "sentinel monitor x",
-            &[],
-            "a.conf:1: 'sentinel monitor x': sentinel directive while not in sentinel mode\n1 fault",
-        ),
-    ];
-    for (text, options, expected) in table {
+    for (text, options, expected) in CHECKED {
         let (code, report) = check_config(dir.path(), text, options);
         assert_eq!(code, i32::from(!report.ends_with("right\n")), "{text}: {report}");
         if !expected.is_empty() {

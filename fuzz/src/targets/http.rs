@@ -45,6 +45,9 @@ const HEADERS: &[&str] = &[
     "no colon",
 ];
 
+/// What clients of RESP are told.
+const FOR_RESP: &[u8] = b"-ERR this port speaks HTTP";
+
 pub fn generate(source: &mut Source) -> Vec<u8> {
     let mut input = Vec::new();
     for _ in 0..1 + source.below(5) {
@@ -84,7 +87,7 @@ fn request(source: &mut Source, input: &mut Vec<u8>) {
 fn statuses(mut said: &[u8]) -> Vec<u16> {
     let mut found = Vec::new();
     while !said.is_empty() {
-        if said.starts_with(b"-ERR this port speaks HTTP") {
+        if said.starts_with(FOR_RESP) {
             found.push(0);
             return found;
         }
@@ -97,7 +100,7 @@ fn statuses(mut said: &[u8]) -> Vec<u16> {
         // A stream of events has no length.
         let Some(len) = len.and_then(|len| len.parse().ok()) else { return found };
         // The answer to HEAD has no body, and no body looks like an answer.
-        if !said.starts_with(b"HTTP/1.1 ") {
+        if !said.starts_with(b"HTTP/1.1 ") && !said.starts_with(FOR_RESP) {
             said = said.get(len..).unwrap_or_default();
         }
     }

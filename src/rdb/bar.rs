@@ -1,4 +1,4 @@
-//! A bar on the terminal while a large file is read.
+//! A bar on the terminal while a large file is checked.
 
 use crate::util::memory_units::human;
 use crate::util::pace::{Done, Pace};
