@@ -494,12 +494,18 @@ impl Keyspace {
         }
         self.changes.blocked.signal_ready(db, entry.view().key());
         let table = &mut self.dbs[db].table;
+        let walked = entry.view().value().is_walked().then(|| entry.view().key().to_vec());
+        let mut old = None;
         if let Some(mut found) = table.find(hash, entry.view().key()) {
             found.set_mark(marked);
-            return Some(found.replace(entry));
+            old = Some(found.replace(entry));
+        } else {
+            table.insert_unique(hash, entry, marked);
         }
-        table.insert_unique(hash, entry, marked);
-        None
+        if let Some(key) = walked {
+            table.take_in_open(&key);
+        }
+        old
     }
 
     /// Takes a key out, expired or not. Counts nothing.
@@ -563,7 +569,12 @@ impl Keyspace {
         if self.dbs[db].volatile_hashes.note(entry.view()) {
             self.changes.fields_expire = true;
         }
-        self.dbs[db].table.insert_unique(hash, entry, marked);
+        let walked = entry.view().value().is_walked().then(|| key.to_vec());
+        let table = &mut self.dbs[db].table;
+        table.insert_unique(hash, entry, marked);
+        if let Some(key) = walked {
+            table.take_in_open(&key);
+        }
     }
 
     /// Sets or takes away the expiry of a key that is there; `false` if it is not.

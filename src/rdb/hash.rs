@@ -44,32 +44,54 @@ pub(super) fn write(w: &mut impl Records, hash: &Hash) -> io::Result<()> {
     if let Some(list) = hash.listpack() {
         return w.string(list.as_bytes());
     }
-    let form = value_type(hash, w.options().version);
-    let earliest = match form {
-        value_type::HASH_METADATA => hash.earliest_expire().unwrap_or(0),
-        _ => 0,
-    };
-    if form == value_type::HASH_METADATA {
-        w.raw(&earliest.to_le_bytes())?;
-    }
-    w.length(hash.len() as u64)?;
-    let mut write_pair = |pair: Pair<'_>| {
-        if form == value_type::HASH_METADATA {
-            w.length(pair.expire.map_or(0, |at| at.abs_diff(earliest) + 1))?;
-        }
-        w.string(pair.field.to_bytes(&mut [0; INT_TEXT_MAX]))?;
-        w.string(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]))?;
-        if form == value_type::HASH_VALKEY_EXPIRY {
-            w.raw(&pair.expire.unwrap_or(VALKEY_NO_EXPIRY).to_le_bytes())?;
-        }
-        Ok(())
-    };
+    let form = Form::of(hash, w.options().version);
+    form.begin(w, hash)?;
     let mut result = Ok(());
     _ = hash.try_for_each(FOREVER_YOUNG, |pair| {
-        result = write_pair(pair);
+        result = form.write(w, pair);
         if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     result
+}
+
+/// How a hash that is no listpack is written.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    value_type: u8,
+    /// When the first field expires, where that is told.
+    earliest: i64,
+}
+
+impl Form {
+    pub(super) fn of(hash: &Hash, version: RdbVersion) -> Form {
+        let value_type = value_type(hash, version);
+        let earliest = match value_type {
+            value_type::HASH_METADATA => hash.earliest_expire().unwrap_or(0),
+            _ => 0,
+        };
+        Form { value_type, earliest }
+    }
+
+    /// Writes what comes before the fields.
+    pub(super) fn begin(self, w: &mut impl Records, hash: &Hash) -> io::Result<()> {
+        if self.value_type == value_type::HASH_METADATA {
+            w.raw(&self.earliest.to_le_bytes())?;
+        }
+        w.length(hash.len() as u64)
+    }
+
+    /// Writes a field.
+    pub(super) fn write(self, w: &mut impl Records, pair: Pair<'_>) -> io::Result<()> {
+        if self.value_type == value_type::HASH_METADATA {
+            w.length(pair.expire.map_or(0, |at| at.abs_diff(self.earliest) + 1))?;
+        }
+        w.string(pair.field.to_bytes(&mut [0; INT_TEXT_MAX]))?;
+        w.string(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]))?;
+        if self.value_type == value_type::HASH_VALKEY_EXPIRY {
+            w.raw(&pair.expire.unwrap_or(VALKEY_NO_EXPIRY).to_le_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 /// Fields and values one by one.

@@ -8,7 +8,7 @@ use super::reader::Reader;
 use super::stream;
 use super::writer::{RdbVersion, Records};
 use super::{hash, set, string, zset};
-use crate::value::{Collection, ValueRef};
+use crate::value::{Collection, ValueMut, ValueRef};
 use std::io;
 
 /// Writes a key with its value; expiry as Unix time in ms, and what the eviction policy in force knows of it: its idle
@@ -17,6 +17,22 @@ use std::io;
 /// # Errors
 /// What writing reports.
 pub fn write_entry(
+    w: &mut impl Records,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expire_ms: Option<i64>,
+    idle_secs: Option<u64>,
+    freq: Option<u8>,
+) -> io::Result<()> {
+    write_key(w, key, value, expire_ms, idle_secs, freq)?;
+    write(w, value)
+}
+
+/// Writes what comes before the value of [`write_entry`].
+///
+/// # Errors
+/// What writing reports.
+pub fn write_key(
     w: &mut impl Records,
     key: &[u8],
     value: ValueRef<'_>,
@@ -36,8 +52,36 @@ pub fn write_entry(
         w.raw(&[opcode::FREQ, freq])?;
     }
     w.byte(value_type(value, w.options().version))?;
-    w.string(key)?;
-    write(w, value)
+    w.string(key)
+}
+
+/// Writes the number of elements of a value, and has the value hand them to `w`, as they are now, while it is walked
+/// through; then `w` is dropped. For values that are [walkable](ValueRef::walkable).
+///
+/// # Errors
+/// What writing reports.
+pub fn write_elements_later(
+    mut w: impl Records + Send + 'static,
+    value: ValueMut<'_>,
+) -> io::Result<()> {
+    // From here on there is nobody to hear of an error: who writes later has to see to it.
+    match value {
+        ValueMut::Set(set) => {
+            w.length(set.len() as u64)?;
+            set.begin_walk(Box::new(move |member| _ = w.string(member.bytes())));
+        }
+        ValueMut::Hash(hash) => {
+            let form = hash::Form::of(hash, w.options().version);
+            form.begin(&mut w, hash)?;
+            hash.begin_walk(Box::new(move |field| _ = form.write(&mut w, field.into())));
+        }
+        ValueMut::Zset(zset) => {
+            w.length(zset.len() as u64)?;
+            zset.begin_walk(move |member, score| _ = zset::write_element(&mut w, member, score));
+        }
+        ValueMut::String | ValueMut::List(_) | ValueMut::Stream(_) => {}
+    }
+    Ok(())
 }
 
 /// The type byte under which [`write`] writes `value` in a file of this version.

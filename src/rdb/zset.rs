@@ -37,10 +37,14 @@ pub(super) fn write(w: &mut impl Records, zset: &Zset) -> io::Result<()> {
     w.length(zset.len() as u64)?;
     // From the highest score down, as Redis does: its own skiplist is built faster so.
     for (member, score) in zset.iter().rev() {
-        w.string(member.to_bytes(&mut [0; INT_TEXT_MAX]))?;
-        w.raw(&score.to_le_bytes())?;
+        write_element(w, member.to_bytes(&mut [0; INT_TEXT_MAX]), score)?;
     }
     Ok(())
+}
+
+pub(super) fn write_element(w: &mut impl Records, member: &[u8], score: f64) -> io::Result<()> {
+    w.string(member)?;
+    w.raw(&score.to_le_bytes())
 }
 
 /// Reads members, each with a score of eight bytes.

@@ -13,7 +13,7 @@ use crate::ds::hash;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, ListpackRef, Pos};
 use crate::ds::member::{Field, FieldRef, in_batches};
 use crate::ds::packed::{Exclusive, Packed, PackedOr, Shared};
-use crate::ds::table::Table;
+use crate::ds::table::{Table, Visitor};
 use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
@@ -209,6 +209,18 @@ impl Hash {
             Shared::Other(Other::Table(fields)) => Some(&fields.table),
             _ => None,
         }
+    }
+
+    pub(super) fn table_mut(&mut self) -> Option<&mut Table<Field>> {
+        match self.0.get_mut() {
+            Exclusive::Other(Other::Table(fields)) => Some(&mut fields.table),
+            _ => None,
+        }
+    }
+
+    /// Has its table hand all fields to `visit`, as they are now (see [`Table::begin_walk`]); `false`: it has none.
+    pub fn begin_walk(&mut self, visit: Visitor<Field>) -> bool {
+        self.table_mut().map(|table| table.begin_walk(visit)).is_some()
     }
 
     /// Takes the encoding that suits these limits; for a hash that was made under the default ones.

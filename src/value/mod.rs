@@ -10,6 +10,7 @@ pub mod stream;
 pub(crate) mod string;
 pub(crate) mod zset;
 
+use crate::ds::sorted_set::SortedSet;
 use crate::ds::table::{Item, Table};
 use crate::util::alloc::relocate::Relocator;
 use crate::util::number::parse_i64;
@@ -127,6 +128,27 @@ impl ValueMut<'_> {
             ValueMut::Stream(stream) => stream.relocate(from, elements, relocator),
         }
     }
+
+    /// Goes on with a walk through the elements (see [`Table::walk_on`](crate::ds::table)). Returns whether there are
+    /// more.
+    pub fn walk_on(self, buckets: usize) -> bool {
+        match self {
+            ValueMut::Set(set) => set.table_mut().is_some_and(|table| table.walk_on(buckets)),
+            ValueMut::Hash(hash) => hash.table_mut().is_some_and(|table| table.walk_on(buckets)),
+            ValueMut::Zset(zset) => zset.sorted_mut().is_some_and(|set| set.walk_on(buckets)),
+            ValueMut::String | ValueMut::List(_) | ValueMut::Stream(_) => false,
+        }
+    }
+
+    /// Ends such a walk, wherever it is.
+    pub fn end_walk(self) {
+        match self {
+            ValueMut::Set(set) => _ = set.table_mut().map(Table::end_walk),
+            ValueMut::Hash(hash) => _ = hash.table_mut().map(Table::end_walk),
+            ValueMut::Zset(zset) => _ = zset.sorted_mut().map(SortedSet::end_walk),
+            ValueMut::String | ValueMut::List(_) | ValueMut::Stream(_) => {}
+        }
+    }
 }
 
 /// Shows the allocations of a collection's table to the relocator, as [`ValueMut::relocate`] does.
@@ -153,6 +175,27 @@ fn relocate_table<T: Item>(
 }
 
 impl ValueRef<'_> {
+    /// Whether a walk through the elements has not come to its end.
+    #[inline]
+    pub fn is_walked(&self) -> bool {
+        match self {
+            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => false,
+            ValueRef::Set(set) => set.table().is_some_and(Table::is_walked),
+            ValueRef::Hash(hash) => hash.table().is_some_and(Table::is_walked),
+            ValueRef::Zset(zset) => zset.sorted().is_some_and(SortedSet::is_walked),
+        }
+    }
+
+    /// How many elements there are that can be walked through while they change; 0: they can't.
+    pub fn walkable(&self) -> usize {
+        match self {
+            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => 0,
+            ValueRef::Set(set) => set.table().map_or(0, Table::len),
+            ValueRef::Hash(hash) => hash.table().map_or(0, Table::len),
+            ValueRef::Zset(zset) => zset.sorted().map_or(0, SortedSet::len),
+        }
+    }
+
     pub fn kind(&self) -> Type {
         match self {
             ValueRef::Int(_) | ValueRef::Str(_) => Type::String,

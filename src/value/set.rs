@@ -7,7 +7,7 @@ use crate::ds::intset::Intset;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, parse_int};
 use crate::ds::member::{BATCH, Member, MemberRef, in_batches};
 use crate::ds::packed::Packed;
-use crate::ds::table::Table;
+use crate::ds::table::{Table, Visitor};
 use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
@@ -163,6 +163,18 @@ impl Set {
             Repr::Table(table) => Some(table),
             _ => None,
         }
+    }
+
+    pub(super) fn table_mut(&mut self) -> Option<&mut Table<Member>> {
+        match &mut self.0 {
+            Repr::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Has its table hand all members to `visit`, as they are now (see [`Table::begin_walk`]); `false`: it has none.
+    pub fn begin_walk(&mut self, visit: Visitor<Member>) -> bool {
+        self.table_mut().map(|table| table.begin_walk(visit)).is_some()
     }
 
     /// Takes the encoding that suits these limits; for a set that was made under the default ones.

@@ -167,6 +167,94 @@ fn what_expires_or_is_evicted_meanwhile_was_there() {
     assert_eq!(digest(&mut server), before);
 }
 
+/// Fills large sets, sorted sets and hashes, some of the hashes with fields that expire.
+fn fill_large(server: &mut Server) {
+    let script = "
+        for n = 1, 8 do
+            for i = 1, 3000 do
+                redis.call('SADD', 'set:' .. n, 'member' .. i)
+                redis.call('ZADD', 'zset:' .. n, i, 'member' .. i)
+                redis.call('HSET', 'hash:' .. n, 'field' .. i, ('a value'):rep(10) .. i)
+                if n % 2 == 0 and i < 100 then
+                    redis.call('HPEXPIREAT', 'hash:' .. n, 9000000000000 + i, 'FIELDS', 1, 'field' .. i)
+                end
+            end
+        end";
+    server.text(&["EVAL", script, "0"]);
+}
+
+/// Changes every large value in a way of its own.
+fn disturb_large(server: &mut Server) {
+    let script = "
+        local function change(n)
+            for i = 1, 3000, 7 do
+                redis.call('SREM', 'set:' .. n, 'member' .. i)
+                redis.call('SADD', 'set:' .. n, 'new' .. i)
+                redis.call('ZINCRBY', 'zset:' .. n, 10, 'member' .. i)
+                redis.call('ZADD', 'zset:' .. n, i, 'new' .. i)
+                redis.call('HSET', 'hash:' .. n, 'field' .. i, 'short', 'new' .. i, i)
+                redis.call('HDEL', 'hash:' .. n, 'field' .. i + 1)
+                redis.call('HPEXPIRE', 'hash:' .. n, 1000000, 'FIELDS', 1, 'field' .. i + 2)
+            end
+            redis.call('SPOP', 'set:' .. n, 100)
+            redis.call('ZREMRANGEBYRANK', 'zset:' .. n, 100, 900)
+        end
+        change(1)
+        for _, kind in ipairs({'set:', 'zset:', 'hash:'}) do
+            redis.call('RENAME', kind .. 2, kind .. 9)
+            redis.call('DEL', kind .. 3)
+            redis.call('MOVE', kind .. 4, 5)
+            redis.call('SET', kind .. 5, 'a string')
+            redis.call('COPY', kind .. 6, kind .. 10)
+            redis.call('RENAME', kind .. 7, kind .. 8)
+        end
+        change(9)
+        change(10)
+        change(8)
+        change(3)
+        redis.call('SELECT', 5)
+        change(4)";
+    server.text(&["EVAL", script, "0"]);
+}
+
+#[test]
+fn large_values_are_handed_over_piece_by_piece() {
+    for method in ["at once", "while it goes on"] {
+        let mut server = slow_server(&[]);
+        fill_large(&mut server);
+        fill(&mut server);
+        let before = begin_snapshot(&mut server, "BGSAVE");
+        if method == "while it goes on" {
+            server.text(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+        }
+        disturb_large(&mut server);
+        disturb(&mut server);
+        server.text(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+        server.wait_info("rdb_bgsave_in_progress", "0");
+        assert_eq!(server.info_text("rdb_last_bgsave_status").as_deref(), Some("ok"), "{method}");
+        assert_eq!(digest(&mut restarted(server)), before, "{method}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_called_off_leaves_large_values_alone() {
+    let mut server = slow_server(&["--repl-diskless-sync-delay", "0"]);
+    fill_large(&mut server);
+    for _ in 0..2 {
+        let replica = begin_full_sync(&server);
+        server.wait_info("rdb_bgsave_in_progress", "1");
+        disturb_large(&mut server);
+        drop(replica);
+        server.wait_info("rdb_bgsave_in_progress", "0");
+        server.text(&["FLUSHALL"]);
+        fill_large(&mut server);
+    }
+    let before = begin_snapshot(&mut server, "BGSAVE");
+    disturb_large(&mut server);
+    let_it_end(&mut server);
+    assert_eq!(digest(&mut restarted(server)), before);
+}
+
 #[test]
 fn flushing_all_ends_a_snapshot() {
     let mut server = slow_server(&[]);

@@ -100,9 +100,9 @@ impl BySlot {
     }
 
     /// The first table that there is from a slot on, and its slot.
-    pub fn next_table(&self, from: u16) -> Option<(u16, &Table<Entry>)> {
-        let tables = (0..SLOTS).zip(self.tables.iter()).skip(from.into());
-        tables.filter_map(|(slot, table)| Some((slot, table.as_deref()?))).next()
+    pub fn next_table(&mut self, from: u16) -> Option<(u16, &mut Table<Entry>)> {
+        let tables = (0..SLOTS).zip(self.tables.iter_mut()).skip(from.into());
+        tables.filter_map(|(slot, table)| Some((slot, table.as_deref_mut()?))).next()
     }
 
     pub fn insert_unique(&mut self, slot: u16, hash: u64, entry: Entry, mark: bool) {

@@ -3,7 +3,7 @@
 use super::Walk;
 use super::slot_counts::SlotCounts;
 use crate::db::entry::{Entry, EntryMut, EntryRef};
-use crate::ds::table::{Occupied, position};
+use crate::ds::table::Occupied;
 use bytes::Bytes;
 
 /// A key of a database, to be looked at, changed, replaced, marked (as one that has an expiry), or taken out.
@@ -34,10 +34,8 @@ impl<'a> Found<'a> {
     #[inline]
     fn before_change(&mut self) {
         if let Some(walk) = &mut self.walk {
-            let table = self.entry.table();
             let slot = self.counts.as_ref().map_or(0, |(_, slot)| *slot);
-            let position = position(table.hash(self.entry.get().key()));
-            walk.before_change(Some(table), slot, position);
+            walk.before_change_of(&mut self.entry, slot);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::ds::table::{Table, TableStats, position};
 use crate::util::alloc::relocate::Relocator;
 use crate::util::slot::key_slot;
 use crate::util::slot_set::SlotSet;
+use crate::value::ValueMut;
 
 /// Cache lines of an entry that are fetched ahead: its header and key, and the start of its value.
 const LINES_AHEAD: usize = 2;
@@ -71,6 +72,17 @@ pub struct KeyTable {
 enum Tables {
     One(Table<Entry>),
     BySlot(Box<BySlot>),
+}
+
+impl Tables {
+    /// The value of a key, for a walk to go on with.
+    fn value_mut(&mut self, key: &[u8]) -> Option<ValueMut<'_>> {
+        let table = match self {
+            Tables::One(table) => table,
+            Tables::BySlot(tables) => tables.table_mut(key_slot(key))?,
+        };
+        Some(table.get_mut(table.hash(key), key)?.into_value_mut())
+    }
 }
 
 impl KeyTable {
@@ -212,10 +224,18 @@ impl KeyTable {
         self.walk.as_deref()
     }
 
-    /// Goes on with the walk by so many buckets (of one slot).
+    /// Goes on with the walk by so many buckets: of a value that is open, or else of one slot.
     pub fn walk_on(&mut self, buckets: usize) {
         let Some(walk) = &mut self.walk else { return };
-        match &self.keys {
+        if let Some(key) = walk.first_open_key() {
+            let value = self.keys.value_mut(key);
+            // If it is not there it has been dropped, or found again under another key.
+            if !value.is_some_and(|value| value.walk_on(buckets)) {
+                walk.close_first();
+            }
+            return;
+        }
+        match &mut self.keys {
             Tables::One(table) => {
                 if !walk.go_on(table, buckets) {
                     walk.end();
@@ -233,18 +253,34 @@ impl KeyTable {
         }
     }
 
+    /// A key has come here whose value is open. If nobody here can go on with it, it is walked through at once.
+    pub fn take_in_open(&mut self, key: &[u8]) {
+        match &mut self.walk {
+            Some(walk) => walk.open_again(key),
+            None => {
+                while self.keys.value_mut(key).is_some_and(|value| value.walk_on(usize::MAX)) {}
+            }
+        }
+    }
+
     /// Ends the walk, wherever it is.
-    pub fn end_walk(&mut self) -> Option<Box<Walk>> {
-        self.walk.take()
+    pub fn end_walk(&mut self) {
+        let Some(mut walk) = self.walk.take() else { return };
+        while let Some(key) = walk.first_open_key() {
+            if let Some(value) = self.keys.value_mut(key) {
+                value.end_walk();
+            }
+            walk.close_first();
+        }
     }
 
     /// Something is about to change at this place.
     #[inline]
     fn before_change(&mut self, at: KeyHash) {
         if let Some(walk) = &mut self.walk {
-            let table = match &self.keys {
+            let table = match &mut self.keys {
                 Tables::One(table) => Some(table),
-                Tables::BySlot(tables) => tables.table(at.slot),
+                Tables::BySlot(tables) => tables.table_mut(at.slot),
             };
             walk.before_change(table, at.slot, at.position());
         }

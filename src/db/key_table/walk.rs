@@ -1,54 +1,62 @@
-//! A walk through the keys of a database as they were when it began, while commands go on changing them.
+//! A walk through the keys of a database as they were when it began, while commands go on changing them:
+//! [`ds::table::walk`](crate::ds::table) with the slots of a cluster, and with values that are walked through
+//! themselves.
 //!
-//! # Why nothing is missed, and nothing comes twice
+//! Keys are walked through slot by slot. In a slot that lies ahead of the walk's, or in its own, what is about to change
+//! is handed over first; what lies behind has been handed over.
 //!
-//! Keys have an order: by slot, then by position, the first 48 bits of the hash. A key's place in it never changes,
-//! whatever resizes do to the table. The walk has a place, too, and the order is divided into *cells*, about a bucket's
-//! worth of keys each. Claim: of the keys that there were at the beginning, those that lie before the walk's place, and
-//! those of the cells that are marked, have been handed over as they were then, once; all others are in the table as
-//! they were then, and the table has no others there. It holds at the beginning, when nothing is marked. Two things
-//! happen:
-//!
-//! * The walk goes on by some buckets. It hands over what lies there and is in no marked cell: by the claim, what there
-//!   was at the beginning and has not been handed over.
-//! * A key is about to be changed, added or taken out. If it lies before the walk's place or in a marked cell the claim
-//!   says nothing about it. If not, what lies in its cell from the walk's place on is handed over first, and the cell
-//!   marked.
-//!
-//! When the walk has come to the end, all keys have been handed over. The work is bounded: a key is handed over once,
-//! and a change hands over one cell at most. A cell is marked by one bit, and only a table that is written to before
-//! the walk has passed it has bits at all.
+//! A value that is too large to be taken down in one go is *opened* when the walk comes to it, or when something in its
+//! cell is about to change: from then on its own table hands its elements over, piece by piece, and each piece before it
+//! changes. It goes wherever the value goes, and if the value is dropped, what is left is handed over first.
 
-use crate::db::entry::{Entry, EntryRef};
-use crate::ds::table::{POSITIONS, Table};
-use std::collections::BTreeMap;
-
-/// Keys in a cell, on average, when it is first written to: from half of it up to it.
-const KEYS_PER_CELL: usize = 8;
+use crate::db::entry::{Entry, EntryMut, EntryRef};
+use crate::ds::table::{Course, Occupied, Table, position};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Who is handed the keys.
 pub trait Scribe: Send {
     /// Takes down a key as it is now.
     fn take_down(&mut self, entry: EntryRef<'_>);
 
+    /// Whether a key has too many elements to be taken down in one go.
+    fn is_large(&self, entry: EntryRef<'_>) -> bool;
+
+    /// Takes down such a key without its elements, and has its value hand these over. Returns a number, greater than
+    /// those before: values are to be walked through in its order.
+    fn open(&mut self, entry: EntryMut<'_>) -> u64;
+
     /// There will be no more.
     fn end(&mut self);
 }
 
+/// A value that is walked through.
+struct Open {
+    number: u64,
+    key: Box<[u8]>,
+}
+
 /// A walk, and how far it has come.
 pub struct Walk {
-    /// The place from which it goes on: a slot (0, where keys are not kept by the slot) and a position in its table.
-    place: (u16, u64),
-    /// What is marked, by the slot, from the walk's own on.
-    marked: BTreeMap<u16, Cells>,
+    /// The slot in which it is; 0, where keys are not kept by the slot.
+    slot: u16,
+    /// How far it has come in that slot, and what has been handed over already in those behind it.
+    courses: BTreeMap<u16, Course>,
     scribe: Box<dyn Scribe>,
     keys: u64,
-    is_done: bool,
+    has_seen_all: bool,
+    open: VecDeque<Open>,
 }
 
 impl Walk {
     pub fn new(scribe: Box<dyn Scribe>) -> Walk {
-        Walk { place: (0, 0), marked: BTreeMap::new(), scribe, keys: 0, is_done: false }
+        Walk {
+            slot: 0,
+            courses: BTreeMap::new(),
+            scribe,
+            keys: 0,
+            has_seen_all: false,
+            open: VecDeque::new(),
+        }
     }
 
     /// Keys handed over so far.
@@ -56,102 +64,148 @@ impl Walk {
         self.keys
     }
 
+    /// Whether all has been handed over.
     pub fn is_done(&self) -> bool {
-        self.is_done
+        self.has_seen_all && self.open.is_empty()
+    }
+
+    /// The number of the first value that is open.
+    pub fn first_open(&self) -> Option<u64> {
+        self.open.front().map(|open| open.number)
+    }
+
+    /// Whether keys are left to be seen.
+    pub(super) fn has_keys_left(&self) -> bool {
+        !self.has_seen_all
     }
 
     /// The slot in which it goes on.
     pub(super) fn slot(&self) -> u16 {
-        self.place.0
+        self.slot
+    }
+
+    /// The first key whose value is open.
+    pub(super) fn first_open_key(&self) -> Option<&[u8]> {
+        self.open.front().map(|open| &*open.key)
+    }
+
+    /// That value is open no more.
+    pub(super) fn close_first(&mut self) {
+        self.open.pop_front();
+    }
+
+    /// A value that is open has come to this key.
+    pub(super) fn open_again(&mut self, key: &[u8]) {
+        self.open.push_front(Open { number: 0, key: key.into() });
     }
 
     /// Something is about to change at a place. `table`: the keys of that slot, if it has any.
     #[cold]
-    pub(super) fn before_change(&mut self, table: Option<&Table<Entry>>, slot: u16, position: u64) {
-        if self.is_done || (slot, position) < self.place {
+    pub(super) fn before_change(
+        &mut self,
+        table: Option<&mut Table<Entry>>,
+        slot: u16,
+        position: u64,
+    ) {
+        if self.has_seen_all || slot < self.slot {
             return;
         }
-        let cells = self.marked.entry(slot);
-        let cells = cells.or_insert_with(|| Cells::for_keys(table.map_or(0, Table::len)));
-        if cells.mark(position)
-            && let Some(table) = table
-        {
-            let (start, end) = cells.bounds(position);
-            let start = if slot == self.place.0 { start.max(self.place.1) } else { start };
-            table.visit_range(start, end, |entry| {
-                self.scribe.take_down(entry);
-                self.keys += 1;
-            });
+        let (course, mut keys) = self.course(slot);
+        course.before_change(table.as_deref(), position, |entry| keys.see(entry));
+        let seen = keys.seen;
+        let large = self.note(seen);
+        if let Some(table) = table {
+            self.open_large(large, table);
+        }
+    }
+
+    /// The same for a key that has been found.
+    #[cold]
+    pub(super) fn before_change_of(&mut self, found: &mut Occupied<'_, Entry>, slot: u16) {
+        if self.has_seen_all || slot < self.slot {
+            return;
+        }
+        let position = position(found.table().hash(found.get().key()));
+        let (course, mut keys) = self.course(slot);
+        course.before_change(Some(found.table()), position, |entry| keys.see(entry));
+        let seen = keys.seen;
+        for key in self.note(seen) {
+            if let Some(entry) = found.another(&key) {
+                self.open(key, entry);
+            }
         }
     }
 
     /// Goes on by so many buckets of the keys of its slot. Returns whether there are more.
-    pub(super) fn go_on(&mut self, table: &Table<Entry>, buckets: usize) -> bool {
-        let (slot, from) = self.place;
-        let marked = self.marked.get(&slot);
-        let next = table.walk(from, buckets, |entry, position| {
-            if marked.is_none_or(|cells| !cells.contains(position)) {
-                self.scribe.take_down(entry);
-                self.keys += 1;
+    pub(super) fn go_on(&mut self, table: &mut Table<Entry>, buckets: usize) -> bool {
+        let (course, mut keys) = self.course(self.slot);
+        let goes_on = course.go_on(table, buckets, |entry| keys.see(entry));
+        let seen = keys.seen;
+        let large = self.note(seen);
+        self.open_large(large, table);
+        goes_on
+    }
+
+    fn course(&mut self, slot: u16) -> (&mut Course, Keys<'_>) {
+        let keys = Keys { scribe: &mut *self.scribe, seen: Seen::default() };
+        (self.courses.entry(slot).or_default(), keys)
+    }
+
+    /// Counts keys that have been seen; returns those that are to be opened.
+    fn note(&mut self, seen: Seen) -> Vec<Box<[u8]>> {
+        self.keys += seen.count;
+        seen.large
+    }
+
+    fn open_large(&mut self, keys: Vec<Box<[u8]>>, table: &mut Table<Entry>) {
+        for key in keys {
+            if let Some(entry) = table.get_mut(table.hash(&key), &key) {
+                self.open(key, entry);
             }
-        });
-        self.place = (slot, next);
-        next != 0
+        }
+    }
+
+    fn open(&mut self, key: Box<[u8]>, entry: EntryMut<'_>) {
+        let number = self.scribe.open(entry);
+        self.open.push_back(Open { number, key });
     }
 
     /// Goes to the start of a slot, unless it is in that slot already.
     pub(super) fn go_to(&mut self, slot: u16) {
-        if slot > self.place.0 {
-            self.place = (slot, 0);
-            self.marked = self.marked.split_off(&slot);
+        if slot > self.slot {
+            self.slot = slot;
+            self.courses = self.courses.split_off(&slot);
         }
     }
 
     /// It has come to the end.
     pub(super) fn end(&mut self) {
-        self.is_done = true;
-        self.marked.clear();
+        self.has_seen_all = true;
+        self.courses.clear();
         self.scribe.end();
     }
 }
 
-/// The cells of a table, a power of two of them, each with a mark.
-struct Cells {
-    /// How far to the right a position has to be shifted to be the number of its cell.
-    shift: u32,
-    marks: Box<[u64]>,
+/// Keys that have been seen.
+#[derive(Default)]
+struct Seen {
+    count: u64,
+    /// Those that are too large to be taken down in one go.
+    large: Vec<Box<[u8]>>,
 }
 
-impl Cells {
-    /// For a table of so many keys.
-    fn for_keys(keys: usize) -> Cells {
-        let cells = keys.div_ceil(KEYS_PER_CELL).next_power_of_two();
-        let shift = POSITIONS.trailing_zeros().saturating_sub(cells.trailing_zeros());
-        Cells { shift, marks: vec![0; cells.div_ceil(64)].into() }
-    }
+/// Looks at keys.
+struct Keys<'a> {
+    scribe: &'a mut dyn Scribe,
+    seen: Seen,
+}
 
-    /// The word that has a position's mark, and the mark's bit.
-    fn bit(&self, position: u64) -> (usize, u64) {
-        let cell = position >> self.shift;
-        ((cell / 64) as usize, 1 << (cell % 64))
-    }
-
-    fn contains(&self, position: u64) -> bool {
-        let (word, bit) = self.bit(position);
-        self.marks[word] & bit != 0
-    }
-
-    /// Marks the cell of a position; `false`: it is marked already.
-    fn mark(&mut self, position: u64) -> bool {
-        let (word, bit) = self.bit(position);
-        let is_new = self.marks[word] & bit == 0;
-        self.marks[word] |= bit;
-        is_new
-    }
-
-    /// The first position of a position's cell, and the first behind it.
-    fn bounds(&self, position: u64) -> (u64, u64) {
-        let cell = position >> self.shift;
-        (cell << self.shift, (cell + 1) << self.shift)
+impl Keys<'_> {
+    fn see(&mut self, entry: EntryRef<'_>) {
+        self.seen.count += 1;
+        match self.scribe.is_large(entry) {
+            true => self.seen.large.push(entry.key().into()),
+            false => self.scribe.take_down(entry),
+        }
     }
 }

@@ -143,6 +143,27 @@ impl SortedSet {
         self.table.scan(cursor, |element, _| visit(element.member(), element.score()))
     }
 
+    /// See [`Table::begin_walk`]: members and scores come in no order.
+    pub fn begin_walk(&mut self, mut visit: impl FnMut(&[u8], f64) + Send + 'static) {
+        let visit = move |element: ElementRef<'_>| visit(element.member(), element.score());
+        self.table.begin_walk(Box::new(visit));
+    }
+
+    /// See [`Table::is_walked`].
+    pub fn is_walked(&self) -> bool {
+        self.table.is_walked()
+    }
+
+    /// See [`Table::walk_on`].
+    pub fn walk_on(&mut self, buckets: usize) -> bool {
+        self.table.walk_on(buckets)
+    }
+
+    /// See [`Table::end_walk`].
+    pub fn end_walk(&mut self) {
+        self.table.end_walk();
+    }
+
     /// Bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         self.table.memory() + self.tree.memory() + self.element_bytes

@@ -33,6 +33,7 @@ impl<'a, T: Item> Occupied<'a, T> {
 
     #[inline]
     pub fn get_mut(&mut self) -> T::Mut<'_> {
+        self.before_change();
         // SAFETY: the table owns the item and is exclusively borrowed as long as the view lives.
         unsafe { T::raw_mut(self.place.raw()) }
     }
@@ -46,7 +47,8 @@ impl<'a, T: Item> Occupied<'a, T> {
 
     /// An exclusive view that outlives the handle.
     #[inline]
-    pub fn into_mut(self) -> T::Mut<'a> {
+    pub fn into_mut(mut self) -> T::Mut<'a> {
+        self.before_change();
         // SAFETY: the table owns the item and is exclusively borrowed for `'a`.
         unsafe { T::raw_mut(self.place.raw()) }
     }
@@ -54,6 +56,7 @@ impl<'a, T: Item> Occupied<'a, T> {
     /// Puts an item with the same key in this one's place, and returns this one. The mark stays.
     #[inline]
     pub fn replace(&mut self, item: T) -> T {
+        self.before_change();
         let old = self.place.raw();
         let new = item.into_raw();
         // SAFETY: both pointers come from `into_raw` and have not been taken back yet.
@@ -68,6 +71,7 @@ impl<'a, T: Item> Occupied<'a, T> {
     /// would own an item twice.
     #[inline]
     pub fn update(&mut self, change: impl FnOnce(T) -> T) {
+        self.before_change();
         let guard = AbortOnDrop;
         #[cfg(debug_assertions)]
         // SAFETY: the item is in the table.
@@ -90,6 +94,7 @@ impl<'a, T: Item> Occupied<'a, T> {
 
     #[inline]
     pub fn set_mark(&mut self, mark: bool) {
+        self.before_change();
         self.table.marked -= usize::from(self.is_marked());
         self.table.marked += usize::from(mark);
         // SAFETY: a bucket of the exclusively borrowed table.
@@ -98,7 +103,8 @@ impl<'a, T: Item> Occupied<'a, T> {
 
     /// Takes the item out of the table.
     #[inline]
-    pub fn remove(self) -> T {
+    pub fn remove(mut self) -> T {
+        self.before_change();
         let raw = self.place.raw();
         let Place { head, bucket, slot } = self.place;
         self.table.len -= 1;
@@ -109,6 +115,21 @@ impl<'a, T: Item> Occupied<'a, T> {
         self.table.after_remove();
         // SAFETY: the pointer is not in the table any more.
         unsafe { T::from_raw(raw) }
+    }
+
+    /// An entry of the same table.
+    pub fn another(&mut self, key: &[u8]) -> Option<T::Mut<'_>> {
+        self.table.get_mut(self.table.hash(key), key)
+    }
+
+    /// The entry is about to change.
+    #[inline]
+    fn before_change(&mut self) {
+        if self.table.is_walked() {
+            // SAFETY: the place is occupied, and the item is the table's.
+            let hash = self.table.hash(unsafe { T::raw_key(self.place.raw()) });
+            self.table.before_change(hash);
+        }
     }
 
     #[inline]

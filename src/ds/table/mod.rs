@@ -10,6 +10,7 @@
 //! * `scan`: going through the entries, in one go or with a cursor that survives resizing
 //! * `sample`: entries by chance
 //! * `relocate`: moving allocations, bucket by bucket
+//! * `walk`: going through the entries as they were when it began
 //!
 //! # Resizing
 //!
@@ -27,18 +28,21 @@ mod sample;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use self::array::Array;
 use self::bucket::{Bucket, Occupant, SLOTS};
+use self::walk::Walk;
 use super::hash::HashSeed;
 
 pub(crate) use self::bucket::prefetch;
 pub use self::entry::Occupied;
 pub(crate) use self::sample::below;
 pub(crate) use self::scan::position;
+pub(crate) use self::walk::{Course, Visitor};
 
 /// How many positions there are: see [`position`].
 pub(crate) const POSITIONS: u64 = 1 << array::POSITION_BITS;
@@ -107,6 +111,8 @@ pub struct Table<T: Item> {
     /// Buckets that an insertion or removal sweeps while a resize runs.
     pace: u32,
     resize_allowed: bool,
+    /// Told before an entry changes.
+    walk: Option<Box<Walk<T>>>,
     owns: PhantomData<T>,
 }
 
@@ -151,6 +157,7 @@ impl<T: Item> Table<T> {
             mapped: 0,
             pace: 1,
             resize_allowed: true,
+            walk: None,
             owns: PhantomData,
         }
     }
@@ -209,6 +216,7 @@ impl<T: Item> Table<T> {
 
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<T::Mut<'_>> {
+        self.before_change(hash);
         let raw = self.locate(hash, key)?.raw();
         // SAFETY: the entry is in this table, which is exclusively borrowed as long as the view
         // lives.
@@ -225,6 +233,7 @@ impl<T: Item> Table<T> {
     /// Inserts an item whose key is not in the table yet.
     #[inline]
     pub fn insert_unique(&mut self, hash: u64, item: T, mark: bool) {
+        self.before_change(hash);
         self.before_insert(hash);
         let raw = item.into_raw();
         // SAFETY: the pointer has just come from `into_raw`.

@@ -99,6 +99,7 @@ impl<T: Item> Table<T> {
     /// table in slices. Returns whether the table is empty now and has freed all its memory. What
     /// is still in the table can be used.
     pub fn drain_some(&mut self, budget: usize) -> bool {
+        self.before_all_changes();
         let mut spent = 0;
         while spent < budget && self.len > 0 {
             let before = self.len;

@@ -133,6 +133,7 @@ impl<T: Item> Table<T> {
 
     /// Visits all entries, and tells whether they have a mark.
     pub fn for_each_mut(&mut self, mut visit: impl FnMut(T::Mut<'_>, bool)) {
+        self.before_all_changes();
         for entry in self.heads().iter().flat_map(Bucket::entries) {
             // SAFETY: the table is exclusively borrowed, and each of its items is visited once.
             visit(unsafe { T::raw_mut(entry.raw) }, entry.mark);

@@ -3,24 +3,36 @@
 //! Drafts go by value through a channel; how many bytes of them wait is counted, since the walk that makes them has to
 //! wait when the disk or a replica is slow. In a simulation there is no thread: there they are written when
 //! [`DraftWriter::pump`] is called.
+//!
+//! A value whose elements come one by one is a record that must not be interrupted. While it is written, other drafts
+//! are held back; and of several such values at a time, each has to wait for those that began before it.
 
 use super::output::{Output, Plan};
 use crate::rdb::RdbWriter;
 use crate::rdb::draft::Draft;
-use crate::rdb::writer::WriterOptions;
+use crate::rdb::writer::{Records, WriterOptions};
 use crate::sys::children::simulated;
 use crate::util::io_reason;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+/// Bytes drafted before they are handed to the thread.
+pub(super) const CHUNK: usize = 64 * 1024;
+
 /// What the walk and the writer have in common.
 #[derive(Default)]
 struct Queue {
-    /// Bytes of drafts that have not been written.
+    /// Bytes of drafts that have not been written, without those that are held back.
     bytes: AtomicUsize,
+    /// Bytes of drafts that are held back.
+    held: AtomicUsize,
+    /// Values whose elements come one by one, so far.
+    values: AtomicU64,
     /// When fewer bytes than this wait, the loop is to be woken; 0: it is not.
     wake_below: AtomicUsize,
     is_cancelled: Mutex<bool>,
@@ -29,6 +41,10 @@ struct Queue {
 
 enum Job {
     Write(Draft),
+    /// A value is to come in parts; by its number.
+    Begin(u64),
+    Part(u64, Draft),
+    End(u64),
     Finish,
 }
 
@@ -40,13 +56,74 @@ pub(super) struct Inlet {
 }
 
 impl Inlet {
-    /// Hands a draft over. One that the writer does not take any more, because it has failed, is dropped.
+    /// Hands a draft of whole records over, which do not rely on what came before. One that the writer does not take
+    /// any more, because it has failed, is dropped.
     pub fn send(&self, draft: Draft) {
-        let bytes = draft.memory();
+        self.send_job(draft.memory(), Job::Write(draft));
+    }
+
+    fn send_job(&self, bytes: usize, job: Job) {
         self.queue.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.jobs.send(Job::Write(draft)).is_err() {
+        if self.jobs.send(job).is_err() {
             self.queue.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// For a value that comes in parts.
+    pub fn begin(&self, options: WriterOptions) -> Parts {
+        let number = self.queue.values.fetch_add(1, Ordering::Relaxed) + 1;
+        self.send_job(0, Job::Begin(number));
+        Parts { number, draft: Draft::new(options), inlet: self.clone() }
+    }
+}
+
+/// A record that comes in parts, and has come to its end when this is dropped.
+pub(super) struct Parts {
+    number: u64,
+    draft: Draft,
+    inlet: Inlet,
+}
+
+impl Parts {
+    /// Its number; values that began earlier have smaller ones.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn send(&mut self) {
+        let draft = self.draft.take();
+        self.inlet.send_job(draft.memory(), Job::Part(self.number, draft));
+    }
+
+    fn send_if_full(&mut self) {
+        if self.draft.memory() >= CHUNK {
+            self.send();
+        }
+    }
+}
+
+impl Records for Parts {
+    fn options(&self) -> &WriterOptions {
+        self.draft.options()
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.draft.raw(bytes)?;
+        self.send_if_full();
+        Ok(())
+    }
+
+    fn long_string(&mut self, text: &[u8]) -> io::Result<()> {
+        self.draft.long_string(text)?;
+        self.send_if_full();
+        Ok(())
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.send();
+        self.inlet.send_job(0, Job::End(self.number));
     }
 }
 
@@ -76,6 +153,10 @@ impl DraftWriter {
             queue: Arc::clone(&queue),
             waker,
             outbox,
+            order: VecDeque::new(),
+            held: BTreeMap::new(),
+            held_whole: Vec::new(),
+            is_finishing: false,
         };
         let mut inline = None;
         if simulated::is_simulated() {
@@ -97,9 +178,14 @@ impl DraftWriter {
         let _ = self.inlet.jobs.send(Job::Finish);
     }
 
-    /// Bytes of drafts that have not been written.
+    /// Bytes of drafts that have not been written, without those that are held back.
     pub fn waiting(&self) -> usize {
         self.inlet.queue.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of drafts that are held back until others have been written.
+    pub fn held(&self) -> usize {
+        self.inlet.queue.held.load(Ordering::Relaxed)
     }
 
     /// Has the loop woken when fewer bytes wait.
@@ -141,6 +227,14 @@ struct Writing {
     queue: Arc<Queue>,
     waker: Option<Arc<mio::Waker>>,
     outbox: Sender<Result<(), String>>,
+    /// Values that come in parts, in the order in which they are to be written.
+    order: VecDeque<u64>,
+    /// What is held back of those that have to wait, and whether they have come to their end.
+    held: BTreeMap<u64, (Vec<Draft>, bool)>,
+    /// What is held back of whole records.
+    held_whole: Vec<Draft>,
+    /// All has come.
+    is_finishing: bool,
 }
 
 enum Stage {
@@ -156,8 +250,11 @@ impl Writing {
         for job in jobs {
             let outcome = match job {
                 _ if self.is_cancelled() => Some(Err("Saving was called off".into())),
-                Job::Write(draft) => self.write_draft(&draft).err().map(Err),
-                Job::Finish => Some(self.finish()),
+                job => match self.take(job) {
+                    Ok(()) if self.is_finishing && self.order.is_empty() => Some(self.finish()),
+                    Ok(()) => None,
+                    Err(error) => Some(Err(error)),
+                },
             };
             if let Some(outcome) = outcome {
                 self.stage = Stage::Ended;
@@ -177,8 +274,7 @@ impl Writing {
     /// The file, which is opened when it is first asked for.
     fn open(&mut self) -> Result<(&mut RdbWriter<Output>, &'static str), String> {
         if let Stage::Planned(..) = self.stage
-            && let Stage::Planned(plan, id, options) =
-                std::mem::replace(&mut self.stage, Stage::Ended)
+            && let Stage::Planned(plan, id, options) = mem::replace(&mut self.stage, Stage::Ended)
         {
             let output = plan.open(&id)?;
             let words = output.words();
@@ -190,21 +286,80 @@ impl Writing {
         }
     }
 
+    fn take(&mut self, job: Job) -> Result<(), String> {
+        match job {
+            Job::Begin(value) => self.order.push_back(value),
+            Job::Write(draft) if self.order.is_empty() => self.write_sent(&draft)?,
+            Job::Part(value, draft) if self.order.front() == Some(&value) => {
+                self.write_sent(&draft)?;
+            }
+            Job::Write(draft) => {
+                self.hold(&draft);
+                self.held_whole.push(draft);
+            }
+            Job::Part(value, draft) => {
+                self.hold(&draft);
+                self.held.entry(value).or_default().0.push(draft);
+            }
+            Job::End(value) => {
+                self.held.entry(value).or_default().1 = true;
+                self.write_on()?;
+            }
+            Job::Finish => self.is_finishing = true,
+        }
+        Ok(())
+    }
+
+    /// Writes what has been held back, as far as it need not be any more.
+    fn write_on(&mut self) -> Result<(), String> {
+        while let Some(first) = self.order.front()
+            && let Some((parts, has_ended)) = self.held.get_mut(first)
+        {
+            let (parts, has_ended) = (mem::take(parts), *has_ended);
+            parts.iter().try_for_each(|draft| self.write_held(draft))?;
+            if !has_ended {
+                break;
+            }
+            self.order.pop_front().map(|value| self.held.remove(&value));
+            let whole = mem::take(&mut self.held_whole);
+            whole.iter().try_for_each(|draft| self.write_held(draft))?;
+        }
+        Ok(())
+    }
+
+    fn write_sent(&mut self, draft: &Draft) -> Result<(), String> {
+        self.write_draft(draft)?;
+        self.waits_no_more(draft.memory());
+        Ok(())
+    }
+
+    fn write_held(&mut self, draft: &Draft) -> Result<(), String> {
+        self.write_draft(draft)?;
+        self.queue.held.fetch_sub(draft.memory(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn hold(&mut self, draft: &Draft) {
+        self.queue.held.fetch_add(draft.memory(), Ordering::Relaxed);
+        self.waits_no_more(draft.memory());
+    }
+
     fn write_draft(&mut self, draft: &Draft) -> Result<(), String> {
         let (rdb, words) = self.open()?;
-        draft.write_to(rdb).map_err(|error| format!("{words}: {}", io_reason(&error)))?;
-        let bytes = draft.memory();
+        draft.write_to(rdb).map_err(|error| format!("{words}: {}", io_reason(&error)))
+    }
+
+    fn waits_no_more(&self, bytes: usize) {
         let left = self.queue.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
         if left < self.queue.wake_below.load(Ordering::SeqCst) {
             self.queue.wake_below.store(0, Ordering::SeqCst);
             self.wake();
         }
-        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), String> {
         self.open()?;
-        let Stage::Open(rdb, words) = std::mem::replace(&mut self.stage, Stage::Ended) else {
+        let Stage::Open(rdb, words) = mem::replace(&mut self.stage, Stage::Ended) else {
             return Err("The snapshot has ended".into());
         };
         let finished = rdb.finish();

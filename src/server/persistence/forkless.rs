@@ -5,15 +5,16 @@
 //! walk waits; only the old states of what is changed meanwhile are drafted all the same, up to a limit.
 
 use super::child::Report;
-use super::drafts::{DraftWriter, Inlet};
+use super::drafts::{CHUNK, DraftWriter, Inlet};
 use super::output::Plan;
 use super::{SnapshotUse, write_head, writer_options};
+use crate::db::entry::EntryMut;
 use crate::db::key_table::Scribe;
 use crate::db::lru::AccessPolicy;
 use crate::db::{Db, EntryRef};
 use crate::rdb::draft::Draft;
-use crate::rdb::write_entry;
 use crate::rdb::writer::{Excluded, Records};
+use crate::rdb::{write_elements_later, write_entry, write_key};
 use crate::server::Server;
 use crate::sys::children::ChildEnd;
 use crate::util::clock::Clock;
@@ -21,8 +22,8 @@ use std::io;
 use std::mem;
 use std::time::Duration;
 
-/// Bytes drafted before they are handed to the thread.
-const CHUNK: usize = 64 * 1024;
+/// A value of more elements is not drafted in one go, if it can be walked through.
+const LARGE: usize = 1000;
 /// The walk waits while so many bytes of drafts have not been written, until only [`REFILL`] are left.
 const AHEAD: usize = 4 * 1024 * 1024;
 const REFILL: usize = AHEAD / 2;
@@ -43,10 +44,17 @@ struct KeyDraft {
     saves_frequency: bool,
 }
 
+impl KeyDraft {
+    /// What is to be noted of accesses: an idle time in seconds, and a frequency.
+    fn accesses(&self, entry: EntryRef<'_>) -> (Option<u64>, Option<u8>) {
+        let idle = self.saves_idle_time.then(|| self.access.idle_seconds(entry));
+        (idle, self.saves_frequency.then(|| self.access.frequency(entry)))
+    }
+}
+
 impl Scribe for KeyDraft {
     fn take_down(&mut self, entry: EntryRef<'_>) {
-        let idle = self.saves_idle_time.then(|| self.access.idle_seconds(entry));
-        let frequency = self.saves_frequency.then(|| self.access.frequency(entry));
+        let (idle, frequency) = self.accesses(entry);
         let (key, value, expire) = (entry.key(), entry.value(), entry.expire());
         // A draft takes everything.
         if self.draft.is_empty() {
@@ -56,6 +64,23 @@ impl Scribe for KeyDraft {
         if self.draft.memory() >= CHUNK {
             self.inlet.send(self.draft.take());
         }
+    }
+
+    fn is_large(&self, entry: EntryRef<'_>) -> bool {
+        entry.value().walkable() > LARGE
+    }
+
+    fn open(&mut self, entry: EntryMut<'_>) -> u64 {
+        let mut parts = self.inlet.begin(*self.draft.options());
+        let number = parts.number();
+        let view = entry.view();
+        let (idle, frequency) = self.accesses(view);
+        let (key, value, expire) = (view.key(), view.value(), view.expire());
+        // Parts take everything.
+        let _ = parts.select_db(self.db);
+        let _ = write_key(&mut parts, key, value, expire, idle, frequency);
+        let _ = write_elements_later(parts, entry.into_value_mut());
+        number
     }
 
     fn end(&mut self) {
@@ -102,7 +127,7 @@ impl Forkless {
     }
 
     pub(super) fn report(&self) -> Report {
-        Report { keys: self.keys, cow: self.writer.waiting() as u64 }
+        Report { keys: self.keys, cow: (self.writer.waiting() + self.writer.held()) as u64 }
     }
 
     /// How it ended, if it has.
@@ -144,7 +169,8 @@ impl Forkless {
     /// Nobody wants it any more. Returns what it has kept.
     pub(super) fn cancel(&mut self, dbs: &mut [Db]) -> Vec<Db> {
         self.writer.cancel();
-        dbs.iter_mut().for_each(|db| drop(db.table.end_walk()));
+        let all = dbs.iter_mut().chain(&mut self.kept);
+        all.for_each(|db| db.table.end_walk());
         mem::take(&mut self.kept)
     }
 
@@ -153,7 +179,7 @@ impl Forkless {
         let (start, mut gone) = (clock.nanos(), Vec::new());
         self.is_ready = self.stage == Stage::Walking;
         while self.stage == Stage::Walking {
-            if limit > 0 && self.writer.waiting() as u64 > limit {
+            if limit > 0 && (self.writer.waiting() + self.writer.held()) as u64 > limit {
                 self.fail("Ending the snapshot: what is changed meanwhile is more than snapshot-buffer-limit allows to wait until it is written");
                 break;
             }
@@ -188,8 +214,11 @@ impl Forkless {
     /// Walks on through one database.
     fn step(&mut self, dbs: &mut [Db], gone: &mut Vec<Db>) {
         let buckets = if self.key_delay == 0 { BUCKETS } else { 1 };
-        let mut all = dbs.iter_mut().chain(&mut self.kept);
-        let Some(db) = all.find(|db| db.table.walk().is_some()) else {
+        let walk = |db: &Db| db.table.walk().map(|walk| walk.first_open().unwrap_or(u64::MAX));
+        // Values that are open come first, in their order: all else is held back until they have been written.
+        let all = dbs.iter_mut().chain(&mut self.kept);
+        let walked = all.filter_map(|db| Some((walk(db)?, db)));
+        let Some((_, db)) = walked.min_by_key(|(first, _)| *first) else {
             if self.walks > 0 {
                 return self.fail("Ending the snapshot: a database was lost");
             }

@@ -64,6 +64,26 @@ impl Zset {
         zset
     }
 
+    /// What it is, if it is no listpack.
+    pub(super) fn sorted(&self) -> Option<&SortedSet> {
+        match &self.0 {
+            Repr::Listpack(_) => None,
+            Repr::Skiplist(set) => Some(set),
+        }
+    }
+
+    pub(super) fn sorted_mut(&mut self) -> Option<&mut SortedSet> {
+        match &mut self.0 {
+            Repr::Listpack(_) => None,
+            Repr::Skiplist(set) => Some(set),
+        }
+    }
+
+    /// Has its table hand all members and scores to `visit`, as they are now, in no order; `false`: it has none.
+    pub fn begin_walk(&mut self, visit: impl FnMut(&[u8], f64) + Send + 'static) -> bool {
+        self.sorted_mut().map(|set| set.begin_walk(visit)).is_some()
+    }
+
     /// Turns a listpack into a skiplist if `elements` more, whose longest member has `longest` bytes, would make it too
     /// large anyway.
     pub fn reserve(&mut self, elements: usize, longest: usize, limits: &ZsetLimits) {

@@ -387,8 +387,13 @@ impl Simulation {
 fn settings(rng: &mut SmallRng) -> Vec<String> {
     let (append, fsync) = [("no", "no"), ("yes", "always"), ("yes", "no")][rng.random_range(0..3)];
     let mut pick = |choices: &[&str]| choices[rng.random_range(0..choices.len())].to_string();
+    let method = pick(&["fork", "incremental"]);
+    // A child that is none would keep everybody waiting.
+    let key_delay_us = if method == "fork" { "0".into() } else { pick(&["0", "50", "500"]) };
     let pairs = [
         ("--save", String::new()),
+        ("--snapshot-method", method),
+        ("--rdb-key-save-delay", key_delay_us),
         ("--protected-mode", "no".to_string()),
         ("--enable-debug-command", "yes".to_string()),
         ("--repl-diskless-sync", pick(&["yes", "no"])),
