@@ -9,6 +9,7 @@ use crate::rdb::dump::dump;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::call::Call;
+use crate::server::empty;
 use crate::server::persistence;
 use crate::server::persistence::aof::load;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
@@ -302,7 +303,7 @@ fn reload(s: &mut Server, call: &mut Call, options: &[&[u8]]) -> CommandResult {
     if flush {
         let fresh = s.ks.new_dbs();
         let old = mem::replace(&mut s.ks.dbs, fresh);
-        persistence::free_databases(s, old, false);
+        empty::free_databases(s, old, false);
         s.scripting.libraries.clear();
     }
     load(s, LoadOptions { merge, ignore_origin: true })?;

@@ -1,9 +1,9 @@
 //! Databases that are emptied at once.
 
 use super::Server;
-use super::persistence;
 use super::tracking;
 use super::transaction;
+use crate::db::Db;
 use std::mem;
 use std::ops::Range;
 
@@ -20,5 +20,14 @@ pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bo
     }
     server.net.migrations.note_flush();
     tracking::tracking_invalidate_everything(server);
-    persistence::free_databases(server, old, lazy);
+    free_databases(server, old, lazy);
+}
+
+/// Frees databases that nobody needs any more; but those that a snapshot has not got through yet are its own from now on.
+pub(crate) fn free_databases(server: &mut Server, old: Vec<Db>, lazy: bool) {
+    let old = match server.persistence.walk_mut() {
+        Some(walk) => walk.keep(old),
+        None => old,
+    };
+    server.memory.free_databases(old, lazy);
 }

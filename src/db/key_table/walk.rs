@@ -2,12 +2,12 @@
 //! [`ds::table::walk`](crate::ds::table) with the slots of a cluster, and with values that are walked through
 //! themselves.
 //!
-//! Keys are walked through slot by slot. In a slot that lies ahead of the walk's, or in its own, what is about to change
-//! is handed over first; what lies behind has been handed over.
+//! Keys are walked through slot by slot. In a slot that lies ahead of the walk's, or in its own, what is about to
+//! change is handed over first; what lies behind has been handed over.
 //!
 //! A value that is too large to be taken down in one go is *opened* when the walk comes to it, or when something in its
-//! cell is about to change: from then on its own table hands its elements over, piece by piece, and each piece before it
-//! changes. It goes wherever the value goes, and if the value is dropped, what is left is handed over first.
+//! cell is about to change: from then on its own table hands its elements over, piece by piece, and each piece before
+//! it changes. It goes wherever the value goes, and if the value is dropped, what is left is handed over first.
 
 use crate::db::entry::{Entry, EntryMut, EntryRef};
 use crate::ds::table::{Course, Occupied, Table, position};
@@ -72,11 +72,6 @@ impl Walk {
     /// The number of the first value that is open.
     pub fn first_open(&self) -> Option<u64> {
         self.open.front().map(|open| open.number)
-    }
-
-    /// Whether keys are left to be seen.
-    pub(super) fn has_keys_left(&self) -> bool {
-        !self.has_seen_all
     }
 
     /// The slot in which it goes on.

@@ -14,9 +14,9 @@
 //!   claim says nothing about it. If not, what lies in its cell from the walk's place on is visited first, and the cell
 //!   marked.
 //!
-//! When the walk has come to the end, all have been visited. The work is bounded: an entry is visited once, and a change
-//! has one cell visited at most. A cell is marked by one bit, and only a table that is changed before the walk has
-//! passed it has bits at all.
+//! When the walk has come to the end, all have been visited. The work is bounded: an entry is visited once, and a
+//! change has one cell visited at most. A cell is marked by one bit, and only a table that is changed before the walk
+//! has passed it has bits at all.
 
 use super::{Item, POSITIONS, Table, position};
 

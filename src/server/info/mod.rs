@@ -284,7 +284,6 @@ fn memory(s: &Server, lines: &mut Lines) {
 fn persistence(s: &Server, lines: &mut Lines) {
     let now = s.now_seconds();
     let (saver, snapshots) = (s.persistence.saver(), &s.persistence.snapshots);
-    let status = |ok: bool| if ok { "ok" } else { "err" };
     let is_async = s.persistence.loading.as_ref().is_some_and(|l| l.is_async());
     lines.add_flag("loading", s.persistence.is_loading() && !is_async);
     lines.add_flag("async_loading", is_async);
@@ -303,12 +302,11 @@ fn persistence(s: &Server, lines: &mut Lines) {
     lines.add("rdb_changes_since_last_save", s.ks.changes.dirty);
     let saving = saver.filter(|_| !s.persistence.is_rewriting_aof());
     let rewriting = saver.filter(|_| s.persistence.is_rewriting_aof());
-    let seconds_of = |saver: Option<&Saver>| saver.map_or(-1, |saver| now - saver.started());
     lines.add_flag("rdb_bgsave_in_progress", saving.is_some());
     lines.add("rdb_last_save_time", snapshots.last_save());
     lines.add("rdb_last_bgsave_status", status(snapshots.last_ok()));
     lines.add("rdb_last_bgsave_time_sec", snapshots.last_duration().unwrap_or(-1));
-    lines.add("rdb_current_bgsave_time_sec", seconds_of(saving));
+    lines.add("rdb_current_bgsave_time_sec", saving.map_or(-1, |saver| now - saver.started()));
     let method = |method: Option<SnapshotMethod>| match method {
         None => "none",
         Some(SnapshotMethod::Fork) => "fork",
@@ -320,13 +318,33 @@ fn persistence(s: &Server, lines: &mut Lines) {
     lines.add("rdb_last_cow_size", snapshots.last_cow_bytes());
     lines.add("rdb_last_load_keys_expired", snapshots.keys_expired());
     lines.add("rdb_last_load_keys_loaded", snapshots.keys_loaded());
+    append_only_file(s, rewriting.map(Saver::started), lines);
+    if let Some(loading) = &s.persistence.loading {
+        let (total, loaded) = loading.bytes();
+        lines.add("loading_start_time", loading.started_ms() / 1000);
+        lines.add("loading_total_bytes", total);
+        lines.add("loading_rdb_used_mem", loading.rdb_used_mem());
+        lines.add("loading_loaded_bytes", loaded);
+        lines.add("loading_loaded_perc", format_args!("{:.2}", ratio(loaded, total) * 100.0));
+        lines.add("loading_eta_seconds", loading.eta_seconds(s.ks.now_ms));
+    }
+    for (work, pace) in s.observer.progress.running() {
+        lines.add(format!("progress_{}", work.name()), course(work, pace));
+    }
+}
+
+/// `rewriting_since`: when somebody began to rewrite it, in seconds since 1970.
+fn append_only_file(s: &Server, rewriting_since: Option<i64>, lines: &mut Lines) {
     lines.add_flag("aof_enabled", s.config.appendonly);
     let aof = &s.persistence.aof;
     let (rewrites, appender) = (aof.rewrites(), aof.appender());
-    lines.add_flag("aof_rewrite_in_progress", rewriting.is_some());
+    lines.add_flag("aof_rewrite_in_progress", rewriting_since.is_some());
     lines.add_flag("aof_rewrite_scheduled", rewrites.is_scheduled());
     lines.add("aof_last_rewrite_time_sec", rewrites.last_seconds().unwrap_or(-1));
-    lines.add("aof_current_rewrite_time_sec", seconds_of(rewriting));
+    lines.add(
+        "aof_current_rewrite_time_sec",
+        rewriting_since.map_or(-1, |since| s.now_seconds() - since),
+    );
     lines.add("aof_last_bgrewrite_status", status(rewrites.last_ok().unwrap_or(true)));
     lines.add("aof_rewrites", rewrites.count());
     lines.add("aof_rewrites_consecutive_failures", rewrites.failures());
@@ -341,18 +359,10 @@ fn persistence(s: &Server, lines: &mut Lines) {
         lines.add("aof_pending_bio_fsync", s.persistence.bio.pending_fsyncs());
         lines.add("aof_delayed_fsync", appender.delayed_fsyncs());
     }
-    if let Some(loading) = &s.persistence.loading {
-        let (total, loaded) = loading.bytes();
-        lines.add("loading_start_time", loading.started_ms() / 1000);
-        lines.add("loading_total_bytes", total);
-        lines.add("loading_rdb_used_mem", loading.rdb_used_mem());
-        lines.add("loading_loaded_bytes", loaded);
-        lines.add("loading_loaded_perc", format_args!("{:.2}", ratio(loaded, total) * 100.0));
-        lines.add("loading_eta_seconds", loading.eta_seconds(s.ks.now_ms));
-    }
-    for (work, pace) in s.observer.progress.running() {
-        lines.add(format!("progress_{}", work.name()), course(work, pace));
-    }
+}
+
+fn status(ok: bool) -> &'static str {
+    if ok { "ok" } else { "err" }
 }
 
 /// How far some work is; what is not known is left out.

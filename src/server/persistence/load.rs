@@ -1,12 +1,13 @@
 //! Snapshots are loaded in slices between turns of the loop, from a file or from what a primary sends.
 
-use super::{SnapshotOrigin, free_databases};
+use super::SnapshotOrigin;
 use crate::db::{Db, Entry, ExpiryRole};
 use crate::lua::library::Libraries;
 use crate::rdb::parser::{Event, Origin, RdbEntry};
 use crate::rdb::{ErrorKind, RdbError, RdbParser};
 use crate::server::Server;
 use crate::server::blocking;
+use crate::server::empty;
 use crate::server::links::NO_ID;
 use crate::server::observe::log::Level;
 use crate::server::persistence::child::wait_after_key;
@@ -542,7 +543,7 @@ pub(crate) fn finish_loading(server: &mut Server) -> bool {
     if let Some((dbs, libraries)) = loading.staging.take() {
         transaction::touch_all_watched_keys(server);
         let old = std::mem::replace(&mut server.ks.dbs, dbs);
-        free_databases(server, old, true);
+        empty::free_databases(server, old, true);
         server.scripting.libraries = libraries;
     }
     server.ks.replica_keys.clear();

@@ -27,7 +27,6 @@ pub use task::SaveTarget;
 
 use super::Server;
 use super::client::Token;
-use crate::db::Db;
 use crate::rdb::writer::{Excluded, RdbVersion, Records, WriterOptions};
 use crate::rdb::{RdbWriter, write_entry};
 use crate::resp::error::{CommandError, ErrorCode};
@@ -173,7 +172,7 @@ impl Persistence {
         self.saver.as_ref()?.walk()
     }
 
-    fn walk_mut(&mut self) -> Option<&mut Forkless> {
+    pub(crate) fn walk_mut(&mut self) -> Option<&mut Forkless> {
         self.saver.as_mut()?.walk_mut()
     }
 
@@ -551,15 +550,6 @@ fn saver_has_ended(server: &mut Server, saver: &mut Saver, end: ChildEnd) {
             end_saver(server, saver, libc::SIGKILL);
         }
     }
-}
-
-/// Frees databases that have been emptied; but those that a snapshot has not got through yet are its own from now on.
-pub(crate) fn free_databases(server: &mut Server, old: Vec<Db>, lazy: bool) {
-    let old = match server.persistence.walk_mut() {
-        Some(walk) => walk.keep(old),
-        None => old,
-    };
-    server.memory.free_databases(old, lazy);
 }
 
 /// Ends the one that saves, and forgets it: whoever waited for its snapshot is to be told. One that rewrites the

@@ -11,7 +11,7 @@ use crate::server::blocking;
 use crate::server::call::{Call, Propagation};
 use crate::server::client::{Client, ClientFlags, Token};
 use crate::server::connection::{Connection, Nobody};
-use crate::server::persistence;
+use crate::server::empty;
 use crate::server::persistence::aof;
 use crate::server::persistence::aof::write;
 use crate::server::persistence::child::wait_after_key;
@@ -522,7 +522,7 @@ pub(crate) fn reload_aof(server: &mut Server) -> bool {
     }
     let fresh = server.ks.new_dbs();
     let old = mem::replace(&mut server.ks.dbs, fresh);
-    persistence::free_databases(server, old, false);
+    empty::free_databases(server, old, false);
     server.scripting.libraries.clear();
     match begin_loading_aof(server) {
         // Files without anything in them are no error.

@@ -1,6 +1,6 @@
 //! Rewriting: what is in memory is written as a new base file, by a child or in slices between turns of the loop, while
-//! the server goes on in a new incremental file. When that has ended, the manifest names these two, and the files before
-//! them are history.
+//! the server goes on in a new incremental file. When that has ended, the manifest names these two, and the files
+//! before them are history.
 
 use super::AofState;
 use super::rewrites::NextRewrite;

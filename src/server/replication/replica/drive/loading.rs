@@ -6,6 +6,7 @@ use crate::server::Server;
 use crate::server::blocking;
 use crate::server::cluster::migration;
 use crate::server::config::ReplDisklessLoad;
+use crate::server::empty;
 use crate::server::links::primary::{Online, Place, SnapshotFile};
 use crate::server::links::trace::StepKind;
 use crate::server::persistence;
@@ -92,7 +93,7 @@ pub(super) fn flush_all_for_resync(server: &mut Server) {
     transaction::touch_all_watched_keys(server);
     let fresh = server.ks.new_dbs();
     let old = std::mem::replace(&mut server.ks.dbs, fresh);
-    persistence::free_databases(server, old, true);
+    empty::free_databases(server, old, true);
     server.scripting.libraries.clear();
     server.ks.replica_keys.clear();
     blocking::signal_all_databases(server);
