@@ -128,7 +128,10 @@ pub(crate) fn run_script(
     }));
     let outcome = execute_script(server, &run, request);
     call.reply = mem::take(&mut run.borrow_mut().reply);
-    let protocol = run.borrow().protocol;
+    let (protocol, slot) = (run.borrow().protocol, run.borrow().slot);
+    if server.config.cluster_slot_stats_enabled {
+        server.observer.slot_stats.note_script(slot);
+    }
     server.scripting.end_busy();
     server.effects.set_targets(Targets::default());
     if let Some(client) = server.clients.get_mut(token) {

@@ -272,6 +272,12 @@ fn slots_show_what_they_hold_and_cost() {
     let usec = counted.split("usec=").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
     let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
     assert!(stats.contains(&format!("cpu-usec :{usec} ")), "{stats} {counted}");
+    // So is that of the keys that a script did not declare.
+    let script = "#!lua\nreturn redis.call('get', 'foo')";
+    assert_eq!(s.text(&["EVAL", script, "0"]), "1");
+    s.check(&[("CLUSTER KEYSLOT foo", ":12182")]);
+    let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
+    assert!(stats.contains("network-bytes-out :14]"), "{stats}");
 }
 
 /// A node that has keys of slots that are not its own, as far as its file knows.

@@ -275,7 +275,7 @@ fn abort_exec(server: &mut Server, call: &mut Call, id: CommandId, reason: &Comm
     }
 }
 
-/// Executes a command whose keys are in a slot, and counts what it costs if that is asked for.
+/// Executes a command whose keys are in a slot, if it has any, and counts what it costs if that is asked for.
 fn call_in_slot(
     server: &mut Server,
     call: &mut Call,
@@ -283,12 +283,13 @@ fn call_in_slot(
     args: &[&[u8]],
     slot: Option<u16>,
 ) {
-    let Some(slot) = slot.filter(|_| server.config.cluster_slot_stats_enabled) else {
+    if !server.config.cluster_slot_stats_enabled {
         return self::call(server, call, id, args);
-    };
+    }
     let (counted_ns, start) = (server.commands.get(id).stats.nanos, call.reply_bytes());
     let fed = server.repl.offset();
     self::call(server, call, id, args);
+    let Some(slot) = server.observer.slot_stats.slot_of_request(slot) else { return };
     if server.clients.get(call.client).is_some_and(|client| client.is_blocked_on_keys()) {
         // It counts when it goes on.
         return;

@@ -26,6 +26,8 @@ impl AddAssign for Usage {
 pub struct SlotStats {
     /// One for each slot, once anything was counted.
     slots: Box<[Usage]>,
+    /// The slot that the request's script has kept to, whether it had said so or not.
+    script: Option<u16>,
 }
 
 impl SlotStats {
@@ -34,6 +36,17 @@ impl SlotStats {
             self.slots = vec![Usage::default(); usize::from(SLOTS)].into();
         }
         self.slots[usize::from(slot)] += usage;
+    }
+
+    /// A script has ended that has kept to a slot.
+    pub fn note_script(&mut self, slot: Option<u16>) {
+        self.script = slot;
+    }
+
+    /// The slot of the request that has been executed, whose own keys are in `slot`.
+    pub fn slot_of_request(&mut self, slot: Option<u16>) -> Option<u16> {
+        let of_script = self.script.take();
+        slot.or(of_script)
     }
 
     pub fn of(&self, slot: u16) -> Usage {
