@@ -4,8 +4,8 @@
 //! Once a second the allocator is looked at ([`Survey`]). If the holes between used blocks are over the thresholds, a
 //! walk through the keyspace begins ([`Relocation`]). It takes slices of the loop's time between turns, each of which
 //! is short, and so many as make up the share of time that the thresholds give for that much fragmentation. One walk
-//! follows the other until half of what begins them is left, or until one has filled few holes: what it has left can't
-//! be filled, and there has to be more before another one begins.
+//! follows the other until a quarter of what begins them is left, or until one has filled few holes: what it has left
+//! can't be filled, and there has to be more before another one begins.
 
 use crate::db::Keyspace;
 use crate::db::relocation::{Counts, Relocation};
@@ -158,9 +158,9 @@ impl Defrag {
     }
 }
 
-/// The percentage of holes that walks which have begun leave alone.
+/// The percentage of holes at which walks that have begun are done.
 fn enough_percent(config: &Config) -> u64 {
-    u64::from(config.active_defrag_threshold_lower) / 2
+    u64::from(config.active_defrag_threshold_lower) / 4
 }
 
 /// The percentage of the loop's time for such a fragmentation.
