@@ -6,6 +6,7 @@
 //! * [`group`]: the servers, and the turns of their loops. [`line`]: a client's connection to one.
 //! * [`replication`]: the world of a replication group.
 //! * [`cluster`]: the world of a cluster.
+//! * [`scale`]: what the bus costs in large clusters; no test.
 //!
 //! `cargo test --test simulation` runs seeds of both worlds; `AEOLIS_SEEDS=5000` runs so many of each,
 //! `AEOLIS_WORLD=cluster` those of one world, and `cargo test --test simulation -- cluster 42` replays one with the
@@ -20,6 +21,7 @@ mod memory;
 mod network;
 mod replication;
 mod resp;
+mod scale;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -37,8 +39,8 @@ struct World {
 }
 
 const WORLDS: [World; 2] = [
-    World { name: "replication", seeds: 60, run: replication::run },
-    World { name: "cluster", seeds: 100, run: cluster::run },
+    World { name: "replication", seeds: 80, run: replication::run },
+    World { name: "cluster", seeds: 30, run: cluster::run },
 ];
 
 fn main() -> ExitCode {
@@ -49,6 +51,13 @@ fn main() -> ExitCode {
     {
         let verbose = rest.is_empty();
         println!("{}", (world.run)(seed, verbose));
+        return ExitCode::SUCCESS;
+    }
+    if let [name, nodes] = &args[..]
+        && name == "--nodes"
+        && let Ok(nodes) = nodes.parse()
+    {
+        print!("{}", scale::run(nodes));
         return ExitCode::SUCCESS;
     }
     if args.iter().any(|a| a == "--list") {

@@ -31,6 +31,8 @@ struct Seen {
     votes: u64,
     was_replica: bool,
     owned: [bool; TAGS],
+    /// When it last was connected to its primary, in microseconds since 1970.
+    linked_at: i64,
     moves: Vec<(String, State)>,
 }
 
@@ -60,10 +62,22 @@ impl Watch {
         seen.moves.clear();
     }
 
+    /// A replica whose connection to its primary was lost for longer than it may be does not take its place.
+    pub fn check_age(&self, i: usize, server: &Server, now: i64) {
+        let factor = i64::from(server.config().cluster_replica_validity_factor);
+        // Beside it, the time until the primary is found failing, and that until the loss is seen.
+        let most_s = factor + 1 + 1 + 2;
+        let age_s = (now - self.seen[i].linked_at) / 1_000_000;
+        assert!(factor == 0 || age_s <= most_s, "server {i} is elected with data {age_s} s old");
+    }
+
     /// After a turn: what has happened in it.
-    pub fn after_turn(&mut self, i: usize, server: &Server) -> Vec<Moment> {
+    pub fn after_turn(&mut self, i: usize, server: &Server, now: i64) -> Vec<Moment> {
         let cluster = server.cluster().expect("a node");
         let seen = &mut self.seen[i];
+        if server.replication().is_connected_to_primary() {
+            seen.linked_at = now;
+        }
         let mut moments = Vec::new();
         let votes = cluster.stats().sent().find(|(kind, _)| *kind == Kind::AuthAck);
         let votes = votes.map_or(0, |(_, votes)| votes);

@@ -225,7 +225,12 @@ impl Simulation {
     /// Sees what has happened on a server.
     fn look_at(&mut self, i: usize) {
         let Some(server) = &self.group.nodes[i].server else { return };
-        let moments = self.watch.after_turn(i, server);
+        let moments = self.watch.after_turn(i, server, self.group.now);
+        // It is by the wall clock that its age is known, as in Redis.
+        let jumped = self.group.nodes[i].skew.abs() > SECOND;
+        if moments.contains(&Moment::Promoted) && !self.ledger.forced[i] && !jumped {
+            self.watch.check_age(i, server, self.group.now);
+        }
         for moment in &moments {
             if let Moment::Gained(tag) = moment {
                 self.ledger.taken_over(&self.group, i, *tag);

@@ -215,6 +215,8 @@ fn bring_home(group: &mut Group, slot: u16, primaries: &[usize], owner: usize) {
             make_stable(group, i, slot);
         }
     }
+    // Its replicas may know of what it has not done in the end.
+    make_stable(group, owner, slot);
 }
 
 fn make_stable(group: &mut Group, i: usize, slot: u16) {

@@ -5,6 +5,7 @@ use super::{Action, Cluster, Facts, LinkId, NodeKey, Now, Todo, random_id};
 use crate::bus::{
     Body, Extensions, Forgotten, Gossip, Heartbeat, Kind, Message, MessageFlags, NodeFlags, NodeId,
 };
+use std::collections::BTreeMap;
 
 /// A ping tells of at least so many other nodes, if there are.
 const LEAST_GOSSIP: usize = 3;
@@ -21,13 +22,25 @@ impl Cluster {
         if let Some(key) = node.filter(|_| kind == Kind::Ping && !is_inbound) {
             self.nodes[key].ping_sent = Some(now);
         }
-        let gossip = self.pick_gossip(node).into_iter().map(|key| self.gossip_of(key, now, facts));
-        let gossip = gossip.collect();
-        let extensions = match node {
-            Some(key) if self.nodes[key].flags.contains(NodeFlags::EXTENSIONS) => {
-                self.extensions_for(key, now)
-            }
-            _ => Extensions::default(),
+        let reads = node.map_or(NodeFlags::empty(), |key| self.nodes[key].flags);
+        let message = self.heartbeat(node, reads, kind, now, facts);
+        self.send(vec![link], message);
+    }
+
+    /// A ping, a pong or a meet for a node, or for all whose flags say that they read the same.
+    fn heartbeat(
+        &mut self,
+        receiver: Option<NodeKey>,
+        reads: NodeFlags,
+        kind: Kind,
+        now: Now,
+        facts: &Facts,
+    ) -> Message {
+        let gossip = self.pick_gossip(receiver).into_iter();
+        let gossip = gossip.map(|key| self.gossip_of(key, now, facts)).collect();
+        let extensions = match reads.contains(NodeFlags::EXTENSIONS) {
+            true => self.extensions_for(reads, now),
+            false => Extensions::default(),
         };
         let mut header = self.header(facts);
         // Said even where there are none: that this node reads them.
@@ -38,7 +51,7 @@ impl Cluster {
             Kind::Pong => Body::Pong(heartbeat),
             _ => Body::Ping(heartbeat),
         };
-        self.send(vec![link], Message::full(header, body));
+        Message::full(header, body)
     }
 
     /// The nodes to tell of: a tenth of all, by chance, and those that this node suspects.
@@ -93,10 +106,10 @@ impl Cluster {
         }
     }
 
-    fn extensions_for(&mut self, receiver: NodeKey, now: Now) -> Extensions {
+    fn extensions_for(&mut self, reads: NodeFlags, now: Now) -> Extensions {
         let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         // Redis reads something else where Valkey has addresses for clients.
-        let is_valkey = self.nodes[receiver].flags.contains(NodeFlags::LIGHT_PUBLISH);
+        let is_valkey = reads.contains(NodeFlags::LIGHT_PUBLISH);
         let forgotten = self.forgotten.remaining(now).into_iter();
         let myself = self.nodes.myself();
         let own = &myself.announced;
@@ -111,9 +124,11 @@ impl Cluster {
         }
     }
 
-    /// Tells all nodes, or those that share this one's primary, how things are.
+    /// Tells all nodes, or those that share this one's primary, how things are. Those who read the same get the same:
+    /// with news for each of them a turn would be as long as the square of their number.
     pub(super) fn broadcast_pong(&mut self, to_siblings_only: bool, now: Now, facts: &Facts) {
         let (me, my_primary) = (self.nodes.my_key(), self.my_primary_key());
+        let mut readers: BTreeMap<u16, Vec<LinkId>> = BTreeMap::new();
         for key in self.nodes.others() {
             let node = &self.nodes[key];
             let is_sibling = node.is_replica()
@@ -122,8 +137,14 @@ impl Cluster {
                 && !node.is_in_handshake()
                 && (is_sibling || !to_siblings_only)
             {
-                self.send_heartbeat(link, Kind::Pong, now, facts);
+                let reads = node.flags & (NodeFlags::EXTENSIONS | NodeFlags::LIGHT_PUBLISH);
+                readers.entry(reads.bits()).or_default().push(link);
             }
+        }
+        for (reads, links) in readers {
+            let reads = NodeFlags::from_bits_retain(reads);
+            let message = self.heartbeat(None, reads, Kind::Pong, now, facts);
+            self.send(links, message);
         }
     }
 

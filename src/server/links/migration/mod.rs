@@ -29,4 +29,6 @@ mod export;
 mod import;
 pub mod job;
 pub mod jobs;
+#[cfg(test)]
+mod tests;
 pub mod walk;
