@@ -100,11 +100,17 @@ fn statuses(mut said: &[u8]) -> Vec<u16> {
         // A stream of events has no length.
         let Some(len) = len.and_then(|len| len.parse().ok()) else { return found };
         // The answer to HEAD has no body, and no body looks like an answer.
-        if !said.starts_with(b"HTTP/1.1 ") && !said.starts_with(FOR_RESP) {
+        if !begins_answer(said) {
             said = said.get(len..).unwrap_or_default();
         }
     }
     found
+}
+
+fn begins_answer(said: &[u8]) -> bool {
+    let status = said.strip_prefix(b"HTTP/1.1 ");
+    said.starts_with(FOR_RESP)
+        || status.is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
 }
 
 pub fn run(bench: &mut Bench<'_>, input: &[u8]) {
