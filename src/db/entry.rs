@@ -488,6 +488,9 @@ impl Drop for Entry {
 
 // SAFETY: user-space addresses have 47 bits (48 on other 64-bit targets); no method of the views changes the key.
 unsafe impl Item for Entry {
+    /// A database's keys are walked through by its [`KeyTable`](crate::db::key_table::KeyTable).
+    const CAN_BE_WALKED: bool = false;
+
     type Ref<'a> = EntryRef<'a>;
     type Mut<'a> = EntryMut<'a>;
 

@@ -189,8 +189,8 @@ pub fn watched_turn(
         with_source(server, |source, server| source.listen_anew(server));
     }
     before_sleep(server);
-    let served_ns = server.ks.clock.nanos() - started;
-    forkless::go_on(server, Duration::from_nanos(served_ns));
+    let has_served = server.observer.stats().commands != commands;
+    forkless::go_on(server, has_served.then(|| server.ks.clock.since(started)));
     next(server, now_us)
 }
 

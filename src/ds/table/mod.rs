@@ -54,6 +54,10 @@ pub(crate) const POSITIONS: u64 = 1 << array::POSITION_BITS;
 /// that stays valid (for the other functions) until `from_raw` takes it back; `raw_key` returns the
 /// same bytes as long as the item is in a table, also after changes through `raw_mut`.
 pub unsafe trait Item: Sized {
+    /// Whether a table of such items may have a walk of its own ([`Table::begin_walk`]), which is asked about with
+    /// every change then.
+    const CAN_BE_WALKED: bool = true;
+
     /// A shared view, with the lifetime of a borrow of the table.
     type Ref<'a>: Copy
     where

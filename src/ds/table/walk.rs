@@ -81,12 +81,14 @@ impl<T: Item> Table<T> {
     /// Starts to hand all entries, as they are now, to `visit`: [`walk_on`](Self::walk_on) is to be called until there
     /// are no more, when `visit` is dropped. A table that is dropped before hands over what is left.
     pub fn begin_walk(&mut self, visit: Visitor<T>) {
+        const { assert!(T::CAN_BE_WALKED) };
         self.walk = Some(Box::new(Walk { course: Course::default(), visit }));
     }
 
     /// Whether a walk is under way that has not come to its end.
+    #[inline]
     pub fn is_walked(&self) -> bool {
-        self.walk.is_some()
+        T::CAN_BE_WALKED && self.walk.is_some()
     }
 
     /// Goes on with the walk by so many buckets. Returns whether there are more.
@@ -111,7 +113,7 @@ impl<T: Item> Table<T> {
     /// Something is about to change for this hash.
     #[inline]
     pub(super) fn before_change(&mut self, hash: u64) {
-        if self.walk.is_some() {
+        if self.is_walked() {
             self.hand_over(position(hash));
         }
     }

@@ -29,8 +29,9 @@ const AHEAD: usize = 4 * 1024 * 1024;
 const REFILL: usize = AHEAD / 2;
 /// Buckets walked through before the time is looked at.
 const BUCKETS: usize = 16;
-/// How long a slice takes: as long as what clients wanted meanwhile, within these bounds.
-const SHORTEST_SLICE: Duration = Duration::from_micros(60);
+/// How long a slice takes: as long as what clients wanted in this turn, within these bounds, or as long as it may if they
+/// wanted nothing.
+const SHORTEST_SLICE: Duration = Duration::from_micros(100);
 const LONGEST_SLICE: Duration = Duration::from_micros(500);
 
 /// Drafts the keys of one database.
@@ -295,10 +296,10 @@ pub(super) fn begin(
     })
 }
 
-/// Goes on with the snapshot for as long as clients were served in this turn, more or less.
-pub(crate) fn go_on(server: &mut Server, served: Duration) {
+/// Goes on with the snapshot for as long as clients were served in this turn (`None`: no commands came), more or less.
+pub(crate) fn go_on(server: &mut Server, served: Option<Duration>) {
     let Some(walk) = server.persistence.walk_mut() else { return };
-    let slice = served.clamp(SHORTEST_SLICE, LONGEST_SLICE);
+    let slice = served.map_or(LONGEST_SLICE, |it| it.clamp(SHORTEST_SLICE, LONGEST_SLICE));
     walk.key_delay = server.config.rdb_key_save_delay;
     let limit = server.config.snapshot_buffer_limit;
     let gone = walk.go_on(&mut server.ks.dbs, &server.ks.clock, slice, limit);
