@@ -402,13 +402,7 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                     loading.behind = !loading.is_fed() && server.ks.clock.since(start) > LOAD_SLICE;
                 }
             }
-            Event::EmptyKey { key } => {
-                loading.empty_keys += 1;
-                if loading.empty_keys <= MAX_EMPTY_KEYS_LOGGED {
-                    let key = String::from_utf8_lossy(&key);
-                    server.notice(&format!("rdbLoadObject skipping empty key: {key}"));
-                }
-            }
+            Event::EmptyKey { key } => skip_empty_key(server, &mut loading.empty_keys, &key),
             Event::SlotInfo { slot, keys, .. } => {
                 let keys = keys.min(loading.keys_to_come()) as usize;
                 if let Some(slot) = u16::try_from(slot).ok().filter(|&slot| slot < SLOTS) {
@@ -469,6 +463,15 @@ fn note_aux(
             origin.get_or_insert_default().offset = text.parse().unwrap_or(0);
         }
         _ => {}
+    }
+}
+
+/// A key without a value is left out; the first few are named in the log.
+fn skip_empty_key(server: &Server, skipped: &mut u64, key: &[u8]) {
+    *skipped += 1;
+    if *skipped <= MAX_EMPTY_KEYS_LOGGED {
+        let key = String::from_utf8_lossy(key);
+        server.notice(&format!("rdbLoadObject skipping empty key: {key}"));
     }
 }
 
