@@ -46,7 +46,8 @@ pub mod string_encoding {
 
 /// First bytes of records that are not keys.
 pub mod opcode {
-    /// Cluster: slots that are on their way to the writer. A reader must know it, or it would take their keys for its own.
+    /// Cluster: slots that are on their way to the writer. A reader must know it, or it would take their keys for its
+    /// own.
     pub const SLOT_IMPORT: u8 = 243;
     /// Cluster: a slot, its number of keys, its number of keys with an expiry.
     pub const SLOT_INFO: u8 = 244;

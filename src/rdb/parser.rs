@@ -47,8 +47,8 @@ pub enum Event<'a> {
         keys: u64,
         expires: u64,
     },
-    /// Slots of a cluster whose keys have been coming to the writer, but are another node's still: the name of the move,
-    /// and the first and last slots of ranges.
+    /// Slots of a cluster whose keys have been coming to the writer, but are another node's still: the name of the
+    /// move, and the first and last slots of ranges.
     SlotImport {
         name: Cow<'a, [u8]>,
         ranges: Vec<(u64, u64)>,

@@ -23,7 +23,8 @@ pub(crate) fn empty_databases(server: &mut Server, which: Range<usize>, lazy: bo
     free_databases(server, old, lazy);
 }
 
-/// Frees databases that nobody needs any more; but those that a snapshot has not got through yet are its own from now on.
+/// Frees databases that nobody needs any more; but those that a snapshot has not got through yet are its own from now
+/// on.
 pub(crate) fn free_databases(server: &mut Server, old: Vec<Db>, lazy: bool) {
     let old = match server.persistence.walk_mut() {
         Some(walk) => walk.keep(old),

@@ -35,7 +35,7 @@ use crate::server::replication::replica;
 use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
 use crate::server::subscribe;
-use crate::server::table::CommandId;
+use crate::server::table::{CommandId, CommandTable};
 use crate::server::tracking;
 use crate::server::transaction;
 use bytes::{Buf, Bytes};
@@ -142,17 +142,39 @@ pub struct Batch {
     openings: Openings,
 }
 
-/// The request at `start`, which begins so: where it ends, if the rest of it is as short and complete as most are.
-#[inline]
+/// The request at `start`, if it begins like an earlier one, and the rest of it is as short and complete as most are.
+#[inline(always)]
 fn parse_behind(
+    ks: &Keyspace,
+    table: &KeyTable,
     buf: &[u8],
     start: usize,
-    opening: Opening,
-    spans: &mut Vec<Span>,
-) -> Option<usize> {
-    let name = start + HEADERS_LEN;
-    let name = Span { start: name, end: name + opening.name_len };
-    parse_rest(buf, name, opening.count - 1, spans)
+    batch: &mut Batch,
+) -> Option<Request> {
+    let Opening { command, name_len, count, first_key } = batch.openings.find(buf, start)?;
+    let (first, name) = (batch.spans.len(), start + HEADERS_LEN);
+    let name = Span { start: name, end: name + name_len };
+    let end = parse_rest(buf, name, count - 1, &mut batch.spans)?;
+    let hint = hint_for(ks, table, buf, &batch.spans[first..], first_key);
+    Some(Request { command: Some(command), first, count, end, hint })
+}
+
+/// The command that a request at `start` asks for, whose arguments are the last of the batch, from `first` on; and the
+/// position of its first key, or 0. How the request begins is remembered.
+#[inline]
+fn look_up(
+    commands: &CommandTable,
+    buf: &[u8],
+    start: usize,
+    first: usize,
+    batch: &mut Batch,
+) -> (Option<CommandId>, usize) {
+    let (name, count) = (batch.spans[first], batch.spans.len() - first);
+    let Some(command) = commands.find(name.of(buf)) else { return (None, 0) };
+    let first_key = commands.get(command).first_key;
+    let opening = Opening { command, name_len: name.end - name.start, count, first_key };
+    batch.openings.remember(buf, start, name.start, opening);
+    (Some(command), first_key)
 }
 
 /// The hash of a request's first key, of which the table begins to fetch the bucket.
@@ -518,28 +540,18 @@ impl Server {
         while batch.requests.len() < BATCH {
             let first = batch.spans.len();
             if client.partial.is_none()
-                && let Some(opening) = batch.openings.find(buf, at)
-                && let Some(end) = parse_behind(buf, at, opening, &mut batch.spans)
+                && let Some(request) = parse_behind(&self.ks, table, buf, at, batch)
             {
-                let Opening { command, count, first_key, .. } = opening;
-                let hint = hint_for(&self.ks, table, buf, &batch.spans[first..], first_key);
-                batch.requests.push(Request { command: Some(command), first, count, end, hint });
-                at = end;
+                at = request.end;
+                batch.requests.push(request);
                 continue;
             }
             match parse_request(buf, at, &mut client.partial, &mut batch.spans, limits) {
                 Ok(Parsed::Request { end }) => {
+                    let (command, first_key) = look_up(&self.commands, buf, at, first, batch);
                     let spans = &batch.spans[first..];
-                    let name = spans[0];
-                    let command = self.commands.find(name.of(buf));
-                    let first_key = command.map_or(0, |id| self.commands.get(id).first_key);
-                    let count = spans.len();
-                    if let Some(command) = command {
-                        let name_len = name.end - name.start;
-                        let opening = Opening { command, name_len, count, first_key };
-                        batch.openings.remember(buf, at, name.start, opening);
-                    }
-                    let hint = hint_for(&self.ks, table, buf, &batch.spans[first..], first_key);
+                    let (count, hint) =
+                        (spans.len(), hint_for(&self.ks, table, buf, spans, first_key));
                     batch.requests.push(Request { command, first, count, end, hint });
                     at = end;
                 }

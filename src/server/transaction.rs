@@ -8,10 +8,10 @@ use super::Server;
 use super::call::Call;
 use super::client::transaction::Watched;
 use super::client::{ClientFlags, Token};
-use super::cluster::redirect;
 use crate::server::table::CommandId;
 use crate::server::tracking;
 use crate::spec::CommandFlags;
+use crate::util::number::parse_i64;
 
 /// Whether a key is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +35,18 @@ pub(crate) fn queue_multi_command(
         let transaction = client.transaction.get_or_insert_default();
         transaction.push(id, flags, args, &server.ks.lent);
         if flags.contains(CommandFlags::SELECTS_DATABASE) {
-            let selected = redirect::selected_db(args, server.ks.dbs.len());
+            let selected = selected_db(args, server.ks.dbs.len());
             transaction.selected_db = selected.or(transaction.selected_db);
         }
         server.exceeds_query_limit(call.client, 0);
     }
     call.reply.simple("QUEUED");
+}
+
+/// The database that a command is going to select, of so many; `None`: it is going to fail.
+pub(crate) fn selected_db(args: &[&[u8]], databases: usize) -> Option<usize> {
+    let index = parse_i64(args.get(1)?).and_then(|number| usize::try_from(number).ok());
+    index.filter(|&index| index < databases)
 }
 
 /// A command could not be queued: `EXEC` will fail.

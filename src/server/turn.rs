@@ -213,6 +213,7 @@ fn handle_client(server: &mut Server, event: ClientEvent) {
     let Some(client) = server.clients.get(token) else { return };
     if client.is(ClientFlags::HANDSHAKE) {
         replica::sync_with_master(server, token);
+        migration::heed_loaded(server);
         return;
     }
     let moves_slots = client.is(ClientFlags::MOVES_SLOTS);
@@ -235,9 +236,12 @@ fn load_on(server: &mut Server) {
     }
     if server.repl.is_replica() && !server.lifecycle.is_starting() {
         loading::continue_loading_snapshot(server);
+        migration::heed_loaded(server);
         return;
     }
-    match restart::load_some(server) {
+    let progress = restart::load_some(server);
+    migration::heed_loaded(server);
+    match progress {
         Ok(LoadProgress::More) => {}
         Ok(LoadProgress::Done) => startup::finished(server),
         Err(error) => {

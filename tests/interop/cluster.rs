@@ -1,6 +1,6 @@
-//! Clusters of Aeolis with the servers of others, run with `redis-cli --cluster`: made, resharded, rebalanced and failed
-//! over in both directions, with nodes that come, go and are killed, while a client writes. No write that was confirmed
-//! may be lost. And slots that move as one between Aeolis and Valkey.
+//! Clusters of Aeolis with the servers of others, run with `redis-cli --cluster`: made, resharded, rebalanced and
+//! failed over in both directions, with nodes that come, go and are killed, while a client writes. No write that was
+//! confirmed may be lost. And slots that move as one between Aeolis and Valkey.
 
 use crate::harness::{Server, wait_for};
 use crate::memory::tempdir;

@@ -9,6 +9,7 @@ use crate::server::cluster::drive::operate;
 use crate::server::cluster::obey;
 use crate::server::dial;
 use crate::server::links::migration::job::{Act, Facts, Job, Message, Operation, Owner, State};
+use crate::server::links::migration::jobs::Loaded;
 use crate::server::links::migration::walk::Walk;
 use crate::server::migration_feed::{encode_entry, encode_select};
 use crate::server::output;
@@ -172,7 +173,7 @@ pub(crate) fn import(
 }
 
 /// The data that the primary of this replica imports into has been replaced: what follows is in the new data.
-pub(crate) fn data_replaced(server: &mut Server) {
+fn data_replaced(server: &mut Server) {
     for name in server.net.migrations.unfinished() {
         if server.net.migrations.named(&name).is_some_and(|job| !job.is_export()) {
             let text = "A full synchronization replaced the data during slot import";
@@ -181,16 +182,23 @@ pub(crate) fn data_replaced(server: &mut Server) {
     }
 }
 
-/// A snapshot tells of slots that were on their way to whoever has written it.
-pub(crate) fn imports_found(server: &mut Server, imports: Vec<(String, SlotSet)>) {
+/// Heeds what loading a snapshot means to moves, before anything is executed on its data.
+pub(crate) fn heed_loaded(server: &mut Server) {
+    let Loaded { replaced, open, imports } = server.net.migrations.take_loaded();
     if server.cluster.is_none() {
         return;
+    }
+    if replaced {
+        data_replaced(server);
     }
     for (name, slots) in imports {
         let ranges = slots.ranges();
         let ranges = ranges.iter().map(|range| format!("{}-{}", range.start(), range.end()));
         let ranges = ranges.collect::<Vec<_>>().join(" ");
         import(server, name, (slots, ranges), None);
+    }
+    if let Some(states) = open {
+        operate(server, |cluster, _, _| cluster.adopt_open_slots(&states));
     }
 }
 
@@ -382,6 +390,7 @@ fn begin_sending(server: &mut Server, name: &str, token: Token) {
 
 /// The loop is about to sleep: moves go on.
 pub(crate) fn before_sleep(server: &mut Server) {
+    heed_loaded(server);
     if server.net.migrations.is_idle() {
         server.net.migrations.take_news();
         return;

@@ -19,9 +19,9 @@ use crate::server::output;
 use crate::server::pubsub::Topic;
 use crate::server::subscribe;
 use crate::server::table::{Command, CommandId};
+use crate::server::transaction;
 use crate::spec::keys::for_each_slot_key;
 use crate::spec::{CommandFlags, KeyFinder};
-use crate::util::number::parse_i64;
 use crate::util::slot::key_slot;
 use crate::util::slot_set::SlotSet;
 use bytes::Bytes;
@@ -174,7 +174,7 @@ pub(crate) fn check_slots(
             transaction.for_each(|id, args| {
                 let command = server.commands.get(id);
                 if command.is(CommandFlags::SELECTS_DATABASE) {
-                    db = selected_db(args, server.ks.dbs.len()).unwrap_or(db);
+                    db = transaction::selected_db(args, server.ks.dbs.len()).unwrap_or(db);
                 }
                 for_each_slot_key(&command.spec, args, |key| visit(db, key));
             });
@@ -192,12 +192,6 @@ pub(crate) fn check_slots(
         Err(Elsewhere::Ask(node)) => Err(SlotError::Ask(destination(node))),
         Err(Elsewhere::Nowhere(error)) => Err(error),
     }
-}
-
-/// The database that a command is going to select, of so many; `None`: it is going to fail.
-pub(crate) fn selected_db(args: &[&[u8]], databases: usize) -> Option<usize> {
-    let index = parse_i64(args.get(1)?).and_then(|number| usize::try_from(number).ok());
-    index.filter(|&index| index < databases)
 }
 
 /// Where a slot of this node's shard is about to go, or whether it is about to come: a replica heeds that only for

@@ -29,8 +29,8 @@ const AHEAD: usize = 4 * 1024 * 1024;
 const REFILL: usize = AHEAD / 2;
 /// Buckets walked through before the time is looked at.
 const BUCKETS: usize = 16;
-/// How long a slice takes: as long as what clients wanted in this turn, within these bounds, or as long as it may if they
-/// wanted nothing.
+/// How long a slice takes: as long as what clients wanted in this turn, within these bounds, or as long as it may if
+/// they wanted nothing.
 const SHORTEST_SLICE: Duration = Duration::from_micros(100);
 const LONGEST_SLICE: Duration = Duration::from_micros(500);
 
@@ -181,7 +181,9 @@ impl Forkless {
         self.is_ready = self.stage == Stage::Walking;
         while self.stage == Stage::Walking {
             if limit > 0 && (self.writer.waiting() + self.writer.held()) as u64 > limit {
-                self.fail("Ending the snapshot: what is changed meanwhile is more than snapshot-buffer-limit allows to wait until it is written");
+                self.fail(
+                    "Ending the snapshot: what is changed meanwhile is more than snapshot-buffer-limit allows to wait until it is written",
+                );
                 break;
             }
             if !self.may_go_on(clock) || clock.since(start) >= slice {

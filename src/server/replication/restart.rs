@@ -1,8 +1,6 @@
 //! A snapshot is loaded that carries replication state: a server that was restarted goes on in its history.
 
 use crate::server::Server;
-use crate::server::cluster::drive::operate;
-use crate::server::cluster::migration;
 use crate::server::links::primary::CachedPrimary;
 use crate::server::persistence;
 use crate::server::persistence::SnapshotOrigin;
@@ -23,13 +21,9 @@ pub(crate) fn load_some(server: &mut Server) -> Result<LoadProgress, LoadError> 
 /// Heeds what was found while loading.
 pub(crate) fn heed_found(server: &mut Server) {
     let Found { origin, stale, open_slots, slot_imports } = server.persistence.take_found();
-    migration::imports_found(server, slot_imports);
     // A file may be old; a primary tells what is.
-    if let Some(states) = open_slots
-        && server.repl.primary.as_ref().is_some_and(|link| link.is_loading())
-    {
-        operate(server, |cluster, _, _| cluster.adopt_open_slots(&states));
-    }
+    let from_primary = server.repl.primary.as_ref().is_some_and(|link| link.is_loading());
+    server.net.migrations.note_loaded(open_slots.filter(|_| from_primary), slot_imports);
     if let Some(origin) = origin {
         persistence_origin_loaded(server, origin);
     }

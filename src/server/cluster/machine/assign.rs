@@ -185,7 +185,8 @@ impl Cluster {
         migrating.chain(importing).collect()
     }
 
-    /// The slots that are about to move, as a Valkey tells its new replicas: `<slot>>`node`,` or `<slot><`node`,` for each.
+    /// The slots that are about to move, as a Valkey tells its new replicas: `<slot>>`node`,` or `<slot><`node`,` for
+    /// each.
     /// What can't be understood is left out.
     pub fn adopt_open_slots(&mut self, states: &[u8]) {
         for state in states.split(|&byte| byte == b',') {

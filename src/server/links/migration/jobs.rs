@@ -3,6 +3,7 @@
 use super::job::Job;
 use super::walk::Walk;
 use crate::server::token::Token;
+use crate::util::slot_set::SlotSet;
 use std::collections::BTreeMap;
 
 /// Moves that are over are shown while there are no more than so many.
@@ -18,6 +19,7 @@ pub struct Jobs {
     wants_writes: bool,
     /// What has happened since this was asked last.
     news: News,
+    loaded: Loaded,
 }
 
 /// What has happened to moves.
@@ -29,6 +31,17 @@ pub struct News {
     pub flushed: bool,
     /// What these clients, which import, sent could not be done; whether memory was short.
     pub errors: Vec<((Token, u64), bool)>,
+}
+
+/// What loading a snapshot means to moves.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The data that they are about is the snapshot's now.
+    pub replaced: bool,
+    /// Which slots were about to move, as the primary tells it.
+    pub open: Option<Vec<u8>>,
+    /// Those that were on their way to the snapshot's writer, with the names of their moves.
+    pub imports: Vec<(String, SlotSet)>,
 }
 
 impl Jobs {
@@ -115,6 +128,19 @@ impl Jobs {
 
     pub fn note_flush(&mut self) {
         self.news.flushed = true;
+    }
+
+    pub fn note_replaced(&mut self) {
+        self.loaded.replaced = true;
+    }
+
+    /// Which slots a snapshot says were about to move, and which were on their way to its writer.
+    pub fn note_loaded(&mut self, open: Option<Vec<u8>>, imports: Vec<(String, SlotSet)>) {
+        (self.loaded.open, self.loaded.imports) = (open, imports);
+    }
+
+    pub fn take_loaded(&mut self) -> Loaded {
+        std::mem::take(&mut self.loaded)
     }
 
     pub fn note_error(&mut self, client: (Token, u64), out_of_memory: bool) {

@@ -4,7 +4,6 @@ use super::follow::{self, Client};
 use super::{cancel_replication_handshake, perform, with_link};
 use crate::server::Server;
 use crate::server::blocking;
-use crate::server::cluster::migration;
 use crate::server::config::ReplDisklessLoad;
 use crate::server::empty;
 use crate::server::links::primary::{Online, Place, SnapshotFile};
@@ -45,7 +44,7 @@ pub(super) fn finish(server: &mut Server) -> Result<(), String> {
     if !load::finish_loading(server) {
         return Err(format!("{FROM_SOCKET}: it ends too early"));
     }
-    migration::data_replaced(server);
+    server.net.migrations.note_replaced();
     restart::heed_found(server);
     snapshot_loaded(server);
     Ok(())
@@ -89,7 +88,7 @@ fn attach_to_new_primary(server: &mut Server) {
 }
 
 pub(super) fn flush_all_for_resync(server: &mut Server) {
-    migration::data_replaced(server);
+    server.net.migrations.note_replaced();
     transaction::touch_all_watched_keys(server);
     let fresh = server.ks.new_dbs();
     let old = std::mem::replace(&mut server.ks.dbs, fresh);
