@@ -199,6 +199,15 @@ fn bring_home(group: &mut Group, slot: u16, primaries: &[usize], owner: usize) {
     }
     for &i in primaries.iter().filter(|&&i| i != owner) {
         let keys = bulks(&group.ask(i, &["CLUSTER", "GETKEYSINSLOT", &number, "1000"]));
+        let is_closed =
+            group.nodes[i].up().cluster().is_some_and(|c| c.importing_from(slot).is_none());
+        if is_closed && !keys.is_empty() {
+            // It was a replica that had not heard that the slot is open; only so it shows them.
+            let owner = node_id(group.nodes[owner].up()).to_string();
+            let typed = encode(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &owner]);
+            let _ = group.sit_down_at(i, typed);
+            continue;
+        }
         for key in &keys {
             // Who has a slot imported shows its keys to those who ask.
             let typed = [encode(&["ASKING"]), encode(&[&b"DUMP"[..], key])].concat();
