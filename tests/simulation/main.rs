@@ -39,7 +39,7 @@ struct World {
 }
 
 const WORLDS: [World; 2] = [
-    World { name: "replication", seeds: 80, run: replication::run },
+    World { name: "replication", seeds: 70, run: replication::run },
     World { name: "cluster", seeds: 30, run: cluster::run },
 ];
 
