@@ -1,6 +1,6 @@
 //! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
 
-use super::args::{Unit, timeout_end};
+use super::args::{Unit, is, timeout_end};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::blocking;
@@ -406,7 +406,8 @@ fn no_touch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 }
 
 fn import_source(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    if !s.config.import_mode {
+    // A client may always become an ordinary one again.
+    if !s.config.import_mode && !is(args[2], "OFF") {
         return Err(CommandError::err("Server is not in import mode"));
     }
     let on = on_or_off(args[2])?;

@@ -473,6 +473,7 @@ fn while_data_are_imported_nothing_goes_and_their_source_sees_what_has_expired()
     s.check(&[("CONFIG SET import-mode no", "OK")]);
     assert_eq!(source.ask("EXISTS a b c"), ":0");
     assert_eq!(source.ask("CLIENT IMPORT-SOURCE on"), "-ERR Server is not in import mode");
+    assert_eq!(source.ask("CLIENT IMPORT-SOURCE off"), "+OK");
     s.wait_for("DBSIZE", |reply| reply == ":0");
     assert_eq!(s.info("expired_keys"), 3);
 }
