@@ -25,6 +25,8 @@ pub enum When {
     Has(&'static str),
     /// One of them begins so.
     Begins(&'static str),
+    /// One of them has this byte somewhere.
+    Holds(u8),
     /// An `EXAT` or `PXAT` among them names a time that is not to come.
     IsPast,
 }
@@ -42,6 +44,7 @@ impl When {
                     .get(..start.len())
                     .is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()))
             }),
+            When::Holds(byte) => arguments.any(|argument| argument.contains(&byte)),
             When::IsPast => words.windows(2).any(|pair| is_past(&pair[0], &pair[1])),
         }
     }
@@ -51,6 +54,7 @@ impl When {
             When::Always => String::new(),
             When::Has(word) => format!(" with `{}`", word.replace('\0', "\\0")),
             When::Begins(start) => format!(" with `{}…`", start.replace('\0', "\\0")),
+            When::Holds(byte) => format!(" with a byte {byte:#04x}"),
             When::IsPast => " with `EXAT` or `PXAT` and a time in the past".into(),
         }
     }
@@ -168,6 +172,13 @@ pub const DIFFERENCES: &[Difference] = &[
         commands: &["hsetex"],
         when: When::Has("0"),
         reason: "the same, for a time of 0",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7],
+        commands: &["client|setname", "client|setinfo"],
+        when: When::Holds(0),
+        reason: "what follows a NUL is judged there, too",
         ..ROW
     },
     Difference {
