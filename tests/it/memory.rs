@@ -328,11 +328,9 @@ fn used_memory_does_not_drift() {
         });
         server.info("used_memory")
     };
-    // The first one makes what stays: buffers, threads, books.
-    round(&mut server);
-    let first = round(&mut server);
-    let second = round(&mut server);
-    assert!(second < first + 65_536, "{first}, then {second}");
+    // Rounds make what stays: buffers, threads, books, most of it in the first one. A leak shows in each of them.
+    let used: Vec<i64> = (0..4).map(|_| round(&mut server)).collect();
+    assert!(used.windows(2).any(|pair| pair[1] < pair[0] + 32_768), "{used:?}");
 }
 
 /// The books of those who listen, watch and wait are as small afterwards as before.
