@@ -142,7 +142,13 @@ impl BySlot {
 
     pub fn scan(&self, cursor: u64, visit: impl FnMut(EntryRef<'_>)) -> u64 {
         let (slot, position) = split(cursor);
-        match self.scan_table(slot, position, visit) {
+        let next = self.scan_table(slot, position, visit);
+        self.cursor_behind(slot, next)
+    }
+
+    /// The cursor that goes on behind what was visited of a slot, where `next` is the position to go on from, or 0.
+    fn cursor_behind(&self, slot: u16, next: u64) -> u64 {
+        match next {
             0 => self.next_slot(usize::from(slot) + 1).map_or(0, |slot| join(slot, 0)),
             next => join(slot, next),
         }
@@ -175,10 +181,7 @@ impl BySlot {
             }
             table.relocate(position, relocator, relocate)
         });
-        match next {
-            0 => self.next_slot(usize::from(slot) + 1).map_or(0, |slot| join(slot, 0)),
-            next => join(slot, next),
-        }
+        self.cursor_behind(slot, next)
     }
 
     fn scan_table(&self, slot: u16, position: u64, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {

@@ -184,10 +184,10 @@ fn data_replaced(server: &mut Server) {
 
 /// Heeds what loading a snapshot means to moves, before anything is executed on its data.
 pub(crate) fn heed_loaded(server: &mut Server) {
-    let Loaded { replaced, open, imports } = server.net.migrations.take_loaded();
     if server.cluster.is_none() {
         return;
     }
+    let Loaded { replaced, open, imports } = server.net.migrations.take_loaded();
     if replaced {
         data_replaced(server);
     }
