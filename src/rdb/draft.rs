@@ -72,7 +72,7 @@ impl Records for Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rdb::write_entry;
+    use crate::rdb::{KeyFacts, write_entry};
     use crate::value::ValueRef;
 
     #[test]
@@ -87,8 +87,8 @@ mod tests {
             assert!(draft.is_empty());
             for (n, value) in values.iter().enumerate() {
                 let value = ValueRef::Str(value);
-                write_entry(&mut straight, &long, value, None, None, None).unwrap();
-                write_entry(&mut draft, &long, value, None, None, None).unwrap();
+                write_entry(&mut straight, &long, value, KeyFacts::default()).unwrap();
+                write_entry(&mut draft, &long, value, KeyFacts::default()).unwrap();
                 if n % 2 == 0 {
                     assert!(draft.memory() >= long.len());
                     draft.take().write_to(&mut drafted).unwrap();

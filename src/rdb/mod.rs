@@ -37,6 +37,6 @@ mod zset;
 
 pub use error::{ErrorKind, RdbError};
 pub use loaded::Loaded;
-pub use object::{write_elements_later, write_entry, write_key};
+pub use object::{KeyFacts, write_elements_later, write_entry, write_key};
 pub use parser::{Event, RdbParser};
 pub use writer::RdbWriter;

@@ -11,8 +11,18 @@ use super::{hash, set, string, zset};
 use crate::value::{Collection, ValueMut, ValueRef};
 use std::io;
 
-/// Writes a key with its value; expiry as Unix time in ms, and what the eviction policy in force knows of it: its idle
-/// time in seconds (LRU) or its access frequency (LFU).
+/// What is said of a key beside its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Its expiry as Unix time in ms.
+    pub expire_ms: Option<i64>,
+    /// Its idle time in seconds, where the eviction policy goes by that (LRU).
+    pub idle_secs: Option<u64>,
+    /// Its access frequency, where the policy goes by that (LFU).
+    pub freq: Option<u8>,
+}
+
+/// Writes a key with its value.
 ///
 /// # Errors
 /// What writing reports.
@@ -20,11 +30,9 @@ pub fn write_entry(
     w: &mut impl Records,
     key: &[u8],
     value: ValueRef<'_>,
-    expire_ms: Option<i64>,
-    idle_secs: Option<u64>,
-    freq: Option<u8>,
+    facts: KeyFacts,
 ) -> io::Result<()> {
-    write_key(w, key, value, expire_ms, idle_secs, freq)?;
+    write_key(w, key, value, facts)?;
     write(w, value)
 }
 
@@ -36,19 +44,17 @@ pub fn write_key(
     w: &mut impl Records,
     key: &[u8],
     value: ValueRef<'_>,
-    expire_ms: Option<i64>,
-    idle_secs: Option<u64>,
-    freq: Option<u8>,
+    facts: KeyFacts,
 ) -> io::Result<()> {
-    if let Some(ms) = expire_ms {
+    if let Some(ms) = facts.expire_ms {
         w.byte(opcode::EXPIRETIME_MS)?;
         w.raw(&ms.to_le_bytes())?;
     }
-    if let Some(secs) = idle_secs {
+    if let Some(secs) = facts.idle_secs {
         w.byte(opcode::IDLE)?;
         w.length(secs)?;
     }
-    if let Some(freq) = freq {
+    if let Some(freq) = facts.freq {
         w.raw(&[opcode::FREQ, freq])?;
     }
     w.byte(value_type(value, w.options().version))?;

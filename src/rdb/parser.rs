@@ -446,10 +446,10 @@ fn module_name(id: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::object::write_entry;
     use super::super::vectors::{REDIS_7, REDIS_8, VALKEY_9};
     use super::super::writer::{RdbVersion, RdbWriter, Records, WriterOptions};
     use super::*;
+    use crate::rdb::{KeyFacts, write_entry};
     use crate::value::{Value, ValueRef};
     use proptest::prelude::*;
 
@@ -668,9 +668,9 @@ mod tests {
         let options = WriterOptions { compress: false, ..WriterOptions::default() };
         let mut w = RdbWriter::new(Vec::new(), options);
         w.header().unwrap();
-        write_entry(&mut w, b"big", ValueRef::Str(&big), None, None, None).unwrap();
+        write_entry(&mut w, b"big", ValueRef::Str(&big), KeyFacts::default()).unwrap();
         for i in 0..100_000_i64 {
-            write_entry(&mut w, b"small", ValueRef::Int(i), None, None, None).unwrap();
+            write_entry(&mut w, b"small", ValueRef::Int(i), KeyFacts::default()).unwrap();
         }
         let (file, len) = w.finish().unwrap();
         assert_eq!(file.len() as u64, len);
@@ -744,7 +744,8 @@ mod tests {
             w.header().unwrap();
             for (db, key, value, expire, idle, freq) in &written {
                 w.select_db(*db).unwrap();
-                write_entry(&mut w, key, ValueRef::from(value), *expire, *idle, *freq).unwrap();
+                let facts = KeyFacts { expire_ms: *expire, idle_secs: *idle, freq: *freq };
+                write_entry(&mut w, key, ValueRef::from(value), facts).unwrap();
             }
             let (file, len) = w.finish().unwrap();
             prop_assert_eq!(file.len() as u64, len);

@@ -304,7 +304,7 @@ fn small_int(text: &[u8]) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rdb::object::write_entry;
+    use crate::rdb::{KeyFacts, write_entry};
     use crate::value::ValueRef;
 
     fn string(text: &[u8]) -> Vec<u8> {
@@ -362,8 +362,10 @@ mod tests {
         w.function(b"code").unwrap();
         w.select_db(0).unwrap();
         w.resize_db(2, 1).unwrap();
-        write_entry(&mut w, b"k", ValueRef::Str(b"v"), Some(1), None, Some(5)).unwrap();
-        write_entry(&mut w, b"42", ValueRef::Int(7), None, Some(100), None).unwrap();
+        let facts = KeyFacts { expire_ms: Some(1), freq: Some(5), ..KeyFacts::default() };
+        write_entry(&mut w, b"k", ValueRef::Str(b"v"), facts).unwrap();
+        let facts = KeyFacts { idle_secs: Some(100), ..KeyFacts::default() };
+        write_entry(&mut w, b"42", ValueRef::Int(7), facts).unwrap();
         let (file, len) = w.finish().unwrap();
         let expected = b"REDIS0010\xfa\x0aredis-bits\xc0\x40\xf5\x04code\xfe\0\xfb\x02\x01\
             \xfc\x01\0\0\0\0\0\0\0\xf9\x05\0\x01k\x01v\xf8\x40\x64\0\xc0\x2a\xc0\x07\xff\0\0\0\0\0\0\0\0";

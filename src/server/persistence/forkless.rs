@@ -7,10 +7,9 @@
 use super::child::Report;
 use super::drafts::{CHUNK, DraftWriter, Inlet};
 use super::output::Plan;
-use super::{SnapshotUse, write_head, writer_options};
+use super::{SavedFacts, SnapshotUse, write_head, writer_options};
 use crate::db::entry::EntryMut;
 use crate::db::key_table::Scribe;
-use crate::db::lru::AccessPolicy;
 use crate::db::{Db, EntryRef};
 use crate::rdb::draft::Draft;
 use crate::rdb::writer::{Excluded, Records};
@@ -39,29 +38,16 @@ struct KeyDraft {
     db: u64,
     draft: Draft,
     inlet: Inlet,
-    /// What is noted of accesses is saved, if the eviction policy goes by it.
-    access: AccessPolicy,
-    saves_idle_time: bool,
-    saves_frequency: bool,
-}
-
-impl KeyDraft {
-    /// What is to be noted of accesses: an idle time in seconds, and a frequency.
-    fn accesses(&self, entry: EntryRef<'_>) -> (Option<u64>, Option<u8>) {
-        let idle = self.saves_idle_time.then(|| self.access.idle_seconds(entry));
-        (idle, self.saves_frequency.then(|| self.access.frequency(entry)))
-    }
+    facts: SavedFacts,
 }
 
 impl Scribe for KeyDraft {
     fn take_down(&mut self, entry: EntryRef<'_>) {
-        let (idle, frequency) = self.accesses(entry);
-        let (key, value, expire) = (entry.key(), entry.value(), entry.expire());
         // A draft takes everything.
         if self.draft.is_empty() {
             let _ = self.draft.select_db(self.db);
         }
-        let _ = write_entry(&mut self.draft, key, value, expire, idle, frequency);
+        let _ = write_entry(&mut self.draft, entry.key(), entry.value(), self.facts.of(entry));
         if self.draft.memory() >= CHUNK {
             self.inlet.send(self.draft.take());
         }
@@ -75,11 +61,9 @@ impl Scribe for KeyDraft {
         let mut parts = self.inlet.begin(*self.draft.options());
         let number = parts.number();
         let view = entry.view();
-        let (idle, frequency) = self.accesses(view);
-        let (key, value, expire) = (view.key(), view.value(), view.expire());
         // Parts take everything.
         let _ = parts.select_db(self.db);
-        let _ = write_key(&mut parts, key, value, expire, idle, frequency);
+        let _ = write_key(&mut parts, view.key(), view.value(), self.facts.of(view));
         let _ = write_elements_later(parts, entry.into_value_mut());
         number
     }
@@ -266,7 +250,6 @@ pub(super) fn begin(
     write_head(server, &mut head, purpose)?;
     let mut walks = 0;
     if !purpose.excludes(Excluded::DATA) {
-        let policy = server.config.maxmemory_policy;
         let full = server.ks.dbs.iter_mut().enumerate().filter(|(_, db)| !db.is_empty());
         for (n, db) in full {
             head.select_db(n as u64)?;
@@ -275,9 +258,10 @@ pub(super) fn begin(
                 db: n as u64,
                 draft: Draft::new(options),
                 inlet: writer.inlet(),
-                access: server.ks.access,
-                saves_idle_time: policy.is_lru(),
-                saves_frequency: policy.is_lfu(),
+                facts: SavedFacts {
+                    access: server.ks.access,
+                    policy: server.config.maxmemory_policy,
+                },
             }));
             walks += 1;
         }

@@ -27,10 +27,12 @@ pub use task::SaveTarget;
 
 use super::Server;
 use super::client::Token;
+use crate::db::EntryRef;
+use crate::db::lru::AccessPolicy;
 use crate::rdb::writer::{Excluded, RdbVersion, Records, WriterOptions};
-use crate::rdb::{RdbWriter, write_entry};
+use crate::rdb::{KeyFacts, RdbWriter, write_entry};
 use crate::resp::error::{CommandError, ErrorCode};
-use crate::server::config::{Config, SavePoint, SnapshotMethod};
+use crate::server::config::{Config, MaxmemoryPolicy, SavePoint, SnapshotMethod};
 use crate::server::observe::latency;
 use crate::server::persistence::aof::rewrite;
 use crate::server::random_id;
@@ -316,6 +318,26 @@ fn write_head(server: &Server, rdb: &mut impl Records, purpose: SnapshotUse<'_>)
     Ok(())
 }
 
+/// What is saved of keys beside their values.
+struct SavedFacts {
+    access: AccessPolicy,
+    policy: MaxmemoryPolicy,
+}
+
+impl SavedFacts {
+    fn new(server: &Server) -> SavedFacts {
+        SavedFacts { access: server.ks.access, policy: server.config.maxmemory_policy }
+    }
+
+    fn of(&self, entry: EntryRef<'_>) -> KeyFacts {
+        KeyFacts {
+            expire_ms: entry.expire(),
+            idle_secs: self.policy.is_lru().then(|| self.access.idle_seconds(entry)),
+            freq: self.policy.is_lfu().then(|| self.access.frequency(entry)),
+        }
+    }
+}
+
 /// Writes all data as an RDB file.
 ///
 /// # Errors
@@ -331,15 +353,12 @@ pub(crate) fn write_snapshot<W: Write>(
     if purpose.excludes(Excluded::DATA) {
         return Ok(rdb.finish()?.0);
     }
-    let lfu = server.config.maxmemory_policy.is_lfu();
-    let lru = server.config.maxmemory_policy.is_lru();
+    let facts = SavedFacts::new(server);
     for (n, db) in server.ks.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         rdb.select_db(n as u64)?;
         rdb.resize_db(db.len() as u64, db.volatile() as u64)?;
         for entry in db.table.iter() {
-            let idle = lru.then(|| server.ks.access.idle_seconds(entry));
-            let freq = lfu.then(|| server.ks.access.frequency(entry));
-            write_entry(&mut rdb, entry.key(), entry.value(), entry.expire(), idle, freq)?;
+            write_entry(&mut rdb, entry.key(), entry.value(), facts.of(entry))?;
             progress.key_saved(server.config.rdb_key_save_delay)?;
         }
     }
