@@ -1,6 +1,6 @@
 //! The servers of the group: started, run turn by turn, crashed, asked.
 
-use crate::network::{Exchange, Plug, SharedNetwork, host};
+use crate::network::{Exchange, Network, Plug, SharedNetwork, host};
 use crate::resp::encode;
 use aeolis::cli;
 use aeolis::server::Server;
@@ -10,6 +10,7 @@ use aeolis::server::connection::{Connection, VirtualStream};
 use aeolis::server::observe::log::Log;
 use aeolis::server::startup;
 use aeolis::server::turn::{self, ClientEvent, Event, Next};
+use aeolis::sys::children::simulated;
 use aeolis::util::clock::{Clock, SimulatedTime};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -21,6 +22,22 @@ use std::rc::Rc;
 
 /// A day in 2026, in microseconds since 1970.
 pub const START: i64 = 1_780_000_000_000_000;
+/// Microseconds that pass between two moments in which anything happens, at least.
+pub const MOMENT: i64 = 20;
+
+/// What a seed begins with: chance, and a network of so many servers.
+pub fn begin(seed: u64, servers: usize) -> (SmallRng, SharedNetwork) {
+    simulated::simulate();
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let network = Network::new(rng.random(), servers);
+    network.borrow_mut().now = START;
+    (rng, network)
+}
+
+/// Directives and their values as words of a command line.
+pub fn command_line<const N: usize>(directives: [(&str, String); N]) -> Vec<String> {
+    directives.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
+}
 
 /// A server, or the place where one may be started.
 pub struct Node {
@@ -64,21 +81,21 @@ pub struct Group {
 }
 
 impl Group {
-    /// As many servers as there are lists of settings, each with a directory below `root`; none is started.
+    /// The servers of a network, all with these settings, each with a directory below `root`; none is started.
     pub fn new(
         network: SharedNetwork,
         root: &std::path::Path,
-        settings: Vec<Vec<String>>,
+        settings: &[String],
         mut rng: SmallRng,
         verbose: bool,
     ) -> Group {
-        let node = |(i, settings): (usize, Vec<String>)| {
+        let node = |i: usize| {
             let dir = root.join(format!("{i}"));
             std::fs::create_dir_all(&dir).expect("the directory can be made");
             Node {
                 server: None,
                 dir,
-                settings,
+                settings: settings.to_vec(),
                 clock: Rc::default(),
                 skew: rng.random_range(0..3_000),
                 frozen_until: 0,
@@ -87,8 +104,38 @@ impl Group {
                 starts: 0,
             }
         };
-        let nodes = settings.into_iter().enumerate().map(node).collect();
+        let servers = network.borrow().up.len();
+        let nodes = (0..servers).map(node).collect();
         Group { network, nodes, now: START, rng, verbose }
+    }
+
+    pub fn say(&self, text: &str) {
+        if self.verbose {
+            println!("[{:.6}] {text}", (self.now - START) as f64 / 1e6);
+        }
+    }
+
+    /// The next moment in which anything happens: one of these, or something arrives, or a server starts again.
+    pub fn next_moment(&self, moments: impl Iterator<Item = i64>) -> i64 {
+        let arrival = self.network.borrow().next_arrival();
+        let restarts = self.nodes.iter().filter_map(|node| node.restart_at);
+        let all = moments.chain(arrival).chain(restarts);
+        all.filter(|at| *at > self.now).min().unwrap_or(0).max(self.now + MOMENT)
+    }
+
+    /// Moves on to a moment, and takes in what has arrived.
+    pub fn go_to(&mut self, now: i64) {
+        self.now = now;
+        self.network.borrow_mut().now = now;
+        let accepted = self.network.borrow_mut().deliver();
+        for (server, wire) in accepted {
+            self.accept(server, wire);
+        }
+    }
+
+    /// Whether a server that is down starts again now.
+    pub fn restarts(&self, i: usize) -> bool {
+        self.nodes[i].restart_at.is_some_and(|at| at <= self.now)
     }
 
     /// Starts a server on what its directory holds.
@@ -150,7 +197,7 @@ impl Group {
     }
 
     /// Takes in connections that a server must accept.
-    pub fn accept(&mut self, i: usize, wire: usize) {
+    fn accept(&mut self, i: usize, wire: usize) {
         let connection = Connection::Virtual(Box::new(Plug::accept(&self.network, wire)));
         let is_of_bus = self.network.borrow().is_of_bus(wire);
         self.nodes[i].set_time(self.now);

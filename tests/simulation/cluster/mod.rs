@@ -17,9 +17,9 @@ mod ledger;
 mod operator;
 mod tags;
 
-use crate::group::{Group, START};
+use crate::group::{self, Group, MOMENT, START};
 use crate::memory;
-use crate::network::{Network, SharedNetwork, host};
+use crate::network::{SharedNetwork, host};
 use aeolis::sys::children::simulated;
 use aeolis::util::slot::SLOTS;
 use checks::{Moment, Watch, check_quiet, node_id, unrest};
@@ -61,22 +61,18 @@ struct Simulation {
     release_at: i64,
     crashes: usize,
     _root: tempfile::TempDir,
-    verbose: bool,
 }
 
 impl Simulation {
     fn new(seed: u64, verbose: bool) -> Simulation {
-        simulated::simulate();
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let network = Network::new(rng.random(), SERVERS);
-        network.borrow_mut().now = START;
+        let (mut rng, network) = group::begin(seed, SERVERS);
         let root = memory::tempdir();
         let settings = settings(&mut rng);
         let durable = settings.iter().any(|s| s == "always");
         let group = Group::new(
             Rc::clone(&network),
             root.path(),
-            vec![settings; SERVERS],
+            &settings,
             SmallRng::from_rng(&mut rng),
             verbose,
         );
@@ -95,7 +91,6 @@ impl Simulation {
             release_at: START,
             crashes: 0,
             _root: root,
-            verbose,
         }
     }
 
@@ -125,9 +120,7 @@ impl Simulation {
     }
 
     fn say(&self, text: &str) {
-        if self.verbose {
-            println!("[{:.6}] {text}", (self.group.now - START) as f64 / SECOND as f64);
-        }
+        self.group.say(text);
     }
 
     /// Has the servers become a cluster, as `redis-cli --cluster create` does.
@@ -178,21 +171,12 @@ impl Simulation {
     /// Moves on to the next moment in which anything happens.
     fn step(&mut self) {
         // Who was just typed at has something to do at once.
-        let soon = self.group.now + 20;
+        let soon = self.group.now + MOMENT;
         let servers = (0..SERVERS).map(|i| self.group.wakes_at(i).max(soon));
         let clients = self.clients.iter().map(|c| c.next_at).filter(|_| self.writing);
-        let arrival = self.network.borrow().next_arrival();
-        let restarts = self.group.nodes.iter().filter_map(|n| n.restart_at);
-        let next = servers.chain(clients).chain(arrival).chain(restarts);
-        let next =
-            next.chain([self.next_fault, self.release_at]).filter(|at| *at > self.group.now).min();
-        let now = next.unwrap_or(0).max(soon);
-        self.group.now = now;
-        self.network.borrow_mut().now = now;
-        let accepted = self.network.borrow_mut().deliver();
-        for (server, wire) in accepted {
-            self.group.accept(server, wire);
-        }
+        let moments = servers.chain(clients).chain([self.next_fault, self.release_at]);
+        let now = self.group.next_moment(moments);
+        self.group.go_to(now);
         for i in 0..SERVERS {
             self.turn(i);
         }
@@ -203,7 +187,7 @@ impl Simulation {
             self.release_at = now + self.rng.random_range(SECOND / 100..SECOND / 4);
         }
         for i in 0..SERVERS {
-            if self.group.nodes[i].restart_at.is_some_and(|at| at <= now) {
+            if self.group.restarts(i) {
                 self.restart(i);
             }
         }
@@ -308,5 +292,5 @@ fn settings(rng: &mut SmallRng) -> Vec<String> {
         ("--repl-timeout", "5".to_string()),
         ("--repl-ping-replica-period", "1".to_string()),
     ];
-    pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
+    group::command_line(pairs)
 }

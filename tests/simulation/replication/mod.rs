@@ -9,7 +9,7 @@ mod workload;
 
 use crate::group::{self, Group, START};
 use crate::memory;
-use crate::network::{Network, SharedNetwork, host};
+use crate::network::{SharedNetwork, host};
 use aeolis::sys::children::simulated;
 use checks::Checks;
 use rand::rngs::SmallRng;
@@ -50,15 +50,11 @@ struct Simulation {
     /// When a server last lost what it had, or may have.
     disturbed_at: i64,
     _root: tempfile::TempDir,
-    verbose: bool,
 }
 
 impl Simulation {
     fn new(seed: u64, verbose: bool) -> Simulation {
-        simulated::simulate();
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let network = Network::new(rng.random(), SERVERS);
-        network.borrow_mut().now = START;
+        let (mut rng, network) = group::begin(seed, SERVERS);
         if rng.random_bool(0.3) {
             // Slow consumers: the wires hold little.
             network.borrow_mut().capacity = (256, 4096);
@@ -69,7 +65,7 @@ impl Simulation {
         let group = Group::new(
             Rc::clone(&network),
             root.path(),
-            vec![settings; SERVERS],
+            &settings,
             SmallRng::from_rng(&mut rng),
             verbose,
         );
@@ -91,7 +87,6 @@ impl Simulation {
             crashes: 0,
             disturbed_at: START,
             _root: root,
-            verbose,
         }
     }
 
@@ -122,9 +117,7 @@ impl Simulation {
     }
 
     fn say(&self, text: &str) {
-        if self.verbose {
-            println!("[{:.6}] {text}", (self.group.now - START) as f64 / SECOND as f64);
-        }
+        self.group.say(text);
     }
 
     /// Whom a server is to follow.
@@ -140,18 +133,9 @@ impl Simulation {
     fn step(&mut self) {
         let servers = (0..SERVERS).map(|i| self.group.wakes_at(i));
         let clients = self.clients.iter().map(|c| c.next_at).filter(|_| self.writing);
-        let arrival = self.network.borrow().next_arrival();
-        let restarts = self.group.nodes.iter().filter_map(|n| n.restart_at);
-        let next = servers.chain(clients).chain(arrival).chain(restarts);
-        let next =
-            next.chain([self.next_fault, self.release_at]).filter(|at| *at > self.group.now).min();
-        let now = next.unwrap_or(0).max(self.group.now + 20);
-        self.group.now = now;
-        self.network.borrow_mut().now = now;
-        let accepted = self.network.borrow_mut().deliver();
-        for (server, wire) in accepted {
-            self.group.accept(server, wire);
-        }
+        let moments = servers.chain(clients).chain([self.next_fault, self.release_at]);
+        let now = self.group.next_moment(moments);
+        self.group.go_to(now);
         for i in 0..SERVERS {
             self.turn(i);
         }
@@ -164,7 +148,7 @@ impl Simulation {
             }
         }
         for i in 0..SERVERS {
-            if self.group.nodes[i].restart_at.is_some_and(|at| at <= now) {
+            if self.group.restarts(i) {
                 self.say(&format!("server {i} starts again"));
                 self.checks.forget(i);
                 self.group.start(i, self.followed_by(i));
@@ -412,5 +396,5 @@ fn settings(rng: &mut SmallRng) -> Vec<String> {
         ("--hash-max-listpack-entries", pick(&["4", "128"])),
         ("--zset-max-listpack-entries", pick(&["4", "128"])),
     ];
-    pairs.into_iter().flat_map(|(name, value)| [name.to_string(), value]).collect()
+    group::command_line(pairs)
 }
