@@ -250,6 +250,7 @@ pub(super) fn begin(
     write_head(server, &mut head, purpose)?;
     let mut walks = 0;
     if !purpose.excludes(Excluded::DATA) {
+        let facts = SavedFacts::new(server);
         let full = server.ks.dbs.iter_mut().enumerate().filter(|(_, db)| !db.is_empty());
         for (n, db) in full {
             head.select_db(n as u64)?;
@@ -258,10 +259,7 @@ pub(super) fn begin(
                 db: n as u64,
                 draft: Draft::new(options),
                 inlet: writer.inlet(),
-                facts: SavedFacts {
-                    access: server.ks.access,
-                    policy: server.config.maxmemory_policy,
-                },
+                facts,
             }));
             walks += 1;
         }

@@ -319,6 +319,7 @@ fn write_head(server: &Server, rdb: &mut impl Records, purpose: SnapshotUse<'_>)
 }
 
 /// What is saved of keys beside their values.
+#[derive(Clone, Copy)]
 struct SavedFacts {
     access: AccessPolicy,
     policy: MaxmemoryPolicy,
