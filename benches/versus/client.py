@@ -108,16 +108,23 @@ class Loader:
             process.kill()
             process.wait()
 
-    @contextlib.contextmanager
     def sink(self, server: Server):
         """Keeps a replica attached that throws the stream away, so that it costs almost no CPU time."""
-        process = self._beside("sink", server)
+        return self._attached(server, "sink")
+
+    def subscribers(self, server: Server, count: int, channel: str):
+        """Keeps `count` subscribers that throw away what they get."""
+        return self._attached(server, "subscribe", str(count), channel)
+
+    @contextlib.contextmanager
+    def _attached(self, server: Server, duty: str, *shape: str):
+        process = self._beside(duty, server, *shape)
         try:
             if process.stdout.readline().strip() != "online":
                 raise ClientFailed(process.stderr.read().strip())
             yield
             if process.poll() is not None:
-                raise ServerFailed("dropped its replica")
+                raise ServerFailed(f"dropped what was attached by {duty!r}")
         finally:
             process.kill()
             process.wait()

@@ -1,5 +1,5 @@
 //! The load generator of the whole-server comparison: so cheap per request that the server is the
-//! bottleneck. `rustc -O` builds it without dependencies. Four duties:
+//! bottleneck. `rustc -O` builds it without dependencies. Five duties:
 //!
 //! * `loader load PORT CLIENTS PIPELINE REQUESTS RANGE LINES ARG…` sends one command over and
 //!   over and prints the seconds until all replies were there.
@@ -9,6 +9,8 @@
 //!   latencies.
 //! * `loader sink PORT` attaches as a replica, prints `online` after the snapshot, and throws the
 //!   stream away.
+//! * `loader subscribe PORT COUNT CHANNEL` keeps so many subscribers, prints `online` once all are,
+//!   and throws away what they get.
 //!
 //! Latencies are printed as `count p50 p99 p99.9 worst`, in microseconds.
 //!
@@ -17,7 +19,8 @@
 //! count modulo RANGE, and once more the number before it. All are padded with zeros to WIDTH
 //! digits, so that a pipeline is encoded once and then only its digits are rewritten. Braces without
 //! a colon between them are sent as they are. LINES is how
-//! many lines each reply has: counting line ends is all the parsing that replies get.
+//! many lines each reply has: counting line ends is all the parsing that replies get. An argument `;`
+//! begins another command of the same request.
 
 use std::collections::VecDeque;
 use std::env;
@@ -34,7 +37,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "usage: loader load PORT CLIENTS PIPELINE REQUESTS RANGE LINES ARG…
        loader open PORT CLIENTS RATE RANGE ARG…
        loader ping PORT
-       loader sink PORT";
+       loader sink PORT
+       loader subscribe PORT COUNT CHANNEL";
 
 /// How long a reply to `load` may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +51,7 @@ fn main() -> Result<()> {
         ["open", port, ref shape @ ..] => open(port.parse()?, shape),
         ["ping", port] => ping(port.parse()?),
         ["sink", port] => sink(port.parse()?),
+        ["subscribe", port, count, channel] => subscribe(port.parse()?, count.parse()?, channel),
         _ => Err(USAGE.into()),
     }
 }
@@ -150,17 +155,20 @@ impl Batch {
         if command.is_empty() || requests == 0 || range == 0 {
             return Err(USAGE.into());
         }
-        let mut request = format!("*{}\r\n", command.len()).into_bytes();
+        let mut request = Vec::new();
         let mut numbers = Vec::new();
-        for arg in command {
-            let (text, mut found) = parse_argument(arg)?;
-            request.extend(format!("${}\r\n", text.len()).bytes());
-            found
-                .iter_mut()
-                .for_each(|number| number.at += request.len());
-            numbers.extend(found);
-            request.extend(text);
-            request.extend(b"\r\n");
+        for command in command.split(|&arg| arg == ";") {
+            request.extend(format!("*{}\r\n", command.len()).bytes());
+            for arg in command {
+                let (text, mut found) = parse_argument(arg)?;
+                request.extend(format!("${}\r\n", text.len()).bytes());
+                found
+                    .iter_mut()
+                    .for_each(|number| number.at += request.len());
+                numbers.extend(found);
+                request.extend(text);
+                request.extend(b"\r\n");
+            }
         }
         let all = (0..requests).flat_map(|i| {
             let shift = i * request.len();
@@ -393,5 +401,25 @@ fn sink(port: u16) -> Result<()> {
     connection.write_all(b"REPLCONF ACK 0\r\n")?;
     println!("online");
     io::copy(&mut reader, &mut io::sink())?;
+    Ok(())
+}
+
+/// Subscribes on `count` connections, and reads what comes on a thread of each.
+fn subscribe(port: u16, count: usize, channel: &str) -> Result<()> {
+    let mut readers = Vec::new();
+    for _ in 0..count {
+        let mut connection = connect(port)?;
+        connection.write_all(format!("SUBSCRIBE {channel}\r\n").as_bytes())?;
+        if connection.read(&mut [0; 256])? == 0 {
+            return Err("the server closed the connection".into());
+        }
+        readers.push(thread::spawn(move || {
+            io::copy(&mut connection, &mut io::sink())
+        }));
+    }
+    println!("online");
+    for reader in readers {
+        reader.join().map_err(|_| "a reader panicked")??;
+    }
     Ok(())
 }

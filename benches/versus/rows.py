@@ -1,5 +1,7 @@
 """What is compared: each Row measures one server program once and gives one figure for each of its Readings."""
 
+import contextlib
+import hashlib
 import statistics
 import time
 from collections.abc import Callable
@@ -330,20 +332,43 @@ def with_replica(lab: Lab) -> tuple[float, ...]:
 
 
 def command_row(
-    name: str, request: str, lines: int = 1, share: float = 0.3, keys: int = 1_000_000, fills: tuple[Fill, ...] = ()
+    name: str,
+    *request: str,
+    lines: int = 1,
+    share: float = 0.3,
+    keys: int = 1_000_000,
+    fills: tuple[Fill, ...] = (),
+    setup: tuple[tuple[str, ...], ...] = (),
+    subscribers: int = 0,
+    least: float = 1.2,
 ) -> Row:
-    """Sends `share` of the usual number of requests, whose random numbers are below `keys` (scaled)."""
+    """Sends `share` of the usual number of requests, whose random numbers are below `keys` (scaled), after `setup` and
+    `fills`, to `subscribers` of the channel "news". The server must do `least` times the better peer's work in a
+    second of its CPU time."""
 
     def measure(lab: Lab) -> tuple[float, ...]:
-        with lab.server() as server:
+        count = int(lab.requests * share)
+        with lab.server() as server, contextlib.ExitStack() as beside:
+            for command in setup:
+                server.command(*command)
             for fill in fills:
                 fill(lab, server)
-            count = int(lab.requests * share)
-            return (
-                lab.loader.load(server, *request.split(), requests=count, keys=lab.size(keys), lines=lines).throughput,
+            if subscribers:
+                beside.enter_context(lab.loader.subscribers(server, subscribers, "news"))
+            load = lab.loader.load(
+                server, *request, requests=count, keys=lab.size(keys), lines=lines, pipeline=COMMANDS_PIPELINE
             )
+            return load.throughput, 1e6 / load.cpu_per_request
 
-    return Row(f"cmd-{name}", (Reading("throughput", "req/s", "higher", 1.0),), measure)
+    return Row(name, command_readings(least), measure)
+
+
+def command_readings(least: float) -> tuple[Reading, ...]:
+    return Reading("throughput", "req/s", "higher", 1.0), Reading("per CPU second", "req", "higher", least)
+
+
+def collection_row(name: str, request: str, **shape) -> Row:
+    return command_row(f"cmd-{name}", *request.split(), least=1.5, **shape)
 
 
 def pop_row() -> Row:
@@ -351,11 +376,31 @@ def pop_row() -> Row:
         count = int(lab.requests * 0.3)
         with lab.server() as server:
             lab.loader.fill(server, "LPUSH", "list", VALUE, count=count)
-            return (lab.loader.load(server, "LPOP", "list", requests=count, lines=2).throughput,)
+            load = lab.loader.load(server, "LPOP", "list", requests=count, lines=2, pipeline=COMMANDS_PIPELINE)
+            return load.throughput, 1e6 / load.cpu_per_request
 
-    return Row("cmd-lpop", (Reading("throughput", "req/s", "higher", 1.0),), measure)
+    return Row("cmd-lpop", command_readings(1.5), measure)
 
 
+def script_row(name: str, calls: tuple[str, ...]) -> Row:
+    """An EVALSHA of a script of so many calls."""
+    script = "".join(f"redis.call({call}) " for call in calls) + "return 1"
+    sha = hashlib.sha1(script.encode()).hexdigest()
+    setup = (("SCRIPT", "LOAD", script),)
+    return command_row(f"op-{name}", "EVALSHA", sha, "1", KEY, VALUE, share=0.1, setup=setup)
+
+
+def bits_setup(size: int) -> tuple[tuple[str, ...], ...]:
+    """Two strings of that many bytes."""
+    text = "".join(f"{i * 2654435761 % 2**32:08x}" for i in range(size // 8))
+    return ("SET", "a", text), ("SET", "b", text[::-1])
+
+
+def members(first: int) -> tuple[str, ...]:
+    return tuple(f"member:{i:06}" for i in range(first, first + 100))
+
+
+COMMANDS_PIPELINE = 32
 ELEMENT = "element:{rand:12}"
 FIVE_FIELDS = tuple(part for i in range(5) for part in (f"field{i}", VALUE[:16]))
 SMALL_HASHES = Fill(("HSET", "hash:{seq:12}", *FIVE_FIELDS), 200_000)
@@ -367,29 +412,76 @@ LIST = Fill(("RPUSH", "list", VALUE), 100_000)
 # stay clear of the end even when all is scaled to a tenth, so that each reply has its ten elements.
 STREAM = Fill(("XADD", "stream", "1{seq:7}-1", "field", VALUE), 200_000, lines=2, clients=1)
 KEYS = Fill(("SET", NEXT_KEY, VALUE))
+PAGE = "x" * 4096
+PAGES = Fill(("SET", NEXT_KEY, PAGE), 50_000)
+PLACES = Fill(("GEOADD", "geo", "13.{rand:5}", "38.{rand:5}", "place:{seq:12}"), 100_000)
+LIBRARY = "#!lua name=bench\nredis.register_function('put', function(k, a) return redis.call('SET', k[1], a[1]) end)"
+TRANSACTION = ("MULTI", *(";", "SET", KEY, VALUE) * 10, ";", "EXEC")
 
-COMMANDS = (
-    command_row("ping", "PING"),
-    command_row("incr", "INCR counter:{rand:12}"),
-    command_row("exists", f"EXISTS {KEY}", fills=(KEYS,)),
-    command_row("mset", "MSET" + f" {KEY} {VALUE}" * 10, share=0.1),
-    command_row("lpush", f"LPUSH list {VALUE}"),
+COLLECTIONS = (
+    collection_row("ping", "PING"),
+    collection_row("incr", "INCR counter:{rand:12}"),
+    collection_row("exists", f"EXISTS {KEY}", fills=(KEYS,)),
+    collection_row("mset", "MSET" + f" {KEY} {VALUE}" * 10, share=0.1),
+    collection_row("lpush", f"LPUSH list {VALUE}"),
     pop_row(),
-    command_row("lrange-100", "LRANGE list 0 99", lines=201, share=0.025, fills=(LIST,)),
-    command_row("sadd", f"SADD set {ELEMENT}"),
-    command_row("sismember", f"SISMEMBER set {ELEMENT}", fills=(SET,)),
-    command_row("hset", f"HSET hash {ELEMENT} {VALUE}"),
-    command_row("hget", f"HGET hash {ELEMENT}", lines=2, fills=(HASH,)),
-    command_row("hgetall", "HGETALL hash:{rand:12}", lines=21, share=0.2, keys=200_000, fills=(SMALL_HASHES,)),
-    command_row("zadd", f"ZADD zset 1{{rand:7}} {ELEMENT}", share=0.25),
-    command_row("zscore", f"ZSCORE zset {ELEMENT}", lines=2, fills=(ZSET,)),
-    command_row("zrank", f"ZRANK zset {ELEMENT}", share=0.25, fills=(ZSET,)),
-    command_row("zrange", "ZRANGE zset 1{rand:3}0 1{same:3}9", lines=21, share=0.1, keys=1000, fills=(ZSET,)),
-    command_row("xadd", f"XADD stream * field {VALUE}", lines=2, share=0.25),
-    command_row(
+    collection_row("lrange-100", "LRANGE list 0 99", lines=201, share=0.025, fills=(LIST,)),
+    collection_row("sadd", f"SADD set {ELEMENT}"),
+    collection_row("sismember", f"SISMEMBER set {ELEMENT}", fills=(SET,)),
+    collection_row("hset", f"HSET hash {ELEMENT} {VALUE}"),
+    collection_row("hget", f"HGET hash {ELEMENT}", lines=2, fills=(HASH,)),
+    collection_row("hgetall", "HGETALL hash:{rand:12}", lines=21, share=0.2, keys=200_000, fills=(SMALL_HASHES,)),
+    collection_row("zadd", f"ZADD zset 1{{rand:7}} {ELEMENT}", share=0.25),
+    collection_row("zscore", f"ZSCORE zset {ELEMENT}", lines=2, fills=(ZSET,)),
+    collection_row("zrank", f"ZRANK zset {ELEMENT}", share=0.25, fills=(ZSET,)),
+    collection_row("zrange", "ZRANGE zset 1{rand:3}0 1{same:3}9", lines=21, share=0.1, keys=1000, fills=(ZSET,)),
+    collection_row("xadd", f"XADD stream * field {VALUE}", lines=2, share=0.25),
+    collection_row(
         "xrange", "XRANGE stream 1{rand:7}-1 + COUNT 10", lines=81, share=0.05, keys=190_000, fills=(STREAM,)
     ),
-    command_row("eval", f"EVAL return(redis.call('set',KEYS[1],ARGV[1])) 1 {KEY} {VALUE}", share=0.25),
+)
+
+OTHERS = (
+    command_row("op-eval", "EVAL", "return(redis.call('set',KEYS[1],ARGV[1]))", "1", KEY, VALUE, share=0.25),
+    script_row("evalsha-1", ("'SET',KEYS[1],ARGV[1]",)),
+    script_row("evalsha-3", ("'SET',KEYS[1],ARGV[1]", "'EXPIRE',KEYS[1],100", "'GET',KEYS[1]")),
+    command_row(
+        "op-fcall", "FCALL", "put", "1", KEY, VALUE, share=0.1, setup=(("FUNCTION", "LOAD", LIBRARY),)
+    ),
+    command_row("op-multi-10", *TRANSACTION, lines=22, share=0.03),
+    command_row("op-publish-100", "PUBLISH", "news", VALUE, share=0.01, subscribers=100),
+    *(
+        row
+        for name, size, share in (("10k", 10_240, 0.1), ("1m", 1 << 20, 0.002))
+        for row in (
+            command_row(f"op-bitcount-{name}", "BITCOUNT", "a", share=share, setup=bits_setup(size)),
+            command_row(f"op-bitop-{name}", "BITOP", "AND", "to", "a", "b", share=share, setup=bits_setup(size)),
+        )
+    ),
+    # Of one key the answer is kept with it.
+    command_row(
+        "op-pfcount-2",
+        *("PFCOUNT", "a", "b"),
+        share=0.005,
+        fills=tuple(Fill(("PFADD", key, "visitor:{rand:12}"), 100_000) for key in "ab"),
+    ),
+    command_row(
+        "op-geosearch",
+        *"GEOSEARCH geo FROMLONLAT 13.{rand:5} 38.{rand:5} BYRADIUS 3 km ASC COUNT 10".split(),
+        lines=21,
+        share=0.01,
+        keys=100_000,
+        fills=(PLACES,),
+    ),
+    command_row(
+        "op-sinter-100",
+        *("SINTER", "a", "b"),
+        lines=101,
+        share=0.02,
+        setup=(("SADD", "a", *members(0)), ("SADD", "b", *members(50))),
+    ),
+    command_row("op-get-4k", "GET", KEY, lines=2, share=0.2, keys=50_000, fills=(PAGES,)),
+    command_row("op-set-4k", "SET", KEY, PAGE, share=0.2, keys=50_000),
 )
 
 
@@ -463,7 +555,8 @@ ROWS = (
     ),
     slow_sync_row("slow-sync", two_channels=False),
     slow_sync_row("slow-sync-dual", two_channels=True),
-    *COMMANDS,
+    *COLLECTIONS,
+    *OTHERS,
     bytes_row("small-hash", "B/hash", 0.85, SMALL_HASHES),
     bytes_row("zset", "B/element", 0.85, ZSET),
     bytes_row("set", "B/element", 0.85, SET),

@@ -17,7 +17,6 @@ CLIENT_CORE = CORES[1 % len(CORES)]
 HELPER_CORE = CORES[2] if len(CORES) > 2 else CLIENT_CORE
 
 OPEN_FILES = 20_000
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ServerFailed(Exception):
@@ -178,9 +177,9 @@ class Server(contextlib.AbstractContextManager):
         return time.perf_counter() - start
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process so far; its forked children are not counted."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """What the threads that the process has now have used of the processor; nothing of its forked children."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def resident(self) -> int:
         """VmRSS in bytes."""

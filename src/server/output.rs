@@ -6,7 +6,7 @@
 
 use super::Server;
 use super::call::Call;
-use super::client::{Client, ClientFlags, Token};
+use super::client::{Client, ClientFlags, Output, Token};
 use crate::resp::reply::{PIECE, Reply};
 use crate::server::client_info;
 use crate::server::observe::log::Level;
@@ -184,17 +184,20 @@ fn write_directly(server: &mut Server, token: Token, bytes: &[u8]) -> usize {
 
 /// Keeps what a client's socket does not take now.
 pub(crate) fn keep(server: &mut Server, token: Token, bytes: Bytes) {
-    let memory = bytes.len();
-    keep_part(server, token, bytes, memory);
+    keep_with(server, token, |out| out.push(bytes));
 }
 
 /// The same for a buffer of which `bytes` is a part, and which has `memory` bytes.
 pub(crate) fn keep_part(server: &mut Server, token: Token, bytes: Bytes, memory: usize) {
+    keep_with(server, token, |out| out.push_part(bytes, memory));
+}
+
+fn keep_with(server: &mut Server, token: Token, push: impl FnOnce(&mut Output)) {
     let client = &mut server.clients[token];
     if client.is(ClientFlags::CLOSE_ASAP) {
         return;
     }
-    client.out.push_part(bytes, memory);
+    push(&mut client.out);
     server.clients.queue_write(token);
     check_output_limit(server, token);
     server.memory.count_client(&server.clients, token, 0);
@@ -244,7 +247,9 @@ pub(crate) fn push_to(server: &mut Server, token: Token, bytes: Bytes) {
     }
     let closing = ClientFlags::CLOSE_ASAP | ClientFlags::CLOSE_AFTER_REPLY;
     if !server.clients[token].is_any(closing) {
-        add_output(server, token, bytes);
+        // Among what all clients are written, its next message would stand behind those of others, and be a write
+        // of its own.
+        push_output(server, token, bytes);
     }
 }
 
