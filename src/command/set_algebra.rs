@@ -95,7 +95,7 @@ fn sinterstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult
     let mut result = Set::default();
     if let Some([first, others @ ..]) = to_intersect(&mut s.ks, call.db, &args[2..])?.as_deref() {
         _ = set::intersect(first, others, |member| {
-            result.add_entry(member, &limits);
+            result.add_absent(member, &limits);
             ControlFlow::Continue(())
         });
     }

@@ -142,6 +142,14 @@ pub struct Batch {
     openings: Openings,
 }
 
+impl Batch {
+    /// An argument of a request, none for 0.
+    #[inline]
+    fn argument(&self, request: &Request, at: usize) -> Option<Span> {
+        self.spans[request.first..][..request.count].get(at).filter(|_| at > 0).copied()
+    }
+}
+
 /// The request at `start`, if it begins like an earlier one, and the rest of it is as short and complete as most are.
 #[inline(always)]
 fn parse_behind(
@@ -194,6 +202,24 @@ fn hint_for(
         }
         _ => HashHint::default(),
     }
+}
+
+/// Where a batch begins with a command that looks for something in a collection, begins to fetch what all its requests
+/// look for there: a pipeline often works on one large collection.
+#[inline]
+fn prefetch_elements(commands: &CommandTable, table: &KeyTable, buf: &[u8], batch: &Batch) {
+    let [first, ..] = &batch.requests[..] else { return };
+    let Some(command) = first.command.map(|id| commands.get(id)).filter(|c| c.element > 0) else {
+        return;
+    };
+    let Some(key) = batch.argument(first, command.first_key) else { return };
+    let Some(entry) = table.get(first.hint.hash, key.of(buf)) else { return };
+    let elements = batch.requests.iter().filter(|request| request.hint.hash == first.hint.hash);
+    let elements = elements.filter_map(|request| {
+        let element = request.command.map_or(0, |id| commands.get(id).element);
+        batch.argument(request, element).map(|span| span.of(buf))
+    });
+    entry.value().prefetch(elements);
 }
 
 /// Why reading or processing stops.
@@ -583,6 +609,7 @@ impl Server {
         if batch.requests.len() > 1 {
             let hints = batch.requests.iter().map(|request| request.hint);
             table.prefetch_entries(hints.filter(HashHint::is_some).map(|hint| hint.hash));
+            prefetch_elements(&self.commands, table, buf, batch);
         }
         (at, error)
     }

@@ -40,6 +40,8 @@ pub struct Command {
     pub first_key: usize,
     /// Whether that is its only one.
     pub has_one_key: bool,
+    /// The position of an element of the collection under that key, which can be fetched ahead; 0: none.
+    pub element: usize,
     pub handler: Handler,
     /// A container (`CONFIG`): the subcommands that it has.
     pub subcommands: Vec<CommandId>,
@@ -321,6 +323,7 @@ impl Command {
             gates: Gates::of_command(spec.flags),
             first_key: usize::try_from(spec.first_key).unwrap_or(0),
             has_one_key: only_key(&spec).is_some(),
+            element: spec.element,
             handler,
             subcommands: Vec::new(),
             stats: CommandStats::default(),

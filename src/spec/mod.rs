@@ -47,6 +47,9 @@ pub struct CommandSpec {
     pub last_key: i32,
     pub step: i32,
     pub key_specs: &'static [KeySpec],
+    /// The position of what is looked for in the collection under the first key, if nothing optional is before it; 0:
+    /// none. So it can be fetched ahead.
+    pub element: usize,
     /// What finds the keys where the specs don't tell.
     pub key_finder: Option<KeyFinder>,
     pub channels: Option<Channels>,

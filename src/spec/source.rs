@@ -24,6 +24,8 @@
 //! * `keys` has a line for each [`KeySpec`](super::KeySpec): its flags; where to begin (`index POS`, `keyword WORD
 //!   STARTFROM` or `unknown`); how to go on (`range LASTKEY KEYSTEP LIMIT`, `keynum KEYNUMIDX FIRSTKEY KEYSTEP` or
 //!   `unknown`); notes.
+//! * `element` is the position of what a command looks for in the collection under its key, if nothing optional is
+//!   before it.
 //! * `key_finder` and `channels` name a [`KeyFinder`](super::KeyFinder) and [`Channels`](super::Channels).
 //! * `args` has a line for each [`Arg`](super::Arg): its name, its type and its token (`""` is the empty one); then
 //!   what applies of `spec N` (which of the `keys` it is; a `key` is the first unless it says so), `shown as TEXT`,
@@ -45,7 +47,7 @@ pub struct Fault {
 type Result<T> = std::result::Result<T, Fault>;
 
 /// What a command may say of itself; only `keys` more than once.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "summary",
     "complexity",
     "since",
@@ -57,6 +59,7 @@ const FIELDS: [&str; 14] = [
     "acl",
     "tips",
     "keys",
+    "element",
     "key_finder",
     "channels",
     "args",
@@ -258,13 +261,17 @@ fn command_spec(group: &str, command: &Item<'_>, subcommands: &str) -> Result<St
     let keys = command.fields("keys").map(key_spec).collect::<Result<Vec<_>>>()?;
     let (first_key, last_key, step) = key_range(&keys);
     let key_specs: String = keys.into_iter().map(|key| key.expression).collect();
+    let element = match command.field("element") {
+        Some(field) => field.line.number(field.line.value)?,
+        None => 0,
+    };
     let key_finder = command.choice("key_finder", "KeyFinder", &KEY_FINDERS)?;
     let channels = command.choice("channels", "Channels", &CHANNELS)?;
     let args = args(command.fields("args").flat_map(|args| &args.below))?;
     Ok(format!(
         "CommandSpec {{ name: {name:?}, arity: {arity}, flags: CommandFlags::{flags}, \
          acl_categories: AclCategories::{acl}, first_key: {first_key}, last_key: {last_key}, step: {step}, \
-         key_specs: &[{key_specs}], key_finder: {key_finder}, channels: {channels}, tips: &{tips:?}, since: {since:?}, group: {group:?}, \
+         key_specs: &[{key_specs}], element: {element}, key_finder: {key_finder}, channels: {channels}, tips: &{tips:?}, since: {since:?}, group: {group:?}, \
          complexity: {complexity:?}, summary: {summary:?}, doc_flags: DocFlags::{doc_flags}, \
          deprecated_since: {deprecated_since:?}, replaced_by: {replaced_by:?}, args: &[{args}], \
          subcommands: Cow::Borrowed(&[{subcommands}]) }},\n"

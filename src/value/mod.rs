@@ -5,6 +5,7 @@
 
 pub mod hash;
 pub(crate) mod list;
+mod packed_index;
 pub mod set;
 pub mod stream;
 pub(crate) mod string;
@@ -183,6 +184,18 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => set.table().is_some_and(Table::is_walked),
             ValueRef::Hash(hash) => hash.table().is_some_and(Table::is_walked),
             ValueRef::Zset(zset) => zset.sorted().is_some_and(SortedSet::is_walked),
+        }
+    }
+
+    /// Starts to load elements that are to be looked for. Only hash tables are worth it: what is compact has come with
+    /// its first line.
+    #[inline]
+    pub fn prefetch<'e>(&self, elements: impl Iterator<Item = &'e [u8]>) {
+        match self {
+            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => {}
+            ValueRef::Set(set) => _ = set.table().map(|table| table.prefetch_keys(elements)),
+            ValueRef::Hash(hash) => _ = hash.table().map(|table| table.prefetch_keys(elements)),
+            ValueRef::Zset(zset) => _ = zset.sorted().map(|sorted| sorted.prefetch(elements)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The set value: an intset while all members are integers, a listpack while there are few and short ones, else a
 //! hash table.
 
+use super::packed_index::{self, PackedIndex};
 use super::relocate_table;
 use crate::ds::hash;
 use crate::ds::intset::Intset;
@@ -239,13 +240,7 @@ impl Set {
                 if view.first().is_some_and(|first| view.find(member, first, 0).is_some()) {
                     return false;
                 }
-                let fits = limits.fits_listpack(view.len() + 1, member.len());
-                if !(fits
-                    && list.edit(|list| list.safe_to_add(member.len()) && list.push_back(member)))
-                {
-                    self.convert_to_table(1);
-                    self.add(member, limits);
-                }
+                self.append(member, limits);
                 true
             }
             Repr::Intset(set) => match parse_int(member) {
@@ -261,6 +256,24 @@ impl Set {
                     self.add(member, limits)
                 }
             },
+        }
+    }
+
+    /// As [`add`](Self::add), for a member of another set that is known not to be in this one.
+    pub fn add_absent(&mut self, member: ListpackEntry<'_>, limits: &SetLimits) {
+        self.append(member.to_bytes(&mut [0; INT_TEXT_MAX]), limits);
+    }
+
+    #[inline]
+    fn append(&mut self, member: &[u8], limits: &SetLimits) {
+        let Repr::Listpack(list) = &mut self.0 else {
+            self.add(member, limits);
+            return;
+        };
+        let fits = limits.fits_listpack(list.view().len() + 1, member.len());
+        if !(fits && list.edit(|list| list.safe_to_add(member.len()) && list.push_back(member))) {
+            self.convert_to_table(1);
+            self.add(member, limits);
         }
     }
 
@@ -538,6 +551,32 @@ impl std::fmt::Debug for Repr {
     }
 }
 
+/// A set that is asked for many members.
+enum Asked<'a> {
+    Set(&'a Set),
+    Packed(PackedIndex<'a>),
+}
+
+impl<'a> Asked<'a> {
+    /// Each of the sets is to be asked for so many members.
+    fn all(sets: &[&'a Set], members: usize) -> Vec<Asked<'a>> {
+        let asked = |&set: &&'a Set| match &set.0 {
+            Repr::Listpack(list) if members >= packed_index::WORTH => {
+                Asked::Packed(PackedIndex::new(hash::seed(), list.view()))
+            }
+            _ => Asked::Set(set),
+        };
+        sets.iter().map(asked).collect()
+    }
+
+    fn contains(&self, member: ListpackEntry<'_>) -> bool {
+        match self {
+            Asked::Set(set) => set.contains_entry(member),
+            Asked::Packed(index) => index.contains(member),
+        }
+    }
+}
+
 /// Visits what is in all of the sets, until `visit` breaks. The first should be the smallest.
 pub fn intersect(
     first: &Set,
@@ -545,11 +584,10 @@ pub fn intersect(
     mut visit: impl FnMut(ListpackEntry<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let Some(table) = first.table() else {
-        return first.try_for_each(|member| {
-            match others.iter().all(|set| set.contains_entry(member)) {
-                true => visit(member),
-                false => ControlFlow::Continue(()),
-            }
+        let others = Asked::all(others, first.len());
+        return first.try_for_each(|member| match others.iter().all(|set| set.contains(member)) {
+            true => visit(member),
+            false => ControlFlow::Continue(()),
         });
     };
     ask_all(table, others, |member, hash| {
@@ -564,9 +602,10 @@ pub fn intersect(
 pub fn subtract(first: &Set, others: &[&Set], limits: &SetLimits) -> Set {
     let mut rest = Set::default();
     let Some(table) = first.table() else {
+        let others = Asked::all(others, first.len());
         first.for_each(|member| {
-            if !others.iter().any(|set| set.contains_entry(member)) {
-                rest.add_entry(member, limits);
+            if !others.iter().any(|set| set.contains(member)) {
+                rest.add_absent(member, limits);
             }
         });
         return rest;
@@ -601,11 +640,7 @@ pub fn unite(sets: &[&Set], limits: &SetLimits) -> Set {
     let stays_compact = limits.fits_intset(largest.len()) || limits.fits_listpack(largest.len(), 0);
     if stays_compact || largest.table().is_none() {
         let mut all = Set::default();
-        for set in sets {
-            set.for_each(|member| {
-                all.add_entry(member, limits);
-            });
-        }
+        sets.iter().for_each(|set| add_compact(&mut all, set, limits));
         return all;
     }
     // The union is a table in any case. All tables order their members alike, so that adding the members of one to
@@ -622,10 +657,28 @@ pub fn unite(sets: &[&Set], limits: &SetLimits) -> Set {
     all
 }
 
+fn add_compact(all: &mut Set, set: &Set, limits: &SetLimits) {
+    if all.is_empty() {
+        set.for_each(|member| all.add_absent(member, limits));
+        return;
+    }
+    let (Repr::Listpack(known), Repr::Listpack(list)) = (&all.0, &set.0) else {
+        set.for_each(|member| {
+            all.add_entry(member, limits);
+        });
+        return;
+    };
+    let known = PackedIndex::new(hash::seed(), known.view());
+    let new: Vec<_> = list.view().iter().filter(|&member| !known.contains(member)).collect();
+    for member in new {
+        all.add_absent(member, limits);
+    }
+}
+
 fn add_all(all: &mut Table<Member>, table: &Table<Member>) {
     _ = in_batches(table.iter(), MemberRef::prefetch, |batch| {
         let hashes = hash_batch(table, batch);
-        prefetch(all, &hashes[..batch.len()]);
+        all.prefetch_all(&hashes[..batch.len()]);
         for (member, &hash) in batch.iter().zip(&hashes) {
             if !all.contains(hash, member.bytes()) {
                 all.insert_unique(hash, Member::new(member.bytes()), false);
@@ -645,17 +698,11 @@ fn hash_batch(table: &Table<Member>, batch: &[MemberRef<'_>]) -> [u64; BATCH] {
     hashes
 }
 
-#[inline]
-fn prefetch(table: &Table<Member>, hashes: &[u64]) {
-    hashes.iter().for_each(|&hash| table.prefetch_bucket(hash));
-    hashes.iter().for_each(|&hash| table.prefetch_entries(hash, 1));
-}
-
 impl Set {
     #[inline]
     fn prefetch(&self, hashes: &[u64]) {
         if let Repr::Table(table) = &self.0 {
-            prefetch(table, hashes);
+            table.prefetch_all(hashes);
         }
     }
 
@@ -829,6 +876,9 @@ mod tests {
             let expected: BTreeSet<_> =
                 models[0].iter().filter(|m| models[1].contains(*m) && models[2].contains(*m)).cloned().collect();
             prop_assert_eq!(common, expected);
+            let expected: BTreeSet<_> =
+                models[0].iter().filter(|m| !models[1].contains(*m) && !models[2].contains(*m)).cloned().collect();
+            prop_assert_eq!(members(&subtract(refs[0], &refs[1..], &LIMITS)), expected);
         }
     }
 }

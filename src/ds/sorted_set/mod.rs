@@ -42,6 +42,12 @@ impl SortedSet {
         self.len() == 0
     }
 
+    /// Starts to load members that are to be looked for.
+    #[inline]
+    pub fn prefetch<'m>(&self, members: impl Iterator<Item = &'m [u8]>) {
+        self.table.prefetch_keys(members);
+    }
+
     /// The score of a member.
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {

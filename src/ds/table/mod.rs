@@ -91,6 +91,9 @@ pub unsafe trait Item: Sized {
     unsafe fn raw_mut<'a>(raw: NonNull<u8>) -> Self::Mut<'a>;
 }
 
+/// Keys that are prefetched together at most: the first-level cache has other things to keep.
+const PREFETCHED: usize = 16;
+
 /// A hash table of `T`, each with a key of bytes and a mark (one bit, for the caller's use).
 ///
 /// Hashes are passed in, so that a caller can compute them ahead; they must come from
@@ -282,6 +285,25 @@ impl<T: Item> Table<T> {
                 prefetch(raw.as_ptr().wrapping_add(line * size_of::<Bucket>()));
             }
         }
+    }
+
+    /// Both for many hashes at a time, so that their cache misses overlap.
+    #[inline]
+    pub fn prefetch_all(&self, hashes: &[u64]) {
+        hashes.iter().for_each(|&hash| self.prefetch_bucket(hash));
+        hashes.iter().for_each(|&hash| self.prefetch_entries(hash, 1));
+    }
+
+    /// The same for keys that are to be looked for soon, for the first [`PREFETCHED`] of them.
+    #[inline]
+    pub fn prefetch_keys<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut hashes = [0; PREFETCHED];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash(key);
+            count += 1;
+        }
+        self.prefetch_all(&hashes[..count]);
     }
 
     /// Counts what there is. Walks through the whole table.

@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn small_pieces_share_blocks_and_large_ones_are_kept() {
         let mut out = Output::default();
-        let mut expected = Vec::new();
+        let mut expected: Vec<u8> = Vec::new();
         let mut push = |out: &mut Output, len: usize| {
             let piece: Vec<u8> = (0..len).map(|i| (i * 7 + expected.len()) as u8).collect();
             expected.extend(&piece);
@@ -170,7 +170,7 @@ mod tests {
         push(&mut out, GATHERED_MAX);
         push(&mut out, 1);
         assert_eq!(out.chunks(), 8);
-        let mut written = Vec::new();
+        let mut written: Vec<u8> = Vec::new();
         while !out.is_empty() {
             let next: Vec<u8> = out.slices().iter().flat_map(|s| s.to_vec()).take(333).collect();
             written.extend(&next);
