@@ -96,17 +96,17 @@ impl Prefixes {
         cells.try_reserve_exact(height * width).map_err(|_| {
             CommandError::err("Insufficient memory, failed allocating transient memory for LCS")
         })?;
-        cells.resize(width, 0);
-        for (i, byte) in a.iter().enumerate() {
-            let above = i * width;
-            cells.push(0);
-            for (j, other) in b.iter().enumerate() {
-                let cell = match byte == other {
-                    true => cells[above + j] + 1,
-                    false => cells[above + j + 1].max(cells[above + width + j]),
-                };
-                cells.push(cell);
+        cells.resize(height * width, 0);
+        let mut rows = cells.chunks_exact_mut(width);
+        let mut above = rows.next().map_or(&[][..], |first| &*first);
+        for (byte, row) in a.iter().zip(rows) {
+            let mut left = 0;
+            for ((cell, pair), other) in row[1..].iter_mut().zip(above.array_windows()).zip(b) {
+                let &[diagonal, up]: &[u32; 2] = pair;
+                left = if byte == other { diagonal + 1 } else { left.max(up) };
+                *cell = left;
             }
+            above = row;
         }
         Ok(Prefixes { width, cells })
     }

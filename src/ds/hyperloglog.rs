@@ -289,10 +289,26 @@ impl Registers {
 
     /// Raises the registers of `hll` to these.
     pub fn raise_all(&self, hll: &mut Vec<u8>, sparse_max: u64) -> Result<(), Corrupt> {
+        if is_dense(hll) {
+            let mut all = self.clone();
+            all.merge(hll)?;
+            widest(|| all.pack(hll));
+            return Ok(());
+        }
         for (index, &value) in self.0.iter().enumerate().filter(|(_, value)| **value > 0) {
             raise(hll, index, value, sparse_max)?;
         }
         Ok(())
+    }
+
+    /// Writes these registers over those of a dense HyperLogLog.
+    #[inline(always)]
+    fn pack(&self, hll: &mut [u8]) {
+        let packed = hll[HEADER..].as_chunks_mut::<6>().0.iter_mut();
+        for (packed, eight) in packed.zip(self.0.as_chunks::<8>().0) {
+            let [a, b, c, d, e, f, _, _] = gather(u64::from_le_bytes(*eight)).to_le_bytes();
+            *packed = [a, b, c, d, e, f];
+        }
     }
 
     /// The values.
@@ -383,6 +399,14 @@ fn spread(packed: u64) -> u64 {
     let x = packed & 0xff_ffff | (packed & 0xffff_ff00_0000) << 8;
     let x = x & 0x0000_0fff_0000_0fff | (x & 0x00ff_f000_00ff_f000) << 4;
     x & 0x003f_003f_003f_003f | (x & 0x0fc0_0fc0_0fc0_0fc0) << 2
+}
+
+/// The reverse of [`spread`].
+#[inline(always)]
+fn gather(registers: u64) -> u64 {
+    let x = registers & 0x003f_003f_003f_003f | registers >> 2 & 0x0fc0_0fc0_0fc0_0fc0;
+    let x = x & 0x0000_0fff_0000_0fff | x >> 4 & 0x00ff_f000_00ff_f000;
+    x & 0xff_ffff | x >> 8 & 0xffff_ff00_0000
 }
 
 /// The cardinality that so many registers of each value speak for.
@@ -589,6 +613,15 @@ mod tests {
             let mut back = new();
             registers(&dense).raise_all(&mut back, 100_000).unwrap();
             prop_assert_eq!(registers(&back), registers(&dense));
+        }
+
+        #[test]
+        fn registers_are_packed_and_unpacked(words in prop::collection::vec(0..1u64 << 48, 1..20)) {
+            for packed in words {
+                let registers: [u8; 8] = std::array::from_fn(|i| (packed >> (6 * i)) as u8 & REGISTER_MAX);
+                prop_assert_eq!(spread(packed), u64::from_le_bytes(registers));
+                prop_assert_eq!(gather(spread(packed)), packed);
+            }
         }
 
         #[test]

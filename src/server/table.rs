@@ -32,6 +32,7 @@ pub struct Command {
     pub name: &'static str,
     pub flags: CommandFlags,
     pub arity: i32,
+    pub is_subcommand: bool,
     /// What may be in the way of it.
     pub gates: Gates,
     /// Its bit in the permissions of users.
@@ -247,7 +248,7 @@ impl CommandTable {
 
     /// Commands without their subcommands.
     pub fn top_level(&self) -> impl Iterator<Item = &Command> {
-        self.commands.iter().filter(|c| !c.name.contains('|'))
+        self.commands.iter().filter(|command| !command.is_subcommand)
     }
 
     /// Gives commands the flags that they have in this flavour.
@@ -320,6 +321,7 @@ impl Command {
             name: spec.name,
             flags: spec.flags,
             arity: spec.arity,
+            is_subcommand: spec.name.contains('|'),
             gates: Gates::of_command(spec.flags),
             first_key: usize::try_from(spec.first_key).unwrap_or(0),
             has_one_key: only_key(&spec).is_some(),

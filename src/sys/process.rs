@@ -4,9 +4,10 @@ use rustix::param::page_size;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
-use rustix::system::sysinfo;
-use std::fs::OpenOptions;
-use std::io;
+use rustix::system::{sysinfo, uname};
+use std::ffi::CStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 /// Sends this process a signal.
@@ -81,11 +82,20 @@ pub struct Resident {
 
 /// What this process holds now; zeros if the system does not tell.
 pub fn resident_memory() -> Resident {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    // Seven numbers, in one read.
+    let mut text = [0; 192];
+    let len = File::open("/proc/self/statm").and_then(|mut statm| statm.read(&mut text));
+    let statm = str::from_utf8(&text[..len.unwrap_or(0)]).unwrap_or_default();
     let mut bytes =
         statm.split(' ').skip(1).map(|n| n.parse::<u64>().unwrap_or(0) * page_size() as u64);
     let mut next = || bytes.next().unwrap_or(0);
     Resident { total: next(), files: next() }
+}
+
+/// The system's name and release, and the machine's: `Linux 6.1.0 x86_64`.
+pub fn system_name() -> String {
+    let system = uname();
+    [system.sysname(), system.release(), system.machine()].map(CStr::to_string_lossy).join(" ")
 }
 
 /// All memory of the machine, in bytes.

@@ -9,7 +9,7 @@
 use super::hex_float::{
     Binary, is_hex, is_infinity, parse_exponent, parse_hex, shift_right_half_even, split_sign,
 };
-use super::number::trim_decimals;
+use super::number::{DECIMALS_SCALE, decimals};
 
 /// Longer text is not a number, as in Redis. This also bounds the work of parsing.
 pub const MAX_LONG_DOUBLE_CHARS: usize = 5 * 1024;
@@ -90,8 +90,6 @@ impl LongDouble {
     /// Writes the number with 17 decimals, without an exponent, and cuts trailing zeros off
     /// (`ld2string` in its "human" mode). At most 4934 bytes long.
     pub fn to_human(self) -> String {
-        const DECIMALS: u32 = 17;
-        const SCALE: u128 = 10u128.pow(DECIMALS);
         let sign = if self.negative { "-" } else { "" };
         let (mantissa, exponent) = match self.magnitude {
             Magnitude::Finite { mantissa, exponent } => (mantissa, exponent),
@@ -104,10 +102,8 @@ impl LongDouble {
             return format!("{sign}{}", integer.into_decimal());
         }
         // The product is below 2^(64 + 57).
-        let scaled = shift_right_half_even(u128::from(mantissa) * SCALE, -exponent, false);
-        let mut text = format!("{sign}{}.{:0>17}", scaled / SCALE, scaled % SCALE);
-        trim_decimals(&mut text);
-        text
+        let scaled = u128::from(mantissa) * DECIMALS_SCALE;
+        decimals(self.negative, shift_right_half_even(scaled, -exponent, false))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Numbers in text, with the strictness of Redis: what a client may send as an integer or a float,
 //! and how replies, files and sorted sets write them.
 
-use super::hex_float::{is_hex, is_infinity, parse_hex, split_sign};
+use super::hex_float::{is_hex, is_infinity, parse_hex, shift_right_half_even, split_sign};
 
 /// The longest text of an `i64`.
 const MAX_I64_CHARS: usize = 20;
@@ -313,14 +313,41 @@ pub fn fmt_human_f64(value: f64) -> String {
         }
         .to_owned();
     }
-    let mut text = format!("{value:.17}");
+    // A mantissa of 53 bits times 2^exponent, as long as there are decimals.
+    let bits = value.abs().to_bits();
+    let (biased, fraction) = (bits >> 52, bits & ((1 << 52) - 1));
+    let (mantissa, exponent) = match biased {
+        0 => (fraction, -1074),
+        _ => (fraction | 1 << 52, biased as i64 - 1075),
+    };
+    if exponent >= 0 {
+        return format!("{value:.0}");
+    }
+    let scaled = shift_right_half_even(u128::from(mantissa) * DECIMALS_SCALE, -exponent, false);
+    decimals(value.is_sign_negative(), scaled)
+}
+
+/// What a number with 17 decimals is multiplied by to be an integer.
+pub(super) const DECIMALS_SCALE: u128 = 10u128.pow(17);
+
+/// `scaled / DECIMALS_SCALE` in decimals, without those that are zero at the end.
+pub(super) fn decimals(is_negative: bool, scaled: u128) -> String {
+    let mut digits = itoa::Buffer::new();
+    let mut text = String::with_capacity(40);
+    if is_negative {
+        text.push('-');
+    }
+    text.push_str(digits.format(scaled / DECIMALS_SCALE));
+    text.push('.');
+    // The 1 in front keeps the zeros behind it.
+    text.push_str(&digits.format(DECIMALS_SCALE as u64 + (scaled % DECIMALS_SCALE) as u64)[1..]);
     trim_decimals(&mut text);
     text
 }
 
 /// Cuts the zeros at the end of decimals off, and a point that is left bare; turns `-0` into `0`.
 /// `text` has a point.
-pub(super) fn trim_decimals(text: &mut String) {
+fn trim_decimals(text: &mut String) {
     let kept = text.trim_end_matches('0').trim_end_matches('.').len();
     text.truncate(kept);
     if text == "-0" {
@@ -602,6 +629,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn human_floats_are_exact(value in prop_oneof![-180.0..180.0f64, any::<f64>()]) {
+            let mut expected = format!("{value:.17}");
+            trim_decimals(&mut expected);
+            prop_assert_eq!(fmt_human_f64(value).to_lowercase(), expected.to_lowercase());
+        }
+
         #[test]
         fn integers_round_trip(value: i64) {
             prop_assert_eq!(parse_i64(value.to_string().as_bytes()), Some(value));

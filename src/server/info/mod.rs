@@ -135,10 +135,6 @@ pub fn info_text(s: &Server, names: &[&[u8]]) -> Vec<u8> {
 }
 
 fn server(s: &Server, lines: &mut Lines) {
-    let system = |what: &str| {
-        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{what}")).unwrap_or_default();
-        text.trim_end().to_string()
-    };
     let uptime = s.process.uptime_ms(s.ks.now_ms) / 1000;
     lines.add("redis_version", &s.config.redis_version_announced);
     if s.config.flavour.info_names_the_server {
@@ -150,10 +146,7 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("redis_git_dirty", 0);
     lines.add("redis_build_id", "0000000000000000");
     lines.add("redis_mode", cluster::mode(s));
-    lines.add(
-        "os",
-        format_args!("{} {} {}", system("ostype"), system("osrelease"), std::env::consts::ARCH),
-    );
+    lines.add("os", process::system_name());
     lines.add("arch_bits", usize::BITS);
     lines.add("monotonic_clock", "POSIX clock_gettime");
     lines.add("multiplexing_api", "epoll");
