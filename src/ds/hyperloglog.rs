@@ -287,12 +287,10 @@ impl Registers {
         if at == REGISTERS { Ok(()) } else { Err(Corrupt) }
     }
 
-    /// Raises the registers of `hll` to these.
+    /// Raises the registers of `hll`, none of which is higher, to these.
     pub fn raise_all(&self, hll: &mut Vec<u8>, sparse_max: u64) -> Result<(), Corrupt> {
         if is_dense(hll) {
-            let mut all = self.clone();
-            all.merge(hll)?;
-            widest(|| all.pack(hll));
+            widest(|| self.pack(hll));
             return Ok(());
         }
         for (index, &value) in self.0.iter().enumerate().filter(|(_, value)| **value > 0) {

@@ -346,6 +346,19 @@ impl KeyTable {
         }
     }
 
+    /// Visits so many entries, each by the same chance.
+    pub fn sample<'a>(
+        &'a self,
+        count: usize,
+        rng: &mut impl FnMut() -> u64,
+        visit: impl FnMut(EntryRef<'a>),
+    ) {
+        match &self.keys {
+            Tables::One(table) => table.sample(count, rng, visit),
+            Tables::BySlot(tables) => (0..count).filter_map(|_| tables.random(rng)).for_each(visit),
+        }
+    }
+
     /// A marked entry, not with quite the same chance; `None` if there is none among a few hundred buckets.
     pub fn random_marked(&self, rng: &mut impl FnMut() -> u64) -> Option<EntryRef<'_>> {
         match &self.keys {

@@ -10,8 +10,9 @@ use super::{Item, Table};
 /// Chains that are tried before fairness is given up. Unless the table is extremely sparse, a try
 /// succeeds in one of three cases, and at the fill where a table shrinks in one of ten.
 const TRIES: usize = 256;
-/// Of these, how many are loaded into the cache at a time.
+/// Of these, how many are loaded into the cache at a time; and where more than one entry is wanted.
 const AHEAD: usize = 4;
+const AHEAD_OF_MANY: usize = 16;
 /// Buckets that are searched for a mark, one after the other: few enough to take some microseconds
 /// at worst.
 const MARK_TRIES: usize = 256;
@@ -19,9 +20,32 @@ const MARK_TRIES: usize = 256;
 impl<T: Item> Table<T> {
     /// An entry, each with the same chance (those of extremely long chains with a slightly smaller
     /// one).
-    pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<T::Ref<'_>> {
+    pub fn random<'a>(&'a self, rng: &mut impl FnMut() -> u64) -> Option<T::Ref<'a>> {
+        let mut found = None;
+        self.draw::<AHEAD>(1, rng, |entry| found = Some(entry));
+        found
+    }
+
+    /// Visits `count` entries, each chosen like [`random`](Self::random): one may be met more than once, and none only
+    /// where there is none.
+    pub fn sample<'a>(
+        &'a self,
+        count: usize,
+        rng: &mut impl FnMut() -> u64,
+        visit: impl FnMut(T::Ref<'a>),
+    ) {
+        self.draw::<AHEAD_OF_MANY>(count, rng, visit);
+    }
+
+    /// Visits `count` entries; so many chains are loaded into the cache at a time, and then their entries.
+    fn draw<'a, const AHEAD: usize>(
+        &'a self,
+        count: usize,
+        rng: &mut impl FnMut() -> u64,
+        mut visit: impl FnMut(T::Ref<'a>),
+    ) {
         if self.len == 0 {
-            return None;
+            return;
         }
         let heads = self.heads();
         // Every slot of every chain must be equally likely: so take a slot of a chain, both by
@@ -34,19 +58,30 @@ impl<T: Item> Table<T> {
         };
         let mean = self.len.div_ceil(smaller.max(1));
         let slots = (mean + 3 * mean.isqrt()).next_multiple_of(SLOTS);
-        for _ in 0..TRIES / AHEAD {
+        let mut left = count;
+        for _ in 0..(count * TRIES / AHEAD) {
+            if left == 0 {
+                return;
+            }
             let chosen: [_; AHEAD] = array::from_fn(|_| heads.get(below(rng, heads.len())));
             // Their cache misses overlap.
             chosen.iter().flatten().for_each(|head| prefetch(ptr::from_ref(*head)));
-            for head in chosen.into_iter().flatten() {
+            let met = chosen.map(|head| {
+                let head = head?;
                 let entries = chain_len(head);
                 let slot = below(rng, slots.max(entries));
-                if slot < entries {
-                    return head.entries().nth(slot).map(|entry| self.view(entry));
-                }
+                if slot < entries { head.entries().nth(slot) } else { None }
+            });
+            met.iter().flatten().take(left).for_each(|entry| prefetch(entry.raw.as_ptr()));
+            for entry in met.into_iter().flatten().take(left) {
+                visit(self.view(entry));
+                left -= 1;
             }
         }
-        self.first_from(rng, heads.len(), |head, rng| pick(head.entries(), rng))
+        for _ in 0..left {
+            let found = self.first_from(rng, heads.len(), |head, rng| pick(head.entries(), rng));
+            found.into_iter().for_each(&mut visit);
+        }
     }
 
     /// An entry with a mark, not with quite the same chance: one of the first marked ones from a

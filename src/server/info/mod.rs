@@ -24,8 +24,7 @@ use crate::util::alloc;
 use crate::util::memory_units::human;
 use crate::util::pace::Pace;
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::io::Write;
+use std::fmt::{self, Display, Write};
 
 /// Lines `name:value`.
 struct Lines {
@@ -37,8 +36,10 @@ struct Lines {
 impl Lines {
     fn add(&mut self, name: impl AsRef<[u8]>, value: impl Display) {
         self.text.extend_from_slice(name.as_ref());
+        self.text.push(b':');
         // Writing to a vector does not fail.
-        let _ = write!(self.text, ":{value}\r\n");
+        _ = write!(self, "{value}");
+        self.text.extend_from_slice(b"\r\n");
     }
 
     /// A number of bytes, and the same for people.
@@ -55,6 +56,14 @@ impl Lines {
         for name in names {
             self.add(name, 0);
         }
+    }
+}
+
+impl Write for Lines {
+    #[inline]
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -114,7 +123,7 @@ pub fn info_text(s: &Server, names: &[&[u8]]) -> Vec<u8> {
     let all = asked("all") || asked("everything");
     let default = all || names.is_empty() || asked("default");
     let used = alloc::used_memory() as u64;
-    let mut text = Vec::with_capacity(4096);
+    let mut lines = Lines { text: Vec::with_capacity(8192), used };
     for section in SECTIONS {
         let shown = match section.shown {
             Shown::Always => default,
@@ -124,14 +133,13 @@ pub fn info_text(s: &Server, names: &[&[u8]]) -> Vec<u8> {
         if !shown && !asked(section.name) {
             continue;
         }
-        let mut lines = Lines { text: Vec::new(), used };
-        (section.write)(s, &mut lines);
-        if !text.is_empty() {
-            text.extend_from_slice(b"\r\n");
+        if !lines.text.is_empty() {
+            lines.text.extend_from_slice(b"\r\n");
         }
-        text.extend([b"# ", section.title.as_bytes(), b"\r\n", &lines.text].concat());
+        lines.text.extend([b"# ", section.title.as_bytes(), b"\r\n"].concat());
+        (section.write)(s, &mut lines);
     }
-    text
+    lines.text
 }
 
 fn server(s: &Server, lines: &mut Lines) {

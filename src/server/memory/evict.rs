@@ -288,14 +288,19 @@ fn sample(
     let table = &server.ks.dbs[db].table;
     let mut random = || server.rng.next_u64();
     let mut found = false;
+    if !volatile {
+        table.sample(count, &mut random, |entry| {
+            visit(db, entry);
+            found = true;
+        });
+        return found;
+    }
     for _ in 0..count {
-        let sampled =
-            if volatile { table.random_marked(&mut random) } else { table.random(&mut random) };
-        let Some(entry) = sampled else { break };
+        let Some(entry) = table.random_marked(&mut random) else { break };
         visit(db, entry);
         found = true;
     }
-    if !found && volatile && table.len_marked() > 0 {
+    if !found && table.len_marked() > 0 {
         // Too few to be met by chance: those that come next. All of them may be hidden.
         let mut rounds = 0;
         while !found && rounds < 2 {
