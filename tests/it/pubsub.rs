@@ -353,3 +353,24 @@ fn a_subscriber_that_reads_nothing_is_let_go() {
     assert!(gone, "it is still there");
     assert_eq!(server.info("client_output_buffer_limit_disconnections"), 1);
 }
+
+#[test]
+fn a_pipeline_of_messages_is_few_writes_to_each_subscriber() {
+    let mut server = Server::start(&[]);
+    let mut subscribers: Vec<Raw> = (0..10).map(|_| server.raw()).collect();
+    for wire in &mut subscribers {
+        ask(wire, "SUBSCRIBE x", &[&resp2("subscribe x :1")]);
+    }
+    let before = server.info("total_writes_processed");
+    let mut publisher = server.raw();
+    publisher.send((0..500).map(|n| format!("PUBLISH x {n}\r\n")).collect::<String>());
+    publisher.expect(":10\r\n".repeat(500));
+    // Behind what was published before it, in its place.
+    ask(&mut subscribers[0], "PING", &[]);
+    let messages: String = (0..500).map(|n| resp2(&format!("message x {n}"))).collect();
+    subscribers.iter_mut().for_each(|wire| wire.expect(&messages));
+    subscribers[0].expect(resp2("pong ''"));
+    // One for each message would be 5,000.
+    let writes = server.info("total_writes_processed") - before;
+    assert!(writes < 1000, "{writes} writes");
+}
