@@ -22,23 +22,53 @@ use std::collections::BTreeSet;
 /// Where clients of RESP2, which knows no pushes, hear of changes.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 
-/// What a client is told.
-#[derive(Clone, Copy)]
-enum Invalid<'a> {
-    Keys(&'a [&'a [u8]]),
-    Everything,
+/// What clients are told, all of them by the same bytes.
+struct Invalidation<'a> {
+    /// The keys that are no longer what they were; `None`: all.
+    keys: Option<&'a [&'a [u8]]>,
+    pushed: Option<Bytes>,
+    published: Option<Bytes>,
 }
 
-impl Invalid<'_> {
-    fn write(self, reply: &mut Reply) {
-        match self {
-            Invalid::Keys(keys) => {
-                reply.array(keys.len());
-                keys.iter().for_each(|key| reply.bulk(key));
-            }
-            Invalid::Everything => reply.null(),
-        }
+impl<'a> Invalidation<'a> {
+    fn of(keys: &'a [&'a [u8]]) -> Invalidation<'a> {
+        Invalidation { keys: Some(keys), pushed: None, published: None }
     }
+
+    fn of_everything() -> Invalidation<'a> {
+        Invalidation { keys: None, pushed: None, published: None }
+    }
+
+    /// As RESP3 has it.
+    fn pushed(&mut self) -> Bytes {
+        let encode = || {
+            let mut reply = Reply::new(Protocol::Resp3);
+            reply.push(2);
+            reply.bulk(b"invalidate");
+            write_keys(&mut reply, self.keys);
+            Bytes::from(reply.take())
+        };
+        self.pushed.get_or_insert_with(encode).clone()
+    }
+
+    /// As a message on a channel, for clients of RESP2.
+    fn published(&mut self) -> Bytes {
+        let encode = || {
+            let mut reply = Reply::new(Protocol::Resp2);
+            reply.array(3);
+            reply.bulk(b"message");
+            reply.bulk(CHANNEL);
+            write_keys(&mut reply, self.keys);
+            Bytes::from(reply.take())
+        };
+        self.published.get_or_insert_with(encode).clone()
+    }
+}
+
+fn write_keys(reply: &mut Reply, keys: Option<&[&[u8]]>) {
+    let Some(keys) = keys else { return reply.null() };
+    reply.array(keys.len());
+    keys.iter().for_each(|key| reply.bulk(key));
 }
 
 /// Starts tracking for a client, or changes what it wants.
@@ -120,13 +150,15 @@ pub(crate) fn tracking_key_changed(server: &mut Server, key: &[u8], by: Option<T
 
 /// Tells those who have read a key not to believe what they have.
 fn invalidate_key(server: &mut Server, key: &[u8], readers: BTreeSet<Noted>) {
+    let keys = [key];
+    let mut invalidation = Invalidation::of(&keys);
     for noted in readers {
         let Some(token) = server.clients.find(noted) else { continue };
         let Some(tracking) = &server.clients[token].tracking else { continue };
         let own =
             tracking.options.contains(TrackingOptions::NOLOOP) && server.clients.is_in_turn(token);
         if !own && !tracking.options.contains(TrackingOptions::BCAST) {
-            send_tracking_message(server, token, Invalid::Keys(&[key]));
+            send_tracking_message(server, token, &mut invalidation);
         }
     }
 }
@@ -138,8 +170,9 @@ pub(crate) fn tracking_invalidate_everything(server: &mut Server) {
         return;
     }
     let tracks = |(token, client): (Token, &Client)| client.tracking.is_some().then_some(token);
+    let mut invalidation = Invalidation::of_everything();
     for token in server.clients.iter().filter_map(tracks).collect::<Vec<_>>() {
-        send_tracking_message(server, token, Invalid::Everything);
+        send_tracking_message(server, token, &mut invalidation);
     }
 }
 
@@ -153,7 +186,7 @@ pub(crate) fn tracking_broadcast(server: &mut Server) {
             let by_others = changed.iter().filter(|(_, by)| !no_loop || **by != Some(token));
             let keys: Vec<&[u8]> = by_others.map(|(key, _)| &**key).collect();
             if !keys.is_empty() {
-                send_tracking_message(server, token, Invalid::Keys(&keys));
+                send_tracking_message(server, token, &mut Invalidation::of(&keys));
             }
         }
     }
@@ -168,38 +201,25 @@ pub(crate) fn tracking_limit_keys(server: &mut Server) {
 }
 
 /// Tells a tracking client, or who is told in its place, what is no longer so.
-fn send_tracking_message(server: &mut Server, token: Token, what: Invalid<'_>) {
+fn send_tracking_message(server: &mut Server, token: Token, what: &mut Invalidation<'_>) {
     let redirect = server.clients[token].tracking.as_ref().and_then(|t| t.redirect);
     let Some(noted) = redirect else {
         if server.clients[token].protocol == Protocol::Resp3 {
-            push_invalidation(server, token, what);
+            output::push_to(server, token, what.pushed());
         }
         return;
     };
     match server.clients.find(noted) {
         Some(target) if server.clients[target].protocol == Protocol::Resp3 => {
-            push_invalidation(server, target, what);
+            output::push_to(server, target, what.pushed());
         }
         Some(target) if server.clients[target].is(ClientFlags::PUBSUB) => {
-            let mut reply = Reply::new(Protocol::Resp2);
-            reply.array(3);
-            reply.bulk(b"message");
-            reply.bulk(CHANNEL);
-            what.write(&mut reply);
-            output::push_to(server, target, Bytes::from(reply.take()));
+            output::push_to(server, target, what.published());
         }
         // It could not tell the message from a reply.
         Some(_) => {}
         None => tell_broken_redirect(server, token, noted.1),
     }
-}
-
-fn push_invalidation(server: &mut Server, token: Token, what: Invalid<'_>) {
-    let mut reply = Reply::new(Protocol::Resp3);
-    reply.push(2);
-    reply.bulk(b"invalidate");
-    what.write(&mut reply);
-    output::push_to(server, token, Bytes::from(reply.take()));
 }
 
 fn tell_broken_redirect(server: &mut Server, token: Token, gone: u64) {
