@@ -128,7 +128,7 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             let LibraryFunction { name, description, flags, .. } = &**function;
             reply.map(3);
             reply.bulk(b"name");
-            reply.bulk(name);
+            reply.bulk(name.as_bytes());
             reply.bulk(b"description");
             match description {
                 Some(text) => reply.bulk(text),
@@ -159,7 +159,7 @@ fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
             reply.bulk(busy.name.as_bytes());
             reply.bulk(b"command");
             reply.array(busy.command.len());
-            busy.command.iter().for_each(|arg| reply.bulk(arg));
+            busy.command.iter().for_each(|word| reply.bulk(word));
             reply.bulk(b"duration_ms");
             reply.int(busy.started.elapsed().as_millis() as i64);
         }
@@ -268,7 +268,7 @@ fn run(s: &mut Server, call: &mut Call, command: &[&[u8]], read_only: bool) -> C
         &ScriptRequest {
             engine: &engine,
             function: &function.callback,
-            name: String::from_utf8_lossy(&function.name).into(),
+            name: &function.name,
             flags: function.flags,
             read_only,
             command,

@@ -103,7 +103,7 @@ fn run_debugged(
     let (keys, args) = keys_and_args(command)?;
     debugger::debug_script(s, call, body, |s, call, engine| {
         let (flags, function) = compile(engine, body)?;
-        let name = String::from_utf8_lossy(&sha1_hex(body)).into();
+        let name = &String::from_utf8_lossy(&sha1_hex(body)).into();
         let function = &function;
         let is_function = false;
         run::run_script(
@@ -147,7 +147,7 @@ fn run(
         &ScriptRequest {
             engine: &engine,
             function: &script.function,
-            name: script.name,
+            name: &script.name,
             flags: script.flags,
             read_only,
             command,
@@ -156,7 +156,7 @@ fn run(
             is_function: false,
         },
     );
-    s.scripting.scripts.note_use(&sha);
+    s.scripting.scripts.note_use(&sha, &script);
     outcome
 }
 

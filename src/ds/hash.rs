@@ -6,6 +6,7 @@
 //! keys fall together. The table takes a key's bucket from the high bits and its tag from the low
 //! byte, so all bits have to be good: hence one folding more at the end.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 
 /// Odd constants without pattern (from the binary digits of pi) that tell the uses of the seed
@@ -97,6 +98,43 @@ pub fn set_seed(seed: HashSeed) {
 #[inline]
 pub fn seed() -> HashSeed {
     *SEED.get_or_init(|| HashSeed::new([PI[0], PI[1]]))
+}
+
+/// For the standard library's tables.
+impl BuildHasher for HashSeed {
+    type Hasher = SeededHasher;
+
+    fn build_hasher(&self) -> SeededHasher {
+        SeededHasher { seed: *self, state: 0 }
+    }
+}
+
+/// Hashes the parts of a key as [`HashSeed::hash`] does, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct SeededHasher {
+    seed: HashSeed,
+    state: u64,
+}
+
+impl Hasher for SeededHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.write_u64(self.seed.hash(bytes));
+    }
+
+    #[inline]
+    fn write_u64(&mut self, n: u64) {
+        self.state = fold(self.state ^ n ^ self.seed.left, self.seed.right ^ PI[2]);
+    }
+
+    /// The length of a part: it is in that part's hash.
+    #[inline]
+    fn write_usize(&mut self, _: usize) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.state
+    }
 }
 
 /// The xor of both halves of the 128-bit product.

@@ -4,6 +4,7 @@ use super::debugger::Debugger;
 use super::engine::{Engine, Host, LuaRef, Purpose, sha1_hex};
 use super::error::plain_text;
 use super::shebang::{ScriptFlags, split_shebang};
+use crate::ds::hash::{self, HashSeed};
 use crate::resp::error::{CommandError, CommandResult};
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -18,7 +19,9 @@ pub type Sha = [u8; 40];
 
 /// The SHA1 that a client means; `None` if it can't be one.
 pub fn parse_sha(arg: &[u8]) -> Option<Sha> {
-    arg.to_ascii_lowercase().try_into().ok()
+    let mut sha: Sha = arg.try_into().ok()?;
+    sha.make_ascii_lowercase();
+    Some(sha)
 }
 
 /// Compiles a script, and reads what it says of itself.
@@ -51,7 +54,7 @@ pub struct Script {
 pub struct Scripts {
     host: Host,
     engine: Option<Rc<Engine>>,
-    known: HashMap<Sha, Script>,
+    known: HashMap<Sha, Script, HashSeed>,
     by_use: BTreeMap<u64, Sha>,
     uses: u64,
     memory: usize,
@@ -68,7 +71,7 @@ impl Scripts {
         Scripts {
             host,
             engine: None,
-            known: HashMap::new(),
+            known: HashMap::with_hasher(hash::seed()),
             by_use: BTreeMap::new(),
             uses: 0,
             memory: 0,
@@ -164,9 +167,12 @@ impl Scripts {
         }
     }
 
-    /// A script has been used: the others go before it.
-    pub fn note_use(&mut self, sha: &Sha) {
-        self.note_use_of(sha, false);
+    /// A script, which was found here, has been used: the others go before it.
+    pub fn note_use(&mut self, sha: &Sha, script: &Script) {
+        // One that is kept for good, or was used last, is where it belongs.
+        if script.used.is_some_and(|used| used != self.uses) {
+            self.note_use_of(sha, false);
+        }
     }
 
     fn note_use_of(&mut self, sha: &Sha, is_new: bool) {
@@ -200,7 +206,8 @@ mod tests {
         let kept = load(&mut scripts, 0, true);
         let shas: Vec<Sha> = (1..=EVAL_SCRIPTS).map(|n| load(&mut scripts, n, false)).collect();
         assert_eq!((scripts.len(), scripts.evicted()), (EVAL_SCRIPTS + 1, 0));
-        scripts.note_use(&shas[0]);
+        let first = scripts.find(&shas[0]).unwrap().clone();
+        scripts.note_use(&shas[0], &first);
         // One that is asked for again is not new, and may be kept from now on.
         assert_eq!(load(&mut scripts, 2, true), shas[1]);
         load(&mut scripts, EVAL_SCRIPTS + 1, false);

@@ -6,7 +6,9 @@ use super::guard::{BYTES_A_STEP, Guard, Interrupt, PIECE_BYTES};
 use super::value::error_text;
 use super::{bit, cjson, cmsgpack, pack, random, text};
 use crate::resp::error::{CommandError, CommandResult};
+use crate::sys::lent::Lent;
 use crate::sys::lua::state_with_debug;
+use crate::sys::lua_stack::Stack;
 use mlua::chunk::ChunkMode;
 use mlua::debug::DebugSource;
 use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, RegistryKey, StdLib, Table, Value};
@@ -20,8 +22,31 @@ use std::time::Instant;
 /// own, which has room for some 8,000 values.
 pub type LuaRef = Rc<RegistryKey>;
 
-/// Where whoever runs a script puts what its functions are to find while it runs.
-pub type CurrentRun = Rc<RefCell<Option<Rc<dyn Any>>>>;
+/// What whoever runs a script lends to its functions while it runs.
+pub type CurrentRun = Rc<Loan>;
+
+/// A server, and the script that it runs.
+#[derive(Default)]
+pub struct Loan {
+    server: Lent<dyn Any>,
+    run: Lent<dyn Any>,
+}
+
+impl Loan {
+    /// Lends both while `act` runs.
+    pub fn lend<T>(&self, server: &mut impl Any, run: &mut impl Any, act: impl FnOnce() -> T) -> T {
+        self.server.lend(server, || self.run.lend(run, act))
+    }
+
+    /// Borrows both; `None` if no script runs, or they are in use.
+    pub fn borrow<S: Any, R: Any, T>(&self, act: impl FnOnce(&mut S, &mut R) -> T) -> Option<T> {
+        let of_both = |server: &mut dyn Any| {
+            let server = server.downcast_mut()?;
+            self.run.borrow(|run| Some(act(server, run.downcast_mut()?))).flatten()
+        };
+        self.server.borrow(of_both).flatten()
+    }
+}
 
 /// What whoever runs scripts lends to a Lua state.
 #[derive(Clone, Copy)]
@@ -58,9 +83,10 @@ pub struct Engine {
     pub guard: Guard,
     /// The globals that scripts see.
     pub env: Table,
-    /// Calls a function with keys and arguments, a script with these as globals; answers whether it went well, and its
-    /// result or the error.
-    pub run: Function,
+    /// The table behind it.
+    globals: RegistryKey,
+    /// Makes a table of an error that a script did not catch, with its place.
+    traced: RegistryKey,
     /// Has scripts see a version.
     show_version: Function,
     shown_version: RefCell<String>,
@@ -98,7 +124,8 @@ impl Engine {
             ))?;
         Ok(Engine {
             env: prelude.raw_get("env")?,
-            run: prelude.raw_get("run")?,
+            globals: lua.create_registry_value(prelude.raw_get::<Table>("globals")?)?,
+            traced: lua.create_registry_value(prelude.raw_get::<Function>("traced")?)?,
             show_version: prelude.raw_get("show_version")?,
             shown_version: RefCell::default(),
             current,
@@ -121,9 +148,38 @@ impl Engine {
 
     /// A script begins. Others are served from `turn_at` on, unless somebody goes through it line by line; it may use
     /// so many bytes, 0 being any number.
-    pub fn begin(&self, turn_at: Option<Instant>, limit_bytes: u64) {
+    pub fn begin(&self, now: Instant, turn_at: Option<Instant>, limit_bytes: u64) {
         let turn_at = turn_at.filter(|_| self.purpose != Purpose::Debugging);
-        self.guard.begin(&self.lua, turn_at, Rc::clone(&self.interrupt), limit_bytes);
+        self.guard.begin(&self.lua, now, turn_at, Rc::clone(&self.interrupt), limit_bytes);
+    }
+
+    /// Calls a function with keys and arguments, a script with these as globals. Answers whether it went well, and
+    /// leaves its result on the stack, or its error: a table, but for Lua's own where there was no memory for that.
+    ///
+    /// # Errors
+    /// If there is no room on the stack.
+    pub fn run(
+        &self,
+        stack: &mut Stack,
+        function: &LuaRef,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+    ) -> mlua::Result<bool> {
+        let limit_bytes = self.guard.lua_limit_bytes();
+        if self.purpose == Purpose::Libraries {
+            return stack.call(function, &self.traced, limit_bytes, |stack| {
+                stack.push_texts(keys)?;
+                stack.push_texts(args)
+            });
+        }
+        stack.push_kept(&self.globals)?;
+        for (name, texts) in [("KEYS", keys), ("ARGV", args)] {
+            stack.push_text(name.as_bytes())?;
+            stack.push_texts(texts)?;
+            stack.set_field()?;
+        }
+        stack.pop(1);
+        stack.call(function, &self.traced, limit_bytes, |_| Ok(()))
     }
 
     /// Has scripts see this version of Redis. To be called before each run: it may have changed.

@@ -99,11 +99,12 @@ impl Guard {
         guard.ok_or_else(|| mlua::Error::runtime("a state without a guard"))
     }
 
-    /// A script begins. From `turn_at` on `interrupt` is called again and again; the script is ended by its error.
+    /// A script begins now. From `turn_at` on `interrupt` is called again and again; the script is ended by its error.
     /// It and what others have left behind may use so many bytes (0: any number).
     pub fn begin(
         &self,
         lua: &Lua,
+        now: Instant,
         turn_at: Option<Instant>,
         interrupt: Interrupt,
         limit_bytes: u64,
@@ -111,7 +112,7 @@ impl Guard {
         let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
         self.0.turn_at.set(turn_at);
         self.0.interrupt.replace(Some(interrupt));
-        self.0.looked_at.set(Instant::now());
+        self.0.looked_at.set(now);
         self.0.limit.set(limit);
         self.0.collect_at.set(half_way(self.0.kept.get(), limit));
         // What is left over by others must not stand in its way; if it can't be collected that will be seen.
@@ -242,11 +243,19 @@ impl Guard {
         result
     }
 
+    /// To how many bytes Lua is limited while it runs; 0: to none.
+    pub fn lua_limit_bytes(&self) -> usize {
+        match self.0.limit.get() {
+            0 => 0,
+            limit => limit.saturating_sub(self.0.held.get()).max(1),
+        }
+    }
+
     // States made here have an allocator that can be limited.
     fn limit_lua(&self, lua: &Lua) {
-        let limit = self.0.limit.get();
+        let limit = self.lua_limit_bytes();
         if limit > 0 {
-            let _ = lua.set_memory_limit(limit.saturating_sub(self.0.held.get()).max(1));
+            let _ = lua.set_memory_limit(limit);
         }
     }
 
@@ -292,8 +301,10 @@ impl Guard {
         let count = self.0.instructions.get();
         let triggers = HookTriggers::new().every_nth_instruction(count as u32);
         lua.set_global_hook(triggers, move |lua, debug| {
-            // Once the error is on its way the prelude hands it on.
             if guard.has_ended() && debug.source().short_src.is_some_and(|name| name == PRELUDE) {
+                // Once the error is on its way the prelude hands it on. Whom it goes on to is asked at once, in
+                // whatever thread that runs: each has a count of its own.
+                guard.watch(lua)?;
                 return Ok(VmState::Continue);
             }
             guard.leave(lua, || guard.after_instructions(lua, count)).map(|()| VmState::Continue)

@@ -6,6 +6,7 @@ use super::error::{LibError, LibResult, plain_text};
 use super::log::log_line;
 use super::shebang::ScriptFlags;
 use super::value::to_argument;
+use crate::ds::hash::{self, HashSeed};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::util::args::split_args;
 use crate::util::log_level::Level;
@@ -17,13 +18,16 @@ use std::time::{Duration, Instant};
 
 /// The only engine, as it is shown.
 pub const ENGINE: &str = "LUA";
+/// Functions' names are seldom longer.
+const USUAL_NAME: usize = 64;
 const BAD_NAME: &str = "Library names can only contain letters, numbers, or underscores(_) and must be at least one \
                         character long";
 
 /// A function of a library.
 #[derive(Clone, Debug)]
 pub struct LibraryFunction {
-    pub name: Vec<u8>,
+    /// Letters, digits and underscores.
+    pub name: Rc<str>,
     pub description: Option<Vec<u8>>,
     pub flags: ScriptFlags,
     pub callback: LuaRef,
@@ -54,7 +58,7 @@ pub struct Libraries {
     engine: Option<Rc<Engine>>,
     libraries: BTreeMap<Vec<u8>, Library>,
     /// By their names in lower case.
-    functions: HashMap<Vec<u8>, Rc<LibraryFunction>>,
+    functions: HashMap<Vec<u8>, Rc<LibraryFunction>, HashSeed>,
 }
 
 /// How a library is loaded.
@@ -74,7 +78,8 @@ pub struct Load<'a> {
 impl Libraries {
     /// None yet. What will be loaded is run by this host.
     pub fn new(host: Host) -> Libraries {
-        Libraries { host, engine: None, libraries: BTreeMap::new(), functions: HashMap::new() }
+        let functions = HashMap::with_hasher(hash::seed());
+        Libraries { host, engine: None, libraries: BTreeMap::new(), functions }
     }
 
     /// None yet, with a Lua state of their own.
@@ -97,7 +102,15 @@ impl Libraries {
 
     /// The function of that name, in whatever case.
     pub fn function(&self, name: &[u8]) -> Option<&Rc<LibraryFunction>> {
-        self.functions.get(&name.to_ascii_lowercase())
+        let mut lower = [0; USUAL_NAME];
+        match lower.get_mut(..name.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(name);
+                lower.make_ascii_lowercase();
+                self.functions.get(&*lower)
+            }
+            None => self.functions.get(&name.to_ascii_lowercase()),
+        }
     }
 
     /// In the order of their names.
@@ -141,14 +154,15 @@ impl Libraries {
     fn remove(&mut self, name: &[u8]) -> Option<Library> {
         let library = self.libraries.remove(name)?;
         for function in &library.functions {
-            self.functions.remove(&function.name.to_ascii_lowercase());
+            self.functions.remove(function.name.to_ascii_lowercase().as_bytes());
         }
         Some(library)
     }
 
     fn insert(&mut self, library: Library) {
         for function in &library.functions {
-            self.functions.insert(function.name.to_ascii_lowercase(), Rc::clone(function));
+            let name = function.name.to_ascii_lowercase().into_bytes();
+            self.functions.insert(name, Rc::clone(function));
         }
         self.libraries.insert(library.name.clone(), library);
     }
@@ -173,8 +187,10 @@ impl Libraries {
             return Err(CommandError::err("No functions registered"));
         }
         let old = self.remove(&name);
-        if let Some(function) = functions.iter().find(|f| self.function(&f.name).is_some()) {
-            let error = with_name("Function ", &function.name, " already exists");
+        if let Some(function) =
+            functions.iter().find(|f| self.function(f.name.as_bytes()).is_some())
+        {
+            let error = with_name("Function ", function.name.as_bytes(), " already exists");
             old.into_iter().for_each(|old| self.insert(old));
             return Err(error);
         }
@@ -193,9 +209,10 @@ impl Libraries {
         }
         let replaced: Vec<Library> =
             other.libraries.keys().filter_map(|name| self.remove(name)).collect();
-        if let Some(function) = other.functions.values().find(|f| self.function(&f.name).is_some())
+        if let Some(function) =
+            other.functions.values().find(|f| self.function(f.name.as_bytes()).is_some())
         {
-            let error = with_name("Function ", &function.name, " already exists");
+            let error = with_name("Function ", function.name.as_bytes(), " already exists");
             replaced.into_iter().for_each(|library| self.insert(library));
             return Err(error);
         }
@@ -256,6 +273,12 @@ impl Metadata<'_> {
     }
 }
 
+/// The name of a function, if it can be one.
+fn function_name(name: &[u8]) -> LibResult<Rc<str>> {
+    let text = std::str::from_utf8(name).ok().filter(|_| is_name(name));
+    text.map(Rc::from).ok_or_else(|| LibError::table(format!("ERR {BAD_NAME}")))
+}
+
 /// Runs the code of a library; answers the functions that it registered.
 fn register_functions(
     engine: &Engine,
@@ -285,8 +308,9 @@ fn register_functions(
         engine.show_version(how.version)?;
         let guard = &engine.guard;
         let late = Rc::new(|| Err(LibError::table("ERR FUNCTION LOAD timeout")));
-        let deadline = Instant::now().checked_add(how.timeout);
-        guard.begin(&engine.lua, deadline, late, how.memory_limit_bytes);
+        let now = Instant::now();
+        let deadline = now.checked_add(how.timeout);
+        guard.begin(&engine.lua, now, deadline, late, how.memory_limit_bytes);
         let outcome =
             guard.enter(&engine.lua, || engine.load.call::<Option<LuaString>>(&*function));
         guard.end(&engine.lua)?;
@@ -304,9 +328,6 @@ fn add_function(
     registered: &mut Vec<Rc<LibraryFunction>>,
     function: LibraryFunction,
 ) -> LibResult<()> {
-    if !is_name(&function.name) {
-        return Err(LibError::table(format!("ERR {BAD_NAME}")));
-    }
     if registered.iter().any(|known| known.name.eq_ignore_ascii_case(&function.name)) {
         return Err(LibError::table("ERR Function already exists in the library"));
     }
@@ -335,7 +356,7 @@ fn read_registration(engine: &Engine, args: &MultiValue) -> LibResult<LibraryFun
                 return Err(err(text));
             };
             let (flags, callback) = (ScriptFlags::empty(), engine.keep(callback)?);
-            Ok(LibraryFunction { name, description: None, flags, callback })
+            Ok(LibraryFunction { name: function_name(&name)?, description: None, flags, callback })
         }
         _ => Err(err(format!("wrong number of arguments to {api}.register_function"))),
     }
@@ -380,7 +401,7 @@ fn read_named(engine: &Engine, named: &Table, api: &str) -> LibResult<LibraryFun
     let missing = |what: &str| err(format!("{api}.register_function must get a {what} argument"));
     let name = name.ok_or_else(|| missing("function name"))?;
     let callback = callback.ok_or_else(|| missing("callback"))?;
-    Ok(LibraryFunction { name, description, flags, callback })
+    Ok(LibraryFunction { name: function_name(&name)?, description, flags, callback })
 }
 
 fn read_flags(names: &Table) -> LibResult<ScriptFlags> {

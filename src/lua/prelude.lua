@@ -365,19 +365,6 @@ local function traced(err)
   return err
 end
 
-local run
-if for_libraries then
-  function run(f, keys, args)
-    return xpcall(function() return f(keys, args) end, traced)
-  end
-else
-  function run(f, keys, args)
-    rawset(globals, 'KEYS', keys)
-    rawset(globals, 'ARGV', args)
-    return xpcall(f, traced)
-  end
-end
-
 -- Libraries of functions. While one is loaded it sees nothing but `redis`, and little of that.
 
 local register, log
@@ -420,4 +407,4 @@ local function load(f)
   return 'ERR ' .. tostring(err)
 end
 
-return {env = env, run = run, show_version = show_version, bind_library = bind_library, load = load}
+return {env = env, globals = globals, traced = traced, show_version = show_version, bind_library = bind_library, load = load}

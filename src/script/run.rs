@@ -3,11 +3,11 @@
 
 use crate::lua::args::{guarded, to_number, truncated};
 use crate::lua::engine::{CurrentRun, Engine, Host, LuaRef, no_state};
-use crate::lua::error::{COUNTED, LibError, LibResult, error_table};
+use crate::lua::error::{COUNTED, LibError, LibResult};
 use crate::lua::guard::Guard;
 use crate::lua::log::log_line;
 use crate::lua::shebang::ScriptFlags;
-use crate::lua::value::{ReplyReader, ReplyWriter, command_args, to_argument};
+use crate::lua::value::{ReplyReader, ReplyWriter, command_args, push_error, to_argument};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::{Protocol, Reply};
 use crate::server::Server;
@@ -24,16 +24,16 @@ use crate::server::propagate;
 use crate::server::propagate::Targets;
 use crate::server::replication::primary::feed;
 use crate::server::replication::replica;
-use crate::server::scripting::BusyScript;
+use crate::server::scripting::{BusyScript, Words};
 use crate::server::table::CommandId;
 use crate::server::turn;
 use crate::spec::CommandFlags;
-use crate::sys::lua_args::take_arguments;
+use crate::sys::lua_args::{Arguments, create_native};
+use crate::sys::lua_stack::Stack;
 use crate::sys::lua_walk::Seen;
 use crate::util::slot::key_slot;
-use bstr::{BStr, ByteSlice};
-use mlua::{AnyUserData, Lua, MultiValue, Table, Value};
-use std::cell::RefCell;
+use bstr::ByteSlice;
+use mlua::{Lua, MultiValue, Table, Value};
 use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ pub struct ScriptRequest<'a> {
     pub engine: &'a Engine,
     pub function: &'a LuaRef,
     /// What errors call it.
-    pub name: Rc<str>,
+    pub name: &'a Rc<str>,
     pub flags: ScriptFlags,
     /// It came with a command that changes nothing.
     pub read_only: bool,
@@ -59,7 +59,7 @@ pub struct ScriptRequest<'a> {
 pub struct Run {
     name: Rc<str>,
     /// What was sent to run it. Of scripts nobody is told.
-    command: Vec<Vec<u8>>,
+    command: Words,
     is_function: bool,
     token: Token,
     started: Instant,
@@ -73,8 +73,6 @@ pub struct Run {
     wrote: bool,
     /// The database that its commands work on.
     db: usize,
-    /// The reply of the command that runs it.
-    reply: Reply,
 }
 
 /// What Lua states reach of this.
@@ -107,13 +105,13 @@ pub(crate) fn run_script(
     let threshold = Duration::from_millis(server.config.busy_reply_threshold);
     // Without a threshold nobody is served before the end.
     let turn_at = started.checked_add(threshold).filter(|_| !threshold.is_zero());
-    request.engine.begin(turn_at, server.config.lua_memory_limit);
+    request.engine.begin(started, turn_at, server.config.lua_memory_limit);
     let command = match request.is_function {
-        true => request.command.iter().map(|arg| arg.to_vec()).collect(),
-        false => Vec::new(),
+        true => server.scripting.take_words(request.command),
+        false => Words::default(),
     };
-    let run = Rc::new(RefCell::new(Run {
-        name: Rc::clone(&request.name),
+    let mut run = Run {
+        name: Rc::clone(request.name),
         command,
         is_function: request.is_function,
         token,
@@ -124,15 +122,15 @@ pub(crate) fn run_script(
         read_only: request.read_only || request.flags.contains(ScriptFlags::NO_WRITES),
         wrote: false,
         db: call.db,
-        reply: mem::take(&mut call.reply),
-    }));
-    let outcome = execute_script(server, &run, request);
-    call.reply = mem::take(&mut run.borrow_mut().reply);
-    let (protocol, slot) = (run.borrow().protocol, run.borrow().slot);
+    };
+    let outcome = execute_script(server, &mut run, request, &mut call.reply);
     if server.config.cluster_slot_stats_enabled {
-        server.observer.slot_stats.note_script(slot);
+        server.observer.slot_stats.note_script(run.slot);
     }
     server.scripting.end_busy();
+    if request.is_function {
+        server.scripting.give_back(run.command);
+    }
     server.effects.set_targets(Targets::default());
     if let Some(client) = server.clients.get_mut(token) {
         client.db = client_db;
@@ -141,7 +139,7 @@ pub(crate) fn run_script(
         propagate::end_unit(server);
     }
     call.propagate_nothing();
-    let failed = answer_outcome(call, request, protocol, outcome)?;
+    let failed = outcome.or_else(|failure| failure.answer(&mut call.reply, request.name))?;
     if failed && let Some(id) = server.commands.find(request.command[0]) {
         server.commands.get_mut(id).stats.failed += 1;
     }
@@ -200,39 +198,6 @@ fn may_run_script(server: &mut Server, token: Token, request: &ScriptRequest) ->
     Ok(())
 }
 
-/// Answers what a script returned or its error, if that is still to be done; answers itself whether there is an
-/// error in the reply.
-fn answer_outcome(
-    call: &mut Call,
-    request: &ScriptRequest,
-    protocol: Protocol,
-    outcome: mlua::Result<Outcome>,
-) -> CommandResult<bool> {
-    let name = &*request.name;
-    let (text, counted) = match outcome {
-        Ok(Outcome::Answered { failed }) => return Ok(failed),
-        Ok(Outcome::Returned(value)) => {
-            let Engine { lua, guard, .. } = request.engine;
-            let written = ReplyWriter::new(lua, guard, &mut call.reply, protocol).write(&value);
-            return written
-                .map(|()| false)
-                .map_err(|error| CommandError::err_with(error.to_bytes()));
-        }
-        Ok(Outcome::Failed(error)) => uncaught(&error, name),
-        Err(error) => match LibError::from(error) {
-            LibError::Table { text, counted } => {
-                ([&text, &b" script: "[..], name.as_bytes()].concat(), counted)
-            }
-            other => (lua_error(&other.to_bytes(), name), false),
-        },
-    };
-    if !counted {
-        return Err(CommandError::of_script(&text));
-    }
-    call.reply.error_text(&text);
-    Ok(true)
-}
-
 /// What a script that may write hears when there is something wrong with the disk.
 fn disk_error(error: &DiskError) -> CommandError {
     let (what, reason) = match error {
@@ -246,14 +211,42 @@ fn disk_error(error: &DiskError) -> CommandError {
     CommandError::with(ErrorCode::Misconf, text)
 }
 
-/// What became of a script.
-enum Outcome {
-    /// The table that it returned has been answered. `failed`: there is an error in it.
-    Answered { failed: bool },
-    /// It returned this, which is no table.
-    Returned(Value),
-    /// It did not catch this.
-    Failed(Value),
+/// Why a script has not been answered.
+enum Failure {
+    /// It did not catch an error. `counted`: that is in the statistics already.
+    Uncaught { text: Vec<u8>, counted: bool },
+    /// It was ended, or its memory was out, while its reply was written.
+    Ended(LibError),
+}
+
+impl From<LibError> for Failure {
+    fn from(error: LibError) -> Failure {
+        Failure::Ended(error)
+    }
+}
+
+impl From<mlua::Error> for Failure {
+    fn from(error: mlua::Error) -> Failure {
+        Failure::Ended(error.into())
+    }
+}
+
+impl Failure {
+    /// Answers it, if it has been counted, and otherwise has the command fail.
+    fn answer(self, reply: &mut Reply, name: &str) -> CommandResult<bool> {
+        let (text, counted) = match self {
+            Failure::Uncaught { text, counted } => (text, counted),
+            Failure::Ended(LibError::Table { text, counted }) => {
+                ([&text, &b" script: "[..], name.as_bytes()].concat(), counted)
+            }
+            Failure::Ended(other) => (lua_error(&other.to_bytes(), name), false),
+        };
+        if !counted {
+            return Err(CommandError::of_script(&text));
+        }
+        reply.error_text(&text);
+        Ok(true)
+    }
 }
 
 /// The text of an error of Lua's own.
@@ -261,37 +254,42 @@ fn lua_error(text: &[u8], name: &str) -> Vec<u8> {
     [b"ERR ", text, b" script: ", name.as_bytes()].concat()
 }
 
-/// The text of an error that a script did not catch, and whether it has been counted.
-fn uncaught(error: &Value, name: &str) -> (Vec<u8>, bool) {
-    let table = match error {
-        Value::Table(table) => table,
+/// The error on top of the stack, which a script did not catch.
+fn uncaught(stack: &mut Stack, name: &str) -> mlua::Result<Failure> {
+    match stack.top() {
+        Seen::Table => {}
         // Lua's own, for which there was no memory for more.
-        Value::String(text) => return (lua_error(&text.as_bytes(), name), false),
-        _ => return (format!("ERR Error running script {name}").into(), false),
-    };
-    let field = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
-    let text = |value: Value| match value {
-        Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(n) => Some(n.to_string().into()),
-        _ => None,
-    };
-    let mut message = text(field("err")).unwrap_or_else(|| b"ERR unknown error".to_vec());
-    if let (Some(source), Some(line)) = (text(field("source")), text(field("line"))) {
-        let place = [b" script: ", name.as_bytes(), b", on ", &source, b":", &line, b"."];
-        message.extend(place.concat());
+        Seen::Text(text) => {
+            return Ok(Failure::Uncaught { text: lua_error(text, name), counted: false });
+        }
+        _ => {
+            let text = format!("ERR Error running script {name}").into();
+            return Ok(Failure::Uncaught { text, counted: false });
+        }
     }
-    (message, field(COUNTED) == Value::Boolean(true))
+    let mut field = |field: &str| {
+        stack.push_field(field.as_bytes())?;
+        let text = match stack.top() {
+            Seen::Text(text) => Some(text.to_vec()),
+            Seen::Number(x) if x == x.trunc() => Some(truncated(x).to_string().into()),
+            _ => None,
+        };
+        stack.pop(1);
+        mlua::Result::Ok(text)
+    };
+    let mut text = field("err")?.unwrap_or_else(|| b"ERR unknown error".to_vec());
+    if let (Some(source), Some(line)) = (field("source")?, field("line")?) {
+        let place = [b" script: ", name.as_bytes(), b", on ", &source, b":", &line, b"."];
+        text.extend(place.concat());
+    }
+    stack.push_field(COUNTED.as_bytes())?;
+    Ok(Failure::Uncaught { text, counted: stack.top() == Seen::Boolean(true) })
 }
 
 /// What a script hears of a reply that is an error, which has been counted.
 fn reply_error(reply: &[u8]) -> LibError {
     let text = reply.strip_suffix(b"\r\n").unwrap_or(reply);
     LibError::Table { text: text.trim_start_with(|c| c == '-').to_vec(), counted: true }
-}
-
-/// Strings as a Lua array.
-fn array(lua: &Lua, strings: &[&[u8]]) -> mlua::Result<Table> {
-    lua.create_sequence_from(strings.iter().map(BStr::new))
 }
 
 type RunFn = fn(&mut Run, &mut Server, &[Value]) -> LibResult<Option<Value>>;
@@ -314,23 +312,35 @@ const RUN_FUNCTIONS: [(&str, RunFn); 6] = [
 fn natives(lua: &Lua, current: &CurrentRun) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let (server, guard) = (Rc::clone(current), Guard::of(lua)?);
-    let call = guarded(lua, move |lua, ()| {
-        match take_arguments(lua, |args| call_command(&server, args))? {
+    let call = create_native(
+        lua,
+        move |lua, args| match call_command(&server, args)? {
             Ok(reply) if reply.as_bytes().first() == Some(&b'-') => {
                 Err(reply_error(reply.as_bytes()).raise(lua))
             }
-            Ok(reply) => ReplyReader::new(lua, &guard, reply.as_bytes()).value(),
+            Ok(reply) => Ok(reply),
             Err(error) => Err(error.raise(lua)),
-        }
-    })?;
+        },
+        move |reply, stack| {
+            let pushed = ReplyReader::new(&guard, reply.as_bytes()).push_value(stack);
+            pushed.map_err(mlua::Error::external)
+        },
+    )?;
     let (server, guard) = (Rc::clone(current), Guard::of(lua)?);
-    let pcall = guarded(lua, move |lua, ()| {
-        match take_arguments(lua, |args| call_command(&server, args))? {
-            Ok(reply) => ReplyReader::new(lua, &guard, reply.as_bytes()).value(),
-            Err(LibError::Table { text, counted }) => error_table(lua, &text, counted),
-            Err(error) => Err(error.raise(lua)),
-        }
-    })?;
+    let pcall = create_native(
+        lua,
+        move |lua, args| match call_command(&server, args)? {
+            Err(LibError::Table { text, counted }) => Ok(Err((text, counted))),
+            outcome => outcome.map(Ok).map_err(|error| error.raise(lua)),
+        },
+        move |outcome, stack| match outcome {
+            Err((text, counted)) => push_error(stack, &text, counted),
+            Ok(reply) => {
+                let pushed = ReplyReader::new(&guard, reply.as_bytes()).push_value(stack);
+                pushed.map_err(mlua::Error::external)
+            }
+        },
+    )?;
     table.raw_set("call", call)?;
     table.raw_set("pcall", pcall)?;
     for (name, function) in RUN_FUNCTIONS {
@@ -346,7 +356,7 @@ fn natives(lua: &Lua, current: &CurrentRun) -> mlua::Result<Table> {
     Ok(table)
 }
 
-fn call_command(current: &CurrentRun, args: &[Seen]) -> mlua::Result<LibResult<Reply>> {
+fn call_command(current: &CurrentRun, args: &Arguments) -> mlua::Result<LibResult<Reply>> {
     with_run(current, |run, server| run.redis_call(server, args))
 }
 
@@ -359,67 +369,45 @@ fn interrupt(current: &CurrentRun) -> LibResult<()> {
     with_run(current, Run::interrupt).unwrap_or(Ok(()))
 }
 
-/// Writes the table that a script returns as its reply, while others may be served and the script be ended.
-fn write_reply(engine: &Engine, table: Table) -> LibResult<Outcome> {
-    let Engine { lua, guard, current, .. } = engine;
-    let (mut reply, protocol) =
-        with_run(current, |run, _| (mem::take(&mut run.reply), run.protocol))?;
-    let start = reply.len();
-    let mut writer = ReplyWriter::new(lua, guard, &mut reply, protocol);
-    let outcome = writer.write(&Value::Table(table));
-    let (failed, errors) = (writer.failed, writer.errors);
-    if outcome.is_err() {
-        reply.truncate(start);
-    }
-    with_run(current, |run, server| {
-        run.reply = reply;
-        errors.iter().for_each(|code| server.observer.count_error(code));
-    })?;
-    outcome.map(|()| Outcome::Answered { failed })
-}
-
-/// The script that is running, and its server, which Lua lends to its functions.
-struct Running {
-    server: AnyUserData,
-    run: Rc<RefCell<Run>>,
-}
-
 /// Does something with the script that is running and its server.
 fn with_run<T>(
     current: &CurrentRun,
     act: impl FnOnce(&mut Run, &mut Server) -> T,
 ) -> mlua::Result<T> {
-    let nobody = || mlua::Error::external(LibError::table("ERR no script is running"));
-    let running = current.borrow().clone().ok_or_else(nobody)?;
-    let Running { server, run } = running.downcast_ref().ok_or_else(nobody)?;
-    let mut run = run.try_borrow_mut().map_err(mlua::Error::external)?;
-    server.borrow_mut_scoped(|server: &mut Server| act(&mut run, server))
+    let outcome = current.borrow(|server, run| act(run, server));
+    outcome.ok_or_else(|| mlua::Error::external(LibError::table("ERR no script is running")))
 }
 
-/// Calls a script, and answers what it returns.
+/// Calls a script, and answers what it returns; answers itself whether there is an error in it.
 fn execute_script(
     server: &mut Server,
-    run: &Rc<RefCell<Run>>,
+    run: &mut Run,
     request: &ScriptRequest,
-) -> mlua::Result<Outcome> {
-    let Engine { lua, run: start, current, guard, .. } = request.engine;
-    let (keys, args) = (array(lua, request.keys)?, array(lua, request.args)?);
-    lua.scope(|scope| {
-        let server = scope.create_any_userdata_ref_mut(server)?;
-        let running = Running { server, run: Rc::clone(run) };
-        let outer = current.replace(Some(Rc::new(running)));
-        let outcome = guard.enter(lua, || start.call((&**request.function, keys, args)));
-        let outcome = outcome.and_then(|(ok, value)| match (ok, value) {
-            (true, Value::Table(table)) => {
-                write_reply(request.engine, table).map_err(mlua::Error::external)
-            }
-            (true, value) => Ok(Outcome::Returned(value)),
-            (false, error) => Ok(Outcome::Failed(error)),
-        });
-        current.replace(outer);
-        guard.end(lua)?;
-        outcome
-    })
+    reply: &mut Reply,
+) -> Result<bool, Failure> {
+    let Engine { lua, current, guard, .. } = request.engine;
+    let mut errors = Vec::new();
+    let outcome = current.lend(server, run, || {
+        let mut stack = Stack::new(lua);
+        let went_well =
+            request.engine.run(&mut stack, request.function, request.keys, request.args)?;
+        if !went_well {
+            return Err(uncaught(&mut stack, request.name)?);
+        }
+        let protocol = with_run(current, |run, _| run.protocol)?;
+        let start = reply.len();
+        let mut writer = ReplyWriter::new(guard, reply, protocol);
+        let written = writer.write(&mut stack);
+        let failed = writer.failed;
+        errors = writer.errors;
+        if written.is_err() {
+            reply.truncate(start);
+        }
+        written.map(|()| failed).map_err(Failure::Ended)
+    });
+    errors.iter().for_each(|code| server.observer.count_error(code));
+    guard.end(lua)?;
+    outcome
 }
 
 impl Run {
@@ -427,7 +415,7 @@ impl Run {
     ///
     /// # Errors
     /// If it is not executed.
-    fn redis_call(&mut self, server: &mut Server, args: &[Seen]) -> LibResult<Reply> {
+    fn redis_call(&mut self, server: &mut Server, args: &Arguments) -> LibResult<Reply> {
         if args.is_empty() {
             return Err(no_arguments(server));
         }
@@ -439,7 +427,7 @@ impl Run {
         let allowed = self.may_call(server, id, &args);
         allowed.map_err(|error| refused(server, Some(id), &error))?;
         self.wrote |= server.commands.get(id).is(CommandFlags::WRITE);
-        let mut call = Call::of_script(self.token, self.db, self.protocol);
+        let mut call = Call::of_script(self.token, self.db, self.protocol, &args);
         dispatch::call(server, &mut call, id, &args);
         self.db = call.db;
         server.scripting.scripts.debugger.note_reply(&call.reply);

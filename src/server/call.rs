@@ -7,6 +7,7 @@
 
 use super::gates::Gates;
 use super::observe::Observer;
+use super::observe::slot_stats::most_request_bytes;
 use super::token::Token;
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Protocol, Reply};
@@ -93,8 +94,9 @@ impl Call {
     }
 
     /// For a command that a script calls.
-    pub fn of_script(token: Token, db: usize, protocol: Protocol) -> Call {
-        Call { in_script: true, ..Call::of_file(token, db, protocol) }
+    pub fn of_script(token: Token, db: usize, protocol: Protocol, args: &[&[u8]]) -> Call {
+        let largest_request = most_request_bytes(args);
+        Call { in_script: true, largest_request, ..Call::of_file(token, db, protocol) }
     }
 
     /// For a command that a client blocked with, and that is executed again.

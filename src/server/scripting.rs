@@ -31,7 +31,7 @@ const HAS_WRITTEN: CommandError = CommandError::new(
 pub struct BusyScript {
     pub name: Rc<str>,
     /// What was sent to run it.
-    pub command: Vec<Vec<u8>>,
+    pub command: Words,
     pub is_function: bool,
     pub started: Instant,
     /// Who sent it.
@@ -55,6 +55,42 @@ impl BusyScript {
     }
 }
 
+/// The words of a command, one behind the other.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
+impl Words {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| &self.bytes[mem::replace(&mut start, end)..end])
+    }
+
+    fn write(&mut self, command: &[&[u8]]) {
+        for word in command {
+            self.bytes.extend_from_slice(word);
+            self.ends.push(self.bytes.len());
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.bytes.shrink_to(USUAL_BYTES);
+        self.ends.shrink_to(USUAL_BYTES / size_of::<usize>());
+    }
+}
+
+/// So many bytes of a command's words, and of what is known of them, are kept for the next one.
+const USUAL_BYTES: usize = 1 << 12;
 /// The code of a library that a client loads may run for so long: it has only to register functions.
 const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
 /// The same for one that was loaded before, elsewhere or earlier.
@@ -65,6 +101,8 @@ pub struct Scripting {
     pub(crate) scripts: Scripts,
     pub(crate) libraries: Libraries,
     busy: Option<Box<BusyScript>>,
+    /// Memory for the words of the next command that runs a function.
+    spare_words: Words,
     /// The busy script is to end.
     killed: bool,
 }
@@ -76,8 +114,22 @@ impl Scripting {
             scripts: Scripts::new(host),
             libraries: Libraries::new(host),
             busy: None,
+            spare_words: Words::default(),
             killed: false,
         }
+    }
+
+    /// Notes the words of a command, until they are given back.
+    pub fn take_words(&mut self, command: &[&[u8]]) -> Words {
+        let mut words = mem::take(&mut self.spare_words);
+        words.write(command);
+        words
+    }
+
+    /// They are not needed any more.
+    pub fn give_back(&mut self, mut words: Words) {
+        words.clear();
+        self.spare_words = words;
     }
 
     /// The script that has run for long, if one runs.
@@ -191,7 +243,7 @@ mod tests {
         let mut scripting = Scripting::new(Host::nobody());
         scripting.become_busy(BusyScript {
             name: "f".into(),
-            command: Vec::new(),
+            command: Words::default(),
             is_function,
             started: Instant::now(),
             caller: 7,

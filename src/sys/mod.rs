@@ -4,9 +4,11 @@
 pub mod children;
 pub(crate) mod crash;
 pub(crate) mod durable;
+pub(crate) mod lent;
 pub(crate) mod locale;
 pub(crate) mod lua;
 pub(crate) mod lua_args;
+pub(crate) mod lua_stack;
 pub(crate) mod lua_walk;
 pub(crate) mod poll;
 pub(crate) mod process;

@@ -74,6 +74,12 @@ pub fn request_bytes(args: &[&[u8]]) -> u64 {
     header(args.len()) + args.iter().map(bulk).sum::<u64>()
 }
 
+/// More than a request with these arguments has, said at once.
+pub fn most_request_bytes(args: &[&[u8]]) -> usize {
+    const HEADER: usize = 32;
+    args.iter().fold(HEADER, |bytes, arg| bytes + HEADER + arg.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +93,7 @@ mod tests {
         ];
         for (args, sent) in table {
             assert_eq!(request_bytes(args), sent.len() as u64, "{sent:?}");
+            assert!(most_request_bytes(args) >= sent.len());
         }
     }
 
