@@ -10,3 +10,4 @@ pub(crate) mod packed;
 pub mod quicklist;
 pub mod sorted_set;
 pub mod table;
+pub(crate) mod walked;

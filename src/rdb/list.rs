@@ -18,16 +18,22 @@ pub(super) fn write(w: &mut impl Records, list: &List) -> io::Result<()> {
         return w.string(listpack.as_bytes());
     }
     let Some(quicklist) = list.as_quicklist() else { return Ok(()) };
-    let nodes = quicklist.nodes();
+    let mut nodes = quicklist.nodes();
     w.length(nodes.len() as u64)?;
-    for (container, bytes) in nodes {
-        w.length(container as u64)?;
-        match bytes {
-            NodeBytes::Raw(bytes) => w.string(bytes)?,
-            NodeBytes::Lzf { compressed, raw_len } => w.lzf_string(compressed, raw_len)?,
-        }
+    nodes.try_for_each(|(container, bytes)| write_node(w, container, bytes))
+}
+
+/// Writes one of the nodes of [`write`], which come after their number.
+pub(super) fn write_node(
+    w: &mut impl Records,
+    container: Container,
+    bytes: NodeBytes<'_>,
+) -> io::Result<()> {
+    w.length(container as u64)?;
+    match bytes {
+        NodeBytes::Raw(bytes) => w.string(bytes),
+        NodeBytes::Lzf { compressed, raw_len } => w.lzf_string(compressed, raw_len),
     }
-    Ok(())
 }
 
 /// Reads nodes, each a listpack or an element.

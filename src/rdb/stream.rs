@@ -3,6 +3,7 @@
 //! There are three versions. The first does not know how many entries there ever were, nor how many a group has
 //! read; the third, which is only read, also tells when each consumer got something last.
 
+use super::draft::Draft;
 use super::error::Fault;
 use super::format::value_type;
 use super::loaded::Loaded;
@@ -21,10 +22,18 @@ const UNKNOWN: u64 = u64::MAX;
 pub(super) fn write(w: &mut impl Records, stream: &Stream) -> io::Result<()> {
     let log = &stream.log;
     w.length(log.node_count() as u64)?;
-    for (master, listpack) in log.nodes() {
-        w.string(&master.to_be_bytes())?;
-        w.string(listpack)?;
-    }
+    log.nodes().try_for_each(|(master, listpack)| write_node(w, master, listpack))?;
+    write_rest(w, stream)
+}
+
+fn write_node(w: &mut impl Records, master: StreamId, listpack: &[u8]) -> io::Result<()> {
+    w.string(&master.to_be_bytes())?;
+    w.string(listpack)
+}
+
+/// Writes what comes after the nodes.
+fn write_rest(w: &mut impl Records, stream: &Stream) -> io::Result<()> {
+    let log = &stream.log;
     w.length(log.len())?;
     for id in [log.last_id, log.first_id(), log.max_deleted_id] {
         write_id(w, id)?;
@@ -36,6 +45,33 @@ pub(super) fn write(w: &mut impl Records, stream: &Stream) -> io::Result<()> {
         write_group(w, group)?;
     }
     Ok(())
+}
+
+/// Writes a stream as [`write`] does, as it is now, but nodes only when it is handed them.
+pub(super) struct Later<W: Records> {
+    w: W,
+    /// What comes after them, when this is dropped.
+    rest: Draft,
+}
+
+impl<W: Records> Later<W> {
+    pub(super) fn begin(mut w: W, stream: &Stream) -> io::Result<Later<W>> {
+        w.length(stream.log.node_count() as u64)?;
+        let mut rest = Draft::new(*w.options());
+        write_rest(&mut rest, stream)?;
+        Ok(Later { w, rest })
+    }
+
+    pub(super) fn node(&mut self, master: StreamId, listpack: &[u8]) -> io::Result<()> {
+        write_node(&mut self.w, master, listpack)
+    }
+}
+
+impl<W: Records> Drop for Later<W> {
+    fn drop(&mut self) {
+        // Who writes later has to see to errors.
+        let _ = self.rest.write_to(&mut self.w);
+    }
 }
 
 fn write_group(w: &mut impl Records, group: &Group) -> io::Result<()> {

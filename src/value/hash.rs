@@ -14,6 +14,7 @@ use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, ListpackRef, Po
 use crate::ds::member::{Field, FieldRef, in_batches};
 use crate::ds::packed::{Exclusive, Packed, PackedOr, Shared};
 use crate::ds::table::{Table, Visitor};
+use crate::ds::walked::Heir;
 use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
@@ -219,8 +220,8 @@ impl Hash {
     }
 
     /// Has its table hand all fields to `visit`, as they are now (see [`Table::begin_walk`]); `false`: it has none.
-    pub fn begin_walk(&mut self, visit: Visitor<Field>) -> bool {
-        self.table_mut().map(|table| table.begin_walk(visit)).is_some()
+    pub fn begin_walk(&mut self, visit: Visitor<Field>, heir: Heir) -> bool {
+        self.table_mut().map(|table| table.begin_walk(visit, heir)).is_some()
     }
 
     /// Takes the encoding that suits these limits; for a hash that was made under the default ones.

@@ -140,6 +140,14 @@ impl List {
         }
     }
 
+    /// The same, to be walked through.
+    pub fn quicklist_mut(&mut self) -> Option<&mut Quicklist> {
+        match &mut self.0 {
+            Small(_) => None,
+            Big(quicklist) => Some(quicklist),
+        }
+    }
+
     /// A list of nodes that come from outside, to be brought into shape by [`List::adopt`].
     pub fn from_quicklist(nodes: Quicklist) -> List {
         List(Big(Box::new(nodes)))
@@ -381,6 +389,10 @@ impl List {
     /// Makes the list a listpack if it is one node with at most the limits' `divisor`-th part.
     fn shrink_within(&mut self, limits: ListLimits, divisor: usize) {
         let Big(quicklist) = &self.0 else { return };
+        if quicklist.is_walked() {
+            // There will be other changes, when the walk has come to its end.
+            return;
+        }
         if quicklist.is_empty() {
             self.0 = Small(Listpack::new());
         } else if let Some(view) = quicklist.as_single_listpack() {

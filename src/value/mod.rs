@@ -11,6 +11,7 @@ pub mod stream;
 pub(crate) mod string;
 pub(crate) mod zset;
 
+use crate::ds::quicklist::Quicklist;
 use crate::ds::sorted_set::SortedSet;
 use crate::ds::table::{Item, Table};
 use crate::util::alloc::relocate::Relocator;
@@ -20,6 +21,11 @@ use list::{List, ListLimits};
 use set::{Set, SetLimits};
 use stream::Stream;
 use zset::{Zset, ZsetLimits};
+
+/// As many bytes of a list or stream are as much work to be walked through as a bucket of elements.
+const BUCKET_BYTES: usize = 4096;
+/// A node of a list or stream is as much work as so many elements.
+const NODE_ELEMENTS: usize = 100;
 
 /// The type of a value, as `TYPE` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,14 +136,17 @@ impl ValueMut<'_> {
         }
     }
 
-    /// Goes on with a walk through the elements (see [`Table::walk_on`](crate::ds::table)). Returns whether there are
-    /// more.
+    /// Goes on with a walk through the elements by so many buckets (see [`Table::walk_on`](crate::ds::table)), or by as
+    /// much of what has none. Returns whether there are more.
     pub fn walk_on(self, buckets: usize) -> bool {
+        let bytes = buckets.saturating_mul(BUCKET_BYTES);
         match self {
             ValueMut::Set(set) => set.table_mut().is_some_and(|table| table.walk_on(buckets)),
             ValueMut::Hash(hash) => hash.table_mut().is_some_and(|table| table.walk_on(buckets)),
             ValueMut::Zset(zset) => zset.sorted_mut().is_some_and(|set| set.walk_on(buckets)),
-            ValueMut::String | ValueMut::List(_) | ValueMut::Stream(_) => false,
+            ValueMut::List(list) => list.quicklist_mut().is_some_and(|list| list.walk_on(bytes)),
+            ValueMut::Stream(stream) => stream.log.walk_on(bytes),
+            ValueMut::String => false,
         }
     }
 
@@ -147,7 +156,9 @@ impl ValueMut<'_> {
             ValueMut::Set(set) => _ = set.table_mut().map(Table::end_walk),
             ValueMut::Hash(hash) => _ = hash.table_mut().map(Table::end_walk),
             ValueMut::Zset(zset) => _ = zset.sorted_mut().map(SortedSet::end_walk),
-            ValueMut::String | ValueMut::List(_) | ValueMut::Stream(_) => {}
+            ValueMut::List(list) => _ = list.quicklist_mut().map(Quicklist::end_walk),
+            ValueMut::Stream(stream) => stream.log.end_walk(),
+            ValueMut::String => {}
         }
     }
 }
@@ -180,7 +191,9 @@ impl ValueRef<'_> {
     #[inline]
     pub fn is_walked(&self) -> bool {
         match self {
-            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => false,
+            ValueRef::Int(_) | ValueRef::Str(_) => false,
+            ValueRef::List(list) => list.as_quicklist().is_some_and(Quicklist::is_walked),
+            ValueRef::Stream(stream) => stream.log.is_walked(),
             ValueRef::Set(set) => set.table().is_some_and(Table::is_walked),
             ValueRef::Hash(hash) => hash.table().is_some_and(Table::is_walked),
             ValueRef::Zset(zset) => zset.sorted().is_some_and(SortedSet::is_walked),
@@ -199,10 +212,16 @@ impl ValueRef<'_> {
         }
     }
 
-    /// How many elements there are that can be walked through while they change; 0: they can't.
+    /// How many elements there are that can be walked through while they change, or how many would be as much work;
+    /// 0: they can't.
     pub fn walkable(&self) -> usize {
         match self {
-            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => 0,
+            ValueRef::Int(_) | ValueRef::Str(_) => 0,
+            ValueRef::List(list) => match list.as_quicklist() {
+                Some(list) => list.len().max(list.node_count() * NODE_ELEMENTS),
+                None => 0,
+            },
+            ValueRef::Stream(stream) => stream.log.node_count() * NODE_ELEMENTS,
             ValueRef::Set(set) => set.table().map_or(0, Table::len),
             ValueRef::Hash(hash) => hash.table().map_or(0, Table::len),
             ValueRef::Zset(zset) => zset.sorted().map_or(0, SortedSet::len),

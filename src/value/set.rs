@@ -9,6 +9,7 @@ use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, parse_int};
 use crate::ds::member::{BATCH, Member, MemberRef, in_batches};
 use crate::ds::packed::Packed;
 use crate::ds::table::{Table, Visitor};
+use crate::ds::walked::Heir;
 use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
 use std::ops::ControlFlow;
@@ -174,8 +175,8 @@ impl Set {
     }
 
     /// Has its table hand all members to `visit`, as they are now (see [`Table::begin_walk`]); `false`: it has none.
-    pub fn begin_walk(&mut self, visit: Visitor<Member>) -> bool {
-        self.table_mut().map(|table| table.begin_walk(visit)).is_some()
+    pub fn begin_walk(&mut self, visit: Visitor<Member>, heir: Heir) -> bool {
+        self.table_mut().map(|table| table.begin_walk(visit, heir)).is_some()
     }
 
     /// Takes the encoding that suits these limits; for a set that was made under the default ones.

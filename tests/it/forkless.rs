@@ -167,18 +167,23 @@ fn what_expires_or_is_evicted_meanwhile_was_there() {
     assert_eq!(digest(&mut server), before);
 }
 
-/// Fills large sets, sorted sets and hashes, some of the hashes with fields that expire.
+/// Fills large values of every type, some of the hashes with fields that expire.
 fn fill_large(server: &mut Server) {
     let script = "
-        for n = 1, 8 do
-            for i = 1, 3000 do
+        for _, n in ipairs({1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13}) do
+            for i = 1, 1500 do
                 redis.call('SADD', 'set:' .. n, 'member' .. i)
                 redis.call('ZADD', 'zset:' .. n, i, 'member' .. i)
                 redis.call('HSET', 'hash:' .. n, 'field' .. i, ('a value'):rep(10) .. i)
+                redis.call('RPUSH', 'list:' .. n, ('element'):rep(10) .. i)
+                redis.call('XADD', 'stream:' .. n, '5-' .. i, 'field', ('a value'):rep(5) .. i)
                 if n % 2 == 0 and i < 100 then
                     redis.call('HPEXPIREAT', 'hash:' .. n, 9000000000000 + i, 'FIELDS', 1, 'field' .. i)
                 end
             end
+            redis.call('SET', 'string:' .. n, ('a long string'):rep(10000) .. n)
+            redis.call('XGROUP', 'CREATE', 'stream:' .. n, 'group', 0)
+            redis.call('XREADGROUP', 'GROUP', 'group', 'me', 'COUNT', 50, 'STREAMS', 'stream:' .. n, '>')
         end";
     server.text(&["EVAL", script, "0"]);
 }
@@ -187,7 +192,7 @@ fn fill_large(server: &mut Server) {
 fn disturb_large(server: &mut Server) {
     let script = "
         local function change(n)
-            for i = 1, 3000, 7 do
+            for i = 1, 1500, 7 do
                 redis.call('SREM', 'set:' .. n, 'member' .. i)
                 redis.call('SADD', 'set:' .. n, 'new' .. i)
                 redis.call('ZINCRBY', 'zset:' .. n, 10, 'member' .. i)
@@ -198,9 +203,36 @@ fn disturb_large(server: &mut Server) {
             end
             redis.call('SPOP', 'set:' .. n, 100)
             redis.call('ZREMRANGEBYRANK', 'zset:' .. n, 100, 900)
+            local list, stream, string = 'list:' .. n, 'stream:' .. n, 'string:' .. n
+            for i = 1, 200 do
+                redis.call('RPUSH', list, 'last' .. i)
+                redis.call('LPUSH', list, 'first' .. i)
+                redis.call('XADD', stream, '6-' .. i, 'other', i)
+            end
+            for i = 1, 1400, 200 do
+                redis.pcall('LSET', list, i, ('set'):rep(i))
+                redis.call('LINSERT', list, 'AFTER', ('element'):rep(10) .. i, 'inserted')
+                redis.call('LREM', list, 0, ('element'):rep(10) .. i + 1)
+                redis.call('XDEL', stream, '5-' .. i, '5-' .. i + 1)
+                redis.call('XACK', stream, 'group', '5-' .. i)
+                redis.call('SETRANGE', string, i, 'other')
+            end
+            redis.call('LTRIM', list, 10, -10)
+            redis.call('LPOP', list, 300)
+            redis.call('RPOP', list, 300)
+            redis.call('XTRIM', stream, 'MAXLEN', 1000)
+            redis.call('XGROUP', 'CREATE', stream, 'another', 0)
+            redis.call('SETBIT', string, 77, 1)
+            redis.call('APPEND', string, 'more')
         end
         change(1)
-        for _, kind in ipairs({'set:', 'zset:', 'hash:'}) do
+        redis.call('LPOP', 'list:11', 100000)
+        redis.call('LTRIM', 'list:12', 1, 0)
+        redis.call('XTRIM', 'stream:11', 'MAXLEN', 0)
+        redis.call('XSETID', 'stream:11', '5-0')
+        redis.call('XADD', 'stream:11', '5-7', 'field', 'in the place of another')
+        redis.call('PEXPIRE', 'list:13', -1)
+        for _, kind in ipairs({'set:', 'zset:', 'hash:', 'list:', 'stream:', 'string:'}) do
             redis.call('RENAME', kind .. 2, kind .. 9)
             redis.call('DEL', kind .. 3)
             redis.call('MOVE', kind .. 4, 5)
@@ -234,6 +266,38 @@ fn large_values_are_handed_over_piece_by_piece() {
         assert_eq!(server.info_text("rdb_last_bgsave_status").as_deref(), Some("ok"), "{method}");
         assert_eq!(digest(&mut restarted(server)), before, "{method}");
     }
+}
+
+/// Large values alone are no reason to end a snapshot: it is what changes meanwhile that has a limit.
+#[test]
+fn a_value_may_be_larger_than_what_may_wait() {
+    let limited = ["--snapshot-buffer-limit", "1mb", "--snapshot-method", "incremental"];
+    let mut server = Server::start(&limited);
+    let script = "
+        redis.call('SET', 'string', ('x'):rep(20000000))
+        redis.call('RPUSH', 'list', 'a', ('y'):rep(5000000), 'b')
+        for i = 1, 30000 do redis.call('SADD', 'set', ('z'):rep(100) .. i) end";
+    server.text(&["EVAL", script, "0"]);
+    let before = begin_snapshot(&mut server, "BGSAVE");
+    // What is dropped waits as it is.
+    server.text(&["DEL", "set"]);
+    server.wait_info("rdb_bgsave_in_progress", "0");
+    assert_eq!(server.info_text("rdb_last_bgsave_status").as_deref(), Some("ok"));
+    assert_eq!(digest(&mut restarted(server)), before);
+}
+
+#[test]
+fn the_time_that_is_left_is_told() {
+    let left = "forkless_estimated_seconds_remaining";
+    let mut server = slow_server(&[]);
+    assert_eq!(server.info(left), -1);
+    fill(&mut server);
+    begin_snapshot(&mut server, "BGSAVE");
+    assert_eq!(server.info(left), -1);
+    server.text(&["CONFIG", "SET", "rdb-key-save-delay", "1000"]);
+    wait_for("an estimate", || (server.info(left) >= 0).then_some(()));
+    let_it_end(&mut server);
+    assert_eq!(server.info(left), -1);
 }
 
 #[test]

@@ -253,14 +253,9 @@ impl KeyTable {
         }
     }
 
-    /// A key has come here whose value is open. If nobody here can go on with it, it is walked through at once.
+    /// A key has come here whose value is open.
     pub fn take_in_open(&mut self, key: &[u8]) {
-        match &mut self.walk {
-            Some(walk) => walk.open_again(key),
-            None => {
-                while self.keys.value_mut(key).is_some_and(|value| value.walk_on(usize::MAX)) {}
-            }
-        }
+        self.walk.get_or_insert_with(|| Box::new(Walk::of_guests())).open_again(key);
     }
 
     /// Ends the walk, wherever it is.

@@ -212,7 +212,7 @@ impl Scribe for Notes {
         false
     }
 
-    fn open(&mut self, _: EntryMut<'_>) -> u64 {
+    fn open(&mut self, _: EntryMut<'_>) -> Option<u64> {
         unreachable!("nothing is large")
     }
 

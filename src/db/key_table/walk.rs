@@ -6,8 +6,8 @@
 //! change is handed over first; what lies behind has been handed over.
 //!
 //! A value that is too large to be taken down in one go is *opened* when the walk comes to it, or when something in its
-//! cell is about to change: from then on its own table hands its elements over, piece by piece, and each piece before
-//! it changes. It goes wherever the value goes, and if the value is dropped, what is left is handed over first.
+//! cell is about to change: from then on it hands its elements over itself, piece by piece, and each piece before it
+//! changes. Its walk goes wherever the value goes, and if the value is dropped, it is left to an heir.
 
 use crate::db::entry::{Entry, EntryMut, EntryRef};
 use crate::ds::table::{Course, Occupied, Table, position};
@@ -22,8 +22,8 @@ pub trait Scribe: Send {
     fn is_large(&self, entry: EntryRef<'_>) -> bool;
 
     /// Takes down such a key without its elements, and has its value hand these over. Returns a number, greater than
-    /// those before: values are to be walked through in its order.
-    fn open(&mut self, entry: EntryMut<'_>) -> u64;
+    /// those before: values are to be walked through in its order. `None`: it has been taken down after all.
+    fn open(&mut self, entry: EntryMut<'_>) -> Option<u64>;
 
     /// There will be no more.
     fn end(&mut self);
@@ -44,7 +44,25 @@ pub struct Walk {
     scribe: Box<dyn Scribe>,
     keys: u64,
     has_seen_all: bool,
+    is_of_guests: bool,
     open: VecDeque<Open>,
+}
+
+/// The scribe of a walk that has no keys of its own.
+struct Nobody;
+
+impl Scribe for Nobody {
+    fn take_down(&mut self, _: EntryRef<'_>) {}
+
+    fn is_large(&self, _: EntryRef<'_>) -> bool {
+        false
+    }
+
+    fn open(&mut self, _: EntryMut<'_>) -> Option<u64> {
+        None
+    }
+
+    fn end(&mut self) {}
 }
 
 impl Walk {
@@ -55,8 +73,19 @@ impl Walk {
             scribe,
             keys: 0,
             has_seen_all: false,
+            is_of_guests: false,
             open: VecDeque::new(),
         }
+    }
+
+    /// A walk that has only values to go through which come open from other tables.
+    pub(super) fn of_guests() -> Walk {
+        Walk { has_seen_all: true, is_of_guests: true, ..Walk::new(Box::new(Nobody)) }
+    }
+
+    /// Whether this is one that no snapshot has begun here.
+    pub fn is_of_guests(&self) -> bool {
+        self.is_of_guests
     }
 
     /// Keys handed over so far.
@@ -161,8 +190,9 @@ impl Walk {
     }
 
     fn open(&mut self, key: Box<[u8]>, entry: EntryMut<'_>) {
-        let number = self.scribe.open(entry);
-        self.open.push_back(Open { number, key });
+        if let Some(number) = self.scribe.open(entry) {
+            self.open.push_back(Open { number, key });
+        }
     }
 
     /// Goes to the start of a slot, unless it is in that slot already.

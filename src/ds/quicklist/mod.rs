@@ -15,10 +15,13 @@
 
 mod node;
 mod packed;
+mod walk;
 
 pub use node::{Container, Needle, NodeBytes};
+pub use walk::NodeVisitor;
 
 use super::listpack::{Listpack, ListpackEntry, ListpackRef, SAFETY_LIMIT};
+use super::walked::{Heir, KeptBytes, Walked};
 use crate::util::alloc::relocate::{Relocator, can_move};
 use node::Node;
 use std::borrow::Cow;
@@ -26,6 +29,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::{ControlFlow, Range};
+use walk::Walk;
 
 /// Limits in bytes for a fill of -1 to -5.
 const FILL_BYTES: [usize; 5] = [4096, 8192, 16_384, 32_768, 65_536];
@@ -41,6 +45,9 @@ const MOVED_LIKE_ELEMENT: usize = 512;
 
 /// Bytes that two listpacks need once only when merged: header and end mark.
 const LISTPACK_OVERHEAD: usize = 7;
+
+/// Bytes that an heir goes on by at a time.
+const BYTES_OF_HEIR: usize = 64 * 1024;
 
 thread_local! {
     /// See [`set_packed_threshold`]. Per thread, because each server of a process lives on its own.
@@ -149,6 +156,17 @@ pub struct Quicklist {
     len: usize,
     fill: i16,
     depth: u16,
+    /// Told before a node changes, and of nodes that come or go.
+    walk: Walked<Walk>,
+}
+
+impl Drop for Quicklist {
+    fn drop(&mut self) {
+        if let Some(heir) = self.walk.get_mut().and_then(|walk| walk.heir.take()) {
+            let mut list = mem::replace(self, Quicklist::new(self.fill, self.depth));
+            heir(Box::new(move || list.walk_on(BYTES_OF_HEIR)));
+        }
+    }
 }
 
 impl Quicklist {
@@ -159,6 +177,7 @@ impl Quicklist {
             len: 0,
             fill: fill.max(-(FILL_BYTES.len() as i16)),
             depth,
+            walk: Walked::default(),
         }
     }
 
@@ -215,6 +234,32 @@ impl Quicklist {
         self.nodes.iter().map(|node| (node.container(), node.stored()))
     }
 
+    /// Starts to hand the nodes, as they are now, to `visit` in their order: [`walk_on`](Self::walk_on) is to be called
+    /// until there are no more, when `visit` is dropped. A list that is dropped before is left to `heir`.
+    pub fn begin_walk(&mut self, visit: NodeVisitor, heir: Heir, kept: KeptBytes) {
+        self.walk.begin(Walk::new(self.nodes.len(), visit, heir, kept));
+    }
+
+    /// Whether a walk is under way that has not come to its end.
+    pub fn is_walked(&self) -> bool {
+        self.walk.is_under_way()
+    }
+
+    /// Goes on with the walk by nodes of about so many bytes. Returns whether there are more.
+    pub fn walk_on(&mut self, bytes: usize) -> bool {
+        let walk = self.walk.get_mut();
+        let goes_on = walk.is_some_and(|walk| walk.go_on(&self.nodes, bytes));
+        if !goes_on {
+            self.walk.end();
+        }
+        goes_on
+    }
+
+    /// Ends the walk, wherever it is.
+    pub fn end_walk(&mut self) {
+        self.walk.end();
+    }
+
     /// Adds a node that is a listpack at the tail; one without elements is left out.
     pub fn push_packed_node(&mut self, listpack: Listpack) {
         if !listpack.is_empty() {
@@ -250,9 +295,9 @@ impl Quicklist {
     /// Adds `value` at the head.
     #[inline]
     pub fn push_front(&mut self, value: &[u8]) {
-        match self.nodes.front_mut() {
+        match self.nodes.front() {
             Some(node) if allows_insert(node, self.fill, value) => {
-                node.push_front(value);
+                self.node_mut(0).push_front(value);
                 self.len += 1;
             }
             _ => self.push_front_node(value),
@@ -262,9 +307,9 @@ impl Quicklist {
     /// Adds `value` at the tail.
     #[inline]
     pub fn push_back(&mut self, value: &[u8]) {
-        match self.nodes.back_mut() {
+        match self.nodes.back() {
             Some(node) if allows_insert(node, self.fill, value) => {
-                node.push_back(value);
+                self.node_mut(self.nodes.len() - 1).push_back(value);
                 self.len += 1;
             }
             _ => self.push_node(self.node_of(value)),
@@ -297,29 +342,30 @@ impl Quicklist {
 
     /// Removes the first element; with [`front`](Self::front), a pop without a copy.
     pub fn remove_front(&mut self) {
-        let Some(node) = self.nodes.front_mut() else {
+        let Some(node) = self.nodes.front() else {
             return;
         };
         self.len -= 1;
         if node.count() > 1 {
-            node.pop_front();
+            self.node_mut(0).pop_front();
         } else {
-            self.nodes.pop_front();
+            self.remove_nodes(0..1);
             self.apply_depth(0);
         }
     }
 
     /// Removes the last element; with [`back`](Self::back), a pop without a copy.
     pub fn remove_back(&mut self) {
-        let Some(node) = self.nodes.back_mut() else {
+        let Some(node) = self.nodes.back() else {
             return;
         };
+        let last = self.nodes.len() - 1;
         self.len -= 1;
         if node.count() > 1 {
-            node.pop_back();
+            self.node_mut(last).pop_back();
         } else {
-            self.nodes.pop_back();
-            self.apply_depth(self.nodes.len());
+            self.remove_nodes(last..last + 1);
+            self.apply_depth(last);
         }
     }
 
@@ -415,10 +461,10 @@ impl Quicklist {
             return false;
         };
         let large = is_large_element(self.fill, value.len());
-        if large || !self.nodes[node].replace(offset, value) {
+        if large || !self.node_mut(node).replace(offset, value) {
             let at = self.split(node, offset);
             self.split(at, 1);
-            self.nodes[at] = self.node_of(value);
+            *self.node_mut(at) = self.node_of(value);
             self.merge_around(at);
         }
         self.apply_depth(node);
@@ -451,11 +497,14 @@ impl Quicklist {
                 break;
             }
             let index = if backward { self.nodes.len() - 1 - i } else { i };
-            removed += self.nodes[index].remove(&needle, limit - removed, backward);
+            if self.is_walked() && !self.nodes[index].contains(&needle) {
+                continue;
+            }
+            removed += self.node_mut(index).remove(&needle, limit - removed, backward);
         }
         self.len -= removed;
         if removed > 0 {
-            self.nodes.retain(|node| node.count() > 0);
+            self.remove_empty_nodes();
             self.apply_depth_in(0..self.nodes.len());
         }
         removed
@@ -470,7 +519,7 @@ impl Quicklist {
         let mut left = count;
         if offset > 0 {
             let here = left.min(self.nodes[first].count() - offset);
-            self.nodes[first].delete_range(offset, here);
+            self.node_mut(first).delete_range(offset, here);
             left -= here;
             first += 1;
         }
@@ -479,9 +528,9 @@ impl Quicklist {
             left -= self.nodes[last].count();
             last += 1;
         }
-        self.nodes.drain(first..last);
+        self.remove_nodes(first..last);
         if left > 0 {
-            self.nodes[first].delete_range(0, left);
+            self.node_mut(first).delete_range(0, left);
         }
         self.len -= count;
         self.apply_depth(first);
@@ -547,7 +596,7 @@ impl Quicklist {
         if let Some(head) = self.nodes.front_mut() {
             head.seal();
         }
-        self.nodes.push_front(self.node_of(value));
+        self.insert_node(0, self.node_of(value));
         self.len += 1;
         self.apply_depth(0);
     }
@@ -580,14 +629,14 @@ impl Quicklist {
         let at_tail = offset == self.nodes[node].count();
         self.len += 1;
         if allows(self.nodes.get(node)) {
-            self.nodes[node].insert(offset, value);
+            self.node_mut(node).insert(offset, value);
         } else if at_tail && allows(self.nodes.get(node + 1)) {
-            self.nodes[node + 1].push_front(value);
+            self.node_mut(node + 1).push_front(value);
         } else if offset == 0 && node > 0 && allows(self.nodes.get(node - 1)) {
-            self.nodes[node - 1].push_back(value);
+            self.node_mut(node - 1).push_back(value);
         } else {
             let at = self.split(node, offset);
-            self.nodes.insert(at, self.node_of(value));
+            self.insert_node(at, self.node_of(value));
             self.merge_around(at);
         }
         self.apply_depth(node);
@@ -600,8 +649,8 @@ impl Quicklist {
             return node;
         }
         if offset < self.nodes[node].count() {
-            let rest = self.nodes[node].split_off(offset);
-            self.nodes.insert(node + 1, rest);
+            let rest = self.node_mut(node).split_off(offset);
+            self.insert_node(node + 1, rest);
         }
         node + 1
     }
@@ -615,13 +664,47 @@ impl Quicklist {
             };
             let packed = a.container() == Container::Packed && b.container() == Container::Packed;
             let bytes = (a.bytes() + b.bytes()).saturating_sub(LISTPACK_OVERHEAD);
-            if packed
-                && !exceeds_limit(self.fill, bytes, a.count() + b.count())
-                && let Some(right) = self.nodes.remove(left + 1)
-            {
-                self.nodes[left].merge(&right);
+            if packed && !exceeds_limit(self.fill, bytes, a.count() + b.count()) {
+                let right = b.raw().into_owned();
+                self.node_mut(left).merge(ListpackRef::trusted(&right));
+                self.remove_nodes(left + 1..left + 2);
             }
         }
+    }
+
+    /// A node that is about to change.
+    #[inline]
+    fn node_mut(&mut self, index: usize) -> &mut Node {
+        let node = &mut self.nodes[index];
+        if let Some(walk) = self.walk.get_mut() {
+            walk.before_change(index, node);
+        }
+        node
+    }
+
+    fn insert_node(&mut self, index: usize, node: Node) {
+        self.nodes.insert(index, node);
+        if let Some(walk) = self.walk.get_mut() {
+            walk.has_come(index);
+        }
+    }
+
+    fn remove_nodes(&mut self, indexes: Range<usize>) {
+        let first = indexes.start;
+        let gone = self.nodes.drain(indexes);
+        if let Some(walk) = self.walk.get_mut() {
+            walk.leave(first, gone);
+        }
+    }
+
+    /// Removes nodes in which nothing is left, since they have changed.
+    fn remove_empty_nodes(&mut self) {
+        if let Some(walk) = self.walk.get_mut() {
+            let nodes = self.nodes.iter().enumerate();
+            let empty = nodes.filter(|(_, node)| node.count() == 0).map(|(index, _)| index);
+            walk.have_left(&empty.collect::<Vec<_>>());
+        }
+        self.nodes.retain(|node| node.count() > 0);
     }
 
     /// Restores the rule of compression after nodes changed, came or went near `changed`.

@@ -203,9 +203,19 @@ impl Node {
     }
 
     /// Adds the elements of `other` at the back.
-    pub(super) fn merge(&mut self, other: &Node) {
-        let raw = other.raw();
-        self.edit(|listpack| listpack.merge(ListpackRef::trusted(&raw)));
+    pub(super) fn merge(&mut self, other: ListpackRef<'_>) {
+        self.edit(|listpack| listpack.merge(other));
+    }
+
+    /// Whether there is an element equal to `value`.
+    pub(super) fn contains(&self, value: &Needle<'_>) -> bool {
+        let raw = self.raw();
+        match self.container() {
+            Container::Plain => raw[..] == *value.text,
+            Container::Packed => {
+                ListpackRef::trusted(&raw).iter().any(|entry| value.matches(entry))
+            }
+        }
     }
 
     /// Removes elements equal to `value`, at most `limit`, the first or (with `backward`) the last

@@ -14,6 +14,7 @@ mod tree;
 
 use super::hash;
 use super::table::Table;
+use super::walked::Heir;
 use crate::util::alloc::relocate::Relocator;
 use element::{Element, ElementRef};
 use std::ops::Range;
@@ -150,9 +151,9 @@ impl SortedSet {
     }
 
     /// See [`Table::begin_walk`]: members and scores come in no order.
-    pub fn begin_walk(&mut self, mut visit: impl FnMut(&[u8], f64) + Send + 'static) {
+    pub fn begin_walk(&mut self, mut visit: impl FnMut(&[u8], f64) + Send + 'static, heir: Heir) {
         let visit = move |element: ElementRef<'_>| visit(element.member(), element.score());
-        self.table.begin_walk(Box::new(visit));
+        self.table.begin_walk(Box::new(visit), heir);
     }
 
     /// See [`Table::is_walked`].

@@ -53,7 +53,7 @@ pub(crate) const POSITIONS: u64 = 1 << array::POSITION_BITS;
 /// `into_raw` returns a pointer whose address fits in 48 bits, with exposed provenance allowed,
 /// that stays valid (for the other functions) until `from_raw` takes it back; `raw_key` returns the
 /// same bytes as long as the item is in a table, also after changes through `raw_mut`.
-pub unsafe trait Item: Sized {
+pub unsafe trait Item: Sized + Send + 'static {
     /// Whether a table of such items may have a walk of its own ([`Table::begin_walk`]), which is asked about with
     /// every change then.
     const CAN_BE_WALKED: bool = true;

@@ -292,6 +292,7 @@ impl<T: Item> Table<T> {
 
 impl<T: Item> Drop for Table<T> {
     fn drop(&mut self) {
+        self.leave_to_heir();
         self.clear();
     }
 }

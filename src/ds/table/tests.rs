@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ const SEED: HashSeed = HashSeed::new([7, 8]);
 struct Node {
     key: Vec<u8>,
     value: u64,
-    _alive: Rc<()>,
+    _alive: Arc<()>,
 }
 
 struct Owned(Box<Node>);
@@ -55,7 +55,7 @@ unsafe impl Item for Owned {
 /// A table of numbers, whose keys are their digits.
 struct Numbers {
     table: Table<Owned>,
-    alive: Rc<()>,
+    alive: Arc<()>,
 }
 
 fn key(number: u64) -> Vec<u8> {
@@ -64,7 +64,7 @@ fn key(number: u64) -> Vec<u8> {
 
 impl Numbers {
     fn new() -> Self {
-        Self { table: Table::new(SEED), alive: Rc::new(()) }
+        Self { table: Table::new(SEED), alive: Arc::new(()) }
     }
 
     fn item(&self, number: u64, value: u64) -> Owned {
@@ -89,7 +89,7 @@ impl Numbers {
     }
 
     fn alive(&self) -> usize {
-        Rc::strong_count(&self.alive) - 1
+        Arc::strong_count(&self.alive) - 1
     }
 
     /// All that can be said of a table in any state.
@@ -279,7 +279,7 @@ proptest! {
         numbers.check(&model);
         let Numbers { table, alive } = numbers;
         drop(table);
-        prop_assert_eq!(Rc::strong_count(&alive), 1);
+        prop_assert_eq!(Arc::strong_count(&alive), 1);
     }
 }
 

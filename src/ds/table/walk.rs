@@ -19,9 +19,13 @@
 //! has passed it has bits at all.
 
 use super::{Item, POSITIONS, Table, position};
+use crate::ds::walked::Heir;
+use std::mem;
 
 /// Entries in a cell, on average, when the table is first changed: from half of it up to it.
 const PER_CELL: usize = 8;
+/// Buckets that an heir goes on by at a time.
+const BUCKETS_OF_HEIR: usize = 64;
 
 /// How far a walk through one table has come.
 #[derive(Default)]
@@ -75,14 +79,16 @@ pub type Visitor<T> = Box<dyn for<'a> FnMut(<T as Item>::Ref<'a>) + Send>;
 pub(super) struct Walk<T: Item> {
     course: Course,
     visit: Visitor<T>,
+    /// Until the table has been left to it.
+    heir: Option<Heir>,
 }
 
 impl<T: Item> Table<T> {
     /// Starts to hand all entries, as they are now, to `visit`: [`walk_on`](Self::walk_on) is to be called until there
-    /// are no more, when `visit` is dropped. A table that is dropped before hands over what is left.
-    pub fn begin_walk(&mut self, visit: Visitor<T>) {
+    /// are no more, when `visit` is dropped. A table that is dropped before is left to `heir`.
+    pub fn begin_walk(&mut self, visit: Visitor<T>, heir: Heir) {
         const { assert!(T::CAN_BE_WALKED) };
-        self.walk = Some(Box::new(Walk { course: Course::default(), visit }));
+        self.walk = Some(Box::new(Walk { course: Course::default(), visit, heir: Some(heir) }));
     }
 
     /// Whether a walk is under way that has not come to its end.
@@ -103,6 +109,19 @@ impl<T: Item> Table<T> {
     /// Ends the walk, wherever it is.
     pub fn end_walk(&mut self) {
         self.walk = None;
+    }
+
+    /// The table is about to be dropped. If it has an heir, this one is left without entries.
+    pub(super) fn leave_to_heir(&mut self) {
+        let Some(walk) = self.walk.as_mut().filter(|_| T::CAN_BE_WALKED) else { return };
+        match walk.heir.take() {
+            Some(heir) => {
+                let mut table = mem::replace(self, Table::new(self.seed));
+                heir(Box::new(move || table.walk_on(BUCKETS_OF_HEIR)));
+            }
+            // It is the heir who drops it.
+            None => self.end_walk(),
+        }
     }
 
     /// Everything is about to change.

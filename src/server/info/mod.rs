@@ -315,6 +315,8 @@ fn persistence(s: &Server, lines: &mut Lines) {
     };
     lines.add("rdb_current_bgsave_type", method(saving.map(Saver::method)));
     lines.add("rdb_last_bgsave_type", method(snapshots.last_method()));
+    let forkless = saving.filter(|saver| saver.method() == SnapshotMethod::Incremental);
+    lines.add("forkless_estimated_seconds_remaining", forkless.map_or(-1, |_| saving_left(s)));
     lines.add("rdb_saves", snapshots.saves());
     lines.add("rdb_last_cow_size", snapshots.last_cow_bytes());
     lines.add("rdb_last_load_keys_expired", snapshots.keys_expired());
@@ -360,6 +362,13 @@ fn append_only_file(s: &Server, rewriting_since: Option<i64>, lines: &mut Lines)
         lines.add("aof_pending_bio_fsync", s.persistence.bio.pending_fsyncs());
         lines.add("aof_delayed_fsync", appender.delayed_fsyncs());
     }
+}
+
+/// How many seconds saving will take; -1: nobody knows.
+fn saving_left(s: &Server) -> i64 {
+    let mut running = s.observer.progress.running();
+    let pace = running.find(|(work, _)| *work == Work::Saving).map(|(_, pace)| pace);
+    pace.and_then(Pace::seconds_left).map_or(-1, |seconds| seconds as i64)
 }
 
 fn status(ok: bool) -> &'static str {

@@ -80,8 +80,7 @@ impl LazyFree {
     /// if it is huge.
     pub fn free_entry(&mut self, entry: Entry, lazy: bool) {
         let work = work_to_free(entry.view());
-        // One that a snapshot has not got through hands over what is left when it is dropped.
-        if work >= HUGE || (lazy && work > WORTHWHILE) || entry.view().value().is_walked() {
+        if work >= HUGE || (lazy && work > WORTHWHILE) {
             self.hand_over(1, Garbage::Entry(entry));
         }
     }

@@ -5,9 +5,11 @@
 //! [`DraftWriter::pump`] is called.
 //!
 //! A value whose elements come one by one is a record that must not be interrupted. While it is written, other drafts
-//! are held back; and of several such values at a time, each has to wait for those that began before it.
+//! are held back; and of several such values at a time, each has to wait for those that began before it. If such a
+//! value is dropped before all of it has come, it is left to the thread, which goes through the rest in its turn.
 
 use super::output::{Output, Plan};
+use crate::ds::walked::{Heir, KeptBytes, Rest};
 use crate::rdb::RdbWriter;
 use crate::rdb::draft::Draft;
 use crate::rdb::writer::{Records, WriterOptions};
@@ -31,6 +33,8 @@ struct Queue {
     bytes: AtomicUsize,
     /// Bytes of drafts that are held back.
     held: AtomicUsize,
+    /// Bytes that values keep, as they were, of what has changed in them before its turn came.
+    kept: KeptBytes,
     /// Values whose elements come one by one, so far.
     values: AtomicU64,
     /// When fewer bytes than this wait, the loop is to be woken; 0: it is not.
@@ -44,6 +48,8 @@ enum Job {
     /// A value is to come in parts; by its number.
     Begin(u64),
     Part(u64, Draft),
+    /// What is left of it: it hands parts over when it is called.
+    Rest(u64, Rest),
     End(u64),
     Finish,
 }
@@ -69,6 +75,11 @@ impl Inlet {
         }
     }
 
+    /// What counts the bytes that values keep.
+    pub fn kept(&self) -> KeptBytes {
+        self.queue.kept.clone()
+    }
+
     /// For a value that comes in parts.
     pub fn begin(&self, options: WriterOptions) -> Parts {
         let number = self.queue.values.fetch_add(1, Ordering::Relaxed) + 1;
@@ -88,6 +99,12 @@ impl Parts {
     /// Its number; values that began earlier have smaller ones.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Has the thread go through what is left of the value.
+    pub fn heir(&self) -> Heir {
+        let (inlet, number) = (self.inlet.clone(), self.number);
+        Box::new(move |rest| inlet.send_job(0, Job::Rest(number, rest)))
     }
 
     fn send(&mut self) {
@@ -155,6 +172,7 @@ impl DraftWriter {
             outbox,
             order: VecDeque::new(),
             held: BTreeMap::new(),
+            rests: BTreeMap::new(),
             held_whole: Vec::new(),
             is_finishing: false,
         };
@@ -162,7 +180,12 @@ impl DraftWriter {
         if simulated::is_simulated() {
             inline = Some((writing, inbox));
         } else {
-            let run = move || writing.write(inbox.iter());
+            let run = move || {
+                writing.write(|may_wait| match may_wait {
+                    true => inbox.recv().ok(),
+                    false => inbox.try_recv().ok(),
+                })
+            };
             thread::Builder::new().name("snapshot".into()).spawn(run)?;
         }
         Ok(DraftWriter { inlet: Inlet { jobs, queue }, outcome, inline })
@@ -183,9 +206,10 @@ impl DraftWriter {
         self.inlet.queue.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of drafts that are held back until others have been written.
+    /// Bytes that are held back until others have been written.
     pub fn held(&self) -> usize {
-        self.inlet.queue.held.load(Ordering::Relaxed)
+        let queue = &self.inlet.queue;
+        queue.held.load(Ordering::Relaxed) + queue.kept.get()
     }
 
     /// Has the loop woken when fewer bytes wait.
@@ -196,7 +220,7 @@ impl DraftWriter {
     /// Writes what waits, if no thread does.
     pub fn pump(&mut self) {
         if let Some((writing, inbox)) = &mut self.inline {
-            writing.write(inbox.try_iter());
+            writing.write(|_| inbox.try_recv().ok());
         }
     }
 
@@ -231,6 +255,8 @@ struct Writing {
     order: VecDeque<u64>,
     /// What is held back of those that have to wait, and whether they have come to their end.
     held: BTreeMap<u64, (Vec<Draft>, bool)>,
+    /// What is left of values that have been dropped.
+    rests: BTreeMap<u64, Rest>,
     /// What is held back of whole records.
     held_whole: Vec<Draft>,
     /// All has come.
@@ -245,25 +271,39 @@ enum Stage {
 }
 
 impl Writing {
-    /// Does these jobs; the file has come to its end with the last one, or with an error.
-    fn write(&mut self, jobs: impl Iterator<Item = Job>) {
-        for job in jobs {
-            let outcome = match job {
-                _ if self.is_cancelled() => Some(Err("Saving was called off".into())),
-                job => match self.take(job) {
-                    Ok(()) if self.is_finishing && self.order.is_empty() => Some(self.finish()),
-                    Ok(()) => None,
-                    Err(error) => Some(Err(error)),
-                },
+    /// Does the jobs that come, until none does (`next` is told whether it may wait for one), or until the file has
+    /// come to its end, with the last job or with an error.
+    fn write(&mut self, mut next: impl FnMut(bool) -> Option<Job>) {
+        while !matches!(self.stage, Stage::Ended) {
+            let has_rest = self.order.front().is_some_and(|first| self.rests.contains_key(first));
+            let done = match next(!has_rest) {
+                None if !has_rest => return,
+                _ if self.is_cancelled() => Err("Saving was called off".into()),
+                Some(job) => self.take(job),
+                None => {
+                    self.go_through_rest();
+                    Ok(())
+                }
             };
-            if let Some(outcome) = outcome {
-                self.stage = Stage::Ended;
-                // Whoever does not ask any more does not want to know.
-                let _ = self.outbox.send(outcome);
-                self.queue.has_ended.store(true, Ordering::Relaxed);
-                self.wake();
-                return;
-            }
+            let outcome = match done {
+                Ok(()) if self.is_finishing && self.order.is_empty() => self.finish(),
+                Ok(()) => continue,
+                Err(error) => Err(error),
+            };
+            self.stage = Stage::Ended;
+            // Whoever does not ask any more does not want to know.
+            let _ = self.outbox.send(outcome);
+            self.queue.has_ended.store(true, Ordering::Relaxed);
+            self.wake();
+        }
+    }
+
+    /// Goes on with the rest of the value that is being written: it hands over parts, which come as jobs.
+    fn go_through_rest(&mut self) {
+        if let Some(first) = self.order.front()
+            && !self.rests.get_mut(first).is_some_and(|rest| rest())
+        {
+            self.rests.remove(first);
         }
     }
 
@@ -301,6 +341,7 @@ impl Writing {
                 self.hold(&draft);
                 self.held.entry(value).or_default().0.push(draft);
             }
+            Job::Rest(value, rest) => _ = self.rests.insert(value, rest),
             Job::End(value) => {
                 self.held.entry(value).or_default().1 = true;
                 self.write_on()?;

@@ -17,12 +17,15 @@ use crate::rdb::{write_elements_later, write_entry, write_key};
 use crate::server::Server;
 use crate::sys::children::ChildEnd;
 use crate::util::clock::Clock;
+use crate::value::ValueRef;
 use std::io;
 use std::mem;
 use std::time::Duration;
 
 /// A value of more elements is not drafted in one go, if it can be walked through.
 const LARGE: usize = 1000;
+/// A string of so many bytes is shared with the drafts, not copied.
+const LONG: usize = 64 * 1024;
 /// The walk waits while so many bytes of drafts have not been written, until only [`REFILL`] are left.
 const AHEAD: usize = 4 * 1024 * 1024;
 const REFILL: usize = AHEAD / 2;
@@ -41,31 +44,59 @@ struct KeyDraft {
     facts: SavedFacts,
 }
 
-impl Scribe for KeyDraft {
-    fn take_down(&mut self, entry: EntryRef<'_>) {
+impl KeyDraft {
+    fn begin_record(&mut self) {
         // A draft takes everything.
         if self.draft.is_empty() {
             let _ = self.draft.select_db(self.db);
         }
-        let _ = write_entry(&mut self.draft, entry.key(), entry.value(), self.facts.of(entry));
+    }
+
+    fn end_record(&mut self) {
         if self.draft.memory() >= CHUNK {
             self.inlet.send(self.draft.take());
         }
     }
 
-    fn is_large(&self, entry: EntryRef<'_>) -> bool {
-        entry.value().walkable() > LARGE
+    /// Takes down a key with a long string, which is not copied unless somebody changes it before it is written.
+    fn share_string(&mut self, entry: EntryMut<'_>) {
+        self.begin_record();
+        let view = entry.view();
+        let _ = write_key(&mut self.draft, view.key(), view.value(), self.facts.of(view));
+        if let Some(string) = entry.share_string() {
+            self.draft.shared_string(string);
+        }
+        self.end_record();
+    }
+}
+
+impl Scribe for KeyDraft {
+    fn take_down(&mut self, entry: EntryRef<'_>) {
+        self.begin_record();
+        let _ = write_entry(&mut self.draft, entry.key(), entry.value(), self.facts.of(entry));
+        self.end_record();
     }
 
-    fn open(&mut self, entry: EntryMut<'_>) -> u64 {
+    fn is_large(&self, entry: EntryRef<'_>) -> bool {
+        match entry.value() {
+            ValueRef::Str(string) => string.len() >= LONG,
+            value => value.walkable() > LARGE,
+        }
+    }
+
+    fn open(&mut self, entry: EntryMut<'_>) -> Option<u64> {
+        if entry.view().is_string() {
+            self.share_string(entry);
+            return None;
+        }
         let mut parts = self.inlet.begin(*self.draft.options());
-        let number = parts.number();
+        let (number, heir, kept) = (parts.number(), parts.heir(), self.inlet.kept());
         let view = entry.view();
         // Parts take everything.
         let _ = parts.select_db(self.db);
         let _ = write_key(&mut parts, view.key(), view.value(), self.facts.of(view));
-        let _ = write_elements_later(parts, entry.into_value_mut());
-        number
+        let _ = write_elements_later(parts, entry.into_value_mut(), heir, kept);
+        Some(number)
     }
 
     fn end(&mut self) {
@@ -84,6 +115,10 @@ pub struct Forkless {
     walks: usize,
     /// Those of them that clients have emptied.
     kept: Vec<Db>,
+    /// Where it goes on, if that has been looked for in this slice.
+    at: Option<Place>,
+    /// The most bytes that a step has drafted.
+    largest_step: usize,
     /// Keys of walks that have ended; keys of all.
     ended_keys: u64,
     keys: u64,
@@ -95,6 +130,13 @@ pub struct Forkless {
     is_ready: bool,
     /// Why it failed.
     complaint: Option<String>,
+}
+
+/// Where a database is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Numbered(usize),
+    Kept(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +205,10 @@ impl Forkless {
     fn go_on(&mut self, dbs: &mut [Db], clock: &Clock, slice: Duration, limit: u64) -> Vec<Db> {
         let (start, mut gone) = (clock.nanos(), Vec::new());
         self.is_ready = self.stage == Stage::Walking;
+        // Commands may have changed everything.
+        self.at = None;
         while self.stage == Stage::Walking {
-            if limit > 0 && (self.writer.waiting() + self.writer.held()) as u64 > limit {
+            if limit > 0 && self.waits_beyond(limit) {
                 self.fail(
                     "Ending the snapshot: what is changed meanwhile is more than snapshot-buffer-limit allows to wait until it is written",
                 );
@@ -173,10 +217,19 @@ impl Forkless {
             if !self.may_go_on(clock) || clock.since(start) >= slice {
                 break;
             }
+            let before = self.writer.waiting();
             self.step(dbs, &mut gone);
+            let drafted = self.writer.waiting().saturating_sub(before);
+            self.largest_step = self.largest_step.max(drafted);
         }
         self.writer.pump();
         gone
+    }
+
+    /// Whether more bytes wait than the limit, beside those that the walk itself makes wait.
+    fn waits_beyond(&self, limit: u64) -> bool {
+        let own = (AHEAD + self.largest_step) as u64;
+        (self.writer.waiting() + self.writer.held()) as u64 > limit.saturating_add(own)
     }
 
     /// Whether the walk need not wait for the writer, nor for the time.
@@ -201,11 +254,7 @@ impl Forkless {
     /// Walks on through one database.
     fn step(&mut self, dbs: &mut [Db], gone: &mut Vec<Db>) {
         let buckets = if self.key_delay == 0 { BUCKETS } else { 1 };
-        let walk = |db: &Db| db.table.walk().map(|walk| walk.first_open().unwrap_or(u64::MAX));
-        // Values that are open come first, in their order: all else is held back until they have been written.
-        let all = dbs.iter_mut().chain(&mut self.kept);
-        let walked = all.filter_map(|db| Some((walk(db)?, db)));
-        let Some((_, db)) = walked.min_by_key(|(first, _)| *first) else {
+        let Some(at) = self.at.or_else(|| self.find_place(dbs)) else {
             if self.walks > 0 {
                 return self.fail("Ending the snapshot: a database was lost");
             }
@@ -213,17 +262,38 @@ impl Forkless {
             self.is_ready = false;
             return self.writer.finish();
         };
+        let db = match at {
+            Place::Numbered(n) => &mut dbs[n],
+            Place::Kept(n) => &mut self.kept[n],
+        };
+        let Some((open, keys)) = db.table.walk().map(|walk| (walk.first_open(), walk.keys()))
+        else {
+            return;
+        };
         db.table.walk_on(buckets);
-        if let Some(walk) = db.table.walk()
-            && walk.is_done()
-        {
+        let Some(walk) = db.table.walk() else { return };
+        self.keys += walk.keys() - keys;
+        // Where nothing was open nothing has become so elsewhere: what was opened since is in this database.
+        let goes_on = !walk.is_done() && (open.is_none() || open == walk.first_open());
+        self.at = Some(at).filter(|_| goes_on);
+        if walk.is_done() {
             self.ended_keys += walk.keys();
-            self.walks -= 1;
+            self.walks -= usize::from(!walk.is_of_guests());
             db.table.end_walk();
             gone.extend(self.kept.extract_if(.., |db| db.table.walk().is_none()));
         }
-        let walks = dbs.iter().chain(&self.kept).filter_map(|db| db.table.walk());
-        self.keys = self.ended_keys + walks.map(|walk| walk.keys()).sum::<u64>();
+    }
+
+    /// Where to go on: values that are open come first, in their order, since all else is held back until they have
+    /// been written. Counts the keys, too.
+    fn find_place(&mut self, dbs: &[Db]) -> Option<Place> {
+        let numbered = dbs.iter().enumerate().map(|(n, db)| (Place::Numbered(n), db));
+        let kept = self.kept.iter().enumerate().map(|(n, db)| (Place::Kept(n), db));
+        self.keys = self.ended_keys;
+        let walks = numbered.chain(kept).filter_map(|(place, db)| Some((place, db.table.walk()?)));
+        let counted = walks.inspect(|(_, walk)| self.keys += walk.keys());
+        let first = counted.min_by_key(|(_, walk)| walk.first_open().unwrap_or(u64::MAX));
+        first.map(|(place, _)| place)
     }
 
     fn fail(&mut self, why: &str) {
@@ -271,6 +341,8 @@ pub(super) fn begin(
         stage: Stage::Walking,
         walks,
         kept: Vec::new(),
+        at: None,
+        largest_step: 0,
         ended_keys: 0,
         keys: 0,
         started_ns: server.ks.clock.nanos(),

@@ -6,8 +6,11 @@
 
 use super::id::StreamId;
 use super::node::{Fields, Node, Records};
+use super::walk::{NodeVisitor, Walk};
+use crate::ds::walked::{Heir, KeptBytes, Walked};
 use crate::util::alloc::relocate::Relocator;
 use std::collections::{BTreeMap, btree_map};
+use std::mem;
 use std::ops::Bound;
 
 /// The largest entry, and the largest node: bytes of names and values, of the listpack.
@@ -18,6 +21,9 @@ const MAX_TEXTS: usize = 1 << 27;
 const MEMORY_SAMPLES: usize = 16;
 /// What a map of nodes takes beside keys and nodes: added in order, they leave its leaves half full.
 const SLOT_BYTES: usize = 2 * size_of::<(StreamId, Node)>();
+
+/// Bytes that an heir goes on by at a time.
+const BYTES_OF_HEIR: usize = 64 * 1024;
 
 /// The entries, and what is remembered of those that have gone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +37,17 @@ pub struct Log {
     pub max_deleted_id: StreamId,
     /// How many entries were ever added.
     pub entries_added: u64,
+    /// Told before a node changes, comes or goes.
+    walk: Walked<Walk>,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(heir) = self.walk.get_mut().and_then(|walk| walk.heir.take()) {
+            let mut log = mem::take(self);
+            heir(Box::new(move || log.walk_on(BYTES_OF_HEIR)));
+        }
+    }
 }
 
 /// `stream-node-max-bytes` and `stream-node-max-entries`; 0: no limit.
@@ -168,9 +185,16 @@ impl Log {
         match last {
             Some(entry) => {
                 let master = *entry.key();
-                entry.into_mut().append(master, id, fields);
+                let node = entry.into_mut();
+                if let Some(walk) = self.walk.get_mut() {
+                    walk.before_change(master, node);
+                }
+                node.append(master, id, fields);
             }
             None => {
+                if let Some(walk) = self.walk.get_mut() {
+                    walk.comes(id);
+                }
                 let mut node = Node::new(fields, capacity);
                 node.append(id, id, fields);
                 self.nodes.insert(id, node);
@@ -207,6 +231,9 @@ impl Log {
     /// Deletes an entry; whether it was there.
     pub fn delete(&mut self, id: StreamId) -> bool {
         let Some((&master, node)) = self.nodes.range_mut(..=id).next_back() else { return false };
+        if let Some(walk) = self.walk.get_mut() {
+            walk.before_change(master, node);
+        }
         if !node.delete(master, id) {
             return false;
         }
@@ -240,13 +267,19 @@ impl Log {
                 TrimTo::MinId(id) => first.get().last_id(master).is_none_or(|last| last < id),
             };
             if all {
-                first.remove();
+                let node = first.remove();
+                if let Some(walk) = self.walk.get_mut() {
+                    walk.has_left(master, node);
+                }
                 self.len -= live;
                 continue;
             }
             if !approximate {
                 let len = self.len;
                 let node = first.get_mut();
+                if let Some(walk) = self.walk.get_mut() {
+                    walk.before_change(master, node);
+                }
                 self.len -= node.delete_front(master, |id, marked| match to {
                     TrimTo::MaxLen(max) => len - marked <= max,
                     TrimTo::MinId(min) => id >= min,
@@ -298,6 +331,33 @@ impl Log {
     /// The nodes: master ID and listpack.
     pub fn nodes(&self) -> impl Iterator<Item = (StreamId, &[u8])> {
         self.nodes.iter().map(|(&master, node)| (master, node.as_bytes()))
+    }
+
+    /// Starts to hand the nodes, as they are now, to `visit`: [`walk_on`](Self::walk_on) is to be called until there
+    /// are no more, when `visit` is dropped. A log that is dropped before is left to `heir`.
+    pub fn begin_walk(&mut self, visit: NodeVisitor, heir: Heir, kept: KeptBytes) {
+        let last = self.nodes.last_key_value().map(|(&id, _)| id);
+        self.walk.begin(Walk::new(last, visit, heir, kept));
+    }
+
+    /// Whether a walk is under way that has not come to its end.
+    pub fn is_walked(&self) -> bool {
+        self.walk.is_under_way()
+    }
+
+    /// Goes on with the walk by nodes of about so many bytes. Returns whether there are more.
+    pub fn walk_on(&mut self, bytes: usize) -> bool {
+        let walk = self.walk.get_mut();
+        let goes_on = walk.is_some_and(|walk| walk.go_on(&self.nodes, bytes));
+        if !goes_on {
+            self.walk.end();
+        }
+        goes_on
+    }
+
+    /// Ends the walk, wherever it is.
+    pub fn end_walk(&mut self) {
+        self.walk.end();
     }
 
     /// Adds a node that was saved, behind the others. `false` if it is none, or does not belong there.
@@ -592,7 +652,8 @@ mod tests {
 
     #[test]
     fn ids_of_new_entries() {
-        let mut log = Log { last_id: StreamId::new(100, 5), ..Log::default() };
+        let mut log = Log::default();
+        log.last_id = StreamId::new(100, 5);
         for (wanted, now, id) in [
             (NewId::Auto, 101, Some(StreamId::new(101, 0))),
             (NewId::Auto, 100, Some(StreamId::new(100, 6))),

@@ -3,6 +3,7 @@
 //! * [`id`]: [`StreamId`], milliseconds and a sequence number.
 //! * [`node`]: up to a hundred entries or so in one listpack, delta-encoded, byte for byte Redis's form.
 //! * [`log`]: [`Log`], the nodes in order: append, range, delete, trim.
+//! * `walk`: going through the nodes as they were when it began.
 //! * [`group`]: [`Group`], a reader's position shared by consumers, and what was delivered and not yet acknowledged.
 //!
 //! A stream stays when its last entry goes: it still knows the last ID, and its groups.
@@ -11,10 +12,12 @@ pub mod group;
 pub mod id;
 pub mod log;
 pub mod node;
+mod walk;
 
 pub use group::{Group, Groups};
 pub use id::StreamId;
 pub use log::Log;
+pub use walk::NodeVisitor;
 
 use crate::util::alloc::relocate::Relocator;
 use std::ops::{Deref, DerefMut};

@@ -11,6 +11,7 @@ mod range;
 
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry};
 use crate::ds::sorted_set::{self, Builder, SortedSet};
+use crate::ds::walked::Heir;
 use crate::util::alloc::relocate::Relocator;
 use crate::util::number::parse_f64;
 use packed::PackedZset;
@@ -80,8 +81,12 @@ impl Zset {
     }
 
     /// Has its table hand all members and scores to `visit`, as they are now, in no order; `false`: it has none.
-    pub fn begin_walk(&mut self, visit: impl FnMut(&[u8], f64) + Send + 'static) -> bool {
-        self.sorted_mut().map(|set| set.begin_walk(visit)).is_some()
+    pub fn begin_walk(
+        &mut self,
+        visit: impl FnMut(&[u8], f64) + Send + 'static,
+        heir: Heir,
+    ) -> bool {
+        self.sorted_mut().map(|set| set.begin_walk(visit, heir)).is_some()
     }
 
     /// Turns a listpack into a skiplist if `elements` more, whose longest member has `longest` bytes, would make it too
