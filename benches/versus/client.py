@@ -154,12 +154,12 @@ def aside() -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
-def redis_benchmark(server: Server, test: str, *, requests: int, keys: int, pipeline: int) -> Load:
-    """Runs redis-benchmark with 50 clients and 64-byte values."""
+def redis_benchmark(server: Server, test: str, *, requests: int, keys: int, pipeline: int, clients: int = 50) -> Load:
+    """Runs redis-benchmark with 64-byte values."""
     program = os.environ.get("REDIS_BENCHMARK") or shutil.which("redis-benchmark")
     if not program:
         raise ClientFailed("no redis-benchmark in PATH or REDIS_BENCHMARK")
-    numbers = {"-p": server.port, "-n": requests, "-r": keys, "-P": pipeline, "-c": 50, "-d": 64}
+    numbers = {"-p": server.port, "-n": requests, "-r": keys, "-P": pipeline, "-c": clients, "-d": 64}
     options = [str(word) for pair in numbers.items() for word in pair]
     before = server.cpu_seconds()
     done = subprocess.run(

@@ -131,6 +131,26 @@ def set_get_row(command: str, pipeline: int, throughput: float, cpu: float | Non
     return Row(f"{command.lower()}-p{pipeline}", readings, measure, times=1 if pipeline > 1 else 3)
 
 
+def waiting_row(command: str, clients: int, target: float) -> Row:
+    """Unpipelined, where a server that can is told to wait for a moment before it sleeps."""
+
+    def measure(lab: Lab) -> tuple[float, ...]:
+        keys = lab.size(1_000_000)
+        with lab.server() as server:
+            if server.command("CONFIG", "GET", "busy-wait-us"):
+                server.command("CONFIG", "SET", "busy-wait-us", 50)
+            if command == "GET":
+                lab.fill_keys(server, keys)
+            requests = lab.requests // (8 if clients > 1 else 32)
+            load = redis_benchmark(
+                server, command.lower(), requests=requests, keys=keys, pipeline=1, clients=clients
+            )
+        return load.throughput, load.cpu_per_request
+
+    readings = Reading("throughput", "req/s", "higher", target), Reading("CPU per request", "µs", "lower")
+    return Row(f"waiting-{command.lower()}-c{clients}", readings, measure, times=3)
+
+
 # In a cluster, beside the same server alone
 
 
@@ -521,6 +541,9 @@ ROWS = (
     set_get_row("GET", 16, throughput=1.1, cpu=0.6),
     set_get_row("SET", 1, throughput=0.97, cpu=0.95),
     set_get_row("GET", 1, throughput=0.97, cpu=0.95),
+    waiting_row("SET", 50, target=1.1),
+    waiting_row("GET", 50, target=1.1),
+    waiting_row("GET", 1, target=1.5),
     *(cluster_row(command, pipeline) for pipeline in (64, 1) for command in ("SET", "GET")),
     Row(
         "cluster-bytes",
