@@ -62,7 +62,7 @@ impl<W> fmt::Debug for Walked<W> {
     }
 }
 
-/// Bytes of what all walks of a snapshot keep.
+/// Bytes that all walks of a snapshot take for what they keep.
 #[derive(Clone, Debug, Default)]
 pub struct KeptBytes(Arc<AtomicUsize>);
 
@@ -95,7 +95,7 @@ impl<K: Ord + Copy, P> Kept<K, P> {
         self.parts.contains_key(&key)
     }
 
-    /// Keeps a part of so many bytes.
+    /// Keeps a part, for which so many bytes have been taken.
     pub fn keep(&mut self, key: K, part: Option<P>, bytes: usize) {
         self.bytes.add(bytes);
         self.parts.insert(key, (part, bytes));

@@ -38,7 +38,7 @@ struct Run {
 
 impl Run {
     /// What there is from the run's `n`-th node on.
-    fn from(self, n: u64) -> Run {
+    fn behind(self, n: u64) -> Run {
         Run { position: self.position + n, number: self.number + n, len: self.len - n }
     }
 }
@@ -94,8 +94,8 @@ impl Walk {
         let mut end = index;
         for node in nodes {
             if let Some(number) = self.take_out(end) {
-                let bytes = node.heap_bytes();
-                self.kept.keep(number, Some(node), bytes);
+                // It takes no memory that it did not take before.
+                self.kept.keep(number, Some(node), 0);
             }
             end += 1;
         }
@@ -161,7 +161,7 @@ impl Walk {
 
     /// Makes two of a run: its first `n` nodes, and the others, if there are any.
     fn split(&mut self, at: usize, n: u64) {
-        let rest = self.runs[at].from(n);
+        let rest = self.runs[at].behind(n);
         if n > 0 && rest.len > 0 {
             self.runs[at].len = n;
             self.runs.insert(at + 1, rest);
