@@ -18,6 +18,7 @@
 //! This is one of the few modules with `unsafe`: it lays out its own allocation.
 #![allow(unsafe_code)]
 
+use super::order::KeyOrder;
 use crate::ds::table::Item;
 use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
@@ -491,6 +492,7 @@ unsafe impl Item for Entry {
     /// A database's keys are walked through by its [`KeyTable`](crate::db::key_table::KeyTable).
     const CAN_BE_WALKED: bool = false;
 
+    type Hasher = KeyOrder;
     type Ref<'a> = EntryRef<'a>;
     type Mut<'a> = EntryMut<'a>;
 

@@ -9,6 +9,12 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 
+/// What a table hashes its keys with.
+pub trait HashKeys: Copy + Send + 'static {
+    /// The hash of `key`. The high bits say where in a table it lies, the low byte is its tag: both have to be good.
+    fn hash(&self, key: &[u8]) -> u64;
+}
+
 /// Odd constants without pattern (from the binary digits of pi) that tell the uses of the seed
 /// apart.
 const PI: [u64; 4] =
@@ -82,6 +88,13 @@ impl HashSeed {
             return state;
         };
         fold(a ^ state, b ^ lane ^ self.right)
+    }
+}
+
+impl HashKeys for HashSeed {
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        HashSeed::hash(self, key)
     }
 }
 

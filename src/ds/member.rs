@@ -11,6 +11,7 @@
 //! This is one of the few modules with `unsafe`: it lays out its own allocations.
 #![allow(unsafe_code)]
 
+use super::hash::HashSeed;
 use super::table::{Item, prefetch};
 use crate::util::alloc::relocate::Relocator;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -189,6 +190,7 @@ impl Drop for Member {
 
 // SAFETY: user-space addresses have 47 bits (48 on other 64-bit targets); nothing changes a member.
 unsafe impl Item for Member {
+    type Hasher = HashSeed;
     type Ref<'a> = MemberRef<'a>;
     type Mut<'a> = MemberRef<'a>;
 
@@ -356,6 +358,7 @@ impl Drop for Field {
 
 // SAFETY: as for `Member`; no method of the views changes the name.
 unsafe impl Item for Field {
+    type Hasher = HashSeed;
     type Ref<'a> = FieldRef<'a>;
     type Mut<'a> = FieldMut<'a>;
 

@@ -32,19 +32,53 @@ const fn tables() -> [[u16; 256]; 8] {
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
-    let mut eights = bytes.chunks_exact(8);
-    let crc = eights.by_ref().fold(0_u16, |crc, eight| {
-        let before = u64::from(crc) << 48;
-        let eight = before ^ eight.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-        let parts = eight.to_le_bytes().into_iter().zip(&TABLES);
-        parts.fold(0, |sum, (byte, table)| sum ^ table[usize::from(byte)])
-    });
-    let rest = eights.remainder().iter();
-    rest.fold(crc, |crc, &byte| crc << 8 ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
+    let (eights, rest) = bytes.as_chunks();
+    let crc = eights.iter().fold(0, |crc, eight| add_eight(crc, u64::from_be_bytes(*eight)));
+    add_rest(crc, rest)
 }
 
-/// The slot of a key.
+/// The checksum of what it was of, and eight bytes more.
+#[inline(always)]
+fn add_eight(crc: u16, eight: u64) -> u16 {
+    let parts = (eight ^ u64::from(crc) << 48).to_le_bytes().into_iter().zip(&TABLES);
+    parts.fold(0, |sum, (byte, table)| sum ^ table[usize::from(byte)])
+}
+
+#[inline(always)]
+fn add_rest(crc: u16, rest: &[u8]) -> u16 {
+    rest.iter().fold(crc, |crc, &byte| crc << 8 ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+/// The slot of a key. Not a part of its callers, which would be slower where there are no slots.
+#[inline(never)]
 pub fn key_slot(key: &[u8]) -> u16 {
+    // Most keys have no tag: that is seen on the way.
+    let (eights, rest) = key.as_chunks();
+    let mut crc = 0;
+    for eight in eights {
+        let eight = u64::from_be_bytes(*eight);
+        if has_open_brace(eight) {
+            return slot_by_tag(key);
+        }
+        crc = add_eight(crc, eight);
+    }
+    if rest.contains(&b'{') {
+        return slot_by_tag(key);
+    }
+    add_rest(crc, rest) % SLOTS
+}
+
+/// Whether one of eight bytes may be a brace that opens a tag; if it is one, certainly.
+#[inline(always)]
+fn has_open_brace(eight: u64) -> bool {
+    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+    let rest = eight ^ LOW_BITS * b'{' as u64;
+    rest.wrapping_sub(LOW_BITS) & !rest & LOW_BITS << 7 != 0
+}
+
+/// The slot of a key that may have a tag.
+#[inline(never)]
+fn slot_by_tag(key: &[u8]) -> u16 {
     let tag = memchr::memchr(b'{', key).and_then(|open| {
         let behind = &key[open + 1..];
         memchr::memchr(b'}', behind).map(|close| &behind[..close])
@@ -85,6 +119,11 @@ mod tests {
             assert_eq!(key_slot(key), slot, "{}", key.escape_ascii());
         }
         assert_eq!(key_slot(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        for before in 0..20 {
+            let key = [&vec![b'z'; before], &b"{foo}"[..], &[b'y'; 11]].concat();
+            assert_eq!(key_slot(&key), 12182, "{before}");
+            assert_eq!(key_slot(&key[..before]), crc16(&key[..before]) % SLOTS);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::ds::hash;
 use crate::ds::listpack::{INT_TEXT_MAX, Listpack, ListpackEntry, ListpackRef, Pos};
 use crate::ds::member::{Field, FieldRef, in_batches};
 use crate::ds::packed::{Exclusive, Packed, PackedOr, Shared};
-use crate::ds::table::{Table, Visitor};
+use crate::ds::table::{POSITIONS, Table, Visitor};
 use crate::ds::walked::Heir;
 use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
@@ -547,11 +547,12 @@ impl Hash {
             Other::Table(fields) => {
                 let mut left = buckets;
                 while left > 0 {
-                    let (next, passed) = fields.table.scan_marked(fields.cursor, left, |item| {
-                        if has_expired(item.expire(), now) {
-                            expired.push(item.name().to_vec());
-                        }
-                    });
+                    let (next, passed) =
+                        fields.table.scan_marked(fields.cursor..POSITIONS, left, |item| {
+                            if has_expired(item.expire(), now) {
+                                expired.push(item.name().to_vec());
+                            }
+                        });
                     fields.cursor = next;
                     left = left.saturating_sub(passed);
                     if next == 0 {

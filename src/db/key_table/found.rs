@@ -21,6 +21,7 @@ impl<'a> Found<'a> {
         Found { entry, counts: None, walk }
     }
 
+    #[inline]
     pub(super) fn in_slot(
         entry: Occupied<'a, Entry>,
         counts: &'a mut SlotCounts,
@@ -34,8 +35,11 @@ impl<'a> Found<'a> {
     #[inline]
     fn before_change(&mut self) {
         if let Some(walk) = &mut self.walk {
-            let slot = self.counts.as_ref().map_or(0, |(_, slot)| *slot);
-            walk.before_change_of(&mut self.entry, slot);
+            let (slot, len) = match &self.counts {
+                Some((counts, slot)) => (*slot, counts.keys.of(*slot)),
+                None => (0, self.entry.table().len()),
+            };
+            walk.before_change_of(&mut self.entry, slot, len);
         }
     }
 

@@ -1,21 +1,25 @@
-//! The keys of one database: a hash table, or in a cluster one for each slot.
+//! The keys of one database: a hash table, or in a cluster one for each run of 128 slots.
 //!
-//! A cluster moves keys by the slot and asks for them by the slot, so there each slot has a table of its own, made when
-//! its first key comes ([`BySlot`]). One that a hash tag has filled with most of the keys is then a large table like
-//! any other. A server that is no node of a cluster has one table, and pays one comparison for the choice.
+//! A cluster moves keys by the slot and asks for them by the slot, so there a table has the keys of a slot together
+//! ([`BySlot`]). A slot that a hash tag has filled with many more keys than others have has a table of its own. A
+//! server that is no node of a cluster has one table, and pays one comparison for the choice.
 
 mod by_slot;
 mod found;
+mod run;
 mod slot_counts;
+mod slot_keys;
 mod walk;
 
 pub use self::found::Found;
 pub use self::walk::{Scribe, Walk};
 
 use self::by_slot::BySlot;
+use self::slot_keys::SlotKeys;
 use super::entry::{Entry, EntryMut, EntryRef};
+use super::order::KeyOrder;
 use crate::ds::hash::HashSeed;
-use crate::ds::table::{Table, TableStats, position};
+use crate::ds::table::{POSITIONS, Table, TableStats, Walkable, position};
 use crate::util::alloc::relocate::Relocator;
 use crate::util::slot::key_slot;
 use crate::util::slot_set::SlotSet;
@@ -37,7 +41,7 @@ impl KeyHash {
         self.slot
     }
 
-    /// Where the key lies in the order of its table.
+    /// Where the key lies in the order of its slot.
     pub fn position(self) -> u64 {
         position(self.hash)
     }
@@ -75,13 +79,24 @@ enum Tables {
 }
 
 impl Tables {
-    /// The value of a key, for a walk to go on with.
+    /// A key, for a walk to go on with.
+    fn entry_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {
+        match self {
+            Tables::One(table) => table.get_mut(table.hash(key), key),
+            Tables::BySlot(tables) => tables.entry_mut(key),
+        }
+    }
+
     fn value_mut(&mut self, key: &[u8]) -> Option<ValueMut<'_>> {
-        let table = match self {
-            Tables::One(table) => table,
-            Tables::BySlot(tables) => tables.table_mut(key_slot(key))?,
-        };
-        Some(table.get_mut(table.hash(key), key)?.into_value_mut())
+        self.entry_mut(key).map(EntryMut::into_value_mut)
+    }
+
+    /// The keys of a slot, or where there are no slots all; `None`: nothing has been there yet.
+    fn slot(&self, slot: u16) -> Option<SlotKeys<'_>> {
+        match self {
+            Tables::One(table) => Some(SlotKeys::new(table, slot, table.len())),
+            Tables::BySlot(tables) => tables.slot(slot),
+        }
     }
 }
 
@@ -89,7 +104,7 @@ impl KeyTable {
     /// An empty one. Takes next to no memory until something is inserted.
     pub fn new(hasher: KeyHasher) -> KeyTable {
         let keys = match hasher.by_slot {
-            false => Tables::One(Table::new(hasher.seed)),
+            false => Tables::One(Table::new(KeyOrder::by_hash(hasher.seed))),
             true => Tables::BySlot(Box::new(BySlot::new(hasher.seed))),
         };
         KeyTable { keys, walk: None }
@@ -135,7 +150,10 @@ impl KeyTable {
     pub fn get(&self, at: KeyHash, key: &[u8]) -> Option<EntryRef<'_>> {
         match &self.keys {
             Tables::One(table) => table.get(at.hash, key),
-            Tables::BySlot(tables) => tables.table(at.slot)?.get(at.hash, key),
+            Tables::BySlot(tables) => {
+                let (table, hash) = tables.table(at.slot, at.hash)?;
+                table.get(hash, key)
+            }
         }
     }
 
@@ -145,7 +163,10 @@ impl KeyTable {
         self.before_change(at);
         match &mut self.keys {
             Tables::One(table) => table.get_mut(at.hash, key),
-            Tables::BySlot(tables) => tables.table_mut(at.slot)?.get_mut(at.hash, key),
+            Tables::BySlot(tables) => {
+                let (table, hash) = tables.table_mut(at.slot, at.hash)?;
+                table.get_mut(hash, key)
+            }
         }
     }
 
@@ -179,38 +200,32 @@ impl KeyTable {
     pub fn prefetch(&self, at: KeyHash) {
         match &self.keys {
             Tables::One(table) => table.prefetch_bucket(at.hash),
-            Tables::BySlot(tables) => tables.prefetch_table(at.slot),
+            Tables::BySlot(tables) => tables.prefetch(at.slot, at.hash),
         }
     }
 
     /// Starts to load the entries of keys, some time after [`KeyTable::prefetch`] was called for each.
     #[inline]
-    pub fn prefetch_entries(&self, keys: impl Iterator<Item = KeyHash> + Clone) {
+    pub fn prefetch_entries(&self, keys: impl Iterator<Item = KeyHash>) {
         match &self.keys {
             Tables::One(table) => {
                 keys.for_each(|at| table.prefetch_entries(at.hash, LINES_AHEAD));
             }
-            Tables::BySlot(tables) => {
-                let tables = keys.filter_map(|at| Some((tables.table(at.slot)?, at.hash)));
-                tables.clone().for_each(|(table, hash)| table.prefetch_bucket(hash));
-                tables.for_each(|(table, hash)| table.prefetch_entries(hash, LINES_AHEAD));
-            }
+            Tables::BySlot(tables) => tables.prefetch_entries(keys),
         }
     }
 
-    /// All entries, each once; in a cluster slot by slot.
+    /// All entries, each once.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.tables().flat_map(Table::iter)
     }
 
     /// The entries that clients may see.
     pub fn iter_shown(&self) -> impl Iterator<Item = EntryRef<'_>> {
-        let (one, by_slot) = match &self.keys {
-            Tables::One(table) => (Some(table), None),
-            Tables::BySlot(tables) => (None, Some(tables)),
-        };
-        let shown = by_slot.into_iter().flat_map(|tables| tables.iter_shown());
-        one.into_iter().chain(shown).flat_map(Table::iter)
+        self.iter().filter(|entry| match &self.keys {
+            Tables::One(_) => true,
+            Tables::BySlot(tables) => tables.shows(*entry),
+        })
     }
 
     /// Starts to hand all keys, as they are now, to `scribe`: [`KeyTable::walk_on`] has to be called until there are no
@@ -235,21 +250,18 @@ impl KeyTable {
             }
             return;
         }
-        match &mut self.keys {
-            Tables::One(table) => {
-                if !walk.go_on(table, buckets) {
-                    walk.end();
+        let slot = match &self.keys {
+            Tables::One(_) => Some(0).filter(|&slot| slot == walk.slot()),
+            Tables::BySlot(tables) => tables.next_slot(walk.slot()),
+        };
+        match slot {
+            Some(slot) => {
+                walk.go_to(slot);
+                if !walk.go_on(&mut self.keys, buckets) {
+                    walk.go_to(slot + 1);
                 }
             }
-            Tables::BySlot(tables) => match tables.next_table(walk.slot()) {
-                Some((slot, table)) => {
-                    walk.go_to(slot);
-                    if !walk.go_on(table, buckets) {
-                        walk.go_to(slot + 1);
-                    }
-                }
-                None => walk.end(),
-            },
+            None => walk.end(),
         }
     }
 
@@ -273,19 +285,15 @@ impl KeyTable {
     #[inline]
     fn before_change(&mut self, at: KeyHash) {
         if let Some(walk) = &mut self.walk {
-            let table = match &mut self.keys {
-                Tables::One(table) => Some(table),
-                Tables::BySlot(tables) => tables.table_mut(at.slot),
-            };
-            walk.before_change(table, at.slot, at.position());
+            walk.before_change(&mut self.keys, at.slot, at.position());
         }
     }
 
     /// In a cluster: visits the entries of one bucket of a slot, from a position on; returns the position for the next
     /// step, or 0 if there is nothing behind. Each key is visited once, however the table is resized.
     pub fn walk_slot(&self, slot: u16, from: u64, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
-        let Some(table) = self.slot(slot) else { return 0 };
-        table.walk(from, 1, |entry, _| visit(entry))
+        let Some(keys) = self.slot(slot) else { return 0 };
+        keys.walk(from..POSITIONS, 1, |entry, _| visit(entry))
     }
 
     /// Visits the entries of one bucket, about six. Returns the cursor for the next step; a scan starts with 0 and is
@@ -328,7 +336,7 @@ impl KeyTable {
         visit: impl FnMut(EntryRef<'_>),
     ) -> (u64, usize) {
         match &self.keys {
-            Tables::One(table) => table.scan_marked(cursor, buckets, visit),
+            Tables::One(table) => table.scan_marked(cursor..POSITIONS, buckets, visit),
             Tables::BySlot(tables) => tables.scan_marked(cursor, buckets, visit),
         }
     }
@@ -364,25 +372,18 @@ impl KeyTable {
 
     /// How many keys a slot has.
     pub fn slot_len(&self, slot: u16) -> usize {
-        self.slot(slot).map_or(0, Table::len)
+        self.slot(slot).map_or(0, |keys| keys.entries())
     }
 
     /// The entries of a slot.
     pub fn slot_iter(&self, slot: u16) -> impl Iterator<Item = EntryRef<'_>> {
-        self.slot(slot).into_iter().flat_map(Table::iter)
+        self.slot(slot).into_iter().flat_map(|keys| keys.iter())
     }
 
     /// Makes room for so many keys in all. In a cluster, where nobody knows whose they will be, it does nothing.
     pub fn reserve(&mut self, capacity: usize) {
         if let Tables::One(table) = &mut self.keys {
             table.reserve(capacity);
-        }
-    }
-
-    /// Makes room for so many keys in a slot, if keys are kept by the slot.
-    pub fn reserve_slot(&mut self, slot: u16, capacity: usize) {
-        if let Tables::BySlot(tables) = &mut self.keys {
-            tables.reserve(slot, capacity);
         }
     }
 
@@ -423,14 +424,15 @@ impl KeyTable {
         })
     }
 
-    fn slot(&self, slot: u16) -> Option<&Table<Entry>> {
+    /// In a cluster: the keys of a slot.
+    fn slot(&self, slot: u16) -> Option<SlotKeys<'_>> {
         match &self.keys {
             Tables::One(_) => None,
-            Tables::BySlot(tables) => tables.table(slot),
+            Tables::BySlot(tables) => tables.slot(slot),
         }
     }
 
-    /// The tables, those of slots in order.
+    /// The tables, those of runs of slots in order.
     fn tables(&self) -> impl Iterator<Item = &Table<Entry>> {
         let (one, by_slot) = match &self.keys {
             Tables::One(table) => (Some(table), None),

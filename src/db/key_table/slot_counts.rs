@@ -1,83 +1,118 @@
-//! How many keys there are in runs of neighbouring slots, and how many of them are marked.
+//! How many keys there are in each slot and in each run of neighbouring slots, and how many of them are marked.
 
+use crate::db::order::RUN;
 use crate::util::slot::SLOTS;
+use std::mem;
 
-/// Slots that are counted together, and how many such runs there are.
-const RUN: usize = 128;
-const RUNS: usize = SLOTS as usize / RUN;
+/// How many runs of slots there are.
+pub(super) const RUNS: usize = (SLOTS / RUN) as usize;
 
-/// How many keys the runs of slots have, and how many of these are marked.
+/// How many keys slots have, and how many of these are marked.
+#[derive(Default)]
 pub(super) struct SlotCounts {
     pub keys: Sums,
     pub marked: Sums,
 }
 
-/// The counts of one thing: of all slots, and of each run of them.
+/// The counts of one thing: of all slots, of each run of them, and of each slot.
 pub(super) struct Sums {
-    pub all: usize,
+    all: usize,
     runs: [usize; RUNS],
+    /// Empty until something is counted.
+    slots: Vec<usize>,
+}
+
+impl Default for Sums {
+    fn default() -> Sums {
+        Sums { all: 0, runs: [0; RUNS], slots: Vec::new() }
+    }
 }
 
 impl Sums {
-    const NONE: Sums = Sums { all: 0, runs: [0; RUNS] };
-
-    #[inline]
-    pub fn add(&mut self, slot: u16, count: usize) {
-        self.all += count;
-        self.runs[usize::from(slot) / RUN] += count;
+    pub fn all(&self) -> usize {
+        self.all
     }
 
     #[inline]
-    pub fn subtract(&mut self, slot: u16, count: usize) {
-        self.all -= count;
-        self.runs[usize::from(slot) / RUN] -= count;
+    pub fn of(&self, slot: u16) -> usize {
+        self.slots.get(usize::from(slot)).copied().unwrap_or(0)
     }
 
-    /// The slot of the `n`th that is counted, if `of_slot` says how many each slot has.
-    pub fn slot_of(&self, mut n: usize, of_slot: impl Fn(u16) -> usize) -> Option<u16> {
-        let mut passes = |count: usize| match n.checked_sub(count) {
+    #[inline]
+    fn add(&mut self, slot: u16) {
+        if self.slots.is_empty() {
+            self.slots = vec![0; SLOTS.into()];
+        }
+        self.all += 1;
+        self.runs[usize::from(slot / RUN)] += 1;
+        self.slots[usize::from(slot)] += 1;
+    }
+
+    #[inline]
+    fn subtract(&mut self, slot: u16) {
+        self.all -= 1;
+        self.runs[usize::from(slot / RUN)] -= 1;
+        self.slots[usize::from(slot)] -= 1;
+    }
+
+    /// The run that has the `n`th of what is counted, and which one of the run's it is.
+    pub fn run_of(&self, n: usize) -> Option<(usize, usize)> {
+        let mut n = n;
+        self.runs.iter().enumerate().find_map(|(run, &count)| match n.checked_sub(count) {
+            None => Some((run, n)),
             Some(rest) => {
                 n = rest;
-                true
+                None
             }
-            None => false,
-        };
-        let run = self.runs.iter().position(|&count| !passes(count))?;
-        let mut slots = (run * RUN) as u16..((run + 1) * RUN) as u16;
-        slots.find(|&slot| !passes(of_slot(slot)))
+        })
     }
 
-    /// The first slot from `slot` on for which `has_any`.
-    pub fn next_slot(&self, slot: usize, has_any: impl Fn(u16) -> bool) -> Option<u16> {
-        let mut slot = slot;
-        while slot < usize::from(SLOTS) {
-            if self.runs[slot / RUN] == 0 {
-                slot = (slot / RUN + 1) * RUN;
-            } else if has_any(slot as u16) {
-                return Some(slot as u16);
-            } else {
-                slot += 1;
+    /// The first run from `run` on that has any.
+    pub fn next_run(&self, run: usize) -> Option<usize> {
+        (run..RUNS).find(|&run| self.runs[run] > 0)
+    }
+
+    /// The first slot from `slot` on that has any.
+    pub fn next_slot(&self, slot: u16) -> Option<u16> {
+        let mut from = slot;
+        loop {
+            let run = self.next_run((from / RUN).into())? as u16;
+            let behind = (run + 1) * RUN;
+            if let found @ Some(_) = (from.max(run * RUN)..behind).find(|&slot| self.of(slot) > 0) {
+                return found;
             }
+            from = behind;
         }
-        None
+    }
+
+    fn memory(&self) -> usize {
+        mem::size_of_val(&*self.slots)
     }
 }
 
 impl SlotCounts {
-    pub const NONE: SlotCounts = SlotCounts { keys: Sums::NONE, marked: Sums::NONE };
-
     pub fn change_mark(&mut self, slot: u16, before: bool, after: bool) {
-        self.marked.subtract(slot, usize::from(before));
-        self.marked.add(slot, usize::from(after));
+        match (before, after) {
+            (false, true) => self.marked.add(slot),
+            (true, false) => self.marked.subtract(slot),
+            _ => {}
+        }
     }
 
+    #[inline]
     pub fn insert(&mut self, slot: u16, marked: bool) {
-        self.keys.add(slot, 1);
-        self.marked.add(slot, usize::from(marked));
+        self.keys.add(slot);
+        self.change_mark(slot, false, marked);
     }
 
+    #[inline]
     pub fn remove(&mut self, slot: u16, marked: bool) {
-        self.keys.subtract(slot, 1);
-        self.marked.subtract(slot, usize::from(marked));
+        self.keys.subtract(slot);
+        self.change_mark(slot, marked, false);
+    }
+
+    /// Bytes beside its own.
+    pub fn memory(&self) -> usize {
+        self.keys.memory() + self.marked.memory()
     }
 }

@@ -181,6 +181,97 @@ fn chance_is_fair_however_keys_are_spread() {
     assert!(counts.values().all(|&count| (40..=160).contains(&count)), "{counts:?}");
 }
 
+fn fill(table: &mut KeyTable, keys: impl Iterator<Item = String>) {
+    for key in keys {
+        let entry = Entry::string(key.as_bytes(), b"v", None);
+        table.insert_unique(hasher().hash(key.as_bytes()), entry, false);
+    }
+}
+
+/// No chain grows long by one slot having most of the keys, and neighbouring slots take no more buckets than a table
+/// without slots does.
+#[test]
+fn a_slot_with_many_keys_leaves_its_neighbours() {
+    let mut table = KeyTable::new(hasher());
+    fill(&mut table, (0..20_000).map(|n| format!("{{tag}}{n}")));
+    fill(&mut table, (0..100_000).map(|n| format!("k{n}")));
+    let stats = table.stats();
+    assert!(stats.longest_chain <= 5, "{stats:?}");
+    assert!(table.memory() < 120_000 * 19, "{}", table.memory());
+    assert_eq!(
+        table.slot_len(key_slot(b"tag")),
+        20_000
+            + (0..100_000)
+                .filter(|n| key_slot(format!("k{n}").as_bytes()) == key_slot(b"tag"))
+                .count()
+    );
+    // What it has left is given back when nothing is in it, and the slot has keys among its neighbours again.
+    let slot = key_slot(b"tag");
+    let keys: Vec<Vec<u8>> = table.slot_iter(slot).map(|entry| entry.key().to_vec()).collect();
+    for key in keys {
+        assert!(table.remove(hasher().hash(&key), &key).is_some());
+    }
+    let before = table.tables().count();
+    (0..100).for_each(|_| table.rehash_step(1000));
+    assert_eq!((table.tables().count(), table.slot_len(slot)), (before - 1, 0));
+    fill(&mut table, (0..3).map(|n| format!("{{tag}}{n}")));
+    assert_eq!((table.tables().count(), table.slot_iter(slot).count()), (before - 1, 3));
+}
+
+/// As they come from a file or from another node: for a while each slot has far more than the others.
+#[test]
+fn keys_that_come_slot_by_slot_are_shared_in_the_end() {
+    let mut tags = BTreeMap::new();
+    (0..200_000).for_each(|n| _ = tags.insert(key_slot(format!("{n}").as_bytes()), n));
+    let keys: Vec<String> = (0..128)
+        .flat_map(|slot| {
+            (0..100).map({
+                let tag = tags[&slot];
+                move |n| format!("{{{tag}}}{n}")
+            })
+        })
+        .collect();
+    let mut table = KeyTable::new(hasher());
+    let runs = 128;
+    fill(&mut table, keys.iter().cloned());
+    assert!(table.tables().count() > runs + 30);
+    let (mut seen, mut cursor) = (BTreeSet::new(), 0);
+    for step in 0.. {
+        cursor = table.scan(cursor, |entry| _ = seen.insert(entry.key().to_vec()));
+        if cursor == 0 && step > 2000 {
+            break;
+        }
+        // While it goes on, slots come to the shared table and leave it again.
+        match step {
+            0..1000 => table.rehash_step(1),
+            1000 => fill(&mut table, (0..500).map(|n| format!("{{{}}}x{n}", tags[&60]))),
+            _ => table.rehash_step(20),
+        }
+    }
+    assert!(keys.iter().all(|key| seen.contains(key.as_bytes())));
+    assert!(
+        keys.iter()
+            .all(|key| { table.get(hasher().hash(key.as_bytes()), key.as_bytes()).is_some() })
+    );
+    assert_eq!((table.tables().count(), table.iter().count()), (runs + 1, keys.len() + 500));
+}
+
+#[test]
+fn keys_by_chance_are_fair_among_uneven_slots() {
+    let mut table = KeyTable::new(hasher());
+    // Some slots have as many keys as they may have among the others, nearly.
+    fill(&mut table, (0..3000).map(|n| format!("{{{}}}{n}", n % 250)));
+    fill(&mut table, (0..3000).map(|n| format!("k{n}")));
+    let mut rng = SmallRng::seed_from_u64(3);
+    let mut counts = BTreeMap::new();
+    for _ in 0..600_000 {
+        let entry = table.random(&mut || rng.next_u64()).unwrap();
+        *counts.entry(entry.key().to_vec()).or_insert(0) += 1;
+    }
+    assert_eq!(counts.len(), 6000);
+    assert!(counts.values().all(|&count| (40..=165).contains(&count)), "{counts:?}");
+}
+
 #[test]
 fn any_number_is_a_cursor() {
     let mut table = KeyTable::new(hasher());

@@ -9,8 +9,10 @@
 //! cell is about to change: from then on it hands its elements over itself, piece by piece, and each piece before it
 //! changes. Its walk goes wherever the value goes, and if the value is dropped, it is left to an heir.
 
+use super::Tables;
+use super::slot_keys::SlotKeys;
 use crate::db::entry::{Entry, EntryMut, EntryRef};
-use crate::ds::table::{Course, Occupied, Table, position};
+use crate::ds::table::{Course, Occupied};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Who is handed the keys.
@@ -123,35 +125,34 @@ impl Walk {
         self.open.push_front(Open { number: 0, key: key.into() });
     }
 
-    /// Something is about to change at a place. `table`: the keys of that slot, if it has any.
+    /// Something is about to change at a place.
     #[cold]
-    pub(super) fn before_change(
+    pub(super) fn before_change(&mut self, tables: &mut Tables, slot: u16, position: u64) {
+        if self.has_seen_all || slot < self.slot {
+            return;
+        }
+        let (course, mut keys) = self.course(slot);
+        course.before_change(tables.slot(slot).as_ref(), position, |entry| keys.see(entry));
+        let seen = keys.seen;
+        let large = self.note(seen);
+        self.open_large(large, tables);
+    }
+
+    /// The same for a key that has been found, in a slot that has so many.
+    #[cold]
+    pub(super) fn before_change_of(
         &mut self,
-        table: Option<&mut Table<Entry>>,
+        found: &mut Occupied<'_, Entry>,
         slot: u16,
-        position: u64,
+        len: usize,
     ) {
         if self.has_seen_all || slot < self.slot {
             return;
         }
+        let position = found.table().hasher().position(found.get().key());
         let (course, mut keys) = self.course(slot);
-        course.before_change(table.as_deref(), position, |entry| keys.see(entry));
-        let seen = keys.seen;
-        let large = self.note(seen);
-        if let Some(table) = table {
-            self.open_large(large, table);
-        }
-    }
-
-    /// The same for a key that has been found.
-    #[cold]
-    pub(super) fn before_change_of(&mut self, found: &mut Occupied<'_, Entry>, slot: u16) {
-        if self.has_seen_all || slot < self.slot {
-            return;
-        }
-        let position = position(found.table().hash(found.get().key()));
-        let (course, mut keys) = self.course(slot);
-        course.before_change(Some(found.table()), position, |entry| keys.see(entry));
+        let of_slot = SlotKeys::new(found.table(), slot, len);
+        course.before_change(Some(&of_slot), position, |entry| keys.see(entry));
         let seen = keys.seen;
         for key in self.note(seen) {
             if let Some(entry) = found.another(&key) {
@@ -161,12 +162,13 @@ impl Walk {
     }
 
     /// Goes on by so many buckets of the keys of its slot. Returns whether there are more.
-    pub(super) fn go_on(&mut self, table: &mut Table<Entry>, buckets: usize) -> bool {
+    pub(super) fn go_on(&mut self, tables: &mut Tables, buckets: usize) -> bool {
+        let Some(of_slot) = tables.slot(self.slot) else { return false };
         let (course, mut keys) = self.course(self.slot);
-        let goes_on = course.go_on(table, buckets, |entry| keys.see(entry));
+        let goes_on = course.go_on(&of_slot, buckets, |entry| keys.see(entry));
         let seen = keys.seen;
         let large = self.note(seen);
-        self.open_large(large, table);
+        self.open_large(large, tables);
         goes_on
     }
 
@@ -181,9 +183,9 @@ impl Walk {
         seen.large
     }
 
-    fn open_large(&mut self, keys: Vec<Box<[u8]>>, table: &mut Table<Entry>) {
+    fn open_large(&mut self, keys: Vec<Box<[u8]>>, tables: &mut Tables) {
         for key in keys {
-            if let Some(entry) = table.get_mut(table.hash(&key), &key) {
+            if let Some(entry) = tables.entry_mut(&key) {
                 self.open(key, entry);
             }
         }

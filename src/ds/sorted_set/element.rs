@@ -8,6 +8,7 @@
 //! which so finds the members to compare. That is why this file needs `unsafe`, and why it shows as little as
 //! possible: whoever makes a handle has to promise that it will not outlive its element.
 
+use crate::ds::hash::HashSeed;
 use crate::ds::table::Item;
 use crate::util::alloc::relocate::Relocator;
 use crate::util::alloc::size_class;
@@ -150,6 +151,7 @@ impl ElementMut<'_> {
 
 // SAFETY: user-space addresses have 47 bits (48 on other 64-bit targets); no method of the views changes the member.
 unsafe impl Item for Element {
+    type Hasher = HashSeed;
     type Ref<'a> = ElementRef<'a>;
     type Mut<'a> = ElementMut<'a>;
 

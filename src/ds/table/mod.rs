@@ -10,6 +10,7 @@
 //! * `scan`: going through the entries, in one go or with a cursor that survives resizing
 //! * `sample`: entries by chance
 //! * `relocate`: moving allocations, bucket by bucket
+//! * `take`: taking a range of the entries out
 //! * `walk`: going through the entries as they were when it began
 //!
 //! # Resizing
@@ -26,6 +27,7 @@ mod relocate;
 mod resize;
 mod sample;
 mod scan;
+mod take;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -33,16 +35,16 @@ mod walk;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use self::array::Array;
+use self::array::{Array, Mapped};
 use self::bucket::{Bucket, Occupant, SLOTS};
 use self::walk::Walk;
-use super::hash::HashSeed;
+use super::hash::HashKeys;
 
 pub(crate) use self::bucket::prefetch;
 pub use self::entry::Occupied;
 pub(crate) use self::sample::below;
 pub(crate) use self::scan::position;
-pub(crate) use self::walk::{Course, Visitor};
+pub(crate) use self::walk::{Course, Visitor, Walkable};
 
 /// How many positions there are: see [`position`].
 pub(crate) const POSITIONS: u64 = 1 << array::POSITION_BITS;
@@ -57,6 +59,9 @@ pub unsafe trait Item: Sized + Send + 'static {
     /// Whether a table of such items may have a walk of its own ([`Table::begin_walk`]), which is asked about with
     /// every change then.
     const CAN_BE_WALKED: bool = true;
+
+    /// What tables of such items hash keys with.
+    type Hasher: HashKeys;
 
     /// A shared view, with the lifetime of a borrow of the table.
     type Ref<'a>: Copy
@@ -99,7 +104,7 @@ const PREFETCHED: usize = 16;
 /// Hashes are passed in, so that a caller can compute them ahead; they must come from
 /// [`Table::hash`].
 pub struct Table<T: Item> {
-    seed: HashSeed,
+    hasher: T::Hasher,
     /// Holds the entries of the buckets from `swept` on.
     array: Array,
     /// Holds the entries of the first `swept` buckets of `array`. Has no buckets unless a resize
@@ -114,10 +119,11 @@ pub struct Table<T: Item> {
     /// Buckets that are not in an array but in a chain.
     overflow: usize,
     /// What this table has added to [`MAPPED_BYTES`](crate::util::alloc::MAPPED_BYTES).
-    mapped: usize,
+    mapped_bytes: usize,
     /// Buckets that an insertion or removal sweeps while a resize runs.
     pace: u32,
     resize_allowed: bool,
+    mapped: Mapped,
     /// Told before an entry changes.
     walk: Option<Box<Walk<T>>>,
     owns: PhantomData<T>,
@@ -152,26 +158,35 @@ struct Place {
 
 impl<T: Item> Table<T> {
     /// An empty table. Takes no memory until something is inserted.
-    pub const fn new(seed: HashSeed) -> Self {
+    pub const fn new(hasher: T::Hasher) -> Self {
         Self {
-            seed,
+            hasher,
             array: Array::empty(),
             next: Array::empty(),
             swept: 0,
             len: 0,
             marked: 0,
             overflow: 0,
-            mapped: 0,
+            mapped_bytes: 0,
             pace: 1,
             resize_allowed: true,
+            mapped: Mapped::Large,
             walk: None,
             owns: PhantomData,
         }
     }
 
+    /// The same for a table that is one of some that have about as many entries as each other, and of which there are
+    /// a few hundred at most: what they have grown out of goes back to the system at once.
+    pub const fn one_of_some(hasher: T::Hasher) -> Self {
+        let mut table = Self::new(hasher);
+        table.mapped = Mapped::Early;
+        table
+    }
+
     /// A table with room for `capacity` entries. See [`reserve`](Self::reserve).
-    pub fn with_capacity(seed: HashSeed, capacity: usize) -> Self {
-        let mut table = Self::new(seed);
+    pub fn with_capacity(hasher: T::Hasher, capacity: usize) -> Self {
+        let mut table = Self::new(hasher);
         table.reserve(capacity);
         table
     }
@@ -206,7 +221,12 @@ impl<T: Item> Table<T> {
     /// The hash of a key, as all functions of this table expect it.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        self.seed.hash(key)
+        self.hasher.hash(key)
+    }
+
+    #[inline]
+    pub fn hasher(&self) -> T::Hasher {
+        self.hasher
     }
 
     #[inline]

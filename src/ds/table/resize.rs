@@ -58,6 +58,10 @@ impl<T: Item> Table<T> {
         self.resize_allowed = allowed;
     }
 
+    pub fn is_resize_allowed(&self) -> bool {
+        self.resize_allowed
+    }
+
     /// Makes room for `capacity` entries in all, at once if the table is empty, else step by step.
     /// Does nothing if there is not enough memory; the caller bounds numbers that come from a file
     /// or peer, since memory that is not used yet counts in [`memory`](Self::memory) too.
@@ -144,12 +148,16 @@ impl<T: Item> Table<T> {
     /// one for what is left.
     #[cold]
     fn allocate(&mut self) {
-        let Some(array) = Array::new(self.len.div_ceil(SHRINK_TO).max(1)).or_else(|| Array::new(1))
-        else {
+        let buckets = self.len.div_ceil(SHRINK_TO).max(1);
+        let Some(array) = self.new_array(buckets).or_else(|| self.new_array(1)) else {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<Bucket>());
         };
         *(if self.swept > 0 { &mut self.next } else { &mut self.array }) = array;
         self.account();
+    }
+
+    fn new_array(&self, buckets: usize) -> Option<Array> {
+        Array::new(buckets, self.mapped)
     }
 
     #[inline]
@@ -198,7 +206,7 @@ impl<T: Item> Table<T> {
     /// Starts to move everything to an array of another size. Without memory for that the table
     /// stays as it is.
     fn resize(&mut self, buckets: usize) {
-        let Some(next) = Array::new(buckets) else {
+        let Some(next) = self.new_array(buckets) else {
             return;
         };
         if self.len == 0 {
@@ -285,8 +293,8 @@ impl<T: Item> Table<T> {
         if self.next.is_mapped() {
             mapped += self.next_in_use() * size_of::<Bucket>();
         }
-        MAPPED_BYTES.fetch_add(mapped.wrapping_sub(self.mapped), Relaxed);
-        self.mapped = mapped;
+        MAPPED_BYTES.fetch_add(mapped.wrapping_sub(self.mapped_bytes), Relaxed);
+        self.mapped_bytes = mapped;
     }
 }
 

@@ -21,8 +21,18 @@ impl<T: Item> Table<T> {
     /// An entry, each with the same chance (those of extremely long chains with a slightly smaller
     /// one).
     pub fn random<'a>(&'a self, rng: &mut impl FnMut() -> u64) -> Option<T::Ref<'a>> {
+        self.random_among(usual_longest, rng)
+    }
+
+    /// The same of a table whose entries do not spread as hashes do: `longest` says how many are in all but very few of
+    /// the chains, given their mean.
+    pub fn random_among<'a>(
+        &'a self,
+        longest: impl FnOnce(usize) -> usize,
+        rng: &mut impl FnMut() -> u64,
+    ) -> Option<T::Ref<'a>> {
         let mut found = None;
-        self.draw::<AHEAD>(1, rng, |entry| found = Some(entry));
+        self.draw::<AHEAD>(1, longest, rng, |entry| found = Some(entry));
         found
     }
 
@@ -34,13 +44,14 @@ impl<T: Item> Table<T> {
         rng: &mut impl FnMut() -> u64,
         visit: impl FnMut(T::Ref<'a>),
     ) {
-        self.draw::<AHEAD_OF_MANY>(count, rng, visit);
+        self.draw::<AHEAD_OF_MANY>(count, usual_longest, rng, visit);
     }
 
     /// Visits `count` entries; so many chains are loaded into the cache at a time, and then their entries.
     fn draw<'a, const AHEAD: usize>(
         &'a self,
         count: usize,
+        longest: impl FnOnce(usize) -> usize,
         rng: &mut impl FnMut() -> u64,
         mut visit: impl FnMut(T::Ref<'a>),
     ) {
@@ -57,7 +68,7 @@ impl<T: Item> Table<T> {
             self.array.len().min(self.next.len())
         };
         let mean = self.len.div_ceil(smaller.max(1));
-        let slots = (mean + 3 * mean.isqrt()).next_multiple_of(SLOTS);
+        let slots = longest(mean).next_multiple_of(SLOTS);
         let mut left = count;
         for _ in 0..(count * TRIES / AHEAD) {
             if left == 0 {
@@ -107,6 +118,11 @@ impl<T: Item> Table<T> {
             .find_map(|head| choose(head, rng))
             .map(|entry| self.view(entry))
     }
+}
+
+/// Entries in all but very few chains, given their mean.
+fn usual_longest(mean: usize) -> usize {
+    mean + 3 * mean.isqrt()
 }
 
 /// One of some entries, each with the same chance.

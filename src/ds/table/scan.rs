@@ -19,6 +19,9 @@
 //! `end` is 2^48, all has been visited, and 0 is returned. Only a resize in between makes a step
 //! visit entries below c again, which [`Table::walk`] leaves out.
 
+use std::iter;
+use std::ops::Range;
+
 use super::array::POSITION_BITS;
 use super::bucket::{Bucket, Occupant};
 use super::{Item, Table};
@@ -48,21 +51,22 @@ impl<T: Item> Table<T> {
     }
 
     /// As [`scan`](Self::scan), but visits the entries with a mark only: those of the first bucket
-    /// that has any, or none if the next `buckets` (1 at least) have none. Returns the cursor and
-    /// the number of buckets passed.
+    /// that has any, or none if the next `buckets` (1 at least) have none. Starts at the range's
+    /// start, and is done with the bucket that has its end. Returns the cursor and the number of
+    /// buckets passed.
     pub fn scan_marked(
         &self,
-        cursor: u64,
+        range: Range<u64>,
         buckets: usize,
         mut visit: impl FnMut(T::Ref<'_>),
     ) -> (u64, usize) {
-        let mut cursor = cursor;
+        let mut cursor = range.start;
         let mut passed = 0;
         loop {
             let Some((head, end)) = self.bucket_at(cursor) else {
                 return (0, passed);
             };
-            cursor = end;
+            cursor = if end < range.end { end } else { 0 };
             passed += 1;
             let mut found = false;
             for entry in marked(head) {
@@ -75,55 +79,55 @@ impl<T: Item> Table<T> {
         }
     }
 
-    /// Visits the entries of up to so many buckets (1 at least), from position `from` on, and tells where they lie.
-    /// Returns the position to go on from, or 0 if there is nothing behind. Unlike [`scan`](Self::scan) it visits each
-    /// entry once, however the table is resized between two steps: no entry below `from`.
-    pub fn walk(&self, from: u64, buckets: usize, mut visit: impl FnMut(T::Ref<'_>, u64)) -> u64 {
-        let (mut at, mut ahead) = (from, Some(from));
-        let mut fetch_next = |table: &Self| {
-            if let Some((bucket, end)) = ahead.and_then(|ahead| table.bucket_at(ahead)) {
+    /// Visits those entries of up to so many buckets (1 at least) that lie in a range of positions, and tells where.
+    /// Returns the position to go on from, or 0 if there is nothing behind in the range. Unlike [`scan`](Self::scan) it
+    /// visits each entry once, however the table is resized between two steps: none below the range's start.
+    pub fn walk(
+        &self,
+        range: Range<u64>,
+        buckets: usize,
+        mut visit: impl FnMut(T::Ref<'_>, u64),
+    ) -> u64 {
+        let behind = |end: u64| (end != 0 && end < range.end).then_some(end);
+        let (mut at, mut ahead) = (range.start, Some(range.start));
+        let mut fetch_next = || {
+            if let Some((bucket, end)) = ahead.and_then(|ahead| self.bucket_at(ahead)) {
                 bucket.prefetch_entries();
-                ahead = (end != 0).then_some(end);
+                ahead = behind(end);
             }
         };
-        (0..AHEAD).for_each(|_| fetch_next(self));
+        (0..AHEAD).for_each(|_| fetch_next());
         for _ in 0..buckets.max(1) {
-            fetch_next(self);
+            fetch_next();
             let Some((head, end)) = self.bucket_at(at) else { return 0 };
-            self.visit_from(head, at, &mut visit);
-            at = end;
-            if at == 0 {
-                break;
+            for entry in head.entries() {
+                let position = self.position_of(entry);
+                if (at..range.end).contains(&position) {
+                    visit(self.view(entry), position);
+                }
             }
+            let Some(next) = behind(end) else { return 0 };
+            at = next;
         }
         at
     }
 
-    /// Visits the entries with positions from `from` on and below `to`, each once.
-    pub fn visit_range(&self, from: u64, to: u64, mut visit: impl FnMut(T::Ref<'_>)) {
-        let mut at = from;
-        while at < to
-            && let Some((head, end)) = self.bucket_at(at)
-        {
-            self.visit_from(head, at, |entry, position| {
-                if position < to {
-                    visit(entry);
-                }
-            });
-            at = if end == 0 { to } else { end };
-        }
+    /// The entries that lie in a range of positions, each once.
+    pub fn iter_range(&self, range: Range<u64>) -> impl Iterator<Item = T::Ref<'_>> {
+        let mut at = (range.start < range.end).then_some(range.start);
+        let heads = iter::from_fn(move || {
+            let (head, end) = self.bucket_at(at?)?;
+            at = (end != 0 && end < range.end).then_some(end);
+            Some(head)
+        });
+        let in_range = move |entry: &Occupant| range.contains(&self.position_of(*entry));
+        heads.flat_map(Bucket::entries).filter(in_range).map(|entry| self.view(entry))
     }
 
-    /// Visits the entries of a chain that do not lie below a position.
     #[inline]
-    fn visit_from(&self, head: &Bucket, from: u64, mut visit: impl FnMut(T::Ref<'_>, u64)) {
-        for entry in head.entries() {
-            // SAFETY: the entry is this table's own.
-            let position = position(self.hash(unsafe { T::raw_key(entry.raw) }));
-            if position >= from {
-                visit(self.view(entry), position);
-            }
-        }
+    pub(super) fn position_of(&self, entry: Occupant) -> u64 {
+        // SAFETY: called with entries of this table only.
+        position(self.hash(unsafe { T::raw_key(entry.raw) }))
     }
 
     /// All entries, each once.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
-use super::{Item, Table};
+use super::{Item, POSITIONS, Table, position};
 use crate::ds::hash::HashSeed;
 use crate::util::alloc::MAPPED_BYTES;
 
@@ -24,6 +24,7 @@ struct Owned(Box<Node>);
 
 // SAFETY: a box's pointer is valid until it is made a box again; the tests do not change keys.
 unsafe impl Item for Owned {
+    type Hasher = HashSeed;
     type Ref<'a> = &'a Node;
     type Mut<'a> = &'a mut u64;
 
@@ -379,13 +380,54 @@ fn scan_visits_all_while_changing_at_random() {
     }
 }
 
+/// The numbers of a range of positions, whatever size the table is on its way to.
+#[test]
+fn a_range_is_found_walked_and_taken_out() {
+    for len in [0, 1, 40, 3000, 3136, 3150] {
+        let mut numbers = Numbers::new();
+        (0..len).for_each(|number| numbers.insert(number, 0, number % 3 == 0));
+        let (start, end) = (1 << 46, (1 << 47) + 12_345);
+        let is_in = |node: &Node| (start..end).contains(&position(SEED.hash(&node.key)));
+        let mut all: Vec<Vec<u8>> = numbers.table.iter().map(|node| node.key.clone()).collect();
+        all.retain(|key| (start..end).contains(&position(SEED.hash(key))));
+        all.sort();
+        let sorted = |mut keys: Vec<Vec<u8>>| {
+            keys.sort();
+            keys
+        };
+        let found = numbers.table.iter_range(start..end).map(|node| node.key.clone()).collect();
+        assert_eq!(sorted(found), all, "{len}");
+        let (mut walked, mut at) = (Vec::new(), start);
+        while at != 0 {
+            at = numbers.table.walk(at..end, 2, |node, _| walked.push(node.key.clone()));
+        }
+        assert_eq!(sorted(walked), all, "{len}");
+        let (mut taken, mut marked) = (Vec::new(), 0);
+        numbers.table.take_range(start..end, |item, mark| {
+            assert!(is_in(&item.0));
+            marked += usize::from(mark);
+            taken.push(item.0.key.clone());
+        });
+        let is_third =
+            |key: &&Vec<u8>| std::str::from_utf8(key).unwrap().parse::<u64>().unwrap() % 3 == 0;
+        assert_eq!(
+            (marked, sorted(taken)),
+            (all.iter().filter(is_third).count(), all.clone()),
+            "{len}"
+        );
+        assert_eq!(numbers.table.len(), len as usize - all.len());
+        assert!(!numbers.table.iter().any(is_in));
+        assert_eq!(numbers.alive(), numbers.table.len());
+    }
+}
+
 #[test]
 fn scan_ends_with_what_is_no_cursor() {
     let mut numbers = Numbers::new();
     (0..100).for_each(|number| numbers.insert(number, 0, false));
     for cursor in [1 << 48, u64::MAX, (1 << 48) - 1] {
         assert_eq!(numbers.table.scan(cursor, |_, _| ()), 0);
-        assert_eq!(numbers.table.scan_marked(cursor, 9, |_| ()).0, 0);
+        assert_eq!(numbers.table.scan_marked(cursor..POSITIONS, 9, |_| ()).0, 0);
     }
 }
 
@@ -395,7 +437,7 @@ fn scan_marked_skips_the_others() {
     (0..20_000).for_each(|number| numbers.insert(number, 0, number % 1000 == 0));
     let (mut cursor, mut found, mut calls, mut passed) = (0, 0, 0, 0);
     loop {
-        let (next, buckets) = numbers.table.scan_marked(cursor, 500, |node| {
+        let (next, buckets) = numbers.table.scan_marked(cursor..POSITIONS, 500, |node| {
             assert!(node.key.ends_with(b"000") || node.key == b"0");
             found += 1;
         });
@@ -410,7 +452,7 @@ fn scan_marked_skips_the_others() {
     assert_eq!(found, 20);
     assert!(calls <= 40, "{calls}");
     assert_eq!(passed, numbers.table.stats().buckets);
-    assert_eq!(numbers.table.scan_marked(0, 0, |_| ()).1, 1);
+    assert_eq!(numbers.table.scan_marked(0..POSITIONS, 0, |_| ()).1, 1);
 }
 
 #[test]

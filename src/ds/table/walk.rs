@@ -18,6 +18,8 @@
 //! change has one cell visited at most. A cell is marked by one bit, and only a table that is changed before the walk
 //! has passed it has bits at all.
 
+use std::ops::Range;
+
 use super::{Item, POSITIONS, Table, position};
 use crate::ds::walked::Heir;
 use std::mem;
@@ -27,7 +29,26 @@ const PER_CELL: usize = 8;
 /// Buckets that an heir goes on by at a time.
 const BUCKETS_OF_HEIR: usize = 64;
 
-/// How far a walk through one table has come.
+/// What a walk can go through: a table, or a part of one.
+pub trait Walkable<T: Item> {
+    /// Entries.
+    fn entries(&self) -> usize;
+
+    /// See [`Table::walk`].
+    fn walk(&self, range: Range<u64>, buckets: usize, visit: impl FnMut(T::Ref<'_>, u64)) -> u64;
+}
+
+impl<T: Item> Walkable<T> for Table<T> {
+    fn entries(&self) -> usize {
+        self.len()
+    }
+
+    fn walk(&self, range: Range<u64>, buckets: usize, visit: impl FnMut(T::Ref<'_>, u64)) -> u64 {
+        Table::walk(self, range, buckets, visit)
+    }
+}
+
+/// How far a walk has come.
 #[derive(Default)]
 pub struct Course {
     place: u64,
@@ -38,32 +59,32 @@ impl Course {
     /// Something is about to change at this position of the table (`None`: where there is none yet).
     pub fn before_change<T: Item>(
         &mut self,
-        table: Option<&Table<T>>,
+        table: Option<&impl Walkable<T>>,
         position: u64,
-        visit: impl FnMut(T::Ref<'_>),
+        mut visit: impl FnMut(T::Ref<'_>),
     ) {
         if position < self.place {
             return;
         }
-        let entries = table.map_or(0, Table::len);
+        let entries = table.map_or(0, Walkable::entries);
         let cells = self.marked.get_or_insert_with(|| Cells::for_entries(entries));
         if cells.mark(position)
             && let Some(table) = table
         {
             let (start, end) = cells.bounds(position);
-            table.visit_range(start.max(self.place), end, visit);
+            table.walk(start.max(self.place)..end, usize::MAX, |entry, _| visit(entry));
         }
     }
 
     /// Goes on by so many buckets. Returns whether there are more.
     pub fn go_on<T: Item>(
         &mut self,
-        table: &Table<T>,
+        table: &impl Walkable<T>,
         buckets: usize,
         mut visit: impl FnMut(T::Ref<'_>),
     ) -> bool {
         let marked = &self.marked;
-        self.place = table.walk(self.place, buckets, |entry, position| {
+        self.place = table.walk(self.place..POSITIONS, buckets, |entry, position| {
             if marked.as_ref().is_none_or(|cells| !cells.contains(position)) {
                 visit(entry);
             }
@@ -116,7 +137,7 @@ impl<T: Item> Table<T> {
         let Some(walk) = self.walk.as_mut().filter(|_| T::CAN_BE_WALKED) else { return };
         match walk.heir.take() {
             Some(heir) => {
-                let mut table = mem::replace(self, Table::new(self.seed));
+                let mut table = mem::replace(self, Table::new(self.hasher));
                 heir(Box::new(move || table.walk_on(BUCKETS_OF_HEIR)));
             }
             // It is the heir who drops it.
@@ -140,7 +161,7 @@ impl<T: Item> Table<T> {
     #[cold]
     fn hand_over(&mut self, position: u64) {
         if let Some(mut walk) = self.walk.take() {
-            walk.course.before_change(Some(self), position, &mut walk.visit);
+            walk.course.before_change(Some(&*self), position, &mut walk.visit);
             self.walk = Some(walk);
         }
     }

@@ -403,12 +403,8 @@ fn load_events(server: &mut Server, loading: &mut Loading) -> Result<(), LoadErr
                 }
             }
             Event::EmptyKey { key } => skip_empty_key(server, &mut loading.empty_keys, &key),
-            Event::SlotInfo { slot, keys, .. } => {
-                let keys = keys.min(loading.keys_to_come()) as usize;
-                if let Some(slot) = u16::try_from(slot).ok().filter(|&slot| slot < SLOTS) {
-                    server.ks.dbs[loading.db].table.reserve_slot(slot, keys);
-                }
-            }
+            // A table grows fast enough as its keys come.
+            Event::SlotInfo { .. } => {}
             Event::SlotImport { name, ranges } => {
                 let import = slot_import(&name, &ranges)?;
                 server.persistence.found.slot_imports.push(import);

@@ -1,5 +1,5 @@
 //! How far the keys of slots have been sent: database by database, slot by slot, in the order in which they lie in a
-//! slot's table, which no resize changes. Where a key is in that order is known without looking it up, so that a write
+//! slot, which no resize changes. Where a key is in that order is known without looking it up, so that a write
 //! to a key that has not been sent needs not be: the key will be sent with it.
 
 use crate::db::key_table::KeyHash;
@@ -10,7 +10,7 @@ use crate::util::slot_set::SlotSet;
 pub struct Place {
     pub db: usize,
     pub slot: u16,
-    /// That of a key in its slot's table.
+    /// That of a key in its slot.
     pub position: u64,
 }
 
