@@ -3,6 +3,7 @@
 
 use aeolis::cli;
 use aeolis::db::Entry;
+use aeolis::db::order::KeyOrder;
 use aeolis::ds::hash::HashSeed;
 use aeolis::ds::table::Table;
 use aeolis::resp::parser::{Parsed, ParserLimits, parse_request};
@@ -88,7 +89,7 @@ fn hash(c: &mut Criterion) {
 
 fn table(c: &mut Criterion) {
     let seed = HashSeed::new([1, 2]);
-    let mut table: Table<Entry> = Table::new(seed);
+    let mut table: Table<Entry> = Table::new(KeyOrder::by_hash(seed));
     for n in 0..KEYS {
         let key = key(n);
         table.insert_unique(table.hash(&key), Entry::string(&key, &[b'x'; 64], None), false);

@@ -158,8 +158,9 @@ fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
             reply.bulk(b"name");
             reply.bulk(busy.name.as_bytes());
             reply.bulk(b"command");
-            reply.array(busy.command.len());
-            busy.command.iter().for_each(|word| reply.bulk(word));
+            let words = busy.command.iter();
+            reply.array(words.len());
+            words.for_each(|word| reply.bulk(word));
             reply.bulk(b"duration_ms");
             reply.int(busy.started.elapsed().as_millis() as i64);
         }

@@ -101,8 +101,8 @@ impl Prefixes {
         let mut above = rows.next().map_or(&[][..], |first| &*first);
         for (byte, row) in a.iter().zip(rows) {
             let mut left = 0;
-            for ((cell, pair), other) in row[1..].iter_mut().zip(above.array_windows()).zip(b) {
-                let &[diagonal, up]: &[u32; 2] = pair;
+            for ((cell, pair), other) in row[1..].iter_mut().zip(above.windows(2)).zip(b) {
+                let [diagonal, up] = *pair else { continue };
                 left = if byte == other { diagonal + 1 } else { left.max(up) };
                 *cell = left;
             }

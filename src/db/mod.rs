@@ -10,7 +10,7 @@ pub(crate) mod keyspace;
 pub(crate) mod lent;
 pub(crate) mod lru;
 pub(crate) mod notify;
-mod order;
+pub mod order;
 pub(crate) mod relocation;
 pub(crate) mod replica_keys;
 mod volatile_hashes;

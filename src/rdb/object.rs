@@ -268,7 +268,7 @@ mod tests {
             2 => list.pop(End::Head, at % 9, LIST, |_| {}),
             3 => list.pop(End::Tail, at % 9, LIST, |_| {}),
             4 => _ = list.set(at as i64, text, LIST),
-            5 => _ = list.insert(text, n % 2 == 0, &[b'x'; 3000], LIST),
+            5 => _ = list.insert(text, n.is_multiple_of(2), &[b'x'; 3000], LIST),
             6 => _ = list.remove(i64::from(n % 3) - 1, text, LIST),
             7 => _ = list.remove(0, b"7", LIST),
             8 => _ = list.trim(at / 4, list.len() - at / 2, LIST),
@@ -295,7 +295,7 @@ mod tests {
             }
             _ => {
                 let keep = log.len() - u64::from(n) % log.len().max(1) / 3;
-                log.trim(TrimTo::MaxLen(keep), n % 2 == 0, 0);
+                log.trim(TrimTo::MaxLen(keep), n.is_multiple_of(2), 0);
             }
         }
     }

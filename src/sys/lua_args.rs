@@ -77,7 +77,7 @@ mod tests {
                 lua,
                 |_, args| {
                     let texts = args.iter().filter(|arg| matches!(arg, Seen::Text(_))).count();
-                    assert_eq!(args.is_empty(), args.len() == 0);
+                    assert_eq!(args.is_empty(), args.iter().next().is_none());
                     if texts == 3 {
                         Err(mlua::Error::runtime("three"))
                     } else {

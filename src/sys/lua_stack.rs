@@ -434,7 +434,11 @@ mod tests {
                         stack.pairs(|stack| {
                             count += 1;
                             // What is left behind, or taken, is seen to.
-                            if count == 1 { stack.push_nil() } else { Ok(stack.pop(1)) }
+                            if count == 1 {
+                                return stack.push_nil();
+                            }
+                            stack.pop(1);
+                            Ok(())
                         })?;
                         count
                     }

@@ -72,8 +72,8 @@ pub fn key_slot(key: &[u8]) -> u16 {
 #[inline(always)]
 fn has_open_brace(eight: u64) -> bool {
     const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-    let rest = eight ^ LOW_BITS * b'{' as u64;
-    rest.wrapping_sub(LOW_BITS) & !rest & LOW_BITS << 7 != 0
+    let rest = eight ^ (LOW_BITS * u64::from(b'{'));
+    rest.wrapping_sub(LOW_BITS) & !rest & (LOW_BITS << 7) != 0
 }
 
 /// The slot of a key that may have a tag.
