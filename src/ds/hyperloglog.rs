@@ -331,18 +331,10 @@ impl Registers {
 /// register by register: most have one of a few values, and each would wait for the one before it.
 #[inline(always)]
 fn occurrences(registers: &[u8; REGISTERS], value: u8) -> u32 {
-    const LANES: usize = 32;
-    let mut count = 0;
-    for rows in registers.chunks(LANES * usize::from(u8::MAX)) {
-        let mut lanes = [0; LANES];
-        for row in rows.as_chunks::<LANES>().0 {
-            for (lane, register) in lanes.iter_mut().zip(row) {
-                *lane += u8::from(*register == value);
-            }
-        }
-        count += lanes.iter().map(|&lane| u32::from(lane)).sum::<u32>();
-    }
-    count
+    // As many as a byte counts, and the compiler takes for one sum of vectors.
+    const PART: usize = 128;
+    let in_part = |part: &[u8; PART]| part.iter().map(|&r| u8::from(r == value)).sum::<u8>();
+    registers.as_chunks().0.iter().map(|part| u32::from(in_part(part))).sum()
 }
 
 /// How many different elements were added to `hll`, computed anew.
