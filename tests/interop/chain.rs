@@ -41,11 +41,10 @@ pub fn check(kinds: &[Kind]) {
                 "50",
             ],
         };
-        // A server in the middle that is built for tests may be far behind a peer that is not.
-        let common = &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "256mb"];
+        let common: &[&str] = &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"];
         let start = |program| {
             let dir = tempfile::tempdir().expect("a directory");
-            Server::start_program(program, dir, &[&common[..], options].concat())
+            Server::start_program(program, dir, &[common, options].concat())
         };
         check_chain(programs.iter().map(|program| start(program)).collect(), snapshot, fields);
     }
