@@ -15,12 +15,20 @@ pub type Rest = Box<dyn FnMut() -> bool + Send>;
 /// Who gets a value that is dropped while it is walked through. What is dropped by the heir is dropped for good.
 pub type Heir = Box<dyn FnOnce(Rest) + Send>;
 
+/// Bytes that an heir goes on by at a time.
+pub const BYTES_OF_HEIR: usize = 64 * 1024;
+
 /// A value's walk, if one is under way. It is no part of what the value says: a copy has none.
-pub struct Walked<W>(Option<Box<W>>);
+pub struct Walked<W>(Option<Box<UnderWay<W>>>);
+
+struct UnderWay<W> {
+    walk: W,
+    heir: Option<Heir>,
+}
 
 impl<W> Walked<W> {
-    pub fn begin(&mut self, walk: W) {
-        self.0 = Some(Box::new(walk));
+    pub fn begin(&mut self, walk: W, heir: Heir) {
+        self.0 = Some(Box::new(UnderWay { walk, heir: Some(heir) }));
     }
 
     #[inline]
@@ -30,7 +38,21 @@ impl<W> Walked<W> {
 
     #[inline]
     pub fn get_mut(&mut self) -> Option<&mut W> {
-        self.0.as_deref_mut()
+        self.0.as_mut().map(|under_way| &mut under_way.walk)
+    }
+
+    /// Goes on with the walk, which is over when `step` returns `false`. Returns whether it is not.
+    pub fn go_on(&mut self, step: impl FnOnce(&mut W) -> bool) -> bool {
+        let goes_on = self.get_mut().is_some_and(step);
+        if !goes_on {
+            self.end();
+        }
+        goes_on
+    }
+
+    /// Who is to have the value, which is about to be dropped; only once.
+    pub fn take_heir(&mut self) -> Option<Heir> {
+        self.0.as_mut()?.heir.take()
     }
 
     pub fn end(&mut self) {

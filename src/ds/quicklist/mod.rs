@@ -21,7 +21,7 @@ pub use node::{Container, Needle, NodeBytes};
 pub use walk::NodeVisitor;
 
 use super::listpack::{Listpack, ListpackEntry, ListpackRef, SAFETY_LIMIT};
-use super::walked::{Heir, KeptBytes, Walked};
+use super::walked::{BYTES_OF_HEIR, Heir, KeptBytes, Walked};
 use crate::util::alloc::relocate::{Relocator, can_move};
 use node::Node;
 use std::borrow::Cow;
@@ -45,9 +45,6 @@ const MOVED_LIKE_ELEMENT: usize = 512;
 
 /// Bytes that two listpacks need once only when merged: header and end mark.
 const LISTPACK_OVERHEAD: usize = 7;
-
-/// Bytes that an heir goes on by at a time.
-const BYTES_OF_HEIR: usize = 64 * 1024;
 
 thread_local! {
     /// See [`set_packed_threshold`]. Per thread, because each server of a process lives on its own.
@@ -162,7 +159,7 @@ pub struct Quicklist {
 
 impl Drop for Quicklist {
     fn drop(&mut self) {
-        if let Some(heir) = self.walk.get_mut().and_then(|walk| walk.heir.take()) {
+        if let Some(heir) = self.walk.take_heir() {
             let mut list = mem::replace(self, Quicklist::new(self.fill, self.depth));
             heir(Box::new(move || list.walk_on(BYTES_OF_HEIR)));
         }
@@ -237,7 +234,7 @@ impl Quicklist {
     /// Starts to hand the nodes, as they are now, to `visit` in their order: [`walk_on`](Self::walk_on) is to be called
     /// until there are no more, when `visit` is dropped. A list that is dropped before is left to `heir`.
     pub fn begin_walk(&mut self, visit: NodeVisitor, heir: Heir, kept: KeptBytes) {
-        self.walk.begin(Walk::new(self.nodes.len(), visit, heir, kept));
+        self.walk.begin(Walk::new(self.nodes.len(), visit, kept), heir);
     }
 
     /// Whether a walk is under way that has not come to its end.
@@ -247,12 +244,7 @@ impl Quicklist {
 
     /// Goes on with the walk by nodes of about so many bytes. Returns whether there are more.
     pub fn walk_on(&mut self, bytes: usize) -> bool {
-        let walk = self.walk.get_mut();
-        let goes_on = walk.is_some_and(|walk| walk.go_on(&self.nodes, bytes));
-        if !goes_on {
-            self.walk.end();
-        }
-        goes_on
+        self.walk.go_on(|walk| walk.go_on(&self.nodes, bytes))
     }
 
     /// Ends the walk, wherever it is.

@@ -15,7 +15,7 @@
 //!   middle the runs behind it are moved, of which there are fewer than nodes that the list itself has to move.
 
 use super::node::{Container, Node, NodeBytes};
-use crate::ds::walked::{Heir, Kept, KeptBytes};
+use crate::ds::walked::{Kept, KeptBytes};
 use std::collections::VecDeque;
 
 /// Who is handed the nodes.
@@ -52,11 +52,10 @@ pub(super) struct Walk {
     next: u64,
     nodes: u64,
     visit: NodeVisitor,
-    pub(super) heir: Option<Heir>,
 }
 
 impl Walk {
-    pub(super) fn new(nodes: usize, visit: NodeVisitor, heir: Heir, kept: KeptBytes) -> Walk {
+    pub(super) fn new(nodes: usize, visit: NodeVisitor, kept: KeptBytes) -> Walk {
         let nodes = nodes as u64;
         Walk {
             head: MIDDLE,
@@ -65,7 +64,6 @@ impl Walk {
             next: 0,
             nodes,
             visit,
-            heir: Some(heir),
         }
     }
 

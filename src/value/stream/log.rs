@@ -7,7 +7,7 @@
 use super::id::StreamId;
 use super::node::{Fields, Node, Records};
 use super::walk::{NodeVisitor, Walk};
-use crate::ds::walked::{Heir, KeptBytes, Walked};
+use crate::ds::walked::{BYTES_OF_HEIR, Heir, KeptBytes, Walked};
 use crate::util::alloc::relocate::Relocator;
 use std::collections::{BTreeMap, btree_map};
 use std::mem;
@@ -21,9 +21,6 @@ const MAX_TEXTS: usize = 1 << 27;
 const MEMORY_SAMPLES: usize = 16;
 /// What a map of nodes takes beside keys and nodes: added in order, they leave its leaves half full.
 const SLOT_BYTES: usize = 2 * size_of::<(StreamId, Node)>();
-
-/// Bytes that an heir goes on by at a time.
-const BYTES_OF_HEIR: usize = 64 * 1024;
 
 /// The entries, and what is remembered of those that have gone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +40,7 @@ pub struct Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if let Some(heir) = self.walk.get_mut().and_then(|walk| walk.heir.take()) {
+        if let Some(heir) = self.walk.take_heir() {
             let mut log = mem::take(self);
             heir(Box::new(move || log.walk_on(BYTES_OF_HEIR)));
         }
@@ -337,7 +334,7 @@ impl Log {
     /// are no more, when `visit` is dropped. A log that is dropped before is left to `heir`.
     pub fn begin_walk(&mut self, visit: NodeVisitor, heir: Heir, kept: KeptBytes) {
         let last = self.nodes.last_key_value().map(|(&id, _)| id);
-        self.walk.begin(Walk::new(last, visit, heir, kept));
+        self.walk.begin(Walk::new(last, visit, kept), heir);
     }
 
     /// Whether a walk is under way that has not come to its end.
@@ -347,12 +344,7 @@ impl Log {
 
     /// Goes on with the walk by nodes of about so many bytes. Returns whether there are more.
     pub fn walk_on(&mut self, bytes: usize) -> bool {
-        let walk = self.walk.get_mut();
-        let goes_on = walk.is_some_and(|walk| walk.go_on(&self.nodes, bytes));
-        if !goes_on {
-            self.walk.end();
-        }
-        goes_on
+        self.walk.go_on(|walk| walk.go_on(&self.nodes, bytes))
     }
 
     /// Ends the walk, wherever it is.

@@ -7,7 +7,7 @@
 
 use super::id::StreamId;
 use super::node::Node;
-use crate::ds::walked::{Heir, Kept, KeptBytes};
+use crate::ds::walked::{Kept, KeptBytes};
 use std::collections::BTreeMap;
 use std::mem;
 
@@ -21,23 +21,16 @@ pub(super) struct Walk {
     last: StreamId,
     kept: Kept<StreamId, Node>,
     visit: NodeVisitor,
-    pub(super) heir: Option<Heir>,
 }
 
 impl Walk {
     /// `last`: the last node, if there is any.
-    pub(super) fn new(
-        last: Option<StreamId>,
-        visit: NodeVisitor,
-        heir: Heir,
-        kept: KeptBytes,
-    ) -> Walk {
+    pub(super) fn new(last: Option<StreamId>, visit: NodeVisitor, kept: KeptBytes) -> Walk {
         Walk {
             place: last.map(|_| StreamId::MIN),
             last: last.unwrap_or(StreamId::MIN),
             kept: Kept::new(kept),
             visit,
-            heir: Some(heir),
         }
     }
 
