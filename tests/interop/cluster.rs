@@ -193,19 +193,25 @@ impl Cluster {
         self.settles();
     }
 
-    /// Has a replica take its primary's place, and waits until all nodes know: before, none would vote for the other.
+    /// Has a replica take its primary's place. Nobody votes for a node that is no replica for all that he knows.
     fn fail_over(&mut self, primary: usize, node: usize) {
+        self.all_know(node, primary);
         let answer = self.nodes[node].line("CLUSTER FAILOVER");
         assert_eq!(answer, "OK");
-        let (old, new) = (self.id(primary), self.id(node));
-        for node in &mut self.nodes {
-            node.wait_for("CLUSTER NODES", |nodes| {
-                let line = nodes.lines().find(|line| line.starts_with(&old));
-                line.is_some_and(|line| line.contains(&format!("slave {new} ")))
-            });
-        }
+        self.all_know(primary, node);
         self.settles();
         self.nodes[primary].wait_info("master_link_status", "up");
+    }
+
+    /// Waits until all nodes know whose replica one of them is.
+    fn all_know(&mut self, replica: usize, primary: usize) {
+        let (replica, primary) = (self.id(replica), self.id(primary));
+        for node in &mut self.nodes {
+            node.wait_for("CLUSTER NODES", |nodes| {
+                let line = nodes.lines().find(|line| line.starts_with(&replica));
+                line.is_some_and(|line| line.contains(&format!("slave {primary} ")))
+            });
+        }
     }
 
     /// Kills a primary, and waits until its replica has taken its place.
