@@ -43,6 +43,8 @@ pub struct Call {
     pub deny_blocking: bool,
     /// A script calls it.
     pub in_script: bool,
+    /// The request came as a line, not as an array.
+    pub is_inline: bool,
     /// What is in the way of the client's requests.
     pub gates: Gates,
     /// A request has at most so many bytes.
@@ -64,6 +66,7 @@ impl Call {
             propagation: Propagation::Automatic,
             deny_blocking: false,
             in_script: false,
+            is_inline: false,
             gates,
             largest_request: usize::MAX,
             handed_over: 0,
@@ -80,6 +83,7 @@ impl Call {
             propagation: Propagation::Automatic,
             deny_blocking: true,
             in_script: self.in_script,
+            is_inline: false,
             gates: self.gates,
             largest_request: usize::MAX,
             handed_over: 0,
@@ -113,6 +117,7 @@ impl Call {
             propagation: Propagation::Automatic,
             deny_blocking: true,
             in_script: false,
+            is_inline: false,
             gates: Gates::all(),
             largest_request: usize::MAX,
             handed_over: 0,

@@ -681,7 +681,10 @@ impl Server {
         if spans.is_empty() {
             let Some(args) = inline.pop_front() else { return Verdict::Done };
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            return dispatch::process_command(self, call, request.command, &args);
+            call.is_inline = true;
+            let verdict = dispatch::process_command(self, call, request.command, &args);
+            call.is_inline = false;
+            return verdict;
         }
         let mut few: [&[u8]; 8] = [&[]; 8];
         let Some(args) = few.get_mut(..spans.len()) else {

@@ -10,8 +10,10 @@ use super::client::{Client, ClientFlags, Output, Token};
 use crate::resp::reply::{PIECE, Reply};
 use crate::server::client_info;
 use crate::server::observe::log::Level;
+use crate::server::observe::slot_stats::{Usage, request_bytes};
 use crate::server::pubsub::{Message, Topic};
 use crate::sys::process::total_memory;
+use crate::util::slot::key_slot;
 use bytes::Bytes;
 use std::io::ErrorKind;
 
@@ -285,8 +287,15 @@ pub(crate) fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> us
 pub(crate) fn publish_on_shard(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
     let pubsub = std::mem::take(&mut server.pubsub);
     let subscribers = pubsub.of(Topic::Shard).get(channel);
-    let receivers = subscribers.map_or(0, |s| deliver(server, s, &[b"smessage", channel, message]));
+    let parts: [&[u8]; 3] = [b"smessage", channel, message];
+    let receivers = subscribers.map_or(0, |subscribers| deliver(server, subscribers, &parts));
     server.pubsub = pubsub;
+    if server.config.cluster_slot_stats_enabled && server.cluster.is_some() && receivers > 0 {
+        // An array has as many bytes whoever sends it, and in both protocols.
+        let bytes_out = receivers as u64 * request_bytes(&parts);
+        let usage = Usage { bytes_out, ..Usage::default() };
+        server.observer.slot_stats.count(key_slot(channel), usage);
+    }
     receivers
 }
 

@@ -1,5 +1,6 @@
 //! A cluster of one node over the wire: slots, what is refused because of them, and the file that keeps them.
 
+use crate::harness::replication::FakeReplica;
 use crate::harness::{Server, free_port};
 
 const DISABLED: &str = "ERR This instance has cluster support disabled";
@@ -278,6 +279,29 @@ fn slots_show_what_they_hold_and_cost() {
     s.check(&[("CLUSTER KEYSLOT foo", ":12182")]);
     let stats = s.line("CLUSTER SLOT-STATS SLOTSRANGE 12182 12182");
     assert!(stats.contains("network-bytes-out :14]"), "{stats}");
+}
+
+#[test]
+fn a_slot_is_told_the_bytes_that_were_sent() {
+    let mut s = node();
+    s.check(&[("CONFIG SET cluster-slot-stats-enabled yes", "OK")]);
+    let mut replica = FakeReplica::sync(&s, &[]);
+    let mut client = s.raw();
+    client.send("SET foo 1\r\n");
+    client.expect("+OK\r\n");
+    replica.expect(&["SELECT 0", "SET foo 1"]);
+    let slot = "CLUSTER SLOT-STATS SLOTSRANGE 12182 12182";
+    // A line came; the reply went out, and to the replica an array that is no part of choosing a database.
+    let stats = s.line(slot);
+    assert!(stats.contains("network-bytes-in :11 network-bytes-out :34]"), "{stats}");
+    client.send("SSUBSCRIBE foo\r\n");
+    client.expect("*3\r\n$10\r\nssubscribe\r\n$3\r\nfoo\r\n:1\r\n");
+    s.check(&[("CONFIG RESETSTAT", "OK"), ("SPUBLISH foo hello", ":1")]);
+    let message = "*3\r\n$8\r\nsmessage\r\n$3\r\nfoo\r\n$5\r\nhello\r\n";
+    client.expect(message);
+    let stats = s.line(slot);
+    let out = ":1\r\n".len() + message.len();
+    assert!(stats.contains(&format!("network-bytes-out :{out}]")), "{stats}");
 }
 
 /// A node that has keys of slots that are not its own, as far as its file knows.

@@ -19,7 +19,7 @@ use crate::server::gates::Gates;
 use crate::server::http;
 use crate::server::monitoring;
 use crate::server::observe::command_log::{MEASURES, Measured};
-use crate::server::observe::slot_stats::{Usage, request_bytes};
+use crate::server::observe::slot_stats::{Usage, inline_request_bytes, request_bytes};
 use crate::server::output;
 use crate::server::propagate;
 use crate::server::redact::redact;
@@ -135,7 +135,7 @@ fn process_with_care(
     }
     if in_mode && is_to_be_queued(server, token, id) {
         transaction::queue_multi_command(server, call, id, flags, args);
-        count_queued_for_slot(server, slot, args);
+        count_queued_for_slot(server, call, slot, args);
     } else {
         call_in_slot(server, call, id, args, slot);
     }
@@ -287,7 +287,7 @@ fn call_in_slot(
         return self::call(server, call, id, args);
     }
     let (counted_ns, start) = (server.commands.get(id).stats.nanos, call.reply_bytes());
-    let fed = server.repl.offset();
+    let told = server.repl.told_bytes();
     self::call(server, call, id, args);
     let Some(slot) = server.observer.slot_stats.slot_of_request(slot) else { return };
     if server.clients.get(call.client).is_some_and(|client| client.is_blocked_on_keys()) {
@@ -296,20 +296,25 @@ fn call_in_slot(
     }
     let is_exec = server.commands.get(id).is(CommandFlags::EXECUTES_QUEUE);
     let begin = if is_exec { request_bytes(&[b"MULTI"]) } else { 0 };
-    let to_replicas = (server.repl.offset() - fed) * server.repl.replicas().len() as u64;
+    let told = server.repl.told_bytes().saturating_sub(told);
+    let to_replicas = told * server.repl.replicas().len() as u64;
     let usage = Usage {
         // What was counted for the command.
         cpu_ns: server.commands.get(id).stats.nanos.saturating_sub(counted_ns),
-        bytes_in: begin + request_bytes(args),
+        bytes_in: begin + bytes_of_request(call, args),
         bytes_out: call.reply_bytes().saturating_sub(start) as u64 + to_replicas,
     };
     server.observer.slot_stats.count(slot, usage);
 }
 
+fn bytes_of_request(call: &Call, args: &[&[u8]]) -> u64 {
+    if call.is_inline { inline_request_bytes(args) } else { request_bytes(args) }
+}
+
 /// A request that waits for the end of its transaction has come all the same.
-fn count_queued_for_slot(server: &mut Server, slot: Option<u16>, args: &[&[u8]]) {
+fn count_queued_for_slot(server: &mut Server, call: &Call, slot: Option<u16>, args: &[&[u8]]) {
     if let Some(slot) = slot.filter(|_| server.config.cluster_slot_stats_enabled) {
-        let usage = Usage { bytes_in: request_bytes(args), ..Usage::default() };
+        let usage = Usage { bytes_in: bytes_of_request(call, args), ..Usage::default() };
         server.observer.slot_stats.count(slot, usage);
     }
 }

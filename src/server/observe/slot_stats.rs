@@ -74,6 +74,12 @@ pub fn request_bytes(args: &[&[u8]]) -> u64 {
     header(args.len()) + args.iter().map(bulk).sum::<u64>()
 }
 
+/// The same of a request that came as a line, whose arguments are apart by one space.
+pub fn inline_request_bytes(args: &[&[u8]]) -> u64 {
+    // As many spaces as arguments, less one, and two for the end of the line.
+    args.iter().map(|arg| arg.len() as u64).sum::<u64>() + args.len() as u64 + 1
+}
+
 /// More than a request with these arguments has, said at once.
 pub fn most_request_bytes(args: &[&[u8]]) -> usize {
     const HEADER: usize = 32;
@@ -95,6 +101,7 @@ mod tests {
             assert_eq!(request_bytes(args), sent.len() as u64, "{sent:?}");
             assert!(most_request_bytes(args) >= sent.len());
         }
+        assert_eq!(inline_request_bytes(&[b"GET", b"foo"]), "GET foo\r\n".len() as u64);
     }
 
     #[test]

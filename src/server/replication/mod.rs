@@ -50,6 +50,8 @@ pub struct Replication {
     fields_expire_up_to: u64,
     /// The database that the stream has selected; `None`: the next command selects its own.
     selected_db: Option<usize>,
+    /// Bytes of the commands that selected databases.
+    select_bytes: u64,
     /// Since when there has been no replica, in seconds since 1970.
     no_replicas_since_seconds: i64,
     /// The primary that this server follows.
@@ -88,6 +90,7 @@ impl Replication {
             pause_after_fork: false,
             fields_expire_up_to: 0,
             selected_db: None,
+            select_bytes: 0,
             no_replicas_since_seconds: 0,
             primary: None,
             cached: None,
@@ -115,6 +118,11 @@ impl Replication {
     /// How far that has got, in bytes.
     pub fn offset(&self) -> u64 {
         self.history.offset()
+    }
+
+    /// The same without the commands that select a database, for comparison with later.
+    pub fn told_bytes(&self) -> u64 {
+        self.offset().saturating_sub(self.select_bytes)
     }
 
     /// The history before the last change of primary.
@@ -268,7 +276,9 @@ impl Replication {
     fn encode_select(&mut self, db: usize, out: &mut Vec<u8>) {
         if self.selected_db != Some(db) {
             let mut digits = itoa::Buffer::new();
+            let start = out.len();
             encode_command(&[b"SELECT", digits.format(db).as_bytes()], out);
+            self.select_bytes += (out.len() - start) as u64;
             self.selected_db = Some(db);
         }
     }
