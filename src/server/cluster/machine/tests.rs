@@ -17,6 +17,9 @@ struct Host {
     /// The port of the primary that it replicates.
     follows: Option<u16>,
     is_alive: bool,
+    /// Each slot holds so many keys, until it is emptied.
+    keys: usize,
+    emptied: Vec<u16>,
     log: Vec<String>,
 }
 
@@ -41,7 +44,17 @@ impl Network {
                 Config { port: 7000 + at as u16, cluster_node_timeout: 2000, ..Config::default() };
             let mut cluster = Cluster::new(&mut rng, now);
             cluster.announce(&config);
-            Host { cluster, config, offset: 1, follows: None, is_alive: true, log: Vec::new() }
+            let (emptied, log) = (Vec::new(), Vec::new());
+            Host {
+                cluster,
+                config,
+                offset: 1,
+                follows: None,
+                is_alive: true,
+                keys: 0,
+                emptied,
+                log,
+            }
         };
         Network {
             hosts: (0..hosts).map(host).collect(),
@@ -108,12 +121,13 @@ impl Network {
     /// Has a machine do something, and does what it wants done.
     fn on<T>(&mut self, at: usize, operation: impl FnOnce(&mut Cluster, Now, &Facts) -> T) -> T {
         let host = &mut self.hosts[at];
+        let keys = host.keys;
         let facts = Facts {
             config: &host.config,
             offset: host.offset,
             follows: host.follows.is_some(),
             data_age_ms: 0,
-            keys_in_slot: &|_| 0,
+            keys_in_slot: &|_| keys,
         };
         let result = operation(&mut host.cluster, self.now, &facts);
         host.cluster.before_sleep(self.now, &facts);
@@ -135,6 +149,7 @@ impl Network {
             }
             Action::Follow { port, .. } => self.hosts[at].follows = Some(port),
             Action::Promote => self.hosts[at].follows = None,
+            Action::DropSlotKeys(slot) => self.hosts[at].emptied.push(slot),
             Action::Log(_, text) => self.hosts[at].log.push(text),
             _ => {}
         }
@@ -390,6 +405,20 @@ fn who_loses_its_last_slot_follows_who_took_it() {
     }
     assert_eq!(net.hosts[0].follows, Some(7001));
     assert!(net.at(0).myself().is_replica());
+}
+
+#[test]
+fn who_may_follow_nobody_keeps_no_keys_of_its_last_slots() {
+    let mut net = Network::of_shards(3);
+    let host = &mut net.hosts[0];
+    host.config.cluster_allow_replica_migration = false;
+    host.keys = 1;
+    let own: Vec<u16> = net.at(0).myself().slots().iter().collect();
+    let (node, slots) = (net.id(1), own.iter().copied().collect());
+    let header = Header { sender: Some(net.id(2)), ..Header::default() };
+    net.inject(0, header, Body::Update { node, config_epoch: 9, slots });
+    assert!(net.at(0).myself().is_primary() && net.at(0).myself().slots().is_empty());
+    assert_eq!(net.hosts[0].emptied, own);
 }
 
 #[test]

@@ -67,14 +67,21 @@ impl Cluster {
             && in_shard;
         if (outcome.lost > 0 || is_elected) && self.nodes[mine].slots.is_empty() {
             self.lose_last_slots(claimant, slots, outcome.lost, now, facts);
-        } else {
-            for slot in outcome.dirty {
-                let (named, shard) = (self.named(self.nodes.my_key()), self.myself().shard_id);
-                self.notice(format!(
-                    "Deleting keys in dirty slot {slot} on node {named} in shard {shard}"
-                ));
-                self.actions.push(Action::DropSlotKeys(slot));
-            }
+        }
+        if self.myself().is_primary() {
+            // A replica gets its primary's data.
+            self.drop_keys(&outcome.dirty);
+        }
+    }
+
+    /// Keys of slots that are another node's now must not come back with them.
+    fn drop_keys(&mut self, slots: &[u16]) {
+        for &slot in slots {
+            let (named, shard) = (self.named(self.nodes.my_key()), self.myself().shard_id);
+            self.notice(format!(
+                "Deleting keys in dirty slot {slot} on node {named} in shard {shard}"
+            ));
+            self.actions.push(Action::DropSlotKeys(slot));
         }
     }
 
