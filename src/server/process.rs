@@ -2,6 +2,10 @@
 
 use super::cluster::file::ClusterFile;
 use super::oom_score::OomScore;
+use std::env;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 
 /// Where the server came from, for `INFO` and `CONFIG REWRITE`.
@@ -59,6 +63,20 @@ impl Process {
 
     pub(crate) fn supervised(&self) -> Option<&'static str> {
         self.supervised
+    }
+
+    /// Tells systemd, where that is the supervisor, what becomes of the server: lines such as `READY=1` (sd_notify(3)).
+    pub(crate) fn notify(&self, state: &str) {
+        if self.supervised != Some("systemd") {
+            return;
+        }
+        let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
+        let address = match path.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(&path),
+        };
+        // Best effort: a supervisor that can't be told will say so itself.
+        let _ = address.and_then(|to| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &to));
     }
 
     pub(crate) fn run_id(&self) -> &str {

@@ -180,6 +180,7 @@ fn close_aof(server: &mut Server, force: bool) -> bool {
 
 /// Ends, unless something that must be written can't be: then the server goes on.
 fn finish_shutdown(server: &mut Server) -> bool {
+    server.process.notify("STOPPING=1");
     report_replicas(server);
     let ended = write_and_exit(server);
     if !ended {

@@ -9,8 +9,6 @@ use super::replication::replica;
 use crate::sys::process;
 use crate::util::io_reason;
 use std::error::Error;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 
 /// Reads what a server has on disk beside its data: users, and the cluster that it is a node of.
 ///
@@ -32,7 +30,9 @@ pub fn begin(server: &mut Server) -> Result<(), LoadError> {
     if let Some((host, port)) = configured.or_else(|| cluster::primary_address(server)) {
         replica::become_replica(server, host, port);
     }
-    if !begin_loading(server)? {
+    if begin_loading(server)? {
+        server.process.notify("STATUS=Loading what is on disk");
+    } else {
         finished(server);
     }
     Ok(())
@@ -77,26 +77,7 @@ pub(crate) fn finished(server: &mut Server) {
         server.notice("Ready to serve metrics over HTTP");
     }
     match server.process.supervised() {
-        Some("systemd") => notify_systemd(),
         Some("upstart") => process::raise(libc::SIGSTOP),
-        _ => {}
+        _ => server.process.notify("STATUS=Ready to accept connections\nREADY=1"),
     }
-}
-
-/// Tells systemd that the server is ready.
-fn notify_systemd() {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let message = b"STATUS=Ready to accept connections\nREADY=1\n";
-    let Ok(socket) = UnixDatagram::unbound() else { return };
-    let bytes = path.into_vec();
-    // Best effort: a supervisor that can't be told will say so itself.
-    let _ = match bytes.strip_prefix(b"@") {
-        Some(name) => {
-            SocketAddr::from_abstract_name(name).and_then(|a| socket.send_to_addr(message, &a))
-        }
-        None => SocketAddr::from_pathname(OsString::from_vec(bytes.clone()))
-            .and_then(|a| socket.send_to_addr(message, &a)),
-    };
 }

@@ -1,7 +1,9 @@
 //! The server as a whole: what it says of itself, saving, ending, slow commands, and the tools for developers.
 
-use crate::harness::{Raw, Server, wait_for};
+use crate::harness::{PATIENCE, Raw, Server, program, wait_for};
 use redis::Value;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
 fn array(value: Value) -> Vec<Value> {
     match value {
@@ -502,4 +504,35 @@ fn codes_that_scripts_invent_are_counted_together_when_there_are_many() {
     ] {
         assert_eq!(server.info_text(field).as_deref(), Some(value), "{field}");
     }
+}
+
+#[test]
+fn systemd_is_told_what_becomes_of_the_server() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let told = || {
+        let mut state = [0; 256];
+        let n = socket.recv(&mut state).expect("a message");
+        String::from_utf8_lossy(&state[..n]).into_owned()
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let start = |dir| {
+        Server::launch(dir, |port| {
+            let mut command = Command::new(program());
+            command.env("NOTIFY_SOCKET", &path).args(["--supervised", "systemd", "--port"]);
+            command.arg(port.to_string());
+            command
+        })
+    };
+    let mut server = start(dir);
+    assert_eq!(told(), "STATUS=Ready to accept connections\nREADY=1");
+    server.cmd(&["SET", "key", "value"]);
+    assert_eq!(server.shut_down(&["SAVE"]), Some(0));
+    assert_eq!(told(), "STOPPING=1");
+    let server = start(server.into_dir());
+    assert_eq!(told(), "STATUS=Loading what is on disk");
+    assert_eq!(told(), "STATUS=Ready to accept connections\nREADY=1");
+    drop(server);
 }

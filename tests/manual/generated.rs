@@ -282,7 +282,7 @@ fn manual_of_program() -> String {
          .B aeolis\n\\fB\\-\\-check\\-config\\fR \\fIFILE\\fR [\\fB\\-\\-\\fIDIRECTIVE VALUE\\fR...]...\n.br\n\
          .B aeolis\n\\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR | \\fB\\-\\-completions\\fR \\fISHELL\\fR\n.br\n\
          .B aeolis\\-check\\-rdb\n\\fIFILE\\fR\n.br\n\
-         .B aeolis\\-check\\-aof\n[\\fB\\-\\-fix\\fR] \\fIFILE\\fR\n\
+         .B aeolis\\-check\\-aof\n[\\fB\\-\\-fix\\fR | \\fB\\-\\-truncate\\-to\\-timestamp\\fR \\fISECONDS\\fR] \\fIFILE\\fR\n\
          .SH DESCRIPTION\n\
          Aeolis keeps data structures in memory and serves them over the protocol of Redis. Clients, replicas and\n\
          primaries of Redis and Valkey talk to it as to one of their own; it reads their configuration, snapshots and\n\
@@ -294,8 +294,23 @@ fn manual_of_program() -> String {
          fault, else with 0.\n.PP\n\
          \\fB\\-\\-completions\\fR prints a script for bash, zsh, fish, elvish or powershell that completes arguments.\n.PP\n\
          Called by the name \\fBvalkey\\-server\\fR it does as Valkey does where the two differ.\n\
+         .PP\n\
+         \\fBaeolis\\-check\\-rdb\\fR and \\fBaeolis\\-check\\-aof\\fR, other names of the same program, read a snapshot or an append\\-only\n\
+         file to its end and say what is wrong with it. \\fB\\-\\-fix\\fR cuts off the damaged end of an append\\-only file,\n\
+         \\fB\\-\\-truncate\\-to\\-timestamp\\fR what was written to it later.\n\
          .SH SIGNALS\n\
          SIGTERM and SIGINT save, if the configuration says so, and end the server.\n\
+         .SH FILES\n\
+         As the package has it:\n\
+         .TP\n\
+         .I /etc/aeolis/aeolis.conf\n\
+         Configuration of the service.\n\
+         .TP\n\
+         .I /var/lib/aeolis\n\
+         Data.\n\
+         .TP\n\
+         .I /var/log/aeolis\n\
+         Log.\n\
          .SH EXAMPLES\n\
          .nf\naeolis /etc/aeolis/aeolis.conf \\-\\-port 7777\naeolis \\-\\-port 6380 \\-\\-replicaof \"127.0.0.1 6379\"\n.fi\n\
          .SH SEE ALSO\n\
