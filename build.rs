@@ -1,4 +1,5 @@
-//! Makes Rust tables of the specifications of commands, `src/spec/commands`: see `src/spec/source.rs`.
+//! Makes Rust tables of the specifications of commands, `src/spec/commands`: see `src/spec/source.rs`. And what the
+//! linker is to be told.
 
 #[path = "src/spec/flags.rs"]
 mod flags;
@@ -11,6 +12,9 @@ use std::{env, fs, process};
 const FOLDER: &str = "src/spec/commands";
 
 fn main() {
+    // Where the program has addresses of its own, which the loader adjusts, is then listed in a few kilobytes, in place of
+    // 24 bytes for each.
+    println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     println!("cargo::rerun-if-changed={FOLDER}");
     let entries = fs::read_dir(FOLDER).expect("the folder of the specifications");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();

@@ -78,12 +78,12 @@ const OTHER_CHILD: CommandError = CommandError::err(
 /// As Redis answers where the log says why.
 const FAILED: CommandError = CommandError::err("");
 
-fn spec_of<'a>(commands: &'a CommandTable, name: &[u8]) -> Option<&'a CommandSpec> {
-    commands.find_full(name).map(|id| &commands.get(id).spec)
+fn spec_of(commands: &CommandTable, name: &[u8]) -> Option<&'static CommandSpec> {
+    commands.find_full(name).map(|id| commands.get(id).spec)
 }
 
-fn top_level_specs(commands: &CommandTable) -> Vec<&CommandSpec> {
-    commands.top_level().map(|command| &command.spec).collect()
+fn top_level_specs(commands: &CommandTable) -> Vec<&'static CommandSpec> {
+    commands.top_level().map(|command| command.spec).collect()
 }
 
 fn command(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
@@ -134,7 +134,7 @@ fn getkeys(s: &mut Server, call: &mut Call, request: &[&[u8]], with_flags: bool)
         }
         _ => Some(id),
     });
-    let found = found.map(|id| &commands.get(id).spec);
+    let found = found.map(|id| commands.get(id).spec);
     reply_command_getkeys(&mut call.reply, found, request, with_flags)
 }
 
@@ -362,7 +362,7 @@ fn latency_histogram(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
 /// A command and, if it is a container, its subcommands.
 fn with_subcommands(commands: &CommandTable, id: usize) -> impl Iterator<Item = &Command> {
     let command = commands.get(id);
-    std::iter::once(command).chain(command.subcommands.iter().map(|&sub| commands.get(sub)))
+    std::iter::once(command).chain(command.subcommands.clone().map(|sub| commands.get(sub)))
 }
 
 /// How many calls took at most so many microseconds, for each power of two where there were more than below it.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 pub(crate) fn feed_migrations(server: &mut Server, db: usize, args: &[&[u8]]) {
     let Some(id) = server.commands.find(args[0]) else { return };
     let Ok(id) = server.commands.resolve(id, args) else { return };
-    let keys = get_keys_from_command(&server.commands.get(id).spec, args);
+    let keys = get_keys_from_command(server.commands.get(id).spec, args);
     let keys: Vec<&[u8]> = keys.iter().map(|key| args[key.pos]).collect();
     // Without keys there is nothing in it for the other side: the slots come into view there all at once.
     let Some(first) = keys.first() else { return };

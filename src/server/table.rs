@@ -11,6 +11,8 @@ use crate::spec::keys::only_key;
 use crate::spec::{COMMANDS, CommandFlags, CommandSpec};
 use crate::util::c_string;
 use crate::util::histogram::Histogram;
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// At most so many bytes of a subcommand's name are shown in an error.
 const SHOWN: usize = 128;
@@ -27,8 +29,9 @@ pub type CommandId = usize;
 
 /// A command or subcommand that this server has.
 pub struct Command {
-    pub spec: CommandSpec,
-    /// The full name, for as long as the process lives.
+    /// For as long as the process lives, as is its name.
+    pub spec: &'static CommandSpec,
+    /// The full name.
     pub name: &'static str,
     pub flags: CommandFlags,
     pub arity: i32,
@@ -45,7 +48,7 @@ pub struct Command {
     pub element: usize,
     pub handler: Handler,
     /// A container (`CONFIG`): the subcommands that it has.
-    pub subcommands: Vec<CommandId>,
+    pub subcommands: Range<CommandId>,
     pub stats: CommandStats,
 }
 
@@ -103,33 +106,23 @@ impl CommandTable {
     /// The commands of these tables, joined with their specifications by name, and who runs scripts.
     ///
     /// # Panics
-    /// If a row has no specification: a mistake in the tables, found by any test.
+    /// If a row has no specification, or a specification no row: a mistake in the tables, found by any test.
     pub fn new(families: &[&[Row]], scripts: Host) -> CommandTable {
-        let mut handlers: std::collections::HashMap<&str, Handler> =
+        let mut handlers: HashMap<&str, Handler> =
             families.iter().flat_map(|rows| rows.iter().copied()).collect();
-        let mut commands: Vec<Command> = Vec::new();
         let catalogue = Catalogue::new(COMMANDS);
+        let mut commands: Vec<Command> = Vec::with_capacity(catalogue.iter().count());
         for spec in COMMANDS {
-            let handler = handlers.remove(spec.name);
-            let subcommands = spec.subcommands.iter();
-            let subcommands: Vec<(&CommandSpec, Handler)> =
-                subcommands.filter_map(|sub| Some((sub, handlers.remove(sub.name)?))).collect();
-            if handler.is_none() && subcommands.is_empty() {
-                continue;
+            let id = commands.len();
+            for spec in spec.with_subcommands() {
+                let handler = match handlers.remove(spec.name) {
+                    Some(handler) => handler,
+                    None if !spec.subcommands.is_empty() => container_itself,
+                    None => panic!("nothing executes {}", spec.name),
+                };
+                commands.push(Command::new(spec, handler, &catalogue));
             }
-            let mut spec = spec.clone();
-            // COMMAND tells of what there is.
-            if subcommands.len() < spec.subcommands.len() {
-                let specs = subcommands.iter().map(|&(sub, _)| sub.clone());
-                spec.subcommands = specs.collect();
-            }
-            let mut command = Command::new(spec, handler.unwrap_or(container_itself), &catalogue);
-            let first = commands.len() + 1;
-            command.subcommands = (first..first + subcommands.len()).collect();
-            commands.push(command);
-            let subcommand =
-                |(sub, handler)| Command::new(CommandSpec::clone(sub), handler, &catalogue);
-            commands.extend(subcommands.into_iter().map(subcommand));
+            commands[id].subcommands = id + 1..commands.len();
         }
         assert!(handlers.is_empty(), "commands without a specification: {:?}", handlers.keys());
         let mut table = CommandTable { commands, index: Vec::new(), catalogue, scripts };
@@ -186,7 +179,7 @@ impl CommandTable {
 
     /// The subcommand of a container, by its name in any case.
     pub fn find_subcommand(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
-        self.commands[container].subcommands.iter().copied().find(|&id| {
+        self.commands[container].subcommands.clone().find(|&id| {
             let full = self.commands[id].name;
             let sub = &full[full.find('|').map_or(0, |bar| bar + 1)..];
             sub.as_bytes().eq_ignore_ascii_case(name)
@@ -257,7 +250,8 @@ impl CommandTable {
             if let Some(id) = self.find(name) {
                 let command = self.get_mut(id);
                 command.flags = command.flags.difference(from).union(to);
-                command.spec.flags = command.flags;
+                let spec = CommandSpec { flags: command.flags, ..command.spec.clone() };
+                command.spec = Box::leak(Box::new(spec));
             }
         };
         if flavour.nested_multi_aborts {
@@ -315,7 +309,7 @@ fn lower_case(word: u64) -> u64 {
 }
 
 impl Command {
-    fn new(spec: CommandSpec, handler: Handler, catalogue: &Catalogue) -> Command {
+    fn new(spec: &'static CommandSpec, handler: Handler, catalogue: &Catalogue) -> Command {
         Command {
             acl_id: catalogue.find(spec.name.as_bytes()).expect("every specification is in it"),
             name: spec.name,
@@ -324,10 +318,10 @@ impl Command {
             is_subcommand: spec.name.contains('|'),
             gates: Gates::of_command(spec.flags),
             first_key: usize::try_from(spec.first_key).unwrap_or(0),
-            has_one_key: only_key(&spec).is_some(),
+            has_one_key: only_key(spec).is_some(),
             element: spec.element,
             handler,
-            subcommands: Vec::new(),
+            subcommands: 0..0,
             stats: CommandStats::default(),
             spec,
         }

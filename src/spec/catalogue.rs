@@ -35,7 +35,11 @@ impl Catalogue {
     /// # Panics
     /// If there are more than [`MAX_COMMANDS`].
     pub fn new(specs: &[CommandSpec]) -> Catalogue {
-        let mut catalogue = Catalogue::default();
+        let commands = specs.iter().map(|spec| spec.with_subcommands().count()).sum();
+        let mut catalogue = Catalogue {
+            entries: Vec::with_capacity(commands),
+            by_name: HashMap::with_capacity(commands),
+        };
         for spec in specs {
             let first = catalogue.entries.len() + 1;
             catalogue.add(spec, first..first + spec.subcommands.len(), false);

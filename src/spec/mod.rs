@@ -17,8 +17,6 @@ pub(crate) mod reply;
 #[cfg(test)]
 mod source;
 
-use std::borrow::Cow;
-
 pub use flags::{AclCategories, ArgFlags, CommandFlags, DocFlags, KeySpecFlags};
 
 include!(concat!(env!("OUT_DIR"), "/commands.rs"));
@@ -64,7 +62,7 @@ pub struct CommandSpec {
     pub deprecated_since: Option<&'static str>,
     pub replaced_by: Option<&'static str>,
     pub args: &'static [Arg],
-    pub subcommands: Cow<'static, [CommandSpec]>,
+    pub subcommands: &'static [CommandSpec],
 }
 
 /// How to find the keys of a command that key specs can't describe.
@@ -151,7 +149,7 @@ impl CommandSpec {
 
     /// The command, then its subcommands.
     pub fn with_subcommands(&self) -> impl Iterator<Item = &CommandSpec> {
-        std::iter::once(self).chain(&*self.subcommands)
+        std::iter::once(self).chain(self.subcommands)
     }
 
     /// The subcommand called `name` (without its container's name), in any letter case.
@@ -223,7 +221,7 @@ mod tests {
             }
         }
         for container in COMMANDS.iter().filter(|spec| !spec.subcommands.is_empty()) {
-            for sub in &*container.subcommands {
+            for sub in container.subcommands {
                 let own = sub.own_name();
                 assert_eq!(sub.name, format!("{}|{own}", container.name));
                 assert_eq!(sub.group, container.group);

@@ -274,7 +274,7 @@ fn command_spec(group: &str, command: &Item<'_>, subcommands: &str) -> Result<St
          key_specs: &[{key_specs}], element: {element}, key_finder: {key_finder}, channels: {channels}, tips: &{tips:?}, since: {since:?}, group: {group:?}, \
          complexity: {complexity:?}, summary: {summary:?}, doc_flags: DocFlags::{doc_flags}, \
          deprecated_since: {deprecated_since:?}, replaced_by: {replaced_by:?}, args: &[{args}], \
-         subcommands: Cow::Borrowed(&[{subcommands}]) }},\n"
+         subcommands: &[{subcommands}] }},\n"
     ))
 }
 
@@ -414,7 +414,7 @@ config|get
         for part in [
             "name: \"config\", arity: -2",
             "first_key: 0, last_key: 0, step: 0, key_specs: &[]",
-            "subcommands: Cow::Borrowed(&[CommandSpec { name: \"config|get\"",
+            "subcommands: &[CommandSpec { name: \"config|get\"",
             "summary: \"Reads \\\"directives\\\".\"",
             "flags: CommandFlags::from_bits_retain(0x2001)",
             "first_key: 1, last_key: -1, step: 1",

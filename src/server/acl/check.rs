@@ -80,8 +80,8 @@ impl Selector {
         if !self.allows_command(command, args) {
             return Err(AclDenied { denial: Denial::Command, arg: 0 });
         }
-        if !self.all_keys && has_keys(&command.spec) {
-            let keys = keys.get_or_insert_with(|| get_keys_from_command(&command.spec, args));
+        if !self.all_keys && has_keys(command.spec) {
+            let keys = keys.get_or_insert_with(|| get_keys_from_command(command.spec, args));
             if let Some(key) = keys.iter().find(|key| !self.allows_key(args[key.pos], key.flags)) {
                 return Err(AclDenied { denial: Denial::Key, arg: key.pos });
             }

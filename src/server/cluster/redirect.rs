@@ -176,12 +176,12 @@ pub(crate) fn check_slots(
                 if command.is(CommandFlags::SELECTS_DATABASE) {
                     db = transaction::selected_db(args, server.ks.dbs.len()).unwrap_or(db);
                 }
-                for_each_slot_key(&command.spec, args, |key| visit(db, key));
+                for_each_slot_key(command.spec, args, |key| visit(db, key));
             });
         }
         None => {
             let queued = client.transaction.as_deref().and_then(|queue| queue.selected_db);
-            for_each_slot_key(&command.spec, args, |key| visit(queued.unwrap_or(db), key));
+            for_each_slot_key(command.spec, args, |key| visit(queued.unwrap_or(db), key));
         }
     }
     let Some(slot) = keys.slot else { return Ok(None) };

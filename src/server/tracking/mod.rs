@@ -123,7 +123,7 @@ pub(crate) fn tracking_remember_keys(
         return;
     }
     let noted = (token, client.id);
-    for key in get_keys_from_command(&server.commands.get(command).spec, args) {
+    for key in get_keys_from_command(server.commands.get(command).spec, args) {
         server.tracking.remember(args[key.pos], noted);
     }
 }

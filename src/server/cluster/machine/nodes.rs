@@ -149,7 +149,7 @@ impl Nodes {
 
     fn sort_replicas(&mut self, primary: NodeKey) {
         let mut replicas = std::mem::take(&mut self[primary].replicas);
-        replicas.sort_by_key(|&replica| self[replica].id);
+        replicas.sort_unstable_by_key(|&replica| self[replica].id);
         self[primary].replicas = replicas;
     }
 }

@@ -19,7 +19,9 @@ pub fn map(server: &Server) -> Value {
     let Some(cluster) = &server.cluster else { return Value::Null };
     let now = now(server);
     let mut nodes: Vec<&Node> = cluster.nodes().collect();
-    nodes.sort_by_key(|node| (node.is_replica(), node.slots().iter().next().unwrap_or(u16::MAX)));
+    nodes.sort_unstable_by_key(|node| {
+        (node.is_replica(), node.slots().iter().next().unwrap_or(u16::MAX))
+    });
     let shown = nodes.iter().take(NODES_SHOWN).map(|node| show_node(server, cluster, node, now));
     let moves: Vec<&Job> = server.net.migrations.iter().collect();
     json!({

@@ -143,7 +143,7 @@ fn slow(entry: &LogEntry) -> Value {
 fn clients(server: &Server) -> Value {
     let seen = server.clients.iter().map(|(_, client)| client).take(CLIENTS_SEEN);
     let mut seen: Vec<(usize, &Client)> = seen.map(|c| (c.memory() + c.out.memory(), c)).collect();
-    seen.sort_by_key(|(memory, _)| Reverse(*memory));
+    seen.sort_unstable_by_key(|(memory, _)| Reverse(*memory));
     let (now, unix_path) = (server.now_seconds(), server.unix_path());
     let show = |(memory, client): (usize, &Client)| {
         json!({

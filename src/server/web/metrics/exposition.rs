@@ -73,7 +73,13 @@ impl Exposition {
     /// Begins a metric.
     pub fn head(&mut self, name: &'static str, kind: Kind, help: impl Display) {
         self.name = name;
-        let (family, kind) = match (self.format, kind) {
+        let (family, kind) = self.family(name, kind);
+        self.write(format_args!("# HELP {family} {help}\n# TYPE {family} {kind}\n"));
+    }
+
+    /// What a metric is called in its head, and its type.
+    fn family(&self, name: &'static str, kind: Kind) -> (&'static str, &'static str) {
+        match (self.format, kind) {
             (Format::Text, Kind::Counter) => (name, "counter"),
             (Format::OpenMetrics, Kind::Counter) => match name.strip_suffix("_total") {
                 Some(family) => (family, "counter"),
@@ -84,8 +90,7 @@ impl Exposition {
             (_, Kind::Histogram) => (name, "histogram"),
             (_, Kind::Summary) | (Format::Text, Kind::Percentiles) => (name, "summary"),
             (Format::OpenMetrics, Kind::Percentiles) => (name, "unknown"),
-        };
-        self.write(format_args!("# HELP {family} {help}\n# TYPE {family} {kind}\n"));
+        }
     }
 
     /// Begins the sum or the count of percentiles: a metric of its own where they are not a summary.
@@ -98,7 +103,7 @@ impl Exposition {
 
     /// Adds a sample of that metric.
     pub fn sample(&mut self, labels: Labels<'_>, value: impl Display) {
-        self.sample_of("", labels, value);
+        self.sample_of("", labels, &value);
     }
 
     /// A metric of one sample.
@@ -114,7 +119,7 @@ impl Exposition {
     }
 
     /// Adds a sample of that metric whose name ends with this suffix.
-    pub fn sample_of(&mut self, suffix: &str, labels: Labels<'_>, value: impl Display) {
+    pub fn sample_of(&mut self, suffix: &str, labels: Labels<'_>, value: &dyn Display) {
         self.out.extend_from_slice(self.name.as_bytes());
         self.out.extend_from_slice(suffix.as_bytes());
         self.labels(labels, None);
@@ -136,8 +141,8 @@ impl Exposition {
             self.bucket(labels, &bound, below);
         }
         self.bucket(labels, &"+Inf", count);
-        self.sample_of("_sum", labels, sum);
-        self.sample_of("_count", labels, count);
+        self.sample_of("_sum", labels, &sum);
+        self.sample_of("_count", labels, &count);
     }
 
     fn bucket(&mut self, labels: Labels<'_>, bound: &dyn Display, below: u64) {

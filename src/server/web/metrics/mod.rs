@@ -399,8 +399,8 @@ fn exporter(scrapes: Scrapes, out: &mut Exposition) {
     }
     let help = "How long scrapes took, in seconds.";
     out.head("redis_exporter_scrape_duration_seconds", Kind::Summary, help);
-    out.sample_of("_sum", &[], seconds(scrapes.total_nanos));
-    out.sample_of("_count", &[], scrapes.count);
+    out.sample_of("_sum", &[], &seconds(scrapes.total_nanos));
+    out.sample_of("_count", &[], &scrapes.count);
     let name = "redis_target_scrape_request_errors_total";
     out.single(name, Kind::Counter, "Always 0.", 0);
 }
