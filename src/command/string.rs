@@ -64,6 +64,17 @@ enum Ttl<'a> {
 }
 
 impl Ttl<'_> {
+    /// When the key is to expire, in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// That of `command` where the argument is no such time.
+    fn expire(self, s: &Server, command: &str) -> CommandResult<Option<i64>> {
+        match self {
+            Ttl::Expire(option, arg) => Ok(Some(parse_expire(option, arg, s.ks.now_ms, command)?)),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether it is `PXAT`, the form in which expiries are propagated.
     fn is_pxat(self) -> bool {
         matches!(self, Ttl::Expire(ExpireOption::PxAt, _))
@@ -137,16 +148,27 @@ fn set(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         return Ok(());
     }
     let options = SetOptions::parse(&args[3..])?;
-    let done = set_generic(s, call, key, value, options, "set")?;
-    if done {
+    let expire = options.ttl.expire(s, "set")?;
+    let holds = condition_holds(s, call, key, options)?;
+    if holds && s.config.flavour.set_in_the_past_deletes && is_past(s, expire) {
+        if s.ks.lookup_write(call.db, key).is_some() {
+            delete_expired_now(s, call, key);
+        }
+    } else if holds {
+        set_until(s, call, key, value, options.ttl, expire);
         propagate_set(s, call, args, options);
     }
-    match done {
+    match holds {
         _ if options.get => {}
         true => call.reply.ok(),
         false => call.reply.null(),
     }
     Ok(())
+}
+
+/// Whether an expiry to be set has passed already.
+fn is_past(s: &Server, expire: Option<i64>) -> bool {
+    expire.is_some_and(|at| is_already_expired(&s.ks, at))
 }
 
 #[inline]
@@ -163,43 +185,46 @@ fn store(s: &mut Server, call: &mut Call, key: &[u8], value: &[u8], expire: Opti
     }
 }
 
-/// Sets under the conditions of `options`, which decide also whether the old value is answered; whether they hold.
-///
-/// An expiry that has passed is one like others: the key goes when it is met.
-fn set_generic(
+/// Answers the old value if the options ask for it; whether their condition holds.
+fn condition_holds(
     s: &mut Server,
     call: &mut Call,
     key: &[u8],
-    value: &[u8],
     options: SetOptions<'_>,
-    command: &str,
 ) -> CommandResult<bool> {
-    let expire = match options.ttl {
-        Ttl::Expire(option, arg) => Some(parse_expire(option, arg, s.ks.now_ms, command)?),
-        _ => None,
-    };
     if options.get {
         let old = s.ks.read_string(call.db, key)?;
         reply_string(&mut call.reply, old);
     }
     let found = s.ks.lookup_write(call.db, key);
-    let holds = match (options.condition, &found) {
+    Ok(match (options.condition, found) {
         (Condition::Always, _) | (Condition::Missing, None) | (Condition::Present, Some(_)) => true,
         (Condition::Equals(wanted), Some(found)) => {
             string_bytes(string(found.get())?, &mut itoa::Buffer::new()) == wanted
         }
         _ => false,
+    })
+}
+
+/// Sets, with the expiry that `ttl` has come to, or with the one that is there. One that has passed is like others: the
+/// key goes when it is met.
+fn set_until(
+    s: &mut Server,
+    call: &mut Call,
+    key: &[u8],
+    value: &[u8],
+    ttl: Ttl<'_>,
+    expire: Option<i64>,
+) {
+    let new_expire = match ttl {
+        Ttl::Keep => s.ks.lookup_write(call.db, key).and_then(|found| found.get().expire()),
+        _ => expire,
     };
-    if !holds {
-        return Ok(false);
-    }
-    let old_expire = found.and_then(|found| found.get().expire());
-    let new_expire = if options.ttl == Ttl::Keep { old_expire } else { expire };
     store(s, call, key, value, new_expire);
     s.ks.changes.write(Class::STRING, "set", call.db, key);
     if let Some(at) = expire {
         s.ks.changes.notifications.push(Class::GENERIC, "expire", call.db, key);
-        if !options.ttl.is_pxat() {
+        if !ttl.is_pxat() {
             let mut digits = itoa::Buffer::new();
             propagate::propagate_instead(
                 s,
@@ -208,7 +233,6 @@ fn set_generic(
             );
         }
     }
-    Ok(true)
 }
 
 /// Propagates a `SET` that means the same everywhere and at any time, leaving out what has had its effect: `GET` and
@@ -233,8 +257,11 @@ fn propagate_set(s: &mut Server, call: &mut Call, args: &[&[u8]], options: SetOp
 
 fn setnx(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let options = SetOptions { condition: Condition::Missing, ..SetOptions::NONE };
-    let done = set_generic(s, call, args[1], args[2], options, "setnx")?;
-    call.reply.int(done.into());
+    let holds = condition_holds(s, call, args[1], options)?;
+    if holds {
+        set_plain(s, call, args[1], args[2]);
+    }
+    call.reply.int(holds.into());
     Ok(())
 }
 
@@ -253,8 +280,9 @@ fn set_expiring(
     unit: ExpireOption,
     command: &str,
 ) -> CommandResult {
-    let options = SetOptions { ttl: Ttl::Expire(unit, args[2]), ..SetOptions::NONE };
-    set_generic(s, call, args[1], args[3], options, command)?;
+    let ttl = Ttl::Expire(unit, args[2]);
+    let expire = ttl.expire(s, command)?;
+    set_until(s, call, args[1], args[3], ttl, expire);
     call.reply.ok();
     Ok(())
 }
@@ -301,10 +329,7 @@ fn msetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if options.get || matches!(options.condition, Condition::Equals(_)) {
         return Err(CommandError::SYNTAX);
     }
-    let expire = match options.ttl {
-        Ttl::Expire(option, arg) => Some(parse_expire(option, arg, s.ks.now_ms, "msetex")?),
-        _ => None,
-    };
+    let expire = options.ttl.expire(s, "msetex")?;
     let pairs = || data.chunks_exact(2).map(|pair| (pair[0], pair[1]));
     let wanted = match options.condition {
         Condition::Missing => Some(false),
@@ -323,19 +348,17 @@ fn msetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         Some(at) => Ttl::Expire(ExpireOption::PxAt, digits.format(at).as_bytes()),
         None => options.ttl,
     };
-    let each = SetOptions { ttl, ..SetOptions::NONE };
     for (key, value) in pairs() {
-        if set_generic(s, call, key, value, each, "msetex")? {
-            // As any replica understands it.
-            match ttl {
-                Ttl::Expire(_, at) => {
-                    propagate::propagate_instead(s, call, &[b"SET", key, value, b"PXAT", at])
-                }
-                Ttl::Keep => {
-                    propagate::propagate_instead(s, call, &[b"SET", key, value, b"KEEPTTL"])
-                }
-                _ => propagate::propagate_instead(s, call, &[b"SET", key, value]),
+        set_until(s, call, key, value, ttl, expire);
+        // As any replica understands it.
+        match ttl {
+            Ttl::Expire(_, at) => {
+                propagate::propagate_instead(s, call, &[b"SET", key, value, b"PXAT", at]);
             }
+            Ttl::Keep => {
+                propagate::propagate_instead(s, call, &[b"SET", key, value, b"KEEPTTL"]);
+            }
+            _ => propagate::propagate_instead(s, call, &[b"SET", key, value]),
         }
     }
     call.reply.int(1);

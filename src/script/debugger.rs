@@ -3,7 +3,7 @@
 
 use super::run;
 use crate::lua::debugger::session::Session;
-use crate::lua::debugger::stop;
+use crate::lua::debugger::{stop, words};
 use crate::lua::engine::{Engine, Purpose, no_state};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
@@ -79,7 +79,11 @@ fn run_session(
     let wire = ClientWire::take_from(server, call.client).map_err(|error| {
         CommandError::err_with(format!("Can't debug over this connection: {error}"))
     })?;
-    let session = Rc::new(RefCell::new(Session::new(Box::new(wire), body)));
+    let words = match server.config.flavour.debugger_names_no_redis {
+        true => &words::VALKEY,
+        false => &words::REDIS,
+    };
+    let session = Rc::new(RefCell::new(Session::new(Box::new(wire), words, body)));
     stop::watch_lines(&engine, &session, server.config.busy_reply_threshold).map_err(no_state)?;
     server.scripting.scripts.debugger.begin(&session);
     let outcome = run(server, call, &engine);

@@ -63,6 +63,9 @@ differences! {
     /// The start may stand without an end.
     bitcount_takes_start_alone: "`BITCOUNT key start`",
         "`ERR syntax error`", "counts from there to the end";
+    /// An expiry that has passed deletes what is there, and nothing is set.
+    set_in_the_past_deletes: "`SET` with `EXAT` or `PXAT` in the past",
+        "sets, and the key is deleted when it is met", "deletes, and does not set";
     /// `BLOCK` is taken and means nothing, as in a transaction.
     scripts_may_ask_to_block: "`XREAD` and `XREADGROUP` with `BLOCK` in scripts",
         "an error", "do not block";
@@ -73,6 +76,10 @@ differences! {
     errors_of_scripts_name_no_redis: "errors of scripts that call what there is not, or with wrong arguments",
         "`Unknown Redis command`, `this redis lib call`, `redis.acl_check_cmd()` and so on",
         "`Unknown command`, `this call`, `server.acl_check_cmd()` and so on";
+    /// The debugger of scripts has Valkey's words.
+    debugger_names_no_redis: "the debugger of scripts",
+        "`Unknown Redis Lua debugger command`, `redis.breakpoint() called` and so on",
+        "`Unknown Lua debugger command`, `server.breakpoint() called` and so on";
     /// What must not be in a transaction aborts it.
     nested_multi_aborts: "`MULTI` and `WATCH` in a transaction",
         "an error, and the transaction goes on",

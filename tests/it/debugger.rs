@@ -74,6 +74,25 @@ fn a_script_is_run_line_by_line() {
 }
 
 #[test]
+fn called_valkey_it_names_no_redis() {
+    let server = Server::start_as("valkey-server", &[]);
+    let script = "server.breakpoint()\nlocal n = 1\nreturn n";
+    let (mut client, _) = Debugged::start(&server, "SYNC", &[script, "0"]);
+    assert_eq!(client.ask("c")[0], "* Stopped at 2, stop reason = server.breakpoint() called");
+    let unknown = "<error> Unknown Lua debugger command or wrong number of arguments.";
+    assert_eq!(client.ask("what"), [unknown]);
+    assert_eq!(client.ask("v set k v")[1], r#"<reply> "+OK""#);
+    let help = client.ask("help");
+    assert_eq!(help[0], "Lua debugger help:");
+    assert!(
+        help.contains(&"server.debug()       Produce logs in the debugger console.".to_string())
+    );
+    assert!(!help.iter().any(|line| line.to_lowercase().contains("redis")), "{help:?}");
+    assert_eq!(client.ask("c"), ["<endsession>"]);
+    client.ends(":1");
+}
+
+#[test]
 fn it_stops_at_breakpoints_and_where_it_says_so_itself() {
     let server = Server::start(&[]);
     let script = "local sum = 0\nfor i = 1, 3 do\n  sum = sum + i\nend\nredis.breakpoint()\nredis.debug('sum', sum)\nreturn sum";

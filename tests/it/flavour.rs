@@ -72,6 +72,44 @@ fn replies_by_name() {
     }
 }
 
+/// Whoever sets what has expired already means that it be gone.
+#[test]
+fn a_set_in_the_past() {
+    for (deletes, name) in [false, true].into_iter().zip(NAMES) {
+        let mut server = Server::start_as(name, &["--repl-diskless-sync-delay", "0"]);
+        server.check(&[("DEBUG SET-ACTIVE-EXPIRE 0", "OK")]);
+        let mut stream = server.replication_stream();
+        let left = if deletes { ":0" } else { ":1" };
+        for (line, reply) in [
+            ("SET k 2 PXAT 1000", "OK"),
+            ("SET k 2 EXAT 1 XX", "OK"),
+            ("SET k 2 GET PXAT 1000", "1"),
+            ("SET k 2 NX PXAT 1000", "nil"),
+            ("SET k 2 IFEQ 0 PXAT 1000", "nil"),
+            ("SET k 2 IFEQ 1 PXAT 1000", "OK"),
+        ] {
+            let kept = if reply == "nil" { ":1" } else { left };
+            server.check(&[("SET k 1", "OK"), (line, reply), ("DBSIZE", kept)]);
+        }
+        server.check(&[
+            ("DEL k", ":0"),
+            // Where nothing is, nothing is changed.
+            ("SET k 2 PXAT 1000 NX", "OK"),
+            ("SET k 2 PXAT 1000 XX", "nil"),
+            ("SET k 2 PXAT 1000 GET", "nil"),
+            ("SETEX k 0 2", "ERR invalid expire time in 'setex' command"),
+            ("DBSIZE", left),
+            // As Valkey 9, which has this command.
+            ("MSETEX 1 k 2 PXAT 1000", ":1"),
+        ]);
+        if deletes {
+            stream.expect(&["SELECT 0", "SET k 1", "UNLINK k", "SET k 1", "UNLINK k"]);
+            stream.expect(&["SET k 1", "UNLINK k", "SET k 1", "SET k 1", "SET k 1", "UNLINK k"]);
+            stream.expect(&["SET k 2 PXAT 1000"]);
+        }
+    }
+}
+
 #[test]
 fn a_transaction_in_a_transaction() {
     let nested =

@@ -4,10 +4,12 @@
 //! * [`session`]: the conversation with the client, and what has been agreed there (breakpoints, steps).
 //! * [`stop`]: what happens where a script stops.
 //! * [`show`]: values and replies for people to read.
+//! * [`words`]: what is Redis's way of saying it, and what Valkey's.
 
 pub mod session;
 mod show;
 pub mod stop;
+pub mod words;
 
 use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;

@@ -1,6 +1,7 @@
 //! The conversation with a client that debugs: what it asks for comes as arrays of bulk strings, what it is told goes
 //! as arrays of simple strings.
 
+use super::words::Words;
 use crate::sys::poll::{wait_readable, wait_writable};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -28,6 +29,7 @@ impl<T: Read + Write + AsFd> Wire for T {}
 /// A script that is debugged.
 pub struct Session {
     wire: Box<dyn Wire>,
+    words: &'static Words,
     source: Vec<Vec<u8>>,
     line: usize,
     breakpoints: Vec<usize>,
@@ -51,13 +53,14 @@ pub enum NoRequest {
 }
 
 impl Session {
-    pub fn new(wire: Box<dyn Wire>, body: &[u8]) -> Session {
+    pub fn new(wire: Box<dyn Wire>, words: &'static Words, body: &[u8]) -> Session {
         let mut body = body;
         while let Some(rest) = body.strip_suffix(b"\n").or_else(|| body.strip_suffix(b"\r")) {
             body = rest;
         }
         Session {
             wire,
+            words,
             source: body.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect(),
             line: 0,
             breakpoints: Vec::new(),
@@ -88,12 +91,12 @@ impl Session {
     }
 
     /// The script gets to a line: why it is to stop there, if it is.
-    pub fn reach(&mut self, line: usize) -> Option<&'static str> {
+    pub fn reach(&mut self, line: usize) -> Option<String> {
         self.line = line;
         match () {
-            () if self.breaks => Some("redis.breakpoint() called"),
-            () if self.breakpoints.contains(&line) => Some("break point"),
-            () if self.step => Some("step over"),
+            () if self.breaks => Some(self.words.breakpoint_called()),
+            () if self.breakpoints.contains(&line) => Some("break point".to_string()),
+            () if self.step => Some("step over".to_string()),
             () => None,
         }
     }
@@ -114,6 +117,15 @@ impl Session {
 
     pub fn log(&mut self, line: Vec<u8>) {
         self.log.push(line);
+    }
+
+    pub fn log_help(&mut self) {
+        self.log.extend(self.words.help().lines().map(|line| line.as_bytes().to_vec()));
+    }
+
+    /// The client asks for what there is not.
+    pub fn log_unknown_command(&mut self) {
+        self.log(self.words.unknown_command().into_bytes());
     }
 
     /// Logs a line that may be long.

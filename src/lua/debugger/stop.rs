@@ -10,38 +10,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-const HELP: &[&str] = &[
-    "Redis Lua debugger help:",
-    "[h]elp               Show this help.",
-    "[s]tep               Run current line and stop again.",
-    "[n]ext               Alias for step.",
-    "[c]ontinue           Run till next breakpoint.",
-    "[l]ist               List source code around current line.",
-    "[l]ist [line]        List source code around [line].",
-    "                     line = 0 means: current position.",
-    "[l]ist [line] [ctx]  In this form [ctx] specifies how many lines",
-    "                     to show before/after [line].",
-    "[w]hole              List all source code. Alias for 'list 1 1000000'.",
-    "[p]rint              Show all the local variables.",
-    "[p]rint <var>        Show the value of the specified variable.",
-    "                     Can also show global vars KEYS and ARGV.",
-    "[b]reak              Show all breakpoints.",
-    "[b]reak <line>       Add a breakpoint to the specified line.",
-    "[b]reak -<line>      Remove breakpoint from the specified line.",
-    "[b]reak 0            Remove all breakpoints.",
-    "[t]race              Show a backtrace.",
-    "[e]val <code>        Execute some Lua code (in a different callframe).",
-    "[r]edis <cmd>        Execute a Redis command.",
-    "[m]axlen [len]       Trim logged Redis replies and Lua var dumps to len.",
-    "                     Specifying zero as <len> means unlimited.",
-    "[a]bort              Stop the execution of the script. In sync",
-    "                     mode dataset changes will be retained.",
-    "",
-    "Debugger functions you can call from Lua scripts:",
-    "redis.debug()        Produce logs in the debugger console.",
-    "redis.breakpoint()   Stop execution like if there was a breakpoint in the",
-    "                     next line of code.",
-];
 /// Lines that `list` shows before and behind the present one.
 const CONTEXT: usize = 5;
 /// So many instructions are executed between two looks at the clock.
@@ -83,11 +51,13 @@ pub fn watch_lines(engine: &Engine, session: &Shared, threshold_ms: u64) -> mlua
         let reason = session.borrow_mut().reach(line);
         let late = debug.event() == DebugEvent::Count && reason.is_none();
         let reason = match reason {
-            None if late && since.get().elapsed() >= patience => "timeout reached, infinite loop?",
+            None if late && since.get().elapsed() >= patience => {
+                "timeout reached, infinite loop?".to_string()
+            }
             None => return Ok(VmState::Continue),
             Some(reason) => reason,
         };
-        session.borrow_mut().stop(reason);
+        session.borrow_mut().stop(&reason);
         let stop = Stop { lua, session: &session, env: &env, locals: &locals };
         let alone = stop.serve()?;
         if alone && late {
@@ -133,7 +103,7 @@ impl Stop<'_> {
         let (name, args) = (words[0].to_ascii_lowercase(), &words[1..]);
         let session = || self.session.borrow_mut();
         match &name[..] {
-            b"h" | b"help" => HELP.iter().for_each(|line| session().log(line.as_bytes().to_vec())),
+            b"h" | b"help" => session().log_help(),
             b"s" | b"step" | b"n" | b"next" => {
                 session().set_stepping(true);
                 return Ok(Then::GoOn);
@@ -144,7 +114,9 @@ impl Stop<'_> {
             b"b" | b"break" => session().set_breakpoints(args),
             b"e" | b"eval" => self.eval(&args.join(&b' ')),
             b"a" | b"abort" => return Err(raised("script aborted for user request")),
-            b"r" | b"redis" | b"server" if !args.is_empty() => self.call(args)?,
+            b"r" | b"redis" | b"v" | b"valkey" | b"server" if !args.is_empty() => {
+                self.call(args)?
+            }
             b"p" | b"print" => match args {
                 [name] => self.print(name)?,
                 _ => self.print_all()?,
@@ -157,10 +129,7 @@ impl Stop<'_> {
                 session.list(around, number(1).unwrap_or(CONTEXT));
             }
             b"w" | b"whole" => session().list(1, usize::MAX),
-            _ => session().log(
-                b"<error> Unknown Redis Lua debugger command or wrong number of arguments."
-                    .to_vec(),
-            ),
+            _ => session().log_unknown_command(),
         }
         Ok(Then::Ask)
     }
