@@ -1,6 +1,6 @@
 //! Slots that move as one, from one node to another.
 
-use crate::harness::replication::FakePrimary;
+use crate::harness::replication::{EMPTY_RDB, FakePrimary};
 use crate::harness::{Raw, Server, free_port, wait_for};
 
 /// A node that knows no other and owns nothing, and the port of its bus.
@@ -253,11 +253,9 @@ fn a_replica_that_comes_in_the_midst_knows_what_is_imported() {
     replica.wait_for("CLUSTER COUNTKEYSINSLOT 5061", |count| count == ":0");
 }
 
-/// So is what an importing Valkey sends, which also tells of slots that move key by key.
-#[test]
-fn a_replica_hears_of_slots_that_move_with_the_snapshot() {
-    let fake = FakePrimary::new();
-    let [me, primary, other, job] = ["a", "b", "c", "d"].map(|name| name.repeat(40));
+/// A replica of a node that owns the lower half of the slots; another one owns the rest.
+fn replica_of(fake: &FakePrimary, other: &str) -> Server {
+    let [me, primary] = ["a", "b"].map(|name| name.repeat(40));
     let (dir, bus, port) = (tempfile::tempdir().unwrap(), free_port(), fake.port);
     let nodes = format!(
         "{me} 127.0.0.1:1@{bus},,tls-port=0,shard-id={primary} myself,slave {primary} 0 0 2 connected\n\
@@ -266,8 +264,28 @@ fn a_replica_hears_of_slots_that_move_with_the_snapshot() {
          vars currentEpoch 2 lastVoteEpoch 0\n"
     );
     std::fs::write(dir.path().join("nodes.conf"), nodes).unwrap();
-    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "600000"];
-    let mut replica = Server::start_in(dir, &options);
+    Server::start_in(dir, &["--cluster-enabled", "yes", "--cluster-node-timeout", "600000"])
+}
+
+#[test]
+fn a_replica_counts_what_a_slot_costs_it() {
+    let fake = FakePrimary::new();
+    let mut replica = replica_of(&fake, &"c".repeat(40));
+    let mut link = fake.full_sync(1, EMPTY_RDB);
+    replica.wait_info("master_link_status", "up");
+    replica.check(&[("CONFIG SET cluster-slot-stats-enabled yes", "OK")]);
+    link.command(&["SET", "bar", "1"]);
+    replica.wait_for("CLUSTER SLOT-STATS SLOTSRANGE 5061 5061", |stats| {
+        stats.contains("key-count :1") && stats.contains("bytes-in :29 network-bytes-out :0]")
+    });
+}
+
+/// So is what an importing Valkey sends, which also tells of slots that move key by key.
+#[test]
+fn a_replica_hears_of_slots_that_move_with_the_snapshot() {
+    let fake = FakePrimary::new();
+    let [other, job] = ["c", "d"].map(|name| name.repeat(40));
+    let mut replica = replica_of(&fake, &other);
     let states = format!("5061>{other},1<{other},2>{job},no slot,");
     let mut rdb = b"VALKEY080\xfa\x13cluster-slot-states".to_vec();
     rdb.extend([0x40, states.len() as u8]);

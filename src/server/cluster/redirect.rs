@@ -168,6 +168,43 @@ pub(crate) fn check_slots(
             }
         }
     };
+    for_each_key(server, token, id, args, db, &mut visit);
+    let Some(slot) = keys.slot else { return Ok(None) };
+    let destination = |node| destination(server, token, slot, node);
+    match judge(server, cluster, slot, keys, request) {
+        Ok(()) => Ok(Some(slot)),
+        Err(Elsewhere::Moved(node)) => Err(SlotError::Moved(destination(node))),
+        Err(Elsewhere::Ask(node)) => Err(SlotError::Ask(destination(node))),
+        Err(Elsewhere::Nowhere(error)) => Err(error),
+    }
+}
+
+/// The slot of the keys of a request that is not this node's to judge, if they are in one.
+#[cold]
+pub(crate) fn slot_of_keys(
+    server: &Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+) -> Option<u16> {
+    let (mut slot, mut several) = (None, false);
+    for_each_key(server, token, id, args, 0, &mut |_, key| {
+        let own = server.ks.hash(key).slot();
+        several |= slot.replace(own).is_some_and(|before| before != own);
+    });
+    slot.filter(|_| !several)
+}
+
+/// Shows all keys of a request with their databases. `EXEC` has those of all that is queued.
+fn for_each_key(
+    server: &Server,
+    token: Token,
+    id: CommandId,
+    args: &[&[u8]],
+    db: usize,
+    visit: &mut dyn FnMut(usize, &[u8]),
+) {
+    let (client, command) = (&server.clients[token], server.commands.get(id));
     match client.transaction.as_deref().filter(|_| command.is(CommandFlags::EXECUTES_QUEUE)) {
         Some(transaction) => {
             let mut db = db;
@@ -183,14 +220,6 @@ pub(crate) fn check_slots(
             let queued = client.transaction.as_deref().and_then(|queue| queue.selected_db);
             for_each_slot_key(command.spec, args, |key| visit(queued.unwrap_or(db), key));
         }
-    }
-    let Some(slot) = keys.slot else { return Ok(None) };
-    let destination = |node| destination(server, token, slot, node);
-    match judge(server, cluster, slot, keys, request) {
-        Ok(()) => Ok(Some(slot)),
-        Err(Elsewhere::Moved(node)) => Err(SlotError::Moved(destination(node))),
-        Err(Elsewhere::Ask(node)) => Err(SlotError::Ask(destination(node))),
-        Err(Elsewhere::Nowhere(error)) => Err(error),
     }
 }
 

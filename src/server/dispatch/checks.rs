@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::server::acl;
 use crate::server::call::Call;
 use crate::server::client::{ClientFlags, Token};
-use crate::server::cluster::redirect::check_slots;
+use crate::server::cluster::redirect::{check_slots, slot_of_keys};
 use crate::server::memory::evict;
 use crate::server::memory::evict::EvictionOutcome;
 use crate::server::output;
@@ -22,7 +22,7 @@ use crate::spec::CommandFlags;
 /// At most one line in that time about a replica that applies what it can't write down, in milliseconds.
 const DISK_ERROR_LOG_MS: i64 = 10_000;
 /// Whose requests have been decided elsewhere.
-const OBEYED: ClientFlags = ClientFlags::MASTER.union(ClientFlags::MOVES_SLOTS);
+pub(super) const OBEYED: ClientFlags = ClientFlags::MASTER.union(ClientFlags::MOVES_SLOTS);
 const NO_AUTH: CommandError = CommandError::new(ErrorCode::NoAuth, "Authentication required.");
 const REPLICA_ACCESS: CommandError = CommandError::err("Replica can't interact with the keyspace");
 const NO_MULTI: CommandError = CommandError::err("Command not allowed inside a transaction");
@@ -69,8 +69,12 @@ pub(super) fn may_run(
         Some(Redirection::Undecided) => return Ok(None),
     }
     let mut slot = None;
-    if server.cluster.is_some() && !client_flags.intersects(OBEYED) {
-        slot = check_slots(server, token, id, args, flags, call.db)?;
+    if server.cluster.is_some() {
+        if !client_flags.intersects(OBEYED) {
+            slot = check_slots(server, token, id, args, flags, call.db)?;
+        } else if server.config.cluster_slot_stats_enabled {
+            slot = slot_of_keys(server, token, id, args);
+        }
     }
     // A queue may grow without end, too.
     let grows =

@@ -32,7 +32,7 @@ use crate::server::tracking;
 use crate::server::transaction;
 use crate::spec::CommandFlags;
 use crate::util::c_string;
-use checks::may_run;
+use checks::{OBEYED, may_run};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,19 +290,22 @@ fn call_in_slot(
     let told = server.repl.told_bytes();
     self::call(server, call, id, args);
     let Some(slot) = server.observer.slot_stats.slot_of_request(slot) else { return };
-    if server.clients.get(call.client).is_some_and(|client| client.is_blocked_on_keys()) {
+    let client = server.clients.get(call.client);
+    if client.is_some_and(|client| client.is_blocked_on_keys()) {
         // It counts when it goes on.
         return;
     }
+    let is_answered = !client.is_some_and(|client| client.is_any(OBEYED));
     let is_exec = server.commands.get(id).is(CommandFlags::EXECUTES_QUEUE);
     let begin = if is_exec { request_bytes(&[b"MULTI"]) } else { 0 };
     let told = server.repl.told_bytes().saturating_sub(told);
     let to_replicas = told * server.repl.replicas().len() as u64;
+    let replied = call.reply_bytes().saturating_sub(start) as u64;
     let usage = Usage {
         // What was counted for the command.
         cpu_ns: server.commands.get(id).stats.nanos.saturating_sub(counted_ns),
         bytes_in: begin + bytes_of_request(call, args),
-        bytes_out: call.reply_bytes().saturating_sub(start) as u64 + to_replicas,
+        bytes_out: if is_answered { replied + to_replicas } else { 0 },
     };
     server.observer.slot_stats.count(slot, usage);
 }
