@@ -5,12 +5,13 @@
 
 use super::error::{LibError, LibResult, PRELUDE, error_table, plain_text};
 use super::guard::Guard;
+use crate::sys::lua_args::{Arguments, create_plain_native};
+use crate::sys::lua_stack::Stack;
+use crate::sys::lua_walk::Seen;
 use crate::util::c_string;
 use crate::util::number::{general_format, leading_f64};
 use bstr::ByteSlice;
-use mlua::{
-    BorrowedBytes, FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value,
-};
+use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, Table, Value};
 use std::ops::Deref;
 
 /// An error of Lua's own without a place in the prelude.
@@ -42,12 +43,12 @@ pub fn caught(lua: &Lua, raised: Value) -> mlua::Result<Value> {
 }
 
 /// The bytes of a string, or of a number as one.
-pub enum Text {
-    String(BorrowedBytes),
+pub enum Text<'a> {
+    String(&'a [u8]),
     Number(Vec<u8>),
 }
 
-impl Deref for Text {
+impl Deref for Text<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -60,13 +61,13 @@ impl Deref for Text {
 
 /// The arguments of a call.
 pub struct Args<'a> {
-    values: MultiValue,
+    values: &'a Arguments,
     guard: &'a Guard,
 }
 
-impl Args<'_> {
+impl<'a> Args<'a> {
     /// What counts the function's steps and memory.
-    pub fn guard(&self) -> &Guard {
+    pub fn guard(&self) -> &'a Guard {
         self.guard
     }
 
@@ -79,12 +80,25 @@ impl Args<'_> {
     }
 
     /// `nil` behind the last.
-    pub fn get(&self, at: usize) -> &Value {
-        self.values.get(at).unwrap_or(&Value::Nil)
+    #[inline]
+    pub fn get(&self, at: usize) -> Seen<'a> {
+        self.values.get(at).unwrap_or(Seen::Nil)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Value> {
-        self.values.iter()
+    /// Pushes one.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn push(&self, at: usize, stack: &mut Stack) -> LibResult {
+        Ok(self.values.push(at, stack)?)
+    }
+
+    /// The same as a value of the binding's.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn value(&self, lua: &Lua, at: usize) -> LibResult<Value> {
+        Ok(self.values.value(lua, at)?.unwrap_or(Value::Nil))
     }
 
     /// The error of a bad argument.
@@ -92,19 +106,25 @@ impl Args<'_> {
         LibError::Argument { at: at as isize, why: why.into() }
     }
 
-    pub fn check(&self, fine: bool, at: usize, why: &str) -> LibResult<()> {
+    pub fn check(&self, fine: bool, at: usize, why: &str) -> LibResult {
         if fine { Ok(()) } else { Err(self.bad(at, why)) }
     }
 
     /// The error of an argument that is of another type.
+    #[cold]
     pub fn expected(&self, at: usize, wanted: &str) -> LibError {
-        let got = self.values.get(at).map_or("no value", type_name);
+        let got = self.values.get(at).map_or("no value", |value| value.type_name());
         self.bad(at, format!("{wanted} expected, got {got}"))
     }
 
     /// A number, or a string that is one.
     pub fn number(&self, at: usize) -> LibResult<f64> {
-        to_number(self.get(at)).ok_or_else(|| self.expected(at, "number"))
+        let number = match self.get(at) {
+            Seen::Number(number) => Some(number),
+            Seen::Text(text) => text_number(text),
+            _ => None,
+        };
+        number.ok_or_else(|| self.expected(at, "number"))
     }
 
     /// A number, its fraction cut off.
@@ -118,29 +138,15 @@ impl Args<'_> {
     }
 
     pub fn int_or(&self, at: usize, default: i64) -> LibResult<i64> {
-        if self.get(at).is_nil() { Ok(default) } else { self.int(at) }
-    }
-
-    /// A string, or a number as one.
-    pub fn string(&self, lua: &Lua, at: usize) -> LibResult<LuaString> {
-        match self.get(at) {
-            Value::String(text) => Ok(text.clone()),
-            number @ (Value::Integer(_) | Value::Number(_)) => {
-                let text = lua.coerce_string(number.clone())?;
-                text.ok_or_else(|| self.expected(at, "string"))
-            }
-            _ => Err(self.expected(at, "string")),
-        }
+        if self.get(at) == Seen::Nil { Ok(default) } else { self.int(at) }
     }
 
     /// The bytes of a string, or of a number as one.
-    pub fn text(&self, at: usize) -> LibResult<Text> {
+    pub fn text(&self, at: usize) -> LibResult<Text<'a>> {
         match self.get(at) {
-            Value::String(text) => Ok(Text::String(text.as_bytes())),
-            other => match as_number(other) {
-                Some(number) => Ok(Text::Number(number_text(number))),
-                None => Err(self.expected(at, "string")),
-            },
+            Seen::Text(text) => Ok(Text::String(text)),
+            Seen::Number(number) => Ok(Text::Number(number_text(number))),
+            _ => Err(self.expected(at, "string")),
         }
     }
 }
@@ -185,24 +191,29 @@ pub fn truncated(x: f64) -> i64 {
 
 /// The number that a value is, or that a string is read as where Lua needs one.
 pub fn to_number(value: &Value) -> Option<f64> {
-    let Value::String(text) = value else { return as_number(value) };
-    let text = text.as_bytes();
+    match value {
+        Value::String(text) => text_number(&text.as_bytes()),
+        other => as_number(other),
+    }
+}
+
+fn text_number(text: &[u8]) -> Option<f64> {
     // As a C string.
-    let text = c_string(&text);
+    let text = c_string(text);
     let is_space = |byte: &u8| matches!(byte, b' ' | 0x09..=0x0d);
     let start = text.iter().take_while(|byte| is_space(byte)).count();
     let (number, len) = leading_f64(&text[start..])?;
     text[start + len..].iter().all(is_space).then_some(number)
 }
 
-/// A native function.
+/// A native function, which pushes its results.
 pub fn native(
     lua: &Lua,
-    function: impl Fn(&Lua, &Args) -> LibResult + 'static,
+    function: impl Fn(&Lua, &Args, &mut Stack) -> LibResult + 'static,
 ) -> mlua::Result<Function> {
     let guard = Guard::of(lua)?;
-    guarded(lua, move |lua, values: MultiValue| {
-        function(lua, &Args { values, guard: &guard }).map_err(|error| error.raise(lua))
+    create_plain_native(lua, move |lua, values, results| {
+        function(lua, &Args { values, guard: &guard }, results).map_err(|error| error.raise(lua))
     })
 }
 
@@ -215,12 +226,7 @@ pub fn guarded<A: FromLuaMulti, R: IntoLuaMulti>(
     lua.create_function(move |lua, args| guard.leave(lua, || function(lua, args)))
 }
 
-/// One result.
-pub fn one(value: Value) -> LibResult {
-    Ok(MultiValue::from_iter([value]))
-}
-
-pub type NativeFn = fn(&Lua, &Args) -> LibResult;
+pub type NativeFn = fn(&Lua, &Args, &mut Stack) -> LibResult;
 
 /// A table of native functions.
 pub fn library(lua: &Lua, functions: &[(&'static str, NativeFn)]) -> mlua::Result<Table> {

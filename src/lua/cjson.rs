@@ -1,22 +1,24 @@
 //! `cjson`: values as JSON and back, as in Lua CJSON 2.1. Its settings live as long as the Lua state.
 
-use super::args::{Args, native, one};
+use super::args::{Args, native};
 use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, Guard, PIECE_BYTES};
-use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
+use crate::sys::lua_stack::Stack;
+use crate::sys::lua_walk::{Form, Keys, Seen, Visitor};
 use crate::util::c_string;
 use crate::util::number::{general_format, leading_f64};
-use mlua::{Lua, MultiValue, Table, Value};
+use mlua::{Lua, Table, Value};
 use std::cell::Cell;
-use std::mem;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 const DEPTH: i64 = 1000;
 const PRECISION: i64 = 14;
 /// Integers below this are written with all their digits in that precision.
 const EXACT_INTEGERS: f64 = 1e14;
-/// Deeper than this nothing is read, whatever the settings say: the tables are on the binding's stack.
-const MAX_DEPTH: i64 = 4000;
+/// Deeper than this nothing is read, whatever the settings say: tables and keys are on Lua's stack,
+/// which has room for some 8,000.
+const MAX_DEPTH: i64 = 3900;
 /// The greatest index of an array that is written.
 const MAX_INDEX: f64 = i32::MAX as f64;
 
@@ -42,80 +44,81 @@ struct Config {
     sparse_safe: Cell<i64>,
 }
 
-type Setting = fn(&Lua, &Config, &Args) -> LibResult;
+type Setting = fn(&Config, &Args, &mut Stack) -> LibResult;
 
 /// The settings, each with the number of its arguments.
 const SETTINGS: [(&str, usize, Setting); 7] = [
-    ("encode_sparse_array", 3, |lua, config, args| {
-        Ok(MultiValue::from_iter([
-            set_bool(lua, &config.sparse_convert, args, 0)?,
-            set_int(&config.sparse_ratio, args, 1, 0, i64::from(i32::MAX))?,
-            set_int(&config.sparse_safe, args, 2, 0, i64::from(i32::MAX))?,
-        ]))
+    ("encode_sparse_array", 3, |config, args, results| {
+        set_bool(&config.sparse_convert, args, 0, results)?;
+        set_int(&config.sparse_ratio, args, 1, 0..=i32::MAX, results)?;
+        set_int(&config.sparse_safe, args, 2, 0..=i32::MAX, results)
     }),
-    ("encode_max_depth", 1, |_, config, args| {
-        one(set_int(&config.encode_depth, args, 0, 1, i64::from(i32::MAX))?)
+    ("encode_max_depth", 1, |config, args, results| {
+        set_int(&config.encode_depth, args, 0, 1..=i32::MAX, results)
     }),
-    ("decode_max_depth", 1, |_, config, args| {
-        one(set_int(&config.decode_depth, args, 0, 1, i64::from(i32::MAX))?)
+    ("decode_max_depth", 1, |config, args, results| {
+        set_int(&config.decode_depth, args, 0, 1..=i32::MAX, results)
     }),
-    ("encode_number_precision", 1, |_, config, args| {
-        one(set_int(&config.precision, args, 0, 1, 14)?)
+    ("encode_number_precision", 1, |config, args, results| {
+        set_int(&config.precision, args, 0, 1..=14, results)
     }),
-    ("encode_keep_buffer", 1, |lua, config, args| {
-        one(set_bool(lua, &config.keep_buffer, args, 0)?)
+    ("encode_keep_buffer", 1, |config, args, results| {
+        set_bool(&config.keep_buffer, args, 0, results)
     }),
-    ("encode_invalid_numbers", 1, |lua, config, args| {
+    ("encode_invalid_numbers", 1, |config, args, results| {
         let chosen = match args.get(0) {
-            Value::Nil => config.encode_invalid.get(),
-            Value::Boolean(false) => Invalid::Refuse,
-            Value::Boolean(true) => Invalid::Write,
-            Value::String(word) if *word == "off" => Invalid::Refuse,
-            Value::String(word) if *word == "on" => Invalid::Write,
-            Value::String(word) if *word == "null" => Invalid::Null,
-            _ => return Err(bad_option(lua, args, 0)),
+            Seen::Nil => config.encode_invalid.get(),
+            Seen::Boolean(false) | Seen::Text(b"off") => Invalid::Refuse,
+            Seen::Boolean(true) | Seen::Text(b"on") => Invalid::Write,
+            Seen::Text(b"null") => Invalid::Null,
+            _ => return Err(bad_option(args, 0)),
         };
         config.encode_invalid.set(chosen);
-        one(match chosen {
-            Invalid::Null => Value::String(lua.create_string("null")?),
-            other => Value::Boolean(other == Invalid::Write),
+        Ok(match chosen {
+            Invalid::Null => results.push_text(b"null")?,
+            other => results.push_boolean(other == Invalid::Write)?,
         })
     }),
-    ("decode_invalid_numbers", 1, |lua, config, args| {
-        one(set_bool(lua, &config.decode_invalid, args, 0)?)
+    ("decode_invalid_numbers", 1, |config, args, results| {
+        set_bool(&config.decode_invalid, args, 0, results)
     }),
 ];
 
-fn set_int(cell: &Cell<i64>, args: &Args, at: usize, min: i64, max: i64) -> LibResult<Value> {
+/// Changes a setting if there is an argument for it, and pushes what it is.
+fn set_int(
+    cell: &Cell<i64>,
+    args: &Args,
+    at: usize,
+    allowed: RangeInclusive<i32>,
+    results: &mut Stack,
+) -> LibResult {
     let value = match args.get(at) {
-        Value::Nil => cell.get(),
+        Seen::Nil => cell.get(),
         _ => i64::from(args.int32(at)?),
     };
+    let (min, max) = (i64::from(*allowed.start()), i64::from(*allowed.end()));
     // Whichever it is, the library in C calls it the first.
     let why = format!("expected integer between {min} and {max}");
     args.check((min..=max).contains(&value), 0, &why)?;
     cell.set(value);
-    Ok(Value::Integer(value))
+    Ok(results.push_number(value as f64)?)
 }
 
-fn set_bool(lua: &Lua, cell: &Cell<bool>, args: &Args, at: usize) -> LibResult<Value> {
+fn set_bool(cell: &Cell<bool>, args: &Args, at: usize, results: &mut Stack) -> LibResult {
     match args.get(at) {
-        Value::Nil => {}
-        Value::Boolean(on) => cell.set(*on),
-        Value::String(word) if *word == "on" => cell.set(true),
-        Value::String(word) if *word == "off" => cell.set(false),
-        _ => return Err(bad_option(lua, args, at)),
+        Seen::Nil => {}
+        Seen::Boolean(on) => cell.set(on),
+        Seen::Text(b"on") => cell.set(true),
+        Seen::Text(b"off") => cell.set(false),
+        _ => return Err(bad_option(args, at)),
     }
-    Ok(Value::Boolean(cell.get()))
+    Ok(results.push_boolean(cell.get())?)
 }
 
 /// The error of a word that is no choice, or of what is no word.
-fn bad_option(lua: &Lua, args: &Args, at: usize) -> LibError {
-    match args.string(lua, at) {
-        Ok(word) => {
-            let word = word.as_bytes();
-            args.bad(at, [b"invalid option '", c_string(&word), b"'"].concat())
-        }
+fn bad_option(args: &Args, at: usize) -> LibError {
+    match args.text(at) {
+        Ok(word) => args.bad(at, [b"invalid option '", c_string(&word), b"'"].concat()),
         Err(error) => error,
     }
 }
@@ -136,30 +139,33 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     for (name, most_args, setting) in SETTINGS {
         let config = Rc::clone(&config);
-        let set = move |lua: &Lua, args: &Args| {
+        let set = move |_: &Lua, args: &Args, results: &mut Stack| {
             args.check(args.len() <= most_args, most_args, "found too many arguments")?;
-            setting(lua, &config, args)
+            setting(&config, args, results)
         };
         table.set(name, native(lua, set)?)?;
     }
     let own = Rc::clone(&config);
-    let encode = move |lua: &Lua, args: &Args| {
+    let encode = move |lua: &Lua, args: &Args, stack: &mut Stack| {
         args.check(args.len() == 1, 0, "expected 1 argument")?;
         let guard = args.guard();
         let out = Buffer::new(lua, guard);
         let mut encoder = Encoder { lua, guard, config: &own, out };
-        walk(lua, args.get(0), &mut encoder)??;
-        one(Value::String(encoder.out.into_string()?))
+        args.push(0, stack)?;
+        stack.walk(&mut encoder)??;
+        encoder.out.push_to(stack)
     };
     table.set("encode", native(lua, encode)?)?;
-    let decode = move |lua: &Lua, args: &Args| {
+    let decode = move |lua: &Lua, args: &Args, results: &mut Stack| {
         args.check(args.len() == 1, 0, "expected 1 argument")?;
-        let text = args.string(lua, 0)?;
-        one(decode(lua, args.guard(), &config, &text.as_bytes())?)
+        push_decoded(lua, args.guard(), &config, &args.text(0)?, results)
     };
     table.set("decode", native(lua, decode)?)?;
     // One with settings of its own.
-    table.set("new", native(lua, |lua, _| one(Value::Table(library(lua)?)))?)?;
+    let new = |lua: &Lua, _: &Args, results: &mut Stack| {
+        Ok(results.push_value(&Value::Table(library(lua)?))?)
+    };
+    table.set("new", native(lua, new)?)?;
     table.set("null", Value::NULL)?;
     table.set("_NAME", "cjson")?;
     table.set("_VERSION", "2.1.0")?;
@@ -181,7 +187,7 @@ impl Visitor for Encoder<'_> {
     type Error = LibError;
     const COUNTS_ALL: bool = false;
 
-    fn step(&mut self) -> LibResult<()> {
+    fn step(&mut self) -> LibResult {
         self.guard.tick(self.lua, 1)
     }
 
@@ -209,7 +215,7 @@ impl Visitor for Encoder<'_> {
         Ok(if is_array { Form::Array(max as usize) } else { Form::Pairs })
     }
 
-    fn item(&mut self, is_first: bool) -> LibResult<()> {
+    fn item(&mut self, is_first: bool) -> LibResult {
         if is_first { Ok(()) } else { self.out.extend(b",") }
     }
 
@@ -228,7 +234,7 @@ impl Visitor for Encoder<'_> {
         Ok(true)
     }
 
-    fn value(&mut self, value: Seen) -> LibResult<()> {
+    fn value(&mut self, value: Seen) -> LibResult {
         match value {
             Seen::Text(text) => self.string(text),
             Seen::Number(x) => self.number(x),
@@ -238,13 +244,13 @@ impl Visitor for Encoder<'_> {
         }
     }
 
-    fn end(&mut self, form: Form) -> LibResult<()> {
+    fn end(&mut self, form: Form) -> LibResult {
         self.out.extend(if form == Form::Pairs { b"}" } else { b"]" })
     }
 }
 
 impl Encoder<'_> {
-    fn string(&mut self, text: &[u8]) -> LibResult<()> {
+    fn string(&mut self, text: &[u8]) -> LibResult {
         let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'/' | 0..=0x1f | 0x7f);
         self.out.extend(b"\"")?;
         for mut rest in text.chunks(PIECE_BYTES) {
@@ -266,7 +272,7 @@ impl Encoder<'_> {
         self.out.extend(b"\"")
     }
 
-    fn number(&mut self, x: f64) -> LibResult<()> {
+    fn number(&mut self, x: f64) -> LibResult {
         if !x.is_finite() {
             return match self.config.encode_invalid.get() {
                 Invalid::Refuse => Err(cannot("number", "must not be NaN or Inf")),
@@ -283,16 +289,24 @@ impl Encoder<'_> {
     }
 }
 
-fn decode(lua: &Lua, guard: &Guard, config: &Config, text: &[u8]) -> LibResult<Value> {
+fn push_decoded(
+    lua: &Lua,
+    guard: &Guard,
+    config: &Config,
+    text: &[u8],
+    results: &mut Stack,
+) -> LibResult {
     if text.len() >= 2 && (text[0] == 0 || text[1] == 0) {
         return Err("JSON parser does not support UTF-16 or UTF-32".into());
     }
-    Decoder { lua, guard, config, text, at: 0 }.whole()
+    Decoder { lua, guard, config, text, at: 0 }.push_whole(results)
 }
 
 /// The smallest part of a text.
 enum Token {
-    Value(Value),
+    Boolean(bool),
+    Number(f64),
+    Null,
     /// A string, which may be a key.
     Text(Vec<u8>),
     /// One of `{}[],:`.
@@ -309,9 +323,9 @@ impl Token {
     /// What errors call it.
     fn name(&self) -> &'static str {
         match self {
-            Token::Value(Value::Boolean(_)) => "T_BOOLEAN",
-            Token::Value(Value::Number(_)) => "T_NUMBER",
-            Token::Value(_) => "T_NULL",
+            Token::Boolean(_) => "T_BOOLEAN",
+            Token::Number(_) => "T_NUMBER",
+            Token::Null => "T_NULL",
             Token::Text(_) => "T_STRING",
             Token::Mark(b'{') => "T_OBJ_BEGIN",
             Token::Mark(b'}') => "T_OBJ_END",
@@ -325,16 +339,12 @@ impl Token {
     }
 }
 
-/// An object or array that is being read.
-struct Open {
-    table: Table,
-    next: Place,
-}
-
-/// Where the next value of a table belongs.
-enum Place {
-    Key(Vec<u8>),
-    Index(i64),
+/// What is being read: its table is on the stack.
+enum Open {
+    /// The key of the next value is there, too.
+    Object,
+    /// The number of the next value.
+    Array(usize),
 }
 
 struct Decoder<'a> {
@@ -356,60 +366,57 @@ impl<'a> Decoder<'a> {
         &rest[..rest.len().min(PIECE_BYTES)]
     }
 
-    /// The value that the whole text is. Without recursion: a text is nested as deep as it likes.
-    fn whole(&mut self) -> LibResult<Value> {
+    /// Pushes the value that the whole text is. Without recursion: a text is nested as deep as it likes.
+    fn push_whole(&mut self, stack: &mut Stack) -> LibResult {
         let mut tables: Vec<Open> = Vec::new();
         let (mut start, mut token) = self.next()?;
         loop {
-            let mut value = match token {
-                Token::Value(value) => value,
-                Token::Text(text) => Value::String(self.lua.create_string(text)?),
+            match token {
+                Token::Boolean(value) => stack.push_boolean(value)?,
+                Token::Number(value) => stack.push_number(value)?,
+                Token::Null => stack.push_value(&Value::NULL)?,
+                Token::Text(text) => stack.push_text(&text)?,
                 Token::Mark(mark @ (b'{' | b'[')) => {
                     self.check_depth(tables.len() + 1)?;
-                    let table = self.lua.create_table()?;
+                    stack.push_table(0, 0)?;
                     (start, token) = self.next()?;
-                    if token.is(mark + 2) {
-                        Value::Table(table)
-                    } else {
-                        let next = match mark {
-                            b'{' => {
-                                let key = self.key(start, token)?;
-                                (start, token) = self.next()?;
-                                Place::Key(key)
-                            }
-                            _ => Place::Index(1),
-                        };
-                        tables.push(Open { table, next });
+                    if !token.is(mark + 2) {
+                        let mut open = Open::Array(1);
+                        if mark == b'{' {
+                            self.push_key(start, token, stack)?;
+                            (start, token) = self.next()?;
+                            open = Open::Object;
+                        }
+                        tables.push(open);
                         continue;
                     }
                 }
                 _ => return Err(unexpected(start, "value", &token)),
-            };
+            }
             // The value is where it belongs; so are the tables that end with it.
             loop {
                 (start, token) = self.next()?;
                 let Some(open) = tables.last_mut() else {
                     return match token {
-                        Token::End => Ok(value),
+                        Token::End => Ok(()),
                         _ => Err(unexpected(start, "the end", &token)),
                     };
                 };
-                let (end, wanted) = match &mut open.next {
-                    Place::Key(key) => {
-                        let key = self.lua.create_string(mem::take(key))?;
-                        open.table.raw_set(key, value)?;
+                let (end, wanted) = match open {
+                    Open::Object => {
+                        stack.set_field()?;
                         (b'}', "comma or object end")
                     }
-                    Place::Index(index) => {
-                        open.table.raw_set(*index, value)?;
-                        *index += 1;
+                    Open::Array(number) => {
+                        stack.set_item(*number)?;
+                        *number += 1;
                         (b']', "comma or array end")
                     }
                 };
                 if token.is(b',') {
                     (start, token) = self.next()?;
-                    if let Place::Key(key) = &mut open.next {
-                        *key = self.key(start, token)?;
+                    if matches!(open, Open::Object) {
+                        self.push_key(start, token, stack)?;
                         (start, token) = self.next()?;
                     }
                     break;
@@ -417,13 +424,12 @@ impl<'a> Decoder<'a> {
                 if !token.is(end) {
                     return Err(unexpected(start, wanted, &token));
                 }
-                let Some(Open { table, .. }) = tables.pop() else { break };
-                value = Value::Table(table);
+                tables.pop();
             }
         }
     }
 
-    fn check_depth(&self, depth: usize) -> LibResult<()> {
+    fn check_depth(&self, depth: usize) -> LibResult {
         if depth as i64 > self.config.decode_depth.get().min(MAX_DEPTH) {
             let at = self.at;
             return Err(LibError::from(format!(
@@ -433,13 +439,13 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The key that this token is. The colon behind it is passed.
-    fn key(&mut self, start: usize, token: Token) -> LibResult<Vec<u8>> {
+    /// Pushes the key that this token is. The colon behind it is passed.
+    fn push_key(&mut self, start: usize, token: Token, stack: &mut Stack) -> LibResult {
         let Token::Text(key) = token else {
             return Err(unexpected(start, "object key string", &token));
         };
         match self.next()? {
-            (_, Token::Mark(b':')) => Ok(key),
+            (_, Token::Mark(b':')) => Ok(stack.push_text(&key)?),
             (start, token) => Err(unexpected(start, "colon", &token)),
         }
     }
@@ -466,9 +472,9 @@ impl<'a> Decoder<'a> {
                 });
             }
             [b'-' | b'0'..=b'9', ..] => self.number(),
-            [b't', b'r', b'u', b'e', ..] => (4, Token::Value(Value::Boolean(true))),
-            [b'f', b'a', b'l', b's', b'e', ..] => (5, Token::Value(Value::Boolean(false))),
-            [b'n', b'u', b'l', b'l', ..] => (4, Token::Value(Value::NULL)),
+            [b't', b'r', b'u', b'e', ..] => (4, Token::Boolean(true)),
+            [b'f', b'a', b'l', b's', b'e', ..] => (5, Token::Boolean(false)),
+            [b'n', b'u', b'l', b'l', ..] => (4, Token::Null),
             rest if self.config.decode_invalid.get() && is_invalid_number(rest) => self.number(),
             _ => (0, Token::Invalid("invalid token")),
         };
@@ -480,7 +486,7 @@ impl<'a> Decoder<'a> {
         let is_allowed = self.config.decode_invalid.get() || !is_invalid_number(self.rest());
         // A number of more bytes than a piece is cut off.
         match leading_f64(self.piece()).filter(|_| is_allowed) {
-            Some((number, len)) => (len, Token::Value(Value::Number(number))),
+            Some((number, len)) => (len, Token::Number(number)),
             None => (0, Token::Invalid("invalid number")),
         }
     }

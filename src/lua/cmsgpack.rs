@@ -1,15 +1,17 @@
 //! `cmsgpack`: values as MessagePack and back, as in lua-cmsgpack.
 
-use super::args::{Args, NativeFn, one, truncated};
+use super::args::{Args, NativeFn, truncated};
 use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, Guard, PIECE_BYTES};
-use crate::sys::lua_walk::{Form, Keys, Seen, Visitor, walk};
-use mlua::{Lua, MultiValue, Table, Value};
+use crate::sys::lua_stack::Stack;
+use crate::sys::lua_walk::{Form, Keys, Seen, Visitor};
+use mlua::{Lua, Table};
+use std::mem;
 
 /// Tables nested deeper are packed as nil, so that circular ones have an end.
 const MAX_PACKED: usize = 16;
-/// Values nested deeper are refused: the tables are on the binding's stack.
-const MAX_UNPACKED: usize = 4000;
+/// Values nested deeper are refused: tables and keys are on Lua's stack, which has room for some 8,000.
+const MAX_UNPACKED: usize = 3900;
 /// More values than Lua's stack has room for are not unpacked at once.
 const MAX_VALUES: usize = 7999;
 const TOO_MANY: &str =
@@ -17,9 +19,11 @@ const TOO_MANY: &str =
 
 pub const FUNCTIONS: &[(&str, NativeFn)] = &[
     ("pack", pack),
-    ("unpack", |lua, args| unpack(lua, args, None, 0)),
-    ("unpack_one", |lua, args| unpack(lua, args, Some(1), args.int_or(1, 0)?)),
-    ("unpack_limit", |lua, args| unpack(lua, args, Some(args.int(1)?), args.int_or(2, 0)?)),
+    ("unpack", |lua, args, results| unpack(lua, args, results, None, 0)),
+    ("unpack_one", |lua, args, results| unpack(lua, args, results, Some(1), args.int_or(1, 0)?)),
+    ("unpack_limit", |lua, args, results| {
+        unpack(lua, args, results, Some(args.int(1)?), args.int_or(2, 0)?)
+    }),
 ];
 
 pub fn constants(lua: &Lua) -> mlua::Result<Table> {
@@ -31,16 +35,17 @@ pub fn constants(lua: &Lua) -> mlua::Result<Table> {
     ])
 }
 
-fn pack(lua: &Lua, args: &Args) -> LibResult {
+fn pack(lua: &Lua, args: &Args, stack: &mut Stack) -> LibResult {
     if args.is_empty() {
         return Err(LibError::Argument { at: -1, why: b"MessagePack pack needs input.".to_vec() });
     }
     let guard = args.guard();
     let mut encoder = Encoder { lua, guard, out: Buffer::new(lua, guard) };
-    for value in args.iter() {
-        walk(lua, value, &mut encoder)??;
+    for at in 0..args.len() {
+        args.push(at, stack)?;
+        stack.walk(&mut encoder)??;
     }
-    one(Value::String(encoder.out.into_string()?))
+    encoder.out.push_to(stack)
 }
 
 /// Writes a kind's marker and a length or count in the shortest of its forms: in the marker itself, if it is not
@@ -50,7 +55,7 @@ fn header(
     short: (u8, usize),
     forms: (Option<u8>, u8, u8),
     n: usize,
-) -> LibResult<()> {
+) -> LibResult {
     let (one, two, four) = forms;
     match (n, one) {
         _ if n <= short.1 => out.extend(&[short.0 | n as u8]),
@@ -61,7 +66,7 @@ fn header(
 }
 
 /// Writes a marker and the bytes of a number.
-fn number<const N: usize>(out: &mut Buffer, marker: u8, bytes: [u8; N]) -> LibResult<()> {
+fn number<const N: usize>(out: &mut Buffer, marker: u8, bytes: [u8; N]) -> LibResult {
     out.extend(&[marker])?;
     out.extend(&bytes)
 }
@@ -76,7 +81,7 @@ impl Visitor for Encoder<'_> {
     type Error = LibError;
     const COUNTS_ALL: bool = true;
 
-    fn step(&mut self) -> LibResult<()> {
+    fn step(&mut self) -> LibResult {
         self.guard.tick(self.lua, 1)
     }
 
@@ -103,7 +108,7 @@ impl Visitor for Encoder<'_> {
         Ok(Form::Pairs)
     }
 
-    fn item(&mut self, _: bool) -> LibResult<()> {
+    fn item(&mut self, _: bool) -> LibResult {
         Ok(())
     }
 
@@ -112,7 +117,7 @@ impl Visitor for Encoder<'_> {
         Ok(false)
     }
 
-    fn value(&mut self, value: Seen) -> LibResult<()> {
+    fn value(&mut self, value: Seen) -> LibResult {
         let out = &mut self.out;
         match value {
             Seen::Text(text) => {
@@ -128,12 +133,12 @@ impl Visitor for Encoder<'_> {
         }
     }
 
-    fn end(&mut self, _: Form) -> LibResult<()> {
+    fn end(&mut self, _: Form) -> LibResult {
         Ok(())
     }
 }
 
-fn encode_int(out: &mut Buffer, n: i64) -> LibResult<()> {
+fn encode_int(out: &mut Buffer, n: i64) -> LibResult {
     match n {
         -32..=0x7f => out.extend(&[n as u8]),
         0x80..=0xff => out.extend(&[0xcc, n as u8]),
@@ -147,7 +152,7 @@ fn encode_int(out: &mut Buffer, n: i64) -> LibResult<()> {
     }
 }
 
-fn encode_double(out: &mut Buffer, x: f64) -> LibResult<()> {
+fn encode_double(out: &mut Buffer, x: f64) -> LibResult {
     if x == f64::from(x as f32) {
         number(out, 0xca, (x as f32).to_be_bytes())
     } else {
@@ -156,9 +161,14 @@ fn encode_double(out: &mut Buffer, x: f64) -> LibResult<()> {
 }
 
 /// Unpacks at most `limit` values from an offset on, and tells where it stopped; or, without a limit, all.
-fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult {
-    let bytes = args.string(lua, 0)?;
-    let bytes = bytes.as_bytes();
+fn unpack(
+    lua: &Lua,
+    args: &Args,
+    results: &mut Stack,
+    limit: Option<i64>,
+    offset: i64,
+) -> LibResult {
+    let bytes = args.text(0)?;
     if offset < 0 || limit.is_some_and(|limit| limit < 0) {
         return Err(LibError::from(format!(
             "Invalid request to unpack with offset of {} and limit of {}.",
@@ -177,19 +187,22 @@ fn unpack(lua: &Lua, args: &Args, limit: Option<i64>, offset: i64) -> LibResult 
     // Redis takes neither a limit nor an offset for no limit at all.
     let limit = limit.filter(|&limit| limit != 0 || offset != 0);
     let mut decoder = Decoder { lua, guard: args.guard(), rest: &bytes[start..] };
-    let mut values = MultiValue::new();
-    while !decoder.rest.is_empty() && limit.is_none_or(|limit| (values.len() as i64) < limit) {
-        if values.len() >= MAX_VALUES {
+    while !decoder.rest.is_empty() && limit.is_none_or(|limit| (results.len() as i64) < limit) {
+        if results.len() >= MAX_VALUES {
             return Err(TOO_MANY.into());
         }
-        values.push_back(decoder.whole()?);
+        decoder.push_whole(results)?;
+        if !results.has_room() {
+            return Err(TOO_MANY.into());
+        }
     }
     if limit.is_some() {
         let stopped = bytes.len() - decoder.rest.len();
         let done = decoder.rest.is_empty();
-        values.push_front(Value::Integer(if done { -1 } else { stopped as i64 }));
+        results.push_number(if done { -1.0 } else { stopped as f64 })?;
+        results.move_down();
     }
-    Ok(values)
+    Ok(())
 }
 
 struct Decoder<'a> {
@@ -214,108 +227,105 @@ impl<'a> Decoder<'a> {
         Ok(self.take(len)?.iter().fold(0, |n, &byte| n << 8 | u64::from(byte)))
     }
 
-    /// A value, whole. Without recursion: data are nested as deep as they like.
-    fn whole(&mut self) -> LibResult<Value> {
+    /// Pushes a value, whole. Without recursion: data are nested as deep as they like.
+    fn push_whole(&mut self, stack: &mut Stack) -> LibResult {
         let mut tables: Vec<Open> = Vec::new();
         loop {
-            let mut value = match self.next()? {
-                Item::Value(value) => value,
-                Item::Table { len: 0, .. } => Value::Table(self.lua.create_table()?),
-                Item::Table { is_map, len } => {
-                    if tables.len() >= MAX_UNPACKED {
-                        return Err(TOO_MANY.into());
-                    }
-                    let table = self.lua.create_table()?;
-                    tables.push(Open { table, is_map, left: len, index: 0, key: None });
+            match self.push_next(stack)? {
+                None | Some(Open { left: 0, .. }) => {}
+                Some(_) if tables.len() >= MAX_UNPACKED => return Err(TOO_MANY.into()),
+                Some(open) => {
+                    tables.push(open);
                     continue;
                 }
-            };
+            }
             // The value is where it belongs; so are the tables that are full then.
             loop {
-                let Some(open) = tables.last_mut() else { return Ok(value) };
-                match open.put(value)? {
-                    true => value = Value::Table(open.table.clone()),
-                    false => break,
+                let Some(open) = tables.last_mut() else { return Ok(()) };
+                if !open.take_top(stack)? {
+                    break;
                 }
                 tables.pop();
             }
         }
     }
 
-    /// The next scalar, or the beginning of a table.
-    fn next(&mut self) -> LibResult<Item> {
+    /// Pushes the next scalar, or a table to be filled.
+    fn push_next(&mut self, stack: &mut Stack) -> LibResult<Option<Open>> {
         self.guard.tick(self.lua, 1)?;
         let [marker] = self.array()?;
-        let value = match marker {
-            0..=0x7f => Value::Integer(marker.into()),
-            0xe0..=0xff => Value::Integer((marker as i8).into()),
-            0xc0 => Value::Nil,
-            0xc2 | 0xc3 => Value::Boolean(marker == 0xc3),
-            0xca => Value::Number(f32::from_be_bytes(self.array()?).into()),
-            0xcb => Value::Number(f64::from_be_bytes(self.array()?)),
+        let number = match marker {
+            0..=0x7f => f64::from(marker),
+            0xe0..=0xff => f64::from(marker as i8),
+            0xc0 => {
+                stack.push_nil()?;
+                return Ok(None);
+            }
+            0xc2 | 0xc3 => {
+                stack.push_boolean(marker == 0xc3)?;
+                return Ok(None);
+            }
+            0xca => f32::from_be_bytes(self.array()?).into(),
+            0xcb => f64::from_be_bytes(self.array()?),
             // Lua-cmsgpack has no larger integers than those with a sign.
-            0xcc..=0xcf => Value::Number(self.uint(1 << (marker - 0xcc))? as i64 as f64),
-            0xd0 => Value::Integer(i8::from_be_bytes(self.array()?).into()),
-            0xd1 => Value::Integer(i16::from_be_bytes(self.array()?).into()),
-            0xd2 => Value::Integer(i32::from_be_bytes(self.array()?).into()),
-            0xd3 => Value::Number(i64::from_be_bytes(self.array()?) as f64),
-            0xa0..=0xbf => self.string(usize::from(marker & 0x1f))?,
+            0xcc..=0xcf => self.uint(1 << (marker - 0xcc))? as i64 as f64,
+            0xd0 => i8::from_be_bytes(self.array()?).into(),
+            0xd1 => i16::from_be_bytes(self.array()?).into(),
+            0xd2 => i32::from_be_bytes(self.array()?).into(),
+            0xd3 => i64::from_be_bytes(self.array()?) as f64,
+            0xa0..=0xbf => return self.push_string(usize::from(marker & 0x1f), stack),
             0xd9..=0xdb => {
                 let len = self.uint(1 << (marker - 0xd9))?;
-                self.string(len as usize)?
+                return self.push_string(len as usize, stack);
             }
             0x80..=0x9f => {
-                return Ok(Item::Table { is_map: marker < 0x90, len: (marker & 0xf).into() });
+                return Open::push(marker < 0x90, (marker & 0xf).into(), stack).map(Some);
             }
             0xdc..=0xdf => {
                 let len = self.uint(2 << (marker & 1))?;
-                return Ok(Item::Table { is_map: marker >= 0xde, len });
+                return Open::push(marker >= 0xde, len, stack).map(Some);
             }
             _ => return Err("Bad data format in input.".into()),
         };
-        Ok(Item::Value(value))
+        stack.push_number(number)?;
+        Ok(None)
     }
 
-    fn string(&mut self, len: usize) -> LibResult<Value> {
+    fn push_string(&mut self, len: usize, stack: &mut Stack) -> LibResult<Option<Open>> {
         let text = self.take(len)?;
-        self.guard.charge(self.lua, len)?;
         self.guard.tick(self.lua, len / BYTES_A_STEP)?;
-        Ok(Value::String(self.lua.create_string(text)?))
+        self.guard.push_text(self.lua, text, stack)?;
+        Ok(None)
     }
 }
 
-/// What data are made of.
-enum Item {
-    Value(Value),
-    /// So many items or pairs follow.
-    Table {
-        is_map: bool,
-        len: u64,
-    },
-}
-
-/// A table that is not full yet.
+/// A table on the stack that is not full yet.
 struct Open {
-    table: Table,
     is_map: bool,
     /// So many items or pairs are still to come.
     left: u64,
     /// Of the item before, in an array.
-    index: i64,
-    /// The key whose value comes next.
-    key: Option<Value>,
+    index: usize,
+    /// The key is on the stack whose value comes next.
+    has_key: bool,
 }
 
 impl Open {
-    /// Takes the next value; answers whether it was the last.
-    fn put(&mut self, value: Value) -> LibResult<bool> {
+    /// Pushes a table for so many items or pairs.
+    fn push(is_map: bool, left: u64, stack: &mut Stack) -> LibResult<Open> {
+        stack.push_table(0, 0)?;
+        Ok(Open { is_map, left, index: 0, has_key: false })
+    }
+
+    /// Takes the value on top; returns whether it was the last.
+    fn take_top(&mut self, stack: &mut Stack) -> LibResult<bool> {
         if !self.is_map {
             self.index += 1;
-            self.table.raw_set(self.index, value)?;
-        } else if let Some(key) = self.key.take() {
-            self.table.raw_set(key, value)?;
+            stack.set_item(self.index)?;
+        } else if mem::take(&mut self.has_key) {
+            stack.set_field()?;
         } else {
-            self.key = Some(value);
+            self.has_key = true;
             return Ok(false);
         }
         self.left -= 1;

@@ -1,6 +1,6 @@
 //! A Lua state in which scripts run: what it starts with, and what is reached of it from outside.
 
-use super::args::{Args, caught, guarded, library, native, one};
+use super::args::{Args, caught, guarded, library, native};
 use super::error::{LibError, LibResult, PRELUDE, plain_text};
 use super::guard::{BYTES_A_STEP, Guard, Interrupt, PIECE_BYTES};
 use super::value::error_text;
@@ -54,7 +54,7 @@ pub struct Host {
     /// Makes the functions by which scripts reach the server that runs them.
     pub natives: fn(&Lua, &CurrentRun) -> mlua::Result<Table>,
     /// Lets others be served in the midst of the script that runs; an error: it is to end.
-    pub interrupt: fn(&CurrentRun) -> LibResult<()>,
+    pub interrupt: fn(&CurrentRun) -> LibResult,
 }
 
 #[cfg(test)]
@@ -258,18 +258,17 @@ fn place_of_error(lua: &Lua) -> mlua::Result<MultiValue> {
     Ok(MultiValue::new())
 }
 
-fn sha1hex(lua: &Lua, args: &Args) -> LibResult {
+fn sha1hex(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
     if args.len() != 1 {
         return Err(LibError::table("ERR wrong number of arguments"));
     }
-    let text = lua.coerce_string(args.get(0).clone())?;
-    let text = text.as_ref().map(LuaString::as_bytes);
+    let text = args.text(0).ok();
     let mut hash = Sha1::new();
     for piece in text.as_deref().unwrap_or_default().chunks(PIECE_BYTES) {
         args.guard().tick(lua, piece.len() / BYTES_A_STEP)?;
         hash.update(piece);
     }
-    one(Value::String(lua.create_string(hex_digits(&hash.finalize()))?))
+    Ok(results.push_text(&hex_digits(&hash.finalize()))?)
 }
 
 /// The SHA1 of bytes in hexadecimal digits.

@@ -2,7 +2,7 @@
 
 use bstr::ByteSlice;
 use mlua::debug::DebugSource;
-use mlua::{Lua, MultiValue, Value};
+use mlua::{Lua, Value};
 use std::fmt;
 
 /// What the chunks of the server's own are called; errors are never reported there.
@@ -24,7 +24,7 @@ pub enum LibError {
     Raised,
 }
 
-pub type LibResult<T = MultiValue> = Result<T, LibError>;
+pub type LibResult<T = ()> = Result<T, LibError>;
 
 impl From<&str> for LibError {
     fn from(text: &str) -> LibError {

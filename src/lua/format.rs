@@ -1,18 +1,19 @@
 //! `string.format`, as C's `printf` does it for Lua 5.1.
 
-use super::args::{Args, one, truncated};
+use super::args::{Args, truncated};
 use super::error::{LibError, LibResult};
 use super::guard::Buffer;
+use crate::sys::lua_stack::Stack;
 use crate::util::c_string;
 use memchr::memchr;
-use mlua::{Lua, Value};
+use mlua::Lua;
 
 const FLAGS: &[u8] = b"-+ #0";
 /// Texts of this length and more are written whole if no precision cuts them off.
 const LONG_TEXT: usize = 100;
 
 /// A directive: what is between `%` and its letter.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Directive {
     left: bool,
     plus: bool,
@@ -23,7 +24,7 @@ struct Directive {
     precision: Option<usize>,
 }
 
-pub fn format(lua: &Lua, args: &Args) -> LibResult {
+pub fn format(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
     let template = args.text(0)?;
     let mut out = Buffer::new(lua, args.guard());
     let (mut rest, mut arg) = (&template[..], 0);
@@ -43,7 +44,12 @@ pub fn format(lua: &Lua, args: &Args) -> LibResult {
         // C's text ends with a zero byte.
         let letter = rest.get(len).copied().unwrap_or(0);
         rest = rest.get(len + 1..).unwrap_or_default();
+        let is_plain = directive == Directive::default();
         let written = match letter {
+            b'd' if is_plain => {
+                out.extend(itoa::Buffer::new().format(truncated(args.number(arg)?)).as_bytes())?;
+                continue;
+            }
             b'c' => directive.character(to_int(args.number(arg)?) as u8),
             b'd' | b'i' => directive.signed(truncated(args.number(arg)?)),
             b'o' | b'u' | b'x' | b'X' => directive.unsigned(unsigned(args.number(arg)?), letter),
@@ -58,6 +64,10 @@ pub fn format(lua: &Lua, args: &Args) -> LibResult {
                     out.extend(&text)?;
                     continue;
                 }
+                if is_plain {
+                    out.extend(c_string(&text))?;
+                    continue;
+                }
                 directive.text(&text)
             }
             0 => return Err("invalid option '%' to 'format'".into()),
@@ -69,7 +79,7 @@ pub fn format(lua: &Lua, args: &Args) -> LibResult {
         out.extend(&written)?;
     }
     out.extend(rest)?;
-    one(Value::String(out.into_string()?))
+    out.push_to(results)
 }
 
 /// A number as C's `int`; what it can't hold is the smallest, as processors make it.
@@ -84,7 +94,7 @@ fn unsigned(x: f64) -> u64 {
 }
 
 /// A text that Lua reads as a string.
-fn append_quoted(text: &[u8], out: &mut Buffer) -> LibResult<()> {
+fn append_quoted(text: &[u8], out: &mut Buffer) -> LibResult {
     out.extend(b"\"")?;
     let mut rest = text;
     while let Some(at) =

@@ -16,7 +16,8 @@
 //! Each of them fails if the script is to end or the memory is out; the error is to be handed on as it is.
 
 use super::error::{LibError, LibResult, PRELUDE};
-use mlua::{Function, HookTriggers, Lua, LuaString, MultiValue, Value, VmState};
+use crate::sys::lua_stack::Stack;
+use mlua::{Function, HookTriggers, Lua, MultiValue, Value, VmState};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ const BETWEEN_TURNS: Duration = Duration::from_millis(1);
 const OUT_OF_MEMORY: &str = "not enough memory";
 
 /// Lets others take a turn in the midst of a script. An error ends the script.
-pub type Interrupt = Rc<dyn Fn() -> LibResult<()>>;
+pub type Interrupt = Rc<dyn Fn() -> LibResult>;
 
 /// Time and memory of the scripts in one Lua state. Its clones are the same guard.
 #[derive(Clone)]
@@ -149,7 +150,7 @@ impl Guard {
     /// # Errors
     /// If the script is to end, or has used up its memory.
     #[inline]
-    pub fn tick(&self, lua: &Lua, steps: usize) -> LibResult<()> {
+    pub fn tick(&self, lua: &Lua, steps: usize) -> LibResult {
         match self.0.steps_left.get().checked_sub(steps) {
             Some(left) => {
                 self.0.steps_left.set(left);
@@ -160,14 +161,14 @@ impl Guard {
     }
 
     #[cold]
-    fn look(&self, lua: &Lua) -> LibResult<()> {
+    fn look(&self, lua: &Lua) -> LibResult {
         self.0.steps_left.set(STEPS);
         self.charge(lua, 0)?;
         self.take_turn(lua, Instant::now())
     }
 
     /// Serves others if it is time.
-    fn take_turn(&self, lua: &Lua, now: Instant) -> LibResult<()> {
+    fn take_turn(&self, lua: &Lua, now: Instant) -> LibResult {
         if let Some(end) = &*self.0.end.borrow() {
             return Err(end.clone());
         }
@@ -192,7 +193,7 @@ impl Guard {
     ///
     /// # Errors
     /// If that is beyond the limit.
-    pub fn charge(&self, lua: &Lua, bytes: usize) -> LibResult<()> {
+    pub fn charge(&self, lua: &Lua, bytes: usize) -> LibResult {
         if bytes >= LARGE_BYTES && self.0.instructions.get() > *INSTRUCTIONS.start() {
             self.0.instructions.set(*INSTRUCTIONS.start());
             self.watch(lua)?;
@@ -207,6 +208,15 @@ impl Guard {
         } else {
             Ok(())
         }
+    }
+
+    /// Pushes a string of Lua's.
+    ///
+    /// # Errors
+    /// If the memory is out.
+    pub fn push_text(&self, lua: &Lua, text: &[u8], stack: &mut Stack) -> LibResult {
+        self.charge(lua, text.len())?;
+        Ok(stack.push_text(text)?)
     }
 
     fn used(&self, lua: &Lua) -> usize {
@@ -345,6 +355,8 @@ pub struct Buffer<'a> {
     bytes: Vec<u8>,
 }
 
+/// A buffer has room for so many bytes at least, once it has any.
+const LEAST_BYTES: usize = 64;
 /// Bytes that are copied in the time of a step.
 pub const BYTES_A_STEP: usize = 16;
 /// Texts are worked on in pieces of at most so many bytes, and the steps counted between two of them.
@@ -356,7 +368,7 @@ impl<'a> Buffer<'a> {
     }
 
     /// Makes room for so many bytes more, and counts the time to write them.
-    fn reserve(&mut self, more: usize) -> LibResult<()> {
+    fn reserve(&mut self, more: usize) -> LibResult {
         self.guard.tick(self.lua, 1 + more / BYTES_A_STEP)?;
         self.room_for(more)
     }
@@ -365,12 +377,13 @@ impl<'a> Buffer<'a> {
     ///
     /// # Errors
     /// If the memory is out.
-    pub fn room_for(&mut self, more: usize) -> LibResult<()> {
+    pub fn room_for(&mut self, more: usize) -> LibResult {
         let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
         if capacity - len >= more {
             return Ok(());
         }
-        let wanted = len.checked_add(more).ok_or(OUT_OF_MEMORY)?.max(capacity.saturating_mul(2));
+        let wanted = len.checked_add(more).ok_or(OUT_OF_MEMORY)?;
+        let wanted = wanted.max(capacity.saturating_mul(2)).max(LEAST_BYTES);
         // While it moves both places are needed.
         self.guard.charge(self.lua, wanted)?;
         self.bytes.reserve_exact(wanted - len);
@@ -380,7 +393,7 @@ impl<'a> Buffer<'a> {
 
     /// # Errors
     /// If the script is to end, or its memory is out.
-    pub fn extend(&mut self, bytes: &[u8]) -> LibResult<()> {
+    pub fn extend(&mut self, bytes: &[u8]) -> LibResult {
         self.reserve(bytes.len())?;
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -388,7 +401,7 @@ impl<'a> Buffer<'a> {
 
     /// # Errors
     /// As for [`Buffer::extend`].
-    pub fn extend_from(&mut self, bytes: impl ExactSizeIterator<Item = u8>) -> LibResult<()> {
+    pub fn extend_from(&mut self, bytes: impl ExactSizeIterator<Item = u8>) -> LibResult {
         self.reserve(bytes.len())?;
         self.bytes.extend(bytes);
         Ok(())
@@ -398,13 +411,12 @@ impl<'a> Buffer<'a> {
         self.bytes.len()
     }
 
-    /// The bytes as a string of Lua's.
+    /// Pushes the bytes as a string of Lua's.
     ///
     /// # Errors
     /// If the memory is out.
-    pub fn into_string(self) -> LibResult<LuaString> {
-        self.guard.charge(self.lua, self.bytes.len())?;
-        Ok(self.lua.create_string(&self.bytes)?)
+    pub fn push_to(self, stack: &mut Stack) -> LibResult {
+        self.guard.push_text(self.lua, &self.bytes, stack)
     }
 }
 

@@ -324,10 +324,7 @@ fn register_functions(
     }
 }
 
-fn add_function(
-    registered: &mut Vec<Rc<LibraryFunction>>,
-    function: LibraryFunction,
-) -> LibResult<()> {
+fn add_function(registered: &mut Vec<Rc<LibraryFunction>>, function: LibraryFunction) -> LibResult {
     if registered.iter().any(|known| known.name.eq_ignore_ascii_case(&function.name)) {
         return Err(LibError::table("ERR Function already exists in the library"));
     }

@@ -1,9 +1,11 @@
 //! `struct`: values as C would lay them out, and back, as in Roberto Ierusalimschy's library of that name.
 
-use super::args::{Args, NativeFn, as_number, one, truncated};
+use super::args::{Args, NativeFn, truncated};
 use super::error::{LibError, LibResult};
 use super::guard::{BYTES_A_STEP, Buffer, PIECE_BYTES};
-use mlua::{Lua, MultiValue, Value};
+use crate::sys::lua_stack::Stack;
+use crate::sys::lua_walk::Seen;
+use mlua::Lua;
 
 /// Bytes of the largest integer.
 const MAX_INT: usize = 32;
@@ -84,7 +86,7 @@ impl<'a> Format<'a> {
     }
 
     /// An option that stands for no value.
-    fn control(&mut self, args: &Args, option: u8) -> LibResult<()> {
+    fn control(&mut self, args: &Args, option: u8) -> LibResult {
         match option {
             b' ' => {}
             b'>' => self.big_endian = true,
@@ -104,7 +106,7 @@ impl<'a> Format<'a> {
     }
 
     /// The low bytes of an integer in the chosen order.
-    fn put(&self, out: &mut Buffer, value: u64, size: usize) -> LibResult<()> {
+    fn put(&self, out: &mut Buffer, value: u64, size: usize) -> LibResult {
         let mut bytes = [0; MAX_INT];
         bytes[..8].copy_from_slice(&value.to_le_bytes());
         let bytes = &mut bytes[..size];
@@ -123,9 +125,8 @@ impl<'a> Format<'a> {
     }
 }
 
-fn pack(lua: &Lua, args: &Args) -> LibResult {
-    let format = args.string(lua, 0)?;
-    let format = format.as_bytes();
+fn pack(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
+    let format = args.text(0)?;
     let mut format = Format::new(&format);
     let (mut out, mut arg) = (Buffer::new(lua, args.guard()), 1);
     while let Some(Item { option, size, padding }) = format.next(out.len())? {
@@ -146,8 +147,7 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
             }
             b'd' => format.put(&mut out, args.number(arg)?.to_bits(), size)?,
             b'c' | b's' => {
-                let text = args.string(lua, arg)?;
-                let text = text.as_bytes();
+                let text = args.text(arg)?;
                 let size = if size == 0 { text.len() } else { size };
                 args.check(text.len() >= size, arg + 1, "string too short")?;
                 text[..size].chunks(PIECE_BYTES).try_for_each(|piece| out.extend(piece))?;
@@ -165,7 +165,7 @@ fn pack(lua: &Lua, args: &Args) -> LibResult {
         }
         arg += 1;
     }
-    one(Value::String(out.into_string()?))
+    out.push_to(results)
 }
 
 /// A number as C's `unsigned long`, also where C leaves the result to the processor.
@@ -178,47 +178,48 @@ fn to_unsigned(number: f64) -> u64 {
     }
 }
 
-/// A text among the results.
-fn text(lua: &Lua, args: &Args, bytes: &[u8]) -> LibResult<Value> {
-    args.guard().charge(lua, bytes.len())?;
+/// Pushes a text as a result.
+fn push_text(lua: &Lua, args: &Args, bytes: &[u8], results: &mut Stack) -> LibResult {
     args.guard().tick(lua, bytes.len() / BYTES_A_STEP)?;
-    Ok(Value::String(lua.create_string(bytes)?))
+    args.guard().push_text(lua, bytes, results)
 }
 
-fn unpack(lua: &Lua, args: &Args) -> LibResult {
-    let (format, data) = (args.string(lua, 0)?, args.string(lua, 1)?);
-    let (format, data) = (format.as_bytes(), data.as_bytes());
+fn unpack(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
+    let (format, data) = (args.text(0)?, args.text(1)?);
     let position = args.int_or(2, 1)?;
     // Unsigned, so a negative one is far behind the end.
     let position = position as usize;
     args.check(position > 0, 2, "offset must be 1 or greater")?;
     let mut at = position - 1;
     let mut format = Format::new(&format);
-    let mut values: Vec<Value> = Vec::new();
     while let Some(Item { option, mut size, padding }) = format.next(at)? {
         args.guard().tick(lua, 1)?;
         at = at.saturating_add(padding);
         let bytes = data.get(at..).and_then(|rest| rest.get(..size));
         let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
-        if values.len() >= MAX_VALUES {
+        if results.len() >= MAX_VALUES {
             return Err("stack overflow (too many results)".into());
         }
         match option {
             b'x' => {}
-            b'f' => values.push(Value::Number(f32::from_bits(format.get(bytes) as u32).into())),
-            b'd' => values.push(Value::Number(f64::from_bits(format.get(bytes)))),
+            b'f' => results.push_number(f32::from_bits(format.get(bytes) as u32).into())?,
+            b'd' => results.push_number(f64::from_bits(format.get(bytes)))?,
             b'c' if size == 0 => {
-                let previous = values.pop().and_then(|value| as_number(&value));
-                size = truncated(previous.ok_or("format 'c0' needs a previous size")?) as usize;
+                let previous = (results.len() > 0).then(|| results.top());
+                let Some(Seen::Number(previous)) = previous else {
+                    return Err("format 'c0' needs a previous size".into());
+                };
+                size = truncated(previous) as usize;
+                results.pop(1);
                 let bytes = data.get(at..).and_then(|rest| rest.get(..size));
                 let bytes = bytes.ok_or_else(|| args.bad(1, "data string too short"))?;
-                values.push(text(lua, args, bytes)?);
+                push_text(lua, args, bytes, results)?;
             }
-            b'c' => values.push(text(lua, args, bytes)?),
+            b'c' => push_text(lua, args, bytes, results)?,
             b's' => {
                 let rest = &data[at..];
                 let len = memchr::memchr(0, rest).ok_or("unfinished string in data")?;
-                values.push(text(lua, args, &rest[..len])?);
+                push_text(lua, args, &rest[..len], results)?;
                 size = len + 1;
             }
             _ if !INTEGERS.contains(&option) => format.control(args, option)?,
@@ -229,18 +230,16 @@ fn unpack(lua: &Lua, args: &Args) -> LibResult {
                     true => ((n << unused) as i64 >> unused) as f64,
                     false => n as f64,
                 };
-                values.push(Value::Number(number));
+                results.push_number(number)?;
             }
         }
         at += size;
     }
-    values.push(Value::Integer(at as i64 + 1));
-    Ok(MultiValue::from_iter(values))
+    Ok(results.push_number((at as i64 + 1) as f64)?)
 }
 
-fn size(lua: &Lua, args: &Args) -> LibResult {
-    let format = args.string(lua, 0)?;
-    let format = format.as_bytes();
+fn size(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
+    let format = args.text(0)?;
     let mut format = Format::new(&format);
     let mut total = 0usize;
     while let Some(Item { option, size, padding }) = format.next(total)? {
@@ -252,5 +251,5 @@ fn size(lua: &Lua, args: &Args) -> LibResult {
         }
         total = total.saturating_add(padding + size);
     }
-    one(Value::Integer(total as i64))
+    Ok(results.push_number(total as f64)?)
 }

@@ -4,11 +4,14 @@
 use super::error::LibResult;
 use super::guard::Guard;
 use crate::util::c_string;
+use memchr::memchr;
 use mlua::Lua;
 
 const MAX_CAPTURES: usize = 32;
 /// So many quantifiers and captures of a pattern can be open to another try.
 const MAX_CHOICES: usize = 10_000;
+/// Bytes that a search passes in the time of a step.
+pub const SEARCHED_A_STEP: usize = 8;
 /// Steps that are gathered before the guard hears of them.
 const STEPS_AT_ONCE: usize = 1_000;
 
@@ -55,6 +58,8 @@ pub struct Matcher<'a> {
     pattern: &'a [u8],
     /// It matches at the beginning only.
     pub is_anchored: bool,
+    /// What every match begins with, if that is known.
+    first: Option<u8>,
     /// Where captures begin, and what they are.
     captures: [(usize, Capture); MAX_CAPTURES],
     level: usize,
@@ -62,6 +67,16 @@ pub struct Matcher<'a> {
     matched: (usize, usize),
     choices: Vec<Choice>,
     steps: usize,
+}
+
+/// What is special in a pattern.
+const SPECIALS: &[u8] = b"^$*+?.([%-)";
+
+/// The byte that every match of a pattern begins with, if it says so plainly, perhaps in parentheses.
+fn first_byte(pattern: &[u8]) -> Option<u8> {
+    let (&first, rest) = pattern.strip_prefix(b"(").unwrap_or(pattern).split_first()?;
+    let may_be_missing = matches!(rest.first(), Some(b'*' | b'?' | b'-'));
+    (!SPECIALS.contains(&first) && !may_be_missing).then_some(first)
 }
 
 /// How far a part of the pattern led.
@@ -87,6 +102,7 @@ impl<'a> Matcher<'a> {
             guard,
             subject,
             pattern: without_anchor.unwrap_or(pattern),
+            first: first_byte(pattern),
             is_anchored: without_anchor.is_some(),
             captures: [(0, Capture::Open); MAX_CAPTURES],
             level: 0,
@@ -121,15 +137,29 @@ impl<'a> Matcher<'a> {
     /// # Errors
     /// As for [`Matcher::match_at`].
     pub fn find(&mut self, start: usize) -> LibResult<Option<(usize, usize)>> {
-        for s in start..=self.subject.len() {
+        let mut from = start;
+        while let Some(s) = self.next_start(from)? {
             if let Some(end) = self.match_at(s)? {
                 return Ok(Some((s, end)));
             }
             if self.is_anchored {
                 break;
             }
+            from = s + 1;
         }
         Ok(None)
+    }
+
+    /// The first place from `from` on where a match can begin.
+    ///
+    /// # Errors
+    /// If the guard ends it.
+    pub fn next_start(&mut self, from: usize) -> LibResult<Option<usize>> {
+        let Some(rest) = self.subject.get(from..) else { return Ok(None) };
+        let Some(first) = self.first else { return Ok(Some(from)) };
+        let passed = memchr(first, rest);
+        self.count(passed.unwrap_or(rest.len()) / SEARCHED_A_STEP)?;
+        Ok(passed.map(|passed| from + passed))
     }
 
     /// The last match.
@@ -140,9 +170,9 @@ impl<'a> Matcher<'a> {
     /// What the last match captured; the whole of it if the pattern has no captures.
     ///
     /// # Errors
-    /// If a capture has no end.
-    pub fn captured(&self) -> LibResult<Vec<Captured<'a>>> {
-        (0..self.level.max(1)).map(|index| self.capture(index)).collect()
+    /// In the place of a capture that has no end.
+    pub fn captured(&self) -> impl Iterator<Item = LibResult<Captured<'a>>> {
+        (0..self.level.max(1)).map(|index| self.capture(index))
     }
 
     /// How many captures the last match has.
@@ -170,7 +200,7 @@ impl<'a> Matcher<'a> {
     }
 
     #[inline]
-    fn count(&mut self, steps: usize) -> LibResult<()> {
+    fn count(&mut self, steps: usize) -> LibResult {
         self.steps += steps;
         if self.steps >= STEPS_AT_ONCE {
             self.guard.tick(self.lua, std::mem::take(&mut self.steps))?;
@@ -185,7 +215,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Leaves something to be tried later.
-    fn leave(&mut self, choice: Choice) -> LibResult<()> {
+    fn leave(&mut self, choice: Choice) -> LibResult {
         if self.choices.len() >= MAX_CHOICES {
             return Err("pattern too complex".into());
         }
@@ -366,14 +396,14 @@ impl<'a> Matcher<'a> {
         negated
     }
 
-    fn begin_capture(&mut self, s: usize, capture: Capture) -> LibResult<()> {
+    fn begin_capture(&mut self, s: usize, capture: Capture) -> LibResult {
         let place = self.captures.get_mut(self.level).ok_or("too many captures")?;
         *place = (s, capture);
         self.level += 1;
         self.leave(Choice::Begun)
     }
 
-    fn close_capture(&mut self, s: usize) -> LibResult<()> {
+    fn close_capture(&mut self, s: usize) -> LibResult {
         let open = self.captures[..self.level].iter().rposition(|(_, what)| *what == Capture::Open);
         let index = open.ok_or("invalid pattern capture")?;
         self.captures[index].1 = Capture::Text(s - self.captures[index].0);

@@ -157,6 +157,7 @@ end
 local MOST_UNPACKED = 8000
 
 function globals.unpack(t, i, j)
+  if i == nil and j == nil and type(t) == 'table' and #t < MOST_UNPACKED then return unpack(t) end
   check_type(1, 'unpack', t, 'table')
   local first = i ~= nil and integer(2, 'unpack', i) or 1
   local last = j ~= nil and integer(3, 'unpack', j) or #t
@@ -189,8 +190,10 @@ end
 table.concat = concat
 
 function table.insert(t, ...)
-  refuse_if_shown(t)
-  check_type(1, 'insert', t, 'table')
+  if behind[t] or type(t) ~= 'table' then
+    refuse_if_shown(t)
+    check_type(1, 'insert', t, 'table')
+  end
   local count, last = select('#', ...), #t + 1
   local place, value = ...
   if count == 1 then

@@ -2,7 +2,8 @@
 
 use super::args::Args;
 use super::error::LibResult;
-use mlua::{Lua, MultiValue, Table, Value};
+use crate::sys::lua_stack::Stack;
+use mlua::{Lua, Table};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -22,7 +23,7 @@ fn next(state: &Cell<u64>) -> u64 {
     state.get() >> 17
 }
 
-fn random(state: &Cell<u64>, args: &Args) -> LibResult {
+fn random(state: &Cell<u64>, args: &Args, results: &mut Stack) -> LibResult {
     const MAX: u64 = i32::MAX as u64;
     let r = (next(state) % MAX) as f64 / MAX as f64;
     let number = match args.len() {
@@ -41,7 +42,7 @@ fn random(state: &Cell<u64>, args: &Args) -> LibResult {
         }
         _ => return Err("wrong number of arguments".into()),
     };
-    Ok(MultiValue::from_iter([Value::Number(number)]))
+    Ok(results.push_number(number)?)
 }
 
 /// The functions `random` and `randomseed`.
@@ -49,10 +50,13 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let state = Rc::new(Cell::new(seeded(0)));
     let table = lua.create_table()?;
     let own = Rc::clone(&state);
-    table.set("random", super::args::native(lua, move |_, args| random(&own, args))?)?;
-    let seed = move |_: &Lua, args: &Args| {
+    table.set(
+        "random",
+        super::args::native(lua, move |_, args, results| random(&own, args, results))?,
+    )?;
+    let seed = move |_: &Lua, args: &Args, _: &mut Stack| {
         state.set(seeded(args.int32(0)?));
-        Ok(MultiValue::new())
+        Ok(())
     };
     table.set("randomseed", super::args::native(lua, seed)?)?;
     Ok(table)

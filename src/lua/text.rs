@@ -5,7 +5,9 @@ use super::args::{Args, Text, native, number_text, type_name};
 use super::error::{LibError, LibResult};
 use super::format;
 use super::guard::{Buffer, Guard};
-use super::pattern::{Captured, Matcher};
+use super::pattern::{Captured, Matcher, SEARCHED_A_STEP};
+use crate::sys::lua_stack::Stack;
+use crate::sys::lua_walk::Seen;
 use crate::util::c_string;
 use memchr::memmem;
 use mlua::{Function, Lua, MultiValue, Table, Value};
@@ -16,8 +18,6 @@ const MAX_BYTES: usize = i32::MAX as usize;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// A pattern with none of these is searched for as it is.
 const SPECIALS: &[u8] = b"^$*+?.([%-";
-/// Bytes that a search passes in the time of a step.
-const SEARCHED_A_STEP: usize = 8;
 
 /// Iterates over matches: Lua keeps subject, pattern and place.
 const ITERATOR: &str = "
@@ -39,11 +39,11 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let table = super::args::library(
         lua,
         &[
-            ("find", |lua, args| find(lua, args, true)),
-            ("match", |lua, args| find(lua, args, false)),
+            ("find", |lua, args, results| find(lua, args, results, true)),
+            ("match", |lua, args, results| find(lua, args, results, false)),
             ("rep", rep),
-            ("lower", |lua, args| map_bytes(lua, args, u8::to_ascii_lowercase)),
-            ("upper", |lua, args| map_bytes(lua, args, u8::to_ascii_uppercase)),
+            ("lower", |lua, args, results| map_bytes(lua, args, results, u8::to_ascii_lowercase)),
+            ("upper", |lua, args, results| map_bytes(lua, args, results, u8::to_ascii_uppercase)),
             ("reverse", reverse),
             ("format", format::format),
         ],
@@ -52,30 +52,43 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
         pcall: lua.globals().raw_get("pcall")?,
         index: lua.load("local t, k = ... return t[k]").set_name("=prelude").into_function()?,
     };
-    table.raw_set("gsub", native(lua, move |lua, args| gsub(lua, args, &calls))?)?;
+    table.raw_set(
+        "gsub",
+        native(lua, move |lua, args, results| gsub(lua, args, results, &calls))?,
+    )?;
     let step = native(lua, next_match)?;
     let iterator: Function = lua.load(ITERATOR).set_name("=prelude").call(step)?;
-    let gmatch = native(lua, move |lua, args| {
-        let (subject, pattern) = (args.string(lua, 0)?, args.string(lua, 1)?);
-        Ok(iterator.call((subject, pattern))?)
+    let gmatch = native(lua, move |lua, args, results| {
+        let (subject, pattern) = (args.text(0)?, args.text(1)?);
+        let (subject, pattern) = (lua.create_string(&*subject)?, lua.create_string(&*pattern)?);
+        Ok(results.push_value(&iterator.call((subject, pattern))?)?)
     })?;
     table.raw_set("gmatch", &gmatch)?;
     table.raw_set("gfind", gmatch)?;
     Ok(table)
 }
 
-fn values<const N: usize>(values: [Value; N]) -> LibResult {
-    Ok(MultiValue::from_iter(values))
+fn push_integer(n: usize, results: &mut Stack) -> LibResult {
+    Ok(results.push_number(n as f64)?)
 }
 
-fn integer(n: usize) -> Value {
-    Value::Integer(n as i64)
+/// Pushes a capture.
+fn push_capture(lua: &Lua, guard: &Guard, captured: Captured, results: &mut Stack) -> LibResult {
+    match captured {
+        Captured::Place(place) => push_integer(place, results),
+        Captured::Text(text) => guard.push_text(lua, text, results),
+    }
+}
+
+/// Pushes all captures of a match, or the whole of it.
+fn push_captures(lua: &Lua, guard: &Guard, matcher: &Matcher, results: &mut Stack) -> LibResult {
+    matcher.captured().try_for_each(|captured| push_capture(lua, guard, captured?, results))
 }
 
 /// A capture as a value.
 fn capture_value(lua: &Lua, guard: &Guard, captured: Captured) -> LibResult<Value> {
     match captured {
-        Captured::Place(place) => Ok(integer(place)),
+        Captured::Place(place) => Ok(Value::Integer(place as i64)),
         Captured::Text(text) => {
             guard.charge(lua, text.len())?;
             Ok(Value::String(lua.create_string(text)?))
@@ -83,14 +96,8 @@ fn capture_value(lua: &Lua, guard: &Guard, captured: Captured) -> LibResult<Valu
     }
 }
 
-/// All captures of a match as values, or the whole of it.
-fn capture_values(lua: &Lua, guard: &Guard, matcher: &Matcher) -> LibResult {
-    let captured = matcher.captured()?;
-    captured.into_iter().map(|captured| capture_value(lua, guard, captured)).collect()
-}
-
 /// `find` and `match`.
-fn find(lua: &Lua, args: &Args, places: bool) -> LibResult {
+fn find(lua: &Lua, args: &Args, results: &mut Stack, places: bool) -> LibResult {
     let guard = args.guard();
     let (subject, pattern) = (args.text(0)?, args.text(1)?);
     let start = match args.int_or(2, 1)? {
@@ -100,38 +107,41 @@ fn find(lua: &Lua, args: &Args, places: bool) -> LibResult {
     let start = usize::try_from(start.saturating_sub(1)).unwrap_or(0).min(subject.len());
     let is_plain = || {
         let pattern = c_string(&pattern);
-        let explicit = !matches!(args.get(3), Value::Nil | Value::Boolean(false));
+        let explicit = !matches!(args.get(3), Seen::Nil | Seen::Boolean(false));
         explicit || !pattern.iter().any(|byte| SPECIALS.contains(byte))
     };
     if places && is_plain() {
         guard.tick(lua, (subject.len() - start + pattern.len()) / SEARCHED_A_STEP)?;
         return match memmem::find(&subject[start..], &pattern) {
-            Some(at) => values([integer(start + at + 1), integer(start + at + pattern.len())]),
-            None => values([Value::Nil]),
+            Some(at) => {
+                push_integer(start + at + 1, results)?;
+                push_integer(start + at + pattern.len(), results)
+            }
+            None => Ok(results.push_nil()?),
         };
     }
     let mut matcher = Matcher::new(lua, guard, &subject, &pattern, true);
-    let Some((from, to)) = matcher.find(start)? else { return values([Value::Nil]) };
+    let Some((from, to)) = matcher.find(start)? else { return Ok(results.push_nil()?) };
     if !places {
-        return capture_values(lua, guard, &matcher);
+        return push_captures(lua, guard, &matcher, results);
     }
-    let mut found = MultiValue::from_iter([integer(from + 1), integer(to)]);
-    if matcher.captures() > 0 {
-        found.extend(capture_values(lua, guard, &matcher)?);
+    push_integer(from + 1, results)?;
+    push_integer(to, results)?;
+    match matcher.captures() {
+        0 => Ok(()),
+        _ => push_captures(lua, guard, &matcher, results),
     }
-    Ok(found)
 }
 
 /// The next match of an iteration, from a place on: where the one behind it begins, and its captures.
-fn next_match(lua: &Lua, args: &Args) -> LibResult {
+fn next_match(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
     let guard = args.guard();
     let (subject, pattern) = (args.text(0)?, args.text(1)?);
     let start = usize::try_from(args.int(2)?).unwrap_or(usize::MAX);
     let mut matcher = Matcher::new(lua, guard, &subject, &pattern, false);
-    let Some((from, to)) = matcher.find(start)? else { return Ok(MultiValue::new()) };
-    let mut found = capture_values(lua, guard, &matcher)?;
-    found.push_front(integer(if to == from { to + 1 } else { to }));
-    Ok(found)
+    let Some((from, to)) = matcher.find(start)? else { return Ok(()) };
+    push_integer(if to == from { to + 1 } else { to }, results)?;
+    push_captures(lua, guard, &matcher, results)
 }
 
 /// Functions of Lua's that `gsub` needs.
@@ -144,26 +154,31 @@ struct Calls {
 /// What `gsub` writes for a match.
 enum Replacement<'a> {
     /// In which `%` is special.
-    Text(Text),
-    Table(&'a Table),
-    Function(&'a Function),
+    Text(Text<'a>),
+    Table(Table),
+    Function(Function),
 }
 
-fn gsub(lua: &Lua, args: &Args, calls: &Calls) -> LibResult {
+fn gsub(lua: &Lua, args: &Args, results: &mut Stack, calls: &Calls) -> LibResult {
     let guard = args.guard();
     let (subject, pattern) = (args.text(0)?, args.text(1)?);
     let most = args.int_or(3, subject.len() as i64 + 1)?;
     let replacement = match args.get(2) {
-        Value::Table(table) => Replacement::Table(table),
-        Value::Function(function) => Replacement::Function(function),
-        Value::String(_) | Value::Integer(_) | Value::Number(_) => Replacement::Text(args.text(2)?),
-        _ => return Err(args.bad(2, "string/function/table expected")),
+        Seen::Text(_) | Seen::Number(_) => Replacement::Text(args.text(2)?),
+        _ => match args.value(lua, 2)? {
+            Value::Table(table) => Replacement::Table(table),
+            Value::Function(function) => Replacement::Function(function),
+            _ => return Err(args.bad(2, "string/function/table expected")),
+        },
     };
     let mut matcher = Matcher::new(lua, guard, &subject, &pattern, true);
     let mut out = Buffer::new(lua, guard);
     // `copied`: up to there the subject is in the result.
     let (mut at, mut copied, mut count) = (0, 0, 0);
-    while count < most {
+    while count < most
+        && let Some(start) = matcher.next_start(at)?
+    {
+        at = start;
         let end = matcher.match_at(at)?;
         if let Some(end) = end {
             count += 1;
@@ -181,7 +196,8 @@ fn gsub(lua: &Lua, args: &Args, calls: &Calls) -> LibResult {
         }
     }
     out.extend(&subject[copied..])?;
-    values([Value::String(out.into_string()?), Value::Integer(count)])
+    out.push_to(results)?;
+    Ok(results.push_number(count as f64)?)
 }
 
 impl Replacement<'_> {
@@ -192,7 +208,7 @@ impl Replacement<'_> {
         calls: &Calls,
         matcher: &Matcher,
         out: &mut Buffer,
-    ) -> LibResult<()> {
+    ) -> LibResult {
         let value = match self {
             Replacement::Text(text) => return append_text(text, matcher, out),
             Replacement::Table(table) => {
@@ -200,13 +216,16 @@ impl Replacement<'_> {
                 match table.has_metatable() {
                     false => table.raw_get(key)?,
                     true => {
-                        let args = MultiValue::from_iter([Value::Table((*table).clone()), key]);
+                        let args = MultiValue::from_iter([Value::Table(table.clone()), key]);
                         guard.call(lua, &calls.pcall, &calls.index, args)?
                     }
                 }
             }
             Replacement::Function(function) => {
-                let args = capture_values(lua, guard, matcher)?;
+                let captured = matcher.captured();
+                let args: LibResult<_> =
+                    captured.map(|captured| capture_value(lua, guard, captured?)).collect();
+                let args = args?;
                 guard.call(lua, &calls.pcall, function, args)?
             }
         };
@@ -223,7 +242,7 @@ impl Replacement<'_> {
 }
 
 /// The text of a replacement, in which `%0` stands for the match, and `%1` to `%9` for captures.
-fn append_text(text: &[u8], matcher: &Matcher, out: &mut Buffer) -> LibResult<()> {
+fn append_text(text: &[u8], matcher: &Matcher, out: &mut Buffer) -> LibResult {
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'%', rest) {
         out.extend(&rest[..at])?;
@@ -242,7 +261,7 @@ fn append_text(text: &[u8], matcher: &Matcher, out: &mut Buffer) -> LibResult<()
     out.extend(rest)
 }
 
-fn rep(lua: &Lua, args: &Args) -> LibResult {
+fn rep(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
     let (text, times) = (args.text(0)?, args.int(1)?);
     let times = usize::try_from(times).unwrap_or(0);
     let len = text.len().checked_mul(times).filter(|&len| len <= MAX_BYTES);
@@ -256,59 +275,65 @@ fn rep(lua: &Lua, args: &Args) -> LibResult {
         let more = block.len().min(len - out.len());
         out.extend(&block[..more])?;
     }
-    values([Value::String(out.into_string()?)])
+    out.push_to(results)
 }
 
-fn map_bytes(lua: &Lua, args: &Args, map: fn(&u8) -> u8) -> LibResult {
+fn map_bytes(lua: &Lua, args: &Args, results: &mut Stack, map: fn(&u8) -> u8) -> LibResult {
     let text = args.text(0)?;
     let mut out = Buffer::new(lua, args.guard());
     out.room_for(text.len())?;
     for chunk in text.chunks(CHUNK_BYTES) {
         out.extend_from(chunk.iter().map(map))?;
     }
-    values([Value::String(out.into_string()?)])
+    out.push_to(results)
 }
 
-fn reverse(lua: &Lua, args: &Args) -> LibResult {
+fn reverse(lua: &Lua, args: &Args, results: &mut Stack) -> LibResult {
     let text = args.text(0)?;
     let mut out = Buffer::new(lua, args.guard());
     out.room_for(text.len())?;
     for chunk in text.rchunks(CHUNK_BYTES) {
         out.extend_from(chunk.iter().rev().copied())?;
     }
-    values([Value::String(out.into_string()?)])
+    out.push_to(results)
 }
 
 /// `table.concat`.
-pub fn concat(lua: &Lua, args: &Args) -> LibResult {
-    let Value::Table(table) = args.get(0) else { return Err(args.expected(0, "table")) };
+pub fn concat(lua: &Lua, args: &Args, stack: &mut Stack) -> LibResult {
+    if args.get(0) != Seen::Table {
+        return Err(args.expected(0, "table"));
+    }
     let separator = match args.get(1) {
-        Value::Nil => Text::Number(Vec::new()),
+        Seen::Nil => Text::String(b""),
         _ => args.text(1)?,
     };
+    args.push(0, stack)?;
     let first = args.int_or(2, 1)?;
     let last = match args.get(3) {
-        Value::Nil => table.raw_len() as i64,
+        Seen::Nil => stack.table_len() as i64,
         _ => args.int(3)?,
     };
     let mut out = Buffer::new(lua, args.guard());
     for i in first..=last {
-        match table.raw_get(i)? {
-            Value::String(text) => out.extend(&text.as_bytes())?,
-            Value::Integer(n) => out.extend(&number_text(n as f64))?,
-            Value::Number(x) => out.extend(&number_text(x))?,
+        stack.push_number(i as f64)?;
+        stack.look_up();
+        match stack.top() {
+            Seen::Text(text) => out.extend(text)?,
+            Seen::Number(x) => out.extend(&number_text(x))?,
             other => {
                 return Err(LibError::from(format!(
                     "invalid value ({}) at index {i} in table for 'concat'",
-                    type_name(&other)
+                    other.type_name()
                 )));
             }
         }
+        stack.pop(1);
         if i < last {
             out.extend(&separator)?;
         }
     }
-    values([Value::String(out.into_string()?)])
+    stack.truncate(0);
+    out.push_to(stack)
 }
 
 #[cfg(test)]

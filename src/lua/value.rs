@@ -82,7 +82,7 @@ impl<'a> ReplyReader<'a> {
     }
 
     /// Counts a value of so many bytes.
-    fn count(&self, stack: &Stack, bytes: usize) -> LibResult<()> {
+    fn count(&self, stack: &Stack, bytes: usize) -> LibResult {
         self.guard.tick(stack.lua(), 1 + bytes / BYTES_A_STEP)?;
         self.guard.charge(stack.lua(), bytes)
     }
@@ -100,7 +100,7 @@ impl<'a> ReplyReader<'a> {
         bytes
     }
 
-    fn push_string(&self, stack: &mut Stack, bytes: &[u8]) -> LibResult<()> {
+    fn push_string(&self, stack: &mut Stack, bytes: &[u8]) -> LibResult {
         self.count(stack, bytes.len())?;
         Ok(stack.push_text(bytes)?)
     }
@@ -109,7 +109,7 @@ impl<'a> ReplyReader<'a> {
     ///
     /// # Errors
     /// If the script is to end, or its memory is out.
-    pub fn push_value(&mut self, stack: &mut Stack) -> LibResult<()> {
+    pub fn push_value(&mut self, stack: &mut Stack) -> LibResult {
         self.count(stack, 0)?;
         let line = self.line();
         let Some((&kind, line)) = line.split_first() else { return Ok(stack.push_nil()?) };
@@ -170,15 +170,15 @@ impl<'a> ReplyReader<'a> {
         &mut self,
         stack: &mut Stack,
         tag: &[u8],
-        push: impl FnOnce(&mut Self, &mut Stack) -> LibResult<()>,
-    ) -> LibResult<()> {
+        push: impl FnOnce(&mut Self, &mut Stack) -> LibResult,
+    ) -> LibResult {
         stack.push_table(0, 1)?;
         stack.push_text(tag)?;
         push(self, stack)?;
         Ok(stack.set_field()?)
     }
 
-    fn push_verbatim(&self, stack: &mut Stack, text: &[u8]) -> LibResult<()> {
+    fn push_verbatim(&self, stack: &mut Stack, text: &[u8]) -> LibResult {
         let (format, text) = text.split_at(text.len().min(4));
         stack.push_table(0, 2)?;
         stack.push_text(b"string")?;
@@ -189,7 +189,7 @@ impl<'a> ReplyReader<'a> {
         Ok(stack.set_field()?)
     }
 
-    fn push_array(&mut self, stack: &mut Stack, len: usize) -> LibResult<()> {
+    fn push_array(&mut self, stack: &mut Stack, len: usize) -> LibResult {
         stack.push_table(len, 0)?;
         for number in 1..=len {
             self.push_value(stack)?;
@@ -198,7 +198,7 @@ impl<'a> ReplyReader<'a> {
         Ok(())
     }
 
-    fn push_map(&mut self, stack: &mut Stack, len: usize) -> LibResult<()> {
+    fn push_map(&mut self, stack: &mut Stack, len: usize) -> LibResult {
         stack.push_table(0, len)?;
         for _ in 0..len {
             self.push_value(stack)?;
@@ -208,7 +208,7 @@ impl<'a> ReplyReader<'a> {
         Ok(())
     }
 
-    fn push_set(&mut self, stack: &mut Stack, len: usize) -> LibResult<()> {
+    fn push_set(&mut self, stack: &mut Stack, len: usize) -> LibResult {
         stack.push_table(0, len)?;
         for _ in 0..len {
             self.push_value(stack)?;
@@ -275,7 +275,7 @@ impl<'a> ReplyWriter<'a> {
     /// # Errors
     /// If the script is to end, or its memory is out: the same table can be in a reply a billion times. What was
     /// written then is half a reply.
-    pub fn write(&mut self, stack: &mut Stack) -> LibResult<()> {
+    pub fn write(&mut self, stack: &mut Stack) -> LibResult {
         if stack.top() == Seen::Table {
             return self.write_at(stack, 0);
         }
@@ -285,17 +285,17 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// Counts so many bytes more, and what has been written.
-    fn count(&self, stack: &Stack, bytes: usize) -> LibResult<()> {
+    fn count(&self, stack: &Stack, bytes: usize) -> LibResult {
         self.guard.tick(stack.lua(), 1 + bytes / BYTES_A_STEP)?;
         self.guard.charge(stack.lua(), self.reply.len().saturating_sub(self.start) + bytes)
     }
 
     /// Counts what is moved when the length of a list is written in front of it.
-    fn count_moved(&self, stack: &Stack, len_at: usize) -> LibResult<()> {
+    fn count_moved(&self, stack: &Stack, len_at: usize) -> LibResult {
         self.guard.tick(stack.lua(), self.reply.len().saturating_sub(len_at) / BYTES_A_STEP)
     }
 
-    fn write_at(&mut self, stack: &mut Stack, depth: usize) -> LibResult<()> {
+    fn write_at(&mut self, stack: &mut Stack, depth: usize) -> LibResult {
         if depth > MAX_DEPTH {
             self.error(b"ERR reached lua stack limit", false);
             return Ok(());
@@ -328,7 +328,7 @@ impl<'a> ReplyWriter<'a> {
         self.reply.error_text(text);
     }
 
-    fn write_table(&mut self, stack: &mut Stack, depth: usize) -> LibResult<()> {
+    fn write_table(&mut self, stack: &mut Stack, depth: usize) -> LibResult {
         let len = stack.len();
         for (tag, write) in TAGS {
             stack.push_field(tag.as_bytes())?;
@@ -419,7 +419,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// The values up to the first `nil`.
-    fn write_array(&mut self, stack: &mut Stack, depth: usize) -> LibResult<()> {
+    fn write_array(&mut self, stack: &mut Stack, depth: usize) -> LibResult {
         let start = self.reply.len();
         let (at, mut len) = (self.reply.deferred(), 0);
         loop {

@@ -364,7 +364,7 @@ fn call_command(current: &CurrentRun, args: &Arguments) -> mlua::Result<LibResul
 ///
 /// # Errors
 /// If it is to end.
-fn interrupt(current: &CurrentRun) -> LibResult<()> {
+fn interrupt(current: &CurrentRun) -> LibResult {
     // Where the server is busy with one of its commands, that will end.
     with_run(current, Run::interrupt).unwrap_or(Ok(()))
 }
@@ -512,7 +512,7 @@ impl Run {
     ///
     /// # Errors
     /// If it is to end.
-    fn interrupt(&mut self, server: &mut Server) -> LibResult<()> {
+    fn interrupt(&mut self, server: &mut Server) -> LibResult {
         if !server.scripting.is_busy() {
             self.become_busy(server);
         }

@@ -4,7 +4,7 @@
 use super::lua_stack::Stack;
 use super::lua_walk::{Seen, seen};
 use mlua::ffi::{self, lua_State};
-use mlua::{Function, Lua};
+use mlua::{Function, Lua, Value};
 use std::ffi::c_int;
 
 /// The arguments of the native function that is running.
@@ -38,14 +38,78 @@ impl Arguments {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Seen<'_>> {
-        // SAFETY: there is a value at each of these places, and it stays there for as long as the function finds its
-        // arguments here.
-        (self.first..self.end).map(|at| unsafe { seen(self.state, at) })
+        (self.first..self.end).map(|at| self.at(at))
+    }
+
+    /// An argument, counted from 0; `None` behind the last.
+    #[inline]
+    pub fn get(&self, number: usize) -> Option<Seen<'_>> {
+        self.place(number).map(|at| self.at(at))
+    }
+
+    /// The same as a value of the binding's.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn value(&self, lua: &Lua, number: usize) -> mlua::Result<Option<Value>> {
+        let Some(at) = self.place(number) else { return Ok(None) };
+        lua.exec_raw_lua(|raw| {
+            // SAFETY: there is room, and a value at this place.
+            unsafe {
+                if ffi::lua_checkstack(self.state, 2) == 0 {
+                    return Err(mlua::Error::StackError);
+                }
+                ffi::lua_pushvalue(self.state, at);
+                raw.pop().map(Some)
+            }
+        })
+    }
+
+    /// Pushes a copy; behind the last it is `nil`.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn push(&self, number: usize, stack: &mut Stack) -> mlua::Result<()> {
+        match self.place(number) {
+            // SAFETY: there is a value.
+            Some(at) => unsafe { stack.push_copy(at) },
+            None => stack.push_nil(),
+        }
+    }
+
+    #[inline]
+    fn place(&self, number: usize) -> Option<c_int> {
+        (number < self.len()).then(|| self.first + number as c_int)
+    }
+
+    #[inline]
+    fn at(&self, at: c_int) -> Seen<'_> {
+        // SAFETY: there is a value at each of the places that it is asked for, and it stays there for as long as the
+        // function finds its arguments here.
+        unsafe { seen(self.state, at) }
     }
 }
 
-/// A native function, during which Lua's memory is not limited. `act` is shown the arguments, which are gone from the
-/// stack when `answer` pushes the results.
+/// A native function, during which Lua's memory is not limited. `act` is shown the arguments, and pushes the results
+/// above them.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn create_plain_native(
+    lua: &Lua,
+    act: impl Fn(&Lua, &Arguments, &mut Stack) -> mlua::Result<()> + 'static,
+) -> mlua::Result<Function> {
+    lua.create_function(move |lua, ()| {
+        let mut stack = Stack::new(lua);
+        // SAFETY: this function is declared without arguments.
+        let arguments = unsafe { Arguments::of_running_function(lua) };
+        act(lua, &arguments, &mut stack)?;
+        Ok(stack.into_results())
+    })
+}
+
+/// The same for one whose arguments and results may be so many that there is no room for both: `act` is shown the
+/// arguments, which are gone from the stack when `answer` pushes the results.
 ///
 /// # Errors
 /// If there is no memory for it.

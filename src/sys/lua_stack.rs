@@ -5,14 +5,16 @@
 //! to in few cases, each of which is ruled out: the memory is out (it is not limited while there is a [`Stack`], but
 //! for functions of Lua's that are called), a key is none, or a table gets too many.
 
-use super::lua_walk::{Seen, seen};
+use super::lua_walk::{Seen, Visitor, go, seen};
 use mlua::ffi::{self, lua_State};
-use mlua::{IntoLuaMulti, Lua, MultiValue, RegistryKey};
+use mlua::{IntoLuaMulti, Lua, MultiValue, RegistryKey, Value};
 use std::ffi::c_int;
 use std::mem;
 
 /// There is room for so many values more than were asked for.
 const ROOM: c_int = 16;
+/// And for so many that are not counted with: pushing a value of the binding's takes one more for a moment.
+const SPARE: c_int = 1;
 /// So many values are put into tables at most: none of them can have more keys than Lua can count.
 const MOST_SET: u32 = 1 << 25;
 /// Tables are made with room for at most so many, and grow.
@@ -57,14 +59,19 @@ impl<'a> Stack<'a> {
 
     #[cold]
     fn make_room(&mut self) -> mlua::Result<()> {
-        // SAFETY: this raises no error, but answers if there is none.
-        match unsafe { ffi::lua_checkstack(self.state, ROOM) } {
-            0 => Err(mlua::Error::StackError),
-            _ => {
-                self.room = self.top + ROOM;
-                Ok(())
+        for room in [ROOM, 1] {
+            // SAFETY: this raises no error, but answers if there is none.
+            if unsafe { ffi::lua_checkstack(self.state, room + SPARE) } != 0 {
+                self.room = self.top + room;
+                return Ok(());
             }
         }
+        Err(mlua::Error::StackError)
+    }
+
+    /// Whether there is room for another value.
+    pub fn has_room(&mut self) -> bool {
+        self.reserve().is_ok()
     }
 
     /// # Errors
@@ -107,6 +114,27 @@ impl<'a> Stack<'a> {
         let size = |expected: usize| expected.min(MOST_EXPECTED) as c_int;
         // SAFETY: there is room, and the memory is not limited.
         unsafe { ffi::lua_createtable(self.state, size(items), size(fields)) };
+        self.top += 1;
+        Ok(())
+    }
+
+    /// Pushes a value of the binding's.
+    pub fn push_value(&mut self, value: &Value) -> mlua::Result<()> {
+        self.reserve()?;
+        // SAFETY: there is room for two values.
+        self.lua.exec_raw_lua(|raw| unsafe { raw.push_value(value) })?;
+        self.top += 1;
+        Ok(())
+    }
+
+    /// Pushes a copy of what is at a place of the running stack.
+    ///
+    /// # Safety
+    /// There is a value.
+    pub(super) unsafe fn push_copy(&mut self, at: c_int) -> mlua::Result<()> {
+        self.reserve()?;
+        // SAFETY: there is room, and a value.
+        unsafe { ffi::lua_pushvalue(self.state, at) };
         self.top += 1;
         Ok(())
     }
@@ -226,9 +254,45 @@ impl<'a> Stack<'a> {
     pub fn push_field(&mut self, name: &[u8]) -> mlua::Result<()> {
         assert!(self.is_table(1));
         self.push_text(name)?;
-        // SAFETY: there are a name, and a table below it. The value takes the name's place.
-        unsafe { ffi::lua_rawget_(self.state, -2) };
+        self.look_up();
         Ok(())
+    }
+
+    /// Puts what the table below the key on top has under it, as it is, in the key's place.
+    pub fn look_up(&mut self) {
+        assert!(self.is_table(2));
+        // SAFETY: there are a key, and a table below it.
+        unsafe { ffi::lua_rawget_(self.state, -2) };
+    }
+
+    /// The length of the table on top, whatever its metatable says.
+    pub fn table_len(&self) -> usize {
+        assert!(self.is_table(1));
+        // SAFETY: there is a table.
+        unsafe { ffi::lua_rawlen(self.state, -1) }
+    }
+
+    /// Moves the value on top below all others of ours.
+    pub fn move_down(&mut self) {
+        assert!(self.len() > 0);
+        // SAFETY: there is a value, and the place is at or below it.
+        unsafe { ffi::lua_insert(self.state, self.base + 1) };
+    }
+
+    /// Takes a visitor through the value on top, which is taken from the stack.
+    ///
+    /// # Errors
+    /// The visitor's; and of ours, if there is no room on the stack.
+    pub fn walk<V: Visitor>(&mut self, visitor: &mut V) -> mlua::Result<Result<(), V::Error>> {
+        assert!(self.len() > 0 && self.walks == 0);
+        // SAFETY: this raises no error.
+        if unsafe { ffi::lua_checkstack(self.state, ROOM) } == 0 {
+            return Err(mlua::Error::StackError);
+        }
+        // SAFETY: there is a value, and room.
+        let outcome = unsafe { go(self.state, visitor) };
+        self.pop(1);
+        Ok(outcome)
     }
 
     /// Goes through the pairs of the table on top, in Lua's order. `act` finds the value on top, and pushes the key
@@ -360,6 +424,7 @@ impl IntoLuaMulti for Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::lua_walk::{Form, Keys};
     use mlua::{Function, LuaOptions, StdLib};
 
     fn lua() -> Lua {
@@ -402,6 +467,66 @@ mod tests {
         assert_eq!(stack.top(), Seen::Number(1.5));
         stack.truncate(1);
         assert_eq!((stack.len(), stack.top()), (1, Seen::Table));
+    }
+
+    #[test]
+    fn values_are_pushed_looked_up_and_moved() {
+        let lua = lua();
+        let mut stack = Stack::new(&lua);
+        let table = lua.load("return {'a', 'b', [-1] = 'c'}").eval().unwrap();
+        stack.push_value(&Value::Table(table)).unwrap();
+        assert_eq!(stack.table_len(), 2);
+        stack.push_number(-1.0).unwrap();
+        stack.look_up();
+        assert_eq!(stack.top(), Seen::Text(b"c"));
+        stack.move_down();
+        assert_eq!((stack.len(), stack.top()), (2, Seen::Table));
+        stack.pop(1);
+        assert_eq!(stack.top(), Seen::Text(b"c"));
+    }
+
+    #[test]
+    fn a_visitor_is_taken_through_a_value_and_may_end_the_walk() {
+        struct Counter(u32);
+        impl Visitor for Counter {
+            type Error = &'static str;
+            const COUNTS_ALL: bool = true;
+            fn step(&mut self) -> Result<(), Self::Error> {
+                self.0 += 1;
+                if self.0 > 100 { Err("enough") } else { Ok(()) }
+            }
+            fn enters(&mut self, _: usize) -> Result<bool, Self::Error> {
+                Ok(true)
+            }
+            fn too_deep(&mut self, _: usize) -> Self::Error {
+                "deep"
+            }
+            fn begin(&mut self, _: Keys) -> Result<Form, Self::Error> {
+                Ok(Form::Pairs)
+            }
+            fn item(&mut self, _: bool) -> Result<(), Self::Error> {
+                Ok(())
+            }
+            fn key(&mut self, _: Seen, _: bool) -> Result<bool, Self::Error> {
+                Ok(true)
+            }
+            fn value(&mut self, _: Seen) -> Result<(), Self::Error> {
+                Ok(())
+            }
+            fn end(&mut self, _: Form) -> Result<(), Self::Error> {
+                Ok(())
+            }
+        }
+        let lua = lua();
+        let mut stack = Stack::new(&lua);
+        stack.push_text(b"below").unwrap();
+        let in_itself = "local t = {}; t.t = t; return t";
+        for (code, outcome) in [("return {1, {2}}", Ok(())), (in_itself, Err("enough"))] {
+            let table = lua.load(code).eval().unwrap();
+            stack.push_value(&Value::Table(table)).unwrap();
+            assert_eq!(stack.walk(&mut Counter(0)).unwrap(), outcome);
+            assert_eq!((stack.len(), stack.top()), (1, Seen::Text(b"below")));
+        }
     }
 
     #[test]

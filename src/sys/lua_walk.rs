@@ -4,7 +4,6 @@
 //! nothing is copied on the way.
 
 use mlua::ffi::{self, lua_State};
-use mlua::{Lua, Value};
 use std::ffi::c_int;
 
 /// What is met on the way.
@@ -95,38 +94,16 @@ enum Level {
     },
 }
 
-/// Takes a visitor through a value.
-///
-/// # Errors
-/// Lua's, if its memory is out; within, the visitor's.
-pub fn walk<V: Visitor>(
-    lua: &Lua,
-    value: &Value,
-    visitor: &mut V,
-) -> mlua::Result<Result<(), V::Error>> {
-    // Here and not in the function that walks: an error of Lua's leaves that without running destructors.
-    let (mut levels, mut outcome) = (Vec::new(), Ok(()));
-    // SAFETY: `exec_raw` has pushed the one value, and wants the stack as it was, without it. `go` keeps that balance
-    // when it is done, and `lua_settop` sees to it when a visitor ends the walk.
-    unsafe {
-        lua.exec_raw::<()>(value, |state| {
-            let base = ffi::lua_gettop(state) - 1;
-            outcome = go(state, &mut levels, visitor);
-            ffi::lua_settop(state, base);
-        })?;
-    }
-    Ok(outcome)
-}
-
-/// Visits the value on top of the stack and all in it, and pops it.
+/// Visits the value on top of the stack and all in it, and pops it, or leaves it and more there if the visitor ends the
+/// walk.
 ///
 /// # Safety
 /// There is a value, and room for four more.
-unsafe fn go<V: Visitor>(
+pub(super) unsafe fn go<V: Visitor>(
     state: *mut lua_State,
-    levels: &mut Vec<Level>,
     visitor: &mut V,
 ) -> Result<(), V::Error> {
+    let mut levels = Vec::new();
     // SAFETY: above the outermost value the stack holds, for each level, its table and, if it goes through pairs, the
     // present key and value; each step below pushes and pops accordingly. `lua_checkstack` has made room for three
     // values more at each level. `lua_next` gets the key that it gave, and the table has not been changed since, as no
