@@ -6,6 +6,7 @@
 //! however often the rest is split. Nothing is allocated for what is announced and has not come.
 
 use crate::util::args::split_args;
+use bytes::Bytes;
 
 /// The longest inline command, and the longest `*<count>` or `$<length>` line, in bytes.
 const MAX_LINE: usize = 64 * 1024;
@@ -63,6 +64,11 @@ pub struct Partial {
     progress: Progress,
     /// The arguments that are complete.
     args: Vec<Span>,
+    /// Those of them that the caller has taken out of its buffer, by their index; their spans are empty.
+    apart: Vec<(usize, Bytes)>,
+    apart_bytes: usize,
+    /// So many arguments have been offered to be taken out.
+    offered: usize,
 }
 
 impl Partial {
@@ -84,12 +90,60 @@ impl Partial {
 
     /// Bytes of the complete arguments.
     pub fn argument_bytes(&self) -> usize {
-        self.args.iter().map(|span| span.end - span.start).sum()
+        self.args.iter().map(|span| span.end - span.start).sum::<usize>() + self.apart_bytes
     }
 
     /// Memory held beside the buffer, in bytes.
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.args.capacity() * size_of::<Span>()
+        size_of::<Self>()
+            + self.args.capacity() * size_of::<Span>()
+            + self.apart.capacity() * size_of::<(usize, Bytes)>()
+            + self.apart_bytes
+    }
+
+    /// The next complete argument of at least so many bytes, for [`Self::set_apart`]; not the command's name. Each is
+    /// offered once.
+    pub fn next_large(&mut self, least: usize) -> Option<Span> {
+        while let Some(&span) = self.args.get(self.offered) {
+            self.offered += 1;
+            if self.offered > 1 && span.end - span.start >= least {
+                return Some(span);
+            }
+        }
+        None
+    }
+
+    /// The argument that was offered last lies in a buffer of its own from now on: the caller takes its bytes out of the
+    /// one in which the request began.
+    pub fn set_apart(&mut self, argument: Bytes) {
+        let at = self.offered - 1;
+        self.args[at].end = self.args[at].start;
+        for span in &mut self.args[at + 1..] {
+            *span = Span { start: span.start - argument.len(), end: span.end - argument.len() };
+        }
+        self.progress.pos -= argument.len();
+        self.progress.longest = self.progress.bulk.unwrap_or(0);
+        self.apart_bytes += argument.len();
+        self.apart.push((at, argument));
+    }
+
+    /// Whether arguments lie in buffers of their own.
+    pub fn is_scattered(&self) -> bool {
+        !self.apart.is_empty()
+    }
+
+    /// The arguments that lie in buffers of their own.
+    pub fn apart(&self) -> impl Iterator<Item = &Bytes> {
+        self.apart.iter().map(|(_, argument)| argument)
+    }
+
+    /// The complete arguments of the request that begins `buf`.
+    pub fn arguments<'a>(&'a self, buf: &'a [u8]) -> Vec<&'a [u8]> {
+        let mut arguments: Vec<&[u8]> = self.args.iter().map(|span| span.of(buf)).collect();
+        for (at, argument) in &self.apart {
+            arguments[*at] = argument;
+        }
+        arguments
     }
 }
 
@@ -98,6 +152,8 @@ impl Partial {
 pub enum Parsed {
     /// A request: its arguments were appended to the caller's list; the next one starts at `end`.
     Request { end: usize },
+    /// A request of which arguments lie apart: it is what `partial` holds, and the next one starts at `end`.
+    Scattered { end: usize },
     /// An inline request, whose arguments may have been unescaped and thus do not lie in the buffer.
     Inline { end: usize, args: Vec<Vec<u8>> },
     /// Nothing to execute (an empty line, `*0`); the next request starts at `end`.
@@ -115,7 +171,7 @@ fn fail<T>(text: &str) -> Result<T, ProtocolError> {
 }
 
 /// Parses the request that starts at `start` of `buf`; its arguments are appended to `spans` (nothing is, unless the
-/// answer is [`Parsed::Request`]).
+/// answer is [`Parsed::Request`]). A [`Parsed::Scattered`] is answered again as long as `partial` holds it.
 ///
 /// `partial` is `Some` when an earlier call on the same request answered [`Parsed::Incomplete`], and is set so here.
 #[inline]
@@ -156,7 +212,8 @@ pub fn parse_request(
     #[cfg(test)]
     steps::add(spans.len() - first);
     let args = spans.drain(first..).map(|s| Span { start: s.start - start, end: s.end - start });
-    *partial = Some(Box::new(Partial { progress, args: args.collect() }));
+    let args = args.collect();
+    *partial = Some(Box::new(Partial { progress, args, ..Partial::default() }));
     Ok(Parsed::Incomplete)
 }
 
@@ -172,6 +229,10 @@ fn resume(
 ) -> Result<Parsed, ProtocolError> {
     parse_arguments(&buf[start..], &mut request.progress, &mut request.args, limits)?;
     let Progress { missing, pos, .. } = request.progress;
+    if missing == 0 && request.is_scattered() {
+        *partial = Some(request);
+        return Ok(Parsed::Scattered { end: start + pos });
+    }
     if missing == 0 {
         #[cfg(test)]
         steps::add(request.args.len());
@@ -350,7 +411,7 @@ fn parse_inline(
             return fail("too big inline request");
         }
         let progress = Progress { pos: stop - start, ..Progress::default() };
-        *partial = Some(Box::new(Partial { progress, args: Vec::new() }));
+        *partial = Some(Box::new(Partial { progress, ..Partial::default() }));
         return Ok(Parsed::Incomplete);
     }
     let end = stop + 1;
@@ -409,6 +470,7 @@ mod tests {
                         start = end;
                     }
                     Ok(Parsed::Empty { end }) => start = end,
+                    Ok(Parsed::Scattered { .. }) => panic!("nothing was taken out"),
                     Ok(Parsed::Incomplete) => break,
                     Err(ProtocolError(text)) => {
                         out.push(vec![b"error".to_vec(), text.into_bytes()]);
@@ -490,6 +552,53 @@ mod tests {
             assert_eq!(got, Ok(Parsed::Incomplete));
             let room = partial.as_ref().unwrap().args.capacity();
             assert!(room <= bound, "room for {room} arguments");
+        }
+    }
+
+    /// Wherever it is cut, and whatever is taken out of the buffer meanwhile, the request is the same.
+    #[test]
+    fn large_arguments_may_lie_apart() {
+        let wanted: Vec<Vec<u8>> =
+            ["MSET", "a", "large value", "", "b", "another one", "c", "last of all"]
+                .map(|arg| arg.as_bytes().to_vec())
+                .into();
+        let mut input = encode(&wanted);
+        let len = input.len();
+        input.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        for cut in 1..len {
+            for piece in [1, 7, 20] {
+                let (mut partial, mut spans) = (None, Vec::new());
+                let mut buf = input[..cut].to_vec();
+                let mut rest = input[cut..].chunks(piece);
+                let end = loop {
+                    match parse_request(&buf, 0, &mut partial, &mut spans, LIMITS) {
+                        Ok(Parsed::Incomplete) => {}
+                        Ok(Parsed::Request { end } | Parsed::Scattered { end }) => break end,
+                        other => panic!("{other:?}"),
+                    }
+                    // Of less than the first line nothing is known.
+                    if let Some(request) = partial.as_mut() {
+                        while let Some(span) = request.next_large(8) {
+                            request.set_apart(Bytes::copy_from_slice(span.of(&buf)));
+                            buf.drain(span.start..span.end);
+                        }
+                    }
+                    buf.extend_from_slice(rest.next().expect("more is to come"));
+                };
+                let got = match &partial {
+                    Some(request) => request.arguments(&buf),
+                    None => spans.iter().map(|span| span.of(&buf)).collect(),
+                };
+                assert_eq!(got, wanted, "cut at {cut}, then every {piece}");
+                assert!(b"*1\r\n$4\r\nPING\r\n".starts_with(&buf[end..]));
+                if let Some(request) = &partial {
+                    let apart: usize = request.apart().map(Bytes::len).sum();
+                    assert_eq!(end + apart, len);
+                    // It is there as long as it is not taken.
+                    let again = parse_request(&buf, 0, &mut partial, &mut spans, LIMITS);
+                    assert_eq!(again, Ok(Parsed::Scattered { end }));
+                }
+            }
         }
     }
 

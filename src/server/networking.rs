@@ -7,7 +7,7 @@
 
 use super::Server;
 use super::call::Call;
-use super::client::{ClientFlags, Token};
+use super::client::{Client, ClientFlags, Token};
 use super::connection::Connection;
 use super::gates::Gates;
 use super::openings::{HEADERS_LEN, Opening, Openings};
@@ -17,7 +17,9 @@ use crate::db::key_table::KeyTable;
 use crate::db::keyspace::{HashHint, Keyspace};
 use crate::db::lent::{LARGE_ARGUMENT, fills};
 use crate::resp::error::CommandError;
-use crate::resp::parser::{Parsed, ParserLimits, ProtocolError, Span, parse_request, parse_rest};
+use crate::resp::parser::{
+    Parsed, ParserLimits, Partial, ProtocolError, Span, parse_request, parse_rest,
+};
 use crate::resp::reply::Reply;
 use crate::server::blocking;
 use crate::server::busy;
@@ -139,6 +141,8 @@ pub struct Batch {
     spans: Vec<Span>,
     /// The arguments of requests that don't lie in the buffer as they are.
     inline: VecDeque<Vec<Vec<u8>>>,
+    /// The first request, if arguments of it don't lie in the buffer.
+    scattered: Option<Box<Partial>>,
     openings: Openings,
 }
 
@@ -147,6 +151,54 @@ impl Batch {
     #[inline]
     fn argument(&self, request: &Request, at: usize) -> Option<Span> {
         self.spans[request.first..][..request.count].get(at).filter(|_| at > 0).copied()
+    }
+
+    /// Adds a request whose arguments are elsewhere.
+    fn push_elsewhere(&mut self, command: Option<CommandId>, end: usize) {
+        let (first, hint) = (self.spans.len(), HashHint::default());
+        self.requests.push(Request { command, first, count: 0, end, hint });
+    }
+
+    /// Adds the request that begins the buffer, and of which arguments lie apart.
+    fn push_scattered(
+        &mut self,
+        commands: &CommandTable,
+        request: Option<Box<Partial>>,
+        buf: &[u8],
+        end: usize,
+    ) {
+        let command = request.as_ref().and_then(|r| commands.find(r.arguments(buf)[0]));
+        self.scattered = request;
+        self.push_elsewhere(command, end);
+    }
+}
+
+/// A replica that loads its snapshot sends empty lines to say that it is alive.
+fn hear_of_replica(client: &mut Client, now_ms: i64) {
+    if let Some(link) = client.replstate.as_deref_mut() {
+        link.heard(now_ms / 1000);
+    }
+}
+
+/// Takes large arguments of half a request out of its buffer into buffers of their own, in which they may be kept.
+fn set_large_arguments_apart(client: &mut Client, query: &mut Vec<u8>) {
+    if client.is(ClientFlags::MASTER) {
+        // Its stream goes on to others as it came.
+        return;
+    }
+    let Some(request) = &mut client.partial else { return };
+    while let Some(span) = request.next_large(LARGE_ARGUMENT) {
+        let argument = if fills(span.end - span.start, query.len()) {
+            let rest = [&query[..span.start], &query[span.end..]].concat();
+            let mut whole = std::mem::replace(query, rest);
+            whole.shrink_to_fit();
+            Bytes::from(whole).slice(span.start..span.end)
+        } else {
+            let argument = Bytes::copy_from_slice(span.of(query));
+            query.drain(span.start..span.end);
+            argument
+        };
+        request.set_apart(argument);
     }
 }
 
@@ -423,6 +475,7 @@ impl Server {
         if let Some(client) = self.clients.get_mut(token)
             && !query.is_empty()
         {
+            set_large_arguments_apart(client, &mut query);
             client.query = query;
         }
         let full = matches!(outcome, Ok(n) if n == room);
@@ -522,16 +575,18 @@ impl Server {
         if batch.spans.capacity() > SPANS_KEPT {
             batch.spans = Vec::new();
         }
-        self.buffers.batch = batch;
         if stop != Stop::Drained
             && let Some(client) = self.clients.get_mut(token)
         {
-            // What was parsed ahead is parsed again when the client goes on.
-            client.partial = None;
+            // What was parsed ahead is parsed again when the client goes on, but for what does not lie in the buffer.
+            let scattered = batch.scattered.take().or(client.partial.take());
+            client.partial = scattered.filter(|request| request.is_scattered());
             if stop == Stop::Yielded {
                 self.clients.queue_input(token);
             }
         }
+        batch.scattered = None;
+        self.buffers.batch = batch;
         self.leave_client(call);
         used
     }
@@ -581,6 +636,10 @@ impl Server {
                     batch.requests.push(Request { command, first, count, end, hint });
                     at = end;
                 }
+                Ok(Parsed::Scattered { end }) => {
+                    batch.push_scattered(&self.commands, client.partial.take(), buf, end);
+                    at = end;
+                }
                 Ok(Parsed::Inline { .. }) if client.is(ClientFlags::MASTER) => {
                     error = Some(ProtocolError("inline protocol from the primary".to_string()));
                     break;
@@ -588,15 +647,11 @@ impl Server {
                 Ok(Parsed::Inline { end, args }) => {
                     let command = self.commands.find(&args[0]);
                     batch.inline.push_back(args);
-                    let hint = HashHint::default();
-                    batch.requests.push(Request { command, first, count: 0, end, hint });
+                    batch.push_elsewhere(command, end);
                     at = end;
                 }
                 Ok(Parsed::Empty { end }) => {
-                    if let Some(link) = client.replstate.as_deref_mut() {
-                        // A replica that loads its snapshot sends empty lines to say that it is alive.
-                        link.heard(self.ks.now_ms / 1000);
-                    }
+                    hear_of_replica(client, self.ks.now_ms);
                     at = end;
                 }
                 Ok(Parsed::Incomplete) => break,
@@ -630,7 +685,8 @@ impl Server {
         for request in &batch.requests {
             self.ks.set_hint(request.hint);
             let spans = &batch.spans[request.first..request.first + request.count];
-            let verdict = self.execute_request(call, request, spans, buf, &mut batch.inline);
+            let (inline, scattered) = (&mut batch.inline, &mut batch.scattered);
+            let verdict = self.execute_request(call, request, spans, buf, inline, scattered);
             if verdict == Verdict::TryAgain {
                 stop = Stop::Held;
                 break;
@@ -677,7 +733,11 @@ impl Server {
         spans: &[Span],
         buf: &[u8],
         inline: &mut VecDeque<Vec<Vec<u8>>>,
+        scattered: &mut Option<Box<Partial>>,
     ) -> Verdict {
+        if spans.is_empty() && scattered.is_some() {
+            return self.execute_scattered(call, request.command, buf, scattered);
+        }
         if spans.is_empty() {
             let Some(args) = inline.pop_front() else { return Verdict::Done };
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
@@ -695,6 +755,26 @@ impl Server {
             *arg = span.of(buf);
         }
         dispatch::process_command(self, call, request.command, args)
+    }
+
+    /// Executes the request at the start of `buf`, of which arguments lie apart; takes it, unless it has to wait.
+    #[cold]
+    fn execute_scattered(
+        &mut self,
+        call: &mut Call,
+        command: Option<CommandId>,
+        buf: &[u8],
+        scattered: &mut Option<Box<Partial>>,
+    ) -> Verdict {
+        let Some(request) = scattered.take() else { return Verdict::Done };
+        self.ks.lent.lend_apart(request.apart());
+        call.largest_request = buf.len() + request.memory();
+        let verdict = dispatch::process_command(self, call, command, &request.arguments(buf));
+        self.ks.lent.lend_apart(std::iter::empty());
+        if verdict == Verdict::TryAgain {
+            *scattered = Some(request);
+        }
+        verdict
     }
 
     fn protocol_error(&mut self, call: &mut Call, error: &ProtocolError, rest: &[u8]) {

@@ -212,6 +212,68 @@ fn a_large_value_is_not_held_twice() {
     }
 }
 
+/// Each large value of a command comes into a buffer of its own, and stays there.
+#[test]
+fn many_large_values_are_not_held_twice() {
+    for (size, count) in [(2 * MB, 24), (100_000, 480), (40_000, 1200)] {
+        for (command, options) in [("MSET", &[][..]), ("MSETNX", &[]), ("MSETEX", &["KEEPTTL"])] {
+            let mut server = Server::start(&[]);
+            let before = rss(&mut server);
+            let mut args = vec![command.to_string()];
+            if command == "MSETEX" {
+                args.push(count.to_string());
+            }
+            for i in 0..count {
+                args.extend([format!("k{i}"), format!("{}{i:04}", "x".repeat(size - 4))]);
+            }
+            args.extend(options.iter().map(|option| option.to_string()));
+            let reply = server.text(&args.iter().map(String::as_str).collect::<Vec<_>>());
+            assert!(["OK", ":1"].contains(&&*reply), "{command}: {reply}");
+            let taken = peak(&mut server) - before;
+            let data = (size * count) as i64;
+            assert!(taken < data + data / 8 + REST, "{command}: {count} of {size} took {taken}");
+            for i in [0, 1, count - 2, count - 1] {
+                assert_eq!(server.line(&format!("STRLEN k{i}")), format!(":{size}"));
+                assert_eq!(server.line(&format!("GETRANGE k{i} -5 -1")), format!("x{i:04}"));
+            }
+        }
+    }
+}
+
+/// A request that has to wait, or is queued, is the same when its time comes.
+#[test]
+fn large_arguments_that_lie_apart_may_wait() {
+    let mut server = Server::start(&[]);
+    let value = |byte: &str| byte.repeat(100_000);
+    let (a, b, c) = (value("a"), value("b"), value("c"));
+    let mset = ["MSET", "a", &a, "b", &b, "c", &c, "d", "small"];
+    server.check(&[("CLIENT PAUSE 100000 WRITE", "OK")]);
+    let mut paused = server.raw();
+    paused.command(&mset);
+    paused.send("GETRANGE b -2 -1\r\n");
+    server.wait_info("blocked_clients", "1");
+    server.check(&[("EXISTS a b c d", ":0"), ("CLIENT UNPAUSE", "OK")]);
+    assert_eq!(paused.line(), "+OK");
+    assert_eq!((paused.line(), paused.line()), ("$2".to_string(), "bb".to_string()));
+    server.check(&[("STRLEN c", ":100000"), ("GET d", "small"), ("DEL a b c d", ":4")]);
+    server.check(&[("MULTI", "OK")]);
+    assert_eq!(server.text(&mset), "QUEUED");
+    assert_eq!(server.text(&["RPUSH", "l", &a, &b, &c]), "QUEUED");
+    assert_eq!(server.text(&["SADD", "s", &a, &b, &c]), "QUEUED");
+    assert_eq!(server.line("EXEC"), "[OK :3 :3]");
+    assert!(server.line("LINDEX l 1") == b && server.line("GET c") == c);
+    assert_eq!(server.text(&["SMISMEMBER", "s", &a, &b, "c"]), "[:1 :1 :0]");
+    assert_eq!(
+        server.text(&["MSET", "a", &a, "b", &b, "c"]),
+        "ERR wrong number of arguments for 'mset' command"
+    );
+    assert_eq!(
+        server.text(&["nosuch", &a, &b, "c"]).split(',').next(),
+        Some("ERR unknown command 'nosuch'")
+    );
+    assert_eq!(server.text(&["EXISTS", &a, &b, "c"]), ":1");
+}
+
 /// The backlog takes its own size, however much one command brings.
 #[test]
 fn a_large_value_is_not_held_for_the_backlog() {
