@@ -97,7 +97,8 @@ impl Cluster {
         if owner == Some(claimant) {
             return self.slots.set_claimed(slot, true);
         }
-        let is_unclaimed = self.slots.is_unclaimed(slot);
+        let is_unclaimed =
+            self.slots.is_unclaimed(slot) || owner.is_some_and(|owner| self.has_left_slots(owner));
         if !is_unclaimed && owner.is_some_and(|owner| self.nodes[owner].config_epoch >= epoch) {
             return;
         }
@@ -123,6 +124,12 @@ impl Cluster {
         self.set_owner(slot, Some(claimant), SlotReason::Claimed { epoch });
         self.changed();
         self.todo |= Todo::SYNC;
+    }
+
+    /// Whether a node has become a replica whose primary has claimed its slots. It does not claim what is left: that
+    /// had gone elsewhere before, where this node did not hear of it.
+    fn has_left_slots(&self, key: NodeKey) -> bool {
+        self.nodes[key].primary.is_some_and(|primary| !self.nodes[primary].slots.is_empty())
     }
 
     /// The owner of a slot that is being imported has changed: to another node of its shard after a failover, or to
