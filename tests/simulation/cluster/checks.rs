@@ -18,8 +18,8 @@ pub enum Moment {
     Promoted,
     /// It follows another one now.
     Demoted,
-    /// A move of slots that it takes part in has got that far.
-    Moves(State),
+    /// A move of slots that it takes part in has got that far; the first of them.
+    Moves(State, u16),
     /// It has a tag's slot, which it had not.
     Gained(usize),
 }
@@ -31,8 +31,9 @@ struct Seen {
     votes: u64,
     was_replica: bool,
     owned: [bool; TAGS],
-    /// When it last was connected to its primary, in microseconds since 1970.
-    linked_at: i64,
+    /// When its data were last as its primary's, in microseconds since 1970, and how far they were.
+    heard_at: i64,
+    offset: u64,
     moves: Vec<(String, State)>,
 }
 
@@ -60,14 +61,15 @@ impl Watch {
         (seen.votes, seen.was_replica) = (0, cluster.myself().is_replica());
         seen.owned = std::array::from_fn(|tag| cluster.owns(slot(tag)));
         seen.moves.clear();
+        seen.offset = server.replication().offset();
     }
 
-    /// A replica whose connection to its primary was lost for longer than it may be does not take its place.
+    /// A replica that has heard nothing of its primary for longer than it may does not take its place.
     pub fn check_age(&self, i: usize, server: &Server, now: i64) {
         let factor = i64::from(server.config().cluster_replica_validity_factor);
-        // Beside it, the time until the primary is found failing, and that until the loss is seen.
-        let most_s = factor + 1 + 1 + 2;
-        let age_s = (now - self.seen[i].linked_at) / 1_000_000;
+        // Beside it, the time between two pings, that until the primary is found failing, and that of an election.
+        let most_s = factor + 1 + 1 + 3;
+        let age_s = (now - self.seen[i].heard_at) / 1_000_000;
         assert!(factor == 0 || age_s <= most_s, "server {i} is elected with data {age_s} s old");
     }
 
@@ -75,9 +77,6 @@ impl Watch {
     pub fn after_turn(&mut self, i: usize, server: &Server, now: i64) -> Vec<Moment> {
         let cluster = server.cluster().expect("a node");
         let seen = &mut self.seen[i];
-        if server.replication().is_connected_to_primary() {
-            seen.linked_at = now;
-        }
         let mut moments = Vec::new();
         let votes = cluster.stats().sent().find(|(kind, _)| *kind == Kind::AuthAck);
         let votes = votes.map_or(0, |(_, votes)| votes);
@@ -88,6 +87,13 @@ impl Watch {
         }
         (seen.votes, seen.last_vote_epoch) = (votes, epoch);
         let is_replica = cluster.myself().is_replica();
+        let offset = server.replication().offset();
+        // Its primary says something at least once a second.
+        let hears = is_replica && seen.offset != offset;
+        if hears || !(is_replica || seen.was_replica) {
+            seen.heard_at = now;
+        }
+        seen.offset = offset;
         match (std::mem::replace(&mut seen.was_replica, is_replica), is_replica) {
             (true, false) => {
                 self.promoted(cluster);
@@ -135,7 +141,8 @@ impl Watch {
             };
             if is_news {
                 self.moved += usize::from(job.is_export() && job.state == State::Success);
-                moments.push(Moment::Moves(job.state));
+                let first = job.slots.iter().next().expect("a slot that moves");
+                moments.push(Moment::Moves(job.state, first));
             }
         }
         moments

@@ -62,6 +62,8 @@ pub struct Client {
     hops: u32,
     since: i64,
     pub next_at: i64,
+    /// What it writes to then, if that is not left to chance.
+    next_tag: Option<usize>,
     /// Which server has which tag, as it was told last.
     map: [usize; TAGS],
     last_number: i64,
@@ -82,6 +84,7 @@ impl Client {
             hops: 0,
             since: 0,
             next_at: 0,
+            next_tag: None,
             map: [0; TAGS],
             last_number: 0,
             confirmed: 0,
@@ -93,6 +96,11 @@ impl Client {
         self.line = None;
         self.awaited.clear();
         self.redirection = None;
+    }
+
+    /// Writes to a tag next, and at once if it waits for nothing.
+    pub fn hurry(&mut self, tag: usize, now: i64) {
+        (self.next_tag, self.next_at) = (Some(tag), now);
     }
 
     /// Whether it waits for nothing.
@@ -126,7 +134,7 @@ impl Client {
             }
         } else if self.is_idle() && may && now >= self.next_at {
             self.last_number += 1;
-            let tag = rng.random_range(0..TAGS);
+            let tag = self.next_tag.take().unwrap_or_else(|| rng.random_range(0..TAGS));
             self.append = Append { client: self.number, tag, number: self.last_number, server: 0 };
             (self.hops, self.since) = (0, now);
             self.next_at = now + rng.random_range(5_000..60_000);

@@ -1,6 +1,6 @@
 //! What goes wrong, and what an operator does meanwhile.
 
-use super::checks::Moment;
+use super::checks::{Moment, node_id};
 use super::operator::{is_at_hand, server_of};
 use super::tags::{TAGS, slot};
 use super::{SECOND, SERVERS, Simulation};
@@ -8,12 +8,25 @@ use aeolis::server::Server;
 use aeolis::server::links::migration::job::State;
 use rand::Rng;
 
+/// How long a primary is away after a drought, in microseconds.
+pub(super) const AFTER_DROUGHT: i64 = 5 * SECOND;
+
+/// A time in which the data of a primary's replicas grow old; nothing else goes wrong meanwhile.
+#[derive(Clone, Copy)]
+pub(super) struct Drought {
+    primary: usize,
+    pub until: i64,
+}
+
 impl Simulation {
     /// Something happens.
     pub(super) fn fault(&mut self) {
-        if self.stormy && self.rng.random_bool(0.6) {
-            self.harm();
-            return;
+        if let Some(drought) = self.drought {
+            if self.group.now >= drought.until {
+                return self.end_drought(drought);
+            }
+        } else if self.stormy && self.rng.random_bool(0.6) {
+            return self.harm();
         }
         match self.rng.random_range(0..10) {
             0..=2 => self.fail_over(),
@@ -44,12 +57,12 @@ impl Simulation {
         let odds = match moment {
             Moment::Voted => 0.1,
             Moment::Promoted | Moment::Demoted => 0.05,
-            Moment::Moves(State::Success | State::Failed | State::Cancelled) => 0.02,
-            Moment::Moves(_) => 0.06,
+            Moment::Moves(State::Success | State::Failed | State::Cancelled, _) => 0.02,
+            Moment::Moves(..) => 0.06,
             Moment::Gained(_) => 0.01,
         };
         // Once the faults have ended, there are no more.
-        let may = self.stormy && self.next_fault < i64::MAX;
+        let may = self.stormy && self.drought.is_none() && self.next_fault < i64::MAX;
         if !may || !self.rng.random_bool(odds) {
             return;
         }
@@ -64,6 +77,29 @@ impl Simulation {
                 None => self.crash(i, SECOND),
             },
         }
+    }
+
+    /// A primary does not reach its replicas any more, while everybody else reaches all of them.
+    pub(super) fn begin_drought(&mut self) {
+        let role = |(i, server): (usize, &Server)| {
+            let cluster = server.cluster()?;
+            Some((i, node_id(server), cluster.primary_of(cluster.myself()).map(|node| node.id())))
+        };
+        let roles: Vec<_> = self.group.running().filter_map(role).collect();
+        let primaries: Vec<_> = roles.iter().filter(|(_, _, primary)| primary.is_none()).collect();
+        let &(primary, id, _) = primaries[self.rng.random_range(0..primaries.len())];
+        let replicas = roles.iter().filter(|(.., follows)| *follows == Some(id));
+        replicas.for_each(|&(i, ..)| self.network.borrow_mut().part(primary, i));
+        let until = self.group.now + self.rng.random_range(7 * SECOND..9 * SECOND);
+        self.say(&format!("the replicas of server {primary} lose sight of it"));
+        self.drought = Some(Drought { primary, until });
+    }
+
+    /// Then it dies, for long enough that a replica could take its place.
+    fn end_drought(&mut self, drought: Drought) {
+        self.drought = None;
+        self.crash(drought.primary, SECOND);
+        self.group.nodes[drought.primary].restart_at = Some(self.group.now + AFTER_DROUGHT);
     }
 
     /// The other side of a move that a server takes part in.
@@ -215,14 +251,18 @@ impl Simulation {
     }
 
     fn id(&self, i: usize) -> String {
-        super::node_id(self.group.nodes[i].up()).to_string()
+        node_id(self.group.nodes[i].up()).to_string()
     }
 
     /// The owner of a slot, and another primary.
     fn ends_of_a_move(&mut self, slot: u16) -> Option<(usize, usize)> {
         let clusters = self.group.running().filter_map(|(i, server)| Some((i, server.cluster()?)));
-        let clusters = clusters
-            .filter(|(i, cluster)| is_at_hand(&self.group, *i) && cluster.myself().is_primary());
+        // What leaves in a drought stays with the replicas that don't hear of it, should one of them be elected.
+        let parched = self.drought.map(|drought| drought.primary);
+        let clusters = clusters.filter(|(i, cluster)| {
+            let is_fit = is_at_hand(&self.group, *i) && cluster.myself().is_primary();
+            is_fit && parched != Some(*i)
+        });
         let (mut from, mut others) = (None, Vec::new());
         for (i, cluster) in clusters {
             if cluster.owns(slot) { from = Some(i) } else { others.push(i) }

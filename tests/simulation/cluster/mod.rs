@@ -20,15 +20,18 @@ mod tags;
 use crate::group::{self, Group, MOMENT, START};
 use crate::memory;
 use crate::network::{SharedNetwork, host};
+use aeolis::server::links::migration::job::State;
 use aeolis::sys::children::simulated;
 use aeolis::util::slot::SLOTS;
 use checks::{Moment, Watch, check_quiet, node_id, unrest};
 use client::{Client, News};
+use faults::{AFTER_DROUGHT, Drought};
 use ledger::Ledger;
 use operator::Operator;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::rc::Rc;
+use tags::TAGS;
 
 const SHARDS: usize = 3;
 const SERVERS: usize = 3 * SHARDS;
@@ -56,6 +59,7 @@ struct Simulation {
     durable: bool,
     /// Whether faults happen.
     stormy: bool,
+    drought: Option<Drought>,
     writing: bool,
     next_fault: i64,
     release_at: i64,
@@ -86,6 +90,7 @@ impl Simulation {
             rng,
             durable,
             stormy: false,
+            drought: None,
             writing: false,
             next_fault: i64::MAX,
             release_at: START,
@@ -101,7 +106,11 @@ impl Simulation {
             self.say(if self.stormy { "a storm begins" } else { "a calm begins" });
             self.writing = true;
             self.next_fault = self.group.now + self.rng.random_range(0..SECOND);
-            let end = self.group.now + self.rng.random_range(SECOND..5 * SECOND);
+            let mut end = self.group.now + self.rng.random_range(SECOND..5 * SECOND);
+            if self.stormy && self.rng.random_bool(0.3) {
+                self.begin_drought();
+                end = end.max(self.drought.map_or(0, |drought| drought.until + AFTER_DROUGHT));
+            }
             while self.group.now < end {
                 self.step();
             }
@@ -216,13 +225,22 @@ impl Simulation {
             self.watch.check_age(i, server, self.group.now);
         }
         for moment in &moments {
-            if let Moment::Gained(tag) = moment {
-                self.ledger.taken_over(&self.group, i, *tag);
+            match *moment {
+                Moment::Gained(tag) => self.ledger.taken_over(&self.group, i, tag),
+                // What is written now would reach neither, were it not held back.
+                Moment::Moves(State::Granted, moved) => self.write_to(moved),
+                _ => {}
             }
         }
         for moment in moments {
             self.strike_at(i, moment);
         }
+    }
+
+    /// All clients write to a slot next.
+    fn write_to(&mut self, slot: u16) {
+        let tag = (0..TAGS).find(|&tag| tags::slot(tag) == slot).expect("the slot of a tag");
+        self.clients.iter_mut().for_each(|client| client.hurry(tag, self.group.now));
     }
 
     fn clients_act(&mut self) {
@@ -244,6 +262,7 @@ impl Simulation {
     /// All faults end; the cluster must come to rest, and nothing may be lost.
     fn mend(&mut self) {
         self.say("all faults end");
+        self.drought = None;
         self.network.borrow_mut().heal();
         for node in &mut self.group.nodes {
             node.frozen_until = 0;
