@@ -31,8 +31,10 @@ pub fn install(log: Option<&Path>) {
     if let Some(path) = log.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok()) {
         LOG.store(path.into_raw(), Ordering::Relaxed);
     }
-    // The first call loads a library, which a handler must not.
-    backtrace(|_| ());
+    if !cfg!(target_feature = "crt-static") {
+        // The first call loads a library, which a handler must not.
+        backtrace(|_| ());
+    }
     handle(libc::SIGALRM, on_alarm as *const () as usize, libc::SA_RESTART);
     let inner = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -174,7 +176,22 @@ impl Report {
         self.raw(format_args!("\n------ STACK TRACE DONE ------\n"));
     }
 
-    #[cfg(target_env = "gnu")]
+    /// Says where in the program, wherever that was loaded, the frames are: the C library does not know a static one.
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    fn frames(&self, frames: &[*mut c_void]) {
+        // SAFETY: every linker of ELF defines it, and nothing is read from it but its address.
+        unsafe extern "C" {
+            /// Where the program begins.
+            safe static __executable_start: u8;
+        }
+        let start = (&raw const __executable_start).addr();
+        for &frame in frames {
+            let place = frame.addr().wrapping_sub(start);
+            self.raw(format_args!("aeolis(+{place:#x})[{frame:p}]\n"));
+        }
+    }
+
+    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
     fn frames(&self, frames: &[*mut c_void]) {
         // SAFETY: the frames are backtrace's, as many as it found.
         unsafe { libc::backtrace_symbols_fd(frames.as_ptr(), frames.len() as c_int, self.0) };
