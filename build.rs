@@ -12,8 +12,8 @@ use std::{env, fs, process};
 const FOLDER: &str = "src/spec/commands";
 
 fn main() {
-    // Where the program has addresses of its own, which the loader adjusts, is then listed in a few kilobytes, in place of
-    // 24 bytes for each.
+    // Where the program has addresses of its own, which the loader adjusts, is then listed in a few kilobytes, in place
+    // of 24 bytes for each.
     println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     println!("cargo::rerun-if-changed={FOLDER}");
     let entries = fs::read_dir(FOLDER).expect("the folder of the specifications");
