@@ -408,6 +408,29 @@ fn who_loses_its_last_slot_follows_who_took_it() {
 }
 
 #[test]
+fn what_a_new_primary_does_not_claim_is_not_its_replicas() {
+    let mut net = Network::of_shards(3);
+    let (claimant, old, new) = (net.id(0), net.id(1), net.id(4));
+    let shard = |net: &Network, id| net.node(2, id).unwrap().shard_id();
+    net.run_until(|net| shard(net, old) == shard(net, new));
+    let mut slots = net.at(1).myself().slots().clone();
+    let moved = slots.iter().next().unwrap();
+    slots.remove(moved);
+    let pong = || Body::Pong(Heartbeat::default());
+    let header = Header { sender: Some(new), config_epoch: 9, slots, ..Header::default() };
+    net.inject(2, Header { flags: NodeFlags::PRIMARY, ..header.clone() }, pong());
+    let replica = Header { sender: Some(old), primary: Some(new), ..header };
+    net.inject(2, Header { flags: NodeFlags::REPLICA, ..replica }, pong());
+    assert_eq!(net.at(2).slot_owner(moved).map(Node::id), Some(old));
+    let mut slots = net.at(0).myself().slots().clone();
+    slots.insert(moved);
+    let (config_epoch, flags) = (net.at(0).myself().config_epoch(), NodeFlags::PRIMARY);
+    let header = Header { sender: Some(claimant), config_epoch, slots, flags, ..Header::default() };
+    net.inject(2, header, pong());
+    assert_eq!(net.at(2).slot_owner(moved).map(Node::id), Some(claimant));
+}
+
+#[test]
 fn who_may_follow_nobody_keeps_no_keys_of_its_last_slots() {
     let mut net = Network::of_shards(3);
     let host = &mut net.hosts[0];
