@@ -1,5 +1,5 @@
-//! The buffers that hold the request at hand, lent to the keyspace while they are long: a string that nearly fills one is
-//! kept as it lies there instead of being copied, so that a large value is never held twice.
+//! The buffers that hold the request at hand, lent to the keyspace while they are long: a string that nearly fills
+//! one is kept as it lies there instead of being copied, so that a large value is never held twice.
 
 use crate::util::alloc::size_class;
 use bytes::Bytes;

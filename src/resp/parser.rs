@@ -113,8 +113,8 @@ impl Partial {
         None
     }
 
-    /// The argument that was offered last lies in a buffer of its own from now on: the caller takes its bytes out of the
-    /// one in which the request began.
+    /// The argument that was offered last lies in a buffer of its own from now on: the caller takes its bytes out of
+    /// the one in which the request began.
     pub fn set_apart(&mut self, argument: Bytes) {
         let at = self.offered - 1;
         self.args[at].end = self.args[at].start;
