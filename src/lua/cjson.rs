@@ -74,10 +74,11 @@ const SETTINGS: [(&str, usize, Setting); 7] = [
             _ => return Err(bad_option(args, 0)),
         };
         config.encode_invalid.set(chosen);
-        Ok(match chosen {
+        match chosen {
             Invalid::Null => results.push_text(b"null")?,
             other => results.push_boolean(other == Invalid::Write)?,
-        })
+        }
+        Ok(())
     }),
     ("decode_invalid_numbers", 1, |config, args, results| {
         set_bool(&config.decode_invalid, args, 0, results)

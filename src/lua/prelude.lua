@@ -66,10 +66,12 @@ local function check(fine, argument, name, expected, value)
 end
 
 function globals.pairs(t)
+  if type(t) == 'table' and not behind[t] then return next, t, nil end
   check(type(t) == 'table', 1, 'pairs', 'table', t)
   return pairs(to_iterate(t))
 end
 function globals.next(t, k)
+  if type(t) == 'table' and not behind[t] then return next(t, k) end
   check(type(t) == 'table', 1, 'next', 'table', t)
   return next(to_iterate(t), k)
 end
@@ -83,6 +85,7 @@ function globals.rawset(t, k, v)
   return rawset(t, k, v)
 end
 function globals.setmetatable(t, meta)
+  if type(t) == 'table' and type(meta) == 'table' and not behind[t] then return setmetatable(t, meta) end
   check(type(t) == 'table', 1, 'setmetatable', 'table', t)
   check(meta == nil or type(meta) == 'table', 2, 'setmetatable', 'nil or table', meta)
   refuse_if_shown(t)

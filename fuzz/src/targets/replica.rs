@@ -49,6 +49,7 @@ pub fn run(bench: &mut Bench<'_>, input: &[u8]) {
         b"aof",
         b"replicaof",
         b"slaveof",
+        b"pause",
     ]
     .iter()
     .any(|word| names(word))
