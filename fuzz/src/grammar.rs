@@ -26,7 +26,7 @@ impl Grammar {
             if spec.subcommands.is_empty() {
                 std::slice::from_ref(spec)
             } else {
-                &*spec.subcommands
+                spec.subcommands
             }
         });
         let commands = flat.filter(|spec| wanted(spec)).collect();
