@@ -23,11 +23,7 @@ impl Grammar {
     /// Of the commands that `wanted` chooses.
     pub fn new(now_ms: i64, wanted: impl Fn(&CommandSpec) -> bool) -> Grammar {
         let flat = COMMANDS.iter().flat_map(|spec| {
-            if spec.subcommands.is_empty() {
-                std::slice::from_ref(spec)
-            } else {
-                spec.subcommands
-            }
+            if spec.subcommands.is_empty() { std::slice::from_ref(spec) } else { spec.subcommands }
         });
         let commands = flat.filter(|spec| wanted(spec)).collect();
         Grammar { commands, now_ms, min_ttl_ms: 1, spoilt_percent: 10 }
