@@ -435,6 +435,12 @@ KEYS = Fill(("SET", NEXT_KEY, VALUE))
 PAGE = "x" * 4096
 PAGES = Fill(("SET", NEXT_KEY, PAGE), 50_000)
 PLACES = Fill(("GEOADD", "geo", "13.{rand:5}", "38.{rand:5}", "place:{seq:12}"), 100_000)
+LIBRARY_CALLS = """
+local t = {}
+for i = 1, 10 do t[#t + 1] = string.format('%s-%d', ARGV[1], i) end
+local s = table.concat(t, ',')
+return s:find('-7', 1, true) .. s:gsub('x', 'y'):match('%d+') .. cjson.encode(t)
+"""
 LIBRARY = "#!lua name=bench\nredis.register_function('put', function(k, a) return redis.call('SET', k[1], a[1]) end)"
 TRANSACTION = ("MULTI", *(";", "SET", KEY, VALUE) * 10, ";", "EXEC")
 
@@ -463,6 +469,7 @@ COLLECTIONS = (
 
 OTHERS = (
     command_row("op-eval", "EVAL", "return(redis.call('set',KEYS[1],ARGV[1]))", "1", KEY, VALUE, share=0.25),
+    command_row("op-eval-library", "EVAL", LIBRARY_CALLS, "0", VALUE, lines=2, share=0.03),
     script_row("evalsha-1", ("'SET',KEYS[1],ARGV[1]",)),
     script_row("evalsha-3", ("'SET',KEYS[1],ARGV[1]", "'EXPIRE',KEYS[1],100", "'GET',KEYS[1]")),
     command_row(
