@@ -368,6 +368,7 @@ impl<'a> Buffer<'a> {
     }
 
     /// Makes room for so many bytes more, and counts the time to write them.
+    #[inline]
     fn reserve(&mut self, more: usize) -> LibResult {
         self.guard.tick(self.lua, 1 + more / BYTES_A_STEP)?;
         self.room_for(more)
@@ -377,11 +378,14 @@ impl<'a> Buffer<'a> {
     ///
     /// # Errors
     /// If the memory is out.
+    #[inline]
     pub fn room_for(&mut self, more: usize) -> LibResult {
+        if self.bytes.capacity() - self.bytes.len() >= more { Ok(()) } else { self.grow(more) }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) -> LibResult {
         let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
-        if capacity - len >= more {
-            return Ok(());
-        }
         let wanted = len.checked_add(more).ok_or(OUT_OF_MEMORY)?;
         let wanted = wanted.max(capacity.saturating_mul(2)).max(LEAST_BYTES);
         // While it moves both places are needed.
@@ -393,6 +397,7 @@ impl<'a> Buffer<'a> {
 
     /// # Errors
     /// If the script is to end, or its memory is out.
+    #[inline]
     pub fn extend(&mut self, bytes: &[u8]) -> LibResult {
         self.reserve(bytes.len())?;
         self.bytes.extend_from_slice(bytes);

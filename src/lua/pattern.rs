@@ -156,7 +156,9 @@ impl<'a> Matcher<'a> {
     /// If the guard ends it.
     pub fn next_start(&mut self, from: usize) -> LibResult<Option<usize>> {
         let Some(rest) = self.subject.get(from..) else { return Ok(None) };
-        let Some(first) = self.first else { return Ok(Some(from)) };
+        let Some(first) = self.first.filter(|first| rest.first() != Some(first)) else {
+            return Ok(Some(from));
+        };
         let passed = memchr(first, rest);
         self.count(passed.unwrap_or(rest.len()) / SEARCHED_A_STEP)?;
         Ok(passed.map(|passed| from + passed))
