@@ -69,14 +69,15 @@ pub struct Matcher<'a> {
     steps: usize,
 }
 
-/// What is special in a pattern.
-const SPECIALS: &[u8] = b"^$*+?.([%-)";
+/// A pattern with none of these is searched for as it is.
+pub const SPECIALS: &[u8] = b"^$*+?.([%-";
 
 /// The byte that every match of a pattern begins with, if it says so plainly, perhaps in parentheses.
 fn first_byte(pattern: &[u8]) -> Option<u8> {
     let (&first, rest) = pattern.strip_prefix(b"(").unwrap_or(pattern).split_first()?;
     let may_be_missing = matches!(rest.first(), Some(b'*' | b'?' | b'-'));
-    (!SPECIALS.contains(&first) && !may_be_missing).then_some(first)
+    let is_plain = !SPECIALS.contains(&first) && first != b')';
+    (is_plain && !may_be_missing).then_some(first)
 }
 
 /// How far a part of the pattern led.

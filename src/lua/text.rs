@@ -5,7 +5,7 @@ use super::args::{Args, Text, native, number_text, type_name};
 use super::error::{LibError, LibResult};
 use super::format;
 use super::guard::{Buffer, Guard};
-use super::pattern::{Captured, Matcher, SEARCHED_A_STEP};
+use super::pattern::{Captured, Matcher, SEARCHED_A_STEP, SPECIALS};
 use crate::sys::lua_stack::Stack;
 use crate::sys::lua_walk::Seen;
 use crate::util::c_string;
@@ -16,8 +16,6 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 const MAX_BYTES: usize = i32::MAX as usize;
 /// Bytes that are written between two looks at the guard.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// A pattern with none of these is searched for as it is.
-const SPECIALS: &[u8] = b"^$*+?.([%-";
 
 /// Iterates over matches: Lua keeps subject, pattern and place.
 const ITERATOR: &str = "
