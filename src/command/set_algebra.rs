@@ -37,7 +37,7 @@ fn to_intersect<'a>(
 ) -> CommandResult<Option<Vec<&'a Set>>> {
     let all: Option<Vec<&Set>> = sets(ks, db, keys)?.into_iter().collect();
     Ok(all.map(|mut sets| {
-        sets.sort_by_key(|set| set.len());
+        sets.sort_by_cached_key(|set| set.len());
         sets
     }))
 }
@@ -149,7 +149,7 @@ fn difference(sets: &[Option<&Set>], limits: &SetLimits) -> Set {
     let ask = first.len() * (others.len() + 1) / 2;
     let take_out = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
     if ask <= take_out {
-        others.sort_by_key(|set| std::cmp::Reverse(set.len()));
+        others.sort_by_cached_key(|set| std::cmp::Reverse(set.len()));
         return set::subtract(first, &others, limits);
     }
     let mut result = (*first).clone();

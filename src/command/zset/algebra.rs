@@ -279,11 +279,11 @@ fn combine(
     let result = match operation {
         Operation::Diff => difference(&inputs),
         Operation::Union => {
-            inputs.sort_by_key(|(input, _)| input.len());
+            inputs.sort_by_cached_key(|(input, _)| input.len());
             union(&inputs, request.aggregate)
         }
         Operation::Inter => {
-            inputs.sort_by_key(|(input, _)| input.len());
+            inputs.sort_by_cached_key(|(input, _)| input.len());
             let mut result = Builder::default();
             intersect(&inputs, request.aggregate, |member, score| {
                 result.merge(member, |_| score);
@@ -360,7 +360,7 @@ pub fn zintercard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRes
     let present = look_up(s, call, keys)?;
     let request = AlgebraRequest::options(keys, rest, Operation::Inter, Purpose::Count)?;
     let mut inputs = request.inputs(s, call.db, &present)?;
-    inputs.sort_by_key(|(input, _)| input.len());
+    inputs.sort_by_cached_key(|(input, _)| input.len());
     let mut n = 0;
     intersect(&inputs, Aggregate::Sum, |_, _| {
         n += 1;
