@@ -19,7 +19,7 @@ use crate::server::table::{CommandTable, Row};
 use crate::server::tls;
 use crate::server::web;
 use crate::server::{REDIS_VERSION, Server, VERSION};
-use crate::sys::{crash, process, title};
+use crate::sys::{crash, image, process, title};
 use crate::util::alloc;
 use crate::{aof, command, rdb, script};
 use rand::SeedableRng;
@@ -143,6 +143,7 @@ fn serve(startup: Startup, executable: &str) -> i32 {
         }
     };
     let outcome = start(&mut server).and_then(|()| {
+        image::give_back_pages();
         Ok(event_loop::run(&mut server)
             .map_err(|error| format!("The event loop failed: {error}"))?)
     });

@@ -4,6 +4,7 @@
 pub mod children;
 pub(crate) mod crash;
 pub(crate) mod durable;
+pub(crate) mod image;
 pub(crate) mod lent;
 pub(crate) mod locale;
 pub(crate) mod lua;

@@ -47,9 +47,45 @@ pub fn fold(crc: u64, blocks: &[[u8; BLOCK]], keys: &FoldKeys) -> Option<[u8; LA
     None
 }
 
+/// What a message (a polynomial over GF(2), its first byte of the highest degree) is divided by to get its CRC-16.
+pub struct Modulus16 {
+    /// The remainder of x^64.
+    pub over_word: u64,
+    /// The quotient of x^80, but for its x^64.
+    pub quotient: u64,
+    /// The polynomial, but for its x^16.
+    pub polynomial: u64,
+}
+
+impl Modulus16 {
+    /// The CRC-16 of words of eight bytes. `None`: the processor can't.
+    #[inline(always)]
+    pub fn crc16(&self, first: u64, rest: &[[u8; 8]]) -> Option<u16> {
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("pclmulqdq") {
+            // SAFETY: the processor has the instructions that the function is compiled for.
+            return Some(unsafe { clmul::crc16(first, rest, self) });
+        }
+        let _ = (first, rest);
+        None
+    }
+
+    /// The same of two words.
+    #[inline(always)]
+    pub fn crc16_of_two(&self, first: u64, second: u64) -> Option<u16> {
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("pclmulqdq") {
+            // SAFETY: the processor has the instructions that the function is compiled for.
+            return Some(unsafe { clmul::crc16_of_two(first, second, self) });
+        }
+        let _ = (first, second);
+        None
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod clmul {
-    use super::{BLOCK, FoldKeys, LANE};
+    use super::{BLOCK, FoldKeys, LANE, Modulus16};
     use std::arch::x86_64::{
         __m128i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x,
         _mm_unpackhi_epi64, _mm_xor_si128,
@@ -102,5 +138,41 @@ mod clmul {
         bytes[..8].copy_from_slice(&_mm_cvtsi128_si64(all).to_le_bytes());
         bytes[8..].copy_from_slice(&_mm_cvtsi128_si64(_mm_unpackhi_epi64(all, all)).to_le_bytes());
         bytes
+    }
+
+    #[target_feature(enable = "pclmulqdq")]
+    pub fn crc16(first: u64, rest: &[[u8; 8]], modulus: &Modulus16) -> u16 {
+        let first = _mm_cvtsi64_si128(first.cast_signed());
+        let all =
+            rest.iter().fold(first, |sum, word| with_word(sum, u64::from_be_bytes(*word), modulus));
+        remainder(all, modulus)
+    }
+
+    #[target_feature(enable = "pclmulqdq")]
+    pub fn crc16_of_two(first: u64, second: u64, modulus: &Modulus16) -> u16 {
+        let first = _mm_cvtsi64_si128(first.cast_signed());
+        remainder(with_word(first, second, modulus), modulus)
+    }
+
+    /// What leaves the same remainder as a sum with a word behind it. Of sums only the lower word counts.
+    #[target_feature(enable = "pclmulqdq")]
+    #[inline]
+    fn with_word(sum: __m128i, word: u64, modulus: &Modulus16) -> __m128i {
+        let over_word = _mm_cvtsi64_si128(modulus.over_word.cast_signed());
+        let shifted = _mm_clmulepi64_si128::<0x00>(sum, over_word);
+        let overflow = _mm_clmulepi64_si128::<0x01>(shifted, over_word);
+        _mm_xor_si128(_mm_xor_si128(_mm_cvtsi64_si128(word.cast_signed()), shifted), overflow)
+    }
+
+    /// The remainder of a sum with 16 zeros behind it, by Barrett's reduction: how often the polynomial is in it, and
+    /// what is left without.
+    #[target_feature(enable = "pclmulqdq")]
+    #[inline]
+    fn remainder(sum: __m128i, modulus: &Modulus16) -> u16 {
+        let quotient = _mm_cvtsi64_si128(modulus.quotient.cast_signed());
+        let polynomial = _mm_cvtsi64_si128(modulus.polynomial.cast_signed());
+        let high = _mm_clmulepi64_si128::<0x00>(sum, quotient);
+        let times = _mm_xor_si128(_mm_unpackhi_epi64(high, high), sum);
+        _mm_cvtsi128_si64(_mm_clmulepi64_si128::<0x00>(times, polynomial)) as u16
     }
 }

@@ -3,6 +3,8 @@
 //! A slot is the CRC-16 (XMODEM: polynomial 0x1021, nothing reflected) of the key, modulo 16,384; or of the part
 //! between the first `{` and the next `}`, if there is something between them, so that keys can be kept together.
 
+use super::simd::Modulus16;
+
 /// How many slots there are.
 pub const SLOTS: u16 = 1 << 14;
 
@@ -31,41 +33,74 @@ const fn tables() -> [[u16; 256]; 8] {
     tables
 }
 
+/// By what a checksum is a remainder.
+const MODULUS: Modulus16 = modulus();
+
+const fn modulus() -> Modulus16 {
+    let (mut remainder, mut quotient, mut over_word) = (1_u16, 0_u64, 0);
+    let mut degree = 1;
+    while degree <= 80 {
+        let overflows = remainder & 0x8000 != 0;
+        quotient = quotient << 1 | overflows as u64;
+        remainder = if overflows { remainder << 1 ^ POLYNOMIAL } else { remainder << 1 };
+        if degree == 64 {
+            over_word = remainder as u64;
+        }
+        degree += 1;
+    }
+    Modulus16 { over_word, quotient, polynomial: POLYNOMIAL as u64 }
+}
+
 fn crc16(bytes: &[u8]) -> u16 {
-    let (eights, rest) = bytes.as_chunks();
-    let crc = eights.iter().fold(0, |crc, eight| add_eight(crc, u64::from_be_bytes(*eight)));
-    add_rest(crc, rest)
+    let (head, rest) = words(bytes);
+    crc16_of_words(head, rest)
+}
+
+/// The bytes as words of eight, the first one with zeros in front if there are not enough: of these the checksum, which
+/// starts with 0, does not depend.
+#[inline(always)]
+fn words(bytes: &[u8]) -> (u64, &[[u8; 8]]) {
+    let (head, rest) = bytes.as_rchunks();
+    (head.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), rest)
+}
+
+#[inline(always)]
+fn crc16_of_words(head: u64, rest: &[[u8; 8]]) -> u16 {
+    MODULUS.crc16(head, rest).unwrap_or_else(|| crc16_by_tables(head, rest))
+}
+
+#[inline(never)]
+fn crc16_by_tables(head: u64, rest: &[[u8; 8]]) -> u16 {
+    rest.iter().fold(add_eight(0, head), |crc, eight| add_eight(crc, u64::from_be_bytes(*eight)))
 }
 
 /// The checksum of what it was of, and eight bytes more.
-#[inline(always)]
+#[inline(never)]
 fn add_eight(crc: u16, eight: u64) -> u16 {
     let parts = (eight ^ u64::from(crc) << 48).to_le_bytes().into_iter().zip(&TABLES);
     parts.fold(0, |sum, (byte, table)| sum ^ table[usize::from(byte)])
 }
 
-#[inline(always)]
-fn add_rest(crc: u16, rest: &[u8]) -> u16 {
-    rest.iter().fold(crc, |crc, &byte| crc << 8 ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
-}
-
 /// The slot of a key. Not a part of its callers, which would be slower where there are no slots.
 #[inline(never)]
 pub fn key_slot(key: &[u8]) -> u16 {
-    // Most keys have no tag: that is seen on the way.
-    let (eights, rest) = key.as_chunks();
-    let mut crc = 0;
-    for eight in eights {
-        let eight = u64::from_be_bytes(*eight);
-        if has_open_brace(eight) {
+    if let (8..=16, Some(&first), Some(&last)) = (key.len(), key.first_chunk(), key.last_chunk()) {
+        // Most keys are like this: two words that overlap, and no tag.
+        let (first, last) = (u64::from_be_bytes(first), u64::from_be_bytes(last));
+        if has_open_brace(first) || has_open_brace(last) {
             return slot_by_tag(key);
         }
-        crc = add_eight(crc, eight);
+        let half_of_both = 4 * (16 - key.len());
+        // No shift is as wide as the word.
+        let head = first >> half_of_both >> half_of_both;
+        let crc = MODULUS.crc16_of_two(head, last);
+        return crc.unwrap_or_else(|| add_eight(add_eight(0, head), last)) % SLOTS;
     }
-    if rest.contains(&b'{') {
+    let (head, rest) = words(key);
+    if has_open_brace(head) || rest.iter().any(|word| has_open_brace(u64::from_ne_bytes(*word))) {
         return slot_by_tag(key);
     }
-    add_rest(crc, rest) % SLOTS
+    crc16_of_words(head, rest) % SLOTS
 }
 
 /// Whether one of eight bytes may be a brace that opens a tag; if it is one, certainly.
@@ -127,13 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn eight_bytes_at_once_are_eight_bytes() {
+    fn words_at_once_are_their_bytes() {
         let bit = |crc: u16| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ POLYNOMIAL };
         let byte =
             |crc: u16, byte: &u8| (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| bit(crc));
         let text: Vec<u8> = (0..100_u32).map(|n| (n * n * 37 + 11) as u8).collect();
         for len in 0..text.len() {
-            assert_eq!(crc16(&text[..len]), text[..len].iter().fold(0, byte), "{len}");
+            let expected = text[..len].iter().fold(0, byte);
+            let (head, rest) = words(&text[..len]);
+            assert_eq!(crc16_by_tables(head, rest), expected, "{len}");
+            assert_eq!(crc16(&text[..len]), expected, "{len}");
+            assert_eq!(key_slot(&text[..len]), expected % SLOTS, "{len}");
         }
     }
 

@@ -216,15 +216,27 @@ fn read_head(head: &httparse::Request<'_, '_>) -> Result<(Request, Manner), Stat
     };
     let closes = |connection: &[u8]| connection.eq_ignore_ascii_case(b"close");
     let last = is_old || header("Connection").is_some_and(closes);
-    let target = head.path.unwrap_or_default();
+    let (authority, target) = split_target(head.path.unwrap_or_default());
     let credentials = header("Authorization").map(basic_credentials);
     let request = Request {
         path: target.split(['?', '#']).next().unwrap_or_default().to_string(),
-        host,
+        host: authority.map(str::to_owned).or(host),
         accept: String::from_utf8_lossy(header("Accept").unwrap_or_default()).into_owned(),
         credentials,
     };
     Ok((request, Manner { head_only, last }))
+}
+
+/// The host that a target names and the rest of it: proxies write `http://host/path` (RFC 9112, 3.2.2), and what that
+/// names counts instead of the header.
+fn split_target(target: &str) -> (Option<&str>, &str) {
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| {
+        target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    });
+    let Some(scheme) = scheme else { return (None, target) };
+    let rest = &target[scheme.len()..];
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    (Some(authority), if path.starts_with('/') { path } else { "/" })
 }
 
 fn find<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
@@ -269,6 +281,26 @@ mod tests {
             let request = exchange.next_request().unwrap();
             assert_eq!((&request.path[..], &request.accept[..]), ("/metrics", "text/plain"));
             assert!(!exchange.is_amid_request());
+        }
+    }
+
+    #[test]
+    fn a_target_may_name_its_host() {
+        for (target, host, path) in [
+            ("/metrics?a=http://b", "a", "/metrics"),
+            ("http://b:1/metrics?x", "b:1", "/metrics"),
+            ("HTTPS://b", "b", "/"),
+            ("http://b?x", "b", "/"),
+            ("ftp://b/metrics", "a", "ftp://b/metrics"),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let (_, request) = after(head.as_bytes());
+            let request = request.unwrap();
+            assert_eq!(
+                (request.host.as_deref(), &request.path[..]),
+                (Some(host), path),
+                "{target}"
+            );
         }
     }
 
