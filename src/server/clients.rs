@@ -104,6 +104,40 @@ impl Clients {
     }
 }
 
+/// What is found out about clients by looking at each of them: there may be many, so it is done once for all that is
+/// asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Census {
+    /// Those that are no links of replication.
+    pub ordinary: usize,
+    pub subscribers: usize,
+    /// Connections that have said they are replicas', and have not asked for anything yet.
+    pub handshakes: usize,
+    /// In bytes.
+    pub largest_input: usize,
+    pub largest_output: usize,
+    /// What all hold that are no replicas, in bytes.
+    pub memory: u64,
+}
+
+impl Clients {
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for (_, client) in &self.slab {
+            let special = ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::HANDSHAKE;
+            census.ordinary += usize::from(!client.is_any(special));
+            census.subscribers += usize::from(client.is(ClientFlags::PUBSUB));
+            census.handshakes += usize::from(client.is_shaking_hands());
+            census.largest_input = census.largest_input.max(client.query.capacity());
+            census.largest_output = census.largest_output.max(client.out.len());
+            if !client.is(ClientFlags::SLAVE) {
+                census.memory += client.memory() as u64;
+            }
+        }
+        census
+    }
+}
+
 /// Whose turn it is.
 impl Clients {
     /// A client's turn, or the resumption of one's command, begins; returns whose turn is interrupted by it.
@@ -252,6 +286,21 @@ mod tests {
         assert!(clients.take_pending_writes().is_empty());
         assert_eq!(clients.take_closing(), [noted]);
         assert!(!clients.has_work());
+    }
+
+    #[test]
+    fn all_are_counted_in_one_go() {
+        let (mut clients, first) = with_one();
+        let replica = clients.new_client(Connection::Virtual(Box::new(Nobody)), 0);
+        let replica = clients.insert(replica);
+        clients[replica].flags |= ClientFlags::SLAVE;
+        clients[replica].out.push(Bytes::from_static(b"12345"));
+        clients[first].flags |= ClientFlags::PUBSUB;
+        clients[first].query.reserve_exact(100);
+        let census = clients.census();
+        assert_eq!((census.ordinary, census.subscribers, census.handshakes), (1, 1, 0));
+        assert_eq!((census.largest_input, census.largest_output), (100, 5));
+        assert_eq!(census.memory, clients[first].memory() as u64);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! [`process_command`](crate::server::dispatch) knows a dozen reasons to refuse a request, to hold it back or to show
 //! it to somebody. None of them applies to nearly all requests of nearly all servers. So they are asked about once for
 //! a client's turn, and again after each command that could change an answer; a command that only reads or changes
-//! keys can't, and finds its answer by one comparison of the gates of its [`Call`](super::call::Call) with the bits
-//! that concern it.
+//! keys, or does nothing but answer, can't, and finds its answer by one comparison of the gates of its
+//! [`Call`](super::call::Call) with the bits that concern it.
 
 use crate::spec::CommandFlags;
 use bitflags::bitflags;
@@ -47,6 +47,11 @@ impl Gates {
                 | CommandFlags::MAY_REPLICATE
                 | CommandFlags::NO_MULTI,
         );
+        if flags.contains(CommandFlags::ONLY_ANSWERS) {
+            let others = Gates::all() - Gates::COMMAND - Gates::CLUSTER;
+            let fails_with_disk = flags.contains(CommandFlags::SHOWS_DISK_ERRORS);
+            return if fails_with_disk { others } else { others - Gates::WRITE };
+        }
         if is_more || !flags.intersects(CommandFlags::READONLY | CommandFlags::WRITE) {
             return Gates::all();
         }

@@ -107,6 +107,8 @@ named_flags! {
         ALLOWS_NEXT = 31, "allows_next";
         /// Has what follows work on the database that its first argument names.
         SELECTS_DATABASE = 32, "selects_database";
+        /// Does nothing but answer: no key, client or state of the server is another one afterwards.
+        ONLY_ANSWERS = 33, "only_answers";
     }
 }
 

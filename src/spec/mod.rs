@@ -239,7 +239,13 @@ mod tests {
             ("get", 2, [1, 1, 1], "readonly fast", "read string fast"),
             ("set", -3, [1, 1, 1], "write denyoom", "write string slow"),
             ("mset", -3, [1, -1, 2], "write denyoom", "write string slow"),
-            ("ping", -1, [0, 0, 0], "fast for_subscribers shows_disk_errors", "fast connection"),
+            (
+                "ping",
+                -1,
+                [0, 0, 0],
+                "fast for_subscribers shows_disk_errors only_answers",
+                "fast connection",
+            ),
             (
                 "eval",
                 -3,

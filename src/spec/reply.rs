@@ -19,7 +19,8 @@ const HIDDEN: CommandFlags = CommandFlags::MAY_REPLICATE
     .union(CommandFlags::FOR_SUBSCRIBERS)
     .union(CommandFlags::SHOWS_DISK_ERRORS)
     .union(CommandFlags::ALLOWS_NEXT)
-    .union(CommandFlags::SELECTS_DATABASE);
+    .union(CommandFlags::SELECTS_DATABASE)
+    .union(CommandFlags::ONLY_ANSWERS);
 
 /// COMMAND, and COMMAND INFO without names.
 pub fn reply_command<'a>(reply: &mut Reply, specs: impl ExactSizeIterator<Item = &'a CommandSpec>) {

@@ -124,6 +124,11 @@ impl Client {
             || is_importing && self.is(ClientFlags::IMPORT_SOURCE)
     }
 
+    /// Whether it has said that it is a replica's, and has not asked for anything yet.
+    pub fn is_shaking_hands(&self) -> bool {
+        self.replstate.as_ref().is_some_and(|link| link.is_shaking_hands())
+    }
+
     /// Whether it waits for something in a key.
     #[inline]
     pub fn is_blocked_on_keys(&self) -> bool {

@@ -6,7 +6,7 @@
 pub(crate) mod fields;
 
 use crate::server::blocking;
-use crate::server::client::ClientFlags;
+use crate::server::clients::Census;
 use crate::server::cluster;
 use crate::server::config::Choice;
 use crate::server::config::SnapshotMethod;
@@ -31,9 +31,15 @@ struct Lines {
     text: Vec<u8>,
     /// Bytes that were used before the text was begun.
     used: u64,
+    /// Once anything has asked for it.
+    census: Option<Census>,
 }
 
 impl Lines {
+    fn census(&mut self, s: &Server) -> Census {
+        *self.census.get_or_insert_with(|| s.clients.census())
+    }
+
     fn add(&mut self, name: impl AsRef<[u8]>, value: impl Display) {
         self.text.extend_from_slice(name.as_ref());
         self.text.push(b':');
@@ -123,7 +129,7 @@ pub fn info_text(s: &Server, names: &[&[u8]]) -> Vec<u8> {
     let all = asked("all") || asked("everything");
     let default = all || names.is_empty() || asked("default");
     let used = alloc::used_memory() as u64;
-    let mut lines = Lines { text: Vec::with_capacity(8192), used };
+    let mut lines = Lines { text: Vec::with_capacity(8192), used, census: None };
     for section in SECTIONS {
         let shown = match section.shown {
             Shown::Always => default,
@@ -182,31 +188,8 @@ fn server(s: &Server, lines: &mut Lines) {
     }
 }
 
-/// What is found out about clients by looking at each of them, once: there may be many.
-#[derive(Default)]
-struct Census {
-    ordinary: usize,
-    subscribers: usize,
-    largest_input: usize,
-    largest_output: usize,
-}
-
-impl Census {
-    fn of(s: &Server) -> Census {
-        let mut census = Census::default();
-        for (_, client) in s.clients.iter() {
-            let special = ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::HANDSHAKE;
-            census.ordinary += usize::from(!client.is_any(special));
-            census.subscribers += usize::from(client.is(ClientFlags::PUBSUB));
-            census.largest_input = census.largest_input.max(client.query.capacity());
-            census.largest_output = census.largest_output.max(client.out.len());
-        }
-        census
-    }
-}
-
 fn clients(s: &Server, lines: &mut Lines) {
-    let census = Census::of(s);
+    let census = lines.census(s);
     lines.add("connected_clients", census.ordinary);
     // One each way with each other node.
     let others = s.cluster.as_ref().map_or(0, |cluster| cluster.known_nodes() - 1);
@@ -229,7 +212,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 fn memory(s: &Server, lines: &mut Lines) {
-    let m = MemoryOverhead::of(s, lines.used);
+    let m = MemoryOverhead::of(s, lines.used, &lines.census(s));
     let MemoryOverhead { used, rss, peak, .. } = m;
     let total = process::total_memory();
     lines.add_bytes("used_memory", used);
@@ -485,7 +468,9 @@ fn replication(s: &Server, lines: &mut Lines) {
         lines.add("min_slaves_good_slaves", repl.good_replicas());
     }
     replicas(s, lines);
-    handshakes(s, lines);
+    if lines.census(s).handshakes > 0 {
+        handshakes(s, lines);
+    }
     lines.add("replicas_waiting_psync", repl.reserved());
     lines.add("master_failover_state", repl.failover().name());
     lines.add("master_replid", repl.id());
@@ -567,11 +552,9 @@ fn replicas(s: &Server, lines: &mut Lines) {
 
 /// Connections that have said they are replicas', and have not asked for anything yet.
 fn handshakes(s: &Server, lines: &mut Lines) {
-    let strangers = s.clients.iter().filter_map(|(_, client)| {
-        let link = client.replstate.as_ref().filter(|link| link.is_shaking_hands())?;
-        Some((client, link))
-    });
-    for (i, (client, link)) in strangers.enumerate() {
+    let strangers = s.clients.iter().map(|(_, client)| client).filter(|c| c.is_shaking_hands());
+    let with_links = strangers.filter_map(|client| Some((client, client.replstate.as_ref()?)));
+    for (i, (client, link)) in with_links.enumerate() {
         let ip = client.conn.peer_ip().map_or_else(String::new, |ip| ip.to_string());
         let (port, step) = (link.announced.listening_port, client.last_command.unwrap_or("none"));
         let age = s.now_seconds() - client.created_seconds;

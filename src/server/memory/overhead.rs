@@ -1,7 +1,7 @@
 //! Where the memory is: what is used for something else than keys and values.
 
 use crate::server::Server;
-use crate::server::client::ClientFlags;
+use crate::server::clients::Census;
 use crate::sys::process::{Resident, resident_memory};
 use crate::util::alloc::TELLS_AREAS;
 use crate::util::alloc::survey::Survey;
@@ -32,7 +32,7 @@ pub struct MemoryOverhead {
 
 impl MemoryOverhead {
     /// What there is beside the data when so many bytes are `used` in all.
-    pub fn of(s: &Server, used: u64) -> MemoryOverhead {
+    pub fn of(s: &Server, used: u64, census: &Census) -> MemoryOverhead {
         let Resident { total: rss, files } = resident_memory();
         let mut m = MemoryOverhead {
             used,
@@ -53,8 +53,7 @@ impl MemoryOverhead {
             m.replicas = m.backlog.saturating_sub(s.config.repl_backlog_size);
             m.backlog -= m.replicas;
         }
-        let clients = s.clients.iter().filter(|(_, client)| !client.is(ClientFlags::SLAVE));
-        m.normal_clients = clients.map(|(_, client)| client.memory() as u64).sum();
+        m.normal_clients = census.memory;
         m.tables = (s.ks.dbs.iter().enumerate())
             // A database that was emptied keeps a small table.
             .filter(|(_, db)| db.table.memory() > 0)
