@@ -238,6 +238,8 @@ impl Cluster {
             node.wait_for("CLUSTER NODES", |nodes| {
                 nodes.lines().count() == count && !nodes.contains("handshake")
             });
+            // One that has just been started takes no keys yet.
+            node.wait_for("CLUSTER INFO", |info| info.contains("cluster_state:ok"));
         }
         self.settles();
     }
