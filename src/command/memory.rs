@@ -4,7 +4,7 @@ use super::args::{int, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::server::memory::overhead::{MemoryOverhead, percent};
+use crate::server::memory::overhead::{MemoryOverhead, Tally, percent};
 use crate::spec::help::reply_help;
 use crate::util::alloc;
 
@@ -36,7 +36,7 @@ pub fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     }
     use Figure::{Bytes, Ratio};
 
-    let m = MemoryOverhead::of(s, alloc::used_memory() as u64, &s.clients.census());
+    let m = MemoryOverhead::of(s, alloc::used_memory() as u64, &Tally::of(s));
     let net = m.used.saturating_sub(m.startup);
     let allocator = m.allocator_fragmentation();
     let before = [
@@ -100,7 +100,7 @@ pub fn stats(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 /// MEMORY DOCTOR
 pub fn doctor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
-    let m = MemoryOverhead::of(s, alloc::used_memory() as u64, &s.clients.census());
+    let m = MemoryOverhead::of(s, alloc::used_memory() as u64, &Tally::of(s));
     let mut report = String::new();
     if m.used < 5 * MIB {
         report.push_str(

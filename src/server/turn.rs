@@ -167,13 +167,13 @@ pub fn watched_turn(
     let started = server.ks.clock.nanos();
     let commands = server.observer.stats().commands;
     server.update_time();
+    web::serve_busy(server);
     while let Some(event) = server.net.events_mut().waiting.pop_front() {
         around(server, &event, true);
         handle(server, event);
         around(server, &event, false);
     }
     server.process_pending_input();
-    web::serve_busy(server);
     bus::read_on(server);
     load_on(server);
     server.observer.count_cycle(server.ks.clock.nanos() - started, commands);

@@ -12,7 +12,7 @@ use crate::server::config::Choice;
 use crate::server::config::SnapshotMethod;
 use crate::server::links::primary::PrimaryLink;
 use crate::server::memory::evict;
-use crate::server::memory::overhead::{Excess, MemoryOverhead};
+use crate::server::memory::overhead::{Excess, MemoryOverhead, Tally};
 use crate::server::observe::progress::Work;
 use crate::server::observe::stats::Stats;
 use crate::server::persistence::saver::{Reports, Saver};
@@ -31,13 +31,19 @@ struct Lines {
     text: Vec<u8>,
     /// Bytes that were used before the text was begun.
     used: u64,
-    /// Once anything has asked for it.
+    /// What is known of these, once anything has asked for it.
     census: Option<Census>,
+    tally: Option<Tally>,
 }
 
 impl Lines {
     fn census(&mut self, s: &Server) -> Census {
         *self.census.get_or_insert_with(|| s.clients.census())
+    }
+
+    fn tally(&mut self, s: &Server) -> Tally {
+        let census = self.census(s);
+        *self.tally.get_or_insert_with(|| Tally::with(census))
     }
 
     fn add(&mut self, name: impl AsRef<[u8]>, value: impl Display) {
@@ -124,12 +130,18 @@ const SECTIONS: &[Section] = &[
 
 /// The sections with these names (`default`, `all` and `everything` are several), each once, in their order.
 pub fn info_text(s: &Server, names: &[&[u8]]) -> Vec<u8> {
+    info_text_with(s, names, None)
+}
+
+/// The same, where what takes longest where there is much may be known already.
+pub fn info_text_with(s: &Server, names: &[&[u8]], tally: Option<Tally>) -> Vec<u8> {
     let names: BTreeSet<Vec<u8>> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     let asked = |name: &str| names.contains(name.as_bytes());
     let all = asked("all") || asked("everything");
     let default = all || names.is_empty() || asked("default");
     let used = alloc::used_memory() as u64;
-    let mut lines = Lines { text: Vec::with_capacity(8192), used, census: None };
+    let census = tally.map(|tally| tally.census);
+    let mut lines = Lines { text: Vec::with_capacity(8192), used, census, tally };
     for section in SECTIONS {
         let shown = match section.shown {
             Shown::Always => default,
@@ -212,7 +224,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 fn memory(s: &Server, lines: &mut Lines) {
-    let m = MemoryOverhead::of(s, lines.used, &lines.census(s));
+    let m = MemoryOverhead::of(s, lines.used, &lines.tally(s));
     let MemoryOverhead { used, rss, peak, .. } = m;
     let total = process::total_memory();
     lines.add_bytes("used_memory", used);

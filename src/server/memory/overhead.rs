@@ -30,9 +30,27 @@ pub struct MemoryOverhead {
     pub dataset: u64,
 }
 
+/// What all clients and all areas of the allocator have to be looked at for.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    pub census: Census,
+    /// Bytes in holes between used blocks, where the allocator tells.
+    pub hole_bytes: Option<u64>,
+}
+
+impl Tally {
+    pub fn of(s: &Server) -> Tally {
+        Tally::with(s.clients.census())
+    }
+
+    pub fn with(census: Census) -> Tally {
+        Tally { census, hole_bytes: TELLS_AREAS.then(|| Survey::take().hole_bytes()) }
+    }
+}
+
 impl MemoryOverhead {
     /// What there is beside the data when so many bytes are `used` in all.
-    pub fn of(s: &Server, used: u64, census: &Census) -> MemoryOverhead {
+    pub fn of(s: &Server, used: u64, tally: &Tally) -> MemoryOverhead {
         let Resident { total: rss, files } = resident_memory();
         let mut m = MemoryOverhead {
             used,
@@ -40,9 +58,9 @@ impl MemoryOverhead {
             startup: s.process.startup_memory() as u64,
             rss,
             allocator_resident: rss.saturating_sub(files),
-            allocator_active: match TELLS_AREAS {
-                true => used + Survey::take().hole_bytes(),
-                false => rss.saturating_sub(files),
+            allocator_active: match tally.hole_bytes {
+                Some(hole_bytes) => used + hole_bytes,
+                None => rss.saturating_sub(files),
             },
             keys: s.ks.len() as u64,
             ..MemoryOverhead::default()
@@ -53,7 +71,7 @@ impl MemoryOverhead {
             m.replicas = m.backlog.saturating_sub(s.config.repl_backlog_size);
             m.backlog -= m.replicas;
         }
-        m.normal_clients = census.memory;
+        m.normal_clients = tally.census.memory;
         m.tables = (s.ks.dbs.iter().enumerate())
             // A database that was emptied keeps a small table.
             .filter(|(_, db)| db.table.memory() > 0)

@@ -18,6 +18,7 @@ mod page;
 mod response;
 
 use crate::server::connection::Connection;
+use crate::server::memory::overhead::Tally;
 use crate::server::observe::log::Level;
 use crate::server::{FIRST_VIRTUAL_VISITOR, FIRST_VISITOR, Server};
 use bytes::Bytes;
@@ -58,6 +59,17 @@ struct Visitor {
     is_known: bool,
     /// All has been said: so many bytes may still come, to be dropped.
     lingering: Option<usize>,
+    /// Metrics that it gets in the next turn.
+    scrape: Option<Scrape>,
+}
+
+/// Metrics for which all has been counted: that, and writing them, would make a turn of the loop longer than it may be
+/// where there are many clients and much memory.
+struct Scrape {
+    format: Format,
+    tally: Tally,
+    /// What counting took.
+    nanos: u64,
 }
 
 impl Visitor {
@@ -204,7 +216,14 @@ pub(crate) fn accept(server: &mut Server, mut conn: Connection) {
         return;
     }
     let exchange = Exchange::new();
-    let visitor = Visitor { conn, exchange, since_ms: now_ms, is_known: false, lingering: None };
+    let visitor = Visitor {
+        conn,
+        exchange,
+        since_ms: now_ms,
+        is_known: false,
+        lingering: None,
+        scrape: None,
+    };
     server.net.web_mut().visitors.insert(visitor);
 }
 
@@ -259,9 +278,16 @@ fn attend(server: &mut Server, token: usize) -> io::Result<()> {
         if has_answered && visitor.exchange.is_amid_request() {
             break;
         }
-        if let Some(request) = visitor.exchange.next_request() {
+        if let Some(scrape) = visitor.scrape.take() {
+            let response = write_metrics(server, &scrape);
+            server.net.web_mut().visitors[token].exchange.answer(&response);
+            has_answered = true;
+        } else if let Some(request) = visitor.exchange.next_request() {
             visitor.is_known = true;
             respond(server, token, &request);
+            if server.net.web().visitors[token].scrape.is_some() {
+                break;
+            }
             has_answered = true;
         } else if !visitor.exchange.has_output() && !visitor.read(now_ms)? {
             return Ok(());
@@ -277,8 +303,14 @@ fn respond(server: &mut Server, token: usize, request: &Request) {
     let response = match &request.path[..] {
         "/health" => Ok(Response::text("ok\n".to_string())),
         "/ready" => Ok(ready(server)),
-        "/metrics" => access::check(server, token, request, metrics::NEEDS)
-            .map(|()| scrape(server, Format::preferred(&request.accept))),
+        "/metrics" => match access::check(server, token, request, metrics::NEEDS) {
+            Ok(()) => {
+                let scrape = begin_scrape(server, Format::preferred(&request.accept));
+                server.net.web_mut().visitors[token].scrape = Some(scrape);
+                return;
+            }
+            Err(status) => Err(status),
+        },
         "/events" => match access::check(server, token, request, live::NEEDS) {
             Ok(()) if server.net.web().viewers() < MAX_VIEWERS => {
                 server.net.web_mut().visitors[token].exchange.stream_events();
@@ -306,11 +338,19 @@ fn ready(server: &Server) -> Response {
     }
 }
 
-fn scrape(server: &mut Server, format: Format) -> Response {
+fn begin_scrape(server: &Server, format: Format) -> Scrape {
     let started = server.ks.clock.nanos();
-    let body = metrics::metrics(server, format, server.net.web().scrapes).into();
-    server.net.web_mut().scrapes.record(server.ks.clock.nanos() - started);
-    Response { status: Status::Ok, content_type: format.content_type(), body }
+    let tally = Tally::of(server);
+    Scrape { format, tally, nanos: server.ks.clock.nanos() - started }
+}
+
+fn write_metrics(server: &mut Server, scrape: &Scrape) -> Response {
+    let started = server.ks.clock.nanos();
+    let scrapes = server.net.web().scrapes;
+    let body = metrics::metrics(server, scrape.tally, scrape.format, scrapes).into();
+    let nanos = scrape.nanos + (server.ks.clock.nanos() - started);
+    server.net.web_mut().scrapes.record(nanos);
+    Response { status: Status::Ok, content_type: scrape.format.content_type(), body }
 }
 
 #[cfg(test)]
@@ -325,6 +365,7 @@ mod tests {
             since_ms,
             is_known: false,
             lingering: None,
+            scrape: None,
         }
     }
 

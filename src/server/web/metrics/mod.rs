@@ -4,7 +4,8 @@
 //! Most of the numbers are fields of `INFO` ([`fields`]), taken from its text: there is one source for both. What an
 //! exporter can't see is called `aeolis_*`.
 //!
-//! Nothing here depends on the number of keys, and clients are counted in one pass.
+//! Nothing here depends on the number of keys, and clients are counted in one pass, in a turn of the loop before the one in
+//! which the metrics are written.
 
 mod exposition;
 mod fields;
@@ -15,8 +16,9 @@ use super::access::Needs;
 use crate::server::Server;
 use crate::server::VERSION;
 use crate::server::info::fields::{Fields, Parts};
-use crate::server::info::info_text;
+use crate::server::info::info_text_with;
 use crate::server::links::trace::LinkRole;
+use crate::server::memory::overhead::Tally;
 use crate::server::observe::command_log::Measure;
 use crate::server::replication::status;
 use crate::server::table::Command;
@@ -51,9 +53,9 @@ fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
-/// All metrics of a server.
-pub fn metrics(server: &Server, format: Format, scrapes: Scrapes) -> Vec<u8> {
-    let text = info_text(server, &[]);
+/// All metrics of a server, for which all was counted before.
+pub fn metrics(server: &Server, tally: Tally, format: Format, scrapes: Scrapes) -> Vec<u8> {
+    let text = info_text_with(server, &[], Some(tally));
     let text = String::from_utf8_lossy(&text);
     let info = Fields::of(&text);
     let mut out = Exposition::new(format);
