@@ -4,8 +4,8 @@
 //! Most of the numbers are fields of `INFO` ([`fields`]), taken from its text: there is one source for both. What an
 //! exporter can't see is called `aeolis_*`.
 //!
-//! Nothing here depends on the number of keys, and clients are counted in one pass, in a turn of the loop before the one in
-//! which the metrics are written.
+//! Nothing here depends on the number of keys, and clients are counted in one pass, in a turn of the loop before the
+//! one in which the metrics are written.
 
 mod exposition;
 mod fields;
