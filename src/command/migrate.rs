@@ -20,6 +20,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_millis(1000);
 
 const CONNECT_FAILED: CommandError =
     CommandError::new(ErrorCode::IoErr, "error or timeout connecting to the client");
+const WRITE_FAILED: CommandError =
+    CommandError::new(ErrorCode::IoErr, "error or timeout writing to target instance");
+const READ_FAILED: CommandError =
+    CommandError::new(ErrorCode::IoErr, "error or timeout reading to target instance");
 const KEYS_AND_KEY: CommandError = CommandError::err(
     "When using MIGRATE KEYS option, the key argument must be set to the empty string",
 );
@@ -123,13 +127,18 @@ impl Failure {
     }
 
     fn error(&self) -> CommandError {
-        CommandError::new(
-            ErrorCode::IoErr,
-            match self {
-                Failure::Writing(_) => "error or timeout writing to target instance",
-                Failure::Reading(_) => "error or timeout reading from target instance",
-            },
-        )
+        match self {
+            Failure::Writing(_) => WRITE_FAILED,
+            Failure::Reading(_) => READ_FAILED,
+        }
+    }
+}
+
+/// Redis finds out that a connection was refused when it writes.
+fn connect_error(error: &io::Error) -> CommandError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => WRITE_FAILED,
+        _ => CONNECT_FAILED,
     }
 }
 
@@ -189,7 +198,7 @@ fn send<'a>(
     let mut may_retry = true;
     loop {
         let target = s.net.targets_mut().take(&migration.address, migration.timeout);
-        let mut target = target.map_err(|_| CONNECT_FAILED)?;
+        let mut target = target.map_err(|error| connect_error(&error))?;
         let outcome = transfer(s, call, migration, keys, &mut target);
         match &outcome.failure {
             None => {

@@ -1,9 +1,11 @@
-//! Connections to servers that `MIGRATE` sends keys to: blocking ones with timeouts, kept for a few seconds.
+//! Connections to servers that `MIGRATE` sends keys to: the loop waits for them, but not for long. They are kept for a
+//! few seconds.
 
+use crate::sys::poll::{wait_readable, wait_writable};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// At most so many connections are kept,
 const MAX_CACHED: usize = 64;
@@ -11,10 +13,67 @@ const MAX_CACHED: usize = 64;
 const KEPT_MS: i64 = 10_000;
 /// The longest reply of the other server that is a reply.
 const MAX_LINE: u64 = 1024;
+/// Bytes of requests that may take as long as a reply.
+const PART: usize = 64 * 1024;
+
+/// A socket whose reads and writes end in time, to the millisecond, however few bytes come at once. The sockets' own
+/// timeouts are measured in ticks of the kernel, and anew for each byte.
+struct Timed {
+    socket: TcpStream,
+    timeout: Duration,
+    deadline: Instant,
+}
+
+impl Timed {
+    fn new(socket: TcpStream, timeout: Duration) -> io::Result<Timed> {
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        Ok(Timed { socket, timeout, deadline: Instant::now() })
+    }
+
+    /// Something begins that may take as long as the timeout.
+    fn begin(&mut self) {
+        self.deadline = Instant::now() + self.timeout;
+    }
+
+    /// Waits as long as may be.
+    fn wait(&self, until: fn(&TcpStream, Duration) -> io::Result<bool>) -> io::Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if until(&self.socket, left)? { Ok(()) } else { Err(ErrorKind::TimedOut.into()) }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.wait(wait_readable)?;
+            match self.socket.read(buf) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            self.wait(wait_writable)?;
+            match self.socket.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A connection to another server.
 pub struct Target {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Timed>,
     /// The database selected there, if it is known.
     pub db: Option<i64>,
     /// Milliseconds since 1970.
@@ -27,9 +86,9 @@ impl Target {
         let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in (address.0.as_str(), port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, timeout) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Target { stream: BufReader::new(stream), db: None, last_use_ms: 0 });
+                Ok(socket) => {
+                    let stream = BufReader::new(Timed::new(socket, timeout)?);
+                    return Ok(Target { stream, db: None, last_use_ms: 0 });
                 }
                 Err(error) => failure = error,
             }
@@ -37,18 +96,16 @@ impl Target {
         Err(failure)
     }
 
-    fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
-        let socket = self.stream.get_ref();
-        socket.set_read_timeout(Some(timeout))?;
-        socket.set_write_timeout(Some(timeout))
-    }
-
     /// Sends requests.
     ///
     /// # Errors
     /// If the other server does not take them in time.
     pub fn send(&mut self, requests: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(requests)
+        let stream = self.stream.get_mut();
+        requests.chunks(PART).try_for_each(|part| {
+            stream.begin();
+            stream.write_all(part)
+        })
     }
 
     /// Reads a reply of one line; what an error says is `Err` inside.
@@ -57,6 +114,7 @@ impl Target {
     /// If none comes, within the timeout or at all.
     pub fn read_reply(&mut self) -> io::Result<Result<(), Vec<u8>>> {
         let mut line = Vec::new();
+        self.stream.get_mut().begin();
         (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line)?;
         let Some(line) = line.strip_suffix(b"\n") else {
             return Err(ErrorKind::UnexpectedEof.into());
@@ -91,11 +149,11 @@ impl CachedTargets {
     /// # Errors
     /// If there is no connecting to it.
     pub fn take(&mut self, address: &Address, timeout: Duration) -> io::Result<Target> {
-        let target = match self.0.remove(address) {
+        let mut target = match self.0.remove(address) {
             Some(target) => target,
             None => Target::connect(address, timeout)?,
         };
-        target.set_timeout(timeout)?;
+        target.stream.get_mut().timeout = timeout;
         Ok(target)
     }
 

@@ -2,7 +2,10 @@
 //! silent.
 
 use crate::harness::Server;
+use std::io::Write;
 use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
 
 fn migrate(from: &mut Server, port: u16, rest: &str) -> String {
     let rest = rest.split_whitespace().map(|word| if word == "''" { "" } else { word });
@@ -56,10 +59,25 @@ fn what_can_not_be_moved_stays() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let deaf = silent.local_addr().expect("its number").port();
     let reply = migrate(&mut from, deaf, "k 0 50");
-    assert_eq!(reply, "IOERR error or timeout reading from target instance");
+    assert_eq!(reply, "IOERR error or timeout reading to target instance");
+    // Answers in time, byte for byte, but not in all.
+    let slow = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = slow.local_addr().expect("its number").port();
+    let answers = thread::spawn(move || {
+        let (mut peer, _) = slow.accept().expect("somebody connects");
+        for byte in b"+OK\r\n+OK\r\n" {
+            thread::sleep(Duration::from_millis(30));
+            if peer.write_all(&[*byte]).is_err() {
+                break;
+            }
+        }
+    });
+    let reply = migrate(&mut from, port, "k 0 50");
+    assert_eq!(reply, "IOERR error or timeout reading to target instance");
+    answers.join().expect("it ends");
     drop(silent);
     let reply = migrate(&mut from, deaf, "k 0 50");
-    assert_eq!(reply, "IOERR error or timeout connecting to the client");
+    assert_eq!(reply, "IOERR error or timeout writing to target instance");
     for (options, error) in [
         (
             "k 0 10 KEYS a",
