@@ -193,7 +193,7 @@ def fail_over(lab: Lab) -> tuple[float, ...]:
 
 
 def bytes_each(lab: Lab, server: Server, fill: "Fill") -> float:
-    """Growth of VmRSS, divided by the requests that `fill` sends."""
+    """Growth of RssAnon, divided by the requests that `fill` sends."""
     # The loader's connections and buffers are not what is measured.
     lab.loader.load(server, "PING", requests=10_000)
     before = server.settled_resident()

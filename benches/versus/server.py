@@ -182,12 +182,12 @@ class Server(contextlib.AbstractContextManager):
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def resident(self) -> int:
-        """VmRSS in bytes."""
+        """RssAnon in bytes: what is resident and its own. Pages of files, its code among them, are the system's."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
     def settled_resident(self, limit: float = 10.0) -> int:
-        """VmRSS in bytes once it has kept still for a second (rehashing and shrinking of buffers go on for a while)."""
+        """RssAnon in bytes once it has kept still for a second (rehashing and shrinking of buffers go on for a while)."""
         deadline = time.monotonic() + limit
         readings = [self.resident()]
         while time.monotonic() < deadline:
