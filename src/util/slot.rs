@@ -75,7 +75,6 @@ fn crc16_by_tables(head: u64, rest: &[[u8; 8]]) -> u16 {
 }
 
 /// The checksum of what it was of, and eight bytes more.
-#[inline(never)]
 fn add_eight(crc: u16, eight: u64) -> u16 {
     let parts = (eight ^ u64::from(crc) << 48).to_le_bytes().into_iter().zip(&TABLES);
     parts.fold(0, |sum, (byte, table)| sum ^ table[usize::from(byte)])
@@ -94,7 +93,7 @@ pub fn key_slot(key: &[u8]) -> u16 {
         // No shift is as wide as the word.
         let head = first >> half_of_both >> half_of_both;
         let crc = MODULUS.crc16_of_two(head, last);
-        return crc.unwrap_or_else(|| add_eight(add_eight(0, head), last)) % SLOTS;
+        return crc.unwrap_or_else(|| crc16_by_tables(head, &[last.to_be_bytes()])) % SLOTS;
     }
     let (head, rest) = words(key);
     if has_open_brace(head) || rest.iter().any(|word| has_open_brace(u64::from_ne_bytes(*word))) {
