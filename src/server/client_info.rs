@@ -4,9 +4,8 @@ use super::Server;
 use super::client::tracking::TrackingOptions;
 use super::client::{Client, ClientFlags, Token};
 use super::pubsub::Topic;
-use crate::resp::encode::encode_command;
+use crate::server::observe::slot_stats::request_bytes;
 use crate::util::c_string;
-use std::fmt::Write;
 
 /// The letter of each flag, in the order in which Redis prints them.
 const FLAG_LETTERS: [(ClientFlags, char); 15] = [
@@ -56,13 +55,30 @@ impl Client {
     }
 }
 
+/// Fields as `name=value`, with a space between them.
+struct Line(String);
+
+impl Line {
+    fn text(&mut self, name: &str, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(name);
+        self.0.push('=');
+        self.0.push_str(value);
+    }
+
+    fn number(&mut self, name: &str, value: impl itoa::Integer) {
+        self.text(name, itoa::Buffer::new().format(value));
+    }
+}
+
 /// So many bytes of the query buffer are those of the request that runs, with these arguments, if one does.
 fn qbuf_of_running(server: &Server, args: &[&[u8]]) -> usize {
-    let mut request = Vec::new();
-    if !args.is_empty() && !server.config.flavour.qbuf_is_without_running_request {
-        encode_command(args, &mut request);
+    match args.is_empty() || server.config.flavour.qbuf_is_without_running_request {
+        true => 0,
+        false => request_bytes(args) as usize,
     }
-    request.len()
 }
 
 /// A client as one line of `CLIENT LIST`, without the line break. Empty if there is no such client.
@@ -78,69 +94,62 @@ pub(crate) fn client_info_running(server: &Server, token: Token, args: &[&[u8]])
     let Some(client) = server.clients.get(token) else { return String::new() };
     let now = server.now_seconds();
     let unix_path = server.unix_path();
-    let mut line = String::with_capacity(512);
-    let mut field = |name: &str, value: &dyn std::fmt::Display| {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        // Writing to a string does not fail.
-        let _ = write!(line, "{name}={value}");
-    };
+    let mut line = Line(String::with_capacity(512));
     let user = match client.is(ClientFlags::MASTER) {
         true => "(superuser)".into(),
         false => String::from_utf8_lossy(&server.acl.get(client.user).name),
     };
     let events = if client.out.is_empty() { "r" } else { "rw" };
-    field("id", &client.id);
-    field("addr", &client.conn.peer(&unix_path));
-    field("laddr", &client.conn.local(&unix_path));
-    field("fd", &client.conn.fd());
-    field("name", &client.shown_name());
-    field("age", &(now - client.created_seconds));
-    field("idle", &(now - client.last_interaction_seconds));
-    field("flags", &client.flag_letters());
-    field("db", &client.db);
+    line.number("id", client.id);
+    line.text("addr", &client.conn.peer(&unix_path));
+    line.text("laddr", &client.conn.local(&unix_path));
+    line.number("fd", client.conn.fd());
+    line.text("name", &client.shown_name());
+    line.number("age", now - client.created_seconds);
+    line.number("idle", now - client.last_interaction_seconds);
+    line.text("flags", &client.flag_letters());
+    line.number("db", client.db);
     let subscribed = |topic| client.subscriptions.as_ref().map_or(0, |s| s.len(topic));
     let transaction = client.transaction.as_ref();
     let queued = transaction.map_or(0, |t| t.len() as i64);
-    field("sub", &subscribed(Topic::Channel));
-    field("psub", &subscribed(Topic::Pattern));
-    field("ssub", &subscribed(Topic::Shard));
-    field("multi", if client.is(ClientFlags::MULTI) { &queued } else { &-1 });
+    line.number("sub", subscribed(Topic::Channel));
+    line.number("psub", subscribed(Topic::Pattern));
+    line.number("ssub", subscribed(Topic::Shard));
+    line.number("multi", if client.is(ClientFlags::MULTI) { queued } else { -1 });
     if server.config.flavour.client_list_tells_of_watched_keys {
-        field("watch", &transaction.map_or(0, |t| t.watched.len()));
+        line.number("watch", transaction.map_or(0, |t| t.watched.len()));
     }
     let partial = client.partial.as_ref();
     let running = args.iter().map(|arg| arg.len()).sum::<usize>();
     // The complete arguments of half a request are shown as such, though they lie in the query buffer.
     let parsed = partial.map_or(0, |p| p.parsed()).min(client.query.len());
-    field("qbuf", &(client.query.len() - parsed + qbuf_of_running(server, args)));
-    field("qbuf-free", &(client.query.capacity() - client.query.len()));
-    field("argv-mem", &(running + partial.map_or(0, |p| p.argument_bytes())));
-    field("multi-mem", &transaction.map_or(0, |t| t.memory()));
+    line.number("qbuf", client.query.len() - parsed + qbuf_of_running(server, args));
+    line.number("qbuf-free", client.query.capacity() - client.query.len());
+    line.number("argv-mem", running + partial.map_or(0, |p| p.argument_bytes()));
+    line.number("multi-mem", transaction.map_or(0, |t| t.memory()));
     // Replies are gathered in a buffer that all clients share: none is the client's own.
-    field("rbs", &0);
-    field("rbp", &0);
-    field("obl", &0);
-    field("oll", &client.out.chunks());
-    field("omem", &client.output_bytes(server.repl.stream()));
-    field("tot-mem", &(client.memory() + running));
-    field("events", &events);
-    field("cmd", &client.last_command.unwrap_or("NULL"));
-    field("user", &user);
-    field("redir", &client.redirect_id());
-    field("resp", &client.protocol.version());
-    field("lib-name", &client.lib_name);
-    field("lib-ver", &client.lib_ver);
-    field("tot-net-in", &client.net_in);
-    field("tot-net-out", &client.net_out);
-    field("tot-cmds", &client.commands);
+    line.number("rbs", 0);
+    line.number("rbp", 0);
+    line.number("obl", 0);
+    line.number("oll", client.out.chunks());
+    line.number("omem", client.output_bytes(server.repl.stream()));
+    line.number("tot-mem", client.memory() + running);
+    line.text("events", events);
+    line.text("cmd", client.last_command.unwrap_or("NULL"));
+    line.text("user", &user);
+    line.number("redir", client.redirect_id());
+    line.number("resp", client.protocol.version());
+    line.text("lib-name", &client.lib_name);
+    line.text("lib-ver", &client.lib_ver);
+    line.number("tot-net-in", client.net_in);
+    line.number("tot-net-out", client.net_out);
+    line.number("tot-cmds", client.commands);
     if let Some(link) = &client.replstate {
-        field("repl", &link.state_name());
+        line.text("repl", link.state_name());
     } else if let Some(link) = server.repl.primary()
         && link.token() == Some(token)
     {
-        field("repl", &link.role_name());
+        line.text("repl", link.role_name());
     }
-    line
+    line.0
 }
