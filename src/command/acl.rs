@@ -148,7 +148,7 @@ fn cat(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         [_, _, name] => {
             let category = AclCategories::named(name).ok_or_else(|| {
                 let name = &name[..name.len().min(128)];
-                CommandError::err_with([b"Unknown category '", name, b"'"].concat())
+                CommandError::quoting("Unknown category '", name, "'")
             })?;
             let of = s.commands.iter().filter(|c| c.spec.acl_categories.contains(category));
             let names: Vec<_> = of.map(|command| command.spec.name).collect();
@@ -228,11 +228,10 @@ fn dryrun(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let user = s
         .acl
         .find(args[2])
-        .ok_or_else(|| CommandError::err_with([b"User '", args[2], b"' not found"].concat()))?;
+        .ok_or_else(|| CommandError::quoting("User '", args[2], "' not found"))?;
     let request = &args[3..];
-    let id = find_command(s, request).ok_or_else(|| {
-        CommandError::err_with([b"Command '", request[0], b"' not found"].concat())
-    })?;
+    let id = find_command(s, request)
+        .ok_or_else(|| CommandError::quoting("Command '", request[0], "' not found"))?;
     let command = s.commands.get(id);
     if !command.arity_allows(request.len()) {
         let name = command.spec.name;

@@ -116,10 +116,7 @@ impl ClientType {
             b"slave" | b"replica" => Ok(ClientType::Replica),
             b"pubsub" => Ok(ClientType::PubSub),
             b"master" | b"primary" => Ok(ClientType::Primary),
-            _ => {
-                let text = [b"Unknown client type '", name, b"'"].concat();
-                Err(CommandError::err_with(text))
-            }
+            _ => Err(CommandError::quoting("Unknown client type '", name, "'")),
         }
     }
 }
@@ -129,8 +126,8 @@ pub fn check_client_text(what: &[u8], text: &[u8]) -> CommandResult {
     if c_string(text).iter().all(u8::is_ascii_graphic) {
         return Ok(());
     }
-    let text = [what, b" cannot contain spaces, newlines or special characters."].concat();
-    Err(CommandError::err_with(text))
+    let behind = " cannot contain spaces, newlines or special characters.";
+    Err(CommandError::quoting("", what, behind))
 }
 
 /// Names the current client; an empty name takes its name away.
@@ -219,9 +216,9 @@ impl Filter {
                 b"type" => filter.kind = Some(ClientType::parse(value)?),
                 b"user" => {
                     let user = s.acl.find(value);
-                    filter.user = Some(user.ok_or_else(|| {
-                        CommandError::err_with([b"No such user '", value, b"'"].concat())
-                    })?);
+                    filter.user = Some(
+                        user.ok_or_else(|| CommandError::quoting("No such user '", value, "'"))?,
+                    );
                 }
                 b"addr" => filter.addr = Some(value.to_vec()),
                 b"laddr" => filter.laddr = Some(value.to_vec()),
@@ -307,8 +304,7 @@ fn setinfo(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let (option, value) = (args[2], args[3]);
     let is_name = option.eq_ignore_ascii_case(b"lib-name");
     if !is_name && !option.eq_ignore_ascii_case(b"lib-ver") {
-        let text = [b"Unrecognized option '", option, b"'"].concat();
-        return Err(CommandError::err_with(text));
+        return Err(CommandError::quoting("Unrecognized option '", option, "'"));
     }
     check_client_text(option, value)?;
     let value = String::from_utf8_lossy(c_string(value)).into();

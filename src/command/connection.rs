@@ -131,10 +131,7 @@ fn hello(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
                 name = Some(*value);
                 rest
             }
-            _ => {
-                let text = [b"Syntax error in HELLO option '", *option, b"'"].concat();
-                return Err(CommandError::err_with(text));
-            }
+            _ => return Err(CommandError::quoting("Syntax error in HELLO option '", option, "'")),
         };
     }
     if let Some((user, password)) = credentials {

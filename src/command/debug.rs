@@ -176,9 +176,8 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         (b"panic", []) => panic!("DEBUG PANIC called at Unix time {}", s.now_seconds()),
         (b"segfault", []) => process::raise(libc::SIGSEGV),
         _ => {
-            let before = b"unknown subcommand or wrong number of arguments for '";
-            let text = [before, args[1], b"'. Try DEBUG HELP."].concat();
-            return Err(CommandError::err_with(text));
+            let before = "unknown subcommand or wrong number of arguments for '";
+            return Err(CommandError::quoting(before, args[1], "'. Try DEBUG HELP."));
         }
     }
     Ok(())

@@ -8,7 +8,6 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::propagate;
 use crate::server::table::Row;
-use crate::util::c_string;
 
 /// Whether an expiry to be set has passed already, so that its key can go at once. On a replica only the primary may
 /// decide that.
@@ -62,9 +61,7 @@ impl Conditions {
             } else if is(arg, "LT") {
                 c.lt = true;
             } else {
-                return Err(CommandError::err_with(
-                    [b"Unsupported option ", c_string(arg)].concat(),
-                ));
+                return Err(CommandError::quoting("Unsupported option ", arg, ""));
             }
         }
         if c.nx && (c.xx || c.gt || c.lt) {

@@ -62,8 +62,7 @@ fn load(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some((code, options)) = args[2..].split_last() else { return Ok(()) };
     for option in options {
         if !args::is(option, "replace") {
-            let text = [b"Unknown option given: ", *option].concat();
-            return Err(CommandError::err_with(text));
+            return Err(CommandError::quoting("Unknown option given: ", option, ""));
         }
     }
     let was_loaded_before = busy::must_obey(s, call.client);
@@ -109,7 +108,7 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             let missing = CommandError::err("library name argument was not given");
             pattern = Some(*rest.next().ok_or(missing)?);
         } else {
-            return Err(CommandError::err_with([b"Unknown argument ", *option].concat()));
+            return Err(CommandError::quoting("Unknown argument ", option, ""));
         }
     }
     let wanted = |library: &&Library| pattern.is_none_or(|p| glob_match(p, &library.name, true));

@@ -168,8 +168,7 @@ fn pfdebug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         let converted = make_dense(s, call, key)?;
         call.reply.int(converted.into());
     } else {
-        let text = [b"Unknown PFDEBUG subcommand '", name, b"'"].concat();
-        return Err(CommandError::err_with(text));
+        return Err(CommandError::quoting("Unknown PFDEBUG subcommand '", name, "'"));
     }
     Ok(())
 }

@@ -120,10 +120,8 @@ fn replconf_options(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandR
                     s.config.dual_channel_replication_enabled && s.config.repl_diskless_sync;
                 let announced = &mut replication::replica_link(s, token).announced;
                 if !announced.set(option, value, two_channels)? {
-                    let shown = String::from_utf8_lossy(pair[0]);
-                    return Err(CommandError::err_with(format!(
-                        "Unrecognized REPLCONF option: {shown}"
-                    )));
+                    let before = "Unrecognized REPLCONF option: ";
+                    return Err(CommandError::quoting(before, pair[0], ""));
                 }
             }
         }

@@ -416,8 +416,7 @@ fn latency_history(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
 
 fn latency_graph(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let Some(series) = s.observer.latency.series(args[2]) else {
-        let event = String::from_utf8_lossy(args[2]);
-        return Err(CommandError::err_with(format!("No samples available for event '{event}'")));
+        return Err(CommandError::quoting("No samples available for event '", args[2], "'"));
     };
     let graph = series.graph(&String::from_utf8_lossy(args[2]), s.now_seconds());
     call.reply.verbatim(b"txt", graph.as_bytes());

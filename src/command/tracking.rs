@@ -9,6 +9,7 @@ use crate::server::client::tracking::{ClientTracking, TrackingOptions};
 use crate::server::client::{Client, Token};
 use crate::server::table::Row;
 use crate::server::tracking;
+use crate::util::c_string;
 
 const ONE_REDIRECT: CommandError =
     CommandError::err("A client can only redirect to a single other client");
@@ -105,6 +106,7 @@ impl<'a> TrackingRequest<'a> {
         let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
         let error = |prefix: &[u8], what: &[u8], other: &[u8]| {
             let behind = b"'. Prefixes for a single client must not overlap.";
+            let (prefix, other) = (c_string(prefix), c_string(other));
             CommandError::err_with(
                 [b"Prefix '", prefix, b"' overlaps with ", what, b" prefix '", other, behind]
                     .concat(),

@@ -177,10 +177,10 @@ impl Libraries {
             return Err(CommandError::err(BAD_NAME));
         }
         if !engine.eq_ignore_ascii_case(ENGINE.as_bytes()) {
-            return Err(with_name("Engine '", &engine, "' not found"));
+            return Err(CommandError::quoting("Engine '", &engine, "' not found"));
         }
         if !how.replace && self.libraries.contains_key(&name) {
-            return Err(with_name("Library '", &name, "' already exists"));
+            return Err(CommandError::quoting("Library '", &name, "' already exists"));
         }
         let functions = register_functions(&*self.engine()?, body, how)?;
         if functions.is_empty() {
@@ -190,7 +190,8 @@ impl Libraries {
         if let Some(function) =
             functions.iter().find(|f| self.function(f.name.as_bytes()).is_some())
         {
-            let error = with_name("Function ", function.name.as_bytes(), " already exists");
+            let error =
+                CommandError::quoting("Function ", function.name.as_bytes(), " already exists");
             old.into_iter().for_each(|old| self.insert(old));
             return Err(error);
         }
@@ -205,14 +206,15 @@ impl Libraries {
     pub fn join(&mut self, other: Libraries, replace: bool) -> CommandResult {
         let known = other.libraries.keys().find(|name| self.libraries.contains_key(*name));
         if let Some(name) = known.filter(|_| !replace) {
-            return Err(with_name("Library ", name, " already exists"));
+            return Err(CommandError::quoting("Library ", name, " already exists"));
         }
         let replaced: Vec<Library> =
             other.libraries.keys().filter_map(|name| self.remove(name)).collect();
         if let Some(function) =
             other.functions.values().find(|f| self.function(f.name.as_bytes()).is_some())
         {
-            let error = with_name("Function ", function.name.as_bytes(), " already exists");
+            let error =
+                CommandError::quoting("Function ", function.name.as_bytes(), " already exists");
             replaced.into_iter().for_each(|library| self.insert(library));
             return Err(error);
         }
@@ -227,10 +229,6 @@ impl Libraries {
     pub fn sibling(&mut self) -> CommandResult<Libraries> {
         Ok(Libraries { engine: Some(self.engine()?), ..self.fresh() })
     }
-}
-
-fn with_name(before: &str, name: &[u8], behind: &str) -> CommandError {
-    CommandError::err_with([before.as_bytes(), name, behind.as_bytes()].concat())
 }
 
 /// Whether functions and libraries may be called so.
@@ -257,9 +255,19 @@ impl Metadata<'_> {
         for option in options {
             match option.split_at_checked(5) {
                 Some((key, _)) if !key.eq_ignore_ascii_case(b"name=") => {
-                    return Err(with_name("Invalid metadata value given: ", option, ""));
+                    return Err(CommandError::quoting(
+                        "Invalid metadata value given: ",
+                        option,
+                        "",
+                    ));
                 }
-                None => return Err(with_name("Invalid metadata value given: ", option, "")),
+                None => {
+                    return Err(CommandError::quoting(
+                        "Invalid metadata value given: ",
+                        option,
+                        "",
+                    ));
+                }
                 Some(_) if name.is_some() => {
                     let text = "Invalid metadata value, name argument was given multiple times";
                     return Err(CommandError::err(text));

@@ -61,17 +61,16 @@ pub fn split_shebang(script: &[u8]) -> CommandResult<(ScriptFlags, &[u8])> {
     let (engine, options) =
         words.split_first().ok_or(CommandError::err("Invalid engine in script shebang"))?;
     if engine != b"#!lua" {
-        let text = [b"Unexpected engine in script shebang: ", &engine[..]].concat();
-        return Err(CommandError::err_with(text));
+        return Err(CommandError::quoting("Unexpected engine in script shebang: ", engine, ""));
     }
     let mut flags = ScriptFlags::empty();
     for option in options {
-        let names = option.strip_prefix(b"flags=").ok_or_else(|| {
-            CommandError::err_with([b"Unknown lua shebang option: ", &option[..]].concat())
-        })?;
+        let names = option
+            .strip_prefix(b"flags=")
+            .ok_or_else(|| CommandError::quoting("Unknown lua shebang option: ", option, ""))?;
         for name in names.split(|&byte| byte == b',').filter(|_| !names.is_empty()) {
             flags |= ScriptFlags::named(name).ok_or_else(|| {
-                CommandError::err_with([b"Unexpected flag in script shebang: ", name].concat())
+                CommandError::quoting("Unexpected flag in script shebang: ", name, "")
             })?;
         }
     }

@@ -1,6 +1,7 @@
 //! The error reply of a command that can't do what it was asked to: a code, by which anyone may decide what to do, and
 //! a text for people, byte for byte Redis's.
 
+use crate::util::c_string;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -119,6 +120,11 @@ impl CommandError {
     /// The same with the code `ERR`.
     pub fn err_with(text: impl Into<Vec<u8>>) -> CommandError {
         CommandError::with(ErrorCode::Err, text)
+    }
+
+    /// The same, repeating what a client said: up to a NUL, where a text of C's ends.
+    pub fn quoting(before: &str, said: &[u8], behind: &str) -> CommandError {
+        CommandError::err_with([before.as_bytes(), c_string(said), behind.as_bytes()].concat())
     }
 
     /// An error that a script raised: its first word is the code.

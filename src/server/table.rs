@@ -9,7 +9,6 @@ use crate::server::gates::Gates;
 use crate::spec::catalogue::{AclId, Catalogue};
 use crate::spec::keys::only_key;
 use crate::spec::{COMMANDS, CommandFlags, CommandSpec};
-use crate::util::c_string;
 use crate::util::histogram::Histogram;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -342,11 +341,8 @@ impl Command {
 }
 
 fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let name = c_string(&name[..name.len().min(SHOWN)]);
-    let container = container.to_uppercase();
-    let text =
-        [b"unknown subcommand '", name, b"'. Try ", container.as_bytes(), b" HELP."].concat();
-    CommandError::err_with(text)
+    let behind = format!("'. Try {} HELP.", container.to_uppercase());
+    CommandError::quoting("unknown subcommand '", &name[..name.len().min(SHOWN)], &behind)
 }
 
 /// A container called by itself: its arity, checked before, keeps this from being reached.

@@ -2,7 +2,6 @@
 
 use crate::resp::error::CommandError;
 use crate::resp::reply::Reply;
-use crate::util::c_string;
 
 /// Replies with what a container's subcommands are: `lines` between the line and the entry that all replies share.
 pub fn reply_help(reply: &mut Reply, command: &str, lines: &[&str]) {
@@ -17,8 +16,7 @@ pub fn reply_help(reply: &mut Reply, command: &str, lines: &[&str]) {
 
 /// The error of a request whose subcommand can't be told, or has the wrong number of arguments.
 pub fn subcommand_syntax_error(command: &str, args: &[&[u8]]) -> CommandError {
-    let name = c_string(&args[1][..args[1].len().min(128)]);
-    let before = b"unknown subcommand or wrong number of arguments for '";
-    let text = [before, name, b"'. Try ", command.as_bytes(), b" HELP."].concat();
-    CommandError::err_with(text)
+    let name = &args[1][..args[1].len().min(128)];
+    let before = "unknown subcommand or wrong number of arguments for '";
+    CommandError::quoting(before, name, &format!("'. Try {command} HELP."))
 }

@@ -133,6 +133,42 @@ fn a_clients_name_is_judged_and_listed_up_to_a_nul() {
     assert!(line.contains(" name=me age=") && line.contains(" lib-name=lib lib-ver="), "{line}");
 }
 
+/// As in a C string, in which Redis repeats it.
+#[test]
+fn errors_repeat_what_was_said_up_to_a_nul() {
+    let mut server = Server::start(&["--enable-debug-command", "yes"]);
+    for (request, error) in [
+        (["CLIENT", "SETINFO", "a\0b", "x"].as_slice(), "ERR Unrecognized option 'a'"),
+        (&["CLIENT", "LIST", "TYPE", "a\0b"], "ERR Unknown client type 'a'"),
+        (&["CLIENT", "KILL", "USER", "a\0b"], "ERR No such user 'a'"),
+        (
+            &["CONFIG", "SET", "a\0b", "1"],
+            "ERR Unknown option or number of arguments for CONFIG SET - 'a'",
+        ),
+        (&["LATENCY", "GRAPH", "a\0b"], "ERR No samples available for event 'a'"),
+        (&["HELLO", "3", "a\0b"], "ERR Syntax error in HELLO option 'a'"),
+        (&["ACL", "CAT", "a\0b"], "ERR Unknown category 'a'"),
+        (&["ACL", "DRYRUN", "a\0b", "GET", "k"], "ERR User 'a' not found"),
+        (&["ACL", "DRYRUN", "default", "g\0et", "k"], "ERR Command 'g' not found"),
+        (&["ACL", "SETUSER", "u", "a\0b"], "ERR Error in ACL SETUSER modifier 'a': Syntax error"),
+        (
+            &["ACL", "SETUSER", "u", "+@a\0b"],
+            "ERR Error in ACL SETUSER modifier '+@a': Unknown command or category name in ACL",
+        ),
+        (
+            &["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "a\0b", "PREFIX", "a\0bc"],
+            "ERR Prefix 'a' overlaps with another provided prefix 'a'. Prefixes for a single client must not overlap.",
+        ),
+        (
+            &["DEBUG", "a\0b"],
+            "ERR unknown subcommand or wrong number of arguments for 'a'. Try DEBUG HELP.",
+        ),
+        (&["FUNCTION", "LOAD", "a\0b", "code"], "ERR Unknown option given: a"),
+    ] {
+        assert_eq!(server.text(request), error);
+    }
+}
+
 #[test]
 fn a_client_is_listed_with_what_is_known_of_it() {
     let mut server = Server::start(&[]);

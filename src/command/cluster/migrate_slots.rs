@@ -118,12 +118,12 @@ pub(super) fn migrateslots(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> C
 }
 
 fn target(s: &Server, name: &[u8], me: NodeId) -> CommandResult<NodeId> {
-    let error = |text: &[u8]| CommandError::err_with([text, name].concat());
+    let error = |before: &str| CommandError::quoting(before, name, "");
     if name.len() != NAME_LEN {
-        return Err(error(b"Invalid node name: "));
+        return Err(error("Invalid node name: "));
     }
     let id = NodeId::new(name).ok().filter(|id| cluster(s).is_ok_and(|c| c.node(id).is_some()));
-    let id = id.ok_or_else(|| error(b"Unknown node name: "))?;
+    let id = id.ok_or_else(|| error("Unknown node name: "))?;
     if id == me {
         return Err(CommandError::err("Target node can not be this node."));
     }

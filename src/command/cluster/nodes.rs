@@ -28,14 +28,12 @@ pub(super) fn meet(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
     if args.len() > 5 {
         return Err(CommandError::err("wrong number of arguments for 'cluster|meet' command"));
     }
-    let number = |arg: &[u8], what: &[u8]| {
-        parse_i64(arg).ok_or_else(|| {
-            CommandError::err_with([b"Invalid ", what, b" port specified: ", arg].concat())
-        })
+    let number = |arg: &[u8], before: &str| {
+        parse_i64(arg).ok_or_else(|| CommandError::quoting(before, arg, ""))
     };
-    let (ip, port) = (args[2], number(args[3], b"base")?);
+    let (ip, port) = (args[2], number(args[3], "Invalid base port specified: ")?);
     let bus_port = match args.get(4) {
-        Some(arg) => number(arg, b"bus")?,
+        Some(arg) => number(arg, "Invalid bus port specified: ")?,
         None => port.saturating_add(BUS_PORT_DISTANCE),
     };
     operate(s, |cluster, now, facts| cluster.meet(ip, port, bus_port, now, facts.config))?

@@ -79,9 +79,8 @@ fn no_such_group(key: &[u8], group: &[u8]) -> CommandError {
 
 /// The error for arguments that a subcommand does not have. `container`: its command, in capitals.
 fn bad_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let before = b"unknown subcommand or wrong number of arguments for '";
-    let text = [before, c_string(name), b"'. Try ", container.as_bytes(), b" HELP."].concat();
-    CommandError::err_with(text)
+    let before = "unknown subcommand or wrong number of arguments for '";
+    CommandError::quoting(before, name, &format!("'. Try {container} HELP."))
 }
 
 #[inline]

@@ -62,15 +62,16 @@ pub enum SetUserError {
 
 impl From<SetUserError> for CommandError {
     fn from(error: SetUserError) -> CommandError {
-        CommandError::err_with(match error {
+        match error {
             SetUserError::Unclosed(word) => {
-                [b"Unmatched parenthesis in acl selector starting at '", &word[..], b"'."].concat()
+                let before = "Unmatched parenthesis in acl selector starting at '";
+                CommandError::quoting(before, &word, "'.")
             }
             SetUserError::Refused { rule, error } => {
-                let error = error.to_string();
-                [b"Error in ACL SETUSER modifier '", &rule[..], b"': ", error.as_bytes()].concat()
+                let before = "Error in ACL SETUSER modifier '";
+                CommandError::quoting(before, &rule, &format!("': {error}"))
             }
-        })
+        }
     }
 }
 

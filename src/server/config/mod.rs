@@ -87,8 +87,8 @@ impl From<SetError> for CommandError {
     fn from(error: SetError) -> CommandError {
         match error {
             SetError::UnknownOption(name) => {
-                let before = b"Unknown option or number of arguments for CONFIG SET - '";
-                CommandError::err_with([before, &name[..], b"'"].concat())
+                let before = "Unknown option or number of arguments for CONFIG SET - '";
+                CommandError::quoting(before, &name, "'")
             }
             SetError::Loading => CommandError::LOADING,
             SetError::Failed { argument, reason } => {

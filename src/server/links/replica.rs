@@ -184,10 +184,7 @@ fn parts_but(names: &[u8]) -> CommandResult<Excluded> {
     let mut excluded = Excluded::all();
     for name in names {
         if !name.eq_ignore_ascii_case(b"functions") {
-            let shown = String::from_utf8_lossy(&name);
-            return Err(CommandError::err_with(format!(
-                "Unsupported rdb-filter-only option: {shown}"
-            )));
+            return Err(CommandError::quoting("Unsupported rdb-filter-only option: ", &name, ""));
         }
         excluded.remove(Excluded::FUNCTIONS);
     }
