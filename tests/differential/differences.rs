@@ -209,6 +209,20 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
+        peers: &[Kind::Redis8, Kind::Valkey],
+        commands: &["lset"],
+        when: When::Has("4294967295"),
+        reason: "the same: of the index, 32 bits count there",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7],
+        commands: &["xreadgroup"],
+        when: When::Has("18446744073709551615-18446744073709551615"),
+        reason: "the same ID as `>`, with which no consumer comes into being there",
+        ..ROW
+    },
+    Difference {
         peers: &[Kind::Redis8],
         commands: &["flushdb"],
         scene: TRACKED,
@@ -753,6 +767,7 @@ const SELDOM: &[(&[Kind], &str)] = &[
         &[Kind::Redis7],
         "`PEXPIRE` by a millisecond, which may be over before the command is: 7.0 reads the clock twice",
     ),
+    (&PEERS, "`DBSIZE` counts keys whose time is over until somebody has found them"),
     (&[Kind::Valkey], "`SORT` of an empty element: 0 in 7.2, and no number there"),
     (
         &[Kind::Valkey],
