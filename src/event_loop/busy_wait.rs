@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-/// Short sleeps in a row before it waits awake for the first time.
+/// A sleep that was not short takes back so many that were.
+const LONG_COST: u32 = 16;
+/// Short sleeps before it waits awake for the first time.
 const LEAST_SHORT: u32 = 2;
 /// The same after it has been in vain again and again.
 const MOST_SHORT: u32 = 512;
@@ -15,23 +17,31 @@ const MOST_SHORT: u32 = 512;
 const MISSES: u32 = 2;
 /// A sleep counts as short if it took no longer than so many times the limit: waking takes a part of it.
 const SHORT_LIMITS: u32 = 4;
-/// After so many times it looks whether others want the processor.
-const LOOKS: u32 = 64;
+/// After so many times it judges whether others want the processor.
+const JUDGED: u32 = 512;
+/// To look once takes a microsecond, and with an interrupt in between, on a virtual machine, up to fifty. What took
+/// longer than this was the time of another thread.
+const LOOK_LIMIT: Duration = Duration::from_micros(100);
+/// Others want the processor if they had it for this part of the time. The kernel's own threads need a good deal less.
+const OTHERS_PART: u32 = 32;
+/// Short sleeps after it has given way.
+const GIVEN_WAY_SHORT: u32 = 4096;
 
 /// See the module.
 #[derive(Debug)]
 pub struct BusyWait {
     state: State,
-    /// Short sleeps in a row before the next time.
+    /// Short sleeps before the next time.
     needed: u32,
-    /// How often this thread has lost its processor to another one, as last seen.
-    lost_processor: i64,
-    until_look: u32,
+    /// How often it has waited awake since it last judged, for how long, and how much of that others had.
+    waits: u32,
+    awake: Duration,
+    others: Duration,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// It sleeps; so many times in a row for a short time.
+    /// It sleeps; so many times for a short time.
     Asleep(u32),
     /// It waits awake; so many times in a row in vain.
     Awake(u32),
@@ -39,30 +49,41 @@ enum State {
 
 impl Default for BusyWait {
     fn default() -> BusyWait {
-        BusyWait { state: State::Asleep(0), needed: LEAST_SHORT, lost_processor: 0, until_look: 0 }
+        BusyWait {
+            state: State::Asleep(0),
+            needed: LEAST_SHORT,
+            waits: 0,
+            awake: Duration::ZERO,
+            others: Duration::ZERO,
+        }
     }
 }
 
 impl BusyWait {
-    /// Whether to wait awake now. `lost_processor` counts how often another thread got the processor instead.
-    pub fn is_due(&mut self, lost_processor: impl FnOnce() -> i64) -> bool {
+    /// Whether to wait awake now.
+    pub fn is_due(&mut self) -> bool {
         if matches!(self.state, State::Asleep(_)) {
             return false;
         }
-        if self.until_look > 0 {
-            self.until_look -= 1;
+        self.waits += 1;
+        if self.waits < JUDGED {
             return true;
         }
-        self.until_look = LOOKS;
-        let lost = lost_processor();
-        if lost == self.lost_processor {
-            return true;
+        let gives_way = self.others * OTHERS_PART > self.awake;
+        (self.waits, self.awake, self.others) = (0, Duration::ZERO, Duration::ZERO);
+        if gives_way {
+            self.needed = GIVEN_WAY_SHORT;
+            self.state = State::Asleep(0);
         }
-        // Somebody else has work for it.
-        self.lost_processor = lost;
-        self.needed = MOST_SHORT;
-        self.state = State::Asleep(0);
-        false
+        !gives_way
+    }
+
+    /// It has looked once for something to do, which took so long.
+    pub fn looked(&mut self, time: Duration) {
+        self.awake += time;
+        if time > LOOK_LIMIT {
+            self.others += time;
+        }
     }
 
     /// Something came while it waited awake.
@@ -75,7 +96,7 @@ impl BusyWait {
     pub fn slept(&mut self, time: Duration, limit: Duration) {
         let is_short = time <= limit * SHORT_LIMITS;
         self.state = match self.state {
-            State::Asleep(_) if !is_short => State::Asleep(0),
+            State::Asleep(short) if !is_short => State::Asleep(short.saturating_sub(LONG_COST)),
             State::Asleep(short) if short + 1 >= self.needed => State::Awake(0),
             State::Asleep(short) => State::Asleep(short + 1),
             // It had waited awake before, in vain.
@@ -99,7 +120,7 @@ mod tests {
     /// How many of so many waits it waits awake in, if each gap is `gap` and a gap below the limit is caught.
     fn awake(busy_wait: &mut BusyWait, waits: usize, gap: Duration) -> usize {
         let wait = |_: &usize| {
-            let awake = busy_wait.is_due(|| 0);
+            let awake = busy_wait.is_due();
             if awake && gap <= LIMIT {
                 busy_wait.caught();
             } else {
@@ -123,23 +144,50 @@ mod tests {
     }
 
     #[test]
+    fn a_long_sleep_now_and_then_does_not_keep_it_asleep() {
+        let mut busy_wait = BusyWait { needed: MOST_SHORT, ..BusyWait::default() };
+        for sleep in 0..1000 {
+            let gap = if sleep % 100 == 99 { LONG } else { SHORT };
+            if busy_wait.is_due() {
+                return;
+            }
+            busy_wait.slept(gap, LIMIT);
+        }
+        panic!("it sleeps on");
+    }
+
+    #[test]
     fn gaps_just_beyond_the_limit_are_seldom_waited_for() {
         assert!(awake(&mut BusyWait::default(), 10_000, SHORT) < 100);
     }
 
-    #[test]
-    fn it_gives_way_to_others() {
+    /// How many of so many waits it waits awake in, if another thread has the processor for `gap` in one of a hundred.
+    fn awake_beside_others(waits: usize, gap: Duration) -> usize {
         let mut busy_wait = BusyWait::default();
-        awake(&mut busy_wait, 1000, LIMIT);
-        let mut due = 0;
-        for lost in 1..=500 {
-            if busy_wait.is_due(|| lost) {
-                due += 1;
+        let wait = |wait: &usize| {
+            let awake = busy_wait.is_due();
+            if awake {
+                (0..30).for_each(|_| busy_wait.looked(Duration::from_micros(1)));
+                if wait.is_multiple_of(100) {
+                    busy_wait.looked(gap);
+                }
                 busy_wait.caught();
             } else {
                 busy_wait.slept(LIMIT, LIMIT);
             }
-        }
-        assert!(due <= 65, "{due}");
+            awake
+        };
+        (0..waits).filter(wait).count()
+    }
+
+    #[test]
+    fn it_gives_way_to_others() {
+        let awake = awake_beside_others(50_000, Duration::from_millis(1));
+        assert!(awake < 6_000, "{awake}");
+    }
+
+    #[test]
+    fn the_kernels_own_threads_do_not_keep_it_from_waiting() {
+        assert_eq!(awake_beside_others(50_000, Duration::from_micros(50)), 49_998);
     }
 }

@@ -15,7 +15,6 @@ use crate::server::turn;
 use crate::server::turn::{ClientEvent, Event, EventSource, Next};
 use crate::server::web;
 use crate::server::{FIRST_CLIENT, FIRST_VISITOR, SNAPSHOT_PIPE, Server, WAKER};
-use crate::sys::process::involuntary_switches;
 use busy_wait::BusyWait;
 use listeners::{FIRST_LISTENER, Listener, Listeners};
 use mio::{Events, Poll, Token};
@@ -45,10 +44,14 @@ impl EventLoop {
             return self.poll.poll(&mut self.events, Some(timeout));
         }
         let start = Instant::now();
-        if self.busy_wait.is_due(involuntary_switches) {
+        if self.busy_wait.is_due() {
             let limit = limit.min(timeout);
-            while start.elapsed() < limit {
+            let mut waited = Duration::ZERO;
+            while waited < limit {
                 self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+                let now = start.elapsed();
+                self.busy_wait.looked(now - waited);
+                waited = now;
                 if !self.events.is_empty() {
                     self.busy_wait.caught();
                     return Ok(());

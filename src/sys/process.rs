@@ -44,11 +44,6 @@ fn usage(who: libc::c_int) -> libc::rusage {
     }
 }
 
-/// How often this thread has lost its processor though it had more to do.
-pub fn involuntary_switches() -> i64 {
-    usage(libc::RUSAGE_THREAD).ru_nivcsw
-}
-
 /// The CPU time of this process, of its ended children, and of this thread.
 pub fn cpu_times() -> [CpuTime; 3] {
     [libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN, libc::RUSAGE_THREAD].map(|who| {
