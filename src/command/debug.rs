@@ -15,7 +15,7 @@ use crate::server::persistence::aof::load;
 use crate::server::persistence::load::{LoadOptions, LoadProgress};
 use crate::server::table::Row;
 use crate::server::{Server, random_id};
-use crate::spec::help::reply_help;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::sys::process;
 use crate::util::glob::glob_match;
 use crate::util::io_reason;
@@ -175,10 +175,7 @@ fn debug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         (b"structsize", []) => structsize(&mut call.reply),
         (b"panic", []) => panic!("DEBUG PANIC called at Unix time {}", s.now_seconds()),
         (b"segfault", []) => process::raise(libc::SIGSEGV),
-        _ => {
-            let before = "unknown subcommand or wrong number of arguments for '";
-            return Err(CommandError::quoting(before, args[1], "'. Try DEBUG HELP."));
-        }
+        _ => return Err(subcommand_syntax_error("DEBUG", args)),
     }
     Ok(())
 }

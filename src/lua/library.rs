@@ -254,25 +254,17 @@ impl Metadata<'_> {
         let mut name = None;
         for option in options {
             match option.split_at_checked(5) {
-                Some((key, _)) if !key.eq_ignore_ascii_case(b"name=") => {
-                    return Err(CommandError::quoting(
-                        "Invalid metadata value given: ",
-                        option,
-                        "",
-                    ));
+                Some((key, value)) if key.eq_ignore_ascii_case(b"name=") => {
+                    if name.is_some() {
+                        let text = "Invalid metadata value, name argument was given multiple times";
+                        return Err(CommandError::err(text));
+                    }
+                    name = Some(value.to_vec());
                 }
-                None => {
-                    return Err(CommandError::quoting(
-                        "Invalid metadata value given: ",
-                        option,
-                        "",
-                    ));
+                _ => {
+                    let before = "Invalid metadata value given: ";
+                    return Err(CommandError::quoting(before, option, ""));
                 }
-                Some(_) if name.is_some() => {
-                    let text = "Invalid metadata value, name argument was given multiple times";
-                    return Err(CommandError::err(text));
-                }
-                Some((_, value)) => name = Some(value.to_vec()),
             }
         }
         let name = name.ok_or(CommandError::err("Library name was not given"))?;

@@ -6,6 +6,7 @@ use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
+use crate::spec::help::subcommand_syntax_error;
 use crate::util::number::parse_i64;
 use crate::util::slot::SLOTS;
 use std::cmp::Reverse;
@@ -33,11 +34,7 @@ pub(super) fn slot_stats(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Com
             own_slots(s).filter(|slot| (first..=last).contains(slot)).collect()
         }
         [how, metric, ref filters @ ..] if is(how, "ORDERBY") => in_order(s, metric, filters)?,
-        _ => {
-            let text = b"unknown subcommand or wrong number of arguments for '";
-            let text = [text, args[1], b"'. Try CLUSTER HELP."].concat();
-            return Err(CommandError::err_with(text));
-        }
+        _ => return Err(subcommand_syntax_error("CLUSTER", args)),
     };
     call.reply.array(slots.len());
     slots.iter().for_each(|&slot| reply_slot(s, &mut call.reply, slot));

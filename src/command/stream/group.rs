@@ -1,13 +1,13 @@
 //! XGROUP: makes, moves and removes consumer groups and their consumers.
 
-use super::{bad_subcommand, id, no_such_group};
+use super::{id, no_such_group};
 use crate::command::args::{self, is};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::propagate;
-use crate::spec::help::reply_help;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::value::stream::{Group, Log, Stream, StreamId};
 
 const NO_KEY: CommandError = CommandError::err(
@@ -42,7 +42,7 @@ impl Options {
                     })?),
                 };
             } else {
-                return Err(bad_subcommand("XGROUP", args[1]));
+                return Err(subcommand_syntax_error("XGROUP", args));
             }
         }
         Ok(options)

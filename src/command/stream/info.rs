@@ -1,12 +1,12 @@
 //! XINFO: what is known of a stream, its groups and its consumers.
 
-use super::{bad_subcommand, limit, no_such_group, reply_entries, reply_entry, reply_id};
+use super::{limit, no_such_group, reply_entries, reply_entry, reply_id};
 use crate::command::args::{self, is};
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 use crate::server::Server;
 use crate::server::call::Call;
-use crate::spec::help::reply_help;
+use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::value::stream::group::{Consumer, NEVER};
 use crate::value::stream::{Group, Log, Stream, StreamId};
 
@@ -23,7 +23,7 @@ pub(super) fn stream(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
             let n = args::int(n)?;
             Some(if n < 0 { FULL_COUNT } else { n })
         }
-        _ => return Err(bad_subcommand("XINFO", args[1])),
+        _ => return Err(subcommand_syntax_error("XINFO", args)),
     };
     let reply = &mut call.reply;
     reply.map(if count.is_some() { 9 } else { 10 });

@@ -77,12 +77,6 @@ fn no_such_group(key: &[u8], group: &[u8]) -> CommandError {
     CommandError::with(ErrorCode::NoGroup, text)
 }
 
-/// The error for arguments that a subcommand does not have. `container`: its command, in capitals.
-fn bad_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let before = "unknown subcommand or wrong number of arguments for '";
-    CommandError::quoting(before, name, &format!("'. Try {container} HELP."))
-}
-
 #[inline]
 fn reply_id(reply: &mut Reply, id: StreamId) {
     reply.bulk(&id.text());
