@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import fnmatch
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from client import ClientFailed, Loader
 from report import FAILED, NOT_SUPPORTED, Cell, Line, table
 from rows import Lab, NotSupported, Row
-from server import CLIENT_CORE, SERVER_CORE, ReplyError, ServerFailed, raise_open_files
+from server import CLIENT_CORE, HELPER_CORE, SERVER_CORE, ReplyError, ServerFailed, raise_open_files
 
 REPEAT = 3
 QUICK_SCALE = 0.1
@@ -26,6 +27,8 @@ def main(rows: tuple[Row, ...], description: str, requests: int) -> int:
     if SERVER_CORE == CLIENT_CORE:
         print("only one core: server and client will share it", file=sys.stderr)
     raise_open_files()
+    # What only waits and looks must not take the server's core from it.
+    os.sched_setaffinity(0, {HELPER_CORE})
     # Ended by a time limit, the servers must still be ended and the directories removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scale = QUICK_SCALE if options.quick else 1.0

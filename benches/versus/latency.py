@@ -11,7 +11,7 @@ from functools import partial
 
 from client import Latency
 from rows import KEY, NEXT_KEY, VALUE, Lab, NotSupported, Reading, Row
-from server import CLIENT_CORE, CORES, ReplyError, Server, ServerFailed
+from server import CLIENT_CORE, CORES, HELPER_CORE, SERVER_CORE, ReplyError, Server, ServerFailed
 
 # Seconds that nothing happens for, and that something may take.
 QUIET = 5.0
@@ -43,9 +43,16 @@ def latency_row(
     return Row(f"latency-{name}", READINGS, measure, once=True, needs_rate=True)
 
 
+# The loop on the server's core, and what saves, frees or syncs on another: on the loop's, it would be all that is measured.
+PLACES = tuple(
+    word
+    for name, core in (("server", SERVER_CORE), ("bio", HELPER_CORE), ("bgsave", HELPER_CORE), ("aof_rewrite", HELPER_CORE))
+    for word in (f"--{name}_cpulist", str(core))
+)
+
+
 def roomy_server(lab: Lab, *options: str) -> Server:
-    """A server whose children and threads need not share its core: on theirs, they would be all that is measured."""
-    return lab.server(*options, cores=tuple(CORES))
+    return lab.server(*PLACES, *options, cores=tuple(CORES))
 
 
 def figures(latency: Latency) -> tuple[float, ...]:

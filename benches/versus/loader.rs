@@ -28,7 +28,7 @@ use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -251,9 +251,16 @@ fn parse_argument(arg: &str) -> Result<(Vec<u8>, Vec<Number>)> {
     Ok((text, numbers))
 }
 
+/// How long `open` sleeps between two looks at what is due and what was answered.
+const TICK: Duration = Duration::from_micros(50);
+
 /// Sends a request whenever one is due, on one connection after the other, whatever is still to be
 /// answered: so a stall is seen by each request that was due meanwhile. The n-th request is due n
-/// times the period after the start, so a connection's reader knows when each of its requests was.
+/// times the period after the start, so of each reply it is known when its request was.
+///
+/// One thread does it all, and sleeps in between: woken for each reply, the client would be most of
+/// what is measured; and one that never sleeps is stopped for 50 ms of each second by the system,
+/// where it runs before all else.
 fn open(port: u16, shape: &[&str]) -> Result<()> {
     let [clients, rate, range, command @ ..] = shape else {
         return Err(USAGE.into());
@@ -262,68 +269,91 @@ fn open(port: u16, shape: &[&str]) -> Result<()> {
     let clients: usize = clients.parse()?;
     let period = Duration::from_secs_f64(1.0 / rate.parse::<f64>()?);
     let stop = until_input_closes();
-    let mut connections: Vec<TcpStream> =
-        (0..clients).map(|_| connect(port)).collect::<Result<_>>()?;
+    let mut connections: Vec<Paced> = (0..clients).map(|_| Paced::new(port)).collect::<Result<_>>()?;
     let start = Instant::now();
-    let due = move |n: usize| start + period.mul_f64(n as f64);
-    let total = Arc::new(AtomicUsize::new(usize::MAX));
-    let mut readers = Vec::new();
-    for (first, connection) in connections.iter().enumerate() {
-        let connection = connection.try_clone()?;
-        let total = Arc::clone(&total);
-        readers.push(thread::spawn(move || {
-            let number = |nth: usize| first + nth * clients;
-            let is_complete = |nth| number(nth) >= total.load(Ordering::Relaxed);
-            read_timed(connection, |nth| due(number(nth)), is_complete)
-                .map_err(|error| error.to_string())
-        }));
-    }
-    let mut sent = 0;
-    while !stop.load(Ordering::Relaxed) {
-        thread::sleep(due(sent).saturating_duration_since(Instant::now()));
-        connections[sent % clients].write_all(batch.next(1))?;
-        sent += 1;
-    }
-    total.store(sent, Ordering::Relaxed);
-    let mut latencies = Vec::with_capacity(sent);
-    for reader in readers {
-        latencies.extend(reader.join().map_err(|_| "a reader panicked")??);
+    let due = |n: usize| start + period.mul_f64(n as f64);
+    let (mut sent, mut latencies, mut last) = (0, Vec::new(), start);
+    loop {
+        let now = Instant::now();
+        let is_stopped = stop.load(Ordering::Relaxed);
+        while !is_stopped && due(sent) <= now {
+            connections[sent % clients].push(batch.next(1));
+            sent += 1;
+        }
+        for (first, connection) in connections.iter_mut().enumerate() {
+            connection.flush()?;
+            let answered = connection.answered;
+            connection.read()?;
+            let now = Instant::now();
+            for nth in answered..connection.answered {
+                latencies.push(now.saturating_duration_since(due(first + nth * clients)));
+                last = now;
+            }
+        }
+        if is_stopped && latencies.len() == sent {
+            break;
+        }
+        if latencies.len() == sent {
+            last = now;
+        } else if last.elapsed() > PATIENCE {
+            return Err("no reply in time".into());
+        }
+        thread::sleep(TICK);
     }
     print_latencies(latencies);
     Ok(())
 }
 
-/// Reads replies of one line until there are as many as requests; the latencies of all, from when
-/// each of the requests was `due`. `is_complete` tells of a number of replies whether it is all.
-fn read_timed(
-    mut connection: TcpStream,
-    due: impl Fn(usize) -> Instant,
-    is_complete: impl Fn(usize) -> bool,
-) -> Result<Vec<Duration>> {
-    // How many there will be is said at the end, to somebody who may be reading.
-    connection.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut latencies: Vec<Duration> = Vec::new();
-    let mut last = Instant::now();
-    while !is_complete(latencies.len()) {
-        let n = match connection.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && last.elapsed() < PATIENCE => {
-                continue;
-            }
-            read => read?,
-        };
-        if n == 0 {
-            return Err("the server closed the connection".into());
-        }
-        last = Instant::now();
-        if buffer[0] == b'-' {
-            return Err(String::from_utf8_lossy(&buffer[..n.min(200)]).into());
-        }
-        for _ in buffer[..n].iter().filter(|&&byte| byte == b'\n') {
-            latencies.push(last.saturating_duration_since(due(latencies.len())));
-        }
+/// A connection of `open`, which never waits.
+struct Paced {
+    stream: TcpStream,
+    unsent: Vec<u8>,
+    pushed: usize,
+    answered: usize,
+}
+
+impl Paced {
+    fn new(port: u16) -> Result<Self> {
+        let stream = connect(port)?;
+        stream.set_nonblocking(true)?;
+        Ok(Paced { stream, unsent: Vec::new(), pushed: 0, answered: 0 })
     }
-    Ok(latencies)
+
+    fn push(&mut self, request: &[u8]) {
+        self.unsent.extend_from_slice(request);
+        self.pushed += 1;
+    }
+
+    /// Sends what the connection takes now.
+    fn flush(&mut self) -> Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        match self.stream.write(&self.unsent) {
+            Ok(n) => drop(self.unsent.drain(..n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Counts the replies, of one line each, that are there.
+    fn read(&mut self) -> Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        while self.answered < self.pushed {
+            let n = match self.stream.read(&mut buffer) {
+                Ok(0) => return Err("the server closed the connection".into()),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            };
+            if buffer[0] == b'-' {
+                return Err(String::from_utf8_lossy(&buffer[..n.min(200)]).into());
+            }
+            self.answered += buffer[..n].iter().filter(|&&byte| byte == b'\n').count();
+        }
+        Ok(())
+    }
 }
 
 /// What tells that this program's input has been closed.

@@ -14,6 +14,7 @@ use crate::server::persistence;
 use crate::server::persistence::SaveTarget;
 use crate::server::persistence::aof::rewrite;
 use crate::server::propagate;
+use crate::server::replication::primary::snapshot;
 use crate::server::shutdown;
 use crate::server::table::{Command, CommandTable, Row};
 use crate::spec::CommandSpec;
@@ -169,13 +170,14 @@ fn save(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// BGSAVE [SCHEDULE] [FORK | FORKLESS]
+/// BGSAVE [SCHEDULE] [FORK | FORKLESS] | CANCEL
 fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let schedule = args.get(1).is_some_and(|option| is(option, "SCHEDULE"));
     let method = match args[if schedule { 2 } else { 1 }..] {
         [] => None,
         [how] if is(how, "FORK") => Some(SnapshotMethod::Fork),
         [how] if is(how, "FORKLESS") => Some(SnapshotMethod::Incremental),
+        [how] if !schedule && is(how, "CANCEL") => return cancel_bgsave(s, call),
         _ => return Err(CommandError::SYNTAX),
     };
     if is_saving(s) {
@@ -195,6 +197,23 @@ fn bgsave(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     persistence::rdb_save_background(s, SaveTarget::Disk, contents, &[], method)
         .map_err(|_| FAILED)?;
     call.reply.simple("Background saving started");
+    Ok(())
+}
+
+/// Ends the snapshot that is being made, or forgets the one that is to be.
+fn cancel_bgsave(s: &mut Server, call: &mut Call) -> CommandResult {
+    if is_saving(s) {
+        s.notice("Background saving will be aborted due to user request");
+        snapshot::kill_saver(s);
+        call.reply.simple("Background saving cancelled");
+    } else if s.persistence.snapshots.unschedule() {
+        s.notice("Scheduled background saving will be cancelled due to user request");
+        call.reply.simple("Scheduled background saving cancelled");
+    } else {
+        return Err(CommandError::err(
+            "Background saving is currently not in progress or scheduled",
+        ));
+    }
     Ok(())
 }
 

@@ -35,6 +35,7 @@ pub(crate) mod oom_score;
 mod openings;
 pub mod output;
 pub mod persistence;
+pub(crate) mod placement;
 pub(crate) mod process;
 pub(crate) mod progress;
 pub(crate) mod propagate;

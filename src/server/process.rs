@@ -2,6 +2,7 @@
 
 use super::cluster::file::ClusterFile;
 use super::oom_score::OomScore;
+use crate::sys::processors::Processors;
 use std::env;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -31,6 +32,8 @@ pub struct Process {
     startup_memory: usize,
     /// It is a child that saves.
     is_fork_child: bool,
+    /// All that it may use, where the main thread is confined to some of them.
+    processors: Option<Processors>,
     pub(crate) oom_score: OomScore,
     /// Of a cluster's node: its file, which no other process may use.
     pub(crate) cluster_file: Option<ClusterFile>,
@@ -46,6 +49,7 @@ impl Process {
             supervised: None,
             startup_memory: 0,
             is_fork_child: false,
+            processors: None,
             oom_score: OomScore::default(),
             cluster_file: None,
         }
@@ -110,6 +114,14 @@ impl Process {
 
     pub(crate) fn is_fork_child(&self) -> bool {
         self.is_fork_child
+    }
+
+    pub(crate) fn processors(&self) -> Option<Processors> {
+        self.processors
+    }
+
+    pub(crate) fn set_processors(&mut self, processors: Option<Processors>) {
+        self.processors = processors;
     }
 
     pub(crate) fn set_fork_child(&mut self, is_fork_child: bool) {

@@ -5,6 +5,7 @@ use super::acl::file;
 use super::cluster;
 use super::persistence::aof::{load, rewrite};
 use super::persistence::{self, load::LoadError};
+use super::placement;
 use super::replication::replica;
 use crate::sys::process;
 use crate::util::io_reason;
@@ -20,12 +21,13 @@ pub fn load_setup(server: &mut Server) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Becomes the replica that the configuration or the cluster's file asks for, and begins to load what is on disk, which
+/// Takes its processors, becomes the replica that the configuration or the cluster's file asks for, and begins to load what is on disk, which
 /// then is the primary's data.
 ///
 /// # Errors
 /// If it can't be loaded.
 pub fn begin(server: &mut Server) -> Result<(), LoadError> {
+    placement::place_threads(server);
     let configured = server.config.replicaof.clone().map(|address| (address.host, address.port));
     if let Some((host, port)) = configured.or_else(|| cluster::primary_address(server)) {
         replica::become_replica(server, host, port);

@@ -13,6 +13,7 @@ pub(crate) mod lua_stack;
 pub(crate) mod lua_walk;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod processors;
 pub(crate) mod socket;
 pub mod stack;
 pub(crate) mod time;

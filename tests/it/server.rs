@@ -2,7 +2,9 @@
 
 use crate::harness::{PATIENCE, Raw, Server, program, wait_for};
 use redis::Value;
+use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::Command;
 
 fn array(value: Value) -> Vec<Value> {
@@ -535,4 +537,86 @@ fn systemd_is_told_what_becomes_of_the_server() {
     assert_eq!(told(), "STATUS=Loading what is on disk");
     assert_eq!(told(), "STATUS=Ready to accept connections\nREADY=1");
     drop(server);
+}
+
+/// The processors that a thread or process may use, by its folder in `/proc`.
+fn processors(of: &Path) -> Option<String> {
+    let status = fs::read_to_string(of.join("status")).ok()?;
+    status
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_string()))
+}
+
+/// Those of a server's thread of that name, once it is there.
+fn processors_of_thread(server: &Server, name: &str) -> String {
+    let tasks = format!("/proc/{}/task", server.pid());
+    wait_for(name, || {
+        let is_named = |task: &Path| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let mut found = fs::read_dir(&tasks).ok()?.filter_map(|task| Some(task.ok()?.path()));
+        processors(&found.find(|task| is_named(task))?)
+    })
+}
+
+#[test]
+fn threads_and_children_run_on_the_processors_of_their_lists() {
+    let all = processors(Path::new("/proc/self")).expect("a list");
+    let numbers = |c: char| !c.is_ascii_digit();
+    let first = all.split(numbers).next().expect("a processor");
+    let last = all.split(numbers).next_back().expect("a processor");
+    let lists =
+        ["--server_cpulist", first, "--bgsave_cpulist", last, "--aof-rewrite-cpulist", "0-x"];
+    let options =
+        ["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--rdb-key-save-delay", "10000000"];
+    let mut server = Server::start(&[&lists[..], &options[..]].concat());
+    let main = format!("/proc/{}/task/{}", server.pid(), server.pid());
+    assert_eq!(processors(Path::new(&main)).as_deref(), Some(first));
+    // No list of its own: wherever the process might run at first.
+    server.check(&[("SET key value", "OK"), ("FLUSHALL ASYNC", "OK"), ("SET key value", "OK")]);
+    server.wait_info("aof_pending_bio_fsync", "0");
+    assert_eq!(processors_of_thread(&server, "bio_aof"), all);
+    server.text(&["BGSAVE", "FORKLESS"]);
+    assert_eq!(processors_of_thread(&server, "snapshot"), last);
+    server.check(&[("BGSAVE CANCEL", "Background saving cancelled")]);
+    for (begin, expected) in [("BGSAVE FORK", last), ("BGREWRITEAOF", first)] {
+        server.line(begin);
+        let child = server.child().to_string();
+        let child = Path::new("/proc").join(child);
+        wait_for(begin, || (processors(&child)? == expected).then_some(()));
+        server.line("BGSAVE CANCEL");
+    }
+    let log = server.log();
+    assert!(
+        log.contains("aof_rewrite_cpulist is ignored: '0-x' is not a list of processors"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_snapshot_can_be_cancelled() {
+    const NONE: &str = "ERR Background saving is currently not in progress or scheduled";
+    let mut server = Server::start(&["--rdb-key-save-delay", "10000000"]);
+    server.check(&[
+        ("SET key value", "OK"),
+        ("BGSAVE CANCEL", NONE),
+        ("BGSAVE SCHEDULE CANCEL", "ERR syntax error"),
+        ("BGSAVE CANCEL FORK", "ERR syntax error"),
+    ]);
+    for method in ["FORK", "FORKLESS"] {
+        server.text(&["BGSAVE", method]);
+        server.check(&[("BGSAVE CANCEL", "Background saving cancelled"), ("BGSAVE CANCEL", NONE)]);
+        server.wait_info("rdb_bgsave_in_progress", "0");
+        assert!(server.children().is_empty());
+        assert_eq!(server.info_text("rdb_last_bgsave_status").as_deref(), Some("ok"));
+        wait_for("no file", || server.temporary_files().is_empty().then_some(()));
+    }
+    server.check(&[("CONFIG SET appendonly yes", "OK")]);
+    server.child();
+    server.check(&[
+        ("BGSAVE CANCEL", NONE),
+        ("BGSAVE SCHEDULE", "Background saving scheduled"),
+        ("BGSAVE CANCEL", "Scheduled background saving cancelled"),
+        ("BGSAVE CANCEL", NONE),
+    ]);
 }

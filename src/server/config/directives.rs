@@ -222,7 +222,7 @@ directives! {
     /// TLS on replication links.
     tls_replication: bool = false, bool, "tls-replication";
     /// TLS on the cluster bus.
-    tls_cluster: bool = false, bool, "tls-cluster", NO_EFFECT;
+    tls_cluster: bool = false, bool, "tls-cluster";
     /// Versions of TLS.
     tls_protocols: Option<String> = None, optional, "tls-protocols";
     /// Ciphers up to TLS 1.2.
@@ -286,14 +286,14 @@ directives! {
     ignore_warnings: String = String::new(), text, "ignore-warnings", NO_EFFECT;
     /// Turn transparent huge pages off.
     disable_thp: bool = true, bool, "disable-thp", IMMUTABLE;
-    /// CPUs of the main thread.
-    server_cpulist: Option<String> = None, optional, "server_cpulist" | "server-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
+    /// CPUs of the main thread, such as `0,2-5,8-14:2`.
+    server_cpulist: Option<String> = None, optional, "server_cpulist" | "server-cpulist", IMMUTABLE, VALKEYS_ALIAS;
     /// CPUs of the background threads.
-    bio_cpulist: Option<String> = None, optional, "bio_cpulist" | "bio-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
-    /// CPUs of the child that rewrites the append-only file.
-    aof_rewrite_cpulist: Option<String> = None, optional, "aof_rewrite_cpulist" | "aof-rewrite-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
-    /// CPUs of the child that saves.
-    bgsave_cpulist: Option<String> = None, optional, "bgsave_cpulist" | "bgsave-cpulist", IMMUTABLE, NO_EFFECT, VALKEYS_ALIAS;
+    bio_cpulist: Option<String> = None, optional, "bio_cpulist" | "bio-cpulist", IMMUTABLE, VALKEYS_ALIAS;
+    /// CPUs of the child, or the thread, that rewrites the append-only file.
+    aof_rewrite_cpulist: Option<String> = None, optional, "aof_rewrite_cpulist" | "aof-rewrite-cpulist", IMMUTABLE, VALKEYS_ALIAS;
+    /// CPUs of the child, or the thread, that saves.
+    bgsave_cpulist: Option<String> = None, optional, "bgsave_cpulist" | "bgsave-cpulist", IMMUTABLE, VALKEYS_ALIAS;
     /// How `oom_score_adj` is set.
     oom_score_adj: OomScoreAdj = OomScoreAdj::No, choice, "oom-score-adj";
     /// Scores of a primary, a replica, and a background child.

@@ -5,6 +5,7 @@
 
 use crate::db::{Db, Entry, EntryRef};
 use crate::sys::process::resident_memory;
+use crate::sys::processors::Processors;
 use crate::util::alloc;
 use crate::value::ValueRef;
 use std::cell::Cell;
@@ -58,6 +59,7 @@ struct Worker {
 #[derive(Default)]
 pub struct LazyFree {
     worker: Option<Worker>,
+    processors: Option<Processors>,
     // The books are brought up to date when somebody reads them.
     pending: Cell<usize>,
     /// All that was handed over since nothing was pending.
@@ -68,6 +70,11 @@ pub struct LazyFree {
 }
 
 impl LazyFree {
+    /// Has the thread run on these processors.
+    pub fn set_processors(&mut self, processors: Option<Processors>) {
+        self.processors = processors;
+    }
+
     /// Frees whole databases, in the background if that is wanted, or if they are huge.
     pub fn free_databases(&mut self, dbs: Vec<Db>, lazy: bool) {
         let objects = dbs.iter().map(Db::len).sum();
@@ -139,7 +146,7 @@ impl LazyFree {
     /// Whether the thread has got the job. If not it is dropped, and with it its garbage.
     fn send(&mut self, job: Job) -> bool {
         if self.worker.is_none() {
-            self.worker = start();
+            self.worker = start(self.processors);
         }
         self.worker.as_ref().is_some_and(|worker| worker.jobs.send(job).is_ok())
     }
@@ -194,10 +201,12 @@ fn are_huge(dbs: &[Db]) -> bool {
 }
 
 /// Starts the thread; `None` if the system has none left, and garbage has to be freed in the foreground.
-fn start() -> Option<Worker> {
+fn start(processors: Option<Processors>) -> Option<Worker> {
     let (jobs, inbox) = channel();
     let (outbox, done) = channel();
     let run = move || {
+        // Where it can't run there, it runs where it may.
+        let _ = processors.map(Processors::confine_this_thread);
         for job in inbox {
             let done = match job {
                 Job::Free { objects, garbage } => {

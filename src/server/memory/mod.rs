@@ -19,6 +19,7 @@ use super::config::Config;
 use super::token::Token;
 use crate::db::{Db, Entry};
 use crate::sys::process::resident_memory;
+use crate::sys::processors::Processors;
 use crate::util::alloc;
 use client_eviction::ClientMemory;
 use defrag::Defrag;
@@ -46,6 +47,11 @@ impl Memory {
     /// Heeds whether what clients hold is limited.
     pub fn apply_config(&mut self, config: &Config) {
         self.clients.set_limited(config.maxmemory_clients != 0);
+    }
+
+    /// Has the thread that frees run on these processors.
+    pub fn set_processors(&mut self, processors: Option<Processors>) {
+        self.lazyfree.set_processors(processors);
     }
 
     /// Frees an entry: see [`LazyFree::free_entry`].

@@ -3,6 +3,7 @@
 //! Jobs go by value through a channel, in order; what comes back is the outcome of each. The loop is woken then, since
 //! somebody may wait to hear that something is durable.
 
+use crate::sys::processors::Processors;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -40,6 +41,7 @@ struct Worker {
 pub struct Bio {
     worker: Option<Worker>,
     waker: Option<Arc<mio::Waker>>,
+    processors: Option<Processors>,
     /// Jobs under way, and those of them that sync the file that is written to.
     pending: usize,
     pending_fsyncs: usize,
@@ -49,6 +51,11 @@ impl Bio {
     /// Has the loop woken when a file has become durable.
     pub fn set_waker(&mut self, waker: mio::Waker) {
         self.waker = Some(Arc::new(waker));
+    }
+
+    /// Has the thread run on these processors.
+    pub fn set_processors(&mut self, processors: Option<Processors>) {
+        self.processors = processors;
     }
 
     /// What wakes the loop.
@@ -123,17 +130,19 @@ impl Bio {
 
     fn send(&mut self, job: Job) -> io::Result<()> {
         if self.worker.is_none() {
-            self.worker = Some(start(self.waker.clone())?);
+            self.worker = Some(start(self.waker.clone(), self.processors)?);
         }
         let gone = || io::Error::other("the background thread has ended");
         self.worker.as_ref().ok_or_else(gone)?.jobs.send(job).map_err(|_| gone())
     }
 }
 
-fn start(waker: Option<Arc<mio::Waker>>) -> io::Result<Worker> {
+fn start(waker: Option<Arc<mio::Waker>>, processors: Option<Processors>) -> io::Result<Worker> {
     let (jobs, inbox) = channel();
     let (outbox, done) = channel();
     let run = move || {
+        // Where it can't run there, it runs where it may.
+        let _ = processors.map(Processors::confine_this_thread);
         for job in inbox {
             let (file, offset, is_current) = match job {
                 Job::Fsync { file, offset } => (file, offset, true),

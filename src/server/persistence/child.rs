@@ -4,6 +4,7 @@ use super::task::SaveTarget;
 use crate::server::Server;
 use crate::server::observe::latency;
 use crate::server::oom_score;
+use crate::server::placement;
 use crate::sys::children::{self, ChildEnd};
 use crate::sys::{process, title};
 use mio::unix::pipe::{self, Receiver, Sender};
@@ -156,6 +157,7 @@ pub(super) fn fork_saver(
     }
     let forked = children::fork_child(&inherited, |pid| {
         become_fork_child(server);
+        placement::place_child(server, target.processors(&server.config));
         title::set(target.process_title());
         let mut progress = Progress { to_parent: Some(report_to), ..Progress::default() };
         let ok = body(server, pid, &mut progress).and_then(|()| progress.report()).is_ok();

@@ -14,6 +14,7 @@ use crate::rdb::RdbWriter;
 use crate::rdb::draft::Draft;
 use crate::rdb::writer::{Records, WriterOptions};
 use crate::sys::children::simulated;
+use crate::sys::processors::Processors;
 use crate::util::io_reason;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -162,6 +163,7 @@ impl DraftWriter {
         id: &str,
         options: WriterOptions,
         waker: Option<Arc<mio::Waker>>,
+        processors: Option<Processors>,
     ) -> io::Result<DraftWriter> {
         let ((jobs, inbox), (outbox, outcome)) = (channel(), channel());
         let queue = Arc::new(Queue::default());
@@ -181,6 +183,8 @@ impl DraftWriter {
             inline = Some((writing, inbox));
         } else {
             let run = move || {
+                // Where it can't run there, it runs where it may.
+                let _ = processors.map(Processors::confine_this_thread);
                 writing.write(|may_wait| match may_wait {
                     true => inbox.recv().ok(),
                     false => inbox.try_recv().ok(),

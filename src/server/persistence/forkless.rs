@@ -7,6 +7,7 @@
 use super::child::Report;
 use super::drafts::{CHUNK, DraftWriter, Inlet};
 use super::output::Plan;
+use super::task::SaveTarget;
 use super::{SavedFacts, SnapshotUse, write_head, writer_options};
 use crate::db::entry::EntryMut;
 use crate::db::key_table::Scribe;
@@ -15,6 +16,7 @@ use crate::rdb::draft::Draft;
 use crate::rdb::writer::{Excluded, Records};
 use crate::rdb::{write_elements_later, write_entry, write_key};
 use crate::server::Server;
+use crate::server::placement;
 use crate::sys::children::ChildEnd;
 use crate::util::clock::Clock;
 use crate::value::ValueRef;
@@ -312,10 +314,13 @@ pub(super) fn begin(
     server: &mut Server,
     plan: Plan,
     id: String,
+    target: SaveTarget,
     purpose: SnapshotUse<'_>,
 ) -> io::Result<Forkless> {
     let options = writer_options(server, purpose);
-    let writer = DraftWriter::start(plan, &id, options, server.persistence.bio.waker())?;
+    let processors = placement::of_thread(server, target.processors(&server.config));
+    let writer =
+        DraftWriter::start(plan, &id, options, server.persistence.bio.waker(), processors)?;
     let mut head = Draft::new(options);
     write_head(server, &mut head, purpose)?;
     let mut walks = 0;

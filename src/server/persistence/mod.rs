@@ -504,7 +504,7 @@ fn start_worker(
 ) -> io::Result<Worker> {
     if method == SnapshotMethod::Incremental {
         let id = server.persistence.next_walk_id();
-        return Ok(Worker::Walk(Box::new(forkless::begin(server, plan, id, purpose)?)));
+        return Ok(Worker::Walk(Box::new(forkless::begin(server, plan, id, target, purpose)?)));
     }
     let inherited = plan.descriptors();
     let child = child::fork_saver(server, target, &inherited, |server, pid, progress| {

@@ -72,6 +72,11 @@ impl Snapshots {
         self.scheduled = Some(method);
     }
 
+    /// What was scheduled is not to be done. `false` if nothing was.
+    pub fn unschedule(&mut self) -> bool {
+        self.scheduled.take().is_some()
+    }
+
     /// One is made for the snapshot file.
     pub fn count_save(&mut self) {
         self.saves += 1;

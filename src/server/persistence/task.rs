@@ -1,6 +1,8 @@
 //! What a saver makes, and what the server needs for that meanwhile.
 
 use crate::rdb::writer::RdbVersion;
+use crate::server::config::Config;
+use crate::server::placement;
 use mio::unix::pipe::Receiver;
 
 /// What a saver makes, and where it goes.
@@ -22,6 +24,18 @@ impl SaveTarget {
         match self {
             SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => "RDB",
             SaveTarget::Aof { .. } => "AOF rewrite",
+        }
+    }
+
+    /// The directive with the processors of whoever makes it.
+    pub fn processors(self, config: &Config) -> placement::List<'_> {
+        match self {
+            SaveTarget::Aof { .. } => {
+                ("aof_rewrite_cpulist", config.aof_rewrite_cpulist.as_deref())
+            }
+            SaveTarget::Disk | SaveTarget::Replicas | SaveTarget::RdbChannels => {
+                ("bgsave_cpulist", config.bgsave_cpulist.as_deref())
+            }
         }
     }
 

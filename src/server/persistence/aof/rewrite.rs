@@ -116,7 +116,8 @@ fn start_worker(server: &mut Server, rdb: bool) -> io::Result<Worker> {
             path: rewrite_temporary(&dir, &id),
             incremental_fsync: server.config.aof_rewrite_incremental_fsync,
         };
-        let walk = forkless::begin(server, plan, id, SnapshotUse::AofBase)?;
+        let walk =
+            forkless::begin(server, plan, id, SaveTarget::Aof { rdb }, SnapshotUse::AofBase)?;
         return Ok(Worker::Walk(Box::new(walk)));
     }
     let target = SaveTarget::Aof { rdb };
