@@ -176,7 +176,6 @@ pub fn watched_turn(
     server.process_pending_input();
     bus::read_on(server);
     load_on(server);
-    server.observer.count_cycle(server.ks.clock.nanos() - started, commands);
     if now_us >= server.net.events().next_cron_us {
         let started = server.ks.clock.nanos();
         cron::cron(server);
@@ -191,6 +190,8 @@ pub fn watched_turn(
     before_sleep(server);
     let has_served = server.observer.stats().commands != commands;
     forkless::go_on(server, has_served.then(|| server.ks.clock.since(started)));
+    // All that kept the loop from its clients.
+    server.observer.count_cycle(server.ks.clock.nanos() - started, commands);
     next(server, now_us)
 }
 
