@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -101,10 +102,15 @@ class Server(contextlib.AbstractContextManager):
     """A running server; leaving the context kills it and removes its directory."""
 
     def __init__(
-        self, program: Path, *options: str, cores: tuple[int, ...] = (SERVER_CORE,), wrapper: tuple[str, ...] = ()
+        self,
+        program: Path,
+        *options: str,
+        cores: tuple[int, ...] = (SERVER_CORE,),
+        wrapper: tuple[str, ...] = (),
+        under: Path | None = None,
     ):
         self.program, self.options, self.cores, self.wrapper = program, options, cores, wrapper
-        self.directory = Path(tempfile.mkdtemp(prefix="versus-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="versus-", dir=under))
         self.connection: Connection | None = None
         self.process: subprocess.Popen | None = None
         try:
@@ -130,6 +136,7 @@ class Server(contextlib.AbstractContextManager):
                 stdout=log,
                 stderr=log,
                 preexec_fn=lambda: os.sched_setaffinity(0, self.cores),
+                start_new_session=True,
             )
 
     def wait_ready(self, limit: float = 120.0) -> None:
@@ -155,7 +162,9 @@ class Server(contextlib.AbstractContextManager):
             self.connection.close()
             self.connection = None
         if self.process:
-            self.process.kill()
+            # With its children: one that saves would go on, and keep its memory.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 

@@ -1,19 +1,19 @@
 //! CLIENT: who is connected, names, pauses, and what a client may decide about its own connection.
 
 use super::args::{Unit, is, timeout_end};
+use super::client_filter::Filter;
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::server::Server;
 use crate::server::blocking;
 use crate::server::blocking::pause;
 use crate::server::blocking::pause::{PauseKind, PausePurpose};
 use crate::server::call::Call;
-use crate::server::client::{Client, ClientFlags, Token};
+use crate::server::client::{ClientFlags, Token};
 use crate::server::client_info;
 use crate::server::expiry;
 use crate::server::replication::trace;
 use crate::server::table::Row;
 use crate::server::timeout;
-use crate::server::token::UserId;
 use crate::spec::help::{reply_help, subcommand_syntax_error};
 use crate::util::c_string;
 use crate::util::number::parse_i64;
@@ -47,16 +47,24 @@ const HELP: &[&str] = &[
     "      Kill connections authenticated by <username>.",
     "    * SKIPME (YES|NO)",
     "      Skip killing current connection (default: yes).",
-    "    * ID <client-id>",
+    "    * ID <client-id> [<client-id> ...]",
     "      Kill connections by client id.",
     "    * MAXAGE <maxage>",
     "      Kill connections older than the specified age.",
+    "    * IDLE <idle>",
+    "      Kill connections that have said nothing for so many seconds.",
+    "    * NAME <name>, LIB-NAME <name>, LIB-VER <version>, IP <ip>, DB <index>,",
+    "      FLAGS <flags>, CAPA <capabilities>",
+    "      Kill connections of which CLIENT LIST says so.",
+    "    * NOT-<option> <value>",
+    "      Spare those that an option other than SKIPME, MAXAGE and IDLE means.",
     "LIST [options ...]",
     "    Return information about client connections. Options:",
     "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
     "      Return clients of specified type.",
     "    * ID <client-id> [<client-id> ...]",
     "      Return clients with the specified ids.",
+    "    * All others of KILL; SKIPME is no by default.",
     "UNPAUSE",
     "    Stop the current client pause, resuming traffic.",
     "PAUSE <timeout> [WRITE|ALL]",
@@ -86,40 +94,8 @@ const HELP: &[&str] = &[
 
 const NO_SUCH_CLIENT: CommandError = CommandError::err("No such client");
 
-/// Types that `TYPE` of `CLIENT LIST` and `CLIENT KILL` tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ClientType {
-    Normal,
-    Replica,
-    PubSub,
-    Primary,
-}
-
 const UNBLOCKED: CommandError =
     CommandError::new(ErrorCode::Unblocked, "client unblocked via CLIENT UNBLOCK");
-
-impl ClientType {
-    fn of(client: &Client) -> ClientType {
-        if client.is(ClientFlags::MASTER) {
-            return ClientType::Primary;
-        }
-        match client.class() {
-            1 => ClientType::Replica,
-            2 => ClientType::PubSub,
-            _ => ClientType::Normal,
-        }
-    }
-
-    fn parse(name: &[u8]) -> CommandResult<ClientType> {
-        match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Ok(ClientType::Normal),
-            b"slave" | b"replica" => Ok(ClientType::Replica),
-            b"pubsub" => Ok(ClientType::PubSub),
-            b"master" | b"primary" => Ok(ClientType::Primary),
-            _ => Err(CommandError::quoting("Unknown client type '", name, "'")),
-        }
-    }
-}
 
 /// Refuses what would break the lines of `CLIENT LIST`, which show a text up to a NUL.
 pub fn check_client_text(what: &[u8], text: &[u8]) -> CommandResult {
@@ -154,26 +130,22 @@ fn info(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
+/// CLIENT LIST [ID client-id [client-id ...] | option value [option value ...]]
 fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let mut tokens = tokens_by_age(s);
-    match args[2..] {
-        [] => {}
-        [option, name] if option.eq_ignore_ascii_case(b"type") => {
-            let wanted = ClientType::parse(name)?;
-            tokens.retain(|&token| ClientType::of(&s.clients[token]) == wanted);
+    const INVALID_ID: CommandError = CommandError::err("Invalid client ID");
+    let options = &args[2..];
+    let tokens = match options {
+        [option, ids @ ..] if is(option, "ID") && !ids.is_empty() && are_numbers(ids) => {
+            tokens_by_id(s, ids)
         }
-        [option, ref ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
-            let mut chosen = Vec::with_capacity(ids.len());
-            for id in ids {
-                let id = parse_i64(id).ok_or_else(|| CommandError::err("Invalid client ID"))?;
-                // Found once for each time it is asked for, in the order of the question.
-                chosen
-                    .extend(tokens.iter().copied().find(|&token| s.clients[token].id as i64 == id));
-            }
-            tokens = chosen;
+        [option, id, ..] if is(option, "ID") && parse_i64(id).is_none() => return Err(INVALID_ID),
+        _ => {
+            let filter = Filter::parse(s, options, false)?;
+            let mut tokens = tokens_by_age(s);
+            tokens.retain(|&token| filter.fits(s, call.client, token));
+            tokens
         }
-        _ => return Err(CommandError::SYNTAX),
-    }
+    };
     let mut lines = String::new();
     for token in tokens {
         let running = if call.client == token { args } else { &[] };
@@ -184,96 +156,34 @@ fn list(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-/// Which clients to kill: those that fit everything that is given.
-#[derive(Debug, Default)]
-struct Filter {
-    id: Option<u64>,
-    kind: Option<ClientType>,
-    user: Option<UserId>,
-    addr: Option<Vec<u8>>,
-    laddr: Option<Vec<u8>>,
-    /// Seconds that the connection is at least old.
-    max_age: Option<i64>,
-    skip_me: bool,
+fn are_numbers(texts: &[&[u8]]) -> bool {
+    texts.iter().all(|text| parse_i64(text).is_some())
 }
 
-impl Filter {
-    fn parse(s: &Server, options: &[&[u8]]) -> CommandResult<Filter> {
-        let mut filter = Filter { skip_me: true, ..Filter::default() };
-        let pairs = options.chunks_exact(2);
-        if !pairs.remainder().is_empty() {
-            return Err(CommandError::SYNTAX);
-        }
-        for pair in pairs {
-            let value = pair[1];
-            match pair[0].to_ascii_lowercase().as_slice() {
-                b"id" => {
-                    let id = parse_i64(value).filter(|&id| id > 0);
-                    let id =
-                        id.ok_or_else(|| CommandError::err("client-id should be greater than 0"))?;
-                    filter.id = Some(id as u64);
-                }
-                b"type" => filter.kind = Some(ClientType::parse(value)?),
-                b"user" => {
-                    let user = s.acl.find(value);
-                    filter.user = Some(
-                        user.ok_or_else(|| CommandError::quoting("No such user '", value, "'"))?,
-                    );
-                }
-                b"addr" => filter.addr = Some(value.to_vec()),
-                b"laddr" => filter.laddr = Some(value.to_vec()),
-                b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.skip_me = true,
-                b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.skip_me = false,
-                b"maxage" => {
-                    let age = parse_i64(value).ok_or_else(|| {
-                        CommandError::err("maxage is not an integer or out of range")
-                    })?;
-                    if age <= 0 {
-                        return Err(CommandError::err("maxage should be greater than 0"));
-                    }
-                    filter.max_age = Some(age);
-                }
-                _ => return Err(CommandError::SYNTAX),
-            }
-        }
-        Ok(filter)
-    }
-
-    fn fits(&self, s: &Server, call: &Call, token: Token) -> bool {
-        let client = &s.clients[token];
-        let unix_path = s.unix_path();
-        let is = |wanted: &Option<Vec<u8>>, have: &dyn Fn() -> String| {
-            wanted.as_ref().is_none_or(|wanted| *wanted == have().as_bytes())
-        };
-        self.id.is_none_or(|id| id == client.id)
-            && self.kind.is_none_or(|kind| kind == ClientType::of(client))
-            && self.user.is_none_or(|user| user == client.user && !client.is(ClientFlags::MASTER))
-            && is(&self.addr, &|| client.conn.peer(&unix_path))
-            && is(&self.laddr, &|| client.conn.local(&unix_path))
-            && self.max_age.is_none_or(|age| s.now_seconds() - client.created_seconds >= age)
-            && !(self.skip_me && call.client == token)
-    }
+/// Each is found once for each time it is asked for, in the order of the question.
+fn tokens_by_id(s: &Server, ids: &[&[u8]]) -> Vec<Token> {
+    let found = |id: i64| s.clients.iter().find(|(_, client)| client.id as i64 == id);
+    ids.iter().filter_map(|id| Some(found(parse_i64(id)?)?.0)).collect()
 }
 
 fn kill(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     if let [addr] = args[2..] {
-        let filter = Filter { addr: Some(addr.to_vec()), ..Filter::default() };
-        if kill_fitting(s, call, &filter) == 0 {
+        if kill_fitting(s, call, &Filter::address(addr)) == 0 {
             return Err(NO_SUCH_CLIENT);
         }
         call.reply.ok();
         return Ok(());
     }
-    let filter = Filter::parse(s, &args[2..])?;
+    let filter = Filter::parse(s, &args[2..], true)?;
     let killed = kill_fitting(s, call, &filter);
     call.reply.int(killed as i64);
     Ok(())
 }
 
-fn kill_fitting(s: &mut Server, call: &mut Call, filter: &Filter) -> usize {
+fn kill_fitting(s: &mut Server, call: &mut Call, filter: &Filter<'_>) -> usize {
     let mut killed = 0;
     for token in tokens_by_age(s) {
-        if !s.clients.contains(token) || !filter.fits(s, call, token) {
+        if !s.clients.contains(token) || !filter.fits(s, call.client, token) {
             continue;
         }
         if s.clients[token].is(ClientFlags::HANDSHAKE) {

@@ -6,6 +6,7 @@ pub mod args;
 pub mod bitfield;
 pub mod bits;
 pub mod client;
+mod client_filter;
 pub mod cluster;
 pub mod clustertrace;
 pub mod config;

@@ -275,6 +275,85 @@ fn clients_are_killed_by_what_fits_them() {
 }
 
 #[test]
+fn clients_are_chosen_by_every_property() {
+    let mut server = Server::start(&[]);
+    let (mut one, mut two) = (server.raw(), server.raw());
+    let id = |raw: &mut Raw| raw.ask("CLIENT ID")[1..].to_string();
+    let ids = [id(&mut one), id(&mut two)];
+    let asking = server.text(&["CLIENT", "ID"])[1..].to_string();
+    for request in
+        ["CLIENT SETNAME two", "CLIENT SETINFO LIB-NAME lib", "SELECT 3", "CLIENT CAPA REDIRECT"]
+    {
+        assert_eq!(two.ask(request), "+OK");
+    }
+    two.send("SUBSCRIBE channel\r\n");
+    two.expect("*3\r\n$9\r\nsubscribe\r\n$7\r\nchannel\r\n:1\r\n");
+    // 0 is the one that asks.
+    let all = [&asking, &ids[0], &ids[1]];
+    for (options, found) in [
+        ("NAME two", "2"),
+        ("NOT-NAME two", "01"),
+        ("NAME two NAME three", ""),
+        ("LIB-NAME lib", "2"),
+        ("NOT-LIB-NAME lib", "01"),
+        ("LIB-VER none", ""),
+        ("DB 3", "2"),
+        ("NOT-DB 3 SKIPME yes", "1"),
+        ("SKIPME no", "012"),
+        ("FLAGS P", "2"),
+        ("FLAGS PN", ""),
+        ("NOT-FLAGS P", "01"),
+        ("CAPA r", "2"),
+        ("NOT-CAPA r", "01"),
+        ("IP 127.0.0.1", "012"),
+        ("NOT-IP 127.0.0.1", ""),
+        ("ADDR 1:2", ""),
+        ("NOT-LADDR 1:2", "012"),
+        ("TYPE pubsub", "2"),
+        ("NOT-TYPE pubsub", "01"),
+        ("USER default", "012"),
+        ("NOT-USER default", ""),
+        ("MAXAGE 1000", ""),
+        ("IDLE 1000", ""),
+        ("ID 1 2 NAME two", "2"),
+        ("NOT-ID 1 2", "0"),
+        ("ID 1 ID 2", ""),
+    ] {
+        let words = options.split(' ').map(|word| match word {
+            "1" | "2" if options.contains("ID ") => all[word.parse::<usize>().unwrap()].clone(),
+            word => word.to_string(),
+        });
+        let request: Vec<String> =
+            ["CLIENT".into(), "LIST".into()].into_iter().chain(words).collect();
+        let list = server.text(&request);
+        let is_found = |id: &str| list.lines().any(|line| line.starts_with(&format!("id={id} ")));
+        let which: String = (0..3).filter(|&i| is_found(all[i])).map(|i| i.to_string()).collect();
+        assert_eq!(which, found, "{options}");
+    }
+    server.check(&[
+        ("CLIENT LIST IDLE 0", "ERR idle should be greater than 0"),
+        ("CLIENT LIST IDLE x", "ERR idle is not an integer or out of range"),
+        ("CLIENT LIST DB 16", "ERR DB number should be between 0 and 15"),
+        ("CLIENT LIST DB x", "ERR DB is not an integer or out of range"),
+        ("CLIENT LIST FLAGS Pz", "ERR Unknown flags found in the provided filter: Pz"),
+        ("CLIENT LIST NOT-FLAGS z", "ERR Unknown flags found in the NOT-FLAGS filter: z"),
+        ("CLIENT LIST CAPA redirect", "ERR Unknown capa found in the provided filter: redirect"),
+        ("CLIENT LIST NAME", "ERR syntax error"),
+        ("CLIENT LIST NAME two DB", "ERR syntax error"),
+        ("CLIENT LIST NOT-SKIPME yes", "ERR syntax error"),
+        ("CLIENT LIST NOT-IDLE 5", "ERR syntax error"),
+        ("CLIENT LIST NOT-TYPE none", "ERR Unknown client type 'none'"),
+        ("CLIENT LIST ID x", "ERR Invalid client ID"),
+        ("CLIENT KILL NAME x", ":0"),
+        ("CLIENT KILL FLAGS P NOT-FLAGS P", ":0"),
+        ("CLIENT KILL DB 3 NOT-NAME one", ":1"),
+    ]);
+    assert!(two.read_to_end().is_empty());
+    server.text(&["CLIENT", "KILL", "ID", &ids[0], &ids[1]]);
+    assert!(one.read_to_end().is_empty());
+}
+
+#[test]
 fn replies_can_be_turned_off() {
     let server = Server::start(&[]);
     let mut raw = server.raw();
