@@ -1,7 +1,7 @@
 //! Which clients `CLIENT LIST` and `CLIENT KILL` mean.
 //!
-//! The options are Redis 7.2's, and those that Valkey 8.1 and 9.0 added: `CLIENT LIST` knows all that `CLIENT KILL` knows,
-//! and every option but `SKIPME`, `MAXAGE` and `IDLE` can be negated (`NOT-ADDR`).
+//! The options are Redis 7.2's, and those that Valkey 8.1 and 9.0 added: `CLIENT LIST` knows all that `CLIENT KILL`
+//! knows, and every option but `SKIPME`, `MAXAGE` and `IDLE` can be negated (`NOT-ADDR`).
 
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;

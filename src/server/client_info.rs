@@ -60,7 +60,7 @@ pub(crate) fn has_flag(client: &Client, letter: u8) -> bool {
     client.flag_letters().bytes().any(|it| it == letter)
 }
 
-/// Whether this is the letter of a flag, one that no client has here (`u`, and `i` and `E` of a move of slots) included.
+/// Whether this is the letter of a flag, be it one that no client has here (`u`, and `i` and `E` of a move of slots).
 pub(crate) fn is_flag(letter: u8) -> bool {
     b"NRBiEu".contains(&letter) || FLAG_LETTERS.iter().any(|&(_, it)| it == char::from(letter))
 }

@@ -17,6 +17,7 @@ use crate::server::replication::primary;
 use crate::server::replication::primary::snapshot;
 use crate::server::replication::replica;
 use crate::server::shutdown;
+use crate::server::tls::renewal;
 use crate::server::tracking;
 use crate::server::web;
 use crate::sys::crash;
@@ -78,6 +79,7 @@ pub(crate) fn cron(server: &mut Server) {
     progress::note_progress(server);
     clients_cron(server);
     web::cron(server);
+    renewal::cron(server);
     server.net.targets_mut().close_unused(now);
     server.scripting.scripts.debugger.reap();
     tracking::tracking_limit_keys(server);

@@ -7,6 +7,7 @@ use super::connection::{Connection, Dialer};
 use super::links::migration::jobs::Jobs;
 use super::targets::CachedTargets;
 use super::tls::Tls;
+use super::tls::renewal::Renewal;
 use super::turn::Events;
 use super::web::Web;
 use mio::event::Source;
@@ -23,7 +24,7 @@ pub(crate) struct Net {
     /// Where connections to other servers come from; `None`: the system.
     dialer: Option<Box<dyn Dialer>>,
     /// What encrypted connections are made with, if there are to be any.
-    tls: Option<Box<Tls>>,
+    tls: Option<Box<(Tls, Renewal)>>,
     /// The addresses to listen on have changed; the loop will see to it.
     rebind: bool,
     /// Connections with other nodes of the cluster.
@@ -97,12 +98,17 @@ impl Net {
 
     /// What encrypted connections are made with, if there are to be any.
     pub(super) fn tls(&self) -> Option<&Tls> {
-        self.tls.as_deref()
+        self.tls.as_deref().map(|(tls, _)| tls)
     }
 
     /// Encrypted connections are made with this from now on.
-    pub(super) fn set_tls(&mut self, tls: Tls) {
-        self.tls = Some(Box::new(tls));
+    pub(super) fn set_tls(&mut self, tls: Tls, renewal: Renewal) {
+        self.tls = Some(Box::new((tls, renewal)));
+    }
+
+    /// How the files looked that these were made from.
+    pub(super) fn tls_renewal_mut(&mut self) -> Option<&mut Renewal> {
+        self.tls.as_deref_mut().map(|(_, renewal)| renewal)
     }
 
     /// The addresses to listen on have changed.

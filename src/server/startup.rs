@@ -21,8 +21,8 @@ pub fn load_setup(server: &mut Server) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Takes its processors, becomes the replica that the configuration or the cluster's file asks for, and begins to load what is on disk, which
-/// then is the primary's data.
+/// Takes its processors, becomes the replica that the configuration or the cluster's file asks for, and begins to load
+/// what is on disk, which then is the primary's data.
 ///
 /// # Errors
 /// If it can't be loaded.

@@ -19,4 +19,14 @@ impl Level {
             Level::Warning => '#',
         }
     }
+
+    /// Its name, where a line tells what is what (`log-format`).
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Verbose => "info",
+            Level::Notice => "notice",
+            Level::Warning => "warning",
+        }
+    }
 }

@@ -620,3 +620,41 @@ fn a_snapshot_can_be_cancelled() {
         ("BGSAVE CANCEL", NONE),
     ]);
 }
+
+#[test]
+fn lines_of_the_log_have_the_form_that_is_asked_for() {
+    let mut server = Server::start(&["--log-format", "json", "--log-timestamp-format", "iso8601"]);
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("Ready to accept")).expect("the line");
+    let fields: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(fields["pid"], server.pid());
+    assert_eq!((&fields["role"], &fields["level"]), (&"primary".into(), &"notice".into()));
+    assert_eq!(fields["message"], "Ready to accept connections tcp");
+    let at = fields["timestamp"].as_str().expect("a time");
+    let shape: String = at.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape.replace('-', "+"), "0000+00+00T00:00:00.000+00:00", "{at}");
+
+    let last_line = |server: &mut Server| {
+        server.text(&["DEBUG", "LOG", "a \"b\""]);
+        server.log().lines().last().expect("a line").to_string()
+    };
+    server.check(&[("CONFIG SET log-format logfmt log-timestamp-format milliseconds", "OK")]);
+    let line = last_line(&mut server);
+    let (start, rest) = line.split_once(" timestamp=\"").expect("a time");
+    assert_eq!(start, format!("pid={} role=primary", server.pid()));
+    let (at, rest) = rest.split_once('"').expect("its end");
+    assert!(at.parse::<u64>().is_ok(), "{at}");
+    assert_eq!(rest, " level=warning message=\"DEBUG LOG: a 'b'\"");
+    server.check(&[("CONFIG SET log-format legacy log-timestamp-format legacy", "OK")]);
+    let line = last_line(&mut server);
+    assert!(
+        line.starts_with(&format!("{}:M ", server.pid()))
+            && line.ends_with(" # DEBUG LOG: a \"b\""),
+        "{line}"
+    );
+    server.check(&[(
+        "CONFIG SET log-format xml",
+        "ERR CONFIG SET failed (possibly related to argument 'log-format') - argument(s) must be one of the \
+         following: legacy, logfmt, json",
+    )]);
+}

@@ -224,6 +224,29 @@ fn files_that_were_renewed_in_place_are_read_anew() {
 }
 
 #[test]
+fn files_that_were_renewed_are_read_anew_after_a_while() {
+    let keys = Keys::new();
+    let (mut server, port) =
+        keys.start(&["--tls-auth-clients", "no", "--tls-auto-reload-interval", "1"]);
+    let copy = |from: &str, to: &str| {
+        std::fs::copy(keys.0.path(from), keys.0.path(to)).expect("a copy");
+    };
+    copy("server.crt", "server.old");
+    copy("server.key", "server-key.old");
+    copy("stranger.crt", "server.crt");
+    copy("stranger.key", "server.key");
+    wait_for("the certificate of another authority", || keys.client(port, None).err());
+    std::fs::write(keys.0.path("server.crt"), "garbage").expect("a file");
+    wait_for("a complaint", || {
+        server.log().contains("were renewed, but can't be used").then_some(())
+    });
+    copy("server.old", "server.crt");
+    copy("server-key.old", "server.key");
+    wait_for("the first certificate", || keys.client(port, None).ok());
+    assert_eq!(server.text(&["PING"]), "PONG");
+}
+
+#[test]
 fn versions_and_suites_are_those_of_the_configuration() {
     let keys = Keys::new();
     let (mut server, port) =

@@ -146,7 +146,9 @@ pub(crate) fn export(
         "Slot migration initiated through CLUSTER MIGRATESLOTS command: {}",
         job.description
     ));
-    server.net.migrations.add(job);
+    let most =
+        usize::try_from(server.config.cluster_slot_migration_log_max_len).unwrap_or(usize::MAX);
+    server.net.migrations.add(job, most);
     with_job(server, &name, Job::tick);
     name
 }
@@ -169,7 +171,9 @@ pub(crate) fn import(
         job.client = Some(server.clients.noted(token));
         server.clients[token].flags |= ClientFlags::MOVES_SLOTS;
     }
-    server.net.migrations.add(job);
+    let most =
+        usize::try_from(server.config.cluster_slot_migration_log_max_len).unwrap_or(usize::MAX);
+    server.net.migrations.add(job, most);
 }
 
 /// The data that the primary of this replica imports into has been replaced: what follows is in the new data.

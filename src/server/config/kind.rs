@@ -26,7 +26,7 @@ bitflags! {
         const NO_EFFECT = 1 << 6;
         /// Names what is read from disk, which may have changed although the name has not: setting it reads it anew.
         const READS_FILE = 1 << 7;
-        /// Valkey has it and Redis does not: in Redis's place the patterns of `CONFIG GET` don't find it.
+        /// Valkey, or a later Redis, has it: in the place of Redis 7.2 the patterns of `CONFIG GET` don't find it.
         const VALKEY = 1 << 8;
         /// The same for its alias.
         const VALKEYS_ALIAS = 1 << 9;

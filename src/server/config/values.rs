@@ -88,6 +88,42 @@ choices! {
         Incremental = "incremental" | "forkless",
     }
 
+    /// The form of a line of the log.
+    LogFormat {
+        /// `PID:ROLE TIME LEVEL TEXT`, as always.
+        Legacy = "legacy",
+        /// `name=value` for each part.
+        Logfmt = "logfmt",
+        /// An object of JSON.
+        Json = "json",
+    }
+
+    /// How a line of the log says when it was written.
+    LogTimestamp {
+        /// `01 Jan 2026 00:00:00.000`, as always.
+        Legacy = "legacy",
+        /// `2026-01-01T00:00:00.000+00:00`
+        Iso8601 = "iso8601",
+        /// Milliseconds since 1970.
+        Milliseconds = "milliseconds",
+    }
+
+    /// What to do when a cluster's file can't be written.
+    ClusterSaveBehavior {
+        /// End, so that nothing is promised that is not kept.
+        Sync = "sync",
+        /// Go on.
+        BestEffort = "best-effort",
+    }
+
+    /// Which snapshots of other versions are read.
+    RdbVersionCheck {
+        /// Those whose version is known.
+        Strict = "strict",
+        /// Any that can be read to the end.
+        Relaxed = "relaxed",
+    }
+
     /// What to do when `maxmemory` is reached.
     MaxmemoryPolicy {
         /// Evict the least recently used of the keys with a time to live.

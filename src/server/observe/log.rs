@@ -1,7 +1,8 @@
 //! The log: lines in Redis's format, to standard output or to `logfile`.
 
 use crate::server::Server;
-use crate::server::config::LogLevel;
+use crate::server::config::{LogFormat, LogLevel, LogTimestamp};
+use crate::sys::time;
 pub use crate::util::log_level::Level;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -27,6 +28,14 @@ impl ProcessRole {
             ProcessRole::Child => 'C',
         }
     }
+
+    fn word(self) -> &'static str {
+        match self {
+            ProcessRole::Master => "primary",
+            ProcessRole::Slave => "replica",
+            ProcessRole::Child => "RDB/AOF",
+        }
+    }
 }
 
 /// Where lines go.
@@ -35,6 +44,8 @@ pub struct Log {
     level: LogLevel,
     /// `None`: standard output.
     file: Option<PathBuf>,
+    format: LogFormat,
+    timestamp: LogTimestamp,
     /// When it last told of a client that speaks HTTP, in seconds since 1970.
     http_logged: Option<i64>,
 }
@@ -42,7 +53,8 @@ pub struct Log {
 impl Log {
     /// A log of lines from `level` on, in a file or on standard output.
     pub fn new(level: LogLevel, file: Option<PathBuf>) -> Log {
-        Log { level, file, http_logged: None }
+        let (format, timestamp) = (LogFormat::Legacy, LogTimestamp::Legacy);
+        Log { level, file, format, timestamp, http_logged: None }
     }
 
     /// One that nothing is written to.
@@ -52,6 +64,10 @@ impl Log {
 
     pub(crate) fn set_level(&mut self, level: LogLevel) {
         self.level = level;
+    }
+
+    pub(crate) fn set_format(&mut self, format: LogFormat, timestamp: LogTimestamp) {
+        (self.format, self.timestamp) = (format, timestamp);
     }
 
     /// Whether a line may tell now, in seconds since 1970, that a client speaks HTTP.
@@ -79,13 +95,29 @@ impl Log {
         if !self.wants(level) {
             return;
         }
-        let line = format!(
-            "{}:{} {} {} {text}\n",
-            std::process::id(),
-            role.letter(),
-            crate::sys::time::local_timestamp(unix_us),
-            level.mark()
-        );
+        let pid = std::process::id();
+        let at = match self.timestamp {
+            LogTimestamp::Legacy => time::local_timestamp(unix_us),
+            LogTimestamp::Iso8601 => time::iso8601(unix_us),
+            LogTimestamp::Milliseconds => (unix_us / 1000).to_string(),
+        };
+        let (word, level_word) = (role.word(), level.word());
+        let line = match self.format {
+            LogFormat::Legacy => format!("{pid}:{} {at} {} {text}\n", role.letter(), level.mark()),
+            LogFormat::Logfmt => {
+                let text = text.replace('"', "'").replace(['\r', '\n'], " ");
+                format!(
+                    "pid={pid} role={word} timestamp=\"{at}\" level={level_word} message=\"{text}\"\n"
+                )
+            }
+            LogFormat::Json => {
+                let text = serde_json::Value::from(text);
+                format!(
+                    "{{\"pid\":{pid},\"role\":\"{word}\",\"timestamp\":\"{at}\",\"level\":\"{level_word}\",\
+                     \"message\":{text}}}\n"
+                )
+            }
+        };
         // Nobody can be told that the log can't be written.
         let _ = match &self.file {
             None => io::stdout().lock().write_all(line.as_bytes()),

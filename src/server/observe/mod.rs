@@ -73,6 +73,7 @@ impl Observer {
         ] {
             self.command_logs.of_mut(measure).configure(threshold, max_len);
         }
+        self.log.set_format(config.log_format, config.log_timestamp_format);
         self.latency.set_threshold(config.latency_monitor_threshold);
     }
 

@@ -4,6 +4,7 @@
 //! `tls-ca-cert-file` and `tls-ca-cert-dir`, and may be made out to any name.
 
 mod ciphers;
+pub(crate) mod renewal;
 mod trust;
 
 use super::Server;
@@ -11,6 +12,7 @@ use super::config::{Config, TlsAuthClients};
 use super::connection::Connection;
 use super::connection::tls::TlsStream;
 use mio::net::TcpStream;
+use renewal::Renewal;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -133,7 +135,9 @@ pub(crate) fn configure_tls(server: &mut Server) -> Result<(), TlsError> {
     let config = &server.config;
     let for_metrics = config.metrics_port != 0 && config.metrics_tls;
     if config.tls_port != 0 || config.tls_replication || config.tls_cluster || for_metrics {
-        server.net.set_tls(Tls::configure(config)?);
+        // As they are before they are read: what is renewed meanwhile is read once more.
+        let renewal = Renewal::of(config, server.now_seconds());
+        server.net.set_tls(Tls::configure(config)?, renewal);
     }
     Ok(())
 }

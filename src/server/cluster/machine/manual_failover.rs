@@ -8,11 +8,6 @@ use super::{Action, Cluster, Facts, LinkId, NodeKey, Now, Todo};
 use crate::bus::{Body, Kind};
 use std::fmt;
 
-/// A manual failover that takes longer is given up.
-const TIMEOUT_MS: u64 = 5000;
-/// The primary holds writes back for longer than that, so that none is accepted while the replica may still win.
-const PAUSE_MS: u64 = 2 * TIMEOUT_MS;
-
 /// Of a primary or a replica, while there is one.
 #[derive(Clone, Debug, Default)]
 pub struct ManualFailover {
@@ -22,6 +17,11 @@ pub struct ManualFailover {
     /// Of a replica: where the primary has stopped.
     primary_offset: Option<u64>,
     can_start: bool,
+}
+
+/// A manual failover that takes longer is given up.
+fn timeout_ms(facts: &Facts) -> u64 {
+    facts.config.cluster_manual_failover_timeout.into()
 }
 
 impl ManualFailover {
@@ -89,7 +89,7 @@ impl Cluster {
             return Err(FailoverError::PrimaryIsDown);
         }
         self.reset_manual_failover();
-        self.manual.until_ms = Some(now.mono_ms + TIMEOUT_MS);
+        self.manual.until_ms = Some(now.mono_ms + timeout_ms(facts));
         match kind {
             FailoverKind::Plain => {
                 self.notice("Manual failover user request accepted.".into());
@@ -121,9 +121,10 @@ impl Cluster {
             return;
         }
         self.reset_manual_failover();
-        self.manual.until_ms = Some(now.mono_ms + TIMEOUT_MS);
+        self.manual.until_ms = Some(now.mono_ms + timeout_ms(facts));
         self.manual.replica = Some(sender);
-        self.actions.push(Action::PauseWrites { until_ms: now.mono_ms + PAUSE_MS });
+        // For longer, so that none is accepted while the replica may still win.
+        self.actions.push(Action::PauseWrites { until_ms: now.mono_ms + 2 * timeout_ms(facts) });
         let named = self.named(sender);
         self.notice(format!("Manual failover requested by replica {named}."));
         // It carries the offset that writes have stopped at.

@@ -6,9 +6,6 @@ use crate::server::token::Token;
 use crate::util::slot_set::SlotSet;
 use std::collections::BTreeMap;
 
-/// Moves that are over are shown while there are no more than so many.
-const MOST_KEPT: usize = 1000;
-
 /// The moves, the newest first.
 #[derive(Debug, Default)]
 pub struct Jobs {
@@ -45,9 +42,10 @@ pub struct Loaded {
 }
 
 impl Jobs {
-    pub fn add(&mut self, job: Job) {
+    /// Adds one. Those that are over are shown while there are no more than `most`.
+    pub fn add(&mut self, job: Job, most: usize) {
         self.all.insert(0, job);
-        let over = self.all.len().saturating_sub(MOST_KEPT);
+        let over = self.all.len().saturating_sub(most);
         for _ in 0..over {
             if let Some(oldest) = self.all.iter().rposition(|job| job.state.is_over()) {
                 self.all.remove(oldest);
