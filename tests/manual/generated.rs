@@ -113,6 +113,9 @@ fn state(directive: &Directive) -> String {
     if flags.contains(Flags::VALKEY) {
         notes.push("Valkey");
     }
+    if flags.contains(Flags::LATER) {
+        notes.push("of later versions");
+    }
     notes.join("; ")
 }
 
@@ -145,7 +148,8 @@ fn directives_page() -> String {
          Made from the server's own table: {} directives, {idle} of which are known and kept without having an effect. Any \
          of them can stand in the configuration file or on the command line (`--port 7777`), and be asked for with `CONFIG GET`. \
          Those that are not marked as *at the start only* can be changed with `CONFIG SET`; *protected* ones only if \
-         `enable-protected-configs` says so. *Valkey*: Redis 7.2 does not have it.\n",
+         `enable-protected-configs` says so. *Valkey*: Redis 7.2 does not have it; *of later versions*: Valkey 8.0 does not, either, and \
+         `CONFIG GET` finds it by its whole name alone.\n",
         DIRECTIVES.len()
     );
     for section in sections() {

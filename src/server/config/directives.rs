@@ -170,11 +170,11 @@ directives! {
     /// Length of the queue of listen(2).
     tcp_backlog: u32 = 511, int(0, INT_MAX), "tcp-backlog", IMMUTABLE;
     /// Clients may use several paths (Multipath TCP).
-    mptcp: bool = false, bool, "mptcp", IMMUTABLE, HIDDEN, NO_EFFECT, VALKEY;
+    mptcp: bool = false, bool, "mptcp", IMMUTABLE, NO_EFFECT, LATER;
     /// Replication may use several paths.
-    repl_mptcp: bool = false, bool, "repl-mptcp", IMMUTABLE, HIDDEN, NO_EFFECT, VALKEY;
+    repl_mptcp: bool = false, bool, "repl-mptcp", IMMUTABLE, NO_EFFECT, LATER;
     /// Text that the order of SCAN follows from; empty: by chance.
-    hash_seed: String = String::new(), text, "hash-seed", IMMUTABLE, HIDDEN, NO_EFFECT, VALKEY;
+    hash_seed: String = String::new(), text, "hash-seed", IMMUTABLE, NO_EFFECT, LATER;
     /// Path of the Unix socket.
     unixsocket: Option<String> = None, optional, "unixsocket", IMMUTABLE;
     /// Group that owns the Unix socket.
@@ -242,7 +242,7 @@ directives! {
     /// Number of sessions kept; 0: any.
     tls_session_cache_size: u32 = 20480, int(0, INT_MAX), "tls-session-cache-size";
     /// Seconds after which keys and certificates that were renewed are read anew; 0: never.
-    tls_auto_reload_interval: u32 = 0, int(0, INT_MAX), "tls-auto-reload-interval", VALKEY;
+    tls_auto_reload_interval: u32 = 0, int(0, INT_MAX), "tls-auto-reload-interval", LATER;
     /// Seconds for which a session is kept.
     tls_session_cache_timeout: u32 = 300, int(0, INT_MAX), "tls-session-cache-timeout", NO_EFFECT;
 
@@ -259,9 +259,9 @@ directives! {
     /// Log file; empty: standard output.
     logfile: String = String::new(), text, "logfile", IMMUTABLE;
     /// Form of a line of the log.
-    log_format: LogFormat = LogFormat::Legacy, choice, "log-format", VALKEY;
+    log_format: LogFormat = LogFormat::Legacy, choice, "log-format", LATER;
     /// How a line of the log says when it was written.
-    log_timestamp_format: LogTimestamp = LogTimestamp::Legacy, choice, "log-timestamp-format", VALKEY;
+    log_timestamp_format: LogTimestamp = LogTimestamp::Legacy, choice, "log-timestamp-format", LATER;
     /// Log to syslog too.
     syslog_enabled: bool = false, bool, "syslog-enabled", IMMUTABLE;
     /// Name in syslog.
@@ -413,7 +413,7 @@ directives! {
     /// Highest percentage of CPU for it.
     active_defrag_cycle_max: u32 = 25, int(1, 99), "active-defrag-cycle-max";
     /// Microseconds of one step of it.
-    active_defrag_cycle_us: u32 = 500, int(0, 100000), "active-defrag-cycle-us", NO_EFFECT, VALKEY;
+    active_defrag_cycle_us: u32 = 500, int(0, 100000), "active-defrag-cycle-us", NO_EFFECT, LATER;
     /// Elements of a value that are moved at once.
     active_defrag_max_scan_fields: u64 = 1000, int(1, LONG_MAX), "active-defrag-max-scan-fields";
 
@@ -428,7 +428,7 @@ directives! {
     /// Write and check the checksum of snapshots.
     rdbchecksum: bool = true, bool, "rdbchecksum", IMMUTABLE;
     /// Which snapshots of other versions are read.
-    rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, choice, "rdb-version-check", NO_EFFECT, VALKEY;
+    rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, choice, "rdb-version-check", NO_EFFECT, LATER;
     /// When dumped payloads are checked deeply.
     sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No, choice, "sanitize-dump-payload";
     /// Name of the snapshot.
@@ -514,9 +514,9 @@ directives! {
     /// Send the snapshot over a second connection.
     dual_channel_replication_enabled: bool = false, bool, "dual-channel-replication-enabled", VALKEY;
     /// As Redis 8 calls it; to Redis, the snapshot goes through one channel.
-    repl_rdb_channel: bool = false, bool, "repl-rdb-channel", NO_EFFECT, VALKEY;
+    repl_rdb_channel: bool = false, bool, "repl-rdb-channel", NO_EFFECT, LATER;
     /// Bytes that a replica keeps of what comes beside the snapshot; 0: as much as its output buffer.
-    replica_full_sync_buffer_limit: u64 = 0, memory(0, u64::MAX), "replica-full-sync-buffer-limit", NO_EFFECT, VALKEY;
+    replica_full_sync_buffer_limit: u64 = 0, memory(0, u64::MAX), "replica-full-sync-buffer-limit", NO_EFFECT, LATER;
     /// Let the system join small packets to replicas.
     repl_disable_tcp_nodelay: bool = false, bool, "repl-disable-tcp-nodelay";
     /// Seconds between PINGs to replicas.
@@ -637,17 +637,17 @@ directives! {
     /// Seconds for which a forgotten node stays forgotten.
     cluster_blacklist_ttl: u64 = 60, int(0, u64::MAX), "cluster-blacklist-ttl", VALKEY;
     /// Databases of a cluster.
-    cluster_databases: u32 = 1, int(1, INT_MAX), "cluster-databases", IMMUTABLE, VALKEY;
+    cluster_databases: u32 = 1, int(1, INT_MAX), "cluster-databases", IMMUTABLE, LATER;
     /// Milliseconds after which a failover that somebody asked for is given up.
-    cluster_manual_failover_timeout: u32 = 5000, int(1, INT_MAX), "cluster-manual-failover-timeout", VALKEY;
+    cluster_manual_failover_timeout: u32 = 5000, int(1, INT_MAX), "cluster-manual-failover-timeout", LATER;
     /// What to do when the cluster's file can't be written.
-    cluster_config_save_behavior: ClusterSaveBehavior = ClusterSaveBehavior::Sync, choice, "cluster-config-save-behavior", NO_EFFECT, VALKEY;
+    cluster_config_save_behavior: ClusterSaveBehavior = ClusterSaveBehavior::Sync, choice, "cluster-config-save-behavior", NO_EFFECT, LATER;
     /// How many moves of slots are kept in memory, to be shown, once they are over.
-    cluster_slot_migration_log_max_len: u64 = 1000, int(0, LONG_MAX), "cluster-slot-migration-log-max-len", VALKEY;
+    cluster_slot_migration_log_max_len: u64 = 1000, int(0, LONG_MAX), "cluster-slot-migration-log-max-len", LATER;
     /// Bytes that may still be on their way when a move of slots holds writes back; -1: any.
-    slot_migration_max_failover_repl_bytes: i64 = 0, int(-1, LONG_MAX), "slot-migration-max-failover-repl-bytes", NO_EFFECT, VALKEY;
+    slot_migration_max_failover_repl_bytes: i64 = 0, int(-1, LONG_MAX), "slot-migration-max-failover-repl-bytes", NO_EFFECT, LATER;
     /// Share of commands that are judged as in a cluster.
-    cluster_compatibility_sample_ratio: u32 = 0, int(0, 100), "cluster-compatibility-sample-ratio", NO_EFFECT, VALKEY;
+    cluster_compatibility_sample_ratio: u32 = 0, int(0, 100), "cluster-compatibility-sample-ratio", NO_EFFECT, LATER;
     /// Count the traffic of each slot.
     cluster_slot_stats_enabled: bool = false, bool, "cluster-slot-stats-enabled", VALKEY;
 }

@@ -26,10 +26,12 @@ bitflags! {
         const NO_EFFECT = 1 << 6;
         /// Names what is read from disk, which may have changed although the name has not: setting it reads it anew.
         const READS_FILE = 1 << 7;
-        /// Valkey, or a later Redis, has it: in the place of Redis 7.2 the patterns of `CONFIG GET` don't find it.
+        /// Valkey 8 has it and Redis does not: in Redis's place the patterns of `CONFIG GET` don't find it.
         const VALKEY = 1 << 8;
         /// The same for its alias.
         const VALKEYS_ALIAS = 1 << 9;
+        /// Neither Redis 7.2 nor Valkey 8 has it: the patterns of `CONFIG GET` don't find it, only its whole name does.
+        const LATER = 1 << 10;
     }
 }
 
@@ -122,7 +124,7 @@ impl<C> std::fmt::Debug for Directive<C> {
 impl<C> Directive<C> {
     /// Whether the patterns of `CONFIG GET` find it by this name, which is its own or its alias.
     pub fn is_found_as(&self, name: &str, flavour: Flavour) -> bool {
-        let mut unseen = Flags::HIDDEN;
+        let mut unseen = Flags::HIDDEN | Flags::LATER;
         if !flavour.config_patterns_find_valkeys_directives {
             let valkeys = if name == self.name { Flags::VALKEY } else { Flags::VALKEYS_ALIAS };
             unseen |= valkeys;
