@@ -1,6 +1,6 @@
 //! Places on the map: members of a sorted set whose scores are geohashes.
 
-use super::args::{float, int, is};
+use super::args::{float, int, int32, is};
 use super::zset::{AddFlags, add_members, limits, reply_member, store};
 use crate::ds::listpack::{INT_TEXT_MAX, ListpackEntry};
 use crate::ds::sorted_set::Builder;
@@ -11,13 +11,15 @@ use crate::server::call::Call;
 use crate::server::propagate;
 use crate::server::table::Row;
 use crate::spec::CommandFlags;
-use crate::util::geohash::{Point, Shape, ShapeKind};
-use crate::util::number::{fmt_distance, fmt_human_f64, parse_f64};
+use crate::util::geohash::{Point, Polygon, Shape, ShapeKind};
+use crate::util::number::{MAX_F64_CHARS, fmt_distance, fmt_f64, fmt_human_f64, parse_f64};
 use crate::value::Collection;
 use crate::value::zset::{ScoreBound, ScoreRange, Zset};
 use std::cmp::Ordering;
 
 const NO_SUCH_MEMBER: CommandError = CommandError::err("could not decode requested zset member");
+const TOO_FEW_VERTICES: CommandError =
+    CommandError::err("GEOSEARCH BYPOLYGON must have at least 3 vertices");
 
 /// A point on the map, by its longitude and latitude.
 fn point(longitude: &[u8], latitude: &[u8]) -> CommandResult<Point> {
@@ -193,8 +195,8 @@ enum Center<'a> {
     Member(&'a [u8]),
 }
 
-/// The area around the centre.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The area to search.
+#[derive(Clone, Debug, PartialEq)]
 struct Area {
     /// In metres.
     kind: ShapeKind,
@@ -222,6 +224,21 @@ impl Area {
         let kind = ShapeKind::Box { width: width * unit, height: height * unit };
         Ok(Area { kind, unit })
     }
+
+    /// The area between so many points, and what stands behind them.
+    fn polygon<'a, 'b>(
+        number: &[u8],
+        rest: &'b [&'a [u8]],
+    ) -> CommandResult<(Polygon, &'b [&'a [u8]])> {
+        let number = int32(number, Some("invalid number of vertices"))?;
+        let number = usize::try_from(number).map_err(|_| TOO_FEW_VERTICES)?;
+        let (pairs, _) = rest.as_chunks::<2>();
+        let pairs = pairs.get(..number).filter(|pairs| pairs.len() >= 3).ok_or(TOO_FEW_VERTICES)?;
+        let vertices: CommandResult<Vec<Point>> =
+            pairs.iter().map(|[longitude, latitude]| point(longitude, latitude)).collect();
+        let polygon = Polygon::new(vertices?).ok_or(TOO_FEW_VERTICES)?;
+        Ok((polygon, &rest[2 * number..]))
+    }
 }
 
 impl<'a> Search<'a> {
@@ -239,6 +256,70 @@ impl<'a> Search<'a> {
         true
     }
 
+    /// Takes an option that says where the centre is, and returns what follows it; `None`: it is none, or not one that
+    /// goes with those before it.
+    fn take_center<'b>(
+        &mut self,
+        zset: Option<&Zset>,
+        option: &[u8],
+        more: &'b [&'a [u8]],
+    ) -> CommandResult<Option<&'b [&'a [u8]]>> {
+        let (center, rest) = match (more, self.center) {
+            _ if self.is_polygon() => return Ok(None),
+            ([member, rest @ ..], None | Some(Center::Member(_))) if is(option, "FROMMEMBER") => {
+                require_member(zset, member)?;
+                (Center::Member(member), rest)
+            }
+            ([longitude, latitude, rest @ ..], None | Some(Center::Point(_)))
+                if is(option, "FROMLONLAT") =>
+            {
+                (Center::Point(point(longitude, latitude)?), rest)
+            }
+            _ => return Ok(None),
+        };
+        self.center = Some(center);
+        Ok(Some(rest))
+    }
+
+    /// Takes an option that says what area is searched, and returns what follows it; `None`: it is none, or not one
+    /// that goes with those before it.
+    fn take_area<'b>(
+        &mut self,
+        option: &[u8],
+        more: &'b [&'a [u8]],
+    ) -> CommandResult<Option<&'b [&'a [u8]]>> {
+        let before = self.area.as_ref().map(|area| &area.kind);
+        let (area, rest) = match (more, before) {
+            ([radius, unit, rest @ ..], None | Some(ShapeKind::Circle { .. }))
+                if is(option, "BYRADIUS") =>
+            {
+                (Area::circle(radius, unit)?, rest)
+            }
+            ([width, height, unit, rest @ ..], None | Some(ShapeKind::Box { .. }))
+                if is(option, "BYBOX") =>
+            {
+                (Area::rectangle(width, height, unit)?, rest)
+            }
+            ([number, rest @ ..], _)
+                if is(option, "BYPOLYGON")
+                    && !rest.is_empty()
+                    && (self.is_polygon() || before.is_none() && self.center.is_none()) =>
+            {
+                let (polygon, rest) = Area::polygon(number, rest)?;
+                // It brings its own centre.
+                self.center = Some(Center::Point(polygon.center()));
+                (Area { kind: ShapeKind::Polygon(polygon), unit: 1.0 }, rest)
+            }
+            _ => return Ok(None),
+        };
+        self.area = Some(area);
+        Ok(Some(rest))
+    }
+
+    fn is_polygon(&self) -> bool {
+        matches!(&self.area, Some(Area { kind: ShapeKind::Polygon(_), .. }))
+    }
+
     /// Parses options. `zset`: what is searched, of which `FROMMEMBER` has to name a member; `command`: the name as it
     /// came, for errors.
     fn options(
@@ -253,7 +334,6 @@ impl<'a> Search<'a> {
             Family::Radius { stores } => (stores, false),
             Family::Search { stores } => (false, stores),
         };
-        let (mut is_circle, mut is_box) = (false, false);
         while let [option, more @ ..] = rest {
             rest = match more {
                 _ if self.take_word(option) => more,
@@ -274,35 +354,10 @@ impl<'a> Search<'a> {
                     self.store_distances = true;
                     more
                 }
-                [member, more @ ..]
-                    if searches
-                        && is(option, "FROMMEMBER")
-                        && !matches!(self.center, Some(Center::Point(_))) =>
-                {
-                    require_member(zset, member)?;
-                    self.center = Some(Center::Member(member));
-                    more
-                }
-                [longitude, latitude, more @ ..]
-                    if searches
-                        && is(option, "FROMLONLAT")
-                        && !matches!(self.center, Some(Center::Member(_))) =>
-                {
-                    self.center = Some(Center::Point(point(longitude, latitude)?));
-                    more
-                }
-                [radius, unit, more @ ..] if searches && !is_box && is(option, "BYRADIUS") => {
-                    self.area = Some(Area::circle(radius, unit)?);
-                    is_circle = true;
-                    more
-                }
-                [width, height, unit, more @ ..]
-                    if searches && !is_circle && is(option, "BYBOX") =>
-                {
-                    self.area = Some(Area::rectangle(width, height, unit)?);
-                    is_box = true;
-                    more
-                }
+                _ if searches => match self.take_center(zset, option, more)? {
+                    Some(more) => more,
+                    None => self.take_area(option, more)?.ok_or(CommandError::SYNTAX)?,
+                },
                 _ => return Err(CommandError::SYNTAX),
             };
         }
@@ -408,18 +463,23 @@ fn search(
     s: &mut Server,
     call: &mut Call,
     key: &[u8],
-    wanted: Search<'_>,
+    mut wanted: Search<'_>,
     event: &'static str,
 ) -> CommandResult {
     let limits = limits(&s.config);
+    let is_told_as_zadd = wanted.is_polygon() && propagate::is_propagated(s);
     let Some(zset) = s.ks.peek(call.db, key).and_then(|found| Zset::of(found.value())) else {
-        match wanted.store {
-            Some(destination) => store(s, call, destination, Zset::default(), event),
-            None => call.reply.array(0),
+        let Some(destination) = wanted.store else {
+            call.reply.array(0);
+            return Ok(());
+        };
+        store(s, call, destination, Zset::default(), event);
+        if is_told_as_zadd {
+            propagate_stored(s, call, destination, &[]);
         }
         return Ok(());
     };
-    let (Some(center), Some(area)) = (wanted.center, wanted.area) else {
+    let (Some(center), Some(area)) = (wanted.center, wanted.area.take()) else {
         return Err(CommandError::SYNTAX);
     };
     let center = match center {
@@ -432,14 +492,34 @@ fn search(
         return Ok(());
     };
     let mut result = Builder::with_capacity(found.len());
+    let mut pairs = Vec::new();
     for place in &found {
         let score = if wanted.store_distances { place.distance / area.unit } else { place.score };
-        result.merge(place.member.to_bytes(&mut [0; INT_TEXT_MAX]), |_| score);
+        let mut digits = [0; INT_TEXT_MAX];
+        let member = place.member.to_bytes(&mut digits);
+        result.merge(member, |_| score);
+        if is_told_as_zadd {
+            pairs.push(fmt_f64(score, &mut [0; MAX_F64_CHARS]).to_vec());
+            pairs.push(member.to_vec());
+        }
     }
     let stored = result.len();
     store(s, call, destination, Zset::from_builder(result, &limits), event);
     s.ks.changes.dirty += stored.saturating_sub(1) as u64;
+    if is_told_as_zadd {
+        propagate_stored(s, call, destination, &pairs);
+    }
     Ok(())
+}
+
+/// Tells what was stored, scores and members, in the place of a search that replicas may not know.
+fn propagate_stored(s: &Server, call: &mut Call, destination: &[u8], pairs: &[Vec<u8>]) {
+    propagate::propagate_instead(s, call, &[b"DEL", destination]);
+    if !pairs.is_empty() {
+        let pairs: Vec<&[u8]> = pairs.iter().map(Vec::as_slice).collect();
+        let zadd = [&[&b"ZADD"[..], destination], &pairs[..]].concat();
+        propagate::propagate_instead(s, call, &zadd);
+    }
 }
 
 /// GEORADIUS key longitude latitude radius unit [options], and GEORADIUS_RO
@@ -484,7 +564,7 @@ fn require_member(zset: Option<&Zset>, member: &[u8]) -> CommandResult {
 }
 
 /// GEOSEARCH key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius unit | BYBOX width height unit>
-/// [options]
+/// [options], or GEOSEARCH key BYPOLYGON num-vertices longitude latitude [longitude latitude ...] [options]
 fn geosearch(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let zset = s.ks.read::<Zset>(call.db, args[1])?;
     let family = Family::Search { stores: false };
@@ -583,6 +663,50 @@ mod tests {
             ("BYBOX -1 1 m", search, "ERR height or width cannot be negative"),
             ("BYRADIUS 1 x", search, "ERR unsupported unit provided. please use M, KM, FT, MI"),
             ("FROMLONLAT 181 0", search, "ERR invalid longitude,latitude pair 181.000000,0.000000"),
+        ] {
+            assert_eq!(parse(line, family), Err(error.into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_of_polygons() {
+        let radius = Family::Radius { stores: true };
+        let search = Family::Search { stores: false };
+        let search_store = Family::Search { stores: true };
+        for (line, family) in [
+            ("BYPOLYGON 3 1 1 2 2 1 2", search),
+            ("COUNT 1 ANY BYPOLYGON 3 1 1 2 2 1 2 ASC", search),
+            ("BYPOLYGON 3 1 1 2 2 1 2 BYPOLYGON 3 0 0 2 2 1 2", search_store),
+        ] {
+            assert_eq!(parse(line, family), Ok(()), "{line}");
+        }
+        let syntax = "ERR syntax error";
+        let too_few = "ERR GEOSEARCH BYPOLYGON must have at least 3 vertices";
+        for (line, family, error) in [
+            ("BYPOLYGON 3 1 1 2 2 1 2 FROMLONLAT 1 1", search, syntax),
+            ("BYPOLYGON 3 1 1 2 2 1 2 FROMMEMBER m", search, syntax),
+            ("BYPOLYGON 3 1 1 2 2 1 2 BYRADIUS 1 m", search, syntax),
+            ("BYPOLYGON 3 1 1 2 2 1 2 BYBOX 1 1 m", search, syntax),
+            ("FROMLONLAT 1 1 BYPOLYGON 3 1 1 2 2 1 2", search, syntax),
+            ("FROMMEMBER m BYPOLYGON 3 1 1 2 2 1 2", search, syntax),
+            ("BYRADIUS 1 m BYPOLYGON 3 1 1 2 2 1 2", search, syntax),
+            ("BYBOX 1 1 m BYPOLYGON 3 1 1 2 2 1 2", search, syntax),
+            ("BYPOLYGON 3 1 1 2 2 1 2", radius, syntax),
+            ("BYPOLYGON 3", search, syntax),
+            ("BYPOLYGON 3 1 1 2 2 1 2 3 3", search, syntax),
+            ("BYPOLYGON x 1", search, "ERR invalid number of vertices"),
+            ("BYPOLYGON 2147483648 1", search, "ERR invalid number of vertices"),
+            ("BYPOLYGON -1 1 1 2 2 1 2", search, too_few),
+            ("BYPOLYGON 2 x 1 2 2", search, too_few),
+            ("BYPOLYGON 3 x 1 2 2 1", search, too_few),
+            ("BYPOLYGON 2147483647 1 1 2 2 1 2", search, too_few),
+            ("BYPOLYGON 3 1 1 2 2 1 x", search, "ERR value is not a valid float"),
+            ("BYPOLYGON 3 1 1 2 x 181 1", search, "ERR value is not a valid float"),
+            (
+                "BYPOLYGON 3 1 1 2 86 1 2",
+                search,
+                "ERR invalid longitude,latitude pair 2.000000,86.000000",
+            ),
         ] {
             assert_eq!(parse(line, family), Err(error.into()), "{line}");
         }

@@ -234,6 +234,76 @@ fn places() {
 }
 
 #[test]
+fn places_in_a_polygon() {
+    let mut s = Server::start(&[]);
+    s.check(&[
+        ("GEOADD g 13.361389 38.115556 Palermo 15.087269 37.502669 Catania", ":2"),
+        ("GEOADD g 12.758489 38.788135 Sea 17.241510 38.788135 Ionian", ":2"),
+        // Distances are in metres, from the middle of the vertices.
+        (
+            "GEOSEARCH g BYPOLYGON 4 12 37 12 39 16 39 16 37 ASC WITHDIST WITHHASH",
+            "[[Palermo 56987.4933 :3479099956230698] [Catania 111411.0839 :3479447370796909] \
+              [Sea 138085.5878 :3479273021651468]]",
+        ),
+        ("GEOSEARCH g BYPOLYGON 4 12 37 12 39 16 39 16 37 COUNT 1", "[Palermo]"),
+        ("GEOSEARCH g BYPOLYGON 4 12 37 12 39 16 39 16 37 COUNT 2 DESC", "[Sea Catania]"),
+        ("GEOSEARCH g COUNT 9 ANY DESC BYPOLYGON 3 12 37 12 39 14 39", "[Sea]"),
+        // Catania lies in a notch.
+        ("GEOSEARCH g BYPOLYGON 4 12 37 14 38.5 16 37 14 39", "[Palermo]"),
+        // No side leads over the edge of the map.
+        ("GEOSEARCH g BYPOLYGON 4 170 38 170 39 -170 39 -170 38 ASC COUNT 1", "[Ionian]"),
+        (
+            "GEOSEARCH g BYPOLYGON 4 -180 -85 -180 85 180 85 180 -85 DESC",
+            "[Catania Palermo Sea Ionian]",
+        ),
+        ("GEOSEARCH gone BYPOLYGON 3 12 37 12 39 14 39", "[]"),
+        ("GEOSEARCHSTORE o g BYPOLYGON 3 12 37 12 39 14 39 STOREDIST", ":1"),
+        ("ZSCORE o Sea", "5.0882680749464555e+4"),
+        ("GEOSEARCHSTORE o gone BYPOLYGON 3 12 37 12 39 14 39", ":0"),
+        ("EXISTS o", ":0"),
+        (
+            "GEOSEARCHSTORE o g BYPOLYGON 2 12 37 12 39",
+            "ERR GEOSEARCH BYPOLYGON must have at least 3 vertices",
+        ),
+        ("GEOSEARCH g FROMMEMBER Palermo BYPOLYGON 3 12 37 12 39 14 39", "ERR syntax error"),
+        (
+            "GEOSEARCHSTORE o g BYPOLYGON 3 12 37 12 39 14 39 WITHDIST",
+            "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+        ),
+    ]);
+}
+
+#[test]
+fn replicas_need_not_know_polygons() {
+    let mut s = Server::start(&[]);
+    s.check(&[("GEOADD g 12 38 a 13 38 b 20 38 c", ":3"), ("GEOADD g2 50 0 far", ":1")]);
+    let mut replica = s.replication_stream();
+    s.check(&[
+        ("GEOSEARCHSTORE o g BYPOLYGON 4 11 37 11 39 14 39 14 37", ":2"),
+        ("GEOSEARCHSTORE o g2 BYPOLYGON 4 11 37 11 39 14 39 14 37", ":0"),
+        ("GEOSEARCHSTORE o g2 BYPOLYGON 3 50 -1 49 1 51 1 STOREDIST", ":1"),
+        ("GEOSEARCHSTORE o gone BYPOLYGON 3 50 -1 49 1 51 1", ":0"),
+        ("GEOSEARCHSTORE o gone BYPOLYGON 3 50 -1 49 1 51 1", ":0"),
+        ("PING", "PONG"),
+        ("SET last 1", "OK"),
+    ]);
+    replica.expect(&[
+        "MULTI",
+        "SELECT 0",
+        "DEL o",
+        "ZADD o * a * b",
+        "EXEC",
+        "DEL o",
+        "MULTI",
+        "DEL o",
+        "ZADD o * far",
+        "EXEC",
+        "DEL o",
+        "SET last 1",
+    ]);
+}
+
+#[test]
 fn sort() {
     let mut s = Server::start(&[]);
     s.check(&[

@@ -4,9 +4,14 @@
 //! Longitude and latitude are halved again and again; the bits of the two series, interleaved, name
 //! a cell of the map. 26 halvings of each make the 52 bits of a score, which a double holds
 //! exactly. A search takes the cell around its centre, of about the size of the search, and the
-//! eight cells around that: nine ranges of scores whose members are then measured one by one.
+//! eight cells around that: nine ranges of scores whose members are then measured one by one. For a
+//! polygon it takes the cells that its bounds lie in.
 
+mod polygon;
+
+pub use self::polygon::Polygon;
 use std::f64::consts::PI;
+use std::ops::RangeInclusive;
 
 /// Halvings of either axis in a score.
 const STEP_MAX: u32 = 26;
@@ -96,6 +101,11 @@ impl Range {
         (self.min + self.max) / 2.0
     }
 
+    /// The least interval that has `value` too.
+    fn with(self, value: f64) -> Self {
+        Self { min: self.min.min(value), max: self.max.max(value) }
+    }
+
     /// The number of the part that `value` lies in, of 2^step equal parts. The very end makes a
     /// part of its own.
     fn part_of(self, value: f64, step: u32) -> u32 {
@@ -120,7 +130,11 @@ struct Cell {
 impl Cell {
     fn around(point: Point, latitudes: Range, step: u32) -> Self {
         let longitude = LONGITUDES.part_of(point.longitude, step);
-        let latitude = latitudes.part_of(point.latitude, step);
+        Self::at(longitude, latitudes.part_of(point.latitude, step), step)
+    }
+
+    /// That in a column and a row of the map.
+    fn at(longitude: u32, latitude: u32, step: u32) -> Self {
         Self { bits: spread(latitude) | spread(longitude) << 1, step }
     }
 
@@ -139,8 +153,7 @@ impl Cell {
             _ => part.wrapping_add_signed(by) & mask,
         };
         let longitude = moved(squeeze(self.bits >> 1), east);
-        let latitude = moved(squeeze(self.bits), north);
-        Self { bits: spread(latitude) | spread(longitude) << 1, ..self }
+        Self::at(longitude, moved(squeeze(self.bits), north), self.step)
     }
 
     /// The scores of the points in it: from the first, up to but without the second.
@@ -180,18 +193,19 @@ fn squeeze(bits: u64) -> u32 {
     bits as u32
 }
 
-/// The area of a search around `center`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The area of a search, and `center`, from which distances are measured.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
     pub center: Point,
     pub kind: ShapeKind,
 }
 
-/// What is measured, in metres.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The form of an area: one around the centre, measured in metres, or one that says itself where it is.
+#[derive(Clone, Debug, PartialEq)]
 pub enum ShapeKind {
     Circle { radius: f64 },
     Box { width: f64, height: f64 },
+    Polygon(Polygon),
 }
 
 impl Shape {
@@ -199,6 +213,7 @@ impl Shape {
     pub fn distance_within(&self, point: Point) -> Option<f64> {
         let distance = self.center.distance(point);
         let inside = match self.kind {
+            ShapeKind::Polygon(ref polygon) => polygon.contains(point),
             ShapeKind::Circle { radius } => distance <= radius,
             // The width is measured along the parallel of the point.
             ShapeKind::Box { width, height } => {
@@ -211,11 +226,22 @@ impl Shape {
     }
 
     /// The ranges of scores (from the first, up to but without the second) that hold every point of
-    /// the shape, and others: at most nine, none twice, in the order in which Redis visits them.
+    /// the shape, and others: at most nine, none twice; for a circle or a box in the order in which Redis visits them.
     pub fn score_ranges(&self) -> Vec<(u64, u64)> {
+        match self.kind {
+            ShapeKind::Circle { radius } => self.ranges_around_center(radius),
+            ShapeKind::Box { width, height } => {
+                self.ranges_around_center((width / 2.0).hypot(height / 2.0))
+            }
+            ShapeKind::Polygon(_) => ranges_over(self.bounding_box()),
+        }
+    }
+
+    /// The ranges for a shape of which no point is farther from its centre than `radius` metres.
+    fn ranges_around_center(&self, radius: f64) -> Vec<(u64, u64)> {
         let (longitudes, latitudes) = self.bounding_box();
         let cell_of = |step| Cell::around(self.center, LATITUDES, step);
-        let mut cell = cell_of(self.estimate_step());
+        let mut cell = cell_of(self.estimate_step(radius));
         // Near an edge of the middle cell, the shape may reach beyond the cell next to it.
         if cell.step > 1 && !covers(cell, longitudes, latitudes) {
             cell = cell_of(cell.step - 1);
@@ -240,12 +266,8 @@ impl Shape {
         ranges
     }
 
-    /// How many halvings make cells about as large as the shape.
-    fn estimate_step(&self) -> u32 {
-        let mut range = match self.kind {
-            ShapeKind::Circle { radius } => radius,
-            ShapeKind::Box { width, height } => (width / 2.0).hypot(height / 2.0),
-        };
+    /// How many halvings make cells about as large as a shape that reaches `range` metres far.
+    fn estimate_step(&self, mut range: f64) -> u32 {
         if range == 0.0 {
             return STEP_MAX;
         }
@@ -266,6 +288,7 @@ impl Shape {
         let (half_width, half_height) = match self.kind {
             ShapeKind::Circle { radius } => (radius, radius),
             ShapeKind::Box { width, height } => (width / 2.0, height / 2.0),
+            ShapeKind::Polygon(ref polygon) => return polygon.bounds(),
         };
         let Point { longitude, latitude } = self.center;
         let north = degrees(half_height / EARTH_RADIUS);
@@ -277,6 +300,23 @@ impl Shape {
             Range { min: latitude - north, max: latitude + north },
         )
     }
+}
+
+/// The ranges of the cells that a rectangle of the map lies in: the smallest cells of which three in a row suffice.
+fn ranges_over((longitudes, latitudes): (Range, Range)) -> Vec<(u64, u64)> {
+    let columns =
+        |step| LONGITUDES.part_of(longitudes.min, step)..=LONGITUDES.part_of(longitudes.max, step);
+    let rows =
+        |step| LATITUDES.part_of(latitudes.min, step)..=LATITUDES.part_of(latitudes.max, step);
+    let few = |parts: RangeInclusive<u32>| parts.end() - parts.start() < 3;
+    let suffice = |step: &u32| few(columns(*step)) && few(rows(*step));
+    // Of the largest there are two in a row, and the part that the very end makes.
+    let step = (1..=STEP_MAX).rev().find(suffice).unwrap_or(1);
+    let cells = columns(step).flat_map(|column| rows(step).map(move |row| (column, row)));
+    let mut ranges: Vec<_> =
+        cells.map(|(column, row)| Cell::at(column, row, step).scores()).collect();
+    ranges.sort_unstable();
+    ranges
 }
 
 /// Do `cell` and its neighbours reach as far as these bounds?
@@ -303,6 +343,7 @@ fn degrees(radians: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::polygon::tests::polygon;
     use super::*;
     use proptest::prelude::*;
 
@@ -324,7 +365,12 @@ mod tests {
         // do we.
         let center = (-90.0..90.0, -60.0..60.0)
             .prop_map(|(longitude, latitude)| Point { longitude, latitude });
-        (center, kind).prop_map(|(center, kind)| Shape { center, kind })
+        let around = (center, kind).prop_map(|(center, kind)| Shape { center, kind });
+        let polygon = polygon().prop_map(|polygon| Shape {
+            center: polygon.center(),
+            kind: ShapeKind::Polygon(polygon),
+        });
+        prop_oneof![2 => around, 1 => polygon]
     }
 
     #[test]
@@ -377,7 +423,8 @@ mod tests {
             {
                 for latitude in [-85.05112878, 0.0, 85.05112878] {
                     let center = Point { longitude: 180.0, latitude };
-                    assert!(Shape { center, kind }.score_ranges().len() <= 9);
+                    let shape = Shape { center, kind: kind.clone() };
+                    assert!(shape.score_ranges().len() <= 9);
                 }
             }
         }
@@ -405,6 +452,7 @@ mod tests {
             if let Some(point) = Point::new(longitude, latitude) {
                 let score = point.to_score();
                 let ranges = shape.score_ranges();
+                prop_assert!(ranges.len() <= 9);
                 let found = ranges.iter().any(|&(min, max)| (min..max).contains(&score));
                 prop_assert!(found || shape.distance_within(point).is_none());
             }
