@@ -18,7 +18,7 @@ fn dbsize(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
 
 /// FLUSHDB [ASYNC|SYNC]
 fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let lazy = wants_async(s, args)?;
+    let lazy = wants_async(s, &args[1..])?;
     empty::empty_databases(s, call.db..call.db + 1, lazy);
     // Where it is replayed, the database need not be empty.
     call.propagate_anyway();
@@ -28,7 +28,7 @@ fn flushdb(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 /// FLUSHALL [ASYNC|SYNC]
 fn flushall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    let lazy = wants_async(s, args)?;
+    let lazy = wants_async(s, &args[1..])?;
     empty::empty_databases(s, 0..s.ks.dbs.len(), lazy);
     snapshot::kill_saver(s);
     if !s.config.save.is_empty() {
@@ -40,11 +40,12 @@ fn flushall(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     Ok(())
 }
 
-fn wants_async(s: &Server, args: &[&[u8]]) -> CommandResult<bool> {
-    match args[1..] {
+/// Whether what is flushed is freed in the background: `[ASYNC|SYNC]`, or as the configuration says.
+pub fn wants_async(s: &Server, options: &[&[u8]]) -> CommandResult<bool> {
+    match options {
         [] => Ok(s.config.lazyfree_lazy_user_flush),
-        [how] if is(how, "ASYNC") => Ok(true),
-        [how] if is(how, "SYNC") => Ok(false),
+        &[how] if is(how, "ASYNC") => Ok(true),
+        &[how] if is(how, "SYNC") => Ok(false),
         _ => Err(CommandError::SYNTAX),
     }
 }

@@ -225,6 +225,64 @@ fn keys_are_found_by_the_slot() {
 }
 
 #[test]
+fn a_slot_is_flushed() {
+    let mut s = node();
+    s.check(&[
+        ("MSET {foo}1 a {foo}2 b {foo}3 c", "OK"),
+        ("SET bar d", "OK"),
+        ("CONFIG SET notify-keyspace-events KA", "OK"),
+    ]);
+    let mut replica = s.replication_stream();
+    let mut watcher = s.raw();
+    watcher.send("PSUBSCRIBE __keyspace*\r\n");
+    watcher.expect("*3\r\n$10\r\npsubscribe\r\n$11\r\n__keyspace*\r\n:1\r\n");
+    s.check(&[
+        ("CLUSTER FLUSHSLOT 12182 SYNC", "OK"),
+        ("CLUSTER COUNTKEYSINSLOT 12182", ":0"),
+        ("EXISTS bar", ":1"),
+        ("CLUSTER FLUSHSLOT 12182", "OK"),
+        ("SET {foo}1 a", "OK"),
+        ("CLUSTER FLUSHSLOT 12182 async", "OK"),
+        ("DBSIZE", ":1"),
+    ]);
+    // Replicas that don't know the command are told of the keys, in whatever order.
+    replica.expect(&["SELECT 0", "DEL *", "DEL *", "DEL *", "SET {foo}1 a", "UNLINK {foo}1"]);
+    for _ in 0..3 {
+        let key = "*4\r\n$8\r\npmessage\r\n$11\r\n__keyspace*\r\n$21\r\n__keyspace@0__:{foo}";
+        watcher.expect(key);
+        assert!(watcher.line().parse::<u8>().is_ok());
+        watcher.expect("$3\r\ndel\r\n");
+    }
+    let too_many =
+        "ERR unknown subcommand or wrong number of arguments for 'FLUSHSLOT'. Try CLUSTER HELP.";
+    s.check(&[
+        ("CLUSTER FLUSHSLOT", "ERR wrong number of arguments for 'cluster|flushslot' command"),
+        ("CLUSTER FLUSHSLOT x", "ERR Invalid or out of range slot"),
+        ("CLUSTER FLUSHSLOT 16384", "ERR Invalid or out of range slot"),
+        ("CLUSTER FLUSHSLOT -1 NOW", "ERR Invalid or out of range slot"),
+        ("CLUSTER FLUSHSLOT 1 NOW", "ERR syntax error"),
+        ("CLUSTER FLUSHSLOT x SYNC ASYNC", too_many),
+        ("MULTI", "OK"),
+        ("CLUSTER FLUSHSLOT 1", "QUEUED"),
+        ("EXEC", "[OK]"),
+    ]);
+}
+
+#[test]
+fn a_node_may_be_the_replica_of_none() {
+    let mut s = node();
+    let error =
+        "ERR unknown subcommand or wrong number of arguments for 'REPLICATE'. Try CLUSTER HELP.";
+    s.check(&[
+        ("CLUSTER REPLICATE NO ONE", "OK"),
+        ("CLUSTER REPLICATE no one", "OK"),
+        ("CLUSTER REPLICATE NO", "ERR Unknown node NO"),
+        ("CLUSTER REPLICATE NO TWO", error),
+        ("CLUSTER REPLICATE NO ONE x", error),
+    ]);
+}
+
+#[test]
 fn slots_show_what_they_hold_and_cost() {
     let mut s = node();
     s.check(&[

@@ -7,6 +7,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::cluster::cluster_save;
 use crate::server::cluster::machine::{FailoverKind, MembershipError};
+use crate::spec::help::subcommand_syntax_error;
 use crate::util::number::parse_i64;
 
 const HAS_KEYS: CommandError =
@@ -62,7 +63,7 @@ pub(super) fn replicate(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Comm
             call.reply.ok();
             return Ok(());
         }
-        _ => return Err(CommandError::SYNTAX),
+        _ => return Err(subcommand_syntax_error("CLUSTER", args)),
     }
     let has_keys = !s.ks.is_empty();
     operate(s, |cluster, now, facts| cluster.replicate(args[2], has_keys, now, facts))?

@@ -109,7 +109,8 @@ fn drop_some_keys(server: &mut Server, slot: u16, walk: &mut Walk) -> bool {
         });
         walk.advance(next);
     }
-    keys.iter().for_each(|(db, key)| delete_key(server, *db, key));
+    let lazy = server.config.lazyfree_lazy_server_del;
+    keys.iter().for_each(|(db, key)| delete_key(server, *db, key, lazy));
     propagate::tell_changes(server);
     if walk.next().is_some() {
         return false;
@@ -154,8 +155,8 @@ pub(super) fn drop_leftovers_of_own_slots(server: &mut Server) {
     drop_leftovers_of(server, &slots);
 }
 
-fn delete_key(server: &mut Server, db: usize, key: &[u8]) {
-    let lazy = server.config.lazyfree_lazy_server_del;
+/// Deletes a key, expired or not, and tells replicas and the append-only file.
+pub(crate) fn delete_key(server: &mut Server, db: usize, key: &[u8], lazy: bool) {
     if let Some(entry) = server.ks.remove(db, key) {
         server.memory.free_entry(entry, lazy);
         server.ks.changes.write(Class::GENERIC, "del", db, key);
