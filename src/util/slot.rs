@@ -8,6 +8,7 @@ use super::simd::Modulus16;
 /// How many slots there are.
 pub const SLOTS: u16 = 1 << 14;
 
+const TAG_LETTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const POLYNOMIAL: u16 = 0x1021;
 /// The checksum of each byte with so many zeros behind it. With eight of these, eight bytes are looked up at once
 /// instead of one after the other ("slicing", Kounavis and Berry 2005).
@@ -130,9 +131,41 @@ pub fn pattern_slot(pattern: &[u8]) -> Option<u16> {
     (tag.is_some() || wild == pattern.len()).then(|| key_slot(pattern))
 }
 
+/// The tag of fewest letters that puts a key into a slot, and of those the first, in the order of digits, small and
+/// large letters: the one that Valkey has in its table.
+pub fn slot_tag(slot: u16) -> String {
+    let nothing = std::iter::once(Vec::new());
+    let letters = || TAG_LETTERS.iter().copied();
+    let one = letters().map(|letter| vec![letter]);
+    let two = letters().flat_map(|first| letters().map(move |second| vec![first, second]));
+    for mut tag in nothing.chain(one).chain(two) {
+        // The checksum with a zero for the last letter, whose own is only added.
+        tag.push(0);
+        let front = crc16(&tag);
+        let fits = |&last: &u8| (front ^ TABLES[0][usize::from(last)]) % SLOTS == slot;
+        if let Some(last) = letters().find(fits) {
+            tag.pop();
+            tag.push(last);
+            return tag.into_iter().map(char::from).collect();
+        }
+    }
+    unreachable!("three letters reach every slot")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_slot_has_a_tag() {
+        // What valkey-server answers.
+        for (slot, tag) in [(0, "06S"), (1, "Qi"), (154, "d6F"), (8192, "8YG"), (15495, "a")] {
+            assert_eq!(slot_tag(slot), tag);
+        }
+        for slot in 0..SLOTS {
+            assert_eq!(key_slot(format!("x{{{}}}y", slot_tag(slot)).as_bytes()), slot);
+        }
+    }
 
     #[test]
     fn slots_of_keys() {

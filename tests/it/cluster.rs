@@ -282,6 +282,90 @@ fn a_node_may_be_the_replica_of_none() {
     ]);
 }
 
+/// The cursor and the keys of a step of CLUSTERSCAN.
+fn scan_step(s: &mut Server, request: &str) -> (String, Vec<String>) {
+    let reply = s.line(request);
+    let (cursor, keys) = reply[1..reply.len() - 2].split_once(" [").expect("a cursor and keys");
+    (cursor.to_string(), keys.split_whitespace().map(str::to_string).collect())
+}
+
+/// All keys that CLUSTERSCAN finds with some options, in order, and how many steps it took.
+fn scan_all(s: &mut Server, options: &str) -> (Vec<String>, usize) {
+    let (mut cursor, mut all, mut steps) = ("0".to_string(), Vec::new(), 0);
+    loop {
+        let (next, keys) = scan_step(s, &format!("CLUSTERSCAN {cursor} {options}"));
+        all.extend(keys);
+        steps += 1;
+        if next == "0" {
+            all.sort();
+            return (all, steps);
+        }
+        cursor = next;
+    }
+}
+
+#[test]
+fn the_keys_of_the_cluster_are_scanned() {
+    let mut s = node();
+    let mut all: Vec<String> = (0..300).map(|n| format!("k{n}")).collect();
+    all.extend((0..500).map(|n| format!("{{a}}{n}")));
+    all.iter().for_each(|key| assert_eq!(s.line(&format!("SET {key} v")), "OK"));
+    s.check(&[("LPUSH {a}list x", ":1"), ("SET {a}gone v PX 1", "OK")]);
+    all.push("{a}list".into());
+    all.sort();
+    s.check(&[("CLUSTERSCAN 0", "[0-{06S}-0 []]"), ("CLUSTERSCAN 0 SLOT 1", "[0-{Qi}-0 []]")]);
+    let (found, steps) = scan_all(&mut s, "");
+    assert_eq!(found, all);
+    assert!(steps > 20, "{steps}");
+    assert_eq!(scan_all(&mut s, "COUNT 1000"), (all.clone(), 2));
+    let tagged: Vec<String> = all.iter().filter(|key| key.starts_with("{a}")).cloned().collect();
+    assert_eq!(scan_all(&mut s, "SLOT 15495").0, tagged);
+    assert_eq!(scan_all(&mut s, "MATCH {a}* COUNT 1000"), (tagged, 2));
+    assert_eq!(scan_all(&mut s, "TYPE list").0, ["{a}list"]);
+    assert_eq!(scan_all(&mut s, "MATCH k12 COUNT 20").0, ["k12"]);
+    assert_eq!(scan_all(&mut s, "SLOT 1"), (vec![], 2));
+    // A place in another process's tables means nothing here.
+    let (cursor, _) = scan_step(&mut s, "CLUSTERSCAN 0-{a}-0 SLOT 15495 COUNT 5");
+    let (_, position) = cursor.rsplit_once('-').expect("a cursor");
+    assert_eq!(
+        scan_step(&mut s, &format!("CLUSTERSCAN other-{{a}}-{position} COUNT 5")),
+        scan_step(&mut s, "CLUSTERSCAN 0-{a}-0 COUNT 5")
+    );
+    assert!(scan_step(&mut s, &format!("CLUSTERSCAN {cursor} COUNT 5")).1.len() >= 5);
+}
+
+#[test]
+fn a_scan_of_the_cluster_follows_its_tags() {
+    let mut s = node();
+    s.check(&[
+        ("CLUSTERSCAN 0 MATCH {a}*", "[0-{a}-0 []]"),
+        ("CLUSTERSCAN 0 MATCH {a}* SLOT 1", "[0 []]"),
+        ("CLUSTERSCAN 0-{06S}-0 MATCH {a}*", "[0-{a}-0 []]"),
+        ("CLUSTERSCAN 0-{a}-0 MATCH {06S}*", "[0 []]"),
+        ("CLUSTERSCAN 0-{06S}-0 MATCH {a}* SLOT 0", "[0 []]"),
+        ("CLUSTERSCAN 0-{06S}-0 SLOT 1", "ERR Cursor slot mismatch with SLOT argument"),
+        ("CLUSTERSCAN 0 SLOT 1 SLOT 1", "ERR SLOT option can only be specified once"),
+        ("CLUSTERSCAN x SLOT 16384", "ERR Invalid or out of range slot"),
+        ("CLUSTERSCAN 0 TYPE thing", "ERR unknown type name 'thing'"),
+        ("CLUSTERSCAN 0 COUNT 0", "ERR syntax error"),
+        ("CLUSTERSCAN 0 SLOT", "ERR syntax error"),
+        ("CLUSTERSCAN 0 FOO bar", "ERR syntax error"),
+        ("CLUSTERSCAN", "ERR wrong number of arguments for 'clusterscan' command"),
+        ("COMMAND GETKEYS CLUSTERSCAN 0", "ERR The command has no key arguments"),
+    ]);
+    for cursor in ["x", "00", "0-{a}", "0-{a}-", "0-{a}-x", "0-{a}--1", "0-{a}-+1", "0-{a}-0-0"] {
+        s.check(&[(&format!("CLUSTERSCAN {cursor}"), "ERR Invalid cursor")]);
+    }
+    // The scan of a node's slots ends where another's begin.
+    s.check(&[
+        ("CLUSTER DELSLOTSRANGE 8192 8200", "OK"),
+        ("CONFIG SET cluster-require-full-coverage no", "OK"),
+    ]);
+    s.check(&[("CLUSTERSCAN 0-{06S}-0", "[0-{8YG}-0 []]")]);
+    s.check(&[("CLUSTERSCAN 0-{8YG}-0", NOT_SERVED), ("CLUSTERSCAN 0-{a}-0", "[0 []]")]);
+    Server::start(&[]).check(&[("CLUSTERSCAN x FOO", DISABLED)]);
+}
+
 #[test]
 fn slots_show_what_they_hold_and_cost() {
     let mut s = node();

@@ -2,6 +2,7 @@
 //!
 //! * [`nodes`]: who is in the cluster, and whose place who takes.
 //! * [`migrate_slots`]: slots that move as one.
+//! * [`scan`]: the keys of the whole cluster.
 //! * [`slots`]: who owns what. [`keys`]: the keys of a slot. [`slot_stats`]: what a slot costs.
 //! * [`show`]: what this node knows. [`debug`]: what DEBUG has for tests.
 
@@ -9,6 +10,7 @@ pub mod debug;
 mod keys;
 mod migrate_slots;
 mod nodes;
+mod scan;
 mod show;
 mod slot_stats;
 mod slots;
@@ -180,6 +182,7 @@ pub const COMMANDS: &[Row] = &[
     ("cluster|slots", show::slots),
     ("cluster|syncslots", migrate_slots::syncslots),
     ("asking", asking),
+    ("clusterscan", scan::clusterscan),
     ("readonly", readonly),
     ("readwrite", readwrite),
 ];
