@@ -52,7 +52,6 @@ impl Keyspace {
         }
         let stale = if sampled == 0 { 0.0 } else { expired as f64 * 100.0 / sampled as f64 };
         self.stats.expired_stale_perc = stale * 0.05 + self.stats.expired_stale_perc * 0.95;
-        self.stats.expire_time_cap_reached += u64::from(out_of_time);
         self.stats.expire_cycle_us += self.clock.since(start).as_micros() as u64;
         out_of_time
     }

@@ -28,7 +28,8 @@ use std::time::Duration;
 const EXPIRE_CPU_PERCENT: u64 = 25;
 /// Stale keys, in percent of the volatile ones, above which expiry also runs between turns of the loop.
 const FAST_CYCLE_ABOVE: f64 = 10.0;
-const FAST_CYCLE: Duration = Duration::from_millis(1);
+/// So long expiry goes on at a time: what it may take of the time until the next cron, it takes in so many turns.
+const EXPIRY_SLICE: Duration = Duration::from_millis(1);
 /// Buckets moved at once where a table is being resized.
 const REHASH_BUCKETS: usize = 256;
 
@@ -36,13 +37,32 @@ const REHASH_BUCKETS: usize = 256;
 const IDLE_QUERY_SECONDS: i64 = 2;
 const SPARE_QUERY: usize = 4096;
 
-/// Expires keys between turns of the loop if many are due.
-pub(crate) fn expire_if_much_is_stale(server: &mut Server) {
-    if server.ks.stats.expired_stale_perc > FAST_CYCLE_ABOVE
-        && !server.lifecycle.debug.no_active_expire
-    {
-        expire_for(server, FAST_CYCLE);
+/// Goes on with the expiry that the cron has begun, or expires keys if many are due.
+pub(crate) fn expire_between_turns(server: &mut Server) {
+    if server.lifecycle.debug.no_active_expire {
+        server.lifecycle.expiry_left = Duration::ZERO;
+    } else if !server.lifecycle.expiry_left.is_zero() {
+        take_expiry_slice(server);
+    } else if server.ks.stats.expired_stale_perc > FAST_CYCLE_ABOVE {
+        let out_of_time = expire_for(server, EXPIRY_SLICE);
+        server.ks.stats.expire_time_cap_reached += u64::from(out_of_time);
     }
+}
+
+/// Expires keys for a moment of the time that is left for it until the next cron. If it is done sooner, none is left.
+fn take_expiry_slice(server: &mut Server) {
+    let left = server.lifecycle.expiry_left;
+    let started = server.ks.clock.nanos();
+    // A replica's own keys are few, and gone through from the first one each time.
+    let slice = if server.repl.is_replica() { left } else { left.min(EXPIRY_SLICE) };
+    let out_of_time = expire_for(server, slice);
+    let left = if out_of_time {
+        left.saturating_sub(server.ks.clock.since(started))
+    } else {
+        Duration::ZERO
+    };
+    server.ks.stats.expire_time_cap_reached += u64::from(out_of_time && left.is_zero());
+    server.lifecycle.expiry_left = left;
 }
 
 /// `watchdog-period` has changed: it is to be long enough for the cron to say in time that the loop runs.
@@ -68,7 +88,9 @@ pub(crate) fn cron(server: &mut Server) {
     server.observer.sample(now, alloc::used_memory());
     if !server.lifecycle.debug.no_active_expire {
         let hz = u64::from(server.config.hz.max(1));
-        expire_for(server, Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100));
+        server.lifecycle.expiry_left =
+            Duration::from_micros(1_000_000 * EXPIRE_CPU_PERCENT / hz / 100);
+        take_expiry_slice(server);
     }
     shutdown::heed_signal(server);
     server.persistence.receive_reports(server.ks.now_ms);
@@ -104,23 +126,26 @@ pub(crate) fn cron(server: &mut Server) {
     }
 }
 
-fn expire_for(server: &mut Server, budget: Duration) {
+/// Expires keys for so long at the most; returns whether there may be more.
+fn expire_for(server: &mut Server, budget: Duration) -> bool {
     if server.blocking.pause.is_active()
         || server.persistence.is_loading()
         || expiry::is_importing(server)
     {
-        return;
+        return false;
     }
     let started = server.ks.clock.nanos();
-    if server.repl.is_replica() {
+    let out_of_time = if server.repl.is_replica() {
         server.ks.expire_replica_keys(budget);
+        false
     } else {
         let effort = server.config.active_expire_effort;
-        server.ks.active_expire_cycle(Effort { effort, budget });
-    }
+        server.ks.active_expire_cycle(Effort { effort, budget })
+    };
     latency::note_since(server, "expire-cycle", started);
     propagate::propagate_deletions(server);
     propagate::tell_changes(server);
+    out_of_time
 }
 
 /// Closes clients that have been silent for too long, and those over a soft limit for too long.

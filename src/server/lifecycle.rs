@@ -3,6 +3,7 @@
 use super::config::ShutdownFlags;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// The time between two rounds of the replication's timer, in milliseconds.
 const REPLICATION_PERIOD_MS: i64 = 1000;
@@ -29,6 +30,8 @@ pub struct Lifecycle {
     pub(crate) debug: DebugSwitches,
     /// Rounds of the timer.
     cron_loops: u64,
+    /// What is left of the time that expiry may take until the timer's next round.
+    pub(crate) expiry_left: Duration,
     /// When the cluster's timer is to run next, in milliseconds of a clock that never jumps.
     next_cluster_cron_ms: u64,
     /// When the replication's timer last ran, in milliseconds since 1970.

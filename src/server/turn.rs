@@ -265,7 +265,7 @@ fn before_sleep(server: &mut Server) {
     set_slot::before_sleep(server);
     bus::before_sleep(server);
     migration::before_sleep(server);
-    cron::expire_if_much_is_stale(server);
+    cron::expire_between_turns(server);
     if server.memory.eviction().is_running() {
         evict::perform_evictions(server);
     }
@@ -338,6 +338,7 @@ fn next(server: &Server, now_us: u64) -> Next {
         || migration::has_work(server)
         || server.observer.monitors.has_lines()
         || server.memory.eviction().is_running()
+        || !server.lifecycle.expiry_left.is_zero()
         || server.persistence.loading.as_ref().is_some_and(|l| !l.is_fed())
         || server.persistence.walk().is_some_and(Forkless::has_work);
     if has_work {
