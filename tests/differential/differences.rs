@@ -147,6 +147,76 @@ pub const DIFFERENCES: &[Difference] = &[
         ..ROW
     },
     Difference {
+        peers: &[Kind::Redis7, Kind::Valkey],
+        commands: &["bitop"],
+        when: When::Has("DIFF"),
+        reason: "comes from Redis 8.2",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Valkey],
+        commands: &["bitop"],
+        when: When::Has("DIFF1"),
+        reason: "comes from Redis 8.2",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Valkey],
+        commands: &["bitop"],
+        when: When::Has("ANDOR"),
+        reason: "comes from Redis 8.2",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Valkey],
+        commands: &["bitop"],
+        when: When::Has("ONE"),
+        reason: "comes from Redis 8.2",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Valkey],
+        commands: &["xadd", "xtrim"],
+        when: When::Has("KEEPREF"),
+        reason: "comes from Redis 8.2",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Valkey],
+        commands: &["xadd", "xtrim"],
+        when: When::Has("DELREF"),
+        reason: "comes from Redis 8.2",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Valkey],
+        commands: &["xadd", "xtrim"],
+        when: When::Has("ACKED"),
+        reason: "comes from Redis 8.2",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7],
+        commands: &["hscan"],
+        when: When::Has("NOVALUES"),
+        reason: "comes from Redis 7.4",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Redis8],
+        commands: &["zscan"],
+        when: When::Has("NOSCORES"),
+        reason: "comes from Valkey 9.1",
+        ..ROW
+    },
+    Difference {
+        peers: &[Kind::Redis7, Kind::Redis8],
+        commands: &["geosearch", "geosearchstore"],
+        when: When::Has("BYPOLYGON"),
+        reason: "comes from Valkey 9.0",
+        ..ROW
+    },
+    Difference {
         peers: &[Kind::Redis8],
         commands: &["hsetex"],
         when: When::Has("NX"),
