@@ -131,11 +131,14 @@ fn what_the_seed_decides(log: &str, pid: u32) -> String {
     let of_memory = ["Fork CoW for", "RDB memory usage when created"];
     let mut kept = String::new();
     for line in log.lines().filter(|line| !of_memory.iter().any(|text| line.contains(text))) {
-        // Runs of digits, and what is between them.
-        for part in line.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
-            let part = String::from_utf8_lossy(part);
-            kept.push_str(if part == pid.to_string() { "PID" } else { &part });
-        }
+        // Only where a process is named: a short number may be any other one, the milliseconds of a time for one.
+        let line = match line.strip_prefix(&format!("{pid}:")) {
+            Some(rest) => format!("PID:{rest}"),
+            None => line.to_string(),
+        };
+        let named = ["pid ", "pid=", "child ", "temp-", "rewriteaof-", "-bg-"]
+            .map(|word| (format!("{word}{pid}"), format!("{word}PID")));
+        kept += &named.iter().fold(line, |line, (from, to)| line.replace(from, to));
         kept.push('\n');
     }
     kept
