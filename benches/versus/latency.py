@@ -47,12 +47,10 @@ def latency_row(
     return Row(f"latency-{name}", READINGS, measure, once=True, needs_rate=True)
 
 
-# The loop on the server's core, and what saves, frees or syncs on another: on the loop's, it would be all that is measured.
-PLACES = tuple(
-    word
-    for name, core in (("server", SERVER_CORE), ("bio", HELPER_CORE), ("bgsave", HELPER_CORE), ("aof_rewrite", HELPER_CORE))
-    for word in (f"--{name}_cpulist", str(core))
-)
+# The loop on the server's core, and what saves, frees or syncs on another: on the loop's, it would be all that is
+# measured.
+CORE_OF = {"server": SERVER_CORE, "bio": HELPER_CORE, "bgsave": HELPER_CORE, "aof_rewrite": HELPER_CORE}
+PLACES = tuple(word for name, core in CORE_OF.items() for word in (f"--{name}_cpulist", str(core)))
 
 
 def roomy_server(lab: Lab, *options: str) -> Server:

@@ -7,13 +7,12 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from latency import roomy_server, save
-from rows import KEY, VALUE, Fill, Lab, NotSupported, Reading, Row
+from rows import KEY, NEXT_KEY, VALUE, Fill, Lab, NotSupported, Reading, Row
 from server import Server, ServerFailed
 
 READINGS = (
@@ -34,25 +33,14 @@ CLIENTS = 4
 class Load:
     """What is saved, and written to meanwhile."""
 
-    fill: Callable[[Lab, Server], int]
-    """Gives the number of keys or elements."""
+    fill: Fill
     write: tuple[str, ...]
+    """Its numbers are below the count of keys, or of elements."""
     rate: float
     """Of the writes, a second."""
     needs_gb: float
-
-
-def fill_keys(full: int, value: str, lab: Lab, server: Server) -> int:
-    count = lab.size(full)
-    lab.loader.fill(server, "SET", "key:{seq:12}", value, count=count)
-    return count
-
-
-def fill_zset(full: int, lab: Lab, server: Server) -> int:
-    count = lab.size(full) // 10
-    ten = [word for digit in range(10) for word in ("1{seq:7}", f"element:{{same:11}}{digit}")]
-    lab.loader.fill(server, "ZADD", "zset", *ten, count=count)
-    return count * 10
+    each: int = 1
+    """Elements that one request of the fill brings."""
 
 
 class PeakMemory:
@@ -101,17 +89,17 @@ def under_writes(load: Load, method: str, lab: Lab) -> tuple[float, ...]:
     if available_gb() < load.needs_gb * lab.scale:
         raise NotSupported(f"needs {load.needs_gb:.0f} GB of memory")
     with roomy_server(lab) as server:
-        count = load.fill(lab, server)
+        count = load.fill(lab, server) * load.each
         alone = server.timed("SAVE")
         before = server.settled_resident()
         with lab.loader.open_loop(server, *load.write, rate=load.rate, keys=count, clients=CLIENTS) as latency:
             server.command("CONFIG", "RESETSTAT")
-            with PeakMemory(server.process.pid) as memory:
+            with PeakMemory(server.process.pid) as most:
                 start = time.perf_counter()
                 save(method, lab, server, count)
                 seconds = time.perf_counter() - start
         fork = int(server.info("stats", "latest_fork_usec")) / 1e3 if method == "FORK" else 0.0
-        above = (memory.peak - before) / before * 100
+        above = (most.peak - before) / before * 100
         return seconds / alone, fork, longest_turn(server), latency.worst / 1e3, latency.p999 / 1e3, above
 
 
@@ -123,10 +111,21 @@ def longest_turn(server: Server) -> float:
         return math.nan
 
 
+THOUSAND_BYTES = "x" * 1000
+TEN = tuple(word for digit in range(10) for word in ("1{seq:7}", f"element:{{same:11}}{digit}"))
+
 LOADS = {
-    "keys": Load(partial(fill_keys, 5_000_000, VALUE), ("SET", KEY, VALUE), WRITES, 3),
-    "zset": Load(partial(fill_zset, 10_000_000), ("ZADD", "zset", "1{rand:7}", "element:{rand:11}0"), WRITES / 4, 5),
-    "10gb": Load(partial(fill_keys, 9_000_000, "x" * 1000), ("SET", KEY, "x" * 1000), WRITES / 50, 14),
+    "keys": Load(Fill(("SET", NEXT_KEY, VALUE), 5_000_000), ("SET", KEY, VALUE), WRITES, needs_gb=3),
+    "zset": Load(
+        Fill(("ZADD", "zset", *TEN)),
+        ("ZADD", "zset", "1{rand:7}", "element:{rand:11}0"),
+        WRITES / 4,
+        needs_gb=5,
+        each=10,
+    ),
+    "10gb": Load(
+        Fill(("SET", NEXT_KEY, THOUSAND_BYTES), 9_000_000), ("SET", KEY, THOUSAND_BYTES), WRITES / 50, needs_gb=14
+    ),
 }
 
 ROWS = tuple(

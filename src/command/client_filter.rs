@@ -6,7 +6,7 @@
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
 use crate::server::client::{Client, ClientFlags, Token};
-use crate::server::client_info::{has_flag, is_flag};
+use crate::server::client_info::{has_flags, is_flag};
 use crate::server::token::UserId;
 use crate::util::c_string;
 use crate::util::number::parse_i64;
@@ -86,7 +86,7 @@ impl Property<'_> {
                 !version.is_empty() && client.lib_ver.as_bytes() == c_string(version)
             }
             Property::Db(db) => client.db == db,
-            Property::Flags(letters) => letters.iter().all(|&letter| has_flag(client, letter)),
+            Property::Flags(letters) => has_flags(client, letters),
             // There is one.
             Property::Capabilities(letters) => {
                 letters.is_empty() || client.is(ClientFlags::REDIRECT)
@@ -186,64 +186,47 @@ fn property<'a>(
         b"lib-name" => Property::LibName(value),
         b"lib-ver" => Property::LibVer(value),
         b"db" => Property::Db(database(s, value)?),
-        b"flags" => {
-            let before = match is_wanted {
-                true => "Unknown flags found in the provided filter: ",
-                false => "Unknown flags found in the NOT-FLAGS filter: ",
-            };
-            letters(value, is_flag, before).map(Property::Flags)?
-        }
-        b"capa" => {
-            let before = match is_wanted {
-                true => "Unknown capa found in the provided filter: ",
-                false => "Unknown capa found in the NOT-CAPA filter: ",
-            };
-            letters(value, |letter| letter == b'r', before).map(Property::Capabilities)?
-        }
-        b"maxage" if is_wanted => {
-            const NO_NUMBER: CommandError =
-                CommandError::err("maxage is not an integer or out of range");
-            Property::Age(positive(
-                value,
-                NO_NUMBER,
-                CommandError::err("maxage should be greater than 0"),
-            )?)
-        }
-        b"idle" if is_wanted => {
-            const NO_NUMBER: CommandError =
-                CommandError::err("idle is not an integer or out of range");
-            Property::Idle(positive(
-                value,
-                NO_NUMBER,
-                CommandError::err("idle should be greater than 0"),
-            )?)
-        }
+        b"flags" => Property::Flags(letters("flags", value, is_wanted, is_flag)?),
+        b"capa" => Property::Capabilities(letters("capa", value, is_wanted, |it| it == b'r')?),
+        b"maxage" if is_wanted => Property::Age(positive("maxage", value)?),
+        b"idle" if is_wanted => Property::Idle(positive("idle", value)?),
         _ => return Err(CommandError::SYNTAX),
     })
 }
 
-fn positive(text: &[u8], no_number: CommandError, too_small: CommandError) -> CommandResult<i64> {
-    let number = parse_i64(text).ok_or(no_number)?;
-    if number > 0 { Ok(number) } else { Err(too_small) }
+fn positive(name: &str, text: &[u8]) -> CommandResult<i64> {
+    let number = number(name, text)?;
+    if number > 0 {
+        Ok(number)
+    } else {
+        Err(CommandError::err_with(format!("{name} should be greater than 0")))
+    }
+}
+
+fn number(name: &str, text: &[u8]) -> CommandResult<i64> {
+    let wrong = || CommandError::err_with(format!("{name} is not an integer or out of range"));
+    parse_i64(text).ok_or_else(wrong)
 }
 
 fn database(s: &Server, text: &[u8]) -> CommandResult<usize> {
-    let number =
-        parse_i64(text).ok_or(CommandError::err("DB is not an integer or out of range"))?;
     let last = s.ks.dbs.len() - 1;
-    match usize::try_from(number) {
+    match usize::try_from(number("DB", text)?) {
         Ok(db) if db <= last => Ok(db),
         _ => Err(CommandError::err_with(format!("DB number should be between 0 and {last}"))),
     }
 }
 
+/// Letters of which each means something.
 fn letters<'a>(
+    name: &str,
     value: &'a [u8],
+    is_wanted: bool,
     is_known: fn(u8) -> bool,
-    before: &'static str,
 ) -> CommandResult<&'a [u8]> {
-    match value.iter().all(|&letter| is_known(letter)) {
-        true => Ok(value),
-        false => Err(CommandError::quoting(before, value, "")),
+    if value.iter().all(|&letter| is_known(letter)) {
+        return Ok(value);
     }
+    let filter =
+        if is_wanted { "provided".into() } else { format!("NOT-{}", name.to_ascii_uppercase()) };
+    Err(CommandError::quoting(&format!("Unknown {name} found in the {filter} filter: "), value, ""))
 }

@@ -55,9 +55,10 @@ impl Client {
     }
 }
 
-/// Whether the `flags` field of a client has this letter.
-pub(crate) fn has_flag(client: &Client, letter: u8) -> bool {
-    client.flag_letters().bytes().any(|it| it == letter)
+/// Whether the `flags` field of a client has all of these letters.
+pub(crate) fn has_flags(client: &Client, letters: &[u8]) -> bool {
+    let flags = client.flag_letters();
+    letters.iter().all(|letter| flags.as_bytes().contains(letter))
 }
 
 /// Whether this is the letter of a flag, be it one that no client has here (`u`, and `i` and `E` of a move of slots).

@@ -21,13 +21,13 @@ pub(crate) fn place_threads(server: &mut Server) {
 pub(crate) type List<'a> = (&'static str, Option<&'a str>);
 
 /// The processors of a background thread that has a list of its own.
-pub(crate) fn of_thread(server: &Server, (name, list): List<'_>) -> Option<Processors> {
-    listed(server, (name, list)).or(server.process.processors())
+pub(crate) fn of_thread(server: &Server, list: List<'_>) -> Option<Processors> {
+    listed(server, list).or(server.process.processors())
 }
 
 /// Confines a child, which this is, to its own list.
-pub(crate) fn place_child(server: &Server, (name, list): List<'_>) {
-    confine(server, name, listed(server, (name, list)));
+pub(crate) fn place_child(server: &Server, list: List<'_>) {
+    confine(server, list.0, listed(server, list));
 }
 
 fn listed(server: &Server, (name, list): List<'_>) -> Option<Processors> {

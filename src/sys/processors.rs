@@ -2,6 +2,7 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
+use std::thread;
 
 /// A set of processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,23 @@ impl Processors {
     /// What sched_getaffinity(2) reports.
     pub fn of_this_thread() -> io::Result<Processors> {
         Ok(Processors(sched_getaffinity(None)?))
+    }
+
+    /// Starts a thread that runs on `processors`, if they are named and it may; else where it may.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn spawn(
+        processors: Option<Processors>,
+        name: &str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let run = move || {
+            let _ = processors.map(Processors::confine_this_thread);
+            run();
+        };
+        thread::Builder::new().name(name.into()).spawn(run)?;
+        Ok(())
     }
 
     /// Lets this thread run on them alone.

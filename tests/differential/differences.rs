@@ -23,6 +23,8 @@ pub enum When {
     Always,
     /// One of them is this word, in any case.
     Has(&'static str),
+    /// One of them is one of these words, in any case.
+    HasOneOf(&'static [&'static str]),
     /// One of them begins so.
     Begins(&'static str),
     /// One of them has this byte somewhere.
@@ -39,6 +41,9 @@ impl When {
             When::Has(word) => {
                 arguments.any(|argument| argument.eq_ignore_ascii_case(word.as_bytes()))
             }
+            When::HasOneOf(words) => arguments.any(|argument| {
+                words.iter().any(|word| argument.eq_ignore_ascii_case(word.as_bytes()))
+            }),
             When::Begins(start) => arguments.any(|argument| {
                 argument
                     .get(..start.len())
@@ -53,6 +58,7 @@ impl When {
         match self {
             When::Always => String::new(),
             When::Has(word) => format!(" with `{}`", word.replace('\0', "\\0")),
+            When::HasOneOf(words) => format!(" with `{}`", words.join("`, `")),
             When::Begins(start) => format!(" with `{}…`", start.replace('\0', "\\0")),
             When::Holds(byte) => format!(" with a byte {byte:#04x}"),
             When::IsPast => " with `EXAT` or `PXAT` and a time in the past".into(),
@@ -149,49 +155,14 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         peers: &[Kind::Redis7, Kind::Valkey],
         commands: &["bitop"],
-        when: When::Has("DIFF"),
-        reason: "comes from Redis 8.2",
-        ..ROW
-    },
-    Difference {
-        peers: &[Kind::Redis7, Kind::Valkey],
-        commands: &["bitop"],
-        when: When::Has("DIFF1"),
-        reason: "comes from Redis 8.2",
-        ..ROW
-    },
-    Difference {
-        peers: &[Kind::Redis7, Kind::Valkey],
-        commands: &["bitop"],
-        when: When::Has("ANDOR"),
-        reason: "comes from Redis 8.2",
-        ..ROW
-    },
-    Difference {
-        peers: &[Kind::Redis7, Kind::Valkey],
-        commands: &["bitop"],
-        when: When::Has("ONE"),
+        when: When::HasOneOf(&["DIFF", "DIFF1", "ANDOR", "ONE"]),
         reason: "comes from Redis 8.2",
         ..ROW
     },
     Difference {
         peers: &[Kind::Redis7, Kind::Valkey],
         commands: &["xadd", "xtrim"],
-        when: When::Has("KEEPREF"),
-        reason: "comes from Redis 8.2",
-        ..ROW
-    },
-    Difference {
-        peers: &[Kind::Redis7, Kind::Valkey],
-        commands: &["xadd", "xtrim"],
-        when: When::Has("DELREF"),
-        reason: "comes from Redis 8.2",
-        ..ROW
-    },
-    Difference {
-        peers: &[Kind::Redis7, Kind::Valkey],
-        commands: &["xadd", "xtrim"],
-        when: When::Has("ACKED"),
+        when: When::HasOneOf(&["KEEPREF", "DELREF", "ACKED"]),
         reason: "comes from Redis 8.2",
         ..ROW
     },
@@ -219,14 +190,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         peers: &[Kind::Redis8],
         commands: &["hsetex"],
-        when: When::Has("NX"),
-        reason: "conditions on the key are Valkey's; Redis has those on fields",
-        ..ROW
-    },
-    Difference {
-        peers: &[Kind::Redis8],
-        commands: &["hsetex"],
-        when: When::Has("XX"),
+        when: When::HasOneOf(&["NX", "XX"]),
         reason: "conditions on the key are Valkey's; Redis has those on fields",
         ..ROW
     },

@@ -146,9 +146,7 @@ pub(crate) fn export(
         "Slot migration initiated through CLUSTER MIGRATESLOTS command: {}",
         job.description
     ));
-    let most =
-        usize::try_from(server.config.cluster_slot_migration_log_max_len).unwrap_or(usize::MAX);
-    server.net.migrations.add(job, most);
+    add_job(server, job);
     with_job(server, &name, Job::tick);
     name
 }
@@ -171,9 +169,12 @@ pub(crate) fn import(
         job.client = Some(server.clients.noted(token));
         server.clients[token].flags |= ClientFlags::MOVES_SLOTS;
     }
-    let most =
-        usize::try_from(server.config.cluster_slot_migration_log_max_len).unwrap_or(usize::MAX);
-    server.net.migrations.add(job, most);
+    add_job(server, job);
+}
+
+fn add_job(server: &mut Server, job: Job) {
+    let most = server.config.cluster_slot_migration_log_max_len;
+    server.net.migrations.add(job, usize::try_from(most).unwrap_or(usize::MAX));
 }
 
 /// The data that the primary of this replica imports into has been replaced: what follows is in the new data.

@@ -10,7 +10,6 @@ use crate::util::alloc;
 use crate::value::ValueRef;
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 /// Encodings of collections that are one allocation.
 const COMPACT: [&str; 2] = ["listpack", "intset"];
@@ -205,8 +204,6 @@ fn start(processors: Option<Processors>) -> Option<Worker> {
     let (jobs, inbox) = channel();
     let (outbox, done) = channel();
     let run = move || {
-        // Where it can't run there, it runs where it may.
-        let _ = processors.map(Processors::confine_this_thread);
         for job in inbox {
             let done = match job {
                 Job::Free { objects, garbage } => {
@@ -225,7 +222,7 @@ fn start(processors: Option<Processors>) -> Option<Worker> {
             }
         }
     };
-    thread::Builder::new().name("bio_lazy_free".into()).spawn(run).ok()?;
+    Processors::spawn(processors, "bio_lazy_free", run).ok()?;
     Some(Worker { jobs, done })
 }
 
@@ -234,6 +231,7 @@ mod tests {
     use super::*;
     use crate::db::Keyspace;
     use crate::ds::hash::HashSeed;
+    use std::thread;
 
     #[test]
     fn databases_are_freed_elsewhere_and_counted() {

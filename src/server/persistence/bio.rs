@@ -9,7 +9,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 /// What is to be done.
 enum Job {
@@ -141,8 +140,6 @@ fn start(waker: Option<Arc<mio::Waker>>, processors: Option<Processors>) -> io::
     let (jobs, inbox) = channel();
     let (outbox, done) = channel();
     let run = move || {
-        // Where it can't run there, it runs where it may.
-        let _ = processors.map(Processors::confine_this_thread);
         for job in inbox {
             let (file, offset, is_current) = match job {
                 Job::Fsync { file, offset } => (file, offset, true),
@@ -163,6 +160,6 @@ fn start(waker: Option<Arc<mio::Waker>>, processors: Option<Processors>) -> io::
             }
         }
     };
-    thread::Builder::new().name("bio_aof".into()).spawn(run)?;
+    Processors::spawn(processors, "bio_aof", run)?;
     Ok(Worker { jobs, done })
 }

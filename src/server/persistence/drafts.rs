@@ -22,7 +22,6 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 /// Bytes drafted before they are handed to the thread.
 pub(super) const CHUNK: usize = 64 * 1024;
@@ -183,14 +182,12 @@ impl DraftWriter {
             inline = Some((writing, inbox));
         } else {
             let run = move || {
-                // Where it can't run there, it runs where it may.
-                let _ = processors.map(Processors::confine_this_thread);
                 writing.write(|may_wait| match may_wait {
                     true => inbox.recv().ok(),
                     false => inbox.try_recv().ok(),
                 })
             };
-            thread::Builder::new().name("snapshot".into()).spawn(run)?;
+            Processors::spawn(processors, "snapshot", run)?;
         }
         Ok(DraftWriter { inlet: Inlet { jobs, queue }, outcome, inline })
     }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 type Stamp = Option<(SystemTime, u64)>;
 
 /// How the files looked when they were read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Renewal {
     looked_seconds: i64,
     stamps: Vec<Stamp>,
@@ -19,6 +19,16 @@ pub(crate) struct Renewal {
 impl Renewal {
     pub fn of(config: &Config, now_seconds: i64) -> Renewal {
         Renewal { looked_seconds: now_seconds, stamps: stamps(config) }
+    }
+
+    /// Whether it is time to look, and the files are others than before: that is found once.
+    fn look(&mut self, config: &Config, now_seconds: i64) -> bool {
+        let interval = i64::from(config.tls_auto_reload_interval);
+        if interval == 0 || now_seconds - self.looked_seconds < interval {
+            return false;
+        }
+        let before = std::mem::replace(self, Renewal::of(config, now_seconds));
+        before.stamps != self.stamps
     }
 }
 
@@ -37,19 +47,11 @@ fn stamps(config: &Config) -> Vec<Stamp> {
 
 /// Looks whether files are others by now, if it is time to. What can't be used is told in the log, and the old is kept.
 pub(crate) fn cron(server: &mut Server) {
-    let (interval, now) = (i64::from(server.config.tls_auto_reload_interval), server.now_seconds());
-    let Some(renewal) = server.net.tls_renewal_mut() else { return };
-    if interval == 0 || now - renewal.looked_seconds < interval {
+    let now = server.now_seconds();
+    let renewal = server.net.tls_renewal_mut();
+    if !renewal.is_some_and(|renewal| renewal.look(&server.config, now)) {
         return;
     }
-    renewal.looked_seconds = now;
-    let found = stamps(&server.config);
-    let Some(renewal) = server.net.tls_renewal_mut().filter(|renewal| renewal.stamps != found)
-    else {
-        return;
-    };
-    // What is wrong with it is said once.
-    renewal.stamps = found;
     match configure_tls(server) {
         Ok(()) => server.notice("TLS materials were renewed, and have been read anew"),
         Err(error) => {
