@@ -26,7 +26,7 @@ static LOG: AtomicPtr<libc::c_char> = AtomicPtr::new(ptr::null_mut());
 /// A report is being written: what goes wrong now ends the process at once.
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
-/// From now on panics and `SIGALRM` are reported, to this file or to standard output.
+/// From now on panics and `SIGALRM` are reported, to this file or to standard output; a panic ends the process.
 pub fn install(log: Option<&Path>) {
     if let Some(path) = log.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok()) {
         LOG.store(path.into_raw(), Ordering::Relaxed);
@@ -40,6 +40,8 @@ pub fn install(log: Option<&Path>) {
     std::panic::set_hook(Box::new(move |panic| {
         report_panic(panic);
         inner(panic);
+        // However the program was built: a server does not go on without one of its threads.
+        std::process::abort();
     }));
 }
 
