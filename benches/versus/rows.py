@@ -485,12 +485,15 @@ OTHERS = (
             command_row(f"op-bitop-{name}", "BITOP", "AND", "to", "a", "b", share=share, setup=bits_setup(size)),
         )
     ),
-    # Of one key the answer is kept with it.
-    command_row(
-        "op-pfcount-2",
-        *("PFCOUNT", "a", "b"),
-        share=0.005,
-        fills=tuple(Fill(("PFADD", key, "visitor:{rand:12}"), 100_000) for key in "ab"),
+    # Of one key PFCOUNT's answer is kept with it.
+    *(
+        command_row(
+            f"op-{command.lower()}-2",
+            *(command, "a", "b"),
+            share=0.005,
+            fills=tuple(Fill(("PFADD", key, "visitor:{rand:12}"), 100_000) for key in "ab"),
+        )
+        for command in ("PFCOUNT", "PFMERGE")
     ),
     command_row(
         "op-geosearch",

@@ -14,7 +14,7 @@
 //! The cardinality is estimated from the registers' histogram (Otmar Ertl, "New cardinality estimation algorithms for
 //! HyperLogLog sketches", arXiv:1702.01284).
 
-use crate::util::simd::widest;
+use crate::util::simd::{pack_sixes, raise_to_sixes, widest};
 
 const MAGIC: &[u8; 4] = b"HYLL";
 const HEADER: usize = 16;
@@ -30,8 +30,6 @@ const RUN_BITS: u32 = 64 - INDEX_BITS;
 pub const REGISTERS: usize = 1 << INDEX_BITS;
 const REGISTER_MAX: u8 = 63;
 const DENSE_LEN: usize = HEADER + REGISTERS * 6 / 8;
-/// Registers that are gone through at a time.
-const BLOCK: usize = 512;
 
 const MAX_SHORT_ZEROS: usize = 64;
 const MAX_SPARSE_VALUE: u8 = 32;
@@ -213,9 +211,7 @@ pub fn make_dense(hll: &mut Vec<u8>) -> Result<bool, Corrupt> {
     dense[ENCODING_AT] = DENSE;
     let mut registers = Registers::default();
     registers.merge(hll)?;
-    for (index, &value) in registers.0.iter().enumerate().filter(|(_, value)| **value > 0) {
-        set_dense(&mut dense, index, value);
-    }
+    registers.raise_all(&mut dense, 0)?;
     *hll = dense;
     Ok(true)
 }
@@ -265,14 +261,9 @@ impl Registers {
     /// Joins what was added to `hll`.
     pub fn merge(&mut self, hll: &[u8]) -> Result<(), Corrupt> {
         if is_dense(hll) {
-            let blocks = self.0.as_chunks_mut::<BLOCK>().0;
-            widest(|| {
-                for (block, values) in blocks.iter_mut().zip(dense_blocks(hll)) {
-                    for (register, value) in block.iter_mut().zip(values) {
-                        *register = value.max(*register);
-                    }
-                }
-            });
+            let packed = &hll[HEADER..];
+            let raised = raise_to_sixes(self.0.as_chunks_mut().0, packed.as_chunks().0);
+            raised.unwrap_or_else(|| self.raise_by_eights(packed));
             return Ok(());
         }
         let mut at = 0;
@@ -290,7 +281,9 @@ impl Registers {
     /// Raises the registers of `hll`, none of which is higher, to these.
     pub fn raise_all(&self, hll: &mut Vec<u8>, sparse_max: u64) -> Result<(), Corrupt> {
         if is_dense(hll) {
-            widest(|| self.pack(hll));
+            let packed = &mut hll[HEADER..];
+            pack_sixes(self.0.as_chunks().0, packed.as_chunks_mut().0)
+                .unwrap_or_else(|| self.pack_by_eights(packed));
             return Ok(());
         }
         for (index, &value) in self.0.iter().enumerate().filter(|(_, value)| **value > 0) {
@@ -299,10 +292,20 @@ impl Registers {
         Ok(())
     }
 
-    /// Writes these registers over those of a dense HyperLogLog.
-    #[inline(always)]
-    fn pack(&self, hll: &mut [u8]) {
-        let packed = hll[HEADER..].as_chunks_mut::<6>().0.iter_mut();
+    /// Raises them to the registers of a dense HyperLogLog, eight by eight.
+    fn raise_by_eights(&mut self, packed: &[u8]) {
+        let packed = packed.as_chunks().0.iter();
+        for (eight, &[a, b, c, d, e, f]) in self.0.as_chunks_mut::<8>().0.iter_mut().zip(packed) {
+            let values = spread(u64::from_le_bytes([a, b, c, d, e, f, 0, 0])).to_le_bytes();
+            for (register, value) in eight.iter_mut().zip(values) {
+                *register = value.max(*register);
+            }
+        }
+    }
+
+    /// Writes them over those of a dense HyperLogLog, eight by eight.
+    fn pack_by_eights(&self, packed: &mut [u8]) {
+        let packed = packed.as_chunks_mut().0.iter_mut();
         for (packed, eight) in packed.zip(self.0.as_chunks::<8>().0) {
             let [a, b, c, d, e, f, _, _] = gather(u64::from_le_bytes(*eight)).to_le_bytes();
             *packed = [a, b, c, d, e, f];
@@ -362,29 +365,7 @@ pub fn count(hll: &[u8]) -> Result<u64, Corrupt> {
     Ok(estimate(&histogram))
 }
 
-/// The registers of a dense HyperLogLog, one byte each. They are unpacked so many at a time that the compiler does it
-/// with vectors.
-#[inline(always)]
-fn dense_blocks(hll: &[u8]) -> impl Iterator<Item = [u8; BLOCK]> {
-    hll[HEADER..].as_chunks().0.iter().map(unpack)
-}
-
-#[inline(always)]
-fn unpack(packed: &[u8; BLOCK * 6 / 8]) -> [u8; BLOCK] {
-    let mut words = [0; BLOCK / 8];
-    for (word, &[a, b, c, d, e, f]) in words.iter_mut().zip(packed.as_chunks::<6>().0) {
-        *word = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-    }
-    words.iter_mut().for_each(|word| *word = spread(*word));
-    let mut values = [0; BLOCK];
-    for (eight, word) in values.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-        *eight = word.to_le_bytes();
-    }
-    values
-}
-
 /// Eight registers of six bits, from the lowest 48 bits to a byte each.
-#[inline(always)]
 fn spread(packed: u64) -> u64 {
     let x = packed & 0xff_ffff | (packed & 0xffff_ff00_0000) << 8;
     let x = x & 0x0000_0fff_0000_0fff | (x & 0x00ff_f000_00ff_f000) << 4;
@@ -392,7 +373,6 @@ fn spread(packed: u64) -> u64 {
 }
 
 /// The reverse of [`spread`].
-#[inline(always)]
 fn gather(registers: u64) -> u64 {
     let x = registers & 0x003f_003f_003f_003f | registers >> 2 & 0x0fc0_0fc0_0fc0_0fc0;
     let x = x & 0x0000_0fff_0000_0fff | x >> 4 & 0x00ff_f000_00ff_f000;
@@ -603,6 +583,28 @@ mod tests {
             let mut back = new();
             registers(&dense).raise_all(&mut back, 100_000).unwrap();
             prop_assert_eq!(registers(&back), registers(&dense));
+        }
+
+        #[test]
+        fn vectors_do_as_words_do(
+            before in prop::collection::vec(0..=REGISTER_MAX, 1..200),
+            packed in prop::collection::vec(any::<u8>(), 1..200),
+        ) {
+            let before: Vec<u8> = before.into_iter().cycle().take(REGISTERS).collect();
+            let packed: Vec<u8> = packed.into_iter().cycle().take(DENSE_LEN - HEADER).collect();
+            let mut by_vectors = Registers::default();
+            by_vectors.0.copy_from_slice(&before);
+            let mut by_words = by_vectors.clone();
+            by_words.raise_by_eights(&packed);
+            let dense = [&[b'H', b'Y', b'L', b'L', DENSE][..], &[0; HEADER - 5], &packed].concat();
+            by_vectors.merge(&dense).unwrap();
+            prop_assert_eq!(&by_vectors, &by_words);
+
+            let mut repacked = dense.clone();
+            by_vectors.raise_all(&mut repacked, 0).unwrap();
+            let mut expected = dense;
+            by_words.pack_by_eights(&mut expected[HEADER..]);
+            prop_assert_eq!(repacked, expected);
         }
 
         #[test]

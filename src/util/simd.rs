@@ -123,6 +123,114 @@ mod columns {
     }
 }
 
+/// As many numbers of six bits are packed and unpacked at a time, and as many bytes they take: the first number lies in
+/// the lowest bits.
+pub const SIXES: usize = 32;
+pub const SIXES_PACKED: usize = SIXES * 6 / 8;
+
+/// Raises each byte to the number of its place in `packed`, if that is larger. `None`: the processor can't.
+pub fn raise_to_sixes(bytes: &mut [[u8; SIXES]], packed: &[[u8; SIXES_PACKED]]) -> Option<()> {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the instructions that the function is compiled for.
+        return Some(unsafe { sixes::raise(bytes, packed) });
+    }
+    let _ = (bytes, packed);
+    None
+}
+
+/// Packs bytes, none of which is larger than six bits hold. `None`: the processor can't.
+pub fn pack_sixes(bytes: &[[u8; SIXES]], packed: &mut [[u8; SIXES_PACKED]]) -> Option<()> {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the instructions that the function is compiled for.
+        return Some(unsafe { sixes::pack(bytes, packed) });
+    }
+    let _ = (bytes, packed);
+    None
+}
+
+/// Four numbers of six bits are three bytes packed, and a word of four unpacked. A vector has eight such words, four in
+/// either half: the first half of what is packed are the bytes 0 to 11, the other one the bytes 12 to 23.
+#[cfg(target_arch = "x86_64")]
+mod sixes {
+    use super::{SIXES, SIXES_PACKED};
+    use std::arch::x86_64::{
+        __m256i, _mm_loadu_si128, _mm_storel_epi64, _mm_storeu_si128, _mm256_and_si256,
+        _mm256_blend_epi16, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256,
+        _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epu8, _mm256_or_si256,
+        _mm256_permutevar8x32_epi32, _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi16,
+        _mm256_set1_epi32, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_slli_epi16,
+        _mm256_srli_epi16, _mm256_storeu_si256,
+    };
+
+    /// Where the bytes of each word come from, by halves, of which the second is loaded from byte 8 on. Each lane of 16
+    /// bits has two numbers.
+    const SPREAD: [u64; 4] = [
+        0x0504_0403_0201_0100,
+        0x0b0a_0a09_0807_0706,
+        0x0908_0807_0605_0504,
+        0x0f0e_0e0d_0c0b_0b0a,
+    ];
+    /// Every second lane.
+    const SECOND: i32 = 0xaa;
+    /// Leaves out the last byte of each word.
+    const GATHER: [u64; 2] = [0x0908_0605_0402_0100, 0x8080_8080_0e0d_0c0a];
+
+    #[target_feature(enable = "avx2")]
+    pub fn raise(bytes: &mut [[u8; SIXES]], packed: &[[u8; SIXES_PACKED]]) {
+        for (bytes, packed) in bytes.iter_mut().zip(packed) {
+            // SAFETY: the arrays have the bytes that are loaded and stored.
+            unsafe {
+                let first = _mm_loadu_si128(packed.as_ptr().cast());
+                let second = _mm_loadu_si128(packed.as_ptr().add(SIXES_PACKED - 16).cast());
+                let unpacked = unpacked(_mm256_set_m128i(second, first));
+                let raised = _mm256_max_epu8(_mm256_loadu_si256(bytes.as_ptr().cast()), unpacked);
+                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), raised);
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn unpacked(halves: __m256i) -> __m256i {
+        let x = _mm256_shuffle_epi8(halves, vector(SPREAD));
+        // The numbers of the first lane begin at bits 0 and 6, of the second at 4 and 10.
+        let odd = _mm256_blend_epi16::<SECOND>(x, _mm256_srli_epi16::<4>(x));
+        let even =
+            _mm256_blend_epi16::<SECOND>(_mm256_slli_epi16::<2>(x), _mm256_srli_epi16::<2>(x));
+        _mm256_or_si256(
+            _mm256_and_si256(odd, _mm256_set1_epi16(0x3f)),
+            _mm256_and_si256(even, _mm256_set1_epi16(0x3f00)),
+        )
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub fn pack(bytes: &[[u8; SIXES]], packed: &mut [[u8; SIXES_PACKED]]) {
+        for (bytes, packed) in bytes.iter().zip(packed) {
+            // SAFETY: the array has the bytes that are loaded.
+            let x = unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) };
+            let pairs = _mm256_maddubs_epi16(x, _mm256_set1_epi16(1 | 1 << 6 << 8));
+            let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(1 | 1 << 12 << 16));
+            let [low, high] = GATHER;
+            let halves = _mm256_shuffle_epi8(fours, vector([low, high, low, high]));
+            let whole =
+                _mm256_permutevar8x32_epi32(halves, _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7));
+            // SAFETY: the array has the 16 and 8 bytes that are stored.
+            unsafe {
+                let to = packed.as_mut_ptr();
+                _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(whole));
+                _mm_storel_epi64(to.add(16).cast(), _mm256_extracti128_si256::<1>(whole));
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn vector(words: [u64; 4]) -> __m256i {
+        let [a, b, c, d] = words.map(u64::cast_signed);
+        _mm256_set_epi64x(d, c, b, a)
+    }
+}
+
 /// Bytes that [`fold`] takes at a time: eight lanes of 16.
 pub const BLOCK: usize = 128;
 const LANE: usize = 16;
