@@ -4,7 +4,7 @@
 //! had expired, events for subscribers, modified keys) it puts into queues that the server empties after each command.
 
 use super::blocked::BlockedKeys;
-use super::entry::{Entry, EntryRef};
+use super::entry::{Entry, EntryMut, EntryRef};
 use super::key_table::{Found, KeyHash, KeyHasher, KeyTable};
 use super::lent::Lent;
 use super::lru::AccessPolicy;
@@ -332,7 +332,7 @@ impl Keyspace {
     }
 
     /// Finds a key that is about to be changed.
-    #[inline]
+    #[inline(always)]
     pub fn lookup_write(&mut self, db: usize, key: &[u8]) -> Option<Found<'_>> {
         let hash = self.hash(key);
         let role = self.role.of_writer();
@@ -349,6 +349,13 @@ impl Keyspace {
                 None
             }
         }
+    }
+
+    /// As [`Keyspace::lookup_write`], for a change of the value in its place. Where commands of all types meet, the
+    /// handle is not passed on through memory.
+    #[inline(never)]
+    fn lookup_mut(&mut self, db: usize, key: &[u8]) -> Option<EntryMut<'_>> {
+        self.lookup_write(db, key).map(Found::into_mut)
     }
 
     /// Whether a key is there, without a trace.
@@ -378,8 +385,8 @@ impl Keyspace {
 
     /// A collection about to be changed. Whoever may have emptied it calls [`Keyspace::remove_if_empty`].
     pub fn write<T: Collection>(&mut self, db: usize, key: &[u8]) -> CommandResult<Option<&mut T>> {
-        let Some(found) = self.lookup_write(db, key) else { return Ok(None) };
-        T::of_mut(found.into_mut().into_value_mut()).map(Some).ok_or(CommandError::WRONG_TYPE)
+        let Some(entry) = self.lookup_mut(db, key) else { return Ok(None) };
+        T::of_mut(entry.into_value_mut()).map(Some).ok_or(CommandError::WRONG_TYPE)
     }
 
     /// As [`Keyspace::write`], but noted as a hit or a miss, as if it were only read.
@@ -399,7 +406,7 @@ impl Keyspace {
         key: &[u8],
         create: impl FnOnce() -> T,
     ) -> CommandResult<&mut T> {
-        if self.lookup_write(db, key).is_none() {
+        if self.lookup_mut(db, key).is_none() {
             self.set(db, key, create().into_value(), None);
             self.changes.notifications.push(Class::NEW, "new", db, key);
         }
@@ -653,7 +660,7 @@ fn note_expired(stats: &mut KeyspaceStats, changes: &mut Changes, db: usize, key
     changes.notifications.push(Class::EXPIRED, "expired", db, key);
 }
 
-#[inline]
+#[inline(always)]
 fn find_live<'a>(
     table: &'a mut KeyTable,
     hash: KeyHash,

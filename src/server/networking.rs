@@ -93,7 +93,8 @@ pub struct Request {
 pub(crate) struct Buffers {
     reply: Reply,
     query: Vec<u8>,
-    batch: Batch,
+    /// Taken while requests are parsed and executed; boxed, so that this is the move of a pointer.
+    batch: Option<Box<Batch>>,
     output: TurnOutput,
     /// What the current client's turn has cost, in nanoseconds or so.
     turn_cost_ns: u64,
@@ -106,7 +107,7 @@ impl Buffers {
         Buffers {
             reply: Reply::default(),
             query: Vec::new(),
-            batch: Batch::default(),
+            batch: None,
             output: TurnOutput::new(),
             turn_cost_ns: 0,
             largest_reply: output::largest_reply(),
@@ -544,7 +545,7 @@ impl Server {
     pub fn process_input_buffer(&mut self, token: Token, buf: &[u8]) -> usize {
         let mut call = self.enter_client(token);
         call.largest_request = buf.len();
-        let mut batch = std::mem::take(&mut self.buffers.batch);
+        let mut batch = self.buffers.batch.take().unwrap_or_default();
         let mut used = 0;
         let stop = loop {
             client_eviction::evict_clients(self);
@@ -586,7 +587,7 @@ impl Server {
             }
         }
         batch.scattered = None;
-        self.buffers.batch = batch;
+        self.buffers.batch = Some(batch);
         self.leave_client(call);
         used
     }

@@ -171,7 +171,7 @@ impl KeyTable {
     }
 
     /// Finds a key to change, replace or remove.
-    #[inline]
+    #[inline(always)]
     pub fn find(&mut self, at: KeyHash, key: &[u8]) -> Option<Found<'_>> {
         let walk = self.walk.as_deref_mut();
         match &mut self.keys {
