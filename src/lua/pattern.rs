@@ -58,8 +58,9 @@ pub struct Matcher<'a> {
     pattern: &'a [u8],
     /// It matches at the beginning only.
     pub is_anchored: bool,
-    /// What every match begins with, if that is known.
-    first: Option<u8>,
+    first: First,
+    /// The pattern is nothing but what a match begins with.
+    is_single: bool,
     /// Where captures begin, and what they are.
     captures: [(usize, Capture); MAX_CAPTURES],
     level: usize,
@@ -72,12 +73,16 @@ pub struct Matcher<'a> {
 /// A pattern with none of these is searched for as it is.
 pub const SPECIALS: &[u8] = b"^$*+?.([%-";
 
-/// The byte that every match of a pattern begins with, if it says so plainly, perhaps in parentheses.
-fn first_byte(pattern: &[u8]) -> Option<u8> {
-    let (&first, rest) = pattern.strip_prefix(b"(").unwrap_or(pattern).split_first()?;
-    let may_be_missing = matches!(rest.first(), Some(b'*' | b'?' | b'-'));
-    let is_plain = !SPECIALS.contains(&first) && first != b')';
-    (is_plain && !may_be_missing).then_some(first)
+/// What every match of a pattern begins with.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    Unknown,
+    Byte(u8),
+    /// The item of the pattern at `at`.
+    Item {
+        at: usize,
+        end: usize,
+    },
 }
 
 /// How far a part of the pattern led.
@@ -98,18 +103,44 @@ impl<'a> Matcher<'a> {
     ) -> Matcher<'a> {
         let pattern = c_string(pattern);
         let without_anchor = pattern.strip_prefix(b"^").filter(|_| anchors);
-        Matcher {
+        let mut matcher = Matcher {
             lua,
             guard,
             subject,
             pattern: without_anchor.unwrap_or(pattern),
-            first: first_byte(pattern),
+            first: First::Unknown,
+            is_single: false,
             is_anchored: without_anchor.is_some(),
             captures: [(0, Capture::Open); MAX_CAPTURES],
             level: 0,
             matched: (0, 0),
             choices: Vec::new(),
             steps: 0,
+        };
+        if !matcher.is_anchored {
+            matcher.first = matcher.first();
+            matcher.is_single = match matcher.first {
+                First::Unknown => false,
+                First::Byte(_) => pattern.len() == 1,
+                First::Item { at, end } => at == 0 && end == pattern.len(),
+            };
+        }
+        matcher
+    }
+
+    /// What every match begins with, perhaps in parentheses, if the pattern says so plainly.
+    fn first(&self) -> First {
+        let at = usize::from(self.at(0) == b'(');
+        let is_item = match (self.at(at), self.at(at + 1)) {
+            (0 | b'(' | b')', _) | (b'$', 0) => false,
+            (b'%', next) => !matches!(next, b'b' | b'f' | b'0'..=b'9'),
+            _ => true,
+        };
+        let Some(end) = self.item_end(at).ok().filter(|_| is_item) else { return First::Unknown };
+        match (self.at(at), self.at(end)) {
+            (_, b'*' | b'?' | b'-') => First::Unknown,
+            (b'.' | b'%' | b'[', _) => First::Item { at, end },
+            (plain, _) => First::Byte(plain),
         }
     }
 
@@ -117,7 +148,7 @@ impl<'a> Matcher<'a> {
     ///
     /// # Errors
     /// If the pattern is none, or the guard ends it.
-    pub fn match_at(&mut self, start: usize) -> LibResult<Option<usize>> {
+    fn match_at(&mut self, start: usize) -> LibResult<Option<usize>> {
         self.level = 0;
         self.choices.clear();
         let (mut s, mut p) = (start, 0);
@@ -140,6 +171,12 @@ impl<'a> Matcher<'a> {
     pub fn find(&mut self, start: usize) -> LibResult<Option<(usize, usize)>> {
         let mut from = start;
         while let Some(s) = self.next_start(from)? {
+            if self.is_single {
+                self.count(1)?;
+                self.level = 0;
+                self.matched = (s, s + 1);
+                return Ok(Some(self.matched));
+            }
             if let Some(end) = self.match_at(s)? {
                 return Ok(Some((s, end)));
             }
@@ -155,14 +192,27 @@ impl<'a> Matcher<'a> {
     ///
     /// # Errors
     /// If the guard ends it.
-    pub fn next_start(&mut self, from: usize) -> LibResult<Option<usize>> {
+    #[inline]
+    fn next_start(&mut self, from: usize) -> LibResult<Option<usize>> {
         let Some(rest) = self.subject.get(from..) else { return Ok(None) };
-        let Some(first) = self.first.filter(|first| rest.first() != Some(first)) else {
-            return Ok(Some(from));
-        };
-        let passed = memchr(first, rest);
-        self.count(passed.unwrap_or(rest.len()) / SEARCHED_A_STEP)?;
-        Ok(passed.map(|passed| from + passed))
+        match self.first {
+            First::Unknown => Ok(Some(from)),
+            First::Byte(first) if rest.first() == Some(&first) => Ok(Some(from)),
+            First::Byte(first) => {
+                let passed = memchr(first, rest);
+                self.count(passed.unwrap_or(rest.len()) / SEARCHED_A_STEP)?;
+                Ok(passed.map(|passed| from + passed))
+            }
+            First::Item { at, end } => {
+                for s in from..self.subject.len() {
+                    if self.is_item(s, at, end)? {
+                        return Ok(Some(s));
+                    }
+                    self.count(1)?;
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// The last match.
@@ -295,6 +345,7 @@ impl<'a> Matcher<'a> {
     /// An item with what says how often it is there.
     fn item(&mut self, s: usize, p: usize) -> LibResult<Option<(usize, usize)>> {
         let end = self.item_end(p)?;
+        self.count((end - p) / 8)?;
         let rest = end + 1;
         let there = self.is_item(s, p, end)?;
         match self.at(end) {
@@ -330,7 +381,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Where the item at `p` ends.
-    fn item_end(&mut self, p: usize) -> LibResult<usize> {
+    fn item_end(&self, p: usize) -> LibResult<usize> {
         match self.at(p) {
             b'%' if p + 1 >= self.pattern.len() => Err("malformed pattern (ends with '%')".into()),
             b'%' => Ok(p + 2),
@@ -353,7 +404,6 @@ impl<'a> Matcher<'a> {
                         break;
                     }
                 }
-                self.count((end - p) / 8)?;
                 Ok(end + 1)
             }
             _ => Ok(p + 1),

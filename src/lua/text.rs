@@ -174,20 +174,17 @@ fn gsub(lua: &Lua, args: &Args, results: &mut Stack, calls: &Calls) -> LibResult
     // `copied`: up to there the subject is in the result.
     let (mut at, mut copied, mut count) = (0, 0, 0);
     while count < most
-        && let Some(start) = matcher.next_start(at)?
+        && let Some((start, end)) = matcher.find(at)?
     {
-        at = start;
-        let end = matcher.match_at(at)?;
-        if let Some(end) = end {
-            count += 1;
-            out.extend(&subject[copied..at])?;
-            copied = end;
-            replacement.append(lua, guard, calls, &matcher, &mut out)?;
-        }
-        match end {
-            Some(end) if end > at => at = end,
-            _ if at < subject.len() => at += 1,
-            _ => break,
+        count += 1;
+        out.extend(&subject[copied..start])?;
+        replacement.append(lua, guard, calls, &matcher, &mut out)?;
+        (at, copied) = (end, end);
+        if end == start {
+            if end == subject.len() {
+                break;
+            }
+            at += 1;
         }
         if matcher.is_anchored {
             break;
