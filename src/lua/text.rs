@@ -151,7 +151,8 @@ struct Calls {
 
 /// What `gsub` writes for a match.
 enum Replacement<'a> {
-    /// In which `%` is special.
+    Plain(Text<'a>),
+    /// In which there is `%`, which is special.
     Text(Text<'a>),
     Table(Table),
     Function(Function),
@@ -162,7 +163,10 @@ fn gsub(lua: &Lua, args: &Args, results: &mut Stack, calls: &Calls) -> LibResult
     let (subject, pattern) = (args.text(0)?, args.text(1)?);
     let most = args.int_or(3, subject.len() as i64 + 1)?;
     let replacement = match args.get(2) {
-        Seen::Text(_) | Seen::Number(_) => Replacement::Text(args.text(2)?),
+        Seen::Text(_) | Seen::Number(_) => match args.text(2)? {
+            text if text.contains(&b'%') => Replacement::Text(text),
+            text => Replacement::Plain(text),
+        },
         _ => match args.value(lua, 2)? {
             Value::Table(table) => Replacement::Table(table),
             Value::Function(function) => Replacement::Function(function),
@@ -177,7 +181,9 @@ fn gsub(lua: &Lua, args: &Args, results: &mut Stack, calls: &Calls) -> LibResult
         && let Some((start, end)) = matcher.find(at)?
     {
         count += 1;
-        out.extend(&subject[copied..start])?;
+        if copied < start {
+            out.extend(&subject[copied..start])?;
+        }
         replacement.append(lua, guard, calls, &matcher, &mut out)?;
         (at, copied) = (end, end);
         if end == start {
@@ -205,6 +211,7 @@ impl Replacement<'_> {
         out: &mut Buffer,
     ) -> LibResult {
         let value = match self {
+            Replacement::Plain(text) => return out.extend(text),
             Replacement::Text(text) => return append_text(text, matcher, out),
             Replacement::Table(table) => {
                 let key = capture_value(lua, guard, matcher.capture(0)?)?;
