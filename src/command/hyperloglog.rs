@@ -146,7 +146,7 @@ fn pfdebug(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
             return Err(CommandError::err("HLL encoding is not sparse"));
         }
         let mut text = String::new();
-        for run in hll::runs(bytes) {
+        for run in hll::runs(bytes).map_while(Result::ok) {
             let separator = if text.is_empty() { "" } else { " " };
             // Writing to a string does not fail.
             let _ = match run {

@@ -85,12 +85,13 @@ impl Run {
     }
 }
 
-/// The runs of a sparse HyperLogLog; ends early where they make no sense.
-pub fn runs(hll: &[u8]) -> impl Iterator<Item = Run> {
+/// The runs of a sparse HyperLogLog, and an error where they make no sense.
+pub fn runs(hll: &[u8]) -> impl Iterator<Item = Result<Run, Corrupt>> {
     let mut at = HEADER;
     std::iter::from_fn(move || {
-        let run = Run::decode(hll.get(at..)?)?;
-        at += run.bytes();
+        let rest = hll.get(at..).filter(|rest| !rest.is_empty())?;
+        let run = Run::decode(rest).ok_or(Corrupt);
+        at = run.as_ref().map_or(hll.len(), |run| at + run.bytes());
         Some(run)
     })
 }
@@ -268,6 +269,7 @@ impl Registers {
         }
         let mut at = 0;
         for run in runs(hll) {
+            let run = run?;
             let end = at + run.registers();
             let registers = self.0.get_mut(at..end).ok_or(Corrupt)?;
             if let Run::Value(value, _) = run {
@@ -349,17 +351,16 @@ pub fn count(hll: &[u8]) -> Result<u64, Corrupt> {
     }
     let mut histogram = [0; REGISTER_MAX as usize + 1];
     let mut registers = 0;
-    let mut bytes = HEADER;
     for run in runs(hll) {
+        let run = run?;
         let value = if let Run::Value(value, _) = run { value } else { 0 };
         histogram[usize::from(value)] += run.registers() as u32;
         registers += run.registers();
-        bytes += run.bytes();
         if registers > REGISTERS {
             return Err(Corrupt);
         }
     }
-    if registers != REGISTERS || bytes != hll.len() {
+    if registers != REGISTERS {
         return Err(Corrupt);
     }
     Ok(estimate(&histogram))
@@ -620,8 +621,7 @@ mod tests {
         fn corrupt_strings_do_no_harm(body in prop::collection::vec(any::<u8>(), 0..50), element: u64) {
             let mut hll = [&new()[..HEADER], &body].concat();
             prop_assert!(is_hyperloglog(&hll));
-            prop_assert_eq!(count(&hll).is_err(), Registers::default().merge(&hll).is_err()
-                || runs(&hll).map(Run::bytes).sum::<usize>() != body.len());
+            prop_assert_eq!(count(&hll).is_err(), Registers::default().merge(&hll).is_err());
             let _ = add(&mut hll, &element.to_le_bytes(), 60);
             let _ = make_dense(&mut hll);
         }

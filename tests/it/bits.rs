@@ -159,6 +159,8 @@ fn hyperloglogs() {
         ("PFCOUNT h string", "WRONGTYPE Key is not a valid HyperLogLog string value."),
         ("APPEND other x", ":28"),
         ("PFCOUNT other", "INVALIDOBJ Corrupted HLL object detected"),
+        ("PFCOUNT h other", "INVALIDOBJ Corrupted HLL object detected"),
+        ("PFMERGE merged other", "INVALIDOBJ Corrupted HLL object detected"),
     ]);
 }
 
