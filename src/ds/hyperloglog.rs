@@ -263,8 +263,9 @@ impl Registers {
     pub fn merge(&mut self, hll: &[u8]) -> Result<(), Corrupt> {
         if is_dense(hll) {
             let packed = &hll[HEADER..];
-            let raised = raise_to_sixes(self.0.as_chunks_mut().0, packed.as_chunks().0);
-            raised.unwrap_or_else(|| self.raise_by_eights(packed));
+            if !raise_to_sixes(self.0.as_chunks_mut().0, packed.as_chunks().0) {
+                self.raise_by_eights(packed);
+            }
             return Ok(());
         }
         let mut at = 0;
@@ -284,8 +285,9 @@ impl Registers {
     pub fn raise_all(&self, hll: &mut Vec<u8>, sparse_max: u64) -> Result<(), Corrupt> {
         if is_dense(hll) {
             let packed = &mut hll[HEADER..];
-            pack_sixes(self.0.as_chunks().0, packed.as_chunks_mut().0)
-                .unwrap_or_else(|| self.pack_by_eights(packed));
+            if !pack_sixes(self.0.as_chunks().0, packed.as_chunks_mut().0) {
+                self.pack_by_eights(packed);
+            }
             return Ok(());
         }
         for (index, &value) in self.0.iter().enumerate().filter(|(_, value)| **value > 0) {

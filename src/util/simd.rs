@@ -128,26 +128,28 @@ mod columns {
 pub const SIXES: usize = 32;
 pub const SIXES_PACKED: usize = SIXES * 6 / 8;
 
-/// Raises each byte to the number of its place in `packed`, if that is larger. `None`: the processor can't.
-pub fn raise_to_sixes(bytes: &mut [[u8; SIXES]], packed: &[[u8; SIXES_PACKED]]) -> Option<()> {
+/// Raises each byte to the number of its place in `packed`, if that is larger. Returns whether the processor could.
+pub fn raise_to_sixes(bytes: &mut [[u8; SIXES]], packed: &[[u8; SIXES_PACKED]]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has the instructions that the function is compiled for.
-        return Some(unsafe { sixes::raise(bytes, packed) });
+        unsafe { sixes::raise(bytes, packed) };
+        return true;
     }
     let _ = (bytes, packed);
-    None
+    false
 }
 
-/// Packs bytes, none of which is larger than six bits hold. `None`: the processor can't.
-pub fn pack_sixes(bytes: &[[u8; SIXES]], packed: &mut [[u8; SIXES_PACKED]]) -> Option<()> {
+/// Packs bytes, none of which is larger than six bits hold. Returns whether the processor could.
+pub fn pack_sixes(bytes: &[[u8; SIXES]], packed: &mut [[u8; SIXES_PACKED]]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has the instructions that the function is compiled for.
-        return Some(unsafe { sixes::pack(bytes, packed) });
+        unsafe { sixes::pack(bytes, packed) };
+        return true;
     }
     let _ = (bytes, packed);
-    None
+    false
 }
 
 /// Four numbers of six bits are three bytes packed, and a word of four unpacked. A vector has eight such words, four in
