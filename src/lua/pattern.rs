@@ -115,7 +115,8 @@ impl<'a> Matcher<'a> {
             level: 0,
             matched: (0, 0),
             choices: Vec::new(),
-            steps: 0,
+            // For reading the pattern.
+            steps: pattern.len() / SEARCHED_A_STEP,
         };
         if !matcher.is_anchored {
             matcher.first = matcher.first();
@@ -169,10 +170,10 @@ impl<'a> Matcher<'a> {
     /// # Errors
     /// As for [`Matcher::match_at`].
     pub fn find(&mut self, start: usize) -> LibResult<Option<(usize, usize)>> {
+        self.count(1)?;
         let mut from = start;
         while let Some(s) = self.next_start(from)? {
             if self.is_single {
-                self.count(1)?;
                 self.level = 0;
                 self.matched = (s, s + 1);
                 return Ok(Some(self.matched));
