@@ -38,6 +38,7 @@ use crate::server::replication::replica::follow;
 use crate::server::replication::trace;
 use crate::server::subscribe;
 use crate::server::table::{CommandId, CommandTable};
+use crate::server::tls::identity;
 use crate::server::tracking;
 use crate::server::transaction;
 use bytes::{Buf, Bytes};
@@ -311,6 +312,7 @@ impl Server {
                 return None;
             }
         };
+        identity::expect_certificate(self, token);
         self.observer.count_connection();
         self.log(Level::Verbose, &format!("Accepted {peer}"));
         Some(token)
@@ -379,7 +381,12 @@ impl Server {
                 Ok(_) => {
                     first_read_ns.get_or_insert_with(|| self.ks.clock.nanos());
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.clients.get(token).is_some_and(|c| c.is(ClientFlags::UNIDENTIFIED)) {
+                        identity::identify(self, token);
+                    }
+                    return;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.peer_is_gone(token, &error);
@@ -491,6 +498,9 @@ impl Server {
         let from_primary = client.is(ClientFlags::MASTER);
         if from_primary {
             client.read_offset += n as u64;
+        }
+        if client.is(ClientFlags::UNIDENTIFIED) {
+            identity::identify(self, token);
         }
         self.observer.count_read(n, from_primary);
     }

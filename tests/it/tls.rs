@@ -138,6 +138,45 @@ fn clients_show_certificates_if_they_have_to() {
 }
 
 #[test]
+fn a_certificate_names_the_user_that_a_client_is() {
+    let keys = Keys::new();
+    let (mut server, port) =
+        keys.start(&["--tls-auth-clients", "optional", "--tls-auth-clients-user", "CN"]);
+    let whoami = |as_whom: Option<&str>, name: &str| {
+        let reply = format!("${}\r\n{name}\r\n", name.len());
+        keys.client(port, as_whom).unwrap().ask(b"ACL WHOAMI\r\n", reply.as_bytes());
+    };
+    server.cmd(&["ACL", "SETUSER", "client", "on", "+acl|whoami", "+ping"]);
+    server.cmd(&["ACL", "SETUSER", "server", "off", "+@all"]);
+    for versions in [&[&TLS12][..], &[&TLS13][..]] {
+        let mut client = keys.client_with(port, Some("client"), versions).unwrap();
+        client.ask(b"ACL WHOAMI\r\n", b"$6\r\nclient\r\n");
+        client.ask(
+            b"GET k\r\n",
+            b"-NOPERM User client has no permissions to run the 'get' command\r\n",
+        );
+    }
+    assert_eq!(server.info_text("acl_access_denied_tls_cert"), None);
+    // Whoever may not log in stays what clients are at first, as do those without a certificate.
+    whoami(Some("server"), "default");
+    whoami(None, "default");
+    let log = server.line("ACL LOG");
+    for field in ["reason tls-cert", "context toplevel", "username server"] {
+        assert!(log.contains(field), "{log}");
+    }
+    assert_eq!(server.info("acl_access_denied_tls_cert"), 1);
+
+    server.cmd(&["CONFIG", "SET", "tls-auth-clients-user", "uri"]);
+    whoami(Some("client"), "default");
+    server.cmd(&["ACL", "SETUSER", "urn:client:2", "on", "+@all"]);
+    whoami(Some("client"), "urn:client:2");
+    // Nobody gets in without a name where the default user has a password.
+    server.cmd(&["CONFIG", "SET", "requirepass", "secret"]);
+    whoami(Some("client"), "urn:client:2");
+    assert_eq!(server.text(&["CONFIG", "SET", "tls-auth-clients-user", "off"]), "OK");
+}
+
+#[test]
 fn those_who_do_not_speak_tls_are_sent_away() {
     let keys = Keys::new();
     let (mut server, port) = keys.start(&[]);

@@ -12,6 +12,8 @@ const COMPARED: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     Auth,
+    /// A certificate that names nobody.
+    Certificate,
     Denied(Denial),
 }
 
@@ -19,6 +21,7 @@ impl Subject {
     pub fn name(self) -> &'static str {
         match self {
             Subject::Auth => "auth",
+            Subject::Certificate => "tls-cert",
             Subject::Denied(Denial::Command) => "command",
             Subject::Denied(Denial::Key) => "key",
             Subject::Denied(Denial::Channel) => "channel",
@@ -82,6 +85,7 @@ pub struct AclLog {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     pub logins: u64,
+    pub certificates: u64,
     pub commands: u64,
     pub keys: u64,
     pub channels: u64,
@@ -92,6 +96,7 @@ impl AclLog {
     pub fn add(&mut self, mut entry: AclLogEntry, max: usize) {
         let count = match entry.reason {
             Subject::Auth => &mut self.refused.logins,
+            Subject::Certificate => &mut self.refused.certificates,
             Subject::Denied(Denial::Command) => &mut self.refused.commands,
             Subject::Denied(Denial::Key) => &mut self.refused.keys,
             Subject::Denied(Denial::Channel) => &mut self.refused.channels,

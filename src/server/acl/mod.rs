@@ -66,6 +66,11 @@ impl Acl {
         self.by_name.get(name).copied()
     }
 
+    /// The user of this name, if anybody may log in as it.
+    pub fn find_enabled(&self, name: &[u8]) -> Option<UserId> {
+        self.find(name).filter(|&id| self.users[id].enabled)
+    }
+
     /// All users, by name.
     pub fn users(&self) -> impl ExactSizeIterator<Item = &User> {
         self.by_name.values().map(|&id| &self.users[id])
@@ -305,7 +310,13 @@ pub(crate) fn log_failed_login(server: &mut Server, token: Token, command: &[u8]
     log_refusal(server, who, Subject::Auth, context, command.into(), user.into());
 }
 
-/// The same for somebody who speaks HTTP, and is described so.
+/// Logs that a client's certificate names nobody who could be logged in; `name` is the first name in it.
+pub(crate) fn log_unknown_certificate(server: &mut Server, token: Token, name: &[u8]) {
+    let who = client_info::client_info(server, token);
+    log_refusal(server, who, Subject::Certificate, Origin::TopLevel, b""[..].into(), name.into());
+}
+
+/// Logs a failed login of somebody who speaks HTTP, and is described so.
 pub(crate) fn log_failed_http_login(server: &mut Server, who: String, user: &[u8]) {
     let object = b"HTTP"[..].into();
     log_refusal(server, who, Subject::Auth, Origin::TopLevel, object, user.into());

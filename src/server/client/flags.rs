@@ -66,5 +66,7 @@ bitflags! {
         const IMPORT_SOURCE = 1 << 31;
         /// The other side of a move of slots: what it sends has been decided there.
         const MOVES_SLOTS = 1 << 32;
+        /// Its certificate, once it has shown one, may say who it is (`tls-auth-clients-user`).
+        const UNIDENTIFIED = 1 << 33;
     }
 }

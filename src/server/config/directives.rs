@@ -225,6 +225,8 @@ directives! {
     tls_ca_cert_dir: Option<String> = None, optional, "tls-ca-cert-dir", READS_FILE;
     /// Whether clients must show a certificate.
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, choice, "tls-auth-clients";
+    /// What in a client's certificate names the user that it is logged in as.
+    tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off, choice, "tls-auth-clients-user", LATER;
     /// TLS on replication links.
     tls_replication: bool = false, bool, "tls-replication";
     /// TLS on the cluster bus.

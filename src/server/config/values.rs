@@ -222,6 +222,16 @@ choices! {
         Optional = "optional",
     }
 
+    /// What in a TLS client's certificate names the user that the client is.
+    TlsAuthClientsUser {
+        /// Nothing.
+        Off = "off",
+        /// The common name.
+        Cn = "CN",
+        /// One of the URIs among the alternative names.
+        Uri = "URI",
+    }
+
     /// How `oom_score_adj` of the process is set.
     OomScoreAdj {
         /// Left alone.

@@ -9,6 +9,7 @@ pub(crate) mod tls;
 use crate::sys::socket::read_append;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -184,6 +185,14 @@ impl Connection {
     /// Whether the two ends have not agreed on keys yet.
     pub fn is_handshaking(&self) -> bool {
         matches!(self, Connection::Tls(stream) if stream.is_handshaking())
+    }
+
+    /// The certificate that the other end has shown, if it has; it has been verified.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Connection::Tls(stream) => stream.certificate(),
+            _ => None,
+        }
     }
 
     /// The other end, as Redis prints it: `127.0.0.1:1234`, `[::1]:1234`, or `path:0`.

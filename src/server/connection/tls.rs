@@ -2,6 +2,7 @@
 
 use mio::net::TcpStream;
 use rustls::Connection as Session;
+use rustls::pki_types::CertificateDer;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 /// One end of an encrypted connection.
@@ -37,6 +38,11 @@ impl TlsStream {
     /// Whether the two have not agreed on keys yet.
     pub fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
+    }
+
+    /// The certificate that the peer has shown, if it has.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.session.peer_certificates()?.first()
     }
 
     /// Reads until `buf` is full or the socket empty: as of a socket, less than was asked for is all that there is.

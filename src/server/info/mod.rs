@@ -452,6 +452,9 @@ fn stats(s: &Server, lines: &mut Lines) {
     lines.add("acl_access_denied_cmd", refused.commands);
     lines.add("acl_access_denied_key", refused.keys);
     lines.add("acl_access_denied_channel", refused.channels);
+    if refused.certificates > 0 {
+        lines.add("acl_access_denied_tls_cert", refused.certificates);
+    }
 }
 
 fn loop_stats(stats: &Stats, lines: &mut Lines) {

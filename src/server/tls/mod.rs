@@ -4,6 +4,7 @@
 //! `tls-ca-cert-file` and `tls-ca-cert-dir`, and may be made out to any name.
 
 mod ciphers;
+pub(crate) mod identity;
 pub(crate) mod renewal;
 mod trust;
 

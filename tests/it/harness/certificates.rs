@@ -2,6 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    SanType,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ fn authority() -> Authority {
 }
 
 /// Certificates and keys as files: `ca.crt`, with what it has signed, `server` and `client`; and `stranger`, signed by
-/// somebody else.
+/// somebody else. Each is made out to its name, and to `urn:name:1` and `urn:name:2`.
 pub struct Certificates {
     dir: tempfile::TempDir,
 }
@@ -43,7 +44,12 @@ impl Certificates {
 
     fn sign(&self, name: &str, authority: &Authority) {
         let key = KeyPair::generate().expect("a key");
-        let cert = params(name, &["localhost"]).signed_by(&key, authority).expect("a signature");
+        let mut params = params(name, &["localhost"]);
+        for number in 1..=2 {
+            let uri = format!("urn:{name}:{number}").try_into().expect("an URI");
+            params.subject_alt_names.push(SanType::URI(uri));
+        }
+        let cert = params.signed_by(&key, authority).expect("a signature");
         fs::write(self.path(&format!("{name}.crt")), cert.pem()).expect("a file");
         fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("a file");
     }
