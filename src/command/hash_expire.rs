@@ -9,14 +9,15 @@ use super::hash::{limits, note_removed, reply_value};
 use crate::db::notify::Class;
 use crate::resp::error::{CommandError, CommandResult};
 use crate::server::Server;
+use crate::server::busy;
 use crate::server::call::Call;
 use crate::server::propagate;
 use crate::server::table::Row;
 use crate::value::hash::Hash;
 use std::fmt::Display;
 
-/// The latest expiry of a field, in milliseconds since 1970; Redis can't store later ones.
-const MAX_EXPIRE: i64 = (1 << 46) - 1;
+/// The latest expiry of a field, in milliseconds since 1970, that Redis can store.
+const REDIS_MAX_EXPIRE: i64 = (1 << 46) - 1;
 
 const NOT_POSITIVE: &str = "Number of fields must be a positive integer";
 
@@ -54,8 +55,52 @@ fn named<'a>(fields: &CommandResult<&[&'a [u8]]>) -> impl Iterator<Item = &'a [u
     fields.iter().copied().flatten().copied()
 }
 
-/// A time that an argument states, as milliseconds since 1970. `command`: its name in lower case, for the error.
-fn expiry(arg: &[u8], unit: Unit, base_ms: i64, command: &str) -> CommandResult<i64> {
+/// How much of what Redis refuses is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rigour {
+    /// Nothing.
+    Redis,
+    /// As Valkey does: later times, and more than one condition.
+    Valkey,
+    /// All that a primary has executed, or is in a file, wherever it comes from: of options that exclude each other the
+    /// last counts.
+    Obeyed,
+}
+
+impl Rigour {
+    fn of(s: &Server, call: &Call) -> Rigour {
+        if busy::must_obey(s, call.client) {
+            Rigour::Obeyed
+        } else if s.config.flavour.field_expiry_is_valkeys {
+            Rigour::Valkey
+        } else {
+            Rigour::Redis
+        }
+    }
+
+    fn max_expire(self) -> i64 {
+        if self == Rigour::Redis { REDIS_MAX_EXPIRE } else { i64::MAX }
+    }
+
+    /// Conditions that a command may state.
+    fn max_conditions(self) -> usize {
+        if self == Rigour::Redis { 1 } else { usize::MAX }
+    }
+}
+
+/// The point in time from which on what `arg` states is counted, and how.
+#[derive(Clone, Copy, Debug)]
+struct Timing<'a> {
+    unit: Unit,
+    base_ms: i64,
+    rigour: Rigour,
+    /// The command's name in lower case, for errors.
+    command: &'a str,
+}
+
+/// A time that an argument states, as milliseconds since 1970.
+fn expiry(arg: &[u8], timing: Timing) -> CommandResult<i64> {
+    let Timing { unit, base_ms, rigour, command } = timing;
     let n = args::int(arg)?;
     if n < 0 {
         return Err(CommandError::err("invalid expire time, must be >= 0"));
@@ -64,7 +109,7 @@ fn expiry(arg: &[u8], unit: Unit, base_ms: i64, command: &str) -> CommandResult<
         Unit::Seconds => n.checked_mul(1000),
         Unit::Milliseconds => Some(n),
     };
-    let at = ms.and_then(|ms| ms.checked_add(base_ms)).filter(|&at| at <= MAX_EXPIRE);
+    let at = ms.and_then(|ms| ms.checked_add(base_ms)).filter(|&at| at <= rigour.max_expire());
     at.ok_or_else(|| invalid_expire(command))
 }
 
@@ -73,13 +118,15 @@ fn option_expiry(
     now_ms: i64,
     option: ExpireOption,
     arg: &[u8],
+    rigour: Rigour,
     command: &str,
 ) -> CommandResult<i64> {
     let unit = match option {
         ExpireOption::Ex | ExpireOption::ExAt => Unit::Seconds,
         ExpireOption::Px | ExpireOption::PxAt => Unit::Milliseconds,
     };
-    expiry(arg, unit, if option.is_absolute() { 0 } else { now_ms }, command)
+    let base_ms = if option.is_absolute() { 0 } else { now_ms };
+    expiry(arg, Timing { unit, base_ms, rigour, command })
 }
 
 /// What a command has done to fields.
@@ -135,8 +182,10 @@ fn expire_generic(
 ) -> CommandResult {
     let key = args[1];
     s.ks.write::<Hash>(call.db, key)?;
-    let at = expiry(args[2], unit, base_ms, command)?;
-    let options = usize::from(["NX", "XX", "GT", "LT"].iter().any(|name| is(args[3], name)));
+    let rigour = Rigour::of(s, call);
+    let at = expiry(args[2], Timing { unit, base_ms, rigour, command })?;
+    let is_condition = |arg: &&&[u8]| ["NX", "XX", "GT", "LT"].iter().any(|name| is(arg, name));
+    let options = args[3..].iter().take_while(is_condition).take(rigour.max_conditions()).count();
     let conditions = Conditions::parse(&args[3..3 + options])?;
     let fields = fields(&args[3 + options..], "Parameter `numFields` should be greater than 0")?;
     let (now, past) = (s.ks.field_clock(), is_already_expired(&s.ks, at));
@@ -259,8 +308,9 @@ fn hgetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let option = ExpireOption::parse(args[2]);
     let persist = is(args[2], "PERSIST");
     let options = if option.is_some() { 2 } else { usize::from(persist) };
-    let at =
-        option.map(|option| option_expiry(s.ks.now_ms, option, args[3], "hgetex")).transpose()?;
+    let rigour = Rigour::of(s, call);
+    let time = |option| option_expiry(s.ks.now_ms, option, args[3], rigour, "hgetex");
+    let at = option.map(time).transpose()?;
     let fields = fields(args.get(2 + options..).unwrap_or_default(), NOT_POSITIVE)?;
     let (now, past) = (s.ks.field_clock(), at.is_some_and(|at| is_already_expired(&s.ks, at)));
 
@@ -340,25 +390,25 @@ struct SetOptions<'a, 'b> {
 }
 
 impl<'a, 'b> SetOptions<'a, 'b> {
-    fn parse(now_ms: i64, args: &'b [&'a [u8]]) -> CommandResult<Self> {
+    fn parse(now_ms: i64, rigour: Rigour, args: &'b [&'a [u8]]) -> CommandResult<Self> {
         let mut options = SetOptions { key: None, fields: None, ttl: None, pairs: &[] };
         let mut at = 0;
         while let Some(&arg) = args.get(at) {
             at += 1;
             if is(arg, "FNX") {
-                once(&mut options.fields, Presence::Absent, "FXX or FNX")?;
+                once(rigour, &mut options.fields, Presence::Absent, "FXX or FNX")?;
             } else if is(arg, "FXX") {
-                once(&mut options.fields, Presence::Present, "FXX or FNX")?;
+                once(rigour, &mut options.fields, Presence::Present, "FXX or FNX")?;
             } else if is(arg, "NX") {
-                once(&mut options.key, Presence::Absent, "XX or NX")?;
+                once(rigour, &mut options.key, Presence::Absent, "XX or NX")?;
             } else if is(arg, "XX") {
-                once(&mut options.key, Presence::Present, "XX or NX")?;
+                once(rigour, &mut options.key, Presence::Present, "XX or NX")?;
             } else if is(arg, "KEEPTTL") {
-                once(&mut options.ttl, Ttl::Keep, EXPIRE_OPTIONS)?;
+                once(rigour, &mut options.ttl, Ttl::Keep, EXPIRE_OPTIONS)?;
             } else if let Some(option) = ExpireOption::parse(arg) {
                 let time = args.get(at).ok_or(CommandError::SYNTAX)?;
-                let time = option_expiry(now_ms, option, time, "hsetex")?;
-                once(&mut options.ttl, Ttl::At(time), EXPIRE_OPTIONS)?;
+                let time = option_expiry(now_ms, option, time, rigour, "hsetex")?;
+                once(rigour, &mut options.ttl, Ttl::At(time), EXPIRE_OPTIONS)?;
                 at += 1;
             } else if is(arg, "FIELDS") {
                 options.pairs = pairs(&args[at..])?;
@@ -374,12 +424,12 @@ impl<'a, 'b> SetOptions<'a, 'b> {
 const EXPIRE_OPTIONS: &str = "EX, PX, EXAT, PXAT or KEEPTTL";
 
 /// Sets an option that excludes all others of its kind.
-fn once<T>(option: &mut Option<T>, value: T, kind: impl Display) -> CommandResult {
+fn once<T>(rigour: Rigour, option: &mut Option<T>, value: T, kind: impl Display) -> CommandResult {
     match option.replace(value) {
-        None => Ok(()),
-        Some(_) => {
+        Some(_) if rigour != Rigour::Obeyed => {
             Err(CommandError::err_with(format!("Only one of {kind} arguments can be specified")))
         }
+        _ => Ok(()),
     }
 }
 
@@ -404,7 +454,7 @@ fn pairs<'a, 'b>(args: &'b [&'a [u8]]) -> CommandResult<&'b [&'a [u8]]> {
 fn hsetex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let key = args[1];
     let SetOptions { key: key_presence, fields: field_presence, ttl, pairs } =
-        SetOptions::parse(s.ks.now_ms, &args[2..])?;
+        SetOptions::parse(s.ks.now_ms, Rigour::of(s, call), &args[2..])?;
     let at = match ttl {
         Some(Ttl::At(at)) => Some(at),
         _ => None,
@@ -481,7 +531,7 @@ mod tests {
     fn options_of_hsetex() {
         let parse = |line: &str| {
             let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            SetOptions::parse(0, &args)
+            SetOptions::parse(0, Rigour::Redis, &args)
                 .map(|options| options.pairs.len())
                 .map_err(|error| error.to_string())
         };
@@ -511,11 +561,23 @@ mod tests {
 
     #[test]
     fn times_have_bounds() {
-        assert_eq!(expiry(b"0", Unit::Seconds, 500, "x"), Ok(500));
-        assert_eq!(expiry(b"70368744177663", Unit::Milliseconds, 0, "x"), Ok(MAX_EXPIRE));
-        for bad in ["70368744177664", "9223372036854775807", "-1", "x"] {
-            assert!(expiry(bad.as_bytes(), Unit::Milliseconds, 0, "x").is_err());
-            assert!(expiry(bad.as_bytes(), Unit::Seconds, i64::MAX, "x").is_err());
+        let at = |arg: &str, unit, base_ms, rigour| {
+            expiry(arg.as_bytes(), Timing { unit, base_ms, rigour, command: "x" })
+        };
+        let ms = |arg, rigour| at(arg, Unit::Milliseconds, 0, rigour);
+        assert_eq!(at("0", Unit::Seconds, 500, Rigour::Redis), Ok(500));
+        assert_eq!(ms("70368744177663", Rigour::Redis), Ok(REDIS_MAX_EXPIRE));
+        for later in ["70368744177664", "9223372036854775807"] {
+            assert!(ms(later, Rigour::Redis).is_err());
+            assert_eq!(ms(later, Rigour::Valkey), Ok(later.parse().unwrap()));
+            assert_eq!(ms(later, Rigour::Obeyed), Ok(later.parse().unwrap()));
+        }
+        for rigour in [Rigour::Redis, Rigour::Valkey, Rigour::Obeyed] {
+            for bad in ["9223372036854775808", "-1", "x"] {
+                assert!(ms(bad, rigour).is_err());
+                assert!(at(bad, Unit::Seconds, i64::MAX, rigour).is_err());
+            }
+            assert!(at("1", Unit::Milliseconds, i64::MAX, rigour).is_err());
         }
     }
 }

@@ -247,6 +247,67 @@ fn a_full_disk_stops_writes_and_a_new_file_lets_them_go_on() {
     assert!(server.log().contains("AOF write error looks solved"), "{}", server.log());
 }
 
+/// What a server of Valkey has executed is not this one's to refuse, whatever it is called by.
+#[test]
+fn forms_that_a_client_is_refused_are_executed_from_a_file() {
+    let incr = commands(&[
+        "HSET h a 1 b 2 c 3",
+        "HPEXPIREAT h 253402300799000 FIELDS 1 a",
+        "HSETEX k PXAT 253402300799000 FIELDS 1 f v",
+        "HSETEX h ex 10 PXAT 9000000000000 fields 1 d 4",
+        "HPEXPIREAT h 9000000000000 nx nx FIELDS 1 b",
+        "HPEXPIREAT h 9000000000001 xx gt FIELDS 1 b",
+    ]);
+    let dir = with_files(&base_file(), &incr);
+    let mut server = Server::start_in(dir, &["--appendonly", "yes"]);
+    server.check(&[
+        ("HPEXPIRETIME h FIELDS 4 a b c d", "[:253402300799000 :9000000000001 :-1 :9000000000000]"),
+        ("HPEXPIRETIME k FIELDS 1 f", "[:253402300799000]"),
+        (
+            "HPEXPIREAT h 253402300799000 FIELDS 1 c",
+            "ERR invalid expire time in 'hpexpireat' command",
+        ),
+    ]);
+    assert!(!server.log().contains("CRITICAL"), "{}", server.log());
+}
+
+/// What could not be written before a rewrite is in its base, or in a file before the new one: it is executed once, in
+/// the database that it was meant for.
+#[test]
+fn what_a_full_disk_kept_back_counts_once_after_a_rewrite() {
+    for rewrite_fails in [false, true] {
+        let mut server = on_full_disk(&["--appendfsync", "no"]);
+        let mut client = server.raw();
+        client.send("SELECT 5\r\nRPUSH list e\r\nINCR count\r\n");
+        client.expect("+OK\r\n:1\r\n:1\r\n");
+        server.wait_info("aof_last_write_status", "err");
+        if rewrite_fails {
+            server.text(&["CONFIG", "SET", "rdb-key-save-delay", "10000000"]);
+        }
+        server.text(&["BGREWRITEAOF"]);
+        server.wait_info("aof_last_write_status", "ok");
+        assert_eq!(client.ask("INCR count"), ":2");
+        if rewrite_fails {
+            server.text(&["CONFIG", "SET", "appendonly", "no"]);
+        } else {
+            server.wait_info("aof_rewrite_in_progress", "0");
+            server.wait_info("aof_last_bgrewrite_status", "ok");
+        }
+        server.kill();
+        let full = aof_dir(server.dir()).join("appendonly.aof.2.incr.aof");
+        if rewrite_fails {
+            fs::remove_file(&full).expect("the link");
+            fs::write(&full, "").expect("what the disk has taken");
+        }
+        assert_eq!(full.exists(), rewrite_fails);
+        let mut server = Server::start_in(server.into_dir(), &["--appendonly", "yes"]);
+        assert_eq!(server.text(&["DBSIZE"]), ":1", "{}", server.log());
+        let mut client = server.raw();
+        client.send("SELECT 5\r\nLRANGE list 0 -1\r\nGET count\r\n");
+        client.expect("+OK\r\n*1\r\n$1\r\ne\r\n$1\r\n2\r\n");
+    }
+}
+
 #[test]
 fn what_is_not_durable_is_not_acknowledged() {
     let mut server = on_full_disk(&["--appendfsync", "always"]);

@@ -52,8 +52,12 @@ pub(crate) struct Appender {
     file: Option<File>,
     /// What was executed and is not in the file yet.
     buffer: Vec<u8>,
-    /// The database that the file has selected; `None`: the next command selects its own.
+    /// The database that is selected behind the buffer; `None`: the next command selects its own.
     selected_db: Option<usize>,
+    /// The database that the file has selected where the buffer begins.
+    written_db: Option<usize>,
+    /// The file ends within a command, the rest of which is buffered.
+    is_torn: bool,
     /// The last annotated second.
     annotated: i64,
     /// The buffer has got something since it was last written: no reply may leave.
@@ -115,11 +119,6 @@ impl Appender {
         }
     }
 
-    /// The next command selects its own database.
-    pub fn forget_selected_db(&mut self) {
-        self.selected_db = None;
-    }
-
     /// What is to be done with the buffer now. While a background sync is under way, writing may wait for it for two
     /// seconds, unless `force`.
     pub fn next_flush(&mut self, is_syncing: bool, force: bool, now_ms: i64) -> Flush {
@@ -165,10 +164,11 @@ impl Appender {
         }
         self.size += written as u64;
         if written == expected {
-            self.buffer.clear();
-            self.buffer.shrink_to(KEPT_BUFFER);
+            self.clear_buffer();
+            (self.written_db, self.is_torn) = (self.selected_db, false);
         } else {
             self.buffer.drain(..written);
+            self.is_torn |= written > 0;
         }
         (written as u64, outcome)
     }
@@ -264,17 +264,48 @@ impl Appender {
         self.postponed_since_ms.is_some()
     }
 
-    /// Goes on in another file of `size` bytes, all of them synced; the one before, if any.
+    /// Writes what the file would not take as a file of its own, and makes it durable.
+    ///
+    /// # Errors
+    /// What the system says; the buffer is as it was. Also if the file has got a part of a command.
+    pub fn write_aside(&mut self, mut file: File) -> io::Result<()> {
+        if self.is_torn {
+            return Err(io::Error::other("the file before it ends within a command"));
+        }
+        let mut bytes = Vec::with_capacity(self.buffer.len() + 32);
+        if let Some(db) = self.written_db {
+            encode_command(&[b"SELECT", itoa::Buffer::new().format(db).as_bytes()], &mut bytes);
+        }
+        bytes.extend_from_slice(&self.buffer);
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        self.clear_buffer();
+        Ok(())
+    }
+
+    fn clear_buffer(&mut self) {
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT_BUFFER);
+    }
+
+    /// Goes on in another file of `size` bytes, all of them synced; the one before, if any. Nothing must be buffered
+    /// that belongs into that; the next command selects its database.
     pub fn open(&mut self, file: File, size: u64) -> Option<File> {
+        debug_assert!(self.buffer.is_empty(), "commands of another file");
         (self.size, self.synced_size) = (size, size);
+        self.select_anew();
         self.file.replace(file)
+    }
+
+    fn select_anew(&mut self) {
+        (self.selected_db, self.written_db, self.is_torn) = (None, None, false);
     }
 
     /// Forgets the file and what was to be written to it.
     pub fn close(&mut self) {
         self.discard_buffer();
         self.file = None;
-        self.selected_db = None;
+        self.select_anew();
         (self.size, self.synced_size) = (0, 0);
         self.postponed_since_ms = None;
     }
@@ -365,6 +396,30 @@ mod tests {
             text.split("\r\n").filter(|w| !w.starts_with(['*', '$']) && !w.is_empty()).collect();
         assert_eq!(words, ["SELECT", "0", "A", "B", "MULTI", "SELECT", "3", "C", "D", "EXEC"]);
         assert_eq!((appender.buffered(), appender.size()), (0, grown));
+    }
+
+    #[test]
+    fn what_a_file_would_not_take_stands_by_itself() {
+        let (dir, mut appender) = open();
+        appender.feed(5, &[b"A"], None);
+        appender.write().1.expect("written");
+        appender.feed(5, &[b"B"], None);
+        let aside = dir.path().join("aside");
+        let read_only = || File::open("/dev/null").expect("a file");
+        let buffered = appender.buffered();
+        appender.write_aside(read_only()).expect_err("a failure");
+        assert_eq!(appender.buffered(), buffered);
+        appender.write_aside(File::create(&aside).expect("a file")).expect("written");
+        let text = fs::read_to_string(&aside).expect("the file");
+        assert_eq!(text, "*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n*1\r\n$1\r\nB\r\n");
+        assert_eq!(appender.buffered(), 0);
+
+        // The next file relies on nothing that was selected in this one.
+        let next = dir.path().join("next");
+        appender.open(File::create(&next).expect("a file"), 0).expect("the file before");
+        appender.feed(5, &[b"C"], None);
+        appender.write().1.expect("written");
+        assert!(fs::read_to_string(&next).expect("the file").contains("SELECT"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use super::AofState;
 use super::rewrites::NextRewrite;
 use crate::aof::encode_timestamp;
+use crate::aof::manifest::Manifest;
 use crate::aof::rewrite::encode_entry;
 use crate::resp::encode::encode_command;
 use crate::server::Server;
@@ -77,9 +78,11 @@ pub(crate) fn rewrite_append_only_file_background(server: &mut Server) -> io::Re
 
 fn start_rewrite(server: &mut Server) -> io::Result<()> {
     aof::make_aof_dir(server)?;
-    // The new file relies on no database selected in the old one.
-    server.persistence.aof.appender.forget_selected_db();
     write::flush_append_only_file(server, true);
+    if server.persistence.aof.state == AofState::WaitRewrite {
+        // What an attempt before could not write will be in the base.
+        server.persistence.aof.appender.discard_buffer();
+    }
     open_new_incr_aof(server)?;
     if server.persistence.aof.state == AofState::WaitRewrite {
         // What is still being synced belongs to an earlier file, and maybe to another history.
@@ -143,6 +146,9 @@ fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
     let mut manifest = server.persistence.aof.manifest.clone();
     let prefix = server.config.appendfilename.clone();
     let in_manifest = server.persistence.aof.state == AofState::On;
+    if server.persistence.aof.appender.buffered() > 0 {
+        set_unwritten_apart(server, &mut manifest)?;
+    }
     let name = if in_manifest { manifest.add_incr(&prefix) } else { temporary_incr(&prefix) };
     let file = open_incr(server, &name, true)?;
     if in_manifest {
@@ -155,6 +161,25 @@ fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
         aof.appender.note_fsync(server.ks.now_ms);
     }
     aof.manifest = manifest;
+    Ok(())
+}
+
+/// What the present file would not take, because its disk is full, becomes a file of its own between that and the new
+/// one: the new base will hold it already, so that it must not be executed behind that, and if there will be no new
+/// base, it must not be lost.
+fn set_unwritten_apart(server: &mut Server, manifest: &mut Manifest) -> io::Result<()> {
+    let name = manifest.add_incr(&server.config.appendfilename);
+    let path = aof::aof_path(server, &name);
+    let file = open_incr(server, &name, true)?;
+    if let Err(error) = server.persistence.aof.appender.write_aside(file) {
+        server.warning(&format!(
+            "Can't write what the append-only file lacks to {name}, so it is not rewritten: {}",
+            io_reason(&error)
+        ));
+        server.persistence.bio.unlink(&path);
+        return Err(error);
+    }
+    write::write_works(server);
     Ok(())
 }
 

@@ -44,10 +44,15 @@ pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
         aof_write_failed(server, &failure);
         return;
     }
+    write_works(server);
+    try_fsync(server);
+}
+
+/// A write works; if one had failed, that is over.
+pub(super) fn write_works(server: &mut Server) {
     if server.persistence.aof.appender.write_works() {
         server.notice("AOF write error looks solved, Redis can write again.");
     }
-    try_fsync(server);
 }
 
 fn aof_write_failed(server: &mut Server, failure: &WriteFailure) {
