@@ -13,17 +13,15 @@ fn monitor(s: &mut Server, call: &mut Call, _: &[&[u8]]) -> CommandResult {
     }
     let token = call.client;
     let client = &mut s.clients[token];
-    if client.is_any(ClientFlags::SLAVE | ClientFlags::MASTER) {
-        // Its connection has another purpose already.
+    if client.is_any(ClientFlags::SLAVE | ClientFlags::MASTER | ClientFlags::MONITOR) {
+        // Its connection has another purpose, or this one, already.
         return Ok(());
     }
-    if !client.is(ClientFlags::MONITOR) {
-        client.flags |= ClientFlags::MONITOR;
-        let noted = (token, client.id);
-        // What was executed before is not for its eyes.
-        monitoring::flush_monitors(s);
-        s.observer.monitors.add(noted);
-    }
+    client.flags |= ClientFlags::MONITOR;
+    let noted = (token, client.id);
+    // What was executed before is not for its eyes.
+    monitoring::flush_monitors(s);
+    s.observer.monitors.add(noted);
     call.reply.ok();
     Ok(())
 }

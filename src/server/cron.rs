@@ -156,6 +156,7 @@ fn clients_cron(server: &mut Server) {
         | ClientFlags::MASTER
         | ClientFlags::BLOCKED
         | ClientFlags::PUBSUB
+        | ClientFlags::MONITOR
         | ClientFlags::MOVES_SLOTS
         | ClientFlags::HANDSHAKE;
     let idle: Vec<Token> = server

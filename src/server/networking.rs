@@ -65,6 +65,7 @@ const UNAUTHENTICATED_QUERY: usize = 1024 * 1024;
 /// A client with one of these is not an ordinary one.
 const UNUSUAL: ClientFlags = ClientFlags::SLAVE
     .union(ClientFlags::MASTER)
+    .union(ClientFlags::MONITOR)
     .union(ClientFlags::REPLY_OFF)
     .union(ClientFlags::REPLY_SKIP)
     .union(ClientFlags::REPLY_SKIP_NEXT)

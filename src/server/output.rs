@@ -308,9 +308,12 @@ fn deliver(server: &mut Server, receivers: &[Token], parts: &[&[u8]]) -> usize {
     receivers.len()
 }
 
-/// Writes a reply to any client, in the protocol that it speaks.
+/// Writes a reply to any client, in the protocol that it speaks, unless that wants none.
 pub(crate) fn reply_to(server: &mut Server, token: Token, write: impl FnOnce(&mut Reply)) {
     let Some(client) = server.clients.get(token) else { return };
+    if client.is_any(ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP) {
+        return;
+    }
     let mut reply = Reply::new(client.protocol);
     write(&mut reply);
     add_reply_to(server, token, reply.as_bytes());

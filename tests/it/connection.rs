@@ -1,6 +1,6 @@
 //! Connections: who a client is, what it may decide about its own connection, and who else is connected.
 
-use crate::harness::{Raw, Server};
+use crate::harness::{Raw, Server, wait_for};
 
 /// The value of a field of a `CLIENT LIST` line.
 fn field(line: &str, name: &str) -> String {
@@ -372,6 +372,37 @@ fn replies_can_be_turned_off() {
     raw.expect("$1\r\n2\r\n+OK\r\n-ERR syntax error\r\n");
 }
 
+/// A command that blocks is skipped when its answer comes, however that ends it.
+#[test]
+fn a_reply_that_is_skipped_may_come_late() {
+    let mut server = Server::start(&[]);
+    let mut raw = server.named("blocked");
+    for command in ["BLPOP none 0.01", "BLMPOP 0.01 1 none LEFT", "WAIT 1 10", "WAITAOF 0 1 10"] {
+        raw.send(format!("CLIENT REPLY SKIP\r\n{command}\r\nPING\r\nPING\r\n"));
+        raw.expect("+PONG\r\n+PONG\r\n");
+    }
+    let blocks = "CLIENT REPLY SKIP\r\nBLPOP key 0\r\n";
+    raw.send(blocks);
+    server.wait_info("blocked_clients", "1");
+    server.check(&[("RPUSH key v w", ":2")]);
+    raw.send("LPOP key\r\n");
+    raw.expect("$1\r\nw\r\n");
+    for reason in ["TIMEOUT", "ERROR"] {
+        raw.send(blocks);
+        server.wait_info("blocked_clients", "1");
+        let id = server.client_field("blocked", "id").expect("the client");
+        server.check(&[(&format!("CLIENT UNBLOCK {id} {reason}"), ":1")]);
+        raw.send("PING\r\n");
+        raw.expect("+PONG\r\n");
+    }
+    // A pause does not end what was wished for.
+    server.check(&[("CLIENT PAUSE 100000 WRITE", "OK")]);
+    raw.send("CLIENT REPLY SKIP\r\nSET key v\r\nGET key\r\n");
+    server.wait_info("blocked_clients", "1");
+    server.check(&[("CLIENT UNPAUSE", "OK")]);
+    raw.expect("$1\r\nv\r\n");
+}
+
 #[test]
 fn a_pause_holds_writes_until_it_ends() {
     let mut server = Server::start(&[]);
@@ -425,6 +456,17 @@ fn a_waiting_client_can_be_unblocked() {
 }
 
 #[test]
+fn a_monitor_has_time() {
+    let mut server = Server::start(&["--timeout", "1"]);
+    let (mut monitor, mut idle) = (server.named("monitor"), server.raw());
+    assert_eq!(monitor.ask("MONITOR"), "+OK");
+    // Who says nothing is sent away; a monitor has nothing to say.
+    assert_eq!(idle.read_to_end(), b"");
+    let mut idle_for = || server.client_field("monitor", "idle").expect("it").parse::<u32>();
+    wait_for("more time than clients have", || idle_for().is_ok_and(|s| s > 2).then_some(()));
+}
+
+#[test]
 fn a_monitor_sees_commands_without_their_secrets() {
     let mut server = Server::start(&[]);
     let mut monitor = server.raw();
@@ -443,6 +485,9 @@ fn a_monitor_sees_commands_without_their_secrets() {
     let expected = [r#""SET" "key" "a \"b\"\n""#, r#""AUTH" "(redacted)" "(redacted)""#];
     assert!(shown.ends_with(&expected), "{lines:?}");
     assert!(lines.last().unwrap().contains(" [2 127.0.0.1:"), "{lines:?}");
+    // It is for watching alone, however often it says so.
+    monitor.send("GET key\r\nMONITOR\r\n");
+    monitor.expect("-ERR Replica can't interact with the keyspace\r\n");
     monitor.send("RESET\r\nPING\r\n");
     monitor.expect("+RESET\r\n+PONG\r\n");
     server.text(&["GET", "key"]);

@@ -93,6 +93,27 @@ fn a_slot_that_leaves_is_served_while_its_keys_are_here() {
     ]);
 }
 
+/// Whoever was sent here and waits is served here, until the slot is not to come any more.
+#[test]
+fn who_was_sent_may_wait_for_a_slot_that_comes() {
+    let mut s = primary(&[]);
+    s.check(&[(&format!("CLUSTER SETSLOT {FOO} IMPORTING {OTHER}"), "OK")]);
+    let mut waiting = s.raw();
+    for number in 1..=2 {
+        waiting.send("ASKING\r\nBLPOP foo 0\r\n");
+        waiting.expect("+OK\r\n");
+        s.wait_info("blocked_clients", "1");
+        if number == 1 {
+            s.check(&[("ASKING", "OK"), ("RPUSH foo 1", ":1")]);
+            waiting.expect("*2\r\n$3\r\nfoo\r\n$1\r\n1\r\n");
+            // That was for one request.
+            assert_eq!(waiting.ask("GET foo"), format!("-{}", moved(FOO)));
+        }
+    }
+    s.check(&[(&format!("CLUSTER SETSLOT {FOO} STABLE"), "OK")]);
+    assert_eq!(waiting.line(), format!("-{}", moved(FOO)));
+}
+
 #[test]
 fn a_slot_that_comes_is_served_to_those_who_were_sent() {
     let mut s = primary(&[]);

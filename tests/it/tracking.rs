@@ -86,6 +86,45 @@ fn options_say_which_keys_are_remembered() {
     reader.talk(&[("PING", "+PONG\r\n")]);
 }
 
+/// What `CLIENT CACHING` says is about the read behind it, even if that has to wait.
+#[test]
+fn what_a_blocked_read_is_to_be_remembered_for_holds_when_it_goes_on() {
+    let mut server = Server::start(&[]);
+    for (options, caching, remembered) in
+        [("OPTIN", Some("YES"), true), ("OPTIN", None, false), ("OPTOUT", Some("NO"), false)]
+    {
+        let (mut reader, _) = resp3(&server);
+        reader.talk(&[(&format!("CLIENT TRACKING ON {options}"), OK)]);
+        if let Some(caching) = caching {
+            reader.talk(&[(&format!("CLIENT CACHING {caching}"), OK)]);
+        }
+        server.check(&[("DEL s", if caching == Some("YES") { ":0" } else { ":1" })]);
+        reader.send("XREAD BLOCK 0 STREAMS s $\r\n");
+        server.wait_info("blocked_clients", "1");
+        server.check(&[("XADD s 1-1 a b", "1-1")]);
+        if remembered {
+            // It has looked already.
+            reader.expect(invalid("s"));
+        }
+        let entry = "*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n";
+        reader.expect(format!("%1\r\n$1\r\ns\r\n*1\r\n{entry}"));
+        server.check(&[("XADD s 1-2 a b", "1-2")]);
+        if remembered {
+            reader.expect(invalid("s"));
+        }
+        reader.talk(&[("PING", "+PONG\r\n")]);
+    }
+    // A request that there is not is one, too.
+    let (mut reader, _) = resp3(&server);
+    server.check(&[("SET k 1", "OK")]);
+    let unknown = "-ERR unknown command 'nosuch', with args beginning with: \r\n";
+    let k = "$1\r\n1\r\n";
+    reader.talk(&[("CLIENT TRACKING ON OPTIN", OK), ("CLIENT CACHING YES", OK)]);
+    reader.talk(&[("nosuch", unknown), ("GET k", k)]);
+    server.check(&[("SET k 2", "OK")]);
+    reader.talk(&[("PING", "+PONG\r\n")]);
+}
+
 #[test]
 fn broadcasts_go_by_prefix_once_in_a_turn() {
     let mut server = Server::start(&[]);

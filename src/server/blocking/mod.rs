@@ -39,6 +39,7 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::server::client::{BlockState, Blocked, ClientFlags, KeyWait, Token};
 use crate::server::output;
+use crate::server::tracking;
 use crate::value::Type;
 use pause::Pause;
 use waits::Waits;
@@ -114,7 +115,13 @@ pub(crate) fn block_client(
 
 /// Ends a client's wait; the rest of its input is processed in the next turn of the loop.
 pub(crate) fn unblock_client(server: &mut Server, token: Token) {
-    end_wait(server, token);
+    let state = end_wait(server, token);
+    if state.is_some_and(|state| state.on != Blocked::Pause) {
+        // Its request is done: what was for that alone is over. A paused one has not begun.
+        let client = &mut server.clients[token];
+        client.flags.remove(ClientFlags::REPLY_SKIP | ClientFlags::ASKING);
+        tracking::tracking_command_done(server, token);
+    }
     server.clients.queue_input(token);
 }
 

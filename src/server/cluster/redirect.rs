@@ -317,9 +317,10 @@ pub(super) fn slots_changed(server: &mut Server, slots: &SlotSet) {
     end_shard_subscriptions(server, slots);
 }
 
-/// Nobody wakes those who wait while the cluster is down: they are told.
+/// Nobody wakes those who wait while the cluster is down, or for a slot that was to come here and does not: they are
+/// told.
 pub(super) fn cron(server: &mut Server) {
-    if server.cluster.as_ref().is_some_and(|cluster| !cluster.is_up()) {
+    if server.cluster.is_some() {
         send_blocked_clients_on(server);
     }
 }

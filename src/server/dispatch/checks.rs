@@ -50,7 +50,7 @@ pub(super) fn may_run(
     if flags.intersects(CommandFlags::PROTECTED) {
         check_protected(server, token, flags)?;
     }
-    if client_flags.intersects(ClientFlags::SLAVE)
+    if client_flags.intersects(ClientFlags::SLAVE | ClientFlags::MONITOR)
         && flags
             .intersects(CommandFlags::WRITE | CommandFlags::READONLY | CommandFlags::MAY_REPLICATE)
     {
@@ -143,7 +143,7 @@ fn check_data(server: &Server, flags: CommandFlags, from_primary: bool) -> Comma
             false => !flags.contains(CommandFlags::LOADING),
         }
     {
-        return Err(CommandError::LOADING);
+        return Err(CommandError::loading(server.config.title()));
     }
     if let Some(busy) = server.scripting.busy()
         && !flags.contains(CommandFlags::ALLOW_BUSY)

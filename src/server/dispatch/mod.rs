@@ -103,6 +103,8 @@ fn process_with_care(
             return Verdict::Done;
         }
         Err((known, error)) => {
+            let name = known.map(|id| server.commands.get(id).name);
+            server.clients[token].last_command = name;
             refuse(server, call, known, &error);
             end_asking(server, token, known);
             after_command(server, call, start);
@@ -150,6 +152,10 @@ fn process_with_care(
 /// What `ASKING` allows ends with the request behind it, or with the transaction that this has begun.
 fn end_asking(server: &mut Server, token: Token, id: Option<CommandId>) {
     let Some(client) = server.clients.get_mut(token) else { return };
+    if client.is(ClientFlags::BLOCKED) {
+        // The request goes on.
+        return;
+    }
     let lasts = id.is_some_and(|id| server.commands.get(id).is(CommandFlags::ALLOWS_NEXT));
     if client.is(ClientFlags::ASKING) && !lasts && !client.is(ClientFlags::MULTI) {
         client.flags.remove(ClientFlags::ASKING);
@@ -164,6 +170,7 @@ pub(crate) fn reprocess_command(server: &mut Server, call: &mut Call, args: &[&[
         Ok(slot) => call_in_slot(server, call, id, args, slot),
         Err(error) => refuse(server, call, Some(id), &error),
     }
+    end_asking(server, call.client, Some(id));
     after_command(server, call, start);
 }
 
@@ -495,7 +502,8 @@ fn tell_of_changes(
     }
 }
 
-/// What remains to do for a request, whether it was executed or refused.
+/// What remains to do for a request, whether it was executed or refused. If it has blocked its client, that comes when
+/// it goes on, or when its wait ends.
 #[inline]
 fn after_command(server: &mut Server, call: &mut Call, start: usize) {
     let token = call.client;
@@ -505,7 +513,7 @@ fn after_command(server: &mut Server, call: &mut Call, start: usize) {
         | ClientFlags::REPLY_SKIP_NEXT
         | ClientFlags::MASTER
         | ClientFlags::SLAVE;
-    if client.flags.intersects(silent | ClientFlags::TRACKING) {
+    if client.flags.intersects(silent | ClientFlags::TRACKING) && !client.is(ClientFlags::BLOCKED) {
         let forced = client.is(ClientFlags::MASTER) && client.is(ClientFlags::MASTER_FORCE_REPLY);
         let skip = ClientFlags::REPLY_OFF | ClientFlags::REPLY_SKIP;
         if client.is_any(skip) || (client.is(ClientFlags::MASTER) && !forced) {
