@@ -144,8 +144,8 @@ fn rename_generic(
     if let Some(entry) = s.ks.remove(db, from) {
         s.ks.add(db, entry.with_key(to));
     }
-    s.ks.changes.signal_modified(db, to);
     s.ks.changes.write(Class::GENERIC, "rename_from", db, from);
+    s.ks.changes.signal_modified(db, to);
     s.ks.changes.notifications.push(Class::GENERIC, "rename_to", db, to);
     Ok(true)
 }

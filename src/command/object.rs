@@ -13,7 +13,7 @@ const SHARED_REFCOUNT: i64 = i32::MAX as i64;
 const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
 
 fn encoding(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
-    match s.ks.peek(call.db, args[2]) {
+    match s.ks.lookup_no_notify(call.db, args[2]) {
         Some(entry) => call.reply.bulk_str(entry.encoding()),
         None => call.reply.null(),
     }
@@ -23,7 +23,7 @@ fn encoding(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 fn refcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let policy = s.config.maxmemory_policy;
     let shares = s.config.maxmemory == 0 || !(policy.is_lru() || policy.is_lfu());
-    match s.ks.peek(call.db, args[2]).map(|entry| entry.value()) {
+    match s.ks.lookup_no_notify(call.db, args[2]).map(|entry| entry.value()) {
         Some(ValueRef::Int(n)) if shares && SHARED_INTEGERS.contains(&n) => {
             call.reply.int(SHARED_REFCOUNT);
         }
@@ -35,7 +35,7 @@ fn refcount(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 fn idletime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let access = s.ks.access;
-    match s.ks.peek(call.db, args[2]) {
+    match s.ks.lookup_no_notify(call.db, args[2]) {
         Some(_) if access.lfu => Err(CommandError::err(
             "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
              policies at runtime LRU and LFU data will take some time to adjust.",
@@ -53,7 +53,7 @@ fn idletime(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
 
 fn freq(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let access = s.ks.access;
-    match s.ks.peek(call.db, args[2]) {
+    match s.ks.lookup_no_notify(call.db, args[2]) {
         Some(_) if !access.lfu => Err(CommandError::err(
             "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
              between policies at runtime LRU and LFU data will take some time to adjust.",

@@ -38,7 +38,11 @@ impl Keyspace {
         for db in 0..self.dbs.len() {
             self.expire_fields(db, start, effort.budget);
             loop {
-                if out_of_time || self.dbs[db].volatile() == 0 {
+                if self.dbs[db].volatile() == 0 {
+                    self.dbs[db].avg_ttl = 0;
+                    break;
+                }
+                if out_of_time {
                     break;
                 }
                 let (seen, gone) = self.expire_some(db, keys_per_loop);

@@ -275,16 +275,21 @@ impl Keyspace {
     /// Finds a key for reading; counts a hit or a miss and notes the access.
     #[inline]
     pub fn lookup_read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        self.lookup(db, key, !self.no_touch)
+        self.lookup(db, key, !self.no_touch, true)
     }
 
     /// As [`Keyspace::lookup_read`], for a command that only asks about the key: the access is not noted.
     pub fn lookup_no_touch(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        self.lookup(db, key, false)
+        self.lookup(db, key, false, true)
+    }
+
+    /// The same for one that asks how the key is kept: nor is a miss announced.
+    pub fn lookup_no_notify(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.lookup(db, key, false, false)
     }
 
     #[inline]
-    fn lookup(&mut self, db: usize, key: &[u8], touch: bool) -> Option<EntryRef<'_>> {
+    fn lookup(&mut self, db: usize, key: &[u8], touch: bool, notify: bool) -> Option<EntryRef<'_>> {
         let hash = self.hash(key);
         match find_live(&mut self.dbs[db].table, hash, key, self.now_ms, self.role) {
             Live::Found(found) => {
@@ -301,7 +306,9 @@ impl Keyspace {
             }
         }
         self.stats.misses += 1;
-        self.changes.notifications.push(Class::KEY_MISS, "keymiss", db, key);
+        if notify {
+            self.changes.notifications.push(Class::KEY_MISS, "keymiss", db, key);
+        }
         None
     }
 
@@ -407,8 +414,9 @@ impl Keyspace {
         create: impl FnOnce() -> T,
     ) -> CommandResult<&mut T> {
         if self.lookup_mut(db, key).is_none() {
-            self.set(db, key, create().into_value(), None);
-            self.changes.notifications.push(Class::NEW, "new", db, key);
+            let entry = Entry::new(key, create().into_value(), None);
+            entry.view().set_lru(self.access.fresh());
+            self.add(db, entry);
         }
         let hash = self.hash(key);
         let entry = self.dbs[db].table.get_mut(hash, key).expect("it is there now");
@@ -470,12 +478,20 @@ impl Keyspace {
             old = Some(found.replace(entry));
             self.changes.blocked.signal_gone(db, key);
         }
-        self.access.touch(found.get());
         if stale {
+            found.get().set_lru(self.access.fresh());
             note_expired(&mut self.stats, &mut self.changes, db, key);
             self.changes.notifications.push(Class::NEW, "new", db, key);
+        } else if !self.no_touch {
+            self.access.touch(found.get());
         }
         old
+    }
+
+    /// The access bits for what takes the place of a key: those of what is there, if anything is.
+    fn inherited_lru(&self, db: usize, key: &[u8]) -> u32 {
+        let old = self.dbs[db].table.get(self.hash(key), key);
+        old.map_or_else(|| self.access.fresh(), |old| old.lru())
     }
 
     /// Puts any value under `key`, whatever was there; returns what was. Counts nothing.
@@ -488,7 +504,7 @@ impl Keyspace {
     ) -> Option<Entry> {
         self.note_own_expiry(db, key, expire);
         let entry = Entry::new(key, value, expire);
-        entry.view().set_lru(self.access.fresh());
+        entry.view().set_lru(self.inherited_lru(db, key));
         self.put(db, entry)
     }
 
@@ -550,6 +566,7 @@ impl Keyspace {
     /// Puts such a string under `key`, as [`Keyspace::set`] does.
     pub fn set_raw_string(&mut self, db: usize, key: &[u8], string: Vec<u8>) -> Option<Entry> {
         let entry = self.raw_string(key, string);
+        entry.view().set_lru(self.inherited_lru(db, key));
         self.put(db, entry)
     }
 

@@ -449,6 +449,64 @@ fn touch_touches_even_for_who_leaves_no_trace() {
     s.wait_for("OBJECT IDLETIME b", |reply| reply == ":0");
 }
 
+/// What takes the place of a key is used as often, and as recently, as that was.
+#[test]
+fn overwriting_is_no_forgetting() {
+    let string = b"\0\x05hello\n\0cr\xdfve4 \n";
+    let restore = |s: &mut Server, key: &str, options: [&[u8]; 2]| {
+        let args =
+            [b"RESTORE", key.as_bytes(), b"0", &string[..], b"REPLACE", options[0], options[1]];
+        assert_eq!(s.text(&args), "OK");
+    };
+    let mut s = Server::start(&["--maxmemory-policy", "allkeys-lfu"]);
+    s.check(&[
+        ("CONFIG SET lfu-decay-time 0 lfu-log-factor 100000", "OK"),
+        ("SADD set 1 2", ":2"),
+        ("ZADD zset 1 a", ":1"),
+        ("SETBIT bits 1 1", ":0"),
+    ]);
+    for command in [
+        "SET k x",
+        "GETSET k x",
+        "MSET k x",
+        "SUNIONSTORE k set",
+        "SORT set STORE k",
+        "ZUNIONSTORE k 1 zset",
+        "ZRANGESTORE k zset 0 -1",
+        "BITOP NOT k bits",
+    ] {
+        restore(&mut s, "k", [b"FREQ", b"200"]);
+        s.line(command);
+        assert_eq!(s.line("OBJECT FREQ k"), ":200", "{command}");
+    }
+    let mut s = Server::start(&[]);
+    s.check(&[("SADD set 1 2", ":2"), ("SETBIT bits 1 1", ":0"), ("CLIENT NO-TOUCH on", "OK")]);
+    for command in
+        ["SET k x", "SET k x XX GET", "MSET k x", "SUNIONSTORE k set", "BITOP NOT k bits"]
+    {
+        restore(&mut s, "k", [b"IDLETIME", b"1000"]);
+        s.line(command);
+        s.wait_for("OBJECT IDLETIME k", |reply| [":1000", ":1001"].contains(&reply));
+    }
+    // Without that wish it is used now.
+    s.check(&[("CLIENT NO-TOUCH off", "OK"), ("SUNIONSTORE k set", ":2")]);
+    s.wait_for("OBJECT IDLETIME k", |reply| reply == ":0");
+}
+
+#[test]
+fn who_asks_how_a_key_is_kept_has_found_it() {
+    let mut s = Server::start(&["--notify-keyspace-events", "KEm"]);
+    s.check(&[("SET k v", "OK")]);
+    for (line, reply) in [
+        ("OBJECT ENCODING k", "embstr"),
+        ("OBJECT REFCOUNT k", ":1"),
+        ("OBJECT ENCODING none", "nil"),
+    ] {
+        s.check(&[(line, reply)]);
+    }
+    assert_eq!((s.info("keyspace_hits"), s.info("keyspace_misses")), (2, 1));
+}
+
 #[test]
 fn while_data_are_imported_nothing_goes_and_their_source_sees_what_has_expired() {
     let mut s = Server::start(&["--import-mode", "yes"]);

@@ -106,6 +106,10 @@ fn info_tells_the_truth() {
     let (port, listener) = (server.port, server.info_text("listener0").unwrap());
     assert!(listener.starts_with("name=tcp,bind=") && listener.ends_with(&format!(",port={port}")));
     assert!(server.info_text("db0").unwrap().starts_with("keys=2,expires=1,avg_ttl="));
+    server.wait_for("INFO keyspace", |text| !text.contains("avg_ttl=0"));
+    // Nothing is left of it when no key expires any more.
+    server.text(&["PERSIST", "b"]);
+    server.wait_for("INFO keyspace", |text| text.contains("expires=0,avg_ttl=0"));
     let set = server.info_text("cmdstat_set").unwrap();
     assert!(
         set.starts_with("calls=2,usec=") && set.ends_with(",rejected_calls=1,failed_calls=0"),
