@@ -4,7 +4,6 @@ use super::args::{existing_db, int32};
 use super::client::{check_client_text, set_client_name};
 use crate::resp::error::{CommandError, CommandResult, ErrorCode};
 use crate::resp::reply::Protocol;
-use crate::server::Server;
 use crate::server::acl;
 use crate::server::call::Call;
 use crate::server::client::ClientFlags;
@@ -15,6 +14,7 @@ use crate::server::subscribe;
 use crate::server::table::Row;
 use crate::server::tracking;
 use crate::server::transaction;
+use crate::server::{Server, VALKEY_VERSION};
 use crate::util::number::parse_i64;
 
 const WRONG_PASS: CommandError =
@@ -148,13 +148,17 @@ fn hello(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
         call.reply.protocol = protocol;
     }
     let (id, mode) = (s.client(call).id, cluster::mode(s));
+    let (name, announced) = match s.config.is_valkey() {
+        true => ("valkey", VALKEY_VERSION),
+        false => ("redis", &s.config.redis_version_announced[..]),
+    };
     let reply = &mut call.reply;
     let version = reply.protocol.version();
     reply.map(7);
     reply.bulk(b"server");
-    reply.bulk(b"redis");
+    reply.bulk_str(name);
     reply.bulk(b"version");
-    reply.bulk_str(&s.config.redis_version_announced);
+    reply.bulk_str(announced);
     reply.bulk(b"proto");
     reply.int(version.into());
     reply.bulk(b"id");

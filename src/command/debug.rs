@@ -441,7 +441,7 @@ fn populate(s: &mut Server, call: &mut Call, count: &[u8], rest: &[&[u8]]) -> Co
         return Err(CommandError::TOO_LONG);
     }
     if s.persistence.is_loading() {
-        return Err(CommandError::LOADING);
+        return Err(CommandError::loading(s.config.title()));
     }
     let db = call.db;
     for n in 0..count {

@@ -170,7 +170,7 @@ fn exists(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     let shas = &args[2..];
     call.reply.array(shas.len());
     for sha in shas {
-        let known = <Sha>::try_from(*sha).is_ok_and(|sha| s.scripting.scripts.find(&sha).is_some());
+        let known = parse_sha(sha).is_some_and(|sha| s.scripting.scripts.find(&sha).is_some());
         call.reply.int(known.into());
     }
     Ok(())

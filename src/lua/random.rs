@@ -13,6 +13,9 @@ const STATE: u64 = (1 << 48) - 1;
 /// What the low bits start with, whatever the seed.
 const SEED_LOW: u64 = 0x330e;
 
+/// The state before any seed is set.
+const UNSEEDED: u64 = 0x1234_abcd_330e;
+
 fn seeded(seed: i32) -> u64 {
     u64::from(seed as u32) << 16 | SEED_LOW
 }
@@ -47,7 +50,7 @@ fn random(state: &Cell<u64>, args: &Args, results: &mut Stack) -> LibResult {
 
 /// The functions `random` and `randomseed`.
 pub fn library(lua: &Lua) -> mlua::Result<Table> {
-    let state = Rc::new(Cell::new(seeded(0)));
+    let state = Rc::new(Cell::new(UNSEEDED));
     let table = lua.create_table()?;
     let own = Rc::clone(&state);
     table.set(

@@ -89,8 +89,6 @@ impl CommandError {
     pub const TOO_LONG: CommandError =
         CommandError::err("string exceeds maximum allowed size (proto-max-bulk-len)");
 
-    pub const LOADING: CommandError =
-        CommandError::new(ErrorCode::Loading, "Redis is loading the dataset in memory");
     pub const MASTER_DOWN: CommandError = CommandError::new(
         ErrorCode::MasterDown,
         "Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -122,7 +120,13 @@ impl CommandError {
         CommandError::with(ErrorCode::Err, text)
     }
 
-    /// The same, repeating what a client said: up to a NUL, where a text of C's ends.
+    /// The data are not there yet. `title`: what the server calls itself.
+    pub fn loading(title: &str) -> CommandError {
+        let text = format!("{title} is loading the dataset in memory");
+        CommandError::with(ErrorCode::Loading, text)
+    }
+
+    /// An error that repeats what a client said: up to a NUL, where a text of C's ends.
     pub fn quoting(before: &str, said: &[u8], behind: &str) -> CommandError {
         CommandError::err_with([before.as_bytes(), c_string(said), behind.as_bytes()].concat())
     }

@@ -179,7 +179,7 @@ fn may_run_script(server: &mut Server, token: Token, request: &ScriptRequest) ->
         && server.persistence.has_disk_error()
         && let Some(error) = server.persistence.disk_error(&server.config)
     {
-        return Err(disk_error(&error));
+        return Err(disk_error(&error, server.config.title()));
     }
     if read_only {
         return Err(CommandError::err(
@@ -199,13 +199,13 @@ fn may_run_script(server: &mut Server, token: Token, request: &ScriptRequest) ->
 }
 
 /// What a script that may write hears when there is something wrong with the disk.
-fn disk_error(error: &DiskError) -> CommandError {
+fn disk_error(error: &DiskError, title: &str) -> CommandError {
     let (what, reason) = match error {
         DiskError::Aof(reason) => ("persist data to AOF", format!(" AOF error: {reason}")),
-        DiskError::Snapshot => ("save RDB snapshots", String::new()),
+        DiskError::Snapshot { .. } => ("save RDB snapshots", String::new()),
     };
     let text = format!(
-        "Redis is configured to {what}, but it's currently unable to persist to disk. Writable scripts are \
+        "{title} is configured to {what}, but it's currently unable to persist to disk. Writable scripts are \
          blocked. Use 'no-writes' flag for read only scripts.{reason}"
     );
     CommandError::with(ErrorCode::Misconf, text)
@@ -534,6 +534,7 @@ impl Run {
             command: mem::take(&mut self.command),
             is_function: self.is_function,
             started: self.started,
+            title: server.config.title(),
             caller: self.token,
             wrote: self.wrote,
         };

@@ -105,6 +105,13 @@ differences! {
     /// The form of Valkey 9, where nobody asks for another.
     writes_expiring_fields_as_valkey: "hashes whose fields expire, in files and `DUMP`",
         "RDB version 12, which Redis 7.4 reads", "RDB version 80, which Valkey 9.0 reads";
+    /// Later times, and several conditions.
+    field_expiry_is_valkeys: "`HEXPIRE` and its kin",
+        "take times up to the year 4199, and one condition", "take any time, and conditions such as `XX GT`";
+    /// It calls itself Valkey, unless `extended-redis-compatibility` is on.
+    names_itself_valkey: "what it calls itself in `HELLO`, `BUSY`, `LOADING` and `MISCONF`; the mode in `INFO server`",
+        "`redis` and `redis-version-announced`; `redis_mode`",
+        "`valkey` 8.0.1, or with `extended-redis-compatibility yes` as Redis; `server_mode`";
     /// `INFO` tells that this is another server.
     info_names_the_server: "`server_name` in `INFO server`",
         "none", "`valkey`";

@@ -34,6 +34,8 @@ pub struct BusyScript {
     pub command: Words,
     pub is_function: bool,
     pub started: Instant,
+    /// What the server calls itself.
+    pub title: &'static str,
     /// Who sent it.
     pub caller: Token,
     /// It has called a command that writes: to end it would leave half of its work.
@@ -48,9 +50,10 @@ impl BusyScript {
 
     /// What other clients hear.
     pub fn error(&self) -> CommandError {
-        let kill = self.kill_command();
-        let text =
-            format!("Redis is busy running a script. You can only call {kill} or SHUTDOWN NOSAVE.");
+        let (title, kill) = (self.title, self.kill_command());
+        let text = format!(
+            "{title} is busy running a script. You can only call {kill} or SHUTDOWN NOSAVE."
+        );
         CommandError::with(ErrorCode::Busy, text)
     }
 }
@@ -241,6 +244,7 @@ mod tests {
             command: Words::default(),
             is_function,
             started: Instant::now(),
+            title: "Redis",
             caller: 7,
             wrote: false,
         });

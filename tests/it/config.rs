@@ -6,6 +6,17 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
+/// What could not be read again from the file is no address, even while nobody listens there.
+#[test]
+fn addresses_are_plain_words() {
+    let mut server = Server::start(&[]);
+    for (name, value) in [("metrics-bind", "a\"b"), ("metrics-bind", "a '"), ("bind", "a\"b")] {
+        let reply = server.text(&["CONFIG", "SET", name, value]);
+        assert!(reply.starts_with("ERR CONFIG SET failed"), "{reply}");
+    }
+    assert_eq!(server.text(&["CONFIG", "SET", "metrics-bind", "127.0.0.1 -::1"]), "OK");
+}
+
 #[test]
 fn get_answers_a_map_of_what_matches() {
     let mut server = Server::start(&["--maxmemory", "10mb"]);

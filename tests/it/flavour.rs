@@ -72,6 +72,61 @@ fn replies_by_name() {
     }
 }
 
+/// The later years of a field, and more than one condition.
+#[test]
+fn fields_that_expire() {
+    for (valkey, name) in [false, true].into_iter().zip(NAMES) {
+        let mut server = Server::start_as(name, &[]);
+        let invalid = |command: &str| format!("ERR invalid expire time in '{command}' command");
+        let missing = "ERR Mandatory argument FIELDS is missing or not at the right position";
+        server.check(&[("HSET h a 1", ":1")]);
+        for (line, redis, valkeys) in [
+            ("HEXPIREAT h 253402300799 FIELDS 1 a", &invalid("hexpireat")[..], "[:1]"),
+            ("HSETEX h PXAT 9223372036854775807 FIELDS 1 b 1", &invalid("hsetex"), ":1"),
+            ("HGETEX h PXAT 9223372036854775806 FIELDS 1 a", &invalid("hgetex"), "[1]"),
+            ("HEXPIRE h 10 XX LT FIELDS 1 a", missing, "[:1]"),
+        ] {
+            assert_eq!(server.line(line), if valkey { valkeys } else { redis }, "{name}: {line}");
+        }
+        if valkey {
+            server.check(&[
+                ("HPEXPIRETIME h FIELDS 1 b", "[:9223372036854775807]"),
+                ("DEBUG RELOAD", "OK"),
+                ("HPEXPIRETIME h FIELDS 1 b", "[:9223372036854775807]"),
+            ]);
+        }
+    }
+}
+
+#[test]
+fn what_it_calls_itself() {
+    for (column, name) in NAMES.into_iter().enumerate() {
+        let mut server = Server::start_as(name, &["--busy-reply-threshold", "1"]);
+        for compatible in [false, true] {
+            let as_valkey = column == 1 && !compatible;
+            server.check(&[(
+                &format!(
+                    "CONFIG SET extended-redis-compatibility {}",
+                    ["no", "yes"][usize::from(compatible)]
+                ),
+                "OK",
+            )]);
+            let (own, version, mode, title) = match as_valkey {
+                true => ("valkey", "8.0.1", "server_mode", "Valkey"),
+                false => ("redis", "7.2.4", "redis_mode", "Redis"),
+            };
+            let hello = server.line("HELLO");
+            assert!(hello.contains(&format!("server {own} version {version} ")), "{name}: {hello}");
+            assert_eq!(server.info_text(mode).as_deref(), Some("standalone"), "{name}");
+            let mut running = server.busy("while true do end");
+            let busy =
+                "is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+            server.check(&[("GET k", &format!("BUSY {title} {busy}")), ("SCRIPT KILL", "OK")]);
+            assert!(running.line().starts_with("-ERR"));
+        }
+    }
+}
+
 /// Whoever sets what has expired already means that it be gone.
 #[test]
 fn a_set_in_the_past() {

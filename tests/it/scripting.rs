@@ -265,7 +265,7 @@ fn known_scripts() {
     server.check(&[
         (&format!("EVALSHA {sha} 0"), ":1"),
         (&format!("EVALSHA_RO {} 0", sha.to_uppercase()), ":1"),
-        (&format!("SCRIPT EXISTS {sha} x"), "[:1 :0]"),
+        (&format!("SCRIPT EXISTS {sha} {} x", sha.to_uppercase()), "[:1 :1 :0]"),
         ("SCRIPT FLUSH NOW", "ERR SCRIPT FLUSH only support SYNC|ASYNC option"),
         ("SCRIPT FLUSH ASYNC", "OK"),
         (&format!("EVALSHA {sha} 0"), "NOSCRIPT No matching script. Please use EVAL."),

@@ -335,8 +335,8 @@ directives! {
     prefetch_batch_max_size: u32 = 16, int(0, 128), "prefetch-batch-max-size", NO_EFFECT, VALKEY;
     /// Availability zone that INFO shows.
     availability_zone: String = String::new(), text, "availability-zone", VALKEY;
-    /// Call the server redis where Valkey would say valkey.
-    extended_redis_compatibility: bool = false, bool, "extended-redis-compatibility", NO_EFFECT, VALKEY;
+    /// Called `valkey-server`, it names itself Redis all the same.
+    extended_redis_compatibility: bool = false, bool, "extended-redis-compatibility", VALKEY;
 
     ["Security"]
 

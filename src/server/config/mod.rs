@@ -90,7 +90,7 @@ impl From<SetError> for CommandError {
                 let before = "Unknown option or number of arguments for CONFIG SET - '";
                 CommandError::quoting(before, &name, "'")
             }
-            SetError::Loading => CommandError::LOADING,
+            SetError::Loading => CommandError::loading("Redis"),
             SetError::Failed { argument, reason } => {
                 let before = b"CONFIG SET failed (possibly related to argument '";
                 let reason = reason.to_string();
@@ -120,6 +120,16 @@ impl Config {
 }
 
 impl Config {
+    /// Whether the server names itself Valkey.
+    pub fn is_valkey(&self) -> bool {
+        self.flavour.names_itself_valkey && !self.extended_redis_compatibility
+    }
+
+    /// What the server calls itself in errors.
+    pub fn title(&self) -> &'static str {
+        if self.is_valkey() { "Valkey" } else { "Redis" }
+    }
+
     /// The port by which the server is known: the one for TLS if there is no other.
     pub fn main_port(&self) -> u16 {
         if self.port == 0 { self.tls_port } else { self.port }

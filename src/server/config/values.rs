@@ -620,8 +620,13 @@ impl Special for Vec<String> {
         if args.len() > BINDADDR_MAX {
             return Err("Too many bind addresses specified.".into());
         }
-        let addresses = without_lone_empty(args).iter().map(|arg| text(arg).map(str::to_owned));
-        *self = addresses.collect::<Result<_, _>>()?;
+        // What no address has could not be read again from the file, either.
+        let is_plain = |b: &u8| b.is_ascii_graphic() && !b"\"'\\#".contains(b);
+        let address = |arg: &&[u8]| match text(arg) {
+            Ok(address) if arg.iter().all(is_plain) => Ok(address.to_owned()),
+            _ => Err("argument must be an address".into()),
+        };
+        *self = without_lone_empty(args).iter().map(address).collect::<Result<_, Reason>>()?;
         Ok(())
     }
 

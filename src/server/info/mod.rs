@@ -171,7 +171,8 @@ fn server(s: &Server, lines: &mut Lines) {
     lines.add("redis_git_sha1", "00000000");
     lines.add("redis_git_dirty", 0);
     lines.add("redis_build_id", "0000000000000000");
-    lines.add("redis_mode", cluster::mode(s));
+    let mode = if s.config.is_valkey() { "server_mode" } else { "redis_mode" };
+    lines.add(mode, cluster::mode(s));
     lines.add("os", process::system_name());
     lines.add("arch_bits", usize::BITS);
     lines.add("monotonic_clock", "POSIX clock_gettime");

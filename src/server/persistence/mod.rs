@@ -59,28 +59,24 @@ use task::{Pipe, Task};
 /// Why writes may not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskError {
-    /// The last background save failed.
-    Snapshot,
+    /// The last background save failed. `title`: what the server calls itself.
+    Snapshot { title: &'static str },
     /// The append-only file can't be written, for this reason.
     Aof(String),
 }
 
 impl From<DiskError> for CommandError {
     fn from(error: DiskError) -> CommandError {
-        const SNAPSHOT: CommandError = CommandError::new(
-            ErrorCode::Misconf,
-            "Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
-             may modify the data set are disabled, because this instance is configured to report errors during writes \
-             if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
-             about the RDB error.",
-        );
-        match error {
-            DiskError::Snapshot => SNAPSHOT,
-            DiskError::Aof(reason) => {
-                let text = format!("Errors writing to the AOF file: {reason}");
-                CommandError::with(ErrorCode::Misconf, text)
-            }
-        }
+        let text = match error {
+            DiskError::Snapshot { title } => format!(
+                "{title} is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
+                 that may modify the data set are disabled, because this instance is configured to report errors \
+                 during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the \
+                 {title} logs for details about the RDB error."
+            ),
+            DiskError::Aof(reason) => format!("Errors writing to the AOF file: {reason}"),
+        };
+        CommandError::with(ErrorCode::Misconf, text)
     }
 }
 
@@ -242,7 +238,7 @@ impl Persistence {
     pub(crate) fn disk_error(&self, config: &Config) -> Option<DiskError> {
         let counts = config.stop_writes_on_bgsave_error && !config.save.is_empty();
         if !self.snapshots.last_ok() && counts {
-            return Some(DiskError::Snapshot);
+            return Some(DiskError::Snapshot { title: config.title() });
         }
         self.aof.error().filter(|_| !self.aof.is_off()).cloned().map(DiskError::Aof)
     }

@@ -1,8 +1,9 @@
-//! `tls-auth-clients-user`: a client that shows a certificate is logged in as the user whom the certificate names, without
-//! a password. If it names nobody who may log in, the client stays what clients are at first, and `ACL LOG` tells.
+//! `tls-auth-clients-user`: a client that shows a certificate is logged in as the user whom the certificate names,
+//! without a password. If it names nobody who may log in, the client stays what clients are at first, and `ACL LOG`
+//! tells.
 //!
-//! Names stand in certificates as X.509 has them (RFC 5280): the common name is an attribute of the subject, and URIs are
-//! among its alternative names.
+//! Names stand in certificates as X.509 has them (RFC 5280): the common name is an attribute of the subject, and URIs
+//! are among its alternative names.
 
 use crate::server::Server;
 use crate::server::acl;

@@ -26,7 +26,7 @@ pub(super) fn obstacle(server: &Server) -> Option<String> {
         return Some("busy: a script runs for long".to_string());
     }
     match server.persistence.disk_error(&server.config)? {
-        DiskError::Snapshot => {
+        DiskError::Snapshot { .. } => {
             Some("failing disk: the last snapshot could not be saved".to_string())
         }
         DiskError::Aof(reason) => {

@@ -99,7 +99,12 @@ fn identity(info: &Fields<'_>, out: &mut Exposition) {
         "process_id",
         "master_replid",
     ];
-    out.sample(&names.map(|name| (name, info.get(name))), 1);
+    let value = |name| match (name, info.get(name)) {
+        // So called by one that calls itself Valkey.
+        ("redis_mode", "") => info.get("server_mode"),
+        (_, value) => value,
+    };
+    out.sample(&names.map(|name| (name, value(name))), 1);
     out.head("aeolis_build_info", Kind::Gauge, "The version of Aeolis.");
     out.sample(&[("version", VERSION)], 1);
     let number = |field: &str| info.get(field).parse::<f64>().unwrap_or(0.0);
