@@ -126,7 +126,7 @@ impl Listeners {
             match listen(host, port, server.config.tcp_backlog) {
                 Ok(listener) => {
                     self.add(registry, kind(listener))?;
-                    bound.push(host.to_string());
+                    bound.push(address);
                 }
                 Err(error) => {
                     let unavailable = matches!(
