@@ -323,6 +323,14 @@ impl Decoder {
                 extensions.client_ipv4 = Some(ip).filter(|ip| is_ipv4(ip));
                 return Ok(());
             }
+            extension::CLIENT_TCP_PORT => {
+                extensions.client_tcp_port = self.port(content)?;
+                return Ok(());
+            }
+            extension::CLIENT_TLS_PORT => {
+                extensions.client_tls_port = self.port(content)?;
+                return Ok(());
+            }
             extension::FORGOTTEN_NODE => {
                 let mut reader = Reader { rest: content };
                 let node = self.node(self.read(&mut reader)?)?;
@@ -338,6 +346,12 @@ impl Decoder {
         };
         *text = Some(self.text(content)?).filter(|text| !text.is_empty());
         Ok(())
+    }
+
+    /// A port at the beginning of an extension; `None`: none is announced.
+    fn port(self, content: &[u8]) -> Result<Option<u16>, DecodeError> {
+        let port = u16::from_be_bytes(self.read(&mut Reader { rest: content })?);
+        Ok(Some(port).filter(|&port| port != 0))
     }
 
     fn publication(self, reader: &mut Reader) -> Result<Publication, DecodeError> {

@@ -124,6 +124,18 @@ fn write_extensions(extensions: &Extensions, out: &mut Vec<u8>) -> u16 {
             count += 1;
         }
     }
+    let ports = [
+        (extension::CLIENT_TCP_PORT, extensions.client_tcp_port),
+        (extension::CLIENT_TLS_PORT, extensions.client_tls_port),
+    ];
+    for (kind, port) in ports {
+        if let Some(port) = port.filter(|&port| port != 0) {
+            extension_header(kind, EXTENSION_ALIGNMENT, out);
+            out.extend(port.to_be_bytes());
+            out.resize(out.len() + EXTENSION_ALIGNMENT - size_of::<u16>(), 0);
+            count += 1;
+        }
+    }
     for forgotten in extensions.forgotten.iter().take((u16::MAX - count - 1).into()) {
         extension_header(extension::FORGOTTEN_NODE, NODE_ID_BYTES + 8, out);
         out.extend(forgotten.node.as_bytes());

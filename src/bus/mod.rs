@@ -52,6 +52,8 @@ mod extension {
     /// Valkey's. Redis 8 sends a secret of 40 letters under the same number.
     pub(super) const CLIENT_IPV4: u16 = 4;
     pub(super) const CLIENT_IPV6: u16 = 5;
+    pub(super) const CLIENT_TCP_PORT: u16 = 6;
+    pub(super) const CLIENT_TLS_PORT: u16 = 7;
     pub(super) const AVAILABILITY_ZONE: u16 = 8;
 }
 
@@ -192,6 +194,9 @@ pub struct Extensions {
     /// Addresses for clients. Only Valkey may be sent one: Redis 8 reads something else there.
     pub client_ipv4: Option<String>,
     pub client_ipv6: Option<String>,
+    /// Ports for clients; 0 is not sent.
+    pub client_tcp_port: Option<u16>,
+    pub client_tls_port: Option<u16>,
     pub availability_zone: Option<String>,
     pub forgotten: Vec<Forgotten>,
     pub shard_id: Option<NodeId>,

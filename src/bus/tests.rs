@@ -51,6 +51,8 @@ fn heartbeat() -> Heartbeat {
         human_nodename: Some("seven77".into()),
         client_ipv4: Some("10.1.1.1".into()),
         client_ipv6: Some("::1".into()),
+        client_tcp_port: Some(7777),
+        client_tls_port: Some(7778),
         availability_zone: Some("zone-a".into()),
         forgotten: vec![Forgotten { node: id('d'), ttl_s: 60 }],
         shard_id: Some(id('e')),

@@ -114,7 +114,7 @@ fn node_line(cluster: &Cluster, node: &Node, now: Now) -> String {
         "node {} {}:{}@{}: {}",
         node.id(),
         address.ip,
-        node.client_port(address.tcp_port == 0),
+        node.port(address.tcp_port == 0),
         address.bus_port,
         describe::flag_names(node.flags())
     );

@@ -346,6 +346,26 @@ fn a_cluster_with_valkey() {
 }
 
 /// How many keys the slot has that moves; a million take a minute or two.
+/// What a node tells clients of itself reaches them through a server of the other kind.
+#[test]
+fn valkey_and_we_pass_on_what_clients_are_to_be_told() {
+    let (Some(mut ours), Some(mut theirs)) = (start(Kind::Aeolis), start(Kind::Valkey)) else {
+        return;
+    };
+    for (server, port) in [(&mut ours, "7777"), (&mut theirs, "8888")] {
+        server.check(&[
+            (&format!("CONFIG SET cluster-announce-client-port {port}"), "OK"),
+            ("CONFIG SET cluster-announce-client-ipv4 10.1.1.1", "OK"),
+        ]);
+    }
+    ours.check(&[(&format!("CLUSTER MEET 127.0.0.1 {}", theirs.port), "OK")]);
+    for server in [&mut ours, &mut theirs] {
+        server.wait_for("CLUSTER NODES", |nodes| {
+            nodes.contains(" 10.1.1.1:7777@") && nodes.contains(" 10.1.1.1:8888@")
+        });
+    }
+}
+
 fn keys_to_move() -> usize {
     std::env::var("AEOLIS_MIGRATION_KEYS").map_or(20_000, |n| n.parse().expect("a number"))
 }

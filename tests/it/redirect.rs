@@ -1,9 +1,10 @@
 //! Where a node of a cluster sends requests that are not for it. The other nodes are only in its file.
 
-use crate::harness::{Server, free_port};
+use crate::harness::{Server, free_port, wait_for};
 
 const ME: &str = "07c37dfeb235213a872192d90877d0cd55635b91";
 const OTHER: &str = "67ed2db8d677e59ec4a4cefb06858cf2a1a89fa1";
+const THIRD: &str = "824fe116063bc5fcf9f4ffd895bc17aee7731ac3";
 
 /// The slots of `bar`, this node's, and `foo`, the other one's.
 const BAR: u16 = 5061;
@@ -23,6 +24,30 @@ fn node(role: &str, others: &str, options: &[&str]) -> Server {
     let mut s = Server::start_in(dir, &[&fixed, options].concat());
     s.wait_for("CLUSTER INFO", |info| info.contains("cluster_state:ok"));
     s
+}
+
+/// What a node tells clients of itself, and passes on of others, may be other ports than nodes use among themselves.
+#[test]
+fn clients_may_be_told_other_ports() {
+    let told = format!(
+        "{THIRD} 127.0.0.1:30002@40002,,client-tcp-port=7777,client-ipv4=1.2.3.4,tls-port=0,shard-id={THIRD} \
+         master - 0 0 0 connected\n"
+    );
+    let mut s = node("master - 0 0 2 connected 0-8191", &told, &[]);
+    let nodes = s.line("CLUSTER NODES");
+    assert!(nodes.contains(&format!("{THIRD} 1.2.3.4:7777@40002 master")), "{nodes}");
+    s.check(&[
+        ("CONFIG SET cluster-announce-client-port 8888", "OK"),
+        ("CONFIG SET cluster-announce-client-tls-port 8889", "OK"),
+        ("CONFIG SET cluster-announce-client-port 65536", "ERR CONFIG SET failed (possibly related to argument 'cluster-announce-client-port') - argument must be between 0 and 65535 inclusive"),
+    ]);
+    let slots = s.line("CLUSTER SLOTS");
+    assert!(slots.starts_with("[[:0 :8191 [127.0.0.1 :8888 "), "{slots}");
+    let file = s.dir().join("nodes.conf");
+    wait_for("the file", || {
+        let text = std::fs::read_to_string(&file).ok()?;
+        text.contains(",client-tls-port=8889,client-tcp-port=8888,tls-port=0").then_some(())
+    });
 }
 
 fn primary(options: &[&str]) -> Server {

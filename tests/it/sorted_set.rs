@@ -81,6 +81,12 @@ fn ranges() {
         ("ZRANGEBYSCORE z 2 3 WITHSCORES LIMIT 0 1", "[b 2]"),
         ("ZREVRANGEBYSCORE z 3 2", "[c b]"),
         ("ZRANGEBYLEX l [a (c", "[a b]"),
+        // Where scores differ, the ends decide whether there is anything.
+        ("ZADD mixed 41 m0 51 a", ":2"),
+        ("ZLEXCOUNT mixed (b (m3", ":0"),
+        ("ZREMRANGEBYLEX mixed (b (m3", ":0"),
+        ("ZRANGEBYLEX mixed [a [m9", "[m0 a]"),
+        ("DEL mixed", ":1"),
         ("ZREVRANGEBYLEX l [c -", "[c b a]"),
         ("ZCOUNT z (1 +inf", ":3"),
         ("ZCOUNT z nan 1", "ERR min or max is not a float"),

@@ -77,11 +77,10 @@ pub fn write_node(text: &mut String, cluster: &Cluster, node: &Node, reader: Rea
 
 fn write_address(text: &mut String, node: &Node, reader: Reader) -> std::fmt::Result {
     let (ip, port) = match reader {
-        Reader::File => (node.address().ip.as_str(), node.client_port(false)),
+        Reader::File => (node.address().ip.as_str(), node.port(false)),
         Reader::Client { ipv6, tls } => (node.client_ip(ipv6), node.client_port(tls)),
     };
-    let Announced { hostname, human_name, client_ipv4, client_ipv6, availability_zone } =
-        node.announced();
+    let Announced { hostname, human_name, .. } = node.announced();
     write!(text, "{} {ip}:{port}@{}", node.id(), node.address().bus_port)?;
     if !hostname.is_empty() {
         write!(text, ",{hostname}")?;
@@ -92,17 +91,23 @@ fn write_address(text: &mut String, node: &Node, reader: Reader) -> std::fmt::Re
     if hostname.is_empty() {
         text.push(',');
     }
-    let optional = [
-        ("availability-zone", availability_zone),
-        ("client-ipv6", client_ipv6),
-        ("client-ipv4", client_ipv4),
-    ];
-    for (name, value) in optional {
-        if !value.is_empty() {
-            write!(text, ",{name}={value}")?;
+    let Announced { availability_zone, client_ipv4, client_ipv6, .. } = node.announced();
+    let &Announced { client_tcp_port, client_tls_port, .. } = node.announced();
+    if !availability_zone.is_empty() {
+        write!(text, ",availability-zone={availability_zone}")?;
+    }
+    for (name, port) in [("client-tls-port", client_tls_port), ("client-tcp-port", client_tcp_port)]
+    {
+        if port != 0 {
+            write!(text, ",{name}={port}")?;
         }
     }
-    write!(text, ",tls-port={}", node.client_port(true))?;
+    for (name, ip) in [("client-ipv6", client_ipv6), ("client-ipv4", client_ipv4)] {
+        if !ip.is_empty() {
+            write!(text, ",{name}={ip}")?;
+        }
+    }
+    write!(text, ",tls-port={}", node.port(true))?;
     if !human_name.is_empty() {
         write!(text, ",nodename={human_name}")?;
     }

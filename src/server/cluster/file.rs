@@ -306,6 +306,14 @@ fn parse_address(text: &str, is_tls: bool, node: &mut SavedNode) -> Option<()> {
                 (node.address.tls_port, has_tls) = (value.parse().ok()?, true);
                 continue;
             }
+            "client-tcp-port" => {
+                announced.client_tcp_port = value.parse().ok()?;
+                continue;
+            }
+            "client-tls-port" => {
+                announced.client_tls_port = value.parse().ok()?;
+                continue;
+            }
             "nodename" => &mut announced.human_name,
             "client-ipv4" => &mut announced.client_ipv4,
             "client-ipv6" => &mut announced.client_ipv6,
@@ -361,7 +369,7 @@ mod tests {
     use rand::rngs::SmallRng;
 
     /// What Valkey 9.1 and Redis 8.2 and 7.0 have written.
-    const VALKEY: &str = "68f840c21f4be176450fb908cc1b85ebe0f7db99 10.0.0.1:22085@32085,hh.example,availability-zone=zoneA,client-ipv6=::1,client-ipv4=10.1.1.1,tls-port=0,nodename=humy,shard-id=7442edaefe9e4668d89f66fc4605c6d0198690a2 myself,master - 0 0 0 connected 0-8191 9000\nvars currentEpoch 0 lastVoteEpoch 0\n";
+    const VALKEY: &str = "68f840c21f4be176450fb908cc1b85ebe0f7db99 10.0.0.1:22085@32085,hh.example,availability-zone=zoneA,client-tls-port=7778,client-tcp-port=7777,client-ipv6=::1,client-ipv4=10.1.1.1,tls-port=0,nodename=humy,shard-id=7442edaefe9e4668d89f66fc4605c6d0198690a2 myself,master - 0 0 0 connected 0-8191 9000\nvars currentEpoch 0 lastVoteEpoch 0\n";
     const REDIS_8: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 127.0.0.1:14257@24257,,tls-port=0,shard-id=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb master - 0 1795982917398 0 connected\nff4e431789e60682a053ab5c619b4232595f920a 127.0.0.1:12612@22612,,tls-port=0,shard-id=1162dc0245a114f6ec8b13ea4ef1d938b5acfc52 myself,master - 0 0 3 connected 0-8191 [9-<-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa] [8191->-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\nvars currentEpoch 7 lastVoteEpoch 6\n";
     const REDIS_7_0: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 127.0.0.1:16569@26569 slave b2d7acd24b0bc98c5d745f3ed05af5f5e62fbcf7 0 1795982912199 0 connected\nb2d7acd24b0bc98c5d745f3ed05af5f5e62fbcf7 127.0.0.1:24732@34732 myself,master - 0 0 0 connected 0-8191\nvars currentEpoch 0 lastVoteEpoch 0\n";
 
@@ -403,7 +411,9 @@ mod tests {
             (&[(8191, other.id)][..], &[(9, other.id)][..])
         );
         let saved = read(VALKEY);
-        assert_eq!(saved.nodes[0].announced.availability_zone, "zoneA");
+        let announced = &saved.nodes[0].announced;
+        assert_eq!(announced.availability_zone, "zoneA");
+        assert_eq!((announced.client_tcp_port, announced.client_tls_port), (7777, 7778));
         assert_eq!(
             (saved.nodes[0].address.tcp_port, saved.nodes[0].address.bus_port),
             (22085, 32085)

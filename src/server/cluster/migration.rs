@@ -254,7 +254,7 @@ fn connect(server: &mut Server, name: &str) {
     let target = server.net.migrations.named(name).and_then(|job| job.target);
     let node = target.and_then(|id| server.cluster.as_ref()?.node(&id));
     let encrypted = server.config.tls_replication;
-    let Some((ip, port)) = node.map(|n| (n.address().ip.clone(), n.client_port(encrypted))) else {
+    let Some((ip, port)) = node.map(|n| (n.address().ip.clone(), n.port(encrypted))) else {
         let text = "Unable to connect to target node: target node not found";
         return with_job(server, name, |job, facts| job.fail(text, facts));
     };

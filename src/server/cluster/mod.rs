@@ -59,7 +59,7 @@ pub(crate) fn primary_address(server: &Server) -> Option<(String, u16)> {
     let cluster = server.cluster.as_ref()?;
     let primary = cluster.primary_of(cluster.myself())?;
     let ip = Some(primary.address().ip.clone()).filter(|ip| !ip.is_empty())?;
-    Some((ip, primary.client_port(server.config.tls_replication)))
+    Some((ip, primary.port(server.config.tls_replication)))
 }
 
 /// The data has been loaded. Keys of slots that nobody owns make them this node's; those of others' slots go.

@@ -624,6 +624,10 @@ directives! {
     cluster_announce_client_ipv4: Option<String> = None, optional(ipv4), "cluster-announce-client-ipv4", VALKEY;
     /// IPv6 address told to clients.
     cluster_announce_client_ipv6: Option<String> = None, optional(ipv6), "cluster-announce-client-ipv6", VALKEY;
+    /// Port told to clients; 0: the one told to other nodes.
+    cluster_announce_client_port: u16 = 0, int(0, 65535), "cluster-announce-client-port", LATER;
+    /// TLS port told to clients; 0: the one told to other nodes.
+    cluster_announce_client_tls_port: u16 = 0, int(0, 65535), "cluster-announce-client-tls-port", LATER;
     /// Host name told to clients.
     cluster_announce_hostname: Option<String> = None, optional(hostname), "cluster-announce-hostname";
     /// Name of the node for people.

@@ -339,7 +339,8 @@ impl Zset {
         start..end.max(start)
     }
 
-    /// The ranks of the elements whose members are in a range; for sets all of whose scores are equal.
+    /// The ranks of the elements whose members are in a range; for sets all of whose scores are equal. Of others Redis
+    /// says no more than this: if the last member comes before the range, or the first one behind it, there are none.
     pub fn ranks_by_lex(&self, range: &LexRange<'_>) -> Range<usize> {
         let text = |member: ListpackEntry<'_>, is: &dyn Fn(&[u8]) -> bool| {
             is(member.to_bytes(&mut [0; INT_TEXT_MAX]))
@@ -354,7 +355,14 @@ impl Zset {
                 set.partition_by_member(|member| range.ends_after(member)),
             ),
         };
-        start..end.max(start)
+        let last = self.len().saturating_sub(1);
+        let at = |rank: usize, is: &dyn Fn(&[u8]) -> bool| {
+            self.range(rank..rank + 1).next().is_some_and(|(member, _)| text(member, is))
+        };
+        if start >= end || at(last, &|m| range.is_after(m)) || !at(0, &|m| range.ends_after(m)) {
+            return start..start;
+        }
+        start..end
     }
 
     /// An element by chance, each with the same one.

@@ -118,6 +118,8 @@ impl Cluster {
             human_nodename: some(&own.human_name),
             client_ipv4: some(&own.client_ipv4).filter(|_| is_valkey),
             client_ipv6: some(&own.client_ipv6).filter(|_| is_valkey),
+            client_tcp_port: Some(own.client_tcp_port).filter(|_| is_valkey),
+            client_tls_port: Some(own.client_tls_port).filter(|_| is_valkey),
             availability_zone: some(&own.availability_zone).filter(|_| is_valkey),
             forgotten: forgotten.map(|(node, ttl_s)| Forgotten { node, ttl_s }).collect(),
             shard_id: Some(myself.shard_id),
@@ -206,7 +208,7 @@ impl Cluster {
         let node = &mut self.nodes[key];
         node.address = address;
         node.flags.remove(NodeFlags::NO_ADDRESS);
-        let (ip, port) = (node.address.ip.clone(), node.client_port(facts.config.tls_cluster));
+        let (ip, port) = (node.address.ip.clone(), node.port(facts.config.tls_cluster));
         let named = self.named(key);
         self.notice(format!("Address updated for node {named}, now {ip}:{port}"));
         if self.myself().primary == Some(key) {
@@ -217,7 +219,7 @@ impl Cluster {
     /// Replicates a node.
     pub(super) fn follow(&mut self, key: NodeKey, full: bool, facts: &Facts) {
         let node = &self.nodes[key];
-        let port = node.client_port(facts.config.tls_replication);
+        let port = node.port(facts.config.tls_replication);
         self.actions.push(Action::Follow { ip: node.address.ip.clone(), port, full });
     }
 
@@ -254,6 +256,8 @@ impl Cluster {
             human_name: extensions.human_nodename.unwrap_or_default(),
             client_ipv4: extensions.client_ipv4.unwrap_or_default(),
             client_ipv6: extensions.client_ipv6.unwrap_or_default(),
+            client_tcp_port: extensions.client_tcp_port.unwrap_or_default(),
+            client_tls_port: extensions.client_tls_port.unwrap_or_default(),
             availability_zone: extensions.availability_zone.unwrap_or_default(),
         };
         if self.nodes[sender].announced != announced {

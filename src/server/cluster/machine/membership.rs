@@ -167,6 +167,8 @@ impl Cluster {
             human_name: text(&config.cluster_announce_human_nodename),
             client_ipv4: text(&config.cluster_announce_client_ipv4),
             client_ipv6: text(&config.cluster_announce_client_ipv6),
+            client_tcp_port: config.cluster_announce_client_port,
+            client_tls_port: config.cluster_announce_client_tls_port,
             availability_zone: config.availability_zone.clone(),
         };
         let had_ip =

@@ -28,6 +28,9 @@ pub struct Announced {
     /// Addresses that clients are told in place of the node's own.
     pub client_ipv4: String,
     pub client_ipv6: String,
+    /// Ports that clients are told in place of the node's own; 0: none.
+    pub client_tcp_port: u16,
+    pub client_tls_port: u16,
     pub availability_zone: String,
 }
 
@@ -151,9 +154,18 @@ impl Node {
         self.inbound
     }
 
-    /// The port at which clients find it, with or without TLS.
-    pub fn client_port(&self, tls: bool) -> u16 {
+    /// The port at which other nodes find it, with or without TLS.
+    pub fn port(&self, tls: bool) -> u16 {
         if tls { self.address.tls_port } else { self.address.tcp_port }
+    }
+
+    /// The port that a client is told, who speaks TLS or does not.
+    pub fn client_port(&self, tls: bool) -> u16 {
+        let Announced { client_tcp_port, client_tls_port, .. } = self.announced;
+        match if tls { client_tls_port } else { client_tcp_port } {
+            0 => self.port(tls),
+            announced => announced,
+        }
     }
 
     /// The address that a client is told, who is connected over IPv6 or not.
