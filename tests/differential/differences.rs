@@ -802,6 +802,18 @@ const SELDOM: &[(&[Kind], &str)] = &[
         "`PEXPIRE` by a millisecond, which may be over before the command is: 7.0 reads the clock twice",
     ),
     (&PEERS, "`DBSIZE` counts keys whose time is over until somebody has found them"),
+    (
+        &[Kind::Redis7],
+        "`XREADGROUP` of a group whose last ID is beyond the stream's: no consumer comes into being there",
+    ),
+    (
+        &[Kind::Valkey],
+        "`LSET` with an index far behind the list's end: of it, 32 bits count there, and an element is replaced",
+    ),
+    (
+        &[Kind::Valkey],
+        "`BITCOUNT` with a number beyond 64 bits and an unknown unit: the unit is judged first there",
+    ),
     (&[Kind::Valkey], "`SORT` of an empty element: 0 in 7.2, and no number there"),
     (
         &[Kind::Valkey],

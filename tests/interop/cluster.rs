@@ -358,7 +358,10 @@ fn valkey_and_we_pass_on_what_clients_are_to_be_told() {
             ("CONFIG SET cluster-announce-client-ipv4 10.1.1.1", "OK"),
         ]);
     }
-    ours.check(&[(&format!("CLUSTER MEET 127.0.0.1 {}", theirs.port), "OK")]);
+    let nodes = theirs.line("CLUSTER NODES");
+    let bus =
+        nodes.split_once('@').and_then(|(_, rest)| rest.split_once([' ', ','])).expect("it").0;
+    ours.check(&[(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", theirs.port), "OK")]);
     for server in [&mut ours, &mut theirs] {
         server.wait_for("CLUSTER NODES", |nodes| {
             nodes.contains(" 10.1.1.1:7777@") && nodes.contains(" 10.1.1.1:8888@")

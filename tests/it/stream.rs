@@ -389,6 +389,7 @@ fn entries_are_deleted_with_their_references() {
         ("XDELEX s acked ids 1 2-1", "[:2]"),
         ("XACK s g2 2-1", ":1"),
         ("XDELEX s acked ids 1 2-1", "[:1]"),
+        ("XDELEX s acked ids 2 2-1 99-1", "[:-1 :2]"),
         ("XDELEX s DELREF IDS 2 3-1 3-1", "[:1 :-1]"),
         ("XPENDING s g1", "[:1 1-1 1-1 [[c 1]]]"),
         ("XDELEX s IDS 1 1-1 DELREF", "[:-1]"),

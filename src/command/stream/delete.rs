@@ -188,9 +188,10 @@ pub(super) fn xdelex(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> Command
         for (id, outcome) in request.ids()?.into_iter().zip(&mut outcomes) {
             let there = stream.log.get(id).is_some();
             *outcome = match effects.delete(stream, id, request.references) {
-                _ if !there => -1,
-                true => 1,
+                // Even if there is no entry of this ID: it was not read or not acknowledged yet.
                 false => 2,
+                true if there => 1,
+                true => -1,
             };
         }
     }
