@@ -206,15 +206,26 @@ function table.insert(t, ...)
   if count ~= 2 then error("wrong number of arguments to 'insert'", 2) end
   place = integer(2, 'insert', place)
   if not (place >= -2^31 and place < 2^31) then error("bad argument #2 to 'insert' (position out of bounds)", 2) end
-  for i = place > last and place or last, place + 1, -1 do rawset(t, i, rawget(t, i - 1)) end
+  local top = place > last and place or last
+  if getmetatable(t) == nil then
+    for i = top, place + 1, -1 do t[i] = t[i - 1] end
+  else
+    for i = top, place + 1, -1 do rawset(t, i, rawget(t, i - 1)) end
+  end
   rawset(t, place, value)
 end
 
 function table.remove(t, place)
-  check_type(1, 'remove', t, 'table')
+  if type(t) ~= 'table' then check_type(1, 'remove', t, 'table') end
   local last = #t
   place = place ~= nil and integer(2, 'remove', place) or last
   if not (1 <= place and place <= last) then return end
+  if getmetatable(t) == nil then
+    local removed = t[place]
+    for i = place, last - 1 do t[i] = t[i + 1] end
+    t[last] = nil
+    return removed
+  end
   local removed = rawget(t, place)
   for i = place, last - 1 do rawset(t, i, rawget(t, i + 1)) end
   rawset(t, last, nil)
@@ -249,55 +260,56 @@ function table.foreachi(t, f)
 end
 
 -- Lua 5.1's quicksort, step by step, so that orders that are none give the same results. Answers whether the order
--- makes sense.
+-- makes sense. The table is a plain one: nothing that it is asked for calls anybody.
+local QUICKSORT = [[
 local function quicksort(t, low, high, before)
   while low < high do
-    local a, b = rawget(t, low), rawget(t, high)
+    local a, b = t[low], t[high]
     if before(b, a) then
-      rawset(t, low, b)
-      rawset(t, high, a)
+      t[low] = b
+      t[high] = a
     end
     if high - low == 1 then break end
     local middle = (low + high - (low + high) % 2) / 2
-    local pivot = rawget(t, middle)
-    a = rawget(t, low)
+    local pivot = t[middle]
+    a = t[low]
     if before(pivot, a) then
-      rawset(t, middle, a)
-      rawset(t, low, pivot)
+      t[middle] = a
+      t[low] = pivot
     else
-      b = rawget(t, high)
+      b = t[high]
       if before(b, pivot) then
-        rawset(t, middle, b)
-        rawset(t, high, pivot)
+        t[middle] = b
+        t[high] = pivot
       end
     end
     if high - low == 2 then break end
-    pivot = rawget(t, middle)
-    rawset(t, middle, rawget(t, high - 1))
-    rawset(t, high - 1, pivot)
+    pivot = t[middle]
+    t[middle] = t[high - 1]
+    t[high - 1] = pivot
     local i, j = low, high - 1
     while true do
       i = i + 1
-      a = rawget(t, i)
+      a = t[i]
       while before(a, pivot) do
         if i > high then return false end
         i = i + 1
-        a = rawget(t, i)
+        a = t[i]
       end
       j = j - 1
-      b = rawget(t, j)
+      b = t[j]
       while before(pivot, b) do
         if j < low then return false end
         j = j - 1
-        b = rawget(t, j)
+        b = t[j]
       end
       if j < i then break end
-      rawset(t, i, b)
-      rawset(t, j, a)
+      t[i] = b
+      t[j] = a
     end
-    a = rawget(t, high - 1)
-    rawset(t, high - 1, rawget(t, i))
-    rawset(t, i, a)
+    a = t[high - 1]
+    t[high - 1] = t[i]
+    t[i] = a
     -- The smaller part first: no more calls are open than the length has bits.
     if i - low < high - i then
       i, j, low = i - 1, low, i + 1
@@ -308,22 +320,33 @@ local function quicksort(t, low, high, before)
   end
   return true
 end
+return quicksort
+]]
 
-local function less(a, b) return a < b end
+local quicksort = loadstring(QUICKSORT, '=prelude')()
+-- Without an order of the script's own, nothing is called at all to compare.
+local quicksort_plainly = loadstring(QUICKSORT:gsub('before%((%w+), (%w+)%)', '%1 < %2'), '=prelude')()
+
+local function sort_plain(t, last, before)
+  if before then return quicksort(t, 1, last, before) end
+  local ok, is_order = pcall(quicksort_plainly, t, 1, last)
+  if ok then return is_order end
+  -- Not as an error of this file.
+  local text = type(is_order) == 'string' and is_order:match('^prelude:%d+: (.*)$')
+  error(text or is_order, 0)
+end
 
 function table.sort(t, before)
   check_type(1, 'sort', t, 'table')
   if before ~= nil then check_type(2, 'sort', before, 'function') end
-  local ok, is_order
-  if before then
-    is_order = quicksort(t, 1, #t, before)
+  local last, is_order = #t
+  if getmetatable(t) == nil then
+    is_order = sort_plain(t, last, before)
   else
-    ok, is_order = pcall(quicksort, t, 1, #t, less)
-    if not ok then
-      -- Not as an error of this file.
-      local text = type(is_order) == 'string' and is_order:match('^prelude:%d+: (.*)$')
-      error(text or is_order, 0)
-    end
+    local plain = {}
+    for i = 1, last do plain[i] = rawget(t, i) end
+    is_order = sort_plain(plain, last, before)
+    for i = 1, last do rawset(t, i, plain[i]) end
   end
   if not is_order then error('invalid order function for sorting', 2) end
 end
