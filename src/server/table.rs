@@ -178,10 +178,11 @@ impl CommandTable {
 
     /// The subcommand of a container, by its name in any case.
     pub fn find_subcommand(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
-        self.commands[container].subcommands.clone().find(|&id| {
-            let full = self.commands[id].name;
-            let sub = &full[full.find('|').map_or(0, |bar| bar + 1)..];
-            sub.as_bytes().eq_ignore_ascii_case(name)
+        let container = &self.commands[container];
+        let before = container.name.len() + "|".len();
+        container.subcommands.clone().find(|&id| {
+            let sub = self.commands[id].name.as_bytes().get(before..);
+            sub.is_some_and(|sub| sub.eq_ignore_ascii_case(name))
         })
     }
 

@@ -5,6 +5,48 @@ use crate::harness::errors::{NOT_AN_INTEGER, SYNTAX, WRONG_TYPE};
 
 const INVALID_ID: &str = "ERR Invalid stream ID specified as stream command argument";
 
+/// Of many who wait for one group, each entry goes to one, in the order in which they came; the others wait on.
+#[test]
+fn readers_of_a_group_take_turns() {
+    let mut server = Server::start(&[]);
+    server.check(&[("XGROUP CREATE s g $ MKSTREAM", "OK"), ("XGROUP CREATE s h $", "OK")]);
+    let mut readers: Vec<_> = ["g a", "g b", "h c", "g d"]
+        .iter()
+        .map(|who| server.blocked(&format!("XREADGROUP GROUP {who} COUNT 1 BLOCK 0 STREAMS s >")))
+        .collect();
+    let add = |server: &mut Server, id: &str, waiting: &str| {
+        server.check(&[(&format!("XADD s {id} f v"), id)]);
+        server.wait_info("blocked_clients", waiting);
+    };
+    let got = |id: &str| {
+        format!("*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n{id}\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n")
+    };
+    add(&mut server, "1-1", "2");
+    readers[0].expect(got("1-1"));
+    readers[2].expect(got("1-1"));
+    add(&mut server, "2-1", "1");
+    readers[1].expect(got("2-1"));
+    // Two at once: the second one is left for who comes.
+    server.check(&[
+        ("MULTI", "OK"),
+        ("XADD s 3-1 f v", "QUEUED"),
+        ("XADD s 3-2 f v", "QUEUED"),
+        ("EXEC", "[3-1 3-2]"),
+    ]);
+    readers[3].expect(got("3-1"));
+    readers[0].send("XREADGROUP GROUP g a BLOCK 0 STREAMS s >\r\n");
+    readers[0].expect(got("3-2"));
+    // Who waits for what is here hears that it is not any more.
+    let mut last = server.blocked("XREADGROUP GROUP g a BLOCK 0 STREAMS s >");
+    server.check(&[("XGROUP SETID s g 3-1", "OK"), ("XADD s 4-1 f v", "4-1")]);
+    let both = got("3-2").replace("*1\r\n*2\r\n$3", "*2\r\n*2\r\n$3");
+    last.expect(both);
+    last.read(got("4-1").len() - "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n".len());
+    let mut waiting = server.blocked("XREADGROUP GROUP g a BLOCK 0 STREAMS s >");
+    server.check(&[("XGROUP DESTROY s g", ":1")]);
+    assert!(waiting.line().starts_with("-NOGROUP "));
+}
+
 #[test]
 fn adding() {
     let mut s = Server::start(&[]);

@@ -179,6 +179,11 @@ impl<'a> ReadRequest<'a> {
         // A reader of a group has to learn when the group is gone.
         let interest = KeyInterest { kind: Type::Stream, on_no_key: self.group.is_some() };
         blocking::block_for_keys(s, call, &command, self.keys, interest, deadline_ms);
+        if let Some((group, _)) = self.group
+            && positions.iter().all(|position| *position == From::New)
+        {
+            blocking::wait_for_news_of(s, call.client, group);
+        }
     }
 }
 

@@ -20,6 +20,9 @@ const STEP: usize = 8;
 /// Children of an inner node.
 const FANOUT: usize = 32;
 
+/// Elements after which the nodes' memory is not counted on.
+const COUNTED_ELEMENTS: usize = 4096;
+
 /// A place in the order, and the element that has it.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
@@ -215,9 +218,12 @@ impl Tree {
         Iter { tree: self, ranks, front: [].iter(), back: [].iter() }
     }
 
-    /// Bytes of all nodes.
+    /// Bytes of all nodes; of many, what so many elements have on the average where they were counted.
     pub(super) fn memory(&self) -> usize {
-        self.root.memory()
+        let mut counted = Counted::default();
+        self.root.count_memory(&mut counted);
+        let all = counted.bytes as u128 * self.len as u128 / counted.elements.max(1) as u128;
+        counted.bytes.max(usize::try_from(all).unwrap_or(usize::MAX))
     }
 
     /// Takes levels away that have one node only.
@@ -360,15 +366,30 @@ impl Node {
         }
     }
 
-    fn memory(&self) -> usize {
+    fn count_memory(&self, counted: &mut Counted) {
         match self {
-            Node::Leaf(slots) => slots.capacity() * size_of::<Slot>(),
+            Node::Leaf(slots) => {
+                counted.bytes += slots.capacity() * size_of::<Slot>();
+                counted.elements += slots.len();
+            }
             Node::Inner(children) => {
-                let below: usize = children.iter().map(|child| child.node.memory()).sum();
-                children.capacity() * size_of::<Child>() + below
+                counted.bytes += children.capacity() * size_of::<Child>();
+                for child in children {
+                    if counted.elements >= COUNTED_ELEMENTS {
+                        return;
+                    }
+                    child.node.count_memory(counted);
+                }
             }
         }
     }
+}
+
+/// Bytes of nodes, and how many elements are in them.
+#[derive(Debug, Default)]
+struct Counted {
+    bytes: usize,
+    elements: usize,
 }
 
 /// The child that has the element of this score and member, if any has.

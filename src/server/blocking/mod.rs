@@ -91,8 +91,16 @@ pub(crate) fn block_for_keys(
     let KeyInterest { kind, on_no_key } = interest;
     let waiter = Waiter { client: (token, server.clients[token].id), kind, on_no_key };
     let ticket = server.ks.changes.blocked.add(db, &keys, waiter);
-    let wait = Box::new(KeyWait { db, keys, ticket, command });
+    let wait = Box::new(KeyWait { db, keys, ticket, command, group: None });
     block_client(server, token, Blocked::Keys(wait), deadline_ms);
+}
+
+/// The client that has just been blocked waits for what a group of its streams has not got, and for nothing else.
+pub(crate) fn wait_for_news_of(server: &mut Server, token: Token, group: &[u8]) {
+    let blocked = server.clients[token].blocked.as_mut();
+    if let Some(Blocked::Keys(wait)) = blocked.map(|state| &mut state.on) {
+        wait.group = Some(group.into());
+    }
 }
 
 /// Has a client wait.

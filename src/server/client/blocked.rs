@@ -12,6 +12,8 @@ pub struct KeyWait {
     pub ticket: Ticket,
     /// What is executed then.
     pub command: Vec<Box<[u8]>>,
+    /// A reader waits for what this group of the streams has not got: where there is nothing, its wait goes on.
+    pub group: Option<Box<[u8]>>,
 }
 
 /// What a blocked client waits for.

@@ -7,6 +7,8 @@ use crate::server::client::{BlockState, Blocked, ClientFlags, Token};
 use crate::server::expiry;
 use crate::server::observe::latency;
 use crate::server::output;
+use crate::value::Collection;
+use crate::value::stream::Stream;
 use bytes::Bytes;
 use std::mem;
 
@@ -40,10 +42,24 @@ fn serve_key(server: &mut Server, db: usize, key: &[u8]) {
         if (kind == Some(waiter.kind) || waiter.on_no_key)
             && let Some(token) = server.clients.find(waiter.client)
             && !server.clients[token].is(ClientFlags::CLOSE_ASAP)
+            && !is_in_vain(server, token, db, key)
         {
             resume_blocked(server, token);
         }
     }
+}
+
+/// Whether it is known that a client would find nothing, and block again. Of the many who read for one group one gets
+/// what has come: to execute the commands of all the others would cost more than to write it.
+fn is_in_vain(server: &Server, token: Token, db: usize, key: &[u8]) -> bool {
+    let Some(Blocked::Keys(wait)) = server.clients[token].blocked.as_ref().map(|state| &state.on)
+    else {
+        return false;
+    };
+    let Some(group) = &wait.group else { return false };
+    let stream = server.ks.inspect(db, key).and_then(|entry| Stream::of(entry.value()));
+    let group = stream.and_then(|stream| Some((stream.groups.get(&**group)?, stream)));
+    group.is_some_and(|(group, stream)| group.last_id >= stream.log.last_id)
 }
 
 /// Executes the command again that a client waits with.
