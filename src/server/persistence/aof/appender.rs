@@ -5,6 +5,7 @@ use crate::resp::encode::encode_command;
 use crate::server::config::AppendFsync;
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem;
 
 /// How long writing may wait for a sync under way, in milliseconds: on Linux a write would wait for it anyway.
 const POSTPONE_MS: i64 = 2000;
@@ -46,6 +47,42 @@ pub(crate) struct WriteFailure {
     pub expected: usize,
 }
 
+/// A file whose disk was full when the server went on in another one, and the commands that belong at its end.
+#[derive(Debug)]
+struct Owed {
+    file: File,
+    size: u64,
+    bytes: Vec<u8>,
+}
+
+/// Appends as many of the bytes to a file of `size` as it takes; those are gone from `bytes` then. Half a command is not
+/// left in the file, if it can be taken back. Answers how many bytes the file has grown.
+fn append(file: &mut File, size: u64, bytes: &mut Vec<u8>) -> (u64, Result<(), WriteFailure>) {
+    let (mut written, expected) = (0, bytes.len());
+    let outcome = loop {
+        if written == expected {
+            break Ok(());
+        }
+        match file.write(&bytes[written..]) {
+            Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => written += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    let outcome = outcome.map_err(|error| WriteFailure { error, written, expected });
+    if outcome.is_err() && written > 0 && file.set_len(size).is_ok() {
+        written = 0;
+    }
+    if written == expected {
+        bytes.clear();
+        bytes.shrink_to(KEPT_BUFFER);
+    } else {
+        bytes.drain(..written);
+    }
+    (written as u64, outcome)
+}
+
 /// The incremental file, and what is on its way into it.
 #[derive(Debug, Default)]
 pub(crate) struct Appender {
@@ -54,10 +91,8 @@ pub(crate) struct Appender {
     buffer: Vec<u8>,
     /// The database that is selected behind the buffer; `None`: the next command selects its own.
     selected_db: Option<usize>,
-    /// The database that the file has selected where the buffer begins.
-    written_db: Option<usize>,
-    /// The file ends within a command, the rest of which is buffered.
-    is_torn: bool,
+    /// What files before this one would not take, the oldest first.
+    owed: Vec<Owed>,
     /// The last annotated second.
     annotated: i64,
     /// The buffer has got something since it was last written: no reply may leave.
@@ -145,32 +180,9 @@ impl Appender {
     pub fn write(&mut self) -> (u64, Result<(), WriteFailure>) {
         self.postponed_since_ms = None;
         let Some(file) = &mut self.file else { return (0, Ok(())) };
-        let (mut written, expected) = (0, self.buffer.len());
-        let outcome = loop {
-            if written == expected {
-                break Ok(());
-            }
-            match file.write(&self.buffer[written..]) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => written += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-        };
-        let outcome = outcome.map_err(|error| WriteFailure { error, written, expected });
-        if outcome.is_err() && written > 0 && file.set_len(self.size).is_ok() {
-            // Half a command is not left in the file.
-            written = 0;
-        }
-        self.size += written as u64;
-        if written == expected {
-            self.clear_buffer();
-            (self.written_db, self.is_torn) = (self.selected_db, false);
-        } else {
-            self.buffer.drain(..written);
-            self.is_torn |= written > 0;
-        }
-        (written as u64, outcome)
+        let (grown, outcome) = append(file, self.size, &mut self.buffer);
+        self.size += grown;
+        (grown, outcome)
     }
 
     /// How what has just been written is to be synced. `spares_disk`: a child has the disk for itself.
@@ -245,9 +257,9 @@ impl Appender {
         self.holds_replies = false;
     }
 
-    /// A write works; whether one had failed.
+    /// A write works; whether one had failed, and nothing is lacking any more.
     pub fn write_works(&mut self) -> bool {
-        self.write_error.take().is_some()
+        !self.owes() && self.write_error.take().is_some()
     }
 
     /// Whether a failed write is to be logged, which is noted as done.
@@ -264,48 +276,53 @@ impl Appender {
         self.postponed_since_ms.is_some()
     }
 
-    /// Writes what the file would not take as a file of its own, and makes it durable.
+    /// Goes on in another file of `size` bytes, all of them synced; the next command selects its database. Answers the
+    /// file before, if there is one and it is complete; if not, it is [owed](Appender::write_owed) the rest.
+    pub fn open(&mut self, file: File, size: u64) -> Option<File> {
+        let old = self.file.replace(file);
+        let (bytes, old_size) = (mem::take(&mut self.buffer), self.size);
+        (self.size, self.synced_size, self.selected_db) = (size, size, None);
+        match old {
+            Some(file) if !bytes.is_empty() => {
+                self.owed.push(Owed { file, size: old_size, bytes });
+                None
+            }
+            old => old,
+        }
+    }
+
+    /// Whether files before this one lack commands: as long as they do, the last write counts as failed, and nothing
+    /// behind it as durable.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Tries to write what files before this one lack, and to make it durable.
     ///
     /// # Errors
-    /// What the system says; the buffer is as it was. Also if the file has got a part of a command.
-    pub fn write_aside(&mut self, mut file: File) -> io::Result<()> {
-        if self.is_torn {
-            return Err(io::Error::other("the file before it ends within a command"));
+    /// What the system says; the rest is still owed.
+    pub fn write_owed(&mut self) -> io::Result<()> {
+        while let Some(Owed { file, size, bytes }) = self.owed.first_mut() {
+            let (grown, outcome) = append(file, *size, bytes);
+            *size += grown;
+            outcome.map_err(|failure| failure.error)?;
+            file.sync_data()?;
+            self.owed.remove(0);
         }
-        let mut bytes = Vec::with_capacity(self.buffer.len() + 32);
-        if let Some(db) = self.written_db {
-            encode_command(&[b"SELECT", itoa::Buffer::new().format(db).as_bytes()], &mut bytes);
-        }
-        bytes.extend_from_slice(&self.buffer);
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        self.clear_buffer();
         Ok(())
     }
 
-    fn clear_buffer(&mut self) {
-        self.buffer.clear();
-        self.buffer.shrink_to(KEPT_BUFFER);
-    }
-
-    /// Goes on in another file of `size` bytes, all of them synced; the one before, if any. Nothing must be buffered
-    /// that belongs into that; the next command selects its database.
-    pub fn open(&mut self, file: File, size: u64) -> Option<File> {
-        debug_assert!(self.buffer.is_empty(), "commands of another file");
-        (self.size, self.synced_size) = (size, size);
-        self.select_anew();
-        self.file.replace(file)
-    }
-
-    fn select_anew(&mut self) {
-        (self.selected_db, self.written_db, self.is_torn) = (None, None, false);
+    /// A new base holds what files before this one lack.
+    pub fn forget_owed(&mut self) {
+        self.owed.clear();
     }
 
     /// Forgets the file and what was to be written to it.
     pub fn close(&mut self) {
         self.discard_buffer();
+        self.forget_owed();
         self.file = None;
-        self.select_anew();
+        self.selected_db = None;
         (self.size, self.synced_size) = (0, 0);
         self.postponed_since_ms = None;
     }
@@ -336,7 +353,7 @@ impl Appender {
     }
 
     pub fn buffer_memory(&self) -> usize {
-        self.buffer.capacity()
+        self.buffer.capacity() + self.owed.iter().map(|owed| owed.bytes.capacity()).sum::<usize>()
     }
 
     /// Whether no reply may leave, because what it acknowledges is not in the file.
@@ -368,6 +385,8 @@ impl Appender {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
     use tempfile::TempDir;
 
     fn open() -> (TempDir, Appender) {
@@ -399,27 +418,40 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_would_not_take_stands_by_itself() {
-        let (dir, mut appender) = open();
+    fn a_file_gets_what_it_would_not_take() {
+        // A pipe that is full stands for a disk that is.
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        rustix::io::ioctl_fionbio(&writer, true).expect("an option of it");
+        let mut full = File::from(OwnedFd::from(writer));
+        let mut filled = 0;
+        while let Ok(n) = full.write(&[b'x'; 4096]) {
+            filled += n;
+        }
+        let mut appender = Appender::default();
+        appender.open(full, 0);
         appender.feed(5, &[b"A"], None);
-        appender.write().1.expect("written");
-        appender.feed(5, &[b"B"], None);
-        let aside = dir.path().join("aside");
-        let read_only = || File::open("/dev/null").expect("a file");
-        let buffered = appender.buffered();
-        appender.write_aside(read_only()).expect_err("a failure");
-        assert_eq!(appender.buffered(), buffered);
-        appender.write_aside(File::create(&aside).expect("a file")).expect("written");
-        let text = fs::read_to_string(&aside).expect("the file");
-        assert_eq!(text, "*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n*1\r\n$1\r\nB\r\n");
-        assert_eq!(appender.buffered(), 0);
+        appender.write().1.expect_err("it is full");
+        appender.write_failed("full".into());
 
-        // The next file relies on nothing that was selected in this one.
-        let next = dir.path().join("next");
-        appender.open(File::create(&next).expect("a file"), 0).expect("the file before");
-        appender.feed(5, &[b"C"], None);
+        let (dir, mut other) = open();
+        let next = other.file.take().expect("a file");
+        assert!(appender.open(next, 0).is_none() && appender.owes());
+        appender.feed(5, &[b"B"], None);
         appender.write().1.expect("written");
-        assert!(fs::read_to_string(&next).expect("the file").contains("SELECT"));
+        assert!(!appender.write_works() && appender.has_write_error());
+        // It relies on nothing that was selected in the file before.
+        let text = fs::read_to_string(dir.path().join("incr")).expect("the file");
+        assert!(text.contains("SELECT") && text.contains('B') && !text.contains('A'), "{text}");
+        appender.write_owed().expect_err("it is full still");
+
+        reader.read_exact(&mut vec![0; filled]).expect("all of it");
+        // There is nothing to sync in a pipe; the bytes are in it.
+        let _ = appender.write_owed();
+        let mut bytes = [0; 37];
+        reader.read_exact(&mut bytes).expect("what was owed");
+        assert_eq!(&bytes[..], b"*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n*1\r\n$1\r\nA\r\n");
+        appender.forget_owed();
+        assert!(appender.write_works() && !appender.has_write_error());
     }
 
     #[test]

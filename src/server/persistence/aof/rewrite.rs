@@ -5,7 +5,6 @@
 use super::AofState;
 use super::rewrites::NextRewrite;
 use crate::aof::encode_timestamp;
-use crate::aof::manifest::Manifest;
 use crate::aof::rewrite::encode_entry;
 use crate::resp::encode::encode_command;
 use crate::server::Server;
@@ -146,9 +145,6 @@ fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
     let mut manifest = server.persistence.aof.manifest.clone();
     let prefix = server.config.appendfilename.clone();
     let in_manifest = server.persistence.aof.state == AofState::On;
-    if server.persistence.aof.appender.buffered() > 0 {
-        set_unwritten_apart(server, &mut manifest)?;
-    }
     let name = if in_manifest { manifest.add_incr(&prefix) } else { temporary_incr(&prefix) };
     let file = open_incr(server, &name, true)?;
     if in_manifest {
@@ -156,30 +152,17 @@ fn open_new_incr_aof(server: &mut Server) -> io::Result<()> {
     }
     server.notice(&format!("Creating AOF incr file {name} on background rewrite"));
     let aof = &mut server.persistence.aof;
-    if let Some(old) = aof.appender.open(file, 0) {
+    aof.manifest = manifest;
+    let old = aof.appender.open(file, 0);
+    if aof.appender.owes() {
+        server.warning(
+            "The AOF files before it lack what could not be written: writes are refused until they have that, or \
+             there is a new base.",
+        );
+    } else if let Some(old) = old {
         server.persistence.bio.fsync_and_close(old, server.repl.offset());
         aof.appender.note_fsync(server.ks.now_ms);
     }
-    aof.manifest = manifest;
-    Ok(())
-}
-
-/// What the present file would not take, because its disk is full, becomes a file of its own between that and the new
-/// one: the new base will hold it already, so that it must not be executed behind that, and if there will be no new
-/// base, it must not be lost.
-fn set_unwritten_apart(server: &mut Server, manifest: &mut Manifest) -> io::Result<()> {
-    let name = manifest.add_incr(&server.config.appendfilename);
-    let path = aof::aof_path(server, &name);
-    let file = open_incr(server, &name, true)?;
-    if let Err(error) = server.persistence.aof.appender.write_aside(file) {
-        server.warning(&format!(
-            "Can't write what the append-only file lacks to {name}, so it is not rewritten: {}",
-            io_reason(&error)
-        ));
-        server.persistence.bio.unlink(&path);
-        return Err(error);
-    }
-    write::write_works(server);
     Ok(())
 }
 
@@ -312,6 +295,8 @@ fn install_base_file(server: &mut Server, temporary: &Path, rdb: bool) -> io::Re
         return Err(error);
     }
     server.persistence.aof.manifest = manifest;
+    server.persistence.aof.appender.forget_owed();
+    write::write_works(server);
     let aof = &mut server.persistence.aof;
     if !aof.is_off() {
         let size = fs::metadata(&base_path).map_or(0, |m| m.len()) + aof.appender.size();

@@ -12,6 +12,9 @@ use std::io;
 /// Writes the buffer to the file and syncs it, as `appendfsync` says. While a background sync is under way,
 /// writing may wait for it for two seconds, unless `force`.
 pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
+    if force && server.persistence.aof.appender.owes() {
+        write_owed(server);
+    }
     let syncing =
         server.config.appendfsync == AppendFsync::Everysec && server.persistence.bio.is_syncing();
     let aof = &mut server.persistence.aof;
@@ -46,6 +49,14 @@ pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
     }
     write_works(server);
     try_fsync(server);
+}
+
+/// Tries to complete the files before the present one.
+fn write_owed(server: &mut Server) {
+    match server.persistence.aof.appender.write_owed() {
+        Ok(()) => write_works(server),
+        Err(error) => server.persistence.aof.appender.write_failed(io_reason(&error)),
+    }
 }
 
 /// A write works; if one had failed, that is over.
@@ -87,7 +98,7 @@ fn sync_what_was_written(server: &mut Server) {
     aof.appender.release_replies();
     let all_durable =
         aof.appender.is_all_synced() && bio.is_idle() && !aof.appender.has_fsync_error();
-    if all_durable && policy != AppendFsync::No {
+    if all_durable && policy != AppendFsync::No && !aof.appender.owes() {
         // The offset may have grown by what does not belong into the file.
         aof.durable.reach(server.repl.offset());
     }
@@ -111,7 +122,9 @@ fn try_fsync(server: &mut Server) {
                 server.lifecycle.shutdown.exit_with(1);
                 return;
             }
-            aof.durable.reach(offset);
+            if !aof.appender.owes() {
+                aof.durable.reach(offset);
+            }
             latency::note_since(server, "aof-fsync-always", started);
         }
         Sync::Background => {
@@ -144,7 +157,9 @@ pub(super) fn background_fsync_done(server: &mut Server, job: Fsynced) {
     let aof = &mut server.persistence.aof;
     match job.outcome {
         Ok(()) => {
-            aof.durable.reach_at_least(job.offset);
+            if !aof.appender.owes() {
+                aof.durable.reach_at_least(job.offset);
+            }
             aof.appender.fsync_works();
         }
         // There is nothing to sync in what is no ordinary file.
@@ -159,6 +174,10 @@ pub(super) fn background_fsync_done(server: &mut Server, job: Fsynced) {
 
 /// `hz` times a second: a write that was postponed, and once a second one that failed, is tried again.
 pub(crate) fn retry_aof_write(server: &mut Server, once_a_second: bool) {
+    let appender = &server.persistence.aof.appender;
+    if once_a_second && appender.owes() {
+        write_owed(server);
+    }
     let appender = &server.persistence.aof.appender;
     if appender.is_postponed() || (once_a_second && appender.has_write_error()) {
         flush_append_only_file(server, false);
