@@ -378,7 +378,7 @@ impl Server {
             match outcome {
                 // A short read has emptied the socket; the next arrival is a new event. If the peer has closed,
                 // no further event will say so: read until the end shows.
-                Ok(full) if !full && !peer_closed => return,
+                Ok(full) if !full && !peer_closed && !self.has_ended(token) => return,
                 Ok(_) => {
                     first_read_ns.get_or_insert_with(|| self.ks.clock.nanos());
                 }
@@ -395,6 +395,10 @@ impl Server {
                 }
             }
         }
+    }
+
+    fn has_ended(&self, token: Token) -> bool {
+        self.clients.get(token).is_some_and(|client| client.conn.has_ended())
     }
 
     fn peer_is_gone(&mut self, token: Token, error: &io::Error) {

@@ -176,6 +176,26 @@ fn a_certificate_names_the_user_that_a_client_is() {
     assert_eq!(server.text(&["CONFIG", "SET", "tls-auth-clients-user", "off"]), "OK");
 }
 
+/// Nothing tells of a farewell any more that has come with the last request.
+#[test]
+fn who_says_farewell_with_a_request_is_answered_and_let_go() {
+    let keys = Keys::new();
+    let (mut server, port) = keys.start(&[]);
+    for versions in [&[&TLS12][..], &[&TLS13][..]] {
+        let mut client = keys.client_with(port, Some("client"), versions).unwrap();
+        client.0.conn.writer().write_all(b"PING\r\n").unwrap();
+        client.0.conn.send_close_notify();
+        let mut both = Vec::new();
+        while client.0.conn.wants_write() {
+            client.0.conn.write_tls(&mut both).unwrap();
+        }
+        client.0.sock.write_all(&both).unwrap();
+        assert_eq!(client.read(7).unwrap(), b"+PONG\r\n");
+        assert_eq!(client.0.read(&mut [0; 1]).unwrap(), 0, "closed with a farewell");
+        server.wait_info("connected_clients", "1");
+    }
+}
+
 #[test]
 fn those_who_do_not_speak_tls_are_sent_away() {
     let keys = Keys::new();

@@ -187,6 +187,12 @@ impl Connection {
         matches!(self, Connection::Tls(stream) if stream.is_handshaking())
     }
 
+    /// Whether the other end has said that it sends no more, though the socket is open.
+    #[inline]
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Connection::Tls(stream) if stream.has_ended())
+    }
+
     /// The certificate that the other end has shown, if it has; it has been verified.
     pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
         match self {

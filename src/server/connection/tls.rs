@@ -15,11 +15,13 @@ pub struct TlsStream {
     session: Session,
     /// Another process has it now.
     is_abandoned: bool,
+    /// The peer has said that it sends no more.
+    has_ended: bool,
 }
 
 impl TlsStream {
     pub fn new(socket: TcpStream, session: impl Into<Session>) -> TlsStream {
-        TlsStream { socket, session: session.into(), is_abandoned: false }
+        TlsStream { socket, session: session.into(), is_abandoned: false, has_ended: false }
     }
 
     /// Another process goes on with it: nothing more is said here.
@@ -45,6 +47,11 @@ impl TlsStream {
         self.session.peer_certificates()?.first()
     }
 
+    /// Whether the peer has said farewell, perhaps together with its last bytes: nothing that arrives will tell so.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// Reads until `buf` is full or the socket empty: as of a socket, less than was asked for is all that there is.
     ///
     /// # Errors
@@ -53,7 +60,10 @@ impl TlsStream {
         let mut filled = 0;
         loop {
             match self.session.reader().read(&mut buf[filled..]) {
-                Ok(0) => return Ok(filled),
+                Ok(0) => {
+                    self.has_ended = true;
+                    return Ok(filled);
+                }
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => match self.receive() {
                     Ok(0) => return Ok(filled),

@@ -34,8 +34,12 @@ pub(crate) fn identify(server: &mut Server, token: Token) {
         return;
     }
     client.flags.remove(ClientFlags::UNIDENTIFIED);
+    let field = server.config.tls_auth_clients_user;
+    if field == TlsAuthClientsUser::Off {
+        return;
+    }
     let Some(certificate) = client.conn.certificate() else { return };
-    let names = names(certificate, server.config.tls_auth_clients_user);
+    let names = names(certificate, field);
     match names.iter().find_map(|name| server.acl.find_enabled(name)) {
         Some(user) => server.acl.log_in(client, user),
         None => {
