@@ -301,8 +301,9 @@ fn hrandfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
         return Ok(());
     }
     if count >= 0 {
-        reply.array(n.min(hash.count_live(now)) * elements);
-        hash.sample(n, random, now, |pair| write(reply, pair));
+        let at = reply.deferred();
+        let visited = hash.sample(n, random, now, |pair| write(reply, pair));
+        reply.set_array(at, visited * elements);
         return Ok(());
     }
     reply.array(n * elements);

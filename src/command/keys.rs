@@ -142,7 +142,10 @@ fn rename_generic(
         make_room(s, db, to);
     }
     if let Some(entry) = s.ks.remove(db, from) {
-        s.ks.add(db, entry.with_key(to));
+        let entry = entry.with_key(to);
+        // Nobody has asked for it by this name.
+        entry.view().set_lru(s.ks.access.fresh());
+        s.ks.add(db, entry);
     }
     s.ks.changes.write(Class::GENERIC, "rename_from", db, from);
     s.ks.changes.signal_modified(db, to);
@@ -233,6 +236,7 @@ fn move_(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
     }
     let movable = s.ks.lookup_write(from, key).is_some() && s.ks.lookup_write(to, key).is_none();
     if movable && let Some(entry) = s.ks.remove(from, key) {
+        entry.view().set_lru(s.ks.access.fresh());
         s.ks.add(to, entry);
         s.ks.changes.signal_modified(to, key);
         s.ks.changes.write(Class::GENERIC, "move_from", from, key);

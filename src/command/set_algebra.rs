@@ -37,7 +37,9 @@ fn to_intersect<'a>(
 ) -> CommandResult<Option<Vec<&'a Set>>> {
     let all: Option<Vec<&Set>> = sets(ks, db, keys)?.into_iter().collect();
     Ok(all.map(|mut sets| {
-        sets.sort_by_cached_key(|set| set.len());
+        sets.sort_by_cached_key(|set| (set.len(), std::ptr::from_ref(*set)));
+        // One that is named twice is asked once.
+        sets.dedup_by(|a, b| std::ptr::eq(*a, *b));
         sets
     }))
 }
@@ -144,6 +146,9 @@ fn sdiffstore(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
 fn difference(sets: &[Option<&Set>], limits: &SetLimits) -> Set {
     let [Some(first), others @ ..] = sets else { return Set::default() };
     let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
+    if others.iter().any(|other| std::ptr::eq(*other, *first)) {
+        return Set::default();
+    }
     // Either ask all the others for each member of the first, or take the members of all others out of a copy. The
     // first way does less for each member, and stops at the first set that has it.
     let ask = first.len() * (others.len() + 1) / 2;

@@ -19,8 +19,8 @@ use std::time::Duration;
 const HASHES_PER_LOOP: usize = 20;
 /// Buckets of a large hash looked at in one go.
 const BUCKETS_PER_HASH: usize = 64;
-/// Rounds of a cycle that find nothing at all before it ends.
-const HASHES_PER_CYCLE: usize = 400;
+/// Hashes that a cycle comes to.
+const HASHES_PER_CYCLE: usize = 2000;
 
 impl Db {
     /// Whether fields of any hash expire.
@@ -112,7 +112,7 @@ impl Keyspace {
         }
         let Some(hash) = Hash::of_mut(entry.into_value_mut()) else { return };
         let mut expired = Vec::new();
-        if hash.volatile_fields() {
+        if hash.may_have_expired(now) {
             expired.extend(fields.filter(|f| hash.remove_expired(f, now)).map(<[u8]>::to_vec));
         }
         self.note_expired_fields(db, key, expired);
@@ -138,12 +138,17 @@ impl Keyspace {
         let mut looked_at = 0;
         while idle > 0 {
             let Some(key) = self.dbs[db].volatile_hashes.next() else { return };
-            if self.expire_fields_of(db, &key) == 0 {
-                idle -= 1;
-            }
-            looked_at += 1;
-            if looked_at % HASHES_PER_LOOP == 0 && self.clock.since(start_ns) > budget {
-                return;
+            idle -= 1;
+            loop {
+                // As long as a large one yields: the others would take long to come round to it again.
+                let removed = self.expire_fields_of(db, &key);
+                looked_at += 1;
+                if looked_at % HASHES_PER_LOOP == 0 && self.clock.since(start_ns) > budget {
+                    return;
+                }
+                if removed == 0 {
+                    break;
+                }
             }
         }
     }
@@ -173,6 +178,25 @@ mod tests {
     use crate::ds::hash::HashSeed;
     use crate::value::Value;
     use crate::value::hash::HashLimits;
+
+    #[test]
+    fn a_large_hash_goes_in_one_go_among_many_that_stay() {
+        let mut ks = Keyspace::new(1, HashSeed::new([1, 2]));
+        let limits = HashLimits::default();
+        let mut hash = |key: &str, fields: i64, expire: i64| {
+            let mut hash = Hash::default();
+            for n in 0..fields {
+                hash.set(n.to_string().as_bytes(), b"v", Some(expire), &limits, 0);
+            }
+            ks.set(0, key.as_bytes(), Value::Hash(hash), None);
+        };
+        (0..3000).for_each(|n| hash(&n.to_string(), 1, 1000));
+        hash("large", 10_000, 1);
+        ks.now_ms = 150;
+        let budget = Duration::from_secs(5);
+        (0..2).for_each(|_| ks.expire_fields(0, ks.clock.nanos(), budget));
+        assert_eq!((ks.dbs[0].volatile_hashes.keys.len(), ks.len()), (3000, 3000));
+    }
 
     #[test]
     fn fields_go_when_their_time_comes() {

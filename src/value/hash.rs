@@ -71,6 +71,9 @@ struct Fields {
     cursor: u64,
 }
 
+/// Draws for each field that is wanted by chance, before all of them are looked at.
+const DRAWS_FOR_EACH: usize = 16;
+
 /// A field with its value, and the time when it expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair<'a> {
@@ -400,18 +403,26 @@ impl Hash {
     ) -> usize {
         let len = self.len();
         if let Some(table) = self.table()
-            && table.len_marked() == 0
             && count < len / 3
         {
-            // Few out of many: draw until they are enough. Each draw is new with a chance of two thirds at least.
+            // Few out of many: draw until they are enough. Each draw is new with a chance of two thirds at least, if
+            // not too many have expired.
             let mut seen = super::set::Set::with_capacity(count);
-            while seen.len() < count {
+            let mut drawn: Vec<Pair<'_>> = Vec::with_capacity(count);
+            for _ in 0..DRAWS_FOR_EACH * count + DRAWS_FOR_EACH {
+                if drawn.len() == count {
+                    break;
+                }
                 let Some(item) = table.random(rng) else { break };
-                if seen.add(item.name(), &super::set::SetLimits::NONE) {
-                    visit(item.into());
+                let pair = Pair::from(item);
+                if pair.is_live(now) && seen.add(item.name(), &super::set::SetLimits::NONE) {
+                    drawn.push(pair);
                 }
             }
-            return seen.len();
+            if drawn.len() == count {
+                drawn.into_iter().for_each(visit);
+                return count;
+            }
         }
         // Going through all, take each with the chance that leaves as many as wanted.
         let mut left = if self.volatile_fields() { self.count_live(now) } else { len };
@@ -495,6 +506,15 @@ impl Hash {
         match self.0.get() {
             Shared::Listpack(_) => false,
             Shared::Other(Other::Volatile(volatile)) => volatile.earliest < i64::MAX,
+            Shared::Other(Other::Table(fields)) => fields.table.len_marked() > 0,
+        }
+    }
+
+    /// Whether the time of a field may have come by `now`.
+    pub fn may_have_expired(&self, now: i64) -> bool {
+        match self.0.get() {
+            Shared::Listpack(_) => false,
+            Shared::Other(Other::Volatile(volatile)) => volatile.earliest < now,
             Shared::Other(Other::Table(fields)) => fields.table.len_marked() > 0,
         }
     }

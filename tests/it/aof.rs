@@ -271,8 +271,8 @@ fn forms_that_a_client_is_refused_are_executed_from_a_file() {
     assert!(!server.log().contains("CRITICAL"), "{}", server.log());
 }
 
-/// What could not be written before a rewrite is in its base: it is executed once, in the database that it was meant for.
-/// Until there is that base, nothing more is written.
+/// What could not be written before a rewrite is in its base: it is executed once, in the database that it was meant
+/// for. Until there is that base, nothing more is written.
 #[test]
 fn what_a_full_disk_kept_back_counts_once_after_a_rewrite() {
     let mut server = on_full_disk(&["--appendfsync", "everysec", "--snapshot-method", "fork"]);

@@ -479,6 +479,11 @@ fn overwriting_is_no_forgetting() {
         s.line(command);
         assert_eq!(s.line("OBJECT FREQ k"), ":200", "{command}");
     }
+    // Under another name, or elsewhere, nobody has used it yet.
+    restore(&mut s, "k", [b"FREQ", b"200"]);
+    s.check(&[("RENAME k l", "OK"), ("OBJECT FREQ l", ":5")]);
+    restore(&mut s, "k", [b"FREQ", b"200"]);
+    s.check(&[("MOVE k 1", ":1"), ("SELECT 1", "OK"), ("OBJECT FREQ k", ":5")]);
     let mut s = Server::start(&[]);
     s.check(&[("SADD set 1 2", ":2"), ("SETBIT bits 1 1", ":0"), ("CLIENT NO-TOUCH on", "OK")]);
     for command in

@@ -3,6 +3,28 @@
 use crate::harness::Server;
 
 #[test]
+fn a_set_that_is_named_twice() {
+    let mut server = Server::start(&[]);
+    for members in [3, 1000] {
+        let add: Vec<String> = (0..members).map(|n| format!("m{n}")).collect();
+        let add: Vec<&str> =
+            ["SADD", "s"].into_iter().chain(add.iter().map(String::as_str)).collect();
+        server.cmd(&["DEL", "s", "d"]);
+        server.cmd(&add);
+        let all = format!(":{members}");
+        server.check(&[
+            ("SDIFF s s", "[]"),
+            ("SDIFF s none s", "[]"),
+            ("SDIFFSTORE d s s", ":0"),
+            ("SINTERCARD 3 s s s", &all),
+            ("SINTERSTORE d s s", &all),
+            ("SINTERCARD 2 s none", ":0"),
+            ("SDIFFSTORE d s none", &all),
+        ]);
+    }
+}
+
+#[test]
 fn members_come_and_go() {
     let mut s = Server::start(&[]);
     s.check(&[

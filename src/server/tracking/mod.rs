@@ -132,7 +132,7 @@ pub(crate) fn tracking_remember_keys(
 #[cold]
 pub(crate) fn tracking_command_done(server: &mut Server, token: Token) {
     let client = &mut server.clients[token];
-    let about_client = client.last_command.is_some_and(|name| name.starts_with("client"));
+    let about_client = client.last_command.is_some_and(|name| name.starts_with("client|"));
     let in_transaction = client.is(ClientFlags::MULTI);
     if let Some(tracking) = &mut client.tracking
         && !about_client

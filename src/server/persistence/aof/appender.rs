@@ -55,8 +55,8 @@ struct Owed {
     bytes: Vec<u8>,
 }
 
-/// Appends as many of the bytes to a file of `size` as it takes; those are gone from `bytes` then. Half a command is not
-/// left in the file, if it can be taken back. Answers how many bytes the file has grown.
+/// Appends as many of the bytes to a file of `size` as it takes; those are gone from `bytes` then. Half a command is
+/// not left in the file, if it can be taken back. Answers how many bytes the file has grown.
 fn append(file: &mut File, size: u64, bytes: &mut Vec<u8>) -> (u64, Result<(), WriteFailure>) {
     let (mut written, expected) = (0, bytes.len());
     let outcome = loop {
@@ -447,7 +447,7 @@ mod tests {
         reader.read_exact(&mut vec![0; filled]).expect("all of it");
         // There is nothing to sync in a pipe; the bytes are in it.
         let _ = appender.write_owed();
-        let mut bytes = [0; 37];
+        let mut bytes = [0; 34];
         reader.read_exact(&mut bytes).expect("what was owed");
         assert_eq!(&bytes[..], b"*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n*1\r\n$1\r\nA\r\n");
         appender.forget_owed();
