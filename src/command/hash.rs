@@ -1,7 +1,7 @@
 //! Hashes: fields and their values. Expiry of single fields is in [`hash_expire`](super::hash_expire).
 
 use super::args::{self, is};
-use super::random::reply_repeated;
+use super::random::{WALK_FROM, reply_repeated};
 use super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
 use super::set::reply_entry;
 use crate::db::notify::Class;
@@ -14,7 +14,7 @@ use crate::server::propagate;
 use crate::server::table::Row;
 use crate::util::long_double::LongDouble;
 use crate::value::hash::{Hash, HashLimits, Pair};
-use rand::RngCore;
+use rand::{Rng, RngCore};
 
 /// The limits in force.
 #[inline]
@@ -307,8 +307,17 @@ fn hrandfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
         return Ok(());
     }
     reply.array(n * elements);
+    if n < WALK_FROM || !hash.is_compact() {
+        return reply_repeated(reply, n, |reply| {
+            hash.random(random, now).map(|pair| write(reply, pair)).is_some()
+        });
+    }
+    // A compact hash is gone through once, not once for each field.
+    let mut compact = Vec::with_capacity(hash.len());
+    hash.for_each(now, |pair| compact.push(pair));
     reply_repeated(reply, n, |reply| {
-        hash.random(random, now).map(|pair| write(reply, pair)).is_some()
+        let pair = s.rng.random_range(0..compact.len().max(1));
+        compact.get(pair).map(|pair| write(reply, *pair)).is_some()
     })
 }
 

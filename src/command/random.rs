@@ -4,6 +4,9 @@
 use crate::resp::error::{CommandError, CommandResult};
 use crate::resp::reply::Reply;
 
+/// For so many elements or more by chance, all of a compact value are laid side by side: to come to one of them takes a
+/// walk.
+pub const WALK_FROM: usize = 4;
 /// More elements are refused at once: nobody can want them.
 const MAX_ELEMENTS: usize = 1 << 22;
 /// A reply of more bytes is given up: elements may be long.

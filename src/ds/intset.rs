@@ -161,25 +161,34 @@ impl Intset {
 
     /// The index of `value`, or the one to insert it at.
     fn search(&self, value: i64) -> Result<usize, usize> {
-        // Ascending additions are the common way to fill a set.
-        let Some(last) = self.len().checked_sub(1) else {
-            return Err(0);
+        match self.width() {
+            2 => self.search_wide::<2>(value),
+            4 => self.search_wide::<4>(value),
+            _ => self.search_wide::<8>(value),
+        }
+    }
+
+    /// The same among integers of this many bytes.
+    fn search_wide<const WIDTH: usize>(&self, value: i64) -> Result<usize, usize> {
+        let (all, _) = self.0[HEADER..].as_chunks::<WIDTH>();
+        let [first, .., last] = all else {
+            // None, or one.
+            return match all.first().map(|only| value.cmp(&read(only))) {
+                None | Some(Ordering::Less) => Err(0),
+                Some(Ordering::Equal) => Ok(0),
+                Some(Ordering::Greater) => Err(1),
+            };
         };
-        match value.cmp(&self.at(last)) {
-            Ordering::Greater => return Err(last + 1),
-            Ordering::Equal => return Ok(last),
+        // Ascending additions are the common way to fill a set.
+        match value.cmp(&read(last)) {
+            Ordering::Greater => return Err(all.len()),
+            Ordering::Equal => return Ok(all.len() - 1),
             Ordering::Less => {}
         }
-        let (mut low, mut high) = (0, last);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.at(middle).cmp(&value) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => return Ok(middle),
-            }
+        if value < read(first) {
+            return Err(0);
         }
-        Err(low)
+        all.binary_search_by(|at| read(at).cmp(&value))
     }
 
     fn insert(&mut self, index: usize, value: i64) {
@@ -231,7 +240,7 @@ fn width_of(value: i64) -> usize {
 }
 
 /// The integer in `bytes`, which are as many as its width.
-#[inline]
+#[inline(always)]
 fn read(bytes: &[u8]) -> i64 {
     match *bytes {
         [a, b] => i64::from(i16::from_le_bytes([a, b])),

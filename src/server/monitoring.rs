@@ -60,6 +60,9 @@ fn send_to_monitors(server: &mut Server, lines: Bytes) {
         |noted| clients.find(noted).is_some_and(|m| clients[m].is(ClientFlags::MONITOR));
     let receivers = server.observer.monitors.receivers(is_monitor).to_vec();
     for (monitor, _) in receivers {
+        if server.clients[monitor].is(ClientFlags::REPLY_OFF) {
+            continue;
+        }
         output::add_output(server, monitor, lines.clone());
     }
 }

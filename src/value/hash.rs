@@ -253,6 +253,11 @@ impl Hash {
 
     /// The listpack, and how many entries it has for each field.
     #[inline]
+    /// Whether a field by chance is found by going through those before it.
+    pub fn is_compact(&self) -> bool {
+        self.packed().is_some()
+    }
+
     fn packed(&self) -> Option<(ListpackRef<'_>, usize)> {
         match self.0.get() {
             Shared::Listpack(list) => Some((list.view(), 2)),

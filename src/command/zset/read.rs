@@ -1,7 +1,7 @@
 //! Asking about single members and about how many there are; members by chance; scanning.
 
 use super::super::args::{self, int_between, is};
-use super::super::random::reply_repeated;
+use super::super::random::{WALK_FROM, reply_repeated};
 use super::super::scan::{ScanOptions, reply_scan, scan_steps, without_flag};
 use super::{NOT_A_LEX_RANGE, NOT_A_SCORE_RANGE, reply_element, reply_elements, reply_member};
 use crate::ds::listpack::INT_TEXT_MAX;
@@ -11,8 +11,8 @@ use crate::server::Server;
 use crate::server::call::Call;
 use crate::util::number::{MAX_F64_CHARS, fmt_f64, general_format};
 use crate::value::zset::{LexRange, ScoreRange, Zset};
-use rand::RngCore;
 use rand::seq::index;
+use rand::{Rng, RngCore};
 
 /// ZCARD key
 pub fn zcard(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult {
@@ -126,11 +126,17 @@ pub fn zrandmember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
         return Ok(());
     };
     let len = zset.len();
+    // A compact set is gone through once, not once for each element.
+    let walks = zset.listpack().is_some() && wanted >= WALK_FROM;
+    let compact: Vec<_> = if walks { zset.iter().collect() } else { Vec::new() };
     if count < 0 {
         // With repetitions: each for itself.
         reply_elements(&mut call.reply, wanted, with_scores);
         return reply_repeated(&mut call.reply, wanted, |reply| {
-            let element = zset.random(&mut || s.rng.next_u64());
+            let element = match walks {
+                true => compact.get(s.rng.random_range(0..len)).copied(),
+                false => zset.random(&mut || s.rng.next_u64()),
+            };
             element.map(|element| reply_element(reply, element, with_scores)).is_some()
         });
     }
@@ -140,7 +146,11 @@ pub fn zrandmember(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandRe
     } else {
         reply_elements(&mut call.reply, wanted, with_scores);
         for rank in index::sample(&mut s.rng, len, wanted) {
-            for element in zset.range(rank..rank + 1) {
+            let element = match walks {
+                true => compact.get(rank).copied(),
+                false => zset.range(rank..rank + 1).next(),
+            };
+            if let Some(element) = element {
                 reply_element(&mut call.reply, element, with_scores);
             }
         }
