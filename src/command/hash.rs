@@ -316,8 +316,8 @@ fn hrandfield(s: &mut Server, call: &mut Call, args: &[&[u8]]) -> CommandResult 
     let mut compact = Vec::with_capacity(hash.len());
     hash.for_each(now, |pair| compact.push(pair));
     reply_repeated(reply, n, |reply| {
-        let pair = s.rng.random_range(0..compact.len().max(1));
-        compact.get(pair).map(|pair| write(reply, *pair)).is_some()
+        let index = s.rng.random_range(0..compact.len().max(1));
+        compact.get(index).map(|pair| write(reply, *pair)).is_some()
     })
 }
 

@@ -134,11 +134,9 @@ impl Keyspace {
     /// Removes expired fields of a database's hashes, as many as there are until `budget` has passed since
     /// `start_ns`.
     pub(super) fn expire_fields(&mut self, db: usize, start_ns: u64, budget: Duration) {
-        let mut idle = HASHES_PER_CYCLE.min(self.dbs[db].volatile_hashes.keys.len());
         let mut looked_at = 0;
-        while idle > 0 {
+        for _ in 0..HASHES_PER_CYCLE.min(self.dbs[db].volatile_hashes.keys.len()) {
             let Some(key) = self.dbs[db].volatile_hashes.next() else { return };
-            idle -= 1;
             loop {
                 // As long as a large one yields: the others would take long to come round to it again.
                 let removed = self.expire_fields_of(db, &key);

@@ -488,13 +488,8 @@ impl Keyspace {
         old
     }
 
-    /// The access bits for what takes the place of a key: those of what is there, if anything is.
-    fn inherited_lru(&self, db: usize, key: &[u8]) -> u32 {
-        let old = self.dbs[db].table.get(self.hash(key), key);
-        old.map_or_else(|| self.access.fresh(), |old| old.lru())
-    }
-
-    /// Puts any value under `key`, whatever was there; returns what was. Counts nothing.
+    /// Puts any value under `key`, whatever was there; returns what was, whose accesses count for the new one, too.
+    /// Counts nothing.
     pub fn set(
         &mut self,
         db: usize,
@@ -504,12 +499,17 @@ impl Keyspace {
     ) -> Option<Entry> {
         self.note_own_expiry(db, key, expire);
         let entry = Entry::new(key, value, expire);
-        entry.view().set_lru(self.inherited_lru(db, key));
-        self.put(db, entry)
+        entry.view().set_lru(self.access.fresh());
+        self.take_place(db, entry, true)
     }
 
     /// Puts an entry under its key, whatever was there; returns what was. Counts nothing.
     pub fn put(&mut self, db: usize, entry: Entry) -> Option<Entry> {
+        self.take_place(db, entry, false)
+    }
+
+    /// `inherits`: whether the accesses of what was there count for the new entry.
+    fn take_place(&mut self, db: usize, entry: Entry, inherits: bool) -> Option<Entry> {
         let hash = self.hash(entry.view().key());
         let marked = entry.view().has_expire();
         if self.dbs[db].volatile_hashes.note(entry.view()) {
@@ -521,6 +521,9 @@ impl Keyspace {
         let mut old = None;
         if let Some(mut found) = table.find(hash, entry.view().key()) {
             found.set_mark(marked);
+            if inherits {
+                entry.view().set_lru(found.get().lru());
+            }
             old = Some(found.replace(entry));
         } else {
             table.insert_unique(hash, entry, marked);
@@ -566,8 +569,7 @@ impl Keyspace {
     /// Puts such a string under `key`, as [`Keyspace::set`] does.
     pub fn set_raw_string(&mut self, db: usize, key: &[u8], string: Vec<u8>) -> Option<Entry> {
         let entry = self.raw_string(key, string);
-        entry.view().set_lru(self.inherited_lru(db, key));
-        self.put(db, entry)
+        self.take_place(db, entry, true)
     }
 
     /// Inserts a string that stays a text even if it is a number (`OBJECT ENCODING` calls it `embstr`), as

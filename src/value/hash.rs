@@ -251,13 +251,13 @@ impl Hash {
         }
     }
 
-    /// The listpack, and how many entries it has for each field.
-    #[inline]
     /// Whether a field by chance is found by going through those before it.
     pub fn is_compact(&self) -> bool {
         self.packed().is_some()
     }
 
+    /// The listpack, and how many entries it has for each field.
+    #[inline]
     fn packed(&self) -> Option<(ListpackRef<'_>, usize)> {
         match self.0.get() {
             Shared::Listpack(list) => Some((list.view(), 2)),
@@ -508,11 +508,7 @@ impl Hash {
 
     /// Whether any field may expire.
     pub fn volatile_fields(&self) -> bool {
-        match self.0.get() {
-            Shared::Listpack(_) => false,
-            Shared::Other(Other::Volatile(volatile)) => volatile.earliest < i64::MAX,
-            Shared::Other(Other::Table(fields)) => fields.table.len_marked() > 0,
-        }
+        self.may_have_expired(i64::MAX)
     }
 
     /// Whether the time of a field may have come by `now`.

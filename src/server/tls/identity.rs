@@ -34,12 +34,8 @@ pub(crate) fn identify(server: &mut Server, token: Token) {
         return;
     }
     client.flags.remove(ClientFlags::UNIDENTIFIED);
-    let field = server.config.tls_auth_clients_user;
-    if field == TlsAuthClientsUser::Off {
-        return;
-    }
     let Some(certificate) = client.conn.certificate() else { return };
-    let names = names(certificate, field);
+    let Some(names) = names(certificate, server.config.tls_auth_clients_user) else { return };
     match names.iter().find_map(|name| server.acl.find_enabled(name)) {
         Some(user) => server.acl.log_in(client, user),
         None => {
@@ -49,18 +45,18 @@ pub(crate) fn identify(server: &mut Server, token: Token) {
     }
 }
 
-/// The names in a certificate that may be a user's.
-fn names(certificate: &CertificateDer<'_>, field: TlsAuthClientsUser) -> Vec<Vec<u8>> {
-    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Vec::new() };
-    match field {
-        TlsAuthClientsUser::Off => Vec::new(),
+/// The names in a certificate that may be a user's; `None`: none is to be.
+fn names(certificate: &CertificateDer<'_>, field: TlsAuthClientsUser) -> Option<Vec<Vec<u8>>> {
+    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Some(Vec::new()) };
+    Some(match field {
+        TlsAuthClientsUser::Off => return None,
         TlsAuthClientsUser::Cn => {
             common_name(certificate.subject()).into_iter().map(<[u8]>::to_vec).collect()
         }
         TlsAuthClientsUser::Uri => {
             certificate.valid_uri_names().map(|uri| uri.as_bytes().to_vec()).collect()
         }
-    }
+    })
 }
 
 /// The first common name of a subject: sets of attributes, each a sequence of what it is and a text.

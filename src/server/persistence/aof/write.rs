@@ -12,7 +12,7 @@ use std::io;
 /// Writes the buffer to the file and syncs it, as `appendfsync` says. While a background sync is under way,
 /// writing may wait for it for two seconds, unless `force`.
 pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
-    if force && server.persistence.aof.appender.owes() {
+    if force {
         write_owed(server);
     }
     let syncing =
@@ -53,6 +53,9 @@ pub(crate) fn flush_append_only_file(server: &mut Server, force: bool) {
 
 /// Tries to complete the files before the present one.
 fn write_owed(server: &mut Server) {
+    if !server.persistence.aof.appender.owes() {
+        return;
+    }
     match server.persistence.aof.appender.write_owed() {
         Ok(()) => write_works(server),
         Err(error) => server.persistence.aof.appender.write_failed(io_reason(&error)),
@@ -98,7 +101,7 @@ fn sync_what_was_written(server: &mut Server) {
     aof.appender.release_replies();
     let all_durable =
         aof.appender.is_all_synced() && bio.is_idle() && !aof.appender.has_fsync_error();
-    if all_durable && policy != AppendFsync::No && !aof.appender.owes() {
+    if all_durable && policy != AppendFsync::No {
         // The offset may have grown by what does not belong into the file.
         aof.durable.reach(server.repl.offset());
     }
@@ -122,9 +125,7 @@ fn try_fsync(server: &mut Server) {
                 server.lifecycle.shutdown.exit_with(1);
                 return;
             }
-            if !aof.appender.owes() {
-                aof.durable.reach(offset);
-            }
+            aof.durable.reach(offset);
             latency::note_since(server, "aof-fsync-always", started);
         }
         Sync::Background => {
@@ -148,8 +149,10 @@ pub(crate) fn check_background_fsync(server: &mut Server) {
     for job in server.persistence.bio.finished() {
         background_fsync_done(server, job);
     }
-    if server.persistence.aof.state == AofState::On {
-        server.persistence.aof.durable.tell();
+    let aof = &mut server.persistence.aof;
+    // What is synced in this file counts for nothing as long as one before it lacks commands.
+    if aof.state == AofState::On && !aof.appender.owes() {
+        aof.durable.tell();
     }
 }
 
@@ -157,9 +160,7 @@ pub(super) fn background_fsync_done(server: &mut Server, job: Fsynced) {
     let aof = &mut server.persistence.aof;
     match job.outcome {
         Ok(()) => {
-            if !aof.appender.owes() {
-                aof.durable.reach_at_least(job.offset);
-            }
+            aof.durable.reach_at_least(job.offset);
             aof.appender.fsync_works();
         }
         // There is nothing to sync in what is no ordinary file.
@@ -174,8 +175,7 @@ pub(super) fn background_fsync_done(server: &mut Server, job: Fsynced) {
 
 /// `hz` times a second: a write that was postponed, and once a second one that failed, is tried again.
 pub(crate) fn retry_aof_write(server: &mut Server, once_a_second: bool) {
-    let appender = &server.persistence.aof.appender;
-    if once_a_second && appender.owes() {
+    if once_a_second {
         write_owed(server);
     }
     let appender = &server.persistence.aof.appender;
